@@ -1,0 +1,1 @@
+"""Words and ground: errors, settings, names, locks, metrics. Imports nothing of ours."""

@@ -1,0 +1,78 @@
+"""What a user can get wrong, said as place, fault and remedy; and the exit codes scripts trust."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; listed in docs/settings.md from here."""
+
+    OK = 0
+    """The command did what it was asked."""
+    FAULT = 1
+    """The answer is no: a check failed, SQL was rejected, numbers differ."""
+    USAGE = 2
+    """Wrong arguments, or wrong settings."""
+    NO_TABLE = 3
+    """A table that does not exist (yet), or an answer that cannot be given."""
+    TIMEOUT = 4
+    """The time limit ran out."""
+    UNAVAILABLE = 5
+    """A service (Kafka, Java, a jar, the disk) cannot be had."""
+    LOCKED = 6
+    """Another process writes this table."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class LakehouseError(Exception):
+    """A fault that a person can mend: where it is, what is wrong, what to do.
+
+    Shown as ``place: fault`` and a ``fix:`` line, never as a traceback.
+    """
+
+    exit_code: Exit = Exit.FAULT
+
+    def __init__(self, place: str, fault: str, remedy: str) -> None:
+        super().__init__(place, fault, remedy)
+        self.place, self.fault, self.remedy = place, fault, remedy
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.fault}\n  fix: {self.remedy}"
+
+
+class SettingsError(LakehouseError):
+    """config.ini or the environment cannot be used as it stands."""
+
+    exit_code = Exit.USAGE
+
+
+class UsageError(LakehouseError):
+    """An argument names something that is not there or makes no sense."""
+
+    exit_code = Exit.USAGE
+
+
+class TableMissing(LakehouseError):
+    """A table was asked for that no flow has made yet."""
+
+    exit_code = Exit.NO_TABLE
+
+
+class ServiceUnavailable(LakehouseError):
+    """Kafka, Java, a jar or the disk cannot be had."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class TableLocked(LakehouseError):
+    """Another process holds the table's writer lock."""
+
+    exit_code = Exit.LOCKED
+
+
+class TableDamaged(LakehouseError):
+    """A table's newest commit or its history contradicts what a flow relies on."""
+
+    exit_code = Exit.FAULT

@@ -1,0 +1,197 @@
+"""The sections of config.ini: every key, its type, its default and what it does.
+
+docs/settings.md is generated from these classes, and config.ini is tested
+against them, so a key is described here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+_UNITS = {
+    "ms": 0.001, "millisecond": 0.001, "s": 1, "second": 1, "m": 60, "min": 60, "minute": 60,
+    "h": 3600, "hour": 3600, "d": 86400, "day": 86400,
+}  # fmt: skip
+
+
+def parse_duration(value: object) -> timedelta:
+    """``'10 minutes'``, ``'250 ms'``, ``'1 h'`` or ``'0 seconds'`` as a timedelta."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+?)s?\s*", str(value))
+    unit = match.group(2).lower() if match else ""
+    unit = unit if unit in _UNITS else unit + "s"
+    if match is None or unit not in _UNITS:
+        raise ValueError("is not a duration: write a number and a unit, as in '10 minutes'")
+    return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
+
+
+def _topic_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError("is not a topic name: use letters, digits, '.', '_' and '-'")
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Topic = Annotated[str, AfterValidator(_topic_name)]
+Optional = BeforeValidator(_empty_is_none)
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """One section of config.ini: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+
+class LakeSettings(Section):
+    """[lake]: where the tables are."""
+
+    root: str = Field("./var/lake", min_length=1, description="folder of the lake (or a URI that Spark can write, with [publish] writer = spark)")
+
+
+class KafkaSettings(Section):
+    """[kafka]: the broker, and how to speak to it."""
+
+    bootstrap_servers: str = Field("", description="host:port, comma-separated; empty starts the embedded broker")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="how the connection is protected")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="how SASL proves the user")
+    sasl_username: str = Field("", description="SASL user name")
+    sasl_password: Annotated[SecretStr | None, Optional] = Field(None, description="SASL password; only from the environment, never in config.ini")
+    sasl_password_file: str = Field("", description="file that holds the SASL password")
+    ssl_cafile: str = Field("", description="PEM file of the certificate authority")
+    ssl_certfile: str = Field("", description="PEM file of the client certificate")
+    ssl_keyfile: str = Field("", description="PEM file of the client key (PKCS#8)")
+    client_id: str = Field("lakehouse", description="name that the broker sees")
+    request_timeout: Duration = Field(timedelta(seconds=20), description="how long to wait for the broker's answer")
+    fail_on_data_loss: bool = Field(True, description="stop when Kafka no longer has records that bronze has not taken")
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> KafkaSettings:
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and (self.sasl_password or self.sasl_password_file)
+        ):
+            raise ValueError(
+                f"security_protocol = {self.security_protocol} needs sasl_username and a password "
+                "(LAKEHOUSE_KAFKA_SASL_PASSWORD or sasl_password_file)"
+            )
+        return self
+
+
+class StreamSettings(Section):
+    """[stream]: how micro-batches are made."""
+
+    trigger: Duration = Field(timedelta(0), description="time between batch starts; 0 starts the next as soon as there is data")
+    max_records_per_batch: Count = Field(200_000, description="most records that one batch takes")
+    poll: Duration = Field(timedelta(milliseconds=100), description="how often a silver job of its own looks for new bronze versions")
+    stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the batch in hand")
+
+
+class PublishSettings(Section):
+    """[publish]: which writer commits a batch, and how."""
+
+    writer: Literal["auto", "arrow", "spark"] = Field("auto", description="arrow: delta-rs in the driver; spark: Spark's Delta writer; auto: arrow on one machine while a batch is small")
+    arrow_max_records: Count = Field(400_000, description="with auto: batches above this are Spark's")
+    fsync: bool = Field(True, description="sync every commit to disk before the next begins")
+    compression: Literal["snappy", "zstd", "lz4"] = Field("snappy", description="Parquet compression of bronze, quarantine and silver")
+    lock_timeout: Duration = Field(timedelta(0), description="how long to wait for another writer of a table before refusing")
+
+
+class SilverSettings(Section):
+    """[silver]: how silver follows bronze."""
+
+    finer_persist_rows: Count = Field(200_000, description="finer tables are written after this many new rows ...")
+    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops")
+    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
+    engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
+    engine_threads: Count = Field(2, description="threads of the aggregation engine")
+
+
+class TableSettings(Section):
+    """[table]: properties that a table gets when it is made."""
+
+    log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
+    deleted_file_retention: Duration = Field(timedelta(days=7), description="how long removed files stay for time travel")
+    checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
+    target_file_size_mb: Count = Field(128, description="size that compaction aims for")
+
+
+class MaintenanceSettings(Section):
+    """[maintenance]: what the writer does between batches."""
+
+    compact_after_commits: Annotated[int, Field(ge=0)] = Field(200, description="compact a table after this many of its commits; 0 never")
+    vacuum_interval: Duration = Field(timedelta(hours=6), description="how often files past their retention are removed; 0 never")
+    quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this; 0 keeps them all")
+
+
+class SparkSettings(Section):
+    """[spark]: the session, where spark-submit does not say otherwise."""
+
+    master: str = Field("local[*]", description="used by the lakehouse command; a job under spark-submit takes its own")
+    driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the local JVM")
+    shuffle_partitions: Count = Field(2, description="tasks after a shuffle; raise it on a cluster")
+    log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = Field("ERROR", description="Spark's own logging")
+    ui: bool = Field(False, description="serve Spark's web page on loopback")
+
+
+class ProducerSettings(Section):
+    """[producer]: the generator's defaults; every one has an option too."""
+
+    rate: Annotated[float, Field(gt=0)] = Field(0.5, description="orders a second: 0.5 is one every two seconds")
+    seed: int = Field(7, description="the same seed makes the same events")
+    clients: Count = Field(2_000, description="size of the client base")
+    products: Count = Field(1_000, description="size of the catalogue")
+    late: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of events sent after the watermark passed them")
+    duplicates: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of events sent twice")
+    corrupt: Annotated[float, Field(ge=0, le=1)] = Field(0.005, description="share of records that break the contract")
+
+
+class ExplorerSettings(Section):
+    """[explorer]: limits of reading."""
+
+    timeout: Duration = Field(timedelta(seconds=30), description="longest run of one query")
+    row_limit: Count = Field(1_000, description="most rows that a query shows")
+    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes")
+
+
+class LoggingSettings(Section):
+    """[logging]: narration on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is shown")
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, json elsewhere")
+
+
+class ProductSettings(Section):
+    """A product's section: its topic, and the rules of time."""
+
+    topic: Topic = Field(description="Kafka topic of the product's events")
+    partitions: Count = Field(2, description="partitions of the topic, when we create it")
+    replication_factor: Count = Field(1, description="replicas of the topic, when we create it")
+    topic_retention: Duration = Field(timedelta(days=7), description="how long Kafka keeps records, when we create the topic")
+    watermark_delay: Duration = Field(timedelta(minutes=10), description="an event older than the newest by more than this is late")
+    future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
+    earliest: date = Field(date(2000, 1, 1), description="an event before this date breaks the contract")
+    deduplication_horizon: Duration = Field(timedelta(hours=1), description="copies of an event_id whose Kafka times lie this close count once")
+
+    @property
+    def earliest_time(self) -> datetime:
+        """Midnight UTC of ``earliest``."""
+        return datetime(self.earliest.year, self.earliest.month, self.earliest.day, tzinfo=UTC)

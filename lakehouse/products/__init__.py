@@ -1,0 +1,1 @@
+"""Meaning: what each product's tables are. Declared and pure."""

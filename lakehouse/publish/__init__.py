@@ -1,0 +1,1 @@
+"""Rows become Delta commits."""

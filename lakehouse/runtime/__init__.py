@@ -1,0 +1,1 @@
+"""A declared flow becomes a running query."""
