@@ -49,15 +49,14 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Favourite:
-    """The value of ``of`` with the most ``units`` for a key; ties go to the smallest.
+    """The value of ``of`` with the most ``units`` for an aggregate's key; ties: the smallest.
 
-    ``finer`` is the table (key, of) → units that the choice is made from. Units
-    never fall (only sold ones count), so the new favourite is among the old one
-    and the pairs that new rows touched.
+    ``finer`` is the table (the aggregate's keys, ``of``) → units that the choice is
+    made from. Units never fall (only sold ones count), so the new favourite is
+    among the old one and the pairs that new rows touched.
     """
 
     finer: str
-    key: str
     of: str
     units: str
     where: str
@@ -78,7 +77,7 @@ class Aggregate:
     """A declared silver table: keys, measures that add up, and what derives from them.
 
     ``explode`` is a join that multiplies rows (one copy a grain, say), made after
-    rows are grouped by ``slice``: the columns that the keys need.
+    rows are grouped by ``slice``: the columns that the keys need, and their expressions.
     ``partition`` names a key that the table is partitioned by: only the
     partitions that new rows touch are written.
     """
@@ -92,7 +91,7 @@ class Aggregate:
     distinct: Mapping[str, Distinct] | None = None
     favourite: Mapping[str, Favourite] | None = None
     ratios: Mapping[str, Ratio] | None = None
-    slice: tuple[str, ...] = ()
+    slice: Mapping[str, str] | None = None
     explode: str = ""
     partition: str = ""
     docs: Mapping[str, str] | None = None
@@ -135,11 +134,6 @@ class SilverFlow:
             for distinct in (aggregate.distinct or {}).values():
                 found[distinct.finer.name] = distinct.finer
         return tuple(found.values())
-
-    @property
-    def favourites(self) -> tuple[Favourite, ...]:
-        """The favourites that the aggregates choose."""
-        return tuple(f for a in self.aggregates for f in (a.favourite or {}).values())
 
 
 Flow = BronzeFlow | SilverFlow

@@ -112,7 +112,6 @@ BY_CLIENT = Aggregate(
     favourite={
         "favourite_product": Favourite(
             finer="client_products",
-            key="client_id",
             of="product_id",
             units="quantity",
             where="quantity > 0",
@@ -158,7 +157,13 @@ TRENDS = Aggregate(
     },
     measures={k: v for k, v in SHARED.items() if k not in {"first_sale", "last_sale"}},
     distinct={"orders": ORDER_COUNT},
-    slice=("event_time", "country", "segment", "channel", "currency"),
+    slice={
+        "event_time": "date_trunc('hour', event_time)",
+        "country": "country",
+        "segment": "segment",
+        "channel": "channel",
+        "currency": "currency",
+    },
     explode="CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS g(grain) "
     "CROSS JOIN (VALUES ('all'), ('country'), ('segment'), ('channel')) AS d(dimension)",
     partition="month",
@@ -181,7 +186,11 @@ PRODUCT_TRENDS = Aggregate(
         ),
         **{k: v for k, v in SHARED.items() if k not in {"first_sale", "last_sale"}},
     },
-    slice=("event_time", "product_id", "currency"),
+    slice={
+        "event_time": "date_trunc('day', event_time)",
+        "product_id": "product_id",
+        "currency": "currency",
+    },
     explode="CROSS JOIN (VALUES ('day'), ('week'), ('month')) AS g(grain)",
     partition="month",
     doc="one row a day, week or month and a product",

@@ -1,0 +1,28 @@
+"""DuckDB in the driver: one connection, UTC, bounded memory, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.core.sections import SilverSettings
+
+
+def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection for folding and look-ups."""
+    return duckdb.connect(
+        config={
+            "memory_limit": silver.engine_memory,
+            "threads": str(silver.engine_threads),
+            "TimeZone": "UTC",
+            "autoinstall_known_extensions": "false",
+            "preserve_insertion_order": "false",
+        }
+    )
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:
+    """A query's rows as one Arrow table."""
+    return connection.execute(sql, values).to_arrow_table()

@@ -1,0 +1,128 @@
+"""An exact-enough memory of keys: 128-bit hashes in sorted runs, 24 bytes a key.
+
+Looking up a batch costs what the batch is worth, times the few runs; runs are
+merged as they grow and dropped as they expire. It answers "was this event_id
+seen within the horizon", and "is this key of a finer table known".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Words = npt.NDArray[np.uint64]
+Micros = npt.NDArray[np.int64]
+MAX_RUN = 2_000_000
+"""Keys of the longest run: bounds the time of one merge."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Hashes of keys, two words each, and the time of each in µs since 1970."""
+
+    high: Words
+    low: Words
+    time: Micros
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+
+def hash_sql(key: str, time: str = "0") -> str:
+    """Select-list columns a, b, t of :func:`keys` for a text expression."""
+    return f"hash({key}) AS a, hash('~' || ({key})) AS b, CAST({time} AS BIGINT) AS t"
+
+
+def keys(connection: duckdb.DuckDBPyConnection, select: str) -> Keys:
+    """The keys that a query gives, whose columns are those of :func:`hash_sql`."""
+    columns = connection.execute(select).fetchnumpy()
+    return Keys(
+        np.ascontiguousarray(columns["a"], dtype=np.uint64),
+        np.ascontiguousarray(columns["b"], dtype=np.uint64),
+        np.ascontiguousarray(columns["t"], dtype=np.int64),
+    )
+
+
+class Seen:
+    """Keys in sorted runs."""
+
+    def __init__(self) -> None:
+        self._runs: list[Keys] = []
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self._runs)
+
+    def add(self, new: Keys) -> None:
+        """Remember these keys."""
+        if not len(new):
+            return
+        for start in range(0, len(new), MAX_RUN):
+            part = slice(start, start + MAX_RUN)
+            self._runs.append(_sorted(new.high[part], new.low[part], new.time[part]))
+            self._merge()
+
+    def _merge(self) -> None:
+        while len(self._runs) > 1:
+            last, before = self._runs[-1], self._runs[-2]
+            if len(before) > 2 * len(last) or len(before) + len(last) > MAX_RUN:
+                return
+            self._runs[-2:] = [
+                _sorted(
+                    np.concatenate([before.high, last.high]),
+                    np.concatenate([before.low, last.low]),
+                    np.concatenate([before.time, last.time]),
+                )
+            ]
+
+    def expire(self, before: int) -> None:
+        """Forget runs whose newest key is older than this time."""
+        self._runs = [run for run in self._runs if int(run.time.max()) >= before]
+
+    def near(self, asked: Keys, within: int = 0) -> npt.NDArray[np.bool_]:
+        """For each key, whether a copy is held whose time lies within so many µs."""
+        found = np.zeros(len(asked), dtype=bool)
+        for run in self._runs:
+            place = np.searchsorted(run.high, asked.high)
+            open_rows = np.arange(len(asked))
+            while len(open_rows):
+                spot = place[open_rows]
+                inside = spot < len(run)
+                open_rows, spot = open_rows[inside], spot[inside]
+                same = run.high[spot] == asked.high[open_rows]
+                open_rows, spot = open_rows[same], spot[same]
+                close = np.abs(run.time[spot] - asked.time[open_rows]) <= within
+                found[open_rows[(run.low[spot] == asked.low[open_rows]) & close]] = True
+                open_rows = open_rows[~found[open_rows]]
+                place[open_rows] += 1
+        return found
+
+
+def _sorted(high: Words, low: Words, time: Micros) -> Keys:
+    order = np.argsort(high, kind="stable")
+    return Keys(high[order], low[order], time[order])
+
+
+def copies(
+    connection: duckdb.DuckDBPyConnection, rows: pa.Table, seen: Seen, within: int
+) -> pa.Array:
+    """Which rows are later copies of an event_id: within the batch or of one already held.
+
+    ``rows`` has event_id, kafka_time, partition, offset. The first by
+    (kafka_time, partition, offset) counts; ``within`` is the horizon in µs.
+    The rows are remembered.
+    """
+    connection.register("asked", rows.select(["event_id", "kafka_time"]))
+    asked = keys(connection, f"SELECT {hash_sql('event_id', 'epoch_us(kafka_time)')} FROM asked")
+    connection.unregister("asked")
+    held = seen.near(asked, within)
+    address = (rows["offset"].to_numpy(), rows["partition"].to_numpy())
+    order = np.lexsort((*address, asked.time, asked.low, asked.high))
+    high, low, time = asked.high[order], asked.low[order], asked.time[order]
+    repeat = (high[1:] == high[:-1]) & (low[1:] == low[:-1]) & (time[1:] - time[:-1] <= within)
+    held[order[1:][repeat]] = True
+    seen.add(asked)
+    return pa.array(held)

@@ -1,0 +1,167 @@
+"""Finer tables: the state that distinct counts and favourites need, written back now and then.
+
+What a finer table holds at a bronze version is known at any time as: the table
+at the version that it records, and the bronze rows since. So it is kept in
+memory, absorbed batch by batch, and written when enough has come; a restart
+loads the table and absorbs bronze's rows from there on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.core.duck import query
+from lakehouse.core.flow import Aggregate, Favourite, Finer
+from lakehouse.ingest.seen import Seen, hash_sql, keys
+from lakehouse.publish.delta import Table
+from lakehouse.publish.render import finer_sql, hash_key, units_sql
+
+
+class FinerState:
+    """The distinct keys of one finer table; 48 bytes of memory a key."""
+
+    def __init__(self, finer: Finer, table: Table, connection: duckdb.DuckDBPyConnection) -> None:
+        self.finer, self.table, self._connection = finer, table, connection
+        self.pending: list[pa.Table] = []
+        self.held = -1
+        self._known, self._entities = Seen(), Seen()
+        if files := table.files():
+            self._remember(f"read_parquet({files!r})")
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows that the table does not hold yet."""
+        return sum(part.num_rows for part in self.pending)
+
+    def absorb(self) -> None:
+        """Take in ``rows``; leaves the tables ``new_<name>`` and ``prior_<name>``.
+
+        ``new`` are the keys not known before; ``prior`` the keys held already of
+        the same entities.
+        """
+        name, connection = self.finer.name, self._connection
+        found = query(connection, finer_sql(self.finer))
+        connection.register("found", found)
+        new = found.filter(pa.array(~self._known.near(self._keys("found"))))
+        connection.register(f"new_{name}", new)
+        connection.register("found", new)
+        repeated = self._entities.near(self._keys("found", entity=True))
+        connection.register("entities", new.filter(pa.array(repeated)).select([self.finer.entity]))
+        connection.register(f"prior_{name}", self._prior(bool(repeated.any())))
+        self._remember(f"new_{name}")
+        connection.unregister("found")
+        connection.unregister("entities")
+        if new.num_rows:
+            self.pending.append(new)
+
+    def _prior(self, any_repeated: bool) -> pa.Table:
+        """What is held of ``entities``: the table is read only where there are any."""
+        sources = []
+        if self.pending:
+            self._connection.register("pending", pa.concat_tables(self.pending))
+            sources.append("SELECT * FROM pending")
+        if files := self.table.files():
+            sources.append(f"SELECT * FROM read_parquet({files!r})")
+        if not any_repeated or not sources:
+            return self.table.schema.empty_table()
+        union = " UNION ALL BY NAME ".join(sources)
+        return query(
+            self._connection,
+            f"SELECT * FROM ({union}) SEMI JOIN entities USING ({self.finer.entity})",
+        )
+
+    def _keys(self, source: str, *, entity: bool = False) -> Any:
+        columns = [self.finer.entity] if entity else list(self.finer.keys)
+        return keys(self._connection, f"SELECT {hash_sql(hash_key(columns))} FROM {source}")
+
+    def _remember(self, source: str) -> None:
+        self._known.add(self._keys(source))
+        self._entities.add(self._keys(source, entity=True))
+
+    def persist(self, note: dict[str, Any]) -> None:
+        """Write what is pending in one commit that records the version held."""
+        rows = pa.concat_tables(self.pending) if self.pending else self.table.schema.empty_table()
+        self.table.append(rows.cast(self.table.schema), note)
+        self.pending = []
+
+
+class FavouriteState:
+    """Units by (an aggregate's keys, what is chosen among), and the choice of each key."""
+
+    def __init__(
+        self,
+        aggregate: Aggregate,
+        name: str,
+        favourite: Favourite,
+        table: Table,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self.aggregate, self.name, self.favourite = aggregate, name, favourite
+        self.table, self._connection = table, connection
+        self.pending: list[pa.Table] = []
+        self.held = -1
+        self._units: dict[int, int] = {}
+        self._best: dict[tuple[str, ...], tuple[int, str]] = {}
+        if files := table.files():
+            self._add(query(connection, f"SELECT * FROM read_parquet({files!r})"))
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows that the table does not hold yet."""
+        return sum(part.num_rows for part in self.pending)
+
+    def absorb(self) -> None:
+        """Take in ``rows``; leaves ``choice_<aggregate>_<name>``: key, new_<name>."""
+        new = query(self._connection, units_sql(self.aggregate, self.favourite))
+        touched = self._add(new)
+        if new.num_rows:
+            self.pending.append(new)
+        columns = list(zip(*touched, strict=True)) or [()] * len(self.aggregate.keys)
+        names = [*self.aggregate.keys, f"new_{self.name}"]
+        chosen = [self._best[key][1] for key in touched]
+        choice = pa.table([pa.array(c, pa.string()) for c in [*columns, chosen]], names=names)
+        self._connection.register(f"choice_{self.aggregate.name}_{self.name}", choice)
+
+    def _add(self, rows: pa.Table) -> set[tuple[str, ...]]:
+        columns = [*self.aggregate.keys, self.favourite.of]
+        self._connection.register("added", rows)
+        words = keys(self._connection, f"SELECT {hash_sql(hash_key(columns))} FROM added")
+        self._connection.unregister("added")
+        cells = [rows[c].to_pylist() for c in columns]
+        touched = set()
+        for high, low, units, *key, item in zip(
+            words.high.tolist(), words.low.tolist(), rows["units"].to_pylist(), *cells, strict=True
+        ):
+            pair = (high << 64) | low
+            total = self._units[pair] = self._units.get(pair, 0) + units
+            place = tuple(key)
+            best = self._best.get(place)
+            if best is None or total > best[0] or (total == best[0] and item < best[1]):
+                self._best[place] = (total, item)
+                touched.add(place)
+            elif item == best[1]:
+                self._best[place] = (total, item)
+        return touched
+
+    def persist(self, note: dict[str, Any]) -> None:
+        """Write the units anew with what is pending added, in one commit."""
+        columns = ", ".join([*self.aggregate.keys, self.favourite.of])
+        sources = []
+        if self.pending:
+            self._connection.register("pending", pa.concat_tables(self.pending))
+            sources.append("SELECT * FROM pending")
+        if files := self.table.files():
+            sources.append(f"SELECT * FROM read_parquet({files!r})")
+        if sources:
+            rows = query(
+                self._connection,
+                f"SELECT {columns}, CAST(sum(units) AS BIGINT) AS units "
+                f"FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY ALL ORDER BY ALL",
+            )
+        else:
+            rows = self.table.schema.empty_table()
+        self.table.replace(rows.cast(self.table.schema), None, note)
+        self.pending = []

@@ -1,0 +1,51 @@
+"""What bronze gained between two versions, read from its Delta log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from lakehouse.core.errors import TableDamaged
+
+
+@dataclass(frozen=True)
+class Increment:
+    """Files whose rows bronze gained after one version, up to another."""
+
+    version: int
+    files: tuple[str, ...]
+
+
+def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Increment]:
+    """The versions after ``after`` up to ``upto``, in steps of about ``max_rows`` rows.
+
+    Commits that only compact add nothing. Raises FileNotFoundError where the log
+    no longer has a version, and TableDamaged where rows were removed: both ask
+    for a fold from nothing.
+    """
+    files: list[str] = []
+    rows = 0
+    for version in range(after + 1, upto + 1):
+        for added, count in _added(uri, version):
+            files.append(added)
+            rows += count
+        if rows >= max_rows or version == upto:
+            yield Increment(version, tuple(files))
+            files, rows = [], 0
+
+
+def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
+    entry = Path(uri, "_delta_log", f"{version:020}.json")
+    for line in entry.read_text("utf-8").splitlines():
+        action = json.loads(line)
+        if "remove" in action and action["remove"].get("dataChange", True):
+            raise TableDamaged(
+                uri, f"rows were removed in version {version}", "silver is folded anew"
+            )
+        if "add" in action and action["add"].get("dataChange", True):
+            add = action["add"]
+            stats = json.loads(add.get("stats") or "{}")
+            yield str(Path(uri, unquote(add["path"]))), int(stats.get("numRecords", 0))

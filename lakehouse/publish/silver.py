@@ -1,0 +1,271 @@
+"""Silver follows bronze's versions: new rows are folded into the tables, as one group.
+
+Each silver commit records bronze's table id and the version it has taken in,
+so a fold that is run again finds the tables it already wrote and leaves them.
+Coarser tables commit first; the finer tables that they count are written back
+later and record their own version (see :mod:`lakehouse.publish.finer`). After a
+crash every table is brought to the same version before a new one is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from lakehouse.core.duck import query
+from lakehouse.core.errors import TableDamaged, TableMissing
+from lakehouse.core.flow import Aggregate, SilverFlow
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.publish.delta import Table
+from lakehouse.publish.finer import FavouriteState, FinerState
+from lakehouse.publish.increments import increments
+from lakehouse.publish.render import count_sql, merged_sql, partial_sql, table_columns
+
+_ARROW = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DATE": pa.date32(),
+    "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    "DECIMAL(28,4)": pa.decimal128(28, 4),
+}
+NOTHING = -1
+"""The version of a table that has taken in nothing."""
+
+
+def silver_schema(aggregate: Aggregate) -> pa.Schema:
+    """The Arrow schema of a silver table; its keys are never null."""
+    return pa.schema(
+        [
+            pa.field(name, _ARROW[kind], nullable=name not in aggregate.keys)
+            for name, kind in table_columns(aggregate).items()
+        ]
+    )
+
+
+class SilverPublisher:
+    """The silver tables of one product, held by this process."""
+
+    def __init__(
+        self, flow: SilverFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        self.flow, self.settings, self._connection = flow, settings, connection
+        self._lake = Lake(settings.lake.root)
+        self.bronze_uri = self._lake.table(f"bronze.{flow.product}")
+        self.tables = {a.name: self._table(a) for a in flow.aggregates}
+        self._load()
+
+    def _table(self, aggregate: Aggregate) -> Table:
+        return Table(
+            self._lake.table(self.flow.table(aggregate.name)),
+            silver_schema(aggregate),
+            self.settings,
+            partition_by=[aggregate.partition] if aggregate.partition else [],
+            description=aggregate.doc,
+        )
+
+    def _load(self) -> None:
+        """The state at the versions that the tables record; from nothing where they disagree."""
+        self._finers = [
+            FinerState(
+                finer, self._finer_table(finer.name, _text_schema(finer.keys)), self._connection
+            )
+            for finer in self.flow.finers
+        ]
+        self._favourites = [
+            FavouriteState(aggregate, name, favourite, table, self._connection)
+            for aggregate in self.flow.aggregates
+            for name, favourite in (aggregate.favourite or {}).items()
+            for table in [
+                self._finer_table(favourite.finer, _units_schema(aggregate, favourite.of))
+            ]
+        ]
+        self._versions = {name: self._taken(table) for name, table in self.tables.items()}
+        for state in self._states:
+            state.held = self._taken(state.table)
+        self._persisted_at = time.monotonic()
+
+    @property
+    def _states(self) -> list[FinerState | FavouriteState]:
+        return [*self._finers, *self._favourites]
+
+    def _finer_table(self, name: str, schema: pa.Schema) -> Table:
+        return Table(
+            self._lake.table(self.flow.table(name)), schema, self.settings,
+            description=f"finer table of {self.flow.name}",
+        )  # fmt: skip
+
+    def _taken(self, table: Table) -> int:
+        note = table.last_note("source")
+        return int(note["version"]) if note else NOTHING
+
+    @property
+    def version(self) -> int:
+        """The bronze version that every table has taken in."""
+        return min(self._versions.values())
+
+    def catch_up(self, upto: int | None = None) -> int:
+        """Take in what bronze's log has gained; the version that silver then holds.
+
+        Raises TableMissing while bronze does not exist.
+        """
+        if not DeltaTable.is_deltatable(self.bronze_uri):
+            raise TableMissing(
+                f"bronze.{self.flow.product}",
+                "does not exist yet",
+                f"run {self.flow.product}.bronze first",
+            )
+        bronze = DeltaTable(self.bronze_uri)
+        self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
+        target = bronze.version() if upto is None else upto
+        if self._must_start_anew(target):
+            self._reset()
+        try:
+            self._level(target)
+        except (FileNotFoundError, TableDamaged):
+            self._reset()
+            bronze.load_as_version(target)
+            self._rows_of(tuple(bronze.file_uris()))
+            self._fold(target, list(self.tables))
+        return target
+
+    def _must_start_anew(self, target: int) -> bool:
+        versions = set(self._versions.values())
+        ids = {
+            note["id"]
+            for table in self.tables.values()
+            if (note := table.last_note("source")) is not None
+        }
+        behind = NOTHING in versions and len(versions) > 1
+        ahead = max(versions) > target
+        return behind or ahead or bool(ids - {self._source["id"]})
+
+    def _reset(self) -> None:
+        note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}
+        for state in self._states:
+            state.table.replace(state.table.schema.empty_table(), None, note)
+        for table in self.tables.values():
+            table.replace(table.schema.empty_table(), None, note)
+        self._load()
+
+    def _level(self, target: int) -> None:
+        """Bring the finer state to the tables' version, then tables behind to those ahead."""
+        if any(self._taken(state.table) > self.version for state in self._states):
+            raise TableDamaged(self.flow.name, "a finer table is ahead", "silver is folded anew")
+        self._absorb_since_persisted(self.version)
+        stops = sorted({*self._versions.values(), target} - {self.version})
+        for stop in stops:
+            names = [n for n, v in self._versions.items() if v < stop]
+            for step in self._steps(self.version, stop):
+                self._rows_of(step.files)
+                self._fold(step.version, names)
+
+    def _absorb_since_persisted(self, upto: int) -> None:
+        for state in self._states:
+            for step in self._steps(state.held, upto):
+                self._rows_of(step.files)
+                state.absorb()
+                state.held = step.version
+
+    def _steps(self, after: int, upto: int) -> Any:
+        return increments(self.bronze_uri, after, upto, self.settings.silver.max_rows_per_fold)
+
+    def take(self, version: int, rows: pa.Table) -> None:
+        """Fold the rows of one new bronze version that are at hand."""
+        self._connection.register("rows_at_hand", rows)
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM rows_at_hand WHERE NOT is_duplicate"
+        )
+        self._fold(version, list(self.tables))
+
+    def _rows_of(self, files: tuple[str, ...]) -> None:
+        if not files:
+            schema = pa.schema(DeltaTable(self.bronze_uri).schema().to_arrow())
+            self._connection.register("no_rows", schema.empty_table())
+        source = (
+            f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
+            if files
+            else "no_rows"
+        )
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {source} WHERE NOT is_duplicate"
+        )
+
+    def _fold(self, version: int, names: list[str]) -> None:
+        """Add ``rows`` to the named tables and record the version in each commit."""
+        for state in self._states:
+            state.absorb()
+            state.held = version
+        note = {"source": {**self._source, "version": version}, "flow": self.flow.name}
+        for aggregate in self.flow.aggregates:
+            if aggregate.name in names:
+                self._fold_one(aggregate, note)
+                self._versions[aggregate.name] = version
+        if self._persist_is_due():
+            self.persist()
+
+    def _fold_one(self, aggregate: Aggregate, note: dict[str, Any]) -> None:
+        connection, table = self._connection, self.tables[aggregate.name]
+        connection.register(f"part_{aggregate.name}", query(connection, partial_sql(aggregate)))
+        for name, distinct in (aggregate.distinct or {}).items():
+            counted = query(connection, count_sql(aggregate, name, distinct))
+            connection.register(f"count_{aggregate.name}_{name}", counted)
+        old, predicate = self._old(aggregate, table)
+        rows = query(connection, merged_sql(aggregate, old))
+        if rows.num_rows == 0:
+            table.append(table.schema.empty_table(), note)
+        else:
+            table.replace(rows.cast(table.schema), predicate, note)
+
+    def _old(self, aggregate: Aggregate, table: Table) -> tuple[str | None, str | None]:
+        """What the table holds of the partitions that new rows touch, and their predicate."""
+        key = aggregate.partition
+        if not key:
+            files = table.files()
+            return (f"read_parquet({files!r})" if files else None), None
+        touched = query(
+            self._connection, f"SELECT DISTINCT {key} FROM part_{aggregate.name} ORDER BY 1"
+        )[key].to_pylist()
+        names = [f"{key}={value}" for value in touched]
+        files = [f for f in table.files() if f.rsplit("/", 2)[1] in names]
+        values = ", ".join(f"'{value}'" for value in touched)
+        old = f"read_parquet({files!r}, hive_partitioning=true)" if files else None
+        return old, f"{key} IN ({values})"
+
+    def _persist_is_due(self) -> bool:
+        pending = sum(s.pending_rows for s in self._states)
+        waited = time.monotonic() - self._persisted_at
+        silver = self.settings.silver
+        return pending >= silver.finer_persist_rows or (
+            pending > 0 and waited >= silver.finer_persist_interval.total_seconds()
+        )
+
+    def persist(self) -> None:
+        """Write the finer tables back at the version that every table has taken in."""
+        for state in self._states:
+            if self._taken(state.table) < self.version:
+                source = {**self._source, "version": self.version}
+                state.persist({"source": source, "flow": self.flow.name})
+        self._persisted_at = time.monotonic()
+
+
+def _text_schema(keys: Any) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field(
+                n, pa.timestamp("us", "UTC") if n == "event_time" else pa.string(), nullable=False
+            )
+            for n in keys
+        ]
+    )
+
+
+def _units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
+    keys = [pa.field(n, _ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
+    return pa.schema(
+        [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", pa.int64())]
+    )

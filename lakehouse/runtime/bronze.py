@@ -1,0 +1,151 @@
+"""A bronze flow as a running Structured Streaming query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from lakehouse.contracts.contract import Contract
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.ingest.decode import decoded_schema, decoder
+from lakehouse.ingest.verdict import TimeRules
+from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
+from lakehouse.runtime.session import kafka_options
+
+log = structlog.get_logger("lakehouse")
+
+
+class BronzeQuery:
+    """Kafka → bronze and quarantine, batch by batch, until stopped.
+
+    ``on_landed`` is called after each commit, in the same thread: silver folds
+    there when it runs in the same driver.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        publisher: BronzePublisher,
+        settings: Settings,
+        on_landed: Callable[[Landed], None],
+    ) -> None:
+        self._spark, self._publisher, self._settings = spark, publisher, settings
+        self._on_landed = on_landed
+        self._contract: Contract = publisher.contract
+        self.name = f"{self._contract.name}.bronze"
+        self._checkpoint = Checkpoint(spark, Lake(settings.lake.root).checkpoint(self.name))
+        self._gate = threading.Lock()
+        self._query: Any = None
+        self.error: BaseException | None = None
+
+    def start(self, *, available_now: bool) -> None:
+        """Start the query from the table's ends."""
+        if self._checkpoint.exists() and not self._checkpoint.fits(self._publisher.ends):
+            aside = self._checkpoint.set_aside()
+            log.warning("checkpoint set aside: the table's ends are followed", kept_as=aside)
+        trigger: dict[str, Any] = (
+            {"availableNow": True}
+            if available_now
+            else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
+        )
+        self._query = (
+            self._decoded(self._source())
+            .writeStream.queryName(self.name)
+            .foreachBatch(self._land)
+            .option("checkpointLocation", self._checkpoint.uri)
+            .trigger(**trigger)
+            .start()
+        )
+
+    def _source(self) -> DataFrame:
+        ends = self._publisher.ends
+        options = {
+            **kafka_options(self._settings.kafka),
+            "subscribe": self._publisher.product.topic,
+            "maxOffsetsPerTrigger": str(self._settings.stream.max_records_per_batch),
+            "startingOffsets": starting_offsets(ends, ends.next) if ends.next else "earliest",
+        }
+        return self._spark.readStream.format("kafka").options(**options).load()
+
+    def _decoded(self, records: DataFrame) -> DataFrame:
+        product = self._publisher.product
+        rules = TimeRules(product.earliest_time, product.future_tolerance)
+        schema = from_arrow_schema(decoded_schema(self._contract))
+        columns = ("key", "value", "headers", "topic", "partition", "offset", "timestamp")
+        return records.select(*columns).mapInArrow(decoder(self._contract.name, rules), schema)
+
+    def _land(self, decoded: DataFrame, batch_id: int) -> None:
+        with self._gate:
+            try:
+                self._land_one(decoded, batch_id)
+            except BaseException as error:
+                self.error = error
+                raise
+
+    def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
+        started = time.perf_counter()
+        ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
+        if self._publisher.ends.reached(ends):
+            return  # landed before a crash or a lost checkpoint
+        rows: pa.Table = decoded.toArrow()
+        fetched = time.perf_counter() - started
+        landed = self._publisher.publish(rows, ends, datetime.now(UTC))
+        self._on_landed(landed)
+        log.info(
+            "batch landed",
+            flow=self.name,
+            rows=landed.good,
+            quarantined=landed.bad,
+            late=landed.late,
+            duplicates=landed.duplicates,
+            version=landed.version,
+            fetch_ms=round(fetched * 1000),
+            publish_ms=round(landed.seconds * 1000),
+            total_ms=round((time.perf_counter() - started) * 1000),
+        )
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the query's end; True when it has ended. Raises what stopped it."""
+        try:
+            ended = bool(self._query.awaitTermination(seconds))
+        except PySparkException as error:
+            raise self._reason(error) from None
+        return ended
+
+    def _reason(self, error: PySparkException) -> BaseException:
+        if isinstance(self.error, LakehouseError):
+            return self.error
+        text = str(error)
+        if "offset" in text.lower() and "data loss" in text.lower():
+            return ServiceUnavailable(
+                f"topic {self._publisher.product.topic}",
+                "Kafka no longer has records that bronze has not taken",
+                "set [kafka] fail_on_data_loss = false to go on without them; the gap is lost",
+            )
+        return self.error or error
+
+    def stop(self) -> None:
+        """Let the batch in hand finish, then stop."""
+        if self._query is None:
+            return
+        timeout = self._settings.stream.stop_timeout.total_seconds()
+        held = self._gate.acquire(timeout=timeout)
+        try:
+            self._query.stop()
+        except PySparkException as error:
+            log.warning("the query did not stop cleanly", reason=str(error)[:200])
+        finally:
+            if held:
+                self._gate.release()

@@ -1,0 +1,152 @@
+"""Flows → running queries in one driver: locks, start, wait, a clean stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from pyspark.sql import SparkSession
+
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.duck import connect
+from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.flow import BronzeFlow, Flow, SilverFlow
+from lakehouse.core.kafka import ensure_topic
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.products import FLOWS
+from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.silver import SilverPublisher
+from lakehouse.runtime.bronze import BronzeQuery
+
+log = structlog.get_logger("lakehouse")
+Progress = Callable[[Landed], None]
+
+
+def flow(name: str) -> Flow:
+    """The declared flow of this name, or a UsageError listing those there are."""
+    found = {f.name: f for f in FLOWS}
+    if name not in found:
+        raise UsageError(f"flow {name!r}", "is not declared", f"use one of {', '.join(found)}")
+    return found[name]
+
+
+def run(
+    flows: Sequence[Flow],
+    settings: Settings,
+    session: Callable[[], SparkSession],
+    *,
+    available_now: bool = False,
+    stop: threading.Event | None = None,
+    on_landed: Progress | None = None,
+) -> None:
+    """Run flows until ``stop`` is set, or until what is there is taken in.
+
+    ``session`` is called only when a flow needs Spark. Every table is locked
+    before anything is read.
+    """
+    stop = stop or threading.Event()
+    bronze = [f for f in flows if isinstance(f, BronzeFlow)]
+    silver = {f.product: f for f in flows if isinstance(f, SilverFlow)}
+    lake = Lake(settings.lake.root)
+    tables = [t for f in flows for t in tables_of(f)]
+    holder = "+".join(f.name for f in flows)
+    with write_locks(lake.locks, tables, holder, settings.publish.lock_timeout):
+        queries = []
+        for f in bronze:
+            folder = silver.pop(f.product, None)
+            queries.append(_bronze(f, folder, settings, session, on_landed))
+        alone = [SilverPublisher(f, settings, connect(settings.silver)) for f in silver.values()]
+        try:
+            for query, _ in queries:
+                query.start(available_now=available_now)
+            _wait([q for q, _ in queries], alone, settings, available_now, stop)
+        finally:
+            for query, publisher in queries:
+                query.stop()
+                if publisher is not None and query.error is None:
+                    publisher.persist()
+            for publisher in alone:
+                publisher.persist()
+
+
+def tables_of(f: Flow) -> list[str]:
+    """The tables that a flow writes, and so locks."""
+    if isinstance(f, BronzeFlow):
+        return [f"bronze.{f.product}", f"quarantine.{f.product}"]
+    finer = [finer.name for finer in f.finers]
+    finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
+    return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
+
+
+def _bronze(
+    f: BronzeFlow,
+    silver: SilverFlow | None,
+    settings: Settings,
+    session: Callable[[], SparkSession],
+    on_landed: Progress | None,
+) -> tuple[BronzeQuery, SilverPublisher | None]:
+    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
+    spark = session()
+    connection = connect(settings.silver)
+    publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    folder = SilverPublisher(silver, settings, connection) if silver else None
+    if folder is not None:
+        folder.catch_up()
+
+    def landed(batch: Landed) -> None:
+        if folder is not None:
+            folder.take(batch.version, batch.rows)
+        if on_landed is not None:
+            on_landed(batch)
+
+    return BronzeQuery(spark, publisher, settings, landed), folder
+
+
+def _wait(
+    queries: list[BronzeQuery],
+    alone: list[SilverPublisher],
+    settings: Settings,
+    available_now: bool,
+    stop: threading.Event,
+) -> None:
+    poll = settings.stream.poll.total_seconds()
+    while not stop.is_set():
+        running = [query for query in queries if not query.wait(0.0 if alone else 0.2)]
+        for publisher in alone:
+            try:
+                publisher.catch_up()
+            except TableMissing as missing:
+                if available_now:
+                    raise
+                log.info("waiting", reason=missing.fault, table=missing.place)
+        if available_now and not running:
+            return
+        if queries and not running:
+            return
+        if alone:
+            stop.wait(poll)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        log.info("stopping: the batch in hand is finished first")
+        stop.set()
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,106 @@
+"""The Spark session: the settings that were measured, and the user's own on top."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lakehouse.core.kafka import password
+from lakehouse.core.sections import KafkaSettings
+from lakehouse.core.settings import Settings
+
+_FIXED = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    "spark.sql.streaming.metricsEnabled": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+}
+_LOCAL = {
+    "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming."
+    "checkpointing.FileSystemBasedCheckpointFileManager",
+    "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where Java and the jars are, when we start the JVM ourselves."""
+
+    java_home: Path
+    jars: Sequence[Path]
+
+
+def session(settings: Settings, name: str, engine: Engine | None = None) -> SparkSession:
+    """The session of this process.
+
+    With an ``engine`` the JVM is ours, on this machine; without one we run
+    under spark-submit, and master, memory and jars are what it was given.
+    """
+    builder = SparkSession.builder.appName(name)
+    options = dict(_FIXED)
+    options["spark.sql.shuffle.partitions"] = str(settings.spark.shuffle_partitions)
+    if engine is not None:
+        os.environ["JAVA_HOME"] = str(engine.java_home)
+        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        os.environ.pop("SPARK_HOME", None)
+        options |= _LOCAL
+        options["spark.driver.memory"] = settings.spark.driver_memory
+        options["spark.driver.extraClassPath"] = ":".join(str(jar) for jar in engine.jars)
+        options["spark.driver.extraJavaOptions"] = "-Duser.timezone=UTC -XX:+UseParallelGC"
+        options["spark.ui.enabled"] = str(settings.spark.ui).lower()
+        options["spark.log.level"] = settings.spark.log_level
+        builder = builder.master(settings.spark.master)
+    for key, value in {**options, **settings.spark_conf}.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel(settings.spark.log_level)
+    return spark
+
+
+def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
+    """Options of Spark's Kafka source: where, how protected, committed records only."""
+    options = {
+        "kafka.bootstrap.servers": kafka.bootstrap_servers,
+        "kafka.security.protocol": kafka.security_protocol,
+        "kafka.isolation.level": "read_committed",
+        "kafka.client.id": kafka.client_id,
+        "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
+        "includeHeaders": "true",
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        module = (
+            "org.apache.kafka.common.security.plain.PlainLoginModule"
+            if kafka.sasl_mechanism == "PLAIN"
+            else "org.apache.kafka.common.security.scram.ScramLoginModule"
+        )
+        options["kafka.sasl.mechanism"] = kafka.sasl_mechanism
+        options["kafka.sasl.jaas.config"] = (
+            f"{module} required username={_quoted(kafka.sasl_username)} "
+            f"password={_quoted(password(kafka))};"
+        )
+    if kafka.ssl_cafile:
+        options["kafka.ssl.truststore.type"] = "PEM"
+        options["kafka.ssl.truststore.location"] = kafka.ssl_cafile
+    if kafka.ssl_certfile:
+        options["kafka.ssl.keystore.type"] = "PEM"
+        chain = Path(kafka.ssl_certfile).read_text("utf-8")
+        options["kafka.ssl.keystore.certificate.chain"] = chain
+        options["kafka.ssl.keystore.key"] = Path(kafka.ssl_keyfile).read_text("utf-8")
+    return options
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
