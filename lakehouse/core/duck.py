@@ -25,4 +25,4 @@ def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:
     """A query's rows as one Arrow table."""
-    return connection.execute(sql, values).to_arrow_table()
+    return connection.sql(sql, params=values).to_arrow_table()

@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -48,15 +49,19 @@ def decoder(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, :func:`decoded_schema` rows out.
 
-    In: columns key, value, headers, topic, partition, offset, timestamp.
+    In: columns key, value, headers, topic, partition, offset, timestamp. A partial
+    of a module's function, so that it travels to the executors by name.
     """
 
-    def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        contract = CONTRACTS[product]
-        for batch in batches:
-            yield from decode_batch(batch, contract, rules)
+    return partial(_decode, product, rules)
 
-    return decode
+
+def _decode(
+    product: str, rules: TimeRules, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    contract = CONTRACTS[product]
+    for batch in batches:
+        yield from decode_batch(batch, contract, rules)
 
 
 def decode_batch(

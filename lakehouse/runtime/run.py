@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from duckdb import DuckDBPyConnection
 from pyspark.sql import SparkSession
 
 from lakehouse.contracts import CONTRACTS
@@ -56,12 +57,15 @@ def run(
     lake = Lake(settings.lake.root)
     tables = [t for f in flows for t in tables_of(f)]
     holder = "+".join(f.name for f in flows)
-    with write_locks(lake.locks, tables, holder, settings.publish.lock_timeout):
+    with (
+        write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
+        connect(settings.silver) as connection,
+    ):
         queries = []
         for f in bronze:
             folder = silver.pop(f.product, None)
-            queries.append(_bronze(f, folder, settings, session, on_landed))
-        alone = [SilverPublisher(f, settings, connect(settings.silver)) for f in silver.values()]
+            queries.append(_bronze(f, folder, settings, session, on_landed, connection))
+        alone = [SilverPublisher(f, settings, connection.cursor()) for f in silver.values()]
         try:
             for query, _ in queries:
                 query.start(available_now=available_now)
@@ -90,10 +94,10 @@ def _bronze(
     settings: Settings,
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
+    connection: DuckDBPyConnection,
 ) -> tuple[BronzeQuery, SilverPublisher | None]:
     topic_id = ensure_topic(settings.kafka, settings.product(f.product))
     spark = session()
-    connection = connect(settings.silver)
     publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
