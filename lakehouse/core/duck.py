@@ -18,7 +18,7 @@ def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
             "threads": str(silver.engine_threads),
             "TimeZone": "UTC",
             "autoinstall_known_extensions": "false",
-            "preserve_insertion_order": "false",
+            "preserve_insertion_order": "true",  # hashes are matched to rows by position
         }
     )
 
