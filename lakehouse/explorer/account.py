@@ -1,0 +1,90 @@
+"""Where every kind of event ended, against what the producer says it sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from lakehouse.core.sections import ExplorerSettings
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.sql import read
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of event: how many were sent, how many are where they belong."""
+
+    kind: str
+    place: str
+    sent: str
+    landed: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two agree."""
+        return self.sent == self.landed
+
+
+def account(
+    catalogue: Catalogue,
+    settings: ExplorerSettings,
+    by_kind: Mapping[str, int],
+    revenue: Mapping[str, Decimal],
+) -> list[Line]:
+    """One line a kind of event, and one a currency.
+
+    ``by_kind`` counts records sent: good, late, duplicate, corrupt:<fault>; a
+    fault is found again in the record's ``fault`` header, a late event by the end
+    of its event_id (others may be late too: partitions are not read in step).
+    """
+    bronze = read(
+        catalogue,
+        """SELECT count(*) AS records, count(DISTINCT ("partition", "offset")) AS addresses,
+        count(*) FILTER (is_late AND event_id LIKE '%-late') AS late, count(*) FILTER (is_duplicate) AS duplicate
+        FROM bronze.sales""",
+        settings,
+    ).to_pylist()[0]
+    faults = read(
+        catalogue,
+        """SELECT decode(h.header.value) AS fault, count(*) AS records
+        FROM (SELECT unnest(headers) AS header FROM quarantine.sales) h
+        WHERE h.header.key = 'fault' GROUP BY 1 ORDER BY 1""",
+        settings,
+    )
+    found = dict(zip(*(faults[c].to_pylist() for c in ("fault", "records")), strict=True))
+    total = read(catalogue, "SELECT count(*) AS n FROM quarantine.sales", settings)["n"][0].as_py()
+    net = read(
+        catalogue,
+        "SELECT currency, sum(net_revenue) AS net FROM silver.sales_by_country GROUP BY 1",
+        settings,
+    )
+    landed_net = dict(zip(*(net[c].to_pylist() for c in ("currency", "net")), strict=True))
+    corrupt = {k: n for k, n in by_kind.items() if k.startswith("corrupt:")}
+    kept = sum(by_kind.values()) - sum(corrupt.values())
+    lines = [
+        _line("keeps the contract", "bronze", kept, bronze["records"]),
+        _line("each address once", "bronze", kept, bronze["addresses"]),
+        _line(
+            "sent twice",
+            "bronze, marked duplicate",
+            by_kind.get("duplicate", 0),
+            bronze["duplicate"],
+        ),
+        _line("breaks the contract", "quarantine", sum(corrupt.values()), total),
+    ]
+    if "late" in by_kind:
+        lines.insert(2, _line("late", "bronze, marked", by_kind["late"], bronze["late"]))
+    lines += [
+        _line(kind.partition(":")[2].replace("_", " "), "quarantine", n, found.get(kind, 0))
+        for kind, n in sorted(corrupt.items())
+    ]
+    lines += [
+        Line(f"net revenue {c}", "silver", f"{money:,.2f}", f"{landed_net.get(c, 0):,.2f}")
+        for c, money in sorted(revenue.items())
+    ]
+    return lines
+
+
+def _line(kind: str, place: str, sent: int, landed: int) -> Line:
+    return Line(kind, place, f"{sent:,}", f"{landed:,}")

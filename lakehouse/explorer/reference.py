@@ -1,0 +1,185 @@
+"""docs/tables.md, docs/settings.md and config.ini, written from the code that they describe."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.errors import Exit
+from lakehouse.core.flow import SilverFlow
+from lakehouse.core.sections import ProductSettings
+from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
+from lakehouse.products import FLOWS
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.render import column_docs, table_columns
+
+FREE_DOCS = {
+    "spark.conf": "passed on to Spark as they stand",
+    "table.properties": "given to new Delta tables as they stand",
+}
+EXIT_DOCS = {
+    Exit.OK: "it did what it was asked",
+    Exit.FAULT: "the answer is no: a check failed, SQL was rejected, numbers differ",
+    Exit.USAGE: "wrong arguments or wrong settings",
+    Exit.NO_TABLE: "no such table (yet)",
+    Exit.TIMEOUT: "the time limit ran out",
+    Exit.UNAVAILABLE: "Kafka, Java, a jar or the disk cannot be had",
+    Exit.LOCKED: "another process writes the table",
+    Exit.INTERRUPTED: "Ctrl-C",
+}
+TOPICS = {name: name for name in CONTRACTS}
+
+
+def write_docs(root: Path, *, check: bool) -> list[str]:
+    """Write every generated file that is not current; which those are."""
+    stale = []
+    for name, text in {
+        "docs/tables.md": tables_md(),
+        "docs/settings.md": settings_md(),
+        "config.ini": config_ini(),
+    }.items():
+        path = root / name
+        if not path.is_file() or path.read_text("utf-8") != text:
+            stale.append(name)
+            if not check:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    return stale
+
+
+def tables_md() -> str:
+    """Every table, its columns, their types and what they say."""
+    out = ["# Tables", "", "Generated from the code by `lakehouse docs`.", ""]
+    for name, contract in CONTRACTS.items():
+        out += [f"## bronze.{name}", "", "Append-only, partitioned by `event_date`.", ""]
+        docs = {**contract.descriptions, **_ADDED}
+        out += _rows(
+            (f.name, f"{f.type}{'' if f.nullable else ', never null'}", docs.get(f.name, ""))
+            for f in bronze_schema(contract)
+        )
+        out += [f"## quarantine.{name}", "", "Records that broke the contract, bytes kept.", ""]
+        out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in QUARANTINE_SCHEMA)
+    for flow in FLOWS:
+        if isinstance(flow, SilverFlow):
+            out += _silver(flow)
+    return "\n".join(out)
+
+
+_ADDED = {
+    "extra": "fields that the contract does not know, as JSON",
+    "topic": "address: Kafka topic",
+    "partition": "address: topic partition",
+    "offset": "address: offset",
+    "kafka_time": "when Kafka took the record",
+    "ingest_time": "when the batch was committed",
+    "batch_id": "number of the batch, from 0",
+    "watermark": "the newest event time committed before, less the delay",
+    "is_late": "the event is older than the watermark",
+    "is_duplicate": "a copy of an event_id within the horizon; silver does not count it",
+    "event_date": "UTC date of event_time; partition",
+    "key": "the record's key, raw bytes",
+    "value": "the record's value, raw bytes",
+    "headers": "the record's headers",
+    "flow": "the flow that refused it",
+    "verdict": "every fault, in the data's words",
+    "contract_version": "the version that it broke",
+    "quarantined_at": "when it was refused",
+}
+
+
+def _silver(flow: SilverFlow) -> list[str]:
+    out = []
+    for aggregate in flow.aggregates:
+        partition = f", partitioned by `{aggregate.partition}`" if aggregate.partition else ""
+        keys = ", ".join(f"`{key}`" for key in aggregate.keys)
+        out += [f"## {flow.table(aggregate.name)}", ""]
+        out += [f"{aggregate.doc[:1].upper()}{aggregate.doc[1:]}. Keys: {keys}{partition}.", ""]
+        docs = column_docs(aggregate)
+        out += _rows((n, kind, docs.get(n, "")) for n, kind in table_columns(aggregate).items())
+        for favourite in (aggregate.favourite or {}).values():
+            out += [f"## {flow.table(favourite.finer)}", "", f"Finer table: {favourite.doc}.", ""]
+            rows = [(n, kind, "") for n, (_, kind) in aggregate.keys.items()]
+            out += _rows(
+                [*rows, (favourite.of, "VARCHAR", ""), ("units", "BIGINT", "units bought")]
+            )
+    for finer in flow.finers:
+        out += [f"## {flow.table(finer.name)}", "", f"Finer table: {finer.doc}.", ""]
+        out += _rows((n, "", f"`{sql}`") for n, sql in finer.keys.items())
+    return out
+
+
+def settings_md() -> str:
+    """Every key, its variable, type and default; other variables; exit codes."""
+    out = [
+        "# Settings",
+        "",
+        "Generated from the code by `lakehouse docs`. Environment wins over",
+        "",
+    ]
+    out[-1:] = ["`config.ini`, `config.ini` over the defaults.", ""]
+    for name, section in sections({n: c.settings for n, c in CONTRACTS.items()}).items():
+        out += [f"## [{name}]", ""]
+        out += _rows(
+            (
+                key,
+                f"`LAKEHOUSE_{name}_{key}`".upper(),
+                f"`{_default(name, key, field.default)}`",
+                field.description or "",
+            )
+            for key, field in section.model_fields.items()
+        )
+    out += ["## Free sections", ""]
+    out += _rows((f"[{name}]", "", "", FREE_DOCS[name]) for name in FREE_SECTIONS)
+    out += ["## Other environment variables", ""]
+    out += _rows(("", f"`{name}`", "", text) for name, text in RESERVED_ENV.items())
+    out += ["## Exit codes", "", "| code | name | when |", "| --- | --- | --- |"]
+    out += [f"| {int(code)} | {code.name} | {text} |" for code, text in EXIT_DOCS.items()]
+    return "\n".join(out) + "\n"
+
+
+def config_ini() -> str:
+    """The file itself: every key with its default and a comment."""
+    out = [
+        "# Settings of the lakehouse. Written by `lakehouse docs`. Change values here, in a copy",
+        "# named by LAKEHOUSE_CONFIG, or override one key by LAKEHOUSE_<SECTION>_<KEY>.",
+    ]
+    for name, section in sections({n: c.settings for n, c in CONTRACTS.items()}).items():
+        doc = (section.__doc__ or "").splitlines()[0].partition(": ")[2]
+        out += ["", f"[{name}]", f"# {doc}"] if doc else ["", f"[{name}]"]
+        for key, field in section.model_fields.items():
+            if "SecretStr" in str(field.annotation):
+                variable = f"LAKEHOUSE_{name}_{key}".upper()
+                out += [f"# {key}: only from the environment, {variable}"]
+                continue
+            out += [f"# {field.description}", f"{key} = {_default(name, key, field.default)}"]
+    for name in FREE_SECTIONS:
+        out += ["", f"[{name}]", f"# {FREE_DOCS[name]}"]
+    return "\n".join(out) + "\n"
+
+
+def _default(section: str, key: str, value: Any) -> str:
+    if (
+        section in TOPICS
+        and key == "topic"
+        and issubclass(CONTRACTS[section].settings, ProductSettings)
+    ):
+        return TOPICS[section]
+    if isinstance(value, timedelta):
+        for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+            if value.total_seconds() % seconds == 0 and value.total_seconds() >= seconds:
+                return f"{value.total_seconds() / seconds:g} {unit}"
+        return f"{value.total_seconds() * 1000:g} ms" if value else "0 seconds"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _rows(rows: Any) -> list[str]:
+    listed = [tuple(row) for row in rows]
+    heads = {3: ("column", "type", "what"), 4: ("key", "variable", "default", "what")}
+    head = heads[len(listed[0])] if listed else heads[3]
+    out = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    out += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in listed]
+    return [*out, ""]

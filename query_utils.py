@@ -1,0 +1,6 @@
+"""The analytics explorer: ``python query_utils.py``, or ``--batch`` for the whole report."""
+
+from lakehouse.explorer.command import main
+
+if __name__ == "__main__":
+    main()

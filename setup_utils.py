@@ -1,0 +1,8 @@
+"""Environment validation: ``python setup_utils.py [--json]``, the same as ``lakehouse doctor``."""
+
+import typer
+
+from lakehouse.doctor import doctor
+
+if __name__ == "__main__":
+    typer.run(doctor)
