@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -309,7 +310,7 @@ def main() -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:
         code = int(Exit.INTERRUPTED)
-    if SparkSession.getActiveSession() is not None:
+    if SparkContext._active_spark_context is not None:
         leave(code)
     raise SystemExit(code)
 

@@ -41,7 +41,8 @@ def account(
     bronze = read(
         catalogue,
         """SELECT count(*) AS records, count(DISTINCT ("partition", "offset")) AS addresses,
-        count(*) FILTER (is_late AND event_id LIKE '%-late') AS late, count(*) FILTER (is_duplicate) AS duplicate
+        count(*) FILTER (is_late AND event_id LIKE '%-late') AS late,
+        count(*) FILTER (is_duplicate) AS duplicate
         FROM bronze.sales""",
         settings,
     ).to_pylist()[0]
