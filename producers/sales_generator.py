@@ -15,12 +15,18 @@ import numpy.typing as npt
 from lakehouse.contracts.sales import SALES, Sale
 from producers.faults import FAULTS
 from producers.message import Message
-from producers.shop import CHANNELS, Client, Product, Shop, busyness
+from producers.shop import CHANNELS, EXCHANGE, Client, Product, Shop, busyness
 
-RETURN_SHARE = 0.02
+RETURN_SHARE = 0.08
+"""Share of orders that give back one earlier line: about 2% of lines."""
 GUEST_SHARE = 0.2
+WEEKEND_REST = 0.7
+"""Chance that another client takes the place of a business at the weekend."""
+COPY_PACE = 0.2
+"""Chance, at each order, that the oldest waiting copy is sent."""
 LATE_MARK = "-late"
 """End of the event_id of an event that is sent late on purpose."""
+CENT = Decimal("0.01")
 _FAULT_NAMES = list(FAULTS)
 
 
@@ -46,53 +52,69 @@ class SalesGenerator:
         self._order = self._line = 0
         self._sold: deque[Sale] = deque(maxlen=500)
         self._held: list[Message] = []
+        self._copies: deque[Message] = deque()
+        self._prices: dict[tuple[str, str, str], Decimal] = {}
 
     def history(self, count: int, end: datetime, days: int) -> Iterator[Message]:
         """``count`` events over the ``days`` before ``end``, in order but for the faults.
 
-        Late events happened in the first half and come in the last quarter.
-        Copies come besides the count.
+        Late events happened in the first half and come in the last quarter, far
+        behind any watermark. Copies come besides the count, some orders later.
         """
         times = self._times(count, end, days)
+        share = min(1.0, 2 * self._shares.late)
         made = 0
         while made < count:
-            late = self._shares.late if made < count / 2 else 0
-            for message in self._order_messages(times[made], count - made, late):
+            late = share if made < count / 2 else 0.0
+            when = _moment(times[made])
+            for message in self._order_messages(when, count - made, late):
                 made += 1
                 if message.kind == "late":
                     self._held.append(message)
                 else:
                     yield message
-                    yield from self._copy(message)
+                    self._copy(message)
+            yield from self._due_copies()
             if self._held and made >= count * 3 / 4:
                 yield self._held.pop()
         yield from self._held
-        self._held = []
+        yield from self._copies
+        self._held, self._copies = [], deque()
 
     def order_now(self, now: datetime) -> list[Message]:
         """One order that is placed now; a late one happened up to two hours ago."""
         late = self._hits(self._shares.late)
         when = now - timedelta(minutes=float(self._draw.uniform(15, 120))) if late else now
         messages = self._order_messages(when, 1_000, float(late))
-        return [m for message in messages for m in (message, *self._copy(message))]
+        for message in messages:
+            self._copy(message)
+        return [*messages, *self._due_copies()]
 
-    def _copy(self, message: Message) -> list[Message]:
-        if message.kind != "good" or not self._hits(self._shares.duplicates):
-            return []
-        return [Message(message.key, message.value, "duplicate", message.order, message.event_time)]
+    def _copy(self, message: Message) -> None:
+        """Perhaps keep a copy, to be sent some orders later."""
+        if message.kind == "good" and self._hits(self._shares.duplicates):
+            self._copies.append(
+                Message(message.key, message.value, "duplicate", message.order, message.event_time)
+            )
+
+    def _due_copies(self) -> list[Message]:
+        """The oldest copy now and then; all but the newest few when many wait."""
+        due = [self._copies.popleft() for _ in range(len(self._copies) - 50)]
+        if self._copies and self._hits(COPY_PACE):
+            due.append(self._copies.popleft())
+        return due
 
     def _hits(self, share: float) -> bool:
         return share > 0 and bool(self._draw.random() < share)
 
-    def _times(self, count: int, end: datetime, days: int) -> list[datetime]:
-        """Moments in rising order, more in busy hours."""
+    def _times(self, count: int, end: datetime, days: int) -> npt.NDArray[np.int64]:
+        """Microseconds since 1970 in rising order, more of them in busy hours."""
         last = int(end.timestamp() // 3600)
         hours = np.arange(last - days * 24, last, dtype=np.int64)
         weights = busyness(hours)
         chosen = np.sort(self._draw.choice(hours, size=count, p=weights / weights.sum()))
-        micros = np.sort(chosen * 3_600_000_000 + self._draw.integers(0, 3_600_000_000, count))
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        return [epoch + timedelta(microseconds=int(m)) for m in micros]
+        within = self._draw.integers(0, 3_600_000_000, count)
+        return np.sort(chosen * 3_600_000_000 + within)
 
     def _order_messages(self, when: datetime, most: int, late: float) -> list[Message]:
         """The lines of one order, or of one return; ``late`` is the share of late lines."""
@@ -100,7 +122,7 @@ class SalesGenerator:
         self._order += 1
         if self._sold and draw.random() < RETURN_SHARE:
             return [self._returned(when)]
-        client = shop.clients[self._pick(shop.client_weights)]
+        client = self._buyer(when)
         channel = CHANNELS[self._pick(_CHANNEL_WEIGHTS)][0]
         lines = min(most, 1 + int(draw.geometric(0.3)))
         mean = 12 if client.segment == "B2B" else 2
@@ -111,9 +133,19 @@ class SalesGenerator:
             product = shop.products[self._pick(shop.product_weights)]
             quantity = 1 + int(draw.poisson(mean - 1))
             sale = self._sale(when, order, client, product, quantity, channel, guest)
-            self._sold.append(sale)
-            messages.append(self._message(sale, late=self._hits(late)))
+            message = self._message(sale, late=self._hits(late))
+            if message.kind == "good":
+                self._sold.append(sale)
+            messages.append(message)
         return messages
+
+    def _buyer(self, when: datetime) -> Client:
+        """Who orders; businesses rest at the weekend."""
+        clients, weights = self._shop.clients, self._shop.client_weights
+        client = clients[self._pick(weights)]
+        if when.weekday() >= 5 and client.segment == "B2B" and self._hits(WEEKEND_REST):
+            client = clients[self._pick(weights)]
+        return client
 
     def _pick(self, cumulative: npt.NDArray[np.float64]) -> int:
         """An index, drawn by running sums of weights that end at 1."""
@@ -131,7 +163,6 @@ class SalesGenerator:
         guest: bool,
     ) -> Sale:
         self._line += 1
-        discount = Decimal("0.9") if client.segment == "B2B" else Decimal(1)
         return Sale(
             event_id=f"{self._run}-{self._line}",
             event_time=when,
@@ -142,10 +173,19 @@ class SalesGenerator:
             product_id=product.id,
             product_name=product.name,
             quantity=quantity,
-            unit_price=(product.price * discount).quantize(Decimal("0.01")),
+            unit_price=self._price(product, client),
             currency=client.currency,  # type: ignore[arg-type]  # a code of the shop's list
             channel=channel,
         )
+
+    def _price(self, product: Product, client: Client) -> Decimal:
+        """The product's price in the client's currency, with what a business saves."""
+        key = product.id, client.currency, client.segment
+        if key not in self._prices:
+            discount = Decimal("0.9") if client.segment == "B2B" else Decimal(1)
+            price = product.price * discount * EXCHANGE[client.currency]
+            self._prices[key] = max(price, CENT).quantize(CENT)
+        return self._prices[key]
 
     def _returned(self, when: datetime) -> Message:
         sold = self._sold[int(self._draw.integers(len(self._sold)))]
@@ -155,7 +195,7 @@ class SalesGenerator:
                 **{f: getattr(sold, f) for f in sold.__struct_fields__},
                 "event_id": f"{self._run}-{self._line}",
                 "event_time": when,
-                "order_id": f"{self._run}-R{self._order}",
+                "order_id": f"R-{self._run}-{self._order}",
                 "quantity": -max(1, sold.quantity // 2),
             }
         )
@@ -173,6 +213,10 @@ class SalesGenerator:
             key, value, "late" if late else "good", sale.order_id, sale.event_time,
             sale.unit_price * sale.quantity, sale.currency,
         )  # fmt: skip
+
+
+def _moment(micros: np.int64) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros))
 
 
 _CHANNEL_WEIGHTS = np.cumsum([share for _, share in CHANNELS])

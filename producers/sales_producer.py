@@ -8,6 +8,7 @@ python producers/sales_producer.py --replay online_retail.csv --speed 3600
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -36,8 +38,9 @@ from producers.shop import make_shop
 
 HISTORY_DAYS = 30
 """Days that a counted run spreads its events over."""
+AT_ONCE = 1e9
+"""A rate that never waits."""
 NARRATION = Console(stderr=True)
-Fraction = Annotated[float | None, typer.Option(min=0, max=1)]
 
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
@@ -45,6 +48,26 @@ def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> Sal
     producer = settings.producer
     shop = make_shop(seed, producer.clients, producer.products)
     return SalesGenerator(shop, seed, run_id, shares)
+
+
+def produce(
+    settings: Settings,
+    source: Iterable[Message],
+    *,
+    rate: float | None = None,
+    total: int | None = None,
+    progress: bool = True,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Send the messages of ``source``, at ``rate`` orders a second where one is given.
+
+    ``total`` is for the progress bar, which only a terminal sees. Setting ``stop``
+    ends it after the message in hand; everything sent is flushed first.
+    """
+    stop = stop or threading.Event()
+    messages = paced(source, rate, stop) if rate else source
+    console = NARRATION if progress else Console(quiet=True)
+    return send(settings, messages, total=total, stop=stop, console=console)
 
 
 def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
@@ -60,10 +83,17 @@ def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> It
 
 
 def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
-    """Messages at ``speed`` times the pace of their event times."""
+    """Messages at ``speed`` times the pace of their event times.
+
+    A line that tells no time goes with the line before it.
+    """
     first, started = None, time.monotonic()
     for message in messages:
-        first = first or message.event_time
+        if first is None:
+            first = None if message.event_time == retail.EPOCH else message.event_time
+            started = time.monotonic()
+            yield message
+            continue
         due = started + (message.event_time - first).total_seconds() / speed
         if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
             return
@@ -81,34 +111,87 @@ def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[M
 
 
 def run(
-    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="orders a second; 0: no pause")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="stop after so many events")] = None,
-    seed: Annotated[int | None, typer.Option(help="the same seed makes the same events")] = None,
-    late: Fraction = None,
-    duplicates: Fraction = None,
-    corrupt: Fraction = None,
-    replay: Annotated[Path | None, typer.Option(help="a retail CSV to send instead")] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0, help="with --replay: times real time")
+    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    days: Annotated[
+        int, typer.Option(min=1, help="with --count: days that the events are spread over")
+    ] = HISTORY_DAYS,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="the same seed makes the same events")
     ] = None,
+    late: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
+    ] = None,
+    duplicates: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent twice")
+    ] = None,
+    corrupt: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events broken on purpose")
+    ] = None,
+    replay: Annotated[Path | None, typer.Option(help="a retail CSV to send, plain or .gz")] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
     bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
 ) -> None:
     """Send sales events to Kafka: one order every 2 seconds, unless told otherwise.
 
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
-    stop = threading.Event()
-    interrupted = threading.Event()
+    stop, interrupted = _stop_on_signals()
+    settings = _settings(config, bootstrap_servers, topic)
+    given = settings.producer
+    total = count
+    messages: Iterable[Message]
+    if replay:
+        lines = retail.count_lines(replay)
+        total = min(lines, count or lines)
+        messages = itertools.islice(retail.read(replay), total)
+        messages = replayed(messages, speed, stop) if speed else messages
+    else:
+        shares = Shares(
+            given.late if late is None else late,
+            given.duplicates if duplicates is None else duplicates,
+            given.corrupt if corrupt is None else corrupt,
+        )
+        seed = given.seed if seed is None else seed
+        run_id = f"s{seed}n{count}" if count else f"s{seed}t{int(time.time() * 1000):x}"
+        shop = generator(settings, seed, run_id, shares)
+        if count:
+            messages = shop.history(count, datetime.now(UTC), days)
+        else:
+            messages = live(shop, (given.rate if rate is None else rate) or AT_ONCE, stop)
+    pace = rate if count or replay else None
+    summary = produce(settings, messages, rate=pace, total=total, stop=stop)
+    show(summary, as_json=as_json)
+    if summary.failed:
+        raise SystemExit(Exit.FAULT)
+    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+
+
+def _stop_on_signals() -> tuple[threading.Event, threading.Event]:
+    """Two events: stop, set by either signal, and interrupted, set by Ctrl-C.
+
+    The signal's second coming ends the process at once.
+    """
+    stop, interrupted = threading.Event(), threading.Event()
 
     def on_signal(number: int, _frame: Any) -> None:
         stop.set()
         if number == signal.SIGINT:
             interrupted.set()
+        signal.signal(number, signal.default_int_handler)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    return stop, interrupted
+
+
+def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:
+    """Settings with the broker and the topic of the command line."""
     settings = load_settings(config)
     if bootstrap_servers:
         settings = settings.with_kafka(bootstrap_servers)
@@ -118,32 +201,15 @@ def run(
             "is empty, and a producer of its own starts no broker",
             "give --bootstrap-servers, or use `lakehouse produce`",
         )
-    given = settings.producer
-    shares = Shares(
-        given.late if late is None else late,
-        given.duplicates if duplicates is None else duplicates,
-        given.corrupt if corrupt is None else corrupt,
-    )
-    seed = given.seed if seed is None else seed
-    if replay:
-        total: int | None = retail.count_lines(replay)
-        messages: Iterable[Message] = retail.read(replay)
-        messages = replayed(messages, speed, stop) if speed else messages
-    elif count:
-        total = count
-        shop = generator(settings, seed, f"s{seed}n{count}", shares)
-        messages = shop.history(count, datetime.now(UTC), HISTORY_DAYS)
-        messages = paced(messages, rate, stop) if rate else messages
-    else:
-        total = None
-        run_id = f"s{seed}t{int(time.time() * 1000):x}"
-        pace = given.rate if rate is None else rate
-        messages = live(generator(settings, seed, run_id, shares), pace or 1e9, stop)
-    summary = send(settings, messages, total=total, stop=stop, console=NARRATION)
-    show(summary, as_json=as_json)
-    if summary.failed:
-        raise SystemExit(Exit.FAULT)
-    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+    if topic is None:
+        return settings
+    sales = settings.product("sales")
+    try:
+        sales = type(sales)(**{**sales.model_dump(), "topic": topic})
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--topic {topic!r}", fault, "give a Kafka topic's name") from None
+    return settings.model_copy(update={"products": {**settings.products, "sales": sales}})
 
 
 def show(summary: Summary, *, as_json: bool) -> None:
@@ -159,6 +225,8 @@ def show(summary: Summary, *, as_json: bool) -> None:
         "acknowledged": summary.acknowledged,
         "failed": summary.failed,
         **dict(sorted(summary.by_kind.items())),
+        "belongs in bronze": summary.bronze,
+        "belongs in quarantine": summary.quarantine,
     }
     for name, number in rows.items():
         table.add_row(name, f"{number:,}")

@@ -10,13 +10,22 @@ import numpy.typing as npt
 from faker import Faker
 
 COUNTRIES = {
-    "United Kingdom": ("GBP", "en_GB", 0.42), "Germany": ("EUR", "de_DE", 0.15),
+    "United Kingdom": ("GBP", "en_GB", 0.36), "Germany": ("EUR", "de_DE", 0.15),
     "France": ("EUR", "fr_FR", 0.12), "Netherlands": ("EUR", "nl_NL", 0.06),
     "Spain": ("EUR", "es_ES", 0.06), "Poland": ("PLN", "pl_PL", 0.05),
     "Sweden": ("SEK", "sv_SE", 0.04), "Switzerland": ("CHF", "de_CH", 0.04),
     "Czechia": ("CZK", "cs_CZ", 0.03), "Japan": ("JPY", "ja_JP", 0.03),
+    "United States": ("USD", "en_US", 0.06),
 }  # fmt: skip
 """Country → currency, locale of its names, share of clients."""
+EXCHANGE = {
+    code: Decimal(rate)
+    for code, rate in {
+        "GBP": "1", "EUR": "1.15", "USD": "1.30", "CHF": "1.10",
+        "PLN": "4.90", "SEK": "12.80", "CZK": "28.50", "JPY": "190",
+    }.items()
+}  # fmt: skip
+"""Currency → what a pound is worth in it, about; list prices are in pounds."""
 CHANNELS = (("web", 0.55), ("app", 0.25), ("store", 0.15), ("phone", 0.05))
 _ADJECTIVES = ("red", "white", "blue", "vintage", "small", "large", "wooden", "glass", "jumbo")
 _THINGS = (

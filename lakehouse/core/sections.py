@@ -129,7 +129,7 @@ class TableSettings(Section):
     """[table]: properties that a table gets when it is made."""
 
     log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
-    deleted_file_retention: Duration = Field(timedelta(days=7), description="how long removed files stay for time travel")
+    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel")
     checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
     target_file_size_mb: Count = Field(128, description="size that compaction aims for")
 
@@ -138,7 +138,7 @@ class MaintenanceSettings(Section):
     """[maintenance]: what the writer does between batches."""
 
     compact_after_commits: Annotated[int, Field(ge=0)] = Field(200, description="compact a table after this many of its commits; 0 never")
-    vacuum_interval: Duration = Field(timedelta(hours=6), description="how often files past their retention are removed; 0 never")
+    vacuum_interval: Duration = Field(timedelta(hours=1), description="how often files past their retention are removed; 0 never")
     quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this; 0 keeps them all")
 
 

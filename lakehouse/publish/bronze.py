@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -64,7 +65,8 @@ class Landed:
     """What one batch added."""
 
     version: int
-    rows: pa.Table
+    rows: pa.Table | None
+    """The rows, where they are at hand in the driver."""
     good: int
     bad: int
     late: int
@@ -99,7 +101,7 @@ class BronzePublisher:
             description=f"records of {contract.name} that broke the contract, bytes kept",
         )
         self.ends = self._read_ends(topic_id)
-        self._ahead = self._quarantined_above_ends()
+        self.ahead = self._quarantined_above_ends()
         self._seen: Seen | None = None
 
     def _read_ends(self, topic_id: str) -> Ends:
@@ -149,7 +151,7 @@ class BronzePublisher:
     def _without_quarantined(self, decoded: pa.Table) -> pa.Table:
         """The rows that a crash did not already leave in quarantine."""
         addresses = zip(*(decoded[c].to_pylist() for c in ("partition", "offset")), strict=True)
-        return decoded.filter(pa.array([address not in self._ahead for address in addresses]))
+        return decoded.filter(pa.array([address not in self.ahead for address in addresses]))
 
     def _above(self, rows: pa.Table) -> pa.Array:
         """Which rows lie at or above the ends of their partition."""
@@ -167,25 +169,18 @@ class BronzePublisher:
         """
         started = time.perf_counter()
         decoded = decoded.filter(self._above(decoded))
-        if self._ahead:
+        if self.ahead:
             decoded = self._without_quarantined(decoded)
         bad = decoded.filter(pc.is_valid(decoded["verdict"]))
         good = decoded.filter(pc.is_null(decoded["verdict"]))
         batch = self.ends.batch + 1
         if bad.num_rows:
-            note = {"flow": f"{self.contract.name}.bronze", "batch": batch, "rows": bad.num_rows}
+            note = self.quarantine_note(batch, bad.num_rows)
             self.quarantine.append(self._quarantine_rows(bad, now), note)
         rows = self._bronze_rows(good, batch, now)
-        self.ends = self._new_ends(rows, ends, batch)
+        self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
         late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
-        note = {
-            "flow": f"{self.contract.name}.bronze",
-            "ends": self.ends.note(),
-            "rows": rows.num_rows,
-            "quarantined": bad.num_rows,
-            "late": late,
-            "duplicates": duplicates,
-        }
+        note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
         version = self.bronze.append(rows, note, transactions)
         return Landed(
@@ -193,16 +188,43 @@ class BronzePublisher:
             time.perf_counter() - started,
         )  # fmt: skip
 
-    def _new_ends(self, rows: pa.Table, ends: Mapping[int, int], batch: int) -> Ends:
-        newest = pc.max(rows["event_time"]).as_py() if rows.num_rows else None
+    def advance(self, newest: datetime | None, ends: Mapping[int, int], batch: int) -> None:
+        """The ends that the next bronze commit will carry."""
         known = [t for t in (newest, self.ends.newest) if t is not None]
-        return Ends(
+        self.ends = Ends(
             self.ends.topic,
             self.ends.topic_id,
             {**self.ends.next, **ends},
             max(known) if known else None,
             batch,
         )
+
+    def quarantine_note(self, batch: int, rows: int) -> dict[str, Any]:
+        """What a quarantine commit says of itself."""
+        return {"flow": f"{self.contract.name}.bronze", "batch": batch, "rows": rows}
+
+    def bronze_note(self, rows: int, bad: int, late: int, duplicates: int) -> dict[str, Any]:
+        """What a bronze commit says of itself: the ends, and what the batch held."""
+        return {
+            "flow": f"{self.contract.name}.bronze",
+            "ends": self.ends.note(),
+            "rows": rows,
+            "quarantined": bad,
+            "late": late,
+            "duplicates": duplicates,
+        }
+
+    def forget_seen(self) -> None:
+        """Spark wrote rows that the memory of event_ids did not see: read it anew next time."""
+        self._seen = None
+
+    def maintain(self, now: datetime) -> None:
+        """Between batches: drop old quarantine, compact, remove old files, as settings say."""
+        keep = self.settings.maintenance.quarantine_retention
+        if keep:
+            self.quarantine.drop_before("quarantined_at", now - keep)
+        self.quarantine.maintain()
+        self.bronze.maintain()
 
     def _bronze_rows(self, good: pa.Table, batch: int, now: datetime) -> pa.Table:
         size = good.num_rows

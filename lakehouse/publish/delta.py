@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ class Table:
         self._settings = settings
         self._writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
         self.dt = self._open(description)
+        self._compacted_at = self.version
+        self._vacuumed_at = time.monotonic()
 
     def _open(self, description: str) -> DeltaTable:
         try:
@@ -142,6 +145,30 @@ class Table:
     def _sync(self, version: int) -> None:
         if self._settings.publish.fsync and "://" not in self.uri:
             sync_commit(Path(self.uri), version)
+
+    def taken_in(self, before: int) -> None:
+        """Read the commits that Spark made after version ``before``, and sync them."""
+        for version in range(before + 1, self.refresh() + 1):
+            self._sync(version)
+
+    def maintain(self) -> None:
+        """Compact and remove old files when [maintenance] says it is time."""
+        maintenance = self._settings.maintenance
+        every = maintenance.compact_after_commits
+        if every and self.version - self._compacted_at >= every:
+            size = self._settings.table.target_file_size_mb * 1024 * 1024
+            self.dt.optimize.compact(target_size=size)
+            self._compacted_at = self.version
+        wait = maintenance.vacuum_interval.total_seconds()
+        if wait and time.monotonic() - self._vacuumed_at >= wait:
+            hours = self._settings.table.deleted_file_retention.total_seconds() / 3600
+            self.dt.vacuum(int(hours), dry_run=False, enforce_retention_duration=False)
+            self.dt.cleanup_metadata()
+            self._vacuumed_at = time.monotonic()
+
+    def drop_before(self, column: str, oldest: datetime) -> None:
+        """Delete rows whose time is older; nothing is committed where there are none."""
+        self.dt.delete(f"{column} < TIMESTAMP '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'")
 
     def last_note(self, key: str) -> Any:
         """The newest commit's ``key``; None where no commit in the log carries it."""

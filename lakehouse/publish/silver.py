@@ -244,6 +244,11 @@ class SilverPublisher:
             pending > 0 and waited >= silver.finer_persist_interval.total_seconds()
         )
 
+    def maintain(self) -> None:
+        """Between batches: compact and remove old files, as settings say."""
+        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+            table.maintain()
+
     def persist(self) -> None:
         """Write the finer tables back at the version that every table has taken in."""
         for state in self._states:

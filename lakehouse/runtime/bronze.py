@@ -21,6 +21,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import decoded_schema, decoder
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.spark import publish_with_spark
 from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
 from lakehouse.runtime.session import kafka_options
 
@@ -99,9 +100,14 @@ class BronzeQuery:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._publisher.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
-        rows: pa.Table = decoded.toArrow()
-        fetched = time.perf_counter() - started
-        landed = self._publisher.publish(rows, ends, datetime.now(UTC))
+        now = datetime.now(UTC)
+        if self._is_for_spark(ends):
+            fetched = 0.0
+            landed = publish_with_spark(self._publisher, decoded, ends, now)
+        else:
+            rows: pa.Table = decoded.toArrow()
+            fetched = time.perf_counter() - started
+            landed = self._publisher.publish(rows, ends, now)
         self._on_landed(landed)
         log.info(
             "batch landed",
@@ -115,6 +121,16 @@ class BronzeQuery:
             publish_ms=round(landed.seconds * 1000),
             total_ms=round((time.perf_counter() - started) * 1000),
         )
+
+    def _is_for_spark(self, ends: dict[int, int]) -> bool:
+        """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
+        publish = self._settings.publish
+        if publish.writer != "auto":
+            return publish.writer == "spark"
+        held = self._publisher.ends.next
+        records = sum(end - held.get(partition, 0) for partition, end in ends.items())
+        local = str(self._spark.sparkContext.master).startswith("local")
+        return not local or records > publish.arrow_max_records
 
     def wait(self, seconds: float) -> bool:
         """Wait for the query's end; True when it has ended. Raises what stopped it."""

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -105,7 +106,12 @@ def _bronze(
 
     def landed(batch: Landed) -> None:
         if folder is not None:
-            folder.take(batch.version, batch.rows)
+            if batch.rows is None:
+                folder.catch_up(batch.version)
+            else:
+                folder.take(batch.version, batch.rows)
+            folder.maintain()
+        publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
@@ -125,6 +131,7 @@ def _wait(
         for publisher in alone:
             try:
                 publisher.catch_up()
+                publisher.maintain()
             except TableMissing as missing:
                 if available_now:
                     raise

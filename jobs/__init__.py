@@ -1,0 +1,1 @@
+"""One spark-submit entry point a deployed process."""

@@ -1,0 +1,134 @@
+"""The second writer: a decoded batch of any size, committed by Spark's Delta writer.
+
+The same protocol as :mod:`lakehouse.publish.bronze`: cut at the ends, quarantine
+first, bronze's commit carries the new ends. The rows never come to the driver.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
+
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher, Landed, bronze_schema
+from lakehouse.publish.delta import NOTE, Table
+
+
+def publish_with_spark(
+    publisher: BronzePublisher, decoded: DataFrame, ends: Mapping[int, int], now: datetime
+) -> Landed:
+    """Commit one decoded batch that brings the table to ``ends``; its rows stay with Spark."""
+    started = time.perf_counter()
+    batch = publisher.ends.batch + 1
+    rows = _new(publisher, decoded).persist()
+    try:
+        good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
+        if bad_count := bad.count():
+            note = publisher.quarantine_note(batch, bad_count)
+            _append(publisher.quarantine, _quarantined(publisher, bad, now), note)
+        marked = _marked(publisher, good, batch, now).persist()
+        try:
+            found = marked.agg(
+                F.count("*").alias("rows"),
+                F.max("event_time").alias("newest"),
+                F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
+                F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
+            ).collect()[0]
+            publisher.advance(_utc(found["newest"]), ends, batch)
+            note = publisher.bronze_note(found["rows"], bad_count, found["late"], found["doubled"])
+            _append(publisher.bronze, marked.select(bronze_schema(publisher.contract).names), note)
+        finally:
+            marked.unpersist()
+    finally:
+        rows.unpersist()
+    publisher.forget_seen()
+    return Landed(
+        publisher.bronze.version, None, found["rows"], bad_count, found["late"],
+        found["doubled"], time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _new(publisher: BronzePublisher, decoded: DataFrame) -> DataFrame:
+    """The rows above the ends that a crash did not leave in quarantine."""
+    below = F.lit(False)
+    for partition, end in publisher.ends.next.items():
+        below = below | ((F.col("partition") == partition) & (F.col("offset") < end))
+    rows = decoded.where(~below)
+    if publisher.ahead:
+        known = decoded.sparkSession.createDataFrame(
+            sorted(publisher.ahead), "partition int, offset long"
+        )
+        rows = rows.join(known, ["partition", "offset"], "left_anti")
+    return rows
+
+
+def _quarantined(publisher: BronzePublisher, bad: DataFrame, now: datetime) -> DataFrame:
+    added = {
+        "flow": F.lit(f"{publisher.contract.name}.bronze"),
+        "contract_version": F.lit(publisher.contract.version),
+        "quarantined_at": F.lit(now),
+    }
+    return bad.withColumns(added).select(QUARANTINE_SCHEMA.names)
+
+
+def _marked(publisher: BronzePublisher, good: DataFrame, batch: int, now: datetime) -> DataFrame:
+    watermark = publisher.watermark
+    late = F.col("event_time") < F.lit(watermark) if watermark is not None else F.lit(False)
+    return _with_duplicates(publisher, good).withColumns(
+        {
+            "ingest_time": F.lit(now),
+            "batch_id": F.lit(batch).cast("long"),
+            "watermark": F.lit(watermark).cast("timestamp"),
+            "is_late": late,
+            "event_date": F.to_date("event_time"),
+        }
+    )
+
+
+def _with_duplicates(publisher: BronzePublisher, good: DataFrame) -> DataFrame:
+    """Copies within the horizon: of an earlier row of the batch, or of one that bronze holds."""
+    horizon = int(publisher.product.deduplication_horizon.total_seconds() * 1_000_000)
+    order = Window.partitionBy("event_id").orderBy("kafka_time", "partition", "offset")
+    earlier = _micros(F.lag("kafka_time").over(order))
+    repeated = _micros(F.col("kafka_time")) - earlier <= horizon
+    recent = _recent(publisher, good, horizon)
+    near = F.abs(_micros(F.col("held_time")) - _micros(F.col("kafka_time"))) <= horizon
+    held = (
+        good.join(recent, (F.col("event_id") == F.col("held_id")) & near, "left_semi")
+        .select("partition", "offset")
+        .withColumn("held", F.lit(True))
+    )
+    return (
+        good.withColumn("repeated", F.coalesce(repeated, F.lit(False)))
+        .join(held, ["partition", "offset"], "left")
+        .withColumn("is_duplicate", F.col("repeated") | F.coalesce("held", F.lit(False)))
+    )
+
+
+def _recent(publisher: BronzePublisher, good: DataFrame, horizon: int) -> DataFrame:
+    spark: SparkSession = good.sparkSession
+    first = good.agg(F.min("kafka_time")).collect()[0][0]
+    bronze = spark.read.format("delta").load(publisher.bronze.uri)
+    if first is not None:
+        bronze = bronze.where(_micros(F.col("kafka_time")) >= _micros(F.lit(first)) - horizon)
+    return bronze.select(F.col("event_id").alias("held_id"), F.col("kafka_time").alias("held_time"))
+
+
+def _append(table: Table, rows: DataFrame, note: Mapping[str, Any]) -> None:
+    before = table.version
+    (rows.write.format("delta").mode("append").option(NOTE, json.dumps(note)).save(table.uri))
+    table.taken_in(before)
+
+
+def _micros(time_column: Column) -> Column:
+    return F.unix_micros(time_column)
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    """A collected timestamp, which comes without an offset in the machine's zone."""
+    return None if value is None else value.astimezone()

@@ -1,0 +1,61 @@
+"""What the spark-submit entry points share: settings, signals, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from lakehouse.contracts import load_settings
+from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.runtime.run import flow, run, stop_on_signals
+from lakehouse.runtime.session import session
+
+
+def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
+    """Run flows under spark-submit until SIGTERM; ``--available-now`` ends when all is taken in.
+
+    Settings are config.ini's (LAKEHOUSE_CONFIG, or the working folder) and the
+    environment's; master, memory and jars are spark-submit's.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        unknown = set(arguments) - {"--available-now"}
+        if unknown:
+            raise UsageError(
+                "arguments",
+                f"{', '.join(sorted(unknown))} not known",
+                "give --available-now or none",
+            )
+        settings = load_settings(
+            Path(os.environ["LAKEHOUSE_CONFIG"]) if "LAKEHOUSE_CONFIG" in os.environ else None
+        )
+        if not settings.kafka.bootstrap_servers and any(f.endswith(".bronze") for f in flows):
+            raise UsageError(
+                "[kafka] bootstrap_servers",
+                "is empty, and a deployed job starts no broker",
+                "set it in config.ini or by LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS",
+            )
+        with stop_on_signals() as stop:
+            run(
+                [flow(name) for name in flows],
+                settings,
+                lambda: session(settings, "+".join(flows)),
+                available_now="--available-now" in arguments,
+                stop=stop,
+            )
+    except LakehouseError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from None

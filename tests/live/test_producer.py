@@ -1,0 +1,131 @@
+"""The producer against a real broker: what it counts is what Kafka holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from lakehouse.contracts import load_settings
+from lakehouse.core.errors import Exit
+from lakehouse.core.settings import Settings
+from lakehouse.services.jars import default_cache, kafka_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
+from producers.sales_generator import Shares
+from producers.sales_producer import _settings, generator, produce
+
+pytestmark = pytest.mark.live
+HERE = Path(__file__).parents[2]
+SHARES = Shares(late=0.02, duplicates=0.05, corrupt=0.1)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    cache = default_cache()
+    java = find_java(cache)
+    jars = kafka_jars(cache, java, print)
+    with EmbeddedKafka.start(tmp_path_factory.mktemp("lake"), java=java, jars=jars) as kafka:
+        yield kafka.bootstrap_servers
+
+
+def settings_for(broker: str, topic: str) -> Settings:
+    return _settings(None, broker, topic)
+
+
+def consumed(broker: str, topic: str) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest")
+    try:
+        parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+        consumer.assign(parts)
+        wanted = sum(consumer.end_offsets(parts).values())
+        records: list[Any] = []
+        deadline = time.monotonic() + 30
+        while len(records) < wanted and time.monotonic() < deadline:
+            for batch in consumer.poll(timeout_ms=500).values():
+                records += batch
+        return records
+    finally:
+        consumer.close()
+
+
+def command(broker: str, *words: str) -> list[str]:
+    return [sys.executable, "producers/sales_producer.py", "--bootstrap-servers", broker, *words]
+
+
+def test_what_is_counted_is_what_kafka_holds(broker: str) -> None:
+    settings = settings_for(broker, "counted")
+    end = load_settings().products["sales"].earliest_time.replace(year=2026)
+    source = generator(settings, 7, "live", SHARES).history(5_000, end, 30)
+    summary = produce(settings, source, total=5_000, progress=False)
+    records = consumed(broker, "counted")
+    faults = Counter(
+        value.decode() for r in records for name, value in r.headers if name == "fault"
+    )
+    assert summary.failed == 0
+    assert len(records) == summary.sent == summary.acknowledged
+    assert faults == {k: n for k, n in summary.by_kind.items() if k.startswith("corrupt:")}
+    assert all(("contract", b"sales/1") in r.headers for r in records)
+    assert summary.sent - sum(faults.values()) == summary.expected["bronze"]
+    homes = defaultdict(set)
+    for record in records:
+        homes[record.key].add(record.partition)
+    assert {len(partitions) for partitions in homes.values()} == {1}
+    assert {p for partitions in homes.values() for p in partitions} == {0, 1}
+
+
+def test_stop_ends_a_run_with_everything_acknowledged(broker: str) -> None:
+    settings = settings_for(broker, "stopped")
+    stop = threading.Event()
+    end = load_settings().products["sales"].earliest_time.replace(year=2026)
+    source = generator(settings, 7, "live", SHARES).history(1_000_000, end, 30)
+    threading.Timer(1, stop.set).start()
+    summary = produce(settings, source, progress=False, stop=stop)
+    assert 0 < summary.sent < 1_000_000
+    assert summary.acknowledged == summary.sent
+
+
+def test_the_command_counts_and_ends(broker: str) -> None:
+    words = command(broker, "--topic", "command", "--count", "500", "--json")
+    done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == Exit.OK, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["acknowledged"] == summary["sent"] == len(consumed(broker, "command"))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.OK)]
+)
+def test_a_signal_ends_a_live_shop_with_its_summary(broker: str, number: int, code: Exit) -> None:
+    topic = f"signal-{number}"
+    words = command(broker, "--topic", topic, "--rate", "50", "--json")
+    process = subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(5)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err.decode()
+    summary = json.loads(out)
+    assert summary["sent"] == summary["acknowledged"] == len(consumed(broker, topic)) > 0
+
+
+def test_no_broker_is_said_without_a_traceback() -> None:
+    environment = {**os.environ, "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "2 seconds"}
+    done = subprocess.run(
+        command("127.0.0.1:9", "--count", "5"), cwd=HERE, env=environment,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == Exit.UNAVAILABLE
+    assert "Kafka at 127.0.0.1:9" in done.stderr
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
