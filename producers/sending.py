@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.partitioner import murmur2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -94,7 +94,8 @@ def send(
     """Send every message to the sales topic, until ``stop`` is set; what became of them.
 
     A message's key is its order, so an order stays in one partition. Headers name
-    the contract, and the fault of a record that is broken on purpose.
+    the contract, and the fault of a record that is broken on purpose. When the broker
+    goes away, what it has not acknowledged counts as failed.
     """
     stop = stop or threading.Event()
     topic = settings.product("sales").topic
@@ -102,6 +103,7 @@ def send(
     summary = Summary()
     started = time.perf_counter()
     producer = _producer(settings)
+    patience = settings.kafka.request_timeout.total_seconds()
     try:
         with _progress(console) as progress:
             task = progress.add_task("sending", total=total)
@@ -110,13 +112,17 @@ def send(
                 post(message)
                 if summary.sent % 500 == 0:
                     progress.update(task, completed=summary.sent)
-                    _hold(summary)
+                    _hold(summary, patience)
                 if stop.is_set():
                     break
-            producer.flush()
             progress.update(task, completed=summary.sent)
+            producer.flush(timeout=patience)
+    except KafkaError as error:  # the broker went away
+        summary.error = summary.error or f"{type(error).__name__}: {error}"
+        producer._sender.force_close()  # close() alone would flush again, and raise again
     finally:
-        producer.close(timeout=settings.kafka.request_timeout.total_seconds())
+        producer.close(timeout=patience)
+    summary.failed = summary.sent - summary.acknowledged
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -159,9 +165,17 @@ def _poster(producer: KafkaProducer, topic: str, summary: Summary) -> Callable[[
     return post
 
 
-def _hold(summary: Summary) -> None:
-    """Wait while too much is under way: the client's own buffer has no bound."""
+def _hold(summary: Summary, patience: float) -> None:
+    """Wait while too much is under way: the client's own buffer has no bound.
+
+    KafkaTimeoutError when nothing is acknowledged for ``patience`` seconds.
+    """
+    known, heard = summary.acknowledged, time.monotonic()
     while summary.sent - summary.acknowledged - summary.failed > IN_FLIGHT:
+        if summary.acknowledged != known:
+            known, heard = summary.acknowledged, time.monotonic()
+        elif time.monotonic() - heard > patience:
+            raise KafkaTimeoutError(f"nothing acknowledged in {patience:g} s")
         time.sleep(0.005)
 
 

@@ -117,14 +117,17 @@ def _scan(files: list[str]) -> str:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, statement: str, limit: timedelta) -> pa.Table:
-    expired = threading.Event()
+    done, expired = threading.Event(), threading.Event()
 
-    def interrupt() -> None:
+    def watch() -> None:
+        if done.wait(limit.total_seconds()):
+            return
         expired.set()
-        connection.interrupt()
+        while not done.wait(0.1):  # an interrupt that comes before execution is forgotten
+            connection.interrupt()
 
-    timer = threading.Timer(limit.total_seconds(), interrupt)
-    timer.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         return connection.sql(statement).to_arrow_table()
     except duckdb.InterruptException:
@@ -136,7 +139,8 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: str, limit: timedelta
             "narrow it, or raise [explorer] timeout",
         ) from None
     finally:
-        timer.cancel()
+        done.set()
+        watcher.join()
 
 
 def _line(error: Exception) -> str:

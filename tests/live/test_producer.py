@@ -129,3 +129,22 @@ def test_no_broker_is_said_without_a_traceback() -> None:
     assert "Kafka at 127.0.0.1:9" in done.stderr
     assert "fix:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_broker_that_goes_away_is_counted_as_failures(tmp_path: Path) -> None:
+    cache = default_cache()
+    java = find_java(cache)
+    environment = {**os.environ, "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "3 seconds"}
+    with EmbeddedKafka.start(tmp_path, java=java, jars=kafka_jars(cache, java, print)) as kafka:
+        words = command(kafka.bootstrap_servers, "--rate", "100", "--json")
+        process = subprocess.Popen(
+            words, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        time.sleep(5)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == Exit.FAULT, err.decode()
+    summary = json.loads(out)
+    assert summary["failed"] == summary["sent"] - summary["acknowledged"] > 0
+    assert b"Traceback" not in err

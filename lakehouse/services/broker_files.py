@@ -1,0 +1,156 @@
+"""A broker's folder: its settings, ports, cluster id, process id and logs, by name.
+
+The broker runs *in* its folder and its settings name files relative to it: any
+path works, also one with a space, a comma or an umlaut.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+HOST = "127.0.0.1"
+TAIL_LINES = 5
+
+
+@dataclass(frozen=True)
+class BrokerFiles:
+    """What lies under ``<root>/kafka``."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The broker's settings; their path on a command line marks the process as ours."""
+        return self.folder / "server.properties"
+
+    @property
+    def console(self) -> Path:
+        """What the JVM itself printed since the last start."""
+        return self.folder / "broker.out"
+
+    @property
+    def is_formatted(self) -> bool:
+        """Whether the data folder is complete: Kafka writes this file last."""
+        return (self.folder / "data" / "meta.properties").is_file()
+
+    def cluster_id(self) -> str:
+        """The id of the formatted cluster; empty before that."""
+        with suppress(OSError):
+            for line in (self.folder / "data" / "meta.properties").read_text().splitlines():
+                if line.startswith("cluster.id="):
+                    return line.removeprefix("cluster.id=")
+        return ""
+
+    def running(self) -> tuple[int, str] | None:
+        """Process id and address of the broker started last, whether or not it lives."""
+        try:
+            state = json.loads((self.folder / "broker.json").read_text("utf-8"))
+            return int(state["pid"]), str(state["bootstrap_servers"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remember(self, pid: int, bootstrap_servers: str) -> None:
+        """Record the process that runs now."""
+        state = {"pid": pid, "bootstrap_servers": bootstrap_servers}
+        _write(self.folder / "broker.json", json.dumps(state))
+
+    def forget(self, pid: int) -> None:
+        """Remove the record of this process, but not a later one's."""
+        if (self.running() or (None, ""))[0] == pid:
+            (self.folder / "broker.json").unlink(missing_ok=True)
+
+    def ports(self) -> tuple[int, int]:
+        """The client's and the controller's port: the last run's if free, else free ones."""
+        with suppress(OSError, ValueError, TypeError):
+            client, controller = json.loads((self.folder / "ports.json").read_text("utf-8"))
+            if _is_free(client) and _is_free(controller):
+                return client, controller
+        with socket.socket() as one, socket.socket() as two:
+            one.bind((HOST, 0))
+            two.bind((HOST, 0))
+            ports = one.getsockname()[1], two.getsockname()[1]
+        _write(self.folder / "ports.json", json.dumps(ports))
+        return ports
+
+    def write_config(self, client: int, controller: int) -> None:
+        """Settings of one KRaft node that is broker and controller, on loopback only."""
+        addresses = f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}"
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": f"{HOST}:{controller}",
+            "listeners": addresses,
+            "advertised.listeners": addresses,
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": "data",
+            "auto.create.topics.enable": "false",
+            "min.insync.replicas": "1",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            # a node killed -9 comes back only when its last session has run out: stock 9 s
+            "broker.session.timeout.ms": "4000",
+            "broker.heartbeat.interval.ms": "1000",
+        }
+        _write(self.config, "".join(f"{name}={value}\n" for name, value in settings.items()))
+        _write(self.folder / "log4j2.properties", _LOG4J)
+
+    def tail(self) -> str:
+        """The last lines of the broker's log and of what its JVM printed, without stack frames."""
+        lines: list[str] = []
+        for path in (self.folder / "broker.log", self.console):
+            with suppress(OSError):
+                said = path.read_text("utf-8", errors="replace").splitlines()
+                lines += [line for line in said if not line.startswith("\t")][-TAIL_LINES:]
+        return "\n".join(lines)
+
+
+def new_cluster_id() -> str:
+    """An id for a cluster that is about to be formatted, in Kafka's alphabet of 22 letters."""
+    return uuid4().hex[:22]
+
+
+_LOG4J = """\
+status=error
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName=broker.log
+appender.file.filePattern=broker.log.%i
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=%d %p %c{1} %m%n
+appender.file.policies.type=Policies
+appender.file.policies.size.type=SizeBasedTriggeringPolicy
+appender.file.policies.size.size=10MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=2
+rootLogger.level=warn
+rootLogger.appenderRef.file.ref=file
+"""
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file whole: a reader, or a kill -9, never meets half of it."""
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+        return True

@@ -1,0 +1,80 @@
+"""What tests share: records by hand, settings on a temporary lake, real data where it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.contracts import CONTRACTS, load_settings
+from lakehouse.core.settings import Settings
+from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
+from lakehouse.ingest.verdict import TimeRules
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
+SALES = CONTRACTS["sales"]
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def sale(**changes: Any) -> dict[str, Any]:
+    """A good event's fields, with changes; None for a field named with a trailing ``_drop``."""
+    fields = {
+        "event_id": "e1", "event_time": "2026-11-20T11:00:00+00:00", "order_id": "o1",
+        "client_id": "c1", "country": "Germany", "segment": "B2C", "product_id": "p1",
+        "product_name": "mug", "quantity": 2, "unit_price": 2.5, "currency": "EUR",
+        "channel": "web",
+    }  # fmt: skip
+    return {**fields, **changes}
+
+
+def records(
+    values: list[bytes | None],
+    *,
+    first: int = 0,
+    partition: int = 0,
+    times: list[datetime] | None = None,
+) -> pa.RecordBatch:
+    """Kafka rows as Spark gives them, offsets from ``first``."""
+    size = len(values)
+    return pa.RecordBatch.from_pydict(
+        {
+            "key": pa.array([b"k"] * size, pa.binary()),
+            "value": pa.array(values, pa.binary()),
+            "headers": pa.array([[{"key": "h", "value": b"v"}]] * size, HEADERS),
+            "topic": pa.array(["sales"] * size),
+            "partition": pa.array([partition] * size, pa.int32()),
+            "offset": pa.array(range(first, first + size), pa.int64()),
+            "timestamp": pa.array(times or [NOW] * size, pa.timestamp("us", "UTC")),
+        }
+    )
+
+
+def decoded(values: list[bytes | None], **where: Any) -> pa.Table:
+    """What the executors give for these values."""
+    batches = list(decode_batch(records(values, **where), SALES, RULES))
+    return pa.Table.from_batches(batches, decoded_schema(SALES))
+
+
+def encode(*events: dict[str, Any]) -> list[bytes]:
+    """Events as Kafka values."""
+    return [json.dumps(event).encode() for event in events]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The project's settings on a lake of the test's own."""
+    config = Path(__file__).parents[1] / "config.ini"
+    return load_settings(config).with_root(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, or a skip that says so."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data at {DATA.name}: this test needs it")
+    return DATA

@@ -1,0 +1,58 @@
+"""Real parts for the live tests: a broker, Spark's jars, a lake that the demo made."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
+
+ROOT = Path(__file__).parents[2]
+LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli import main; main()"]
+
+
+def command(*words, timeout=180, check=True, **environment):
+    """Run the lakehouse command in a process of its own."""
+    done = subprocess.run(
+        [*LAKEHOUSE, *map(str, words)],
+        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=timeout, check=False,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def rows(root, sql):
+    """A SELECT's rows, by the explorer in another process."""
+    done = command("explore", "--root", root, "--sql", sql, "--format", "json", "--limit", 10**6)
+    return json.loads(done.stdout)["rows"]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    """A real broker; its address."""
+    cache = default_cache()
+    java = find_java(cache)
+    spark_jars(cache, java, print)
+    jars = kafka_jars(cache, java, print)
+    with EmbeddedKafka.start(tmp_path_factory.mktemp("broker"), java=java, jars=jars) as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The demo, run once: its root and what it printed."""
+    root = tmp_path_factory.mktemp("demo") / "lake"
+    return root, command("demo", "--count", 6000, "--root", root)
+
+
+@pytest.fixture(scope="session")
+def demo_lake(demo):
+    """The root of a lake that the demo made."""
+    return demo[0]

@@ -1,0 +1,252 @@
+"""Bronze and silver without Spark: crashes, retries, any order, any batching, any copies."""
+
+import shutil
+import tempfile
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from lakehouse.contracts import load_settings
+from lakehouse.core.duck import connect
+from lakehouse.core.errors import TableDamaged, TableLocked
+from lakehouse.core.flow import SilverFlow
+from lakehouse.core.lock import write_locks
+from lakehouse.products.sales import FLOWS
+from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.publish.silver import SilverPublisher
+from tests.conftest import NOW, SALES, decoded, encode, sale
+
+SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
+
+
+class Lake:
+    """Publishers over one root; ``restart`` opens them anew, as another process would."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.restart()
+
+    def restart(self, topic_id="t1"):
+        self.connection = connect(self.settings.silver)
+        self.bronze = BronzePublisher(SALES, self.settings, topic_id, self.connection)
+        self.silver = SilverPublisher(SILVER, self.settings, self.connection)
+
+    def land(self, values, first, times=None):
+        rows = decoded(values, first=first, times=times)
+        return self.bronze.publish(rows, {0: first + len(values)}, NOW)
+
+    def rows(self, table):
+        path = self.bronze.bronze.uri.replace("/bronze/sales", "/" + table)
+        files = DeltaTable(path).file_uris()
+        if not files:
+            return pd.DataFrame()
+        sql = f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true)"
+        return duckdb.sql(sql).to_arrow_table().to_pandas()
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake(settings)
+
+
+def test_every_record_ends_in_one_place_once(lake):
+    lake.land([*encode(sale(event_id="a")), b"{", *encode(sale(event_id="b"))], 0)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 2]
+    assert list(lake.rows("quarantine/sales")["offset"]) == [1]
+
+
+def test_a_batch_run_again_is_cut_at_the_ends(lake):
+    lake.land(encode(sale(event_id="a"), sale(event_id="b")), 0)
+    lake.restart()
+    lake.land(encode(sale(event_id="a"), sale(event_id="b"), sale(event_id="c")), 0)
+    assert sorted(lake.rows("bronze/sales")["event_id"]) == ["a", "b", "c"]
+
+
+def test_a_crash_between_quarantine_and_bronze_doubles_nothing(lake):
+    values = [b"{", *encode(sale(event_id="a")), b"["]
+    before = Path(lake.bronze.bronze.uri)
+    shutil.copytree(before, before.with_name("kept"))
+    lake.land(values, 0)
+    shutil.rmtree(before)
+    before.with_name("kept").rename(before)  # quarantine committed, bronze did not
+    lake.restart()
+    lake.land(values, 0)
+    assert sorted(lake.rows("quarantine/sales")["offset"]) == [0, 2]
+    assert list(lake.rows("bronze/sales")["offset"]) == [1]
+
+
+def test_ends_are_found_in_the_rows_when_the_log_has_none(lake):
+    lake.land(encode(sale(event_id="a"), sale(event_id="b")), 0)
+    assert lake.bronze._ends_from_rows("t1").next == {0: 2}
+
+
+def test_a_topic_made_anew_is_refused(lake):
+    lake.land(encode(sale()), 0)
+    with pytest.raises(TableDamaged, match="made anew"):
+        lake.restart(topic_id="t2")
+
+
+def test_a_cut_last_commit_is_found_at_start(lake):
+    lake.land(encode(sale()), 0)
+    log = sorted(Path(lake.bronze.bronze.uri, "_delta_log").glob("*.json"))[-1]
+    log.write_bytes(b"")
+    with pytest.raises(TableDamaged, match="is cut"):
+        lake.restart()
+
+
+def test_copies_are_marked_across_batches_and_restarts(lake):
+    lake.land(encode(sale(event_id="a"), sale(event_id="a")), 0)
+    lake.restart()
+    lake.land(encode(sale(event_id="a"), sale(event_id="b")), 2)
+    far = [NOW + timedelta(hours=2)]
+    lake.land(encode(sale(event_id="a")), 4, times=far)
+    rows = lake.rows("bronze/sales").sort_values("offset")
+    assert list(rows["is_duplicate"]) == [False, True, True, False, False]
+
+
+def test_late_is_older_than_the_committed_watermark(lake):
+    lake.land(encode(sale(event_id="a", event_time="2026-11-20T11:00:00Z")), 0)
+    times = ["2026-11-20T10:49:59Z", "2026-11-20T10:50:00Z"]
+    lake.land(encode(*[sale(event_id=t, event_time=t) for t in times]), 1)
+    rows = lake.rows("bronze/sales").sort_values("offset")
+    assert list(rows["is_late"]) == [False, True, False]
+
+
+def test_one_writer_a_table(tmp_path):
+    with (
+        write_locks(tmp_path, ["bronze.sales"], "one", timedelta(0)),
+        pytest.raises(TableLocked, match="is being written by one, process"),
+        write_locks(tmp_path, ["bronze.sales"], "two", timedelta(0)),
+    ):
+        pass
+
+
+def expected(rows):
+    """Silver by country and by client, recomputed by pandas from bronze's rows."""
+    rows = rows[~rows["is_duplicate"]].assign(
+        money=lambda d: [
+            Decimal(q) * p for q, p in zip(d["quantity"], d["unit_price"], strict=True)
+        ]
+    )
+    rows["client_id"] = rows["client_id"].fillna("")
+    found = {}
+    for keys in (["country", "currency"], ["client_id", "currency"], ["segment", "currency"]):
+        for key, part in rows.groupby(keys):
+            sold = part[part["quantity"] > 0]
+            units = sold.groupby("product_id")["quantity"].sum()
+            best = sorted((-n, p) for p, n in units.items())
+            found[(keys[0], *key)] = (
+                len(part),
+                part["quantity"].sum(),
+                sum(part["money"], Decimal(0)),
+                sold["order_id"].nunique(),
+                part[part["client_id"] != ""]["client_id"].nunique(),
+                best[0][1] if best else None,
+            )
+    return found
+
+
+def held(lake):
+    """The same numbers, as the silver tables have them."""
+    found = {}
+    for table, key in (("country", "country"), ("client", "client_id"), ("segment", "segment")):
+        for row in lake.rows(f"silver/sales_by_{table}").to_dict("records"):
+            favourite = row.get("favourite_product")
+            clients = row.get("clients", 0 if row.get("client_id") == "" else 1)
+            found[(key, row[key], row["currency"])] = (
+                row["lines"], row["units"], row["net_revenue"], row["orders"],
+                clients,
+                favourite if isinstance(favourite, str) else None,
+            )  # fmt: skip
+    return found
+
+
+def assert_silver_is_a_function_of_bronze(lake):
+    wanted, found = expected(lake.rows("bronze/sales")), held(lake)
+    assert found.keys() == wanted.keys()
+    for key, numbers in wanted.items():
+        got = found[key]
+        assert got[:2] == numbers[:2], key
+        assert got[2] == numbers[2], key
+        assert got[3:5] == numbers[3:5], key
+        if key[0] == "client_id":
+            assert got[5] == numbers[5], key
+
+
+EVENT = st.builds(
+    sale,
+    event_id=st.sampled_from([f"e{n}" for n in range(12)]),
+    order_id=st.sampled_from(["o1", "o2", "o3"]),
+    client_id=st.sampled_from([None, "c1", "c2"]),
+    country=st.sampled_from(["Germany", "France"]),
+    segment=st.sampled_from(["B2B", "B2C"]),
+    product_id=st.sampled_from(["p1", "p2", "p3"]),
+    quantity=st.sampled_from([-2, -1, 1, 2, 3]),
+    unit_price=st.sampled_from([0, 0.5, 2.25]),
+    event_time=st.sampled_from(
+        ["2026-11-20T11:00:00Z", "2026-11-19T10:00:00Z", "2026-10-01T00:00:00Z"]
+    ),
+)  # fmt: skip
+STEP = st.sampled_from(["fold", "lag", "restart", "persist"])
+
+
+@hypothesis(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=1, max_size=5))
+def test_silver_is_the_same_in_any_order_batching_and_with_any_copies(steps):
+    config = Path(__file__).parents[2] / "config.ini"
+    with tempfile.TemporaryDirectory() as root:
+        lake = Lake(load_settings(config).with_root(Path(root)))
+        first = 0
+        for events, step in steps:
+            landed = lake.land(encode(*events), first)
+            first += len(events)
+            if step == "fold" and lake.silver.version == landed.version - 1:
+                lake.silver.take(landed.version, landed.rows)
+            if step == "restart":
+                lake.restart()
+                lake.silver.catch_up()
+            if step == "persist":
+                lake.silver.catch_up()
+                lake.silver.persist()
+        lake.silver.catch_up()
+        assert_silver_is_a_function_of_bronze(lake)
+        lake.restart()
+        lake.silver.catch_up()
+        assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_crash_in_the_middle_of_silver_is_completed(lake):
+    """One table took the version, the others did not: the restart levels them."""
+    lake.land(encode(sale(event_id="a"), sale(event_id="b", order_id="o2")), 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    path = Path(lake.silver.tables["by_client"].uri)
+    shutil.copytree(path, path.with_name("kept"))
+    lake.land(encode(sale(event_id="c", country="France"), sale(event_id="d", client_id="c2")), 2)
+    lake.silver.catch_up()
+    shutil.rmtree(path)
+    path.with_name("kept").rename(path)
+    lake.restart()
+    assert len(set(lake.silver._versions.values())) == 2
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_silver_is_folded_anew_when_the_log_has_gone(lake):
+    lake.land(encode(sale(event_id="a")), 0)
+    lake.land(encode(sale(event_id="b", order_id="o2")), 1)
+    table = DeltaTable(lake.bronze.bronze.uri)
+    table.create_checkpoint()
+    folder = Path(lake.bronze.bronze.uri)
+    for version in (1, 2):
+        Path(folder, "_delta_log", f"{version:020}.json").rename(Path(folder, f"{version}.gone"))
+    lake.silver.catch_up(2)
+    assert_silver_is_a_function_of_bronze(lake)

@@ -1,0 +1,63 @@
+"""Settings: the environment over the file over the defaults; every fault at once."""
+
+from datetime import timedelta
+
+import pytest
+
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.errors import SettingsError
+from lakehouse.core.settings import load, sections
+
+PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
+
+
+def read(tmp_path, text, env=None):
+    path = tmp_path / "config.ini"
+    path.write_text(text)
+    return load(PRODUCTS, path, env or {})
+
+
+def test_environment_wins_over_file_over_default(tmp_path):
+    text = "[sales]\ntopic = t\n[stream]\ntrigger = 5 s\n[lake]\nroot = /a\n"
+    found = read(tmp_path, text, {"LAKEHOUSE_LAKE_ROOT": "/b"})
+    assert found.lake.root == "/b"
+    assert found.stream.trigger == timedelta(seconds=5)
+    assert found.stream.max_records_per_batch == 200_000
+
+
+def test_every_fault_is_named_at_once_with_place_and_remedy(tmp_path):
+    text = "[sales]\ntopic = t\n[kafka]\nbroker = x\n[stream]\ntrigger = soon\n[spork]\n"
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text, {"LAKEHOUSE_STREAM_TRIGER": "1 s"})
+    said = str(caught.value)
+    assert "[kafka] has no key 'broker'" in said
+    assert "[stream] trigger: is not a duration" in said
+    assert "[spork] is not a section. Did you mean 'spark'?" in said
+    assert "LAKEHOUSE_STREAM_TRIGER sets nothing. Did you mean 'LAKEHOUSE_STREAM_TRIGGER'?" in said
+    assert "fix:" in said
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="no such file"):
+        load(PRODUCTS, tmp_path / "none.ini", {})
+
+
+def test_a_password_is_never_printed(tmp_path):
+    text = "[sales]\ntopic = t\n[kafka]\nsecurity_protocol = SASL_SSL\nsasl_username = u\n"
+    found = read(tmp_path, text, {"LAKEHOUSE_KAFKA_SASL_PASSWORD": "canary"})
+    assert "canary" not in repr(found)
+    assert "canary" not in str(found.model_dump())
+
+
+def test_sasl_without_a_password_says_what_is_missing(tmp_path):
+    with pytest.raises(SettingsError, match="LAKEHOUSE_KAFKA_SASL_PASSWORD"):
+        read(tmp_path, "[sales]\ntopic = t\n[kafka]\nsecurity_protocol = SASL_SSL\n")
+
+
+def test_settings_are_frozen(settings):
+    with pytest.raises(ValueError, match="frozen"):
+        settings.lake = None
+
+
+def test_there_are_thirty_or_more():
+    assert sum(len(s.model_fields) for s in sections(PRODUCTS).values()) >= 30
