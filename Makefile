@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --no-annotate
 
-.PHONY: help setup setup-dev demo test check format lock docs bench clean
+.PHONY: help setup setup-dev demo test check format lock docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
@@ -59,8 +59,6 @@ lock: setup-dev ## pin packages and jars anew
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
-bench: setup-dev ## measure; writes docs/performance.md
-	$(BIN)/python -m bench
 
 clean: ## remove the environment and the lakes
 	rm -rf $(VENV) var

@@ -30,9 +30,9 @@ def parse_duration(value: object) -> timedelta:
     """``'10 minutes'``, ``'250 ms'``, ``'1 h'`` or ``'0 seconds'`` as a timedelta."""
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+?)s?\s*", str(value))
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(value))
     unit = match.group(2).lower() if match else ""
-    unit = unit if unit in _UNITS else unit + "s"
+    unit = unit if unit in _UNITS else unit.removesuffix("s")
     if match is None or unit not in _UNITS:
         raise ValueError("is not a duration: write a number and a unit, as in '10 minutes'")
     return timedelta(seconds=float(match.group(1)) * _UNITS[unit])

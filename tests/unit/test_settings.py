@@ -6,6 +6,7 @@ import pytest
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.errors import SettingsError
+from lakehouse.core.sections import parse_duration
 from lakehouse.core.settings import load, sections
 
 PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
@@ -61,3 +62,25 @@ def test_settings_are_frozen(settings):
 
 def test_there_are_thirty_or_more():
     assert sum(len(s.model_fields) for s in sections(PRODUCTS).values()) >= 30
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250 ms", 0.25),
+        ("10 minutes", 600),
+        ("1 h", 3600),
+        ("0 seconds", 0),
+        ("2days", 172800),
+        ("5 s", 5),
+        ("3 m", 180),
+    ],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "ten minutes", "5 parsecs", "", "-1 s", "s"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
