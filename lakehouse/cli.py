@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import structlog
 import typer
-from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -310,13 +309,11 @@ def main() -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:
         code = int(Exit.INTERRUPTED)
-    if SparkContext._active_spark_context is not None:
-        leave(code)
-    raise SystemExit(code)
+    leave(code)
 
 
 def leave(code: int) -> None:
-    """End a process that used Spark, at once: its call-back threads never return.
+    """End the process at once: threads that Spark calls back on never return.
 
     Everything is committed, synced and closed by now; a slow end would only print
     what native libraries still hold.

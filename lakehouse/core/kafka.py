@@ -15,11 +15,13 @@ from lakehouse.core.settings import secret
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Keyword arguments for every kafka-python client: where, and how protected."""
+    wait = int(kafka.request_timeout.total_seconds() * 1000)
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "client_id": kafka.client_id,
         "security_protocol": kafka.security_protocol,
-        "request_timeout_ms": int(kafka.request_timeout.total_seconds() * 1000),
+        "request_timeout_ms": wait,
+        "bootstrap_timeout_ms": wait,
     }
     for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
         if getattr(kafka, name):
