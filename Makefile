@@ -2,33 +2,58 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
-	&& { echo "$$p"; break; }; done)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-emit-index-url --no-emit-find-links --no-annotate
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	"$$p" -c '$(FITS)' 2>/dev/null && { echo "$$p"; break; }; done)
+UV_HTTP_TIMEOUT ?= 120
+export UV_HTTP_TIMEOUT
 
-.PHONY: help setup setup-dev demo test check format lock docs clean
+# Packages come by hash from the lock, and sdists are built with the lock's setuptools.
+# uv takes a third of pip's time; pip, which knows the user's pip.conf, is the way out.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+install = $(UV) --no-build-isolation $(1) || { echo "uv could not; trying pip (a minute more)"; \
+	$(PIP) --no-build-isolation --use-pep517 $(1); }
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+
+# An environment whose Python has gone is made anew.
+$(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
+
+.PHONY: help setup setup-dev demo test check format lock bench docs clean
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python: none from 3.11 to 3.13 was found"; \
 		echo "  fix: install python3.11 or newer, or name one: make PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c '$(FITS)' 2>/dev/null || { \
+		echo "$(PYTHON): not a Python from 3.11 to 3.13: $$("$(PYTHON)" --version 2>&1 | head -n 1)"; \
+		echo "  fix: name another one: make PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON): cannot make environments: its venv or ensurepip is missing"; \
+		echo "  fix: install its venv package, such as python3-venv"; exit 1; }
 	@echo "making $(VENV) with $(PYTHON)"
-	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON): cannot make a virtual environment"; \
-		echo "  fix: install its venv package, such as python3-venv"; rm -rf $(VENV); exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON): cannot make $(VENV)"; echo "  fix: see the message above"; exit 1; }
 
-$(VENV)/runtime.stamp: requirements.txt pyproject.toml | $(BIN)/python
-	@echo "installing the pinned packages (about a minute, once)"
-	@$(PIP) --require-hashes -r requirements.txt
-	@$(PIP) --no-deps --no-build-isolation -e .
+$(VENV)/tools.stamp: requirements-dev.txt | $(BIN)/python
+	@echo "installing the pinned uv and setuptools"
+	@for name in setuptools uv; do sed -n "/^$$name==/,/[^\\]\$$/p" requirements-dev.txt; done \
+		>$(VENV)/tools.txt
+	@$(PIP) --require-hashes -r $(VENV)/tools.txt
+	@touch $@
+
+$(VENV)/runtime.stamp: requirements.txt pyproject.toml $(VENV)/tools.stamp
+	@echo "installing the pinned packages (about half a minute, once)"
+	@$(call install,--require-hashes -r requirements.txt)
+	@echo "installing lakehouse itself"
+	@$(call install,--no-deps -e .)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@echo "installing the pinned packages for tests and checks"
-	@$(PIP) --require-hashes -r requirements-dev.txt
+	@$(call install,--require-hashes -r requirements-dev.txt)
 	@touch $@
 
 setup: $(VENV)/runtime.stamp ## make .venv with what the product needs
@@ -51,14 +76,18 @@ format: setup-dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: setup-dev ## pin packages and jars anew
+lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/python -m lakehouse.services.jars
+	$(BIN)/python -m lakehouse.services.jars lock
+
+bench: setup-dev ## measure
+	$(BIN)/python -m bench
 
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
-
-clean: ## remove the environment and the lakes
-	rm -rf $(VENV) var
+clean: ## remove the environment, caches and the demo's lake; other lakes stay
+	rm -rf $(VENV) build *.egg-info var/demo var/ci-cache \
+		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
