@@ -9,27 +9,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
+from lakehouse.publish.delta import NOTE, check_last_commit
 
 LAYERS = ("bronze", "silver", "quarantine")
-UNREADABLE = {"delta.enableDeletionVectors", "delta.columnMapping.mode"}
+MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
 @dataclass(frozen=True)
 class TableInfo:
-    """One table: size in rows, files and bytes, and its newest commit."""
+    """One table: size in rows, files and bytes, and its newest commit.
+
+    ``rows`` is None where a file carries no statistics; ``source`` is the bronze
+    version that a silver table has taken in.
+    """
 
     name: str
-    rows: int
+    rows: int | None
     files: int
     bytes: int
     version: int
     committed: str
     partitions: str
+    source: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Field → value."""
@@ -37,10 +44,16 @@ class TableInfo:
 
 
 class Catalogue:
-    """The tables under one root, now or as of a version or a time."""
+    """The tables under one root, now or as of a version or a time; never both."""
 
     def __init__(self, root: str, version: int | None = None, at: datetime | None = None) -> None:
-        self.lake, self._version, self._at = Lake(root), version, at
+        if version is not None and at is not None:
+            raise UsageError("--version and --at", "exclude each other", "give one of them")
+        self.lake, self.version, self.at = Lake(root), version, at
+
+    def back_to(self, version: int | None = None, at: datetime | None = None) -> Catalogue:
+        """The same lake at another version or time; at the newest with neither."""
+        return Catalogue(self.lake.root, version, at)
 
     def names(self) -> list[str]:
         """Every table there is: ``silver.sales_by_country``."""
@@ -54,17 +67,22 @@ class Catalogue:
                     if (path / "_delta_log").is_dir():
                         yield f"{layer}.{path.name}"
 
+    def require(self) -> None:
+        """Raise TableMissing where the lake has no table at all."""
+        if not self.names():
+            raise TableMissing(self.lake.root, "holds no table", MAKE_ONE)
+
     def open(self, name: str) -> DeltaTable:
         """The table at the catalogue's version or time; looked up by name, never by path."""
-        if name not in self.names():
-            known = ", ".join(self.names()) or "none yet: run `lakehouse demo` or `lakehouse run`"
-            raise TableMissing(f"table {name}", "does not exist", f"tables are: {known}")
+        if name not in (names := self.names()):
+            known = f"tables are: {', '.join(names)}. " if names else ""
+            raise TableMissing(f"table {name}", "does not exist (yet)", f"{known}{MAKE_ONE}")
         try:
-            table = DeltaTable(self.lake.table(name), version=self._version)
-            if self._at is not None:
-                table.load_as_version(self._at)
+            if self.version is None and self.at is None:
+                check_last_commit(self.lake.table(name))
+            table = self._load(name)
         except (DeltaError, OSError) as error:
-            if self._version is not None or self._at is not None:
+            if self.version is not None or self.at is not None:
                 raise UsageError(
                     f"table {name}", f"has no such version: {_line(error)}",
                     f"look at `lakehouse history {name}`",
@@ -73,45 +91,115 @@ class Catalogue:
                 f"table {name}", f"cannot be opened: {_line(error)}",
                 "look at the newest file in its _delta_log folder",
             ) from None  # fmt: skip
-        odd = UNREADABLE & set(table.metadata().configuration)
-        if odd:
-            raise TableDamaged(
-                f"table {name}", f"uses {', '.join(odd)}", "rewrite it without that property"
-            )
+        _refuse_unreadable(name, table)
+        return table
+
+    def _load(self, name: str) -> DeltaTable:
+        table = DeltaTable(self.lake.table(name), version=self.version)
+        if self.at is not None:
+            oldest = min((c["timestamp"] for c in table.history()), default=0)
+            if self.at.timestamp() * 1000 < oldest:
+                raise UsageError(
+                    f"table {name}", f"has no version as old as {self.at.isoformat()}",
+                    f"its log begins at {_time(oldest)}; look at `lakehouse history {name}`",
+                )  # fmt: skip
+            table.load_as_version(self.at)
         return table
 
     def info(self, name: str) -> TableInfo:
         """What ``lakehouse tables`` shows of one table."""
         table = self.open(name)
         adds = table.get_add_actions(flatten=True)
-        rows = sum(int(n or 0) for n in adds["num_records"].to_pylist())
-        size = sum(int(n) for n in adds["size_bytes"].to_pylist())
-        newest = table.history(1)[0]
+        rows = _rows(adds)
+        commits = self._commits(name, int(table.version()))
+        sources = (_note(c).get("source") for c in commits)
+        source = next((s for s in sources if isinstance(s, dict)), {})
         return TableInfo(
             name=name,
             rows=rows,
             files=adds.num_rows,
-            bytes=size,
+            bytes=sum(int(n) for n in adds["size_bytes"].to_pylist()),
             version=int(table.version()),
-            committed=_time(newest["timestamp"]),
+            committed=_time(commits[0]["timestamp"]) if commits else "",
             partitions=", ".join(table.metadata().partition_columns),
+            source=source.get("version"),
         )
+
+    def _commits(self, name: str, newest: int) -> list[dict[str, Any]]:
+        """Commits up to a version, the newest first.
+
+        A handle of an older version numbers its history wrongly, so the newest is asked.
+        """
+        commits = DeltaTable(self.lake.table(name)).history()
+        return [c for c in commits if c.get("version", 0) <= newest]
 
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         """The newest commits: version, time, operation, rows, and the note each carries."""
         rows = []
-        for commit in self.open(name).history(limit):
-            note = json.loads(commit.get("userMetadata") or "{}")
+        for commit in self._commits(name, int(self.open(name).version()))[:limit]:
+            note = _note(commit)
+            metrics = commit.get("operationMetrics") or {}
+            added = metrics.get("num_added_rows", metrics.get("numOutputRows"))
             rows.append(
                 {
                     "version": commit.get("version"),
                     "time": _time(commit["timestamp"]),
                     "operation": commit.get("operation", ""),
-                    "rows": note.get("rows"),
+                    "rows": note.get("rows", None if added is None else int(added)),
                     "note": json.dumps(note) if note else "",
                 }
             )
         return rows
+
+    def tables(self) -> pa.Table:
+        """Every table: rows, bytes, version, last commit, and how far it follows bronze.
+
+        ``behind`` counts the bronze versions that a silver table has not taken in.
+        """
+        found = [self.info(name) for name in self.names()]
+        newest = {i.name.partition(".")[2]: i.version for i in found if i.name.startswith("bronze")}
+        rows = []
+        for info in found:
+            product = info.name.partition(".")[2].partition("_")[0]
+            behind = None if info.source is None else newest.get(product, 0) - info.source
+            row = {**info.as_dict(), "behind": behind}
+            row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
+            for narrow in ("source", "files", "partitions"):  # `lakehouse tables` has them
+                row.pop(narrow)
+            rows.append(row)
+        return pa.Table.from_pylist(rows)
+
+
+def _refuse_unreadable(name: str, table: DeltaTable) -> None:
+    """Raise where Parquet files alone do not say what the table's rows are."""
+    configuration = table.metadata().configuration
+    features = set(table.protocol().reader_features or [])
+    odd = {f for f in features if f in {"deletionVectors", "columnMapping"}}
+    if configuration.get("delta.enableDeletionVectors", "").lower() == "true":
+        odd.add("deletionVectors")
+    if configuration.get("delta.columnMapping.mode", "none").lower() != "none":
+        odd.add("columnMapping")
+    if odd:
+        raise TableDamaged(
+            f"table {name}", f"uses {', '.join(sorted(odd))}, which this reader does not know",
+            "rewrite the table without it",
+        )  # fmt: skip
+
+
+def _rows(adds: Any) -> int | None:
+    if "num_records" not in adds.schema.names:
+        return None if adds.num_rows else 0
+    counts = adds["num_records"].to_pylist()
+    return None if None in counts else sum(int(n) for n in counts)
+
+
+def _note(commit: dict[str, Any]) -> dict[str, Any]:
+    """The JSON object that a commit carries; nothing where another writer put something else."""
+    try:
+        note = json.loads(commit.get(NOTE) or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _time(milliseconds: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 
 from lakehouse.contracts import load_settings
-from lakehouse.core.errors import Exit, LakehouseError, TableMissing, UsageError
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
+from lakehouse.explorer import report as batch_report
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.menu import menu
+from lakehouse.explorer.menu import menu, time_of, width
 from lakehouse.explorer.show import Format, render
-from lakehouse.explorer.sql import SqlRejected, read
-from lakehouse.explorer.views import REPORT, VIEWS, clients
+from lakehouse.explorer.sql import Reader, check
+from lakehouse.explorer.views import VIEWS, clients
 
 NARRATION = Console(stderr=True)
 
@@ -39,22 +40,38 @@ def explore(
     Examples: --batch --format md   |   --sql "SELECT * FROM silver.sales_by_country"   |
     --sql "FROM clients WHERE tier = 'gold'" --format json   |   --version 3 --batch
     """
+    if batch and sql is not None:
+        raise UsageError("--batch and --sql", "exclude each other", "give one of them")
     settings = load_settings(config)
     settings = settings.with_root(root) if root else settings
-    catalogue = Catalogue(settings.lake.root, version, _time("--at", at))
-    if not catalogue.names():
-        raise TableMissing(
-            settings.lake.root, "holds no table", "run `lakehouse demo`, or name the lake by --root"
-        )
+    catalogue = Catalogue(settings.lake.root, version, time_of("--at", at) if at else None)
+    catalogue.require()
     views = dict(VIEWS)
-    if as_of and (day := _time("--as-of", as_of)):
-        views["clients"] = clients(f"TIMESTAMPTZ '{day.isoformat()}'")
-    if sql:
-        sys.stdout.write(statement(catalogue, sql, settings, views, form, limit))
+    if as_of:
+        views["clients"] = clients(f"TIMESTAMPTZ '{time_of('--as-of', as_of).isoformat()}'")
+    try:
+        _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
+    except KeyboardInterrupt:  # typer would say 1
+        raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def _answer(
+    catalogue: Catalogue,
+    settings: Settings,
+    views: dict[str, str],
+    form: Format,
+    limit: int | None,
+    *,
+    sql: str | None,
+    batch: bool,
+) -> None:
+    if sql is not None:
+        _write(statement(catalogue, sql, settings, views, form, limit))
     elif batch:
-        sys.stdout.write(render(report(catalogue, settings, views), form, _width()))
+        found = report(catalogue, settings, views)
+        _write(render(found, form, width(), color=sys.stdout.isatty()))
     else:
-        menu(lambda text, how: statement(catalogue, text, settings, views, how, limit), catalogue)
+        menu(lambda lake, text, how: statement(lake, text, settings, views, how, limit), catalogue)
 
 
 def statement(
@@ -66,40 +83,31 @@ def statement(
     limit: int | None,
 ) -> str:
     """One SELECT's rows as text, cut at the row limit with a word about the rest."""
-    used = [(name, text) for name, text in views.items() if name in sql.lower()]
-    rows = read(catalogue, sql, settings.explorer, used)
-    most = limit or settings.explorer.row_limit
-    if rows.num_rows > most:
-        NARRATION.print(f"{rows.num_rows - most:,} more rows: raise --limit to see them")
-    return render({"rows": rows.slice(0, most)}, form, _width())
+    check(sql)
+    with Reader(catalogue, settings.explorer, [sql], views) as reader:
+        answer = reader.ask(sql, limit or settings.explorer.row_limit)
+    if answer.more:
+        NARRATION.print(f"{answer.more:,} more rows: raise --limit to see them")
+    return render({"rows": answer.rows}, form, width(), color=sys.stdout.isatty())
 
 
 def report(catalogue: Catalogue, settings: Settings, views: dict[str, str]) -> dict[str, pa.Table]:
     """Every section of the report that the tables there are can answer."""
-    sections = {}
-    for name, sql in REPORT.items():
-        used = [(view, text) for view, text in views.items() if f"FROM {view}" in sql]
-        try:
-            sections[name] = read(catalogue, sql, settings.explorer, used)
-        except SqlRejected as error:
-            NARRATION.print(f"{name}: left out: {error.fault}", markup=False)
-    if not sections:
-        raise TableMissing("the report", "no table that it needs exists", "run `lakehouse demo`")
-    return sections
+    return batch_report.report(
+        catalogue,
+        settings.explorer,
+        views,
+        lambda text: NARRATION.print(text, markup=False, highlight=False, soft_wrap=True),
+    )
 
 
-def _width() -> int:
-    return max(Console().width, 132)
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _write(text: str) -> None:
+    """Data to stdout; a reader that left early (``| head``) is no fault."""
     try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(option, f"{text!r} is not a time", "write 2026-11-20T12:00:00Z") from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

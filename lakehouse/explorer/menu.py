@@ -4,73 +4,177 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from rich.console import Console
 from rich.prompt import Prompt
+from rich.table import Table
 
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.show import Format
-from lakehouse.explorer.views import REPORT
+from lakehouse.explorer.report import REPORT
+from lakehouse.explorer.show import Format, printable, render
 
-Answer = Callable[[str, Format], str]
+Answer = Callable[[Catalogue, str, Format], str]
+"""A lake, a SELECT and a format → text."""
 CHOICES = {
-    "1": ("totals", "Totals by currency"),
-    "2": ("countries", "Countries"),
-    "3": ("segments", "Segments: B2B and B2C"),
-    "4": ("clients", "Top clients: recency, RFM, tier"),
-    "5": ("tiers", "Loyalty tiers"),
-    "6": ("months", "Months, against the month before"),
-    "7": ("days", "Last days, against the day before"),
-    "8": ("products", "Top products"),
-    "9": ("quality", "Data quality: late and doubled events"),
-    "10": ("quarantine", "Quarantine, by verdict"),
+    "1": ("totals", "totals by currency"),
+    "2": ("countries", "countries"),
+    "3": ("segments", "segments: B2B and B2C"),
+    "4": ("clients", "top clients: recency, RFM, tier"),
+    "5": ("tiers", "loyalty tiers"),
+    "6": ("rfm", "RFM segments"),
+    "7": ("months", "months, against the month before"),
+    "8": ("days", "last days, against the day before"),
+    "9": ("last_30_days", "the last 30 days, drawn"),
+    "10": ("products", "top products"),
+    "11": ("quality", "data quality: late and doubled"),
+    "12": ("quarantine", "quarantine, by verdict"),
 }
-HELP = "a number; 'client ID'; 't' tables; 'f FORMAT'; any SELECT; 'q' to leave"
+WORDS = {
+    "client ID": "one client, field by field",
+    "t": "tables: rows, version, last commit",
+    "t TABLE": "history of a table",
+    "SELECT …": "any read; clients and trends are views",
+    "h, !N": "what was asked; ask number N again",
+    "f FORMAT": "table, json, csv or md",
+    "v N, at TIME": "read as of a version or time; v alone: now",
+    "q": "leave (or Ctrl-D)",
+}
+CLIENT = "SELECT * FROM clients WHERE client_id = '{0}'"
+_PARTS = ("client", "t", "f", "v", "at")
+
+
+@dataclass
+class Menu:
+    """One conversation: where it reads, how it prints, what was asked."""
+
+    answer: Answer
+    catalogue: Catalogue
+    form: Format = Format.table
+    asked: list[str] = field(default_factory=list)
+
+    def take(self, line: str) -> str:
+        """The answer to one line, as text for stdout."""
+        if line.startswith("!"):
+            line = self._again(line[1:])
+        word, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if line in CHOICES:
+            return self._ask(REPORT[CHOICES[line][0]], keep=line)
+        if word.lower() in _PARTS and (rest or word.lower() in {"t", "v"}):
+            return self._word(word.lower(), rest, line)
+        if line == "h":
+            return "".join(f"{n:>4}  {printable(t)}\n" for n, t in enumerate(self.asked, 1))
+        return self._ask(line, keep=line)
+
+    def _again(self, number: str) -> str:
+        if number.isdigit() and 0 < int(number) <= len(self.asked):
+            return self.asked[int(number) - 1]
+        raise UsageError(f"!{number}", "was not asked", "write h to see the numbers")
+
+    def _word(self, word: str, rest: str, line: str) -> str:
+        if word == "client":
+            return self._client(rest, line)
+        if word == "t":
+            return self._history(rest) if rest else render(
+                {"tables": self.catalogue.tables()}, self.form, width()
+            )  # fmt: skip
+        if word == "f":
+            if rest not in list(Format):
+                raise UsageError(f"format {rest!r}", "is not known", f"use {', '.join(Format)}")
+            self.form = Format(rest)
+        elif word == "v":
+            if rest and not rest.isdigit():
+                raise UsageError(f"version {rest!r}", "is not a number", "write v 3, or v for now")
+            self.catalogue = self.catalogue.back_to(version=int(rest) if rest else None)
+        else:
+            self.catalogue = self.catalogue.back_to(at=time_of("at", rest))
+        return ""
+
+    def _client(self, client: str, line: str) -> str:
+        """One client's row in every currency: a field a line where it is drawn as a table."""
+        self.asked.append(line)
+        sql = CLIENT.format(client.replace("'", "''"))
+        if self.form is Format.table:
+            casts = "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM"
+            sql = f"WITH one AS ({casts} ({sql})) UNPIVOT one ON COLUMNS(* EXCLUDE currency)"
+            sql = f"SELECT currency, name AS field, value FROM ({sql} INTO NAME name VALUE value)"
+        return self.answer(self.catalogue, sql, self.form)
+
+    def _history(self, table: str) -> str:
+        import pyarrow as pa  # noqa: PLC0415  # only here
+
+        rows = pa.Table.from_pylist(self.catalogue.history(table, 20))
+        return render({table: rows}, self.form, width())
+
+    def _ask(self, sql: str, keep: str) -> str:
+        self.asked.append(keep)
+        return self.answer(self.catalogue, sql, self.form)
+
+    def prompt(self) -> str:
+        """What the next line is asked with: it says where the menu is in time."""
+        if self.catalogue.version is not None:
+            return f"explore@v{self.catalogue.version}"
+        if self.catalogue.at is not None:
+            return f"explore@{self.catalogue.at:%Y-%m-%dT%H:%MZ}"
+        return "explore"
 
 
 def menu(answer: Answer, catalogue: Catalogue) -> None:
-    """Ask, answer, until ``q``, Ctrl-D or Ctrl-C."""
-    console = Console()
-    form = Format.table
-    _show(console)
+    """Ask, answer, until ``q``, Ctrl-D or the end of a pipe.
+
+    Ctrl-C ends the query that runs; where none does, the menu.
+    """
+    talk = Console(stderr=True)
+    here = Menu(answer, catalogue)
+    _help(talk)
     while True:
         try:
-            line = Prompt.ask("[bold]explore[/]", console=console, default="", show_default=False)
+            line = Prompt.ask(f"[bold cyan]{here.prompt()}[/]", console=talk, default="",
+                              show_default=False).strip()  # fmt: skip
         except (EOFError, KeyboardInterrupt):
+            talk.print()
             return
-        line = line.strip()
-        if line in {"q", "quit", "exit"}:
+        if line.lower() in {"q", "quit", "exit"}:
             return
-        if line.startswith("f ") and line[2:].strip() in list(Format):
-            form = Format(line[2:].strip())
+        if line in {"", "?", "help"}:
+            _help(talk)
             continue
         try:
-            _answer(line, form, answer, catalogue, console)
+            sys.stdout.write(here.take(line))
+            sys.stdout.flush()
         except LakehouseError as error:
-            console.print(str(error), markup=False, highlight=False)
+            talk.print(str(error), markup=False, highlight=False)
+        except KeyboardInterrupt:
+            talk.print("interrupted", style="yellow")
 
 
-def _answer(
-    line: str, form: Format, answer: Answer, catalogue: Catalogue, console: Console
-) -> None:
-    if line in CHOICES:
-        sys.stdout.write(answer(REPORT[CHOICES[line][0]], form))
-    elif line == "t":
-        for name in catalogue.names():
-            info = catalogue.info(name)
-            console.print(f"{info.name:32} {info.rows:>12,} rows  version {info.version}")
-    elif line.startswith("client "):
-        client = line.removeprefix("client ").strip().replace("'", "''")
-        sys.stdout.write(answer(f"SELECT * FROM clients WHERE client_id = '{client}'", form))
-    elif line in {"", "?", "h", "help"}:
-        _show(console)
-    else:
-        sys.stdout.write(answer(line, form))
-    sys.stdout.flush()
+def _help(talk: Console) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", style="bold cyan", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(style="bold cyan", no_wrap=True)
+    grid.add_column(style="dim")
+    choices = [(number, text) for number, (_, text) in CHOICES.items()]
+    words = [*WORDS.items(), *[("", "")] * (len(choices) - len(WORDS))]
+    for (number, text), (word, meaning) in zip(choices, words, strict=True):
+        grid.add_row(number, text, word, meaning)
+    talk.print(grid)
 
 
-def _show(console: Console) -> None:
-    for number, (_, text) in CHOICES.items():
-        console.print(f" [bold cyan]{number:>3}[/]  {text}")
-    console.print(f" [dim]{HELP}[/]")
+def width() -> int:
+    """Columns to draw on: the terminal's, or 120 where stdout is not one."""
+    return Console().width if sys.stdout.isatty() else 120
+
+
+def time_of(option: str, text: str) -> datetime:
+    """An RFC 3339 time or a date; UTC where it names no offset."""
+    from datetime import UTC  # noqa: PLC0415
+
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(option, f"{text!r} is not a time", "write 2026-11-20T12:00:00Z") from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

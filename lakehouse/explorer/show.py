@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -26,28 +28,43 @@ class Format(StrEnum):
     md = "md"
 
 
-def render(sections: dict[str, pa.Table], form: Format, width: int | None = None) -> str:
-    """Named tables as one text."""
+def render(
+    sections: dict[str, pa.Table], form: Format, width: int | None = None, *, color: bool = False
+) -> str:
+    """Named tables as one text; ``color`` adds a terminal's styles to the drawn table."""
     if form is Format.json:
-        found = {name: [_jsonable(r) for r in t.to_pylist()] for name, t in sections.items()}
-        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        found = {name: _objects(rows) for name, rows in sections.items()}
+        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+        return _escape_json(text) + "\n"
     write = {Format.csv: _csv, Format.md: _markdown}.get(form)
     if write is not None:
         return "\n".join(write(name, rows) for name, rows in sections.items())
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=False)
+    console = Console(file=out, width=width, force_terminal=color, highlight=False)
     for name, rows in sections.items():
         console.print(_rich(name, rows))
-    return out.getvalue()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def cell(value: Any) -> str:
+def printable(text: str) -> str:
+    """The text with control, direction and other unprintable characters written out."""
+    return "".join(c if c.isprintable() else _written(c) for c in text)
+
+
+def _written(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cell(value: Any, column: str = "") -> str:
     """A value for a person: no control characters, money with separators."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Decimal):
+        if column.endswith("_pct"):
+            return f"{value:+,.1f}%"
         return f"{value:,}" if not _scale(value) else f"{value:,.2f}"
     if isinstance(value, int):
         return f"{value:,}"
@@ -55,7 +72,7 @@ def cell(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+    return printable(str(value))
 
 
 def _scale(value: Decimal) -> int:
@@ -63,57 +80,108 @@ def _scale(value: Decimal) -> int:
     return -exponent if isinstance(exponent, int) else 0
 
 
+def _values(rows: pa.Table) -> list[tuple[Any, ...]]:
+    """Rows as tuples, by position: two columns may have one name."""
+    columns = []
+    for column in rows.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError):  # a time that Python cannot hold
+            whole = pa.int32() if pa.types.is_date32(column.type) else pa.int64()
+            columns.append(column.cast(whole).to_pylist())
+    return list(zip(*columns, strict=True))
+
+
 def _rich(name: str, rows: pa.Table) -> Table:
     table = Table(
-        title=name.replace("_", " ").upper(),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-    )
-    for field in rows.schema:
+        title=Text(printable(name).replace("_", " ").upper(), style="bold"),
+        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",
+    )  # fmt: skip
+    for field, column in zip(rows.schema, rows.columns, strict=True):
         number = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
-        header = field.name.rstrip("_").replace("_", " ")
-        wide = pa.types.is_string(field.type)
+        header = printable(field.name).rstrip("_").replace("_pct", " %").replace("_", " ")
+        text = pa.types.is_string(field.type)
+        wide = pa.types.is_nested(field.type) or (text and _longest(column) > 34)
         table.add_column(
-            Text(header), justify="right" if number else "left", overflow="fold", no_wrap=not wide
-        )
-    for row in rows.to_pylist():
-        table.add_row(*[Text(cell(v)) for v in row.values()])
+            Text(header), justify="right" if number else "left", overflow="fold",
+            no_wrap=not wide,
+        )  # fmt: skip
+    for row in _values(rows):
+        pairs = zip(row, rows.schema.names, strict=True)
+        table.add_row(*[_drawn(value, column) for value, column in pairs])
     return table
 
 
+def _longest(column: pa.ChunkedArray) -> int:
+    return max((len(value) for value in column.to_pylist() if value), default=0)
+
+
+def _drawn(value: Any, column: str) -> Text:
+    negative = isinstance(value, Decimal | int) and not isinstance(value, bool) and value < 0
+    return Text(cell(value, column), style="red" if negative else "")
+
+
 def _csv(name: str, rows: pa.Table) -> str:
+    """A section of CSV; all is quoted where a value would look like a section's name."""
+    plain = [[_plain(value) for value in row] for row in _values(rows)]
+    doubtful = any("\n#" in f"\n{value}" for row in plain for value in row)
     out = io.StringIO()
     out.write(f"# {name}\n")
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(
+        out, lineterminator="\n", quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL
+    )
     writer.writerow(rows.schema.names)
-    for row in rows.to_pylist():
-        writer.writerow([_plain(value) for value in row.values()])
+    writer.writerows(plain)
     return out.getvalue()
 
 
 def _markdown(name: str, rows: pa.Table) -> str:
-    names = rows.schema.names
-    lines = [f"## {name}", "", "| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    for row in rows.to_pylist():
-        cells = [cell(v).replace("|", "\\|").replace("<", "&lt;") for v in row.values()]
+    names = [_markdown_text(n) for n in rows.schema.names]
+    kinds = [pa.types.is_integer(f.type) or pa.types.is_decimal(f.type) for f in rows.schema]
+    rule = "|".join(" ---: " if number else " --- " for number in kinds)
+    lines = [f"## {_markdown_text(name)}", "", "| " + " | ".join(names) + " |", f"|{rule}|"]
+    for row in _values(rows):
+        pairs = zip(row, rows.schema.names, strict=True)
+        cells = [_markdown_text(cell(value, column)) for value, column in pairs]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in row.items()}
+def _markdown_text(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|!~]|\b_|_\b)", r"\\\1", text)
+
+
+def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+    names: list[str] = []
+    for name in rows.schema.names:
+        count, free = 1, name
+        while free in names:
+            count += 1
+            free = f"{name}_{count}"
+        names.append(free)
+    return [
+        {name: _plain(value) for name, value in zip(names, row, strict=True)}
+        for row in _values(rows)
+    ]
+
+
+def _escape_json(text: str) -> str:
+    """JSON's own escapes for what a terminal might obey; the value stays the same."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, dict):
-        return _jsonable(value)
-    return value
+        return {str(name): _plain(item) for name, item in value.items()}
+    return str(value)

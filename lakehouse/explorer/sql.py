@@ -1,24 +1,28 @@
-"""Read-only SQL over the lake: DuckDB, locked to the snapshot's own files.
-
-One SELECT a call. The connection may open the Parquet files of the tables it
-was given and nothing else: no other file, no network, no settings.
-"""
+"""Read-only SQL over the lake: one statement a call, with a time and a row limit."""
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
-from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS, Catalogue
+from lakehouse.explorer.locked import Expired, locked, within
+from lakehouse.explorer.show import printable
 
-_READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+_EXPLAIN = re.compile(
+    rf"{_SPACE}EXPLAIN\b{_SPACE}(?:ANALYZE\b)?{_SPACE}(?:\([^)]*\))?", re.I | re.S
+)
+_LISTS = re.compile(r"\b(show|information_schema|duckdb_(tables|views|columns))\b", re.I)
+_NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)
+READ_ONE = "write one SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW or EXPLAIN"
 
 
 class SqlRejected(LakehouseError):
@@ -33,6 +37,106 @@ class QueryTimedOut(LakehouseError):
     exit_code = Exit.TIMEOUT
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A statement's first rows, and how many more there are."""
+
+    rows: pa.Table
+    more: int
+
+
+class Reader:
+    """A connection on one snapshot of the tables that ``statements`` name.
+
+    ``views`` are name → SELECT that statements may use as tables. The connection may
+    open the Parquet files of these tables and nothing else: no other file, no
+    network, no settings. A context manager.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: ExplorerSettings,
+        statements: Iterable[str],
+        views: Mapping[str, str] | None = None,
+    ) -> None:
+        self._catalogue, self._settings = catalogue, settings
+        self._views = dict(views or {})
+        self._absent: dict[str, LakehouseError] = {}
+        tables = {}
+        for name in self._mentioned(" ".join([*statements, *self._views.values()])):
+            try:
+                tables[name] = catalogue.open(name)
+            except LakehouseError as error:
+                self._absent[name] = error
+        self._connection = locked(tables, self._views, settings)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(duckdb.Error):  # a query that heard no interrupt still holds it
+            self._connection.close()
+
+    def _mentioned(self, text: str) -> list[str]:
+        """The tables whose names stand in the text; opening fewer is quicker."""
+        names = self._catalogue.names()
+        if _LISTS.search(text):
+            return names
+        words = {word.lower() for word in re.findall(r"[\w-]+", text)}
+        return [n for n in names if n.partition(".")[2].lower() in words]
+
+    def ask(self, statement: str, limit: int | None = None) -> Answer:
+        """Run one read; its first ``limit`` rows (None: all), the rest counted and not kept."""
+        check(statement)
+        try:
+            return within(
+                self._connection, lambda: self._fetch(statement, limit), self._settings.timeout
+            )
+        except Expired:
+            raise QueryTimedOut(
+                "SQL",
+                f"ran longer than {self._settings.timeout.total_seconds():g} s",
+                "narrow it, or raise [explorer] timeout",
+            ) from None
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise self._explained(statement, error) from None
+
+    def _fetch(self, statement: str, limit: int | None) -> Answer:
+        reader = self._connection.sql(statement).to_arrow_reader(20_000)
+        kept: list[pa.RecordBatch] = []
+        room, more = limit, 0
+        for batch in reader:
+            part = batch if room is None else batch.slice(0, room)
+            if part.num_rows:
+                kept.append(part)
+            more += batch.num_rows - part.num_rows
+            room = None if room is None else room - part.num_rows
+        return Answer(pa.Table.from_batches(kept, reader.schema), more)
+
+    def _explained(self, statement: str, error: Exception) -> LakehouseError:
+        """The fault of the table that is missing or damaged, or else what DuckDB says."""
+        if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
+            used = [t for v, t in self._views.items() if re.search(rf"\b{v}\b", statement, re.I)]
+            for layer, table in _NAMED.findall(" ".join([statement, *used])):
+                name = f"{layer}.{table}".lower()
+                if name in self._absent:
+                    return self._absent[name]
+                if (
+                    isinstance(error, duckdb.CatalogException)
+                    and name not in self._catalogue.names()
+                ):
+                    return _missing(self._catalogue, name)
+            if isinstance(error, duckdb.CatalogException) and used:
+                return _missing(self._catalogue, _first(used, self._catalogue))
+        remedy = "mend the statement; `lakehouse tables` lists names"
+        if isinstance(error, duckdb.PermissionException):
+            remedy = "read the lake's tables by name; files, network and settings are closed"
+        if isinstance(error, duckdb.OutOfMemoryException):
+            remedy = "narrow it, or raise [explorer] memory_limit"
+        return SqlRejected("SQL", _line(error), remedy)
+
+
 def read(
     catalogue: Catalogue,
     statement: str,
@@ -43,105 +147,44 @@ def read(
 
     ``views`` are (name, SELECT) pairs that the statement may use too.
     """
-    _check(statement)
-    queries = [statement, *(sql for _, sql in views)]
-    connection = duckdb.connect()
+    check(statement)
+    with Reader(catalogue, settings, [statement], dict(views)) as reader:
+        return reader.ask(statement).rows
+
+
+def check(statement: str) -> None:
+    """Raise SqlRejected unless the text is one statement that only reads."""
+    kinds = _kinds(statement)
+    if len(kinds) != 1:
+        raise SqlRejected("SQL", f"{len(kinds)} statements were given", READ_ONE)
+    if kinds == [duckdb.StatementType.EXPLAIN]:
+        explain = _EXPLAIN.match(statement)
+        kinds = _kinds(statement[explain.end() :]) if explain else kinds
+    if kinds != [duckdb.StatementType.SELECT]:
+        kind = str(kinds[0]).rpartition(".")[2] if kinds else "an empty EXPLAIN"
+        raise SqlRejected("SQL", f"{kind} is not allowed: the lake is read-only here", READ_ONE)
+
+
+def _kinds(statement: str) -> list[duckdb.StatementType]:
     try:
-        _prepare(connection, catalogue, _mentioned(catalogue, queries), settings)
-        for name, sql in views:
-            connection.execute(f"CREATE VIEW {name} AS {sql}")
-        connection.execute("SET lock_configuration = true")
-        return _run(connection, statement, settings.timeout)
+        return [s.type for s in duckdb.extract_statements(statement)]
     except duckdb.Error as error:
-        raise SqlRejected(
-            "SQL", _line(error), "mend the statement; `lakehouse tables` lists names"
-        ) from None
-    finally:
-        connection.close()
+        raise SqlRejected("SQL", _line(error), READ_ONE) from None
 
 
-def _check(statement: str) -> None:
+def _missing(catalogue: Catalogue, name: str) -> LakehouseError:
     try:
-        statements = duckdb.extract_statements(statement)
-    except duckdb.Error as error:
-        raise SqlRejected("SQL", _line(error), "write one SELECT") from None
-    if len(statements) != 1:
-        raise SqlRejected("SQL", f"{len(statements)} statements were given", "write one SELECT")
-    if statements[0].type not in _READS:
-        kind = str(statements[0].type).rpartition(".")[2]
-        raise SqlRejected(
-            "SQL", f"{kind} is not allowed: the lake is read-only here", "write one SELECT"
-        )
+        catalogue.open(name)
+    except LakehouseError as error:
+        return error
+    return TableMissing(f"table {name}", "appeared while it was asked for", "ask again")
 
 
-def _mentioned(catalogue: Catalogue, queries: list[str]) -> list[str]:
-    """The tables whose names stand in the text; opening fewer is quicker."""
-    text = " ".join(queries).lower()
-    return [n for n in catalogue.names() if re.search(rf"\b{re.escape(n.split('.')[1])}\b", text)]
-
-
-def _prepare(
-    connection: duckdb.DuckDBPyConnection,
-    catalogue: Catalogue,
-    names: list[str],
-    settings: ExplorerSettings,
-) -> None:
-    for layer in LAYERS:
-        connection.execute(f"CREATE SCHEMA {layer}")
-    allowed: list[str] = []
-    views = []
-    for name in names:
-        table = catalogue.open(name)
-        files = [str(f) for f in table.file_uris()]
-        if not files:
-            empty = pa.schema(table.schema().to_arrow()).empty_table()
-            connection.register("empty", empty)
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
-            connection.unregister("empty")
-            continue
-        allowed += files
-        views.append(f"CREATE VIEW {name} AS SELECT * FROM {_scan(files)}")
-    connection.execute("SET autoinstall_known_extensions = false")
-    connection.execute("SET autoload_known_extensions = false")
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
-    connection.execute("SET temp_directory = ''")
-    connection.execute(f"SET allowed_paths = {allowed!r}")
-    connection.execute("SET enable_external_access = false")
-    for view in views:
-        connection.execute(view)
-
-
-def _scan(files: list[str]) -> str:
-    return f"read_parquet({files!r}, hive_partitioning = true, union_by_name = true)"
-
-
-def _run(connection: duckdb.DuckDBPyConnection, statement: str, limit: timedelta) -> pa.Table:
-    done, expired = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        if done.wait(limit.total_seconds()):
-            return
-        expired.set()
-        while not done.wait(0.1):  # an interrupt that comes before execution is forgotten
-            connection.interrupt()
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        return connection.sql(statement).to_arrow_table()
-    except duckdb.InterruptException:
-        if not expired.is_set():
-            raise KeyboardInterrupt from None
-        raise QueryTimedOut(
-            "SQL",
-            f"ran longer than {limit.total_seconds():g} s",
-            "narrow it, or raise [explorer] timeout",
-        ) from None
-    finally:
-        done.set()
-        watcher.join()
+def _first(texts: list[str], catalogue: Catalogue) -> str:
+    found = [f"{layer}.{table}" for layer, table in _NAMED.findall(" ".join(texts))]
+    return next((n for n in found if n not in catalogue.names()), found[0])
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return printable(lines[0][:300] if lines else type(error).__name__)

@@ -1,27 +1,39 @@
 """Reading: one SELECT over the lake's tables and nothing else; text is shown, not obeyed."""
 
+import csv
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from lakehouse.cli import app
-from lakehouse.core.errors import Exit, TableMissing
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.menu import Menu
 from lakehouse.explorer.show import Format, render
-from lakehouse.explorer.sql import SqlRejected, read
+from lakehouse.explorer.sql import QueryTimedOut, Reader, SqlRejected, read
+from lakehouse.explorer.views import VIEWS, clients
 from tests.conftest import encode, sale
 from tests.unit.test_publish import Lake
+
+HOSTILE = "[red]x[/] \x1b[31m\x9b|<b>\n# quality\n\u202egnp"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def catalogue(settings):
     lake = Lake(settings)
-    lake.land([*encode(sale(product_name="[red]x[/] \x1b[31m"), sale(event_id="b")), b"{"], 0)
+    lake.land([*encode(sale(product_name=HOSTILE), sale(event_id="b")), b"{"], 0)
     lake.silver.catch_up()
     return Catalogue(settings.lake.root)
 
@@ -30,23 +42,51 @@ ATTACKS = [
     "SELECT * FROM read_csv('/etc/passwd')",
     "SELECT * FROM read_text('/etc/passwd')",
     "SELECT * FROM read_blob('/etc/hostname')",
+    "SELECT * FROM read_json_auto('/etc/hostname')",
+    "SELECT * FROM sniff_csv('/etc/passwd')",
     "SELECT * FROM glob('/*')",
     "SELECT * FROM '/etc/passwd'",
+    "FROM '/etc/*.conf'",
     "SELECT * FROM read_parquet('http://127.0.0.1:1/x')",
+    "SELECT * FROM read_csv('/dev/stdin')",
+    "SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')')",
+    "SELECT * FROM query_table('/etc/passwd')",
     "COPY (SELECT 1) TO '/tmp/stolen'",
     "EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/stolen'",
+    "EXPLAIN (ANALYZE, FORMAT json) DROP VIEW silver.sales_by_country",
+    "/* a */ EXPLAIN -- b\n ANALYZE CREATE TABLE x AS SELECT 1",
+    "EXPORT DATABASE '/tmp/stolen'",
+    "IMPORT DATABASE '/tmp/stolen'",
     "ATTACH '/tmp/x.db'",
+    "DETACH memory",
+    "USE silver",
     "INSTALL httpfs",
     "LOAD httpfs",
     "SET enable_external_access = true",
+    "RESET lock_configuration",
     "PRAGMA enable_external_access",
+    "PRAGMA database_list",
     "CREATE TABLE x AS SELECT 1",
+    "CREATE SECRET (TYPE s3)",
+    "INSERT INTO silver.sales_by_country SELECT * FROM silver.sales_by_country",
+    "UPDATE silver.sales_by_country SET orders = 0",
     "DELETE FROM silver.sales_by_country",
     "DROP VIEW silver.sales_by_country",
+    "WITH x AS (SELECT 1) INSERT INTO y SELECT * FROM x",
+    "BEGIN",
+    "VACUUM",
+    "CHECKPOINT",
+    "PREPARE p AS SELECT 1",
+    "EXECUTE p",
     "SELECT 1; SELECT 2",
+    "SELECT 1; COPY (SELECT 1) TO '/tmp/stolen'",
     "CALL pragma_version()",
     "SELECT getenv('HOME')",
+    "SELECT * FROM statement",
+    "EXPLAIN",
     "",
+    ";",
+    "-- nothing",
     "not sql",
 ]
 
@@ -55,6 +95,25 @@ ATTACKS = [
 def test_what_is_not_one_read_of_the_lake_is_rejected(catalogue, settings, statement):
     with pytest.raises(SqlRejected):
         read(catalogue, statement, settings.explorer)
+    assert not Path("/tmp/stolen").exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT orders FROM silver.sales_by_country;",
+        "FROM silver.sales_by_country SELECT orders",
+        'WITH a AS (FROM "silver"."sales_by_country") SELECT orders FROM a',
+        "VALUES (1)",
+        "DESCRIBE silver.sales_by_country",
+        "SUMMARIZE silver.sales_by_country",
+        "SHOW ALL TABLES",
+        "EXPLAIN ANALYZE SELECT orders FROM SILVER.Sales_By_Country",
+        "EXPLAIN (FORMAT json) SELECT 1",
+    ],
+)
+def test_what_reads_is_answered(catalogue, settings, statement):
+    assert read(catalogue, statement, settings.explorer).num_rows
 
 
 def test_tables_are_read_by_name(catalogue, settings):
@@ -62,33 +121,191 @@ def test_tables_are_read_by_name(catalogue, settings):
     assert rows.to_pylist() == [{"orders": 1, "lines": 2}]
 
 
-def test_a_query_that_runs_too_long_is_ended(catalogue, settings):
-    endless = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range + b.range = 7"
-    root = settings.lake.root
-    done = subprocess.run(
-        [sys.executable, "query_utils.py", "--root", root, "--sql", endless],
-        env={**os.environ, "LAKEHOUSE_EXPLORER_TIMEOUT": "300 ms"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def test_partition_columns_keep_their_types_and_times_are_utc(catalogue, settings):
+    rows = read(
+        catalogue,
+        "SELECT event_date, event_time FROM bronze.sales LIMIT 1",
+        settings.explorer,
     )
-    assert done.returncode == Exit.TIMEOUT
-    assert "ran longer than 0.3 s" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert rows.schema.types == [pa.date32(), pa.timestamp("us", "UTC")]
+    month = read(catalogue, "SELECT DISTINCT month FROM silver.sales_trends", settings.explorer)
+    assert month.schema.types == [pa.date32()]
 
 
-def test_a_missing_table_says_what_there_is(catalogue):
-    with pytest.raises(TableMissing, match=r"silver\.sales_by_country"):
+def test_a_lake_whose_path_looks_like_sql_or_a_partition_is_read(settings, tmp_path):
+    settings = settings.with_root(tmp_path / "it's a lake" / "place=no where")
+    lake = Lake(settings)
+    lake.land(encode(sale()), 0)
+    lake.silver.catch_up()
+    there = Catalogue(settings.lake.root)
+    for table in ("bronze.sales", "silver.sales_by_country"):
+        rows = read(there, f"SELECT country FROM {table}", settings.explorer)
+        assert rows.to_pylist() == [{"country": "Germany"}]
+
+
+ENDLESS = "SELECT count(*) FROM range(10000000) a, range(1000000) b WHERE a.range + b.range = 7"
+
+
+def test_a_query_that_runs_too_long_is_ended(catalogue, settings):
+    quick = settings.explorer.model_copy(update={"timeout": timedelta(milliseconds=300)})
+    with pytest.raises(QueryTimedOut):
+        read(catalogue, ENDLESS, quick)
+
+
+def test_rows_past_the_limit_are_counted_and_not_kept(catalogue, settings):
+    with Reader(catalogue, settings.explorer, []) as reader:
+        answer = reader.ask("SELECT * FROM range(100000)", 7)
+    assert (answer.rows.num_rows, answer.more) == (7, 99_993)
+
+
+def test_a_missing_table_says_what_there_is_and_what_to_run(catalogue, settings):
+    with pytest.raises(TableMissing, match=r"silver\.sales_by_country.*lakehouse demo"):
         catalogue.open("silver.nothing")
+    with pytest.raises(TableMissing, match=r"silver\.nothing"):
+        read(catalogue, "SELECT * FROM silver.nothing", settings.explorer)
+    with pytest.raises(SqlRejected, match="nowhere"):
+        read(catalogue, "SELECT nowhere FROM silver.sales_by_country", settings.explorer)
+
+
+@pytest.mark.parametrize("keep", [0, 40])
+def test_a_cut_last_commit_is_said_and_older_versions_still_read(catalogue, settings, keep):
+    log = Path(catalogue.lake.table("silver.sales_by_country")) / "_delta_log"
+    newest = max(log.glob("*.json"))
+    newest.write_bytes(newest.read_bytes()[:keep])
+    with pytest.raises(TableDamaged, match="is cut"):
+        read(catalogue, "FROM silver.sales_by_country", settings.explorer)
+    with pytest.raises(TableDamaged):
+        catalogue.info("silver.sales_by_country")
+    assert catalogue.back_to(version=0).open("silver.sales_by_country").version() == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"delta.enableDeletionVectors": "true"},
+        {"delta.columnMapping.mode": "name"},
+    ],
+)
+def test_a_table_that_files_alone_do_not_tell_is_refused(catalogue, odd):
+    log = Path(catalogue.lake.table("silver.sales_by_country")) / "_delta_log"
+    first = min(log.glob("*.json"))
+    actions = [json.loads(line) for line in first.read_text().splitlines()]
+    for action in actions:
+        if "metaData" in action:
+            action["metaData"]["configuration"].update(odd)
+    first.write_text("\n".join(json.dumps(action) for action in actions))
+    with pytest.raises(TableDamaged):
+        catalogue.open("silver.sales_by_country")
+
+
+def test_time_travel(catalogue, settings):
+    old = catalogue.back_to(version=0)
+    sql = "SELECT count(*) AS n FROM silver.sales_by_country"
+    assert read(old, sql, settings.explorer).to_pylist() == [{"n": 0}]
+    assert read(catalogue, sql, settings.explorer).to_pylist() == [{"n": 1}]
+    assert [c["version"] for c in old.history("silver.sales_by_country", 9)] == [0]
+    assert old.info("silver.sales_by_country").version == 0
+    with pytest.raises(UsageError, match="no such version"):
+        read(catalogue.back_to(version=99), sql, settings.explorer)
+    with pytest.raises(UsageError, match="no version as old"):
+        read(catalogue.back_to(at=datetime(2020, 1, 1, tzinfo=UTC)), sql, settings.explorer)
+    with pytest.raises(UsageError, match="exclude"):
+        Catalogue("x", 1, datetime(2020, 1, 1, tzinfo=UTC))
 
 
 def test_text_from_the_data_is_never_obeyed(catalogue, settings):
-    rows = read(catalogue, "SELECT product_name FROM bronze.sales", settings.explorer)
-    shown = render({"rows": rows}, Format.table)
-    assert "[red]x[/]" in shown
-    assert "\x1b" not in shown
+    rows = read(
+        catalogue, "SELECT product_name FROM bronze.sales ORDER BY event_id DESC", settings.explorer
+    )
+    for form in (Format.table, Format.md, Format.json):
+        shown = render({"rows": rows}, form, 200)
+        assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
+    assert "[red]x[/]" in render({"rows": rows}, Format.table, 200)
+    assert json.loads(render({"rows": rows}, Format.json))["rows"][0]["product_name"] == HOSTILE
+    assert "\\[red\\]" in render({"rows": rows}, Format.md)
+    text = render({"rows": rows}, Format.csv)
+    assert [r[0] for r in csv.reader(io.StringIO(text))][:3] == ["# rows", "product_name", HOSTILE]
+
+
+def test_values_of_every_kind_are_shown(catalogue, settings):
+    rows = read(
+        catalogue,
+        "SELECT 1 AS a, 2 AS a, INTERVAL 1 DAY AS i, uuid() AS u, {'x': 1} AS s, [1] AS l, "
+        "NULL AS n, 'nan'::DOUBLE AS d, 'infinity'::TIMESTAMP AS t, 'b'::BLOB AS b, "
+        "DATE '290000-01-01' AS far",
+        settings.explorer,
+    )
+    for form in Format:
+        assert render({"rows": rows}, form, 300)
+    found = json.loads(render({"rows": rows}, Format.json))["rows"][0]
+    assert (found["a"], found["a_2"], found["d"]) == (1, 2, "nan")
+
+
+def test_the_period_before_is_the_adjacent_one(settings):
+    lake = Lake(settings)
+    days = {"e1": ("01", 3, 1), "e2": ("02", 1, 1), "e4": ("04", 5, 1)}
+    lake.land(
+        encode(
+            *[
+                sale(event_id=k, event_time=f"2026-11-{d}T10:00:00Z", quantity=q, unit_price=p)
+                for k, (d, q, p) in days.items()
+            ]
+        ),
+        0,
+    )
+    lake.silver.catch_up()
+    rows = read(
+        Catalogue(settings.lake.root),
+        """SELECT day(period_start) AS d, change, change_pct FROM trends
+        WHERE grain = 'day' AND dimension = 'all' ORDER BY 1""",
+        settings.explorer,
+        VIEWS.items(),
+    ).to_pylist()
+    assert rows == [
+        {"d": 1, "change": None, "change_pct": None},
+        {"d": 2, "change": Decimal(-2), "change_pct": Decimal("-66.7")},
+        {"d": 4, "change": None, "change_pct": None},
+    ]
+
+
+def test_clients_are_scored_by_fifths_and_equal_ones_alike(settings):
+    lake = Lake(settings)
+    prices = {"a": 1, "b": 1, "c": 600, "d": 3000, "e": 20000}
+    events = [
+        sale(event_id=c, order_id=c, client_id=c, quantity=1, unit_price=p)
+        for c, p in prices.items()
+    ]
+    lake.land(encode(*events, sale(event_id="r", client_id="z", quantity=-1)), 0)
+    lake.silver.catch_up()
+    rows = read(
+        Catalogue(settings.lake.root),
+        "SELECT client_id, rfm, tier, rfm_segment FROM clients ORDER BY client_id",
+        settings.explorer,
+        {**VIEWS, "clients": clients("TIMESTAMPTZ '2026-11-22T00:00:00Z'")}.items(),
+    ).to_pylist()
+    assert [(r["client_id"], r["rfm"], r["tier"]) for r in rows] == [
+        ("a", "111", "bronze"),
+        ("b", "111", "bronze"),
+        ("c", "113", "silver"),
+        ("d", "114", "gold"),
+        ("e", "115", "platinum"),
+        ("z", None, "none"),
+    ]
+    assert rows[-1]["rfm_segment"] == "only returns"
+
+
+def test_the_menu_takes_lines(catalogue, settings):
+    asked = []
+    here = Menu(lambda lake, sql, form: asked.append((lake.version, sql, form)) or "", catalogue)
+    for line in ("2", "f json", "v 3", "client o'x", "!1"):
+        here.take(line)
+    assert "silver.sales_by_country" in asked[0][1]
+    assert asked[1] == (3, "SELECT * FROM clients WHERE client_id = 'o''x'", Format.json)
+    assert asked[2][1] == asked[0][1]
+    assert here.take("h").split() == ["1", "2", "2", "client", "o'x", "3", "2"]
+    for wrong in ("f xml", "v x", "!99", "at noon"):
+        with pytest.raises(UsageError):
+            here.take(wrong)
 
 
 def explore(*words):
@@ -105,3 +322,43 @@ def test_exit_codes_and_formats(catalogue, settings, tmp_path):
     assert "## countries" in report.stdout
     with pytest.raises(TableMissing):
         CliRunner().invoke(app, ["explore", "--root", str(tmp_path / "no")], catch_exceptions=False)
+
+
+def script(*words, lines="", **env):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "query_utils.py"), *words],
+        input=lines, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env},
+        check=False,
+    )  # fmt: skip
+
+
+def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
+    root = ("--root", settings.lake.root)
+    assert script(*root, "--sql", "DROP TABLE x").returncode == 1
+    assert script(*root, "--sql", "SELECT 1", "--batch").returncode == 2
+    assert script(*root, "--sql", "FROM silver.nothing").returncode == 3
+    assert script("--root", str(tmp_path / "no"), "--batch").returncode == 3
+    slow = script(*root, "--sql", ENDLESS, LAKEHOUSE_EXPLORER_TIMEOUT="300 ms")
+    assert (slow.returncode, slow.stdout) == (4, "")
+    assert "Traceback" not in slow.stderr
+    piped = script(*root, lines="2\nf csv\nSELECT 1 AS one\nnot sql\n")
+    assert piped.returncode == 0
+    assert piped.stdout.endswith("# rows\none\n1\n")
+
+
+UNIGNORED = """import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lakehouse.explorer.command import main
+main()"""
+"""The script, where the tests' own shell may ignore Ctrl-C for its children."""
+
+
+def test_ctrl_c_ends_a_query_at_once(catalogue, settings):
+    running = subprocess.Popen(
+        [sys.executable, "-c", UNIGNORED, "--root", settings.lake.root, "--sql", ENDLESS],
+        cwd=ROOT, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == 130
+    assert b"Traceback" not in running.stderr.read()

@@ -1,0 +1,144 @@
+"""A DuckDB connection that can read one snapshot's files and nothing else."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from lakehouse.core.sections import ExplorerSettings
+from lakehouse.explorer.catalogue import LAYERS
+
+T = TypeVar("T")
+_HIVE = {
+    "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
+    "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
+}  # fmt: skip
+_GIVE_UP = 5.0
+"""Seconds that an interrupted query may still take; then it is left behind."""
+
+
+class Expired(Exception):  # named as the errors of this house are
+    """The time limit ran out."""
+
+
+def locked(
+    tables: Mapping[str, DeltaTable], views: Mapping[str, str], settings: ExplorerSettings
+) -> duckdb.DuckDBPyConnection:
+    """A new connection with every table under its name and every view that can be made.
+
+    A view whose tables are not all there is left out.
+    """
+    connection = duckdb.connect(
+        config={
+            "memory_limit": settings.memory_limit,
+            "temp_directory": "",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    for layer in LAYERS:
+        connection.execute(f"CREATE SCHEMA {layer}")
+    allowed = [_text(file) for table in tables.values() for file in _files(table)]
+    connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
+    connection.execute("SET enable_external_access = false")
+    for name, table in tables.items():
+        _register(connection, name, table)
+    for name, sql in views.items():
+        try:
+            connection.execute(f"CREATE VIEW {name} AS {sql}")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            continue  # its table is not there; who asks for the view is told
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable) -> None:
+    layer, _, short = name.partition(".")
+    files = _files(table)
+    target = f"{layer}.{_name(short)}"
+    if files:
+        connection.execute(f"CREATE VIEW {target} AS {_scan(table, files)}")
+        return
+    empty = pa.schema(table.schema().to_arrow()).empty_table()
+    connection.register("no_rows", empty)
+    connection.execute(f"CREATE TABLE {target} AS SELECT * FROM no_rows")
+    connection.unregister("no_rows")
+
+
+def _files(table: DeltaTable) -> list[str]:
+    """The snapshot's files as they are on disk: delta-rs writes a space as ``%20``."""
+    uris = [str(uri) for uri in table.file_uris()]
+    return [unquote(u) if "%" in u and not Path(u).exists() else u for u in uris]
+
+
+def _scan(table: DeltaTable, files: list[str]) -> str:
+    """The table's columns from its files; partition columns with their declared types."""
+    fields = {field.name: field.type for field in table.schema().fields}
+    columns = ", ".join(_name(column) for column in fields)
+    listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
+    partitions = table.metadata().partition_columns
+    types = {c: _HIVE.get(str(getattr(fields[c], "type", "")), "VARCHAR") for c in partitions}
+    hive = "hive_partitioning = false"
+    if types:
+        pairs = ", ".join(f"{_name(c)}: {kind}" for c, kind in types.items())
+        hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
+    return f"SELECT {columns} FROM read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: timedelta) -> T:
+    """What ``work`` gives; Expired after the limit, KeyboardInterrupt on Ctrl-C.
+
+    The query runs in a thread: DuckDB does not look at signals while it works.
+    """
+    done: dict[str, Any] = {}
+    ended = threading.Event()  # Ctrl-C in Thread.join makes Python 3.11 think the thread ended
+
+    def run() -> None:
+        try:
+            done["value"] = work()
+        except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
+            done["error"] = error
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="query", daemon=True).start()
+    try:
+        in_time = ended.wait(limit.total_seconds())
+    except KeyboardInterrupt:
+        _stop(connection, ended)
+        raise
+    if not in_time:
+        _stop(connection, ended)
+        raise Expired
+    if "error" in done:
+        raise done["error"]
+    value: T = done["value"]
+    return value
+
+
+def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:
+    """Interrupt until the query ends: one that comes before execution is forgotten."""
+    for _ in range(int(_GIVE_UP / 0.1)):
+        connection.interrupt()
+        if ended.wait(0.1):
+            return
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
