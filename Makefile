@@ -81,7 +81,7 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(BIN)/python -m lakehouse.services.jars lock
 
-bench: setup-dev ## measure
+bench: setup-dev ## measure beside other engines; writes docs/performance.md (25 minutes)
 	$(BIN)/python -m bench
 
 docs: setup ## write the generated documents

@@ -64,6 +64,39 @@ def _decode(
         yield from decode_batch(batch, contract, rules)
 
 
+def packed_decoder(
+    product: str, rules: TimeRules
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The same, one row a batch: its decoded rows as one Arrow stream in column ``rows``.
+
+    The JVM hands such a row on as it is, where it would turn 22 columns into rows and
+    back: a third of a batch's time.
+    """
+    return partial(_decode_packed, product, rules)
+
+
+def _decode_packed(
+    product: str, rules: TimeRules, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    schema = decoded_schema(CONTRACTS[product])
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as stream:
+            for decoded in _decode(product, rules, [batch]):
+                stream.write_batch(decoded)
+        packed = sink.getvalue()
+        offsets = pa.array([0, packed.size], pa.int32()).buffers()[1]
+        cell = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, packed])
+        yield pa.RecordBatch.from_arrays([cell], ["rows"])
+
+
+def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The decoded rows of :func:`packed_decoder`'s batches."""
+    for batch in batches:
+        for packed in batch.column("rows"):
+            yield from pa.ipc.open_stream(packed.as_buffer())
+
+
 def decode_batch(
     batch: pa.RecordBatch, contract: Contract, rules: TimeRules
 ) -> Iterator[pa.RecordBatch]:

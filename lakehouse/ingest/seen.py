@@ -31,6 +31,10 @@ class Keys:
     def __len__(self) -> int:
         return len(self.high)
 
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Keys:
+        """Those that are chosen."""
+        return Keys(self.high[chosen], self.low[chosen], self.time[chosen])
+
 
 def hash_sql(key: str, time: str = "0") -> str:
     """Select-list columns a, b, t of :func:`keys` for a text expression."""
@@ -45,6 +49,17 @@ def keys(connection: duckdb.DuckDBPyConnection, select: str) -> Keys:
         np.ascontiguousarray(columns["b"], dtype=np.uint64),
         np.ascontiguousarray(columns["t"], dtype=np.int64),
     )
+
+
+def words_sql(key: str, name: str) -> str:
+    """Select-list columns of :func:`words` for a text expression."""
+    return f"hash({key}) AS {name}_high, hash('~' || ({key})) AS {name}_low"
+
+
+def words(rows: pa.Table, name: str) -> Keys:
+    """The keys in the columns of :func:`words_sql`; they have no time."""
+    high, low = (rows[f"{name}_{part}"].to_numpy() for part in ("high", "low"))
+    return Keys(high, low, np.zeros(len(high), dtype=np.int64))
 
 
 class Seen:

@@ -133,7 +133,7 @@ BY_SEGMENT = Aggregate(
 _PERIOD_DOCS = {
     "grain": "hour, day, week (from Monday) or month, in UTC",
     "period_start": "start of the period",
-    "month": "first day of the month of period_start; partition",
+    "period_date": "date of period_start; partition",
     "currency": "currencies are never added up",
 }
 TRENDS = Aggregate(
@@ -148,7 +148,7 @@ TRENDS = Aggregate(
             "VARCHAR",
         ),
         "currency": ("currency", "VARCHAR"),
-        "month": ("CAST(date_trunc('month', date_trunc(grain, event_time)) AS DATE)", "DATE"),
+        "period_date": ("CAST(date_trunc(grain, event_time) AS DATE)", "DATE"),
     },
     docs={
         **_PERIOD_DOCS,
@@ -166,7 +166,7 @@ TRENDS = Aggregate(
     },
     explode="CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS g(grain) "
     "CROSS JOIN (VALUES ('all'), ('country'), ('segment'), ('channel')) AS d(dimension)",
-    partition="month",
+    partition="period_date",
     ratios={"average_basket": BASKET},
     doc="one row a period and a country, segment or channel; the period before is joined when read",
 )
@@ -177,7 +177,7 @@ PRODUCT_TRENDS = Aggregate(
         "period_start": ("date_trunc(grain, event_time)", "TIMESTAMPTZ"),
         "product_id": ("product_id", "VARCHAR"),
         "currency": ("currency", "VARCHAR"),
-        "month": ("CAST(date_trunc('month', date_trunc(grain, event_time)) AS DATE)", "DATE"),
+        "period_date": ("CAST(date_trunc(grain, event_time) AS DATE)", "DATE"),
     },
     docs={**_PERIOD_DOCS, "product_id": "the article"},
     measures={
@@ -192,7 +192,7 @@ PRODUCT_TRENDS = Aggregate(
         "currency": "currency",
     },
     explode="CROSS JOIN (VALUES ('day'), ('week'), ('month')) AS g(grain)",
-    partition="month",
+    partition="period_date",
     doc="one row a day, week or month and a product",
 )
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lakehouse.core.duck import query
 from lakehouse.core.flow import Aggregate, Favourite, Finer
-from lakehouse.ingest.seen import Seen, hash_sql, keys
+from lakehouse.ingest.seen import Seen, words, words_sql
 from lakehouse.publish.delta import Table
 from lakehouse.publish.render import finer_sql, hash_key, units_sql
 
@@ -29,33 +29,32 @@ class FinerState:
         self.held = -1
         self._known, self._entities = Seen(), Seen()
         if files := table.files():
-            self._remember(f"read_parquet({files!r})")
+            self._remember(self._hashed(f"FROM read_parquet({files!r})"))
 
     @property
     def pending_rows(self) -> int:
         """Rows that the table does not hold yet."""
         return sum(part.num_rows for part in self.pending)
 
-    def absorb(self) -> None:
-        """Take in ``rows``; leaves the tables ``new_<name>`` and ``prior_<name>``.
+    def absorb(self) -> dict[str, pa.Table]:
+        """Take in ``rows``; gives the tables ``new_<name>`` and ``prior_<name>``.
 
         ``new`` are the keys not known before; ``prior`` the keys held already of
         the same entities.
         """
         name, connection = self.finer.name, self._connection
-        found = query(connection, finer_sql(self.finer))
-        connection.register("found", found)
-        new = found.filter(pa.array(~self._known.near(self._keys("found"))))
-        connection.register(f"new_{name}", new)
-        connection.register("found", new)
-        repeated = self._entities.near(self._keys("found", entity=True))
+        found = self._hashed(finer_sql(self.finer))
+        fresh = ~self._known.near(words(found, "key"))
+        found = found.filter(pa.array(fresh))
+        new = found.select(list(self.finer.keys))
+        repeated = self._entities.near(words(found, "entity"))
+        self._remember(found)
         connection.register("entities", new.filter(pa.array(repeated)).select([self.finer.entity]))
-        connection.register(f"prior_{name}", self._prior(bool(repeated.any())))
-        self._remember(f"new_{name}")
-        connection.unregister("found")
+        prior = self._prior(bool(repeated.any()))
         connection.unregister("entities")
         if new.num_rows:
             self.pending.append(new)
+        return {f"new_{name}": new, f"prior_{name}": prior}
 
     def _prior(self, any_repeated: bool) -> pa.Table:
         """What is held of ``entities``: the table is read only where there are any."""
@@ -73,13 +72,15 @@ class FinerState:
             f"SELECT * FROM ({union}) SEMI JOIN entities USING ({self.finer.entity})",
         )
 
-    def _keys(self, source: str, *, entity: bool = False) -> Any:
-        columns = [self.finer.entity] if entity else list(self.finer.keys)
-        return keys(self._connection, f"SELECT {hash_sql(hash_key(columns))} FROM {source}")
+    def _hashed(self, rows: str) -> pa.Table:
+        """Rows of a query, and the hashes of their keys and entities."""
+        key = words_sql(hash_key(list(self.finer.keys)), "key")
+        entity = words_sql(hash_key([self.finer.entity]), "entity")
+        return query(self._connection, f"SELECT *, {key}, {entity} FROM ({rows})")
 
-    def _remember(self, source: str) -> None:
-        self._known.add(self._keys(source))
-        self._entities.add(self._keys(source, entity=True))
+    def _remember(self, hashed: pa.Table) -> None:
+        self._known.add(words(hashed, "key"))
+        self._entities.add(words(hashed, "entity"))
 
     def persist(self, note: dict[str, Any]) -> None:
         """Write what is pending in one commit that records the version held."""
@@ -106,34 +107,35 @@ class FavouriteState:
         self._units: dict[int, int] = {}
         self._best: dict[tuple[str, ...], tuple[int, str]] = {}
         if files := table.files():
-            self._add(query(connection, f"SELECT * FROM read_parquet({files!r})"))
+            self._add(self._hashed(f"FROM read_parquet({files!r})"))
 
     @property
     def pending_rows(self) -> int:
         """Rows that the table does not hold yet."""
         return sum(part.num_rows for part in self.pending)
 
-    def absorb(self) -> None:
-        """Take in ``rows``; leaves ``choice_<aggregate>_<name>``: key, new_<name>."""
-        new = query(self._connection, units_sql(self.aggregate, self.favourite))
-        touched = self._add(new)
-        if new.num_rows:
-            self.pending.append(new)
+    def absorb(self) -> dict[str, pa.Table]:
+        """Take in ``rows``; gives ``choice_<aggregate>_<name>``: key, new_<name>."""
+        hashed = self._hashed(units_sql(self.aggregate, self.favourite))
+        touched = self._add(hashed)
+        if hashed.num_rows:
+            self.pending.append(hashed.select(self.table.schema.names))
         columns = list(zip(*touched, strict=True)) or [()] * len(self.aggregate.keys)
         names = [*self.aggregate.keys, f"new_{self.name}"]
         chosen = [self._best[key][1] for key in touched]
         choice = pa.table([pa.array(c, pa.string()) for c in [*columns, chosen]], names=names)
-        self._connection.register(f"choice_{self.aggregate.name}_{self.name}", choice)
+        return {f"choice_{self.aggregate.name}_{self.name}": choice}
 
-    def _add(self, rows: pa.Table) -> set[tuple[str, ...]]:
-        columns = [*self.aggregate.keys, self.favourite.of]
-        self._connection.register("added", rows)
-        words = keys(self._connection, f"SELECT {hash_sql(hash_key(columns))} FROM added")
-        self._connection.unregister("added")
-        cells = [rows[c].to_pylist() for c in columns]
+    def _hashed(self, rows: str) -> pa.Table:
+        """Rows of a query, and the hashes of what their units are counted by."""
+        pair = words_sql(hash_key([*self.aggregate.keys, self.favourite.of]), "pair")
+        return query(self._connection, f"SELECT *, {pair} FROM ({rows})")
+
+    def _add(self, hashed: pa.Table) -> set[tuple[str, ...]]:
+        columns = ["pair_high", "pair_low", "units", *self.aggregate.keys, self.favourite.of]
         touched = set()
         for high, low, units, *key, item in zip(
-            words.high.tolist(), words.low.tolist(), rows["units"].to_pylist(), *cells, strict=True
+            *(hashed[c].to_pylist() for c in columns), strict=True
         ):
             pair = (high << 64) | low
             total = self._units[pair] = self._units.get(pair, 0) + units

@@ -73,9 +73,12 @@ def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
 
 
 def merged_sql(aggregate: Aggregate, old: str | None) -> str:
-    """The table's new rows: ``old`` (a FROM item) and what new rows add, grouped again."""
+    """The table's new rows: ``old`` (a FROM item) and what new rows add, grouped again.
+
+    Reads ``part_<aggregate>``, the rows of :func:`partial_sql`.
+    """
     parts = [f"SELECT * FROM part_{aggregate.name}"]
-    parts += [f"SELECT * FROM count_{aggregate.name}_{n}" for n in aggregate.distinct or {}]
+    parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
     if old:
         parts.append(f"SELECT * FROM {old}")

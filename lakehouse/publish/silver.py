@@ -10,10 +10,13 @@ crash every table is brought to the same version before a new one is taken.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from lakehouse.core.duck import query
@@ -24,7 +27,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
-from lakehouse.publish.render import count_sql, merged_sql, partial_sql, table_columns
+from lakehouse.publish.render import merged_sql, partial_sql, table_columns
 
 _ARROW = {
     "VARCHAR": pa.string(),
@@ -57,6 +60,11 @@ class SilverPublisher:
         self._lake = Lake(settings.lake.root)
         self.bronze_uri = self._lake.table(f"bronze.{flow.product}")
         self.tables = {a.name: self._table(a) for a in flow.aggregates}
+        self._cursors = [connection, connection.cursor()]
+        self._idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+        for cursor in self._cursors:
+            self._idle.put(cursor)
+        self._pool = ThreadPoolExecutor(len(self._cursors), "silver")
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
@@ -176,61 +184,76 @@ class SilverPublisher:
 
     def take(self, version: int, rows: pa.Table) -> None:
         """Fold the rows of one new bronze version that are at hand."""
-        self._connection.register("rows_at_hand", rows)
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM rows_at_hand WHERE NOT is_duplicate"
-        )
+        self._rows_are(rows)
         self._fold(version, list(self.tables))
 
     def _rows_of(self, files: tuple[str, ...]) -> None:
-        if not files:
+        if files:
+            self._rows_are(
+                f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
+            )
+        else:
             schema = pa.schema(DeltaTable(self.bronze_uri).schema().to_arrow())
-            self._connection.register("no_rows", schema.empty_table())
-        source = (
-            f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
-            if files
-            else "no_rows"
-        )
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {source} WHERE NOT is_duplicate"
-        )
+            self._rows_are(schema.empty_table())
+
+    def _rows_are(self, source: pa.Table | str) -> None:
+        """Make a table at hand, or a FROM item, the ``rows`` of every cursor."""
+        for cursor in self._cursors:
+            if not isinstance(source, str):
+                cursor.register("rows_at_hand", source)
+            item = source if isinstance(source, str) else "rows_at_hand"
+            cursor.execute(
+                f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {item} WHERE NOT is_duplicate"
+            )
 
     def _fold(self, version: int, names: list[str]) -> None:
         """Add ``rows`` to the named tables and record the version in each commit."""
         for state in self._states:
-            state.absorb()
+            for name, gained in state.absorb().items():
+                for cursor in self._cursors:
+                    cursor.register(name, gained)
             state.held = version
         note = {"source": {**self._source, "version": version}, "flow": self.flow.name}
-        for aggregate in self.flow.aggregates:
-            if aggregate.name in names:
-                self._fold_one(aggregate, note)
-                self._versions[aggregate.name] = version
+
+        def fold(aggregate: Aggregate) -> None:
+            cursor = self._idle.get()
+            try:
+                self._fold_one(aggregate, note, cursor)
+            finally:
+                self._idle.put(cursor)
+            self._versions[aggregate.name] = version
+
+        chosen = [a for a in self.flow.aggregates if a.name in names]
+        folds = [self._pool.submit(fold, aggregate) for aggregate in chosen]
+        wait(folds)
+        for done in folds:
+            done.result()
         if self._persist_is_due():
             self.persist()
 
-    def _fold_one(self, aggregate: Aggregate, note: dict[str, Any]) -> None:
-        connection, table = self._connection, self.tables[aggregate.name]
-        connection.register(f"part_{aggregate.name}", query(connection, partial_sql(aggregate)))
-        for name, distinct in (aggregate.distinct or {}).items():
-            counted = query(connection, count_sql(aggregate, name, distinct))
-            connection.register(f"count_{aggregate.name}_{name}", counted)
-        old, predicate = self._old(aggregate, table)
-        rows = query(connection, merged_sql(aggregate, old))
+    def _fold_one(
+        self, aggregate: Aggregate, note: dict[str, Any], cursor: duckdb.DuckDBPyConnection
+    ) -> None:
+        table = self.tables[aggregate.name]
+        part = query(cursor, partial_sql(aggregate))
+        cursor.register(f"part_{aggregate.name}", part)
+        old, predicate = self._old(aggregate, table, part)
+        rows = query(cursor, merged_sql(aggregate, old))
         if rows.num_rows == 0:
             table.append(table.schema.empty_table(), note)
         else:
             table.replace(rows.cast(table.schema), predicate, note)
 
-    def _old(self, aggregate: Aggregate, table: Table) -> tuple[str | None, str | None]:
+    def _old(
+        self, aggregate: Aggregate, table: Table, part: pa.Table
+    ) -> tuple[str | None, str | None]:
         """What the table holds of the partitions that new rows touch, and their predicate."""
         key = aggregate.partition
         if not key:
             files = table.files()
             return (f"read_parquet({files!r})" if files else None), None
-        touched = query(
-            self._connection, f"SELECT DISTINCT {key} FROM part_{aggregate.name} ORDER BY 1"
-        )[key].to_pylist()
-        names = [f"{key}={value}" for value in touched]
+        touched = sorted(str(value) for value in pc.unique(part[key]).to_pylist())
+        names = {f"{key}={value}" for value in touched}
         files = [f for f in table.files() if f.rsplit("/", 2)[1] in names]
         values = ", ".join(f"'{value}'" for value in touched)
         old = f"read_parquet({files!r}, hive_partitioning=true)" if files else None

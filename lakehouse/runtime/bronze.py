@@ -18,7 +18,7 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.ingest.decode import decoded_schema, decoder
+from lakehouse.ingest.decode import decoded_schema, decoder, packed_decoder, unpack
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, Landed
 from lakehouse.publish.spark import publish_with_spark
@@ -47,6 +47,11 @@ class BronzeQuery:
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(spark, Lake(settings.lake.root).checkpoint(self.name))
+        writer = settings.publish.writer
+        local = str(spark.sparkContext.master).startswith("local")
+        self._packed = writer == "arrow" or (writer == "auto" and local)
+        """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
+        self._spark_schema = from_arrow_schema(decoded_schema(self._contract))
         self._gate = threading.Lock()
         self._query: Any = None
         self.error: BaseException | None = None
@@ -83,9 +88,13 @@ class BronzeQuery:
     def _decoded(self, records: DataFrame) -> DataFrame:
         product = self._publisher.product
         rules = TimeRules(product.earliest_time, product.future_tolerance)
-        schema = from_arrow_schema(decoded_schema(self._contract))
         columns = ("key", "value", "headers", "topic", "partition", "offset", "timestamp")
-        return records.select(*columns).mapInArrow(decoder(self._contract.name, rules), schema)
+        if self._packed:
+            function = packed_decoder(self._contract.name, rules)
+            return records.select(*columns).mapInArrow(function, "rows binary")
+        return records.select(*columns).mapInArrow(
+            decoder(self._contract.name, rules), self._spark_schema
+        )
 
     def _land(self, decoded: DataFrame, batch_id: int) -> None:
         with self._gate:
@@ -103,9 +112,12 @@ class BronzeQuery:
         now = datetime.now(UTC)
         if self._is_for_spark(ends):
             fetched = 0.0
+            if self._packed:
+                decoded = decoded.mapInArrow(unpack, self._spark_schema)
             landed = publish_with_spark(self._publisher, decoded, ends, now)
         else:
-            rows: pa.Table = decoded.toArrow()
+            packed = decoded.toArrow().to_batches()
+            rows = pa.Table.from_batches(unpack(packed), decoded_schema(self._contract))
             fetched = time.perf_counter() - started
             landed = self._publisher.publish(rows, ends, now)
         self._on_landed(landed)
@@ -124,13 +136,11 @@ class BronzeQuery:
 
     def _is_for_spark(self, ends: dict[int, int]) -> bool:
         """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
-        publish = self._settings.publish
-        if publish.writer != "auto":
-            return publish.writer == "spark"
+        if not self._packed or self._settings.publish.writer == "arrow":
+            return not self._packed
         held = self._publisher.ends.next
         records = sum(end - held.get(partition, 0) for partition, end in ends.items())
-        local = str(self._spark.sparkContext.master).startswith("local")
-        return not local or records > publish.arrow_max_records
+        return records > self._settings.publish.arrow_max_records
 
     def wait(self, seconds: float) -> bool:
         """Wait for the query's end; True when it has ended. Raises what stopped it."""

@@ -25,6 +25,7 @@ from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
+from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
@@ -97,8 +98,9 @@ def _bronze(
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
 ) -> tuple[BronzeQuery, SilverPublisher | None]:
-    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
     spark = session()
+    warm(spark)
+    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
     publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:

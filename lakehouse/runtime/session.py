@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 from lakehouse.core.kafka import password
 from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import Settings
+from lakehouse.ingest.decode import unpack
 
 _FIXED = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -23,7 +25,8 @@ _FIXED = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.streaming.metricsEnabled": "false",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+    "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
 }
 _LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming."
@@ -71,6 +74,16 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     return spark
 
 
+def warm(spark: SparkSession) -> None:
+    """Begin to start the executors' Python workers; they import what decoding needs.
+
+    It takes two seconds that the driver meanwhile spends on opening its tables.
+    """
+    tasks = spark.sparkContext.defaultParallelism
+    nothing = spark.range(0, tasks, 1, tasks).where("id < 0").mapInArrow(unpack, "id long")
+    threading.Thread(target=nothing.count, name="warm", daemon=True).start()
+
+
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
     """Options of Spark's Kafka source: where, how protected, committed records only."""
     options = {
@@ -80,6 +93,8 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         "kafka.client.id": kafka.client_id,
         "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
         "includeHeaders": "true",
+        "kafka.max.poll.records": "20000",
+        "kafka.max.partition.fetch.bytes": str(8 * 1024 * 1024),
     }
     if kafka.security_protocol.startswith("SASL"):
         module = (

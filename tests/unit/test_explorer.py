@@ -128,8 +128,8 @@ def test_partition_columns_keep_their_types_and_times_are_utc(catalogue, setting
         settings.explorer,
     )
     assert rows.schema.types == [pa.date32(), pa.timestamp("us", "UTC")]
-    month = read(catalogue, "SELECT DISTINCT month FROM silver.sales_trends", settings.explorer)
-    assert month.schema.types == [pa.date32()]
+    sql = "SELECT DISTINCT period_date FROM silver.sales_trends"
+    assert read(catalogue, sql, settings.explorer).schema.types == [pa.date32()]
 
 
 def test_a_lake_whose_path_looks_like_sql_or_a_partition_is_read(settings, tmp_path):

@@ -1,0 +1,84 @@
+"""``python -m bench``: measure, and write docs/performance.md.
+
+python -m bench                                  # everything: about 25 minutes
+python -m bench --events 200000 --runs 1 --minutes 0 --no-write
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.drain import drain
+from bench.events import fill, source
+from bench.freshness import freshness
+from bench.report import PATH, markdown, targets
+from lakehouse.contracts import load_settings
+from lakehouse.core.errors import Exit
+from lakehouse.services.jars import default_cache, kafka_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
+
+NARRATION = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Narration, on stderr."""
+    NARRATION.print(text, markup=False, highlight=False)
+
+
+def main(
+    events: Annotated[int, typer.Option(min=0, help="records to drain; 0: no drain")] = 1_000_000,
+    runs: Annotated[int, typer.Option(min=1, help="runs of each peer")] = 3,
+    minutes: Annotated[float, typer.Option(min=0, help="of each rate; 0: no freshness")] = 5,
+    rate: Annotated[list[int] | None, typer.Option(min=1, help="events a second")] = None,
+    write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
+) -> None:
+    """Drain a topic beside the peers, then measure freshness under load.
+
+    Exit 1 when a target is missed.
+    """
+    cache = default_cache()
+    java = find_java(cache)
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    drained, fresh = [], []
+    what, size = "", 0.0
+    try:
+        jars = kafka_jars(cache, java, say)
+        with EmbeddedKafka.start(folder / "broker", java=java, jars=jars, say=say) as kafka:
+            settings = load_settings(None).with_kafka(kafka.bootstrap_servers)
+            environment = {
+                "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                "LAKEHOUSE_LOGGING_LEVEL": "warning",
+            }
+            if events:
+                what, records = source(settings, events)
+                say(f"sending {events:,} records: {what}")
+                count, size = fill(settings, records)
+                say(f"draining them, {runs} runs of each")
+                drained = drain(folder, environment, count, runs, say)
+            for number in (rate or [1_000, 10_000]) if minutes else []:
+                say(f"freshness at {number:,} events/s for {minutes:g} minutes")
+                topic = {"LAKEHOUSE_SALES_TOPIC": f"sales-{number}"}
+                found = freshness(folder / str(number), environment | topic, number, minutes)
+                say(f"  p50 {found.p50:.2f} s, p95 {found.p95:.2f} s, {found.peak_mb:,.0f} MB")
+                fresh.append(found)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = markdown(what, size, drained, fresh)
+    if write:
+        PATH.write_text(text, "utf-8")
+        say(f"written: {PATH.relative_to(Path.cwd()) if PATH.is_relative_to(Path.cwd()) else PATH}")
+    sys.stdout.write(text)
+    missed = [words for words, _, holds in targets(drained, fresh) if not holds]
+    raise SystemExit(Exit.FAULT if missed else Exit.OK)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,119 @@
+"""From Kafka's time of an event to its silver commit seen by another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from bench.process import Meter, python
+from lakehouse.core.paths import Lake
+from lakehouse.publish.increments import increments
+
+SETTLE_SECONDS = 20
+"""The start of a run that is not counted: JVM and caches are cold."""
+Latencies = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """One rate's result; latencies in seconds, memory in MB without broker and load."""
+
+    rate: int
+    events: int
+    p50: float
+    p95: float
+    worst: float
+    p95_by_minute: list[float]
+    batches: int
+    cpu_cores: float
+    peak_mb: float
+
+
+def freshness(root: Path, environment: Mapping[str, str], rate: int, minutes: float) -> Freshness:
+    """Run the flows under a steady load, watched from outside."""
+    environment = {**os.environ, **environment, "LAKEHOUSE_LAKE_ROOT": str(root)}
+    root.mkdir(parents=True)
+    engine_log, seen_log = root / "engine.log", root / "seen.jsonl"
+    with engine_log.open("wb") as log, seen_log.open("wb") as seen:
+        engine = subprocess.Popen(
+            python("lakehouse", "run", "sales.bronze", "sales.silver"), env=environment,
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        watcher = subprocess.Popen(
+            python("bench.peers.watch", str(root)), env=environment, stdout=seen
+        )
+        try:
+            load = subprocess.Popen(
+                python("bench.peers.load", str(rate), str(minutes * 60 + SETTLE_SECONDS)),
+                env=environment, stdout=subprocess.PIPE,
+            )  # fmt: skip
+            started = time.monotonic()
+            meter = Meter(engine.pid)
+            settled = 0.0
+            while load.poll() is None:
+                meter.sample()
+                if not settled and time.monotonic() - started >= SETTLE_SECONDS:
+                    settled = meter.cpu_seconds
+                time.sleep(1)
+            cores = (meter.cpu_seconds - settled) / (minutes * 60)
+            time.sleep(3)
+        finally:
+            engine.send_signal(signal.SIGTERM)
+            engine.wait(60)
+            watcher.kill()
+            watcher.wait()
+    if engine.returncode != 0:
+        raise RuntimeError(engine_log.read_text()[-2000:])
+    return _result(root, seen_log, rate, cores, meter.peak_mb)
+
+
+def _result(root: Path, seen_log: Path, rate: int, cores: float, peak_mb: float) -> Freshness:
+    times, waits, batches = _latencies(root, seen_log)
+    start = times.min() + SETTLE_SECONDS
+    counted = times >= start
+    minute = ((times[counted] - start) // 60).astype(int)
+    waits = waits[counted]
+    return Freshness(
+        rate=rate,
+        events=len(waits),
+        p50=float(np.percentile(waits, 50)),
+        p95=float(np.percentile(waits, 95)),
+        worst=float(waits.max()),
+        p95_by_minute=[
+            float(np.percentile(waits[minute == m], 95))
+            for m in range(int(minute.max()) + 1)
+            if (minute == m).sum() >= rate
+        ],
+        batches=batches,
+        cpu_cores=cores,
+        peak_mb=peak_mb,
+    )
+
+
+def _latencies(root: Path, seen_log: Path) -> tuple[Latencies, Latencies, int]:
+    """Each event's Kafka time and its wait, both in seconds; and how many bronze versions."""
+    uri = Lake(str(root)).table("bronze.sales")
+    seen = [json.loads(line) for line in seen_log.read_text().splitlines()]
+    times, waits = [], []
+    before = -1
+    for step in seen:
+        for increment in increments(uri, before, step["version"], 1):
+            if increment.files:
+                kafka_time = duckdb.execute(
+                    "SELECT epoch_us(kafka_time) / 1e6 AS t FROM read_parquet($files)",
+                    {"files": list(increment.files)},
+                ).fetchnumpy()["t"]
+                times.append(kafka_time)
+                waits.append(step["time"] - kafka_time)
+        before = step["version"]
+    return np.concatenate(times), np.concatenate(waits), before

@@ -1,0 +1,42 @@
+"""This lakehouse: the flows that are named, until the topic is taken in."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from pyspark.sql import SparkSession
+
+from lakehouse.cli import configure_logging, engine
+from lakehouse.contracts import load_settings
+from lakehouse.publish.bronze import Landed
+from lakehouse.runtime.run import flow, run
+from lakehouse.runtime.session import session
+
+
+def main(names: list[str]) -> None:
+    """Print {rows, seconds}: from Spark's being ready to the last commit."""
+    settings = load_settings(None)
+    configure_logging(settings)
+    ready = rows = 0.0
+
+    def started() -> SparkSession:
+        nonlocal ready
+        spark = session(settings, "bench", engine(lambda _: None))
+        ready = time.perf_counter()
+        return spark
+
+    def landed(batch: Landed) -> None:
+        nonlocal rows
+        rows += batch.good + batch.bad
+
+    run([flow(n) for n in names], settings, started, available_now=True, on_landed=landed)
+    print(json.dumps({"rows": rows, "seconds": time.perf_counter() - ready}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

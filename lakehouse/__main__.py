@@ -1,0 +1,5 @@
+"""``python -m lakehouse``: the command."""
+
+from lakehouse.cli import main
+
+main()
