@@ -35,7 +35,10 @@ def parse_duration(value: object) -> timedelta:
     unit = unit if unit in _UNITS else unit.removesuffix("s")
     if match is None or unit not in _UNITS:
         raise ValueError("is not a duration: write a number and a unit, as in '10 minutes'")
-    return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
+    try:
+        return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
+    except OverflowError:
+        raise ValueError("is longer than a duration can be") from None
 
 
 def _topic_name(value: str) -> str:
