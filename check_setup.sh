@@ -3,7 +3,7 @@
 # Usage: ./check_setup.sh [--json] [options of `lakehouse doctor`]
 # Each check passes, warns or fails, with its fix. Exit 1 only when a check fails.
 set -u
-cd "$(dirname "$0")" || exit 1
+CDPATH='' cd "$(dirname "$0")" || exit 1
 json=
 for word in "$@"; do
     case $word in
@@ -81,13 +81,17 @@ at_least() { # name, MiB there, MiB to pass, MiB to warn, words of the need
     fi
 }
 
+free_disk() { # MiB
+    df -Pk . | awk 'NR == 2 { print int($4 / 1024) }'
+}
+
 memory() { # MiB of this machine, or of this container where it is given less
     if [ -r /proc/meminfo ]; then
         total=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
     else
-        total=$(sysctl -n hw.memsize 2>/dev/null | awk '{ print int($1 / 1048576) }')
+        total=$(sysctl -n hw.memsize | awk '{ print int($1 / 1048576) }')
     fi
-    limit=$(awk '/^[0-9]+$/ { print int($1 / 1048576) }' /sys/fs/cgroup/memory.max 2>/dev/null)
+    limit=$(awk '/^[0-9]+$/ { print int($1 / 1048576) }' /sys/fs/cgroup/memory.max)
     if [ -n "$limit" ] && [ "$limit" -lt "${total:-0}" ]; then total=$limit; fi
     echo "$total"
 }
@@ -98,9 +102,9 @@ check_machine() {
     else
         check machine make fail "missing" "install make"
     fi
-    at_least "free disk" "$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')" 5120 1024 "5 GiB"
+    at_least "free disk" "$(free_disk 2>/dev/null)" 5120 1024 "5 GiB"
     # a machine sold with 4 GiB shows a little less
-    at_least memory "$(memory)" 3700 2048 "4 GiB"
+    at_least memory "$(memory 2>/dev/null)" 3700 2048 "4 GiB"
     if [ -w . ]; then
         check machine folder pass "writable"
     else

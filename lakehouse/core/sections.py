@@ -35,7 +35,10 @@ def parse_duration(value: object) -> timedelta:
     unit = unit if unit in _UNITS else unit.removesuffix("s")
     if match is None or unit not in _UNITS:
         raise ValueError("is not a duration: write a number and a unit, as in '10 minutes'")
-    return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
+    try:
+        return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
+    except OverflowError:
+        raise ValueError("is longer than a duration can be") from None
 
 
 def _topic_name(value: str) -> str:
@@ -138,8 +141,8 @@ class MaintenanceSettings(Section):
     """[maintenance]: what the writer does between batches."""
 
     compact_after_commits: Annotated[int, Field(ge=0)] = Field(200, description="compact a table after this many of its commits; 0 never")
-    vacuum_interval: Duration = Field(timedelta(hours=1), description="how often files past their retention are removed; 0 never")
-    quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this; 0 keeps them all")
+    vacuum_interval: Duration = Field(timedelta(hours=1), description="how often, and at start, files past their retention are removed; 0 never")
+    quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0 keeps them all")
 
 
 class SparkSettings(Section):

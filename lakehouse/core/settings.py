@@ -156,7 +156,9 @@ def _find(path: Path | None, env: Mapping[str, str]) -> Path:
         if path.is_file():
             return path
         raise SettingsError(
-            str(path), "no such file", "name an existing config.ini by --config or LAKEHOUSE_CONFIG"
+            str(path),
+            "is a folder, not a file" if path.is_dir() else "no such file",
+            "name an existing config.ini by --config or LAKEHOUSE_CONFIG",
         )
     for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):
         if candidate.is_file():
@@ -171,10 +173,10 @@ def _find(path: Path | None, env: Mapping[str, str]) -> Path:
 def _read_file(
     path: Path, products: Mapping[str, type[ProductSettings]]
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    parser = configparser.RawConfigParser(strict=True, interpolation=None)
+    parser = configparser.RawConfigParser(strict=True, interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case: Spark's do matter
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         raise SettingsError(
             str(path),
@@ -242,7 +244,6 @@ def secret(value: SecretStr | None, file: str | None, place: str) -> str | None:
         return None
     try:
         return Path(file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(
-            place, f"cannot be read: {error.strerror}", "name a readable file"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(place, f"cannot be read: {reason}", "name a readable file") from None

@@ -15,7 +15,8 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.publish.delta import NOTE, check_last_commit
+from lakehouse.publish.delta import NOTE
+from lakehouse.publish.log_files import check_last_commit
 
 LAYERS = ("bronze", "silver", "quarantine")
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"

@@ -2,15 +2,17 @@
 
 A write is one commit; its metadata (``userMetadata``, a JSON object) says what
 it holds, so a retry finds it there and does not write again. Each commit is
-synced to disk before the next begins.
+synced to disk before the next begins. Commits of maintenance carry the state on
+(the ends, or the bronze version), so the newest commit always has it and the log
+may lose the older ones.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.settings import Settings
+from lakehouse.publish.log_files import check_last_commit, sync_checkpoints, sync_commit
 
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
+STATE = ("flow", "ends", "source")
+"""Keys of a note that say how far a table is; the others tell of one commit."""
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -55,7 +60,7 @@ class Table:
         self._writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
         self.dt = self._open(description)
         self._compacted_at = self.version
-        self._vacuumed_at = time.monotonic()
+        self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
     def _open(self, description: str) -> DeltaTable:
         try:
@@ -137,13 +142,21 @@ class Table:
                 f"version {before + 1} was expected and {self.version} came: another writer",
                 "find the other process; a table has one writer",
             )
-        self._sync(self.version)
-        every = self._settings.table.checkpoint_interval
-        if self.version % every == 0:
+        self._committed(before)
+
+    def _committed(self, before: int) -> None:
+        """Sync what was committed after version ``before``; a checkpoint where one is due."""
+        for version in range(before + 1, self.version + 1):
+            self._sync(version)
+        if _crossed(before, self.version, self._settings.table.checkpoint_interval):
             self.dt.create_checkpoint()
 
+    @property
+    def _is_synced(self) -> bool:
+        return self._settings.publish.fsync and "://" not in self.uri
+
     def _sync(self, version: int) -> None:
-        if self._settings.publish.fsync and "://" not in self.uri:
+        if self._is_synced:
             sync_commit(Path(self.uri), version)
 
     def taken_in(self, before: int) -> None:
@@ -155,28 +168,80 @@ class Table:
         """Compact and remove old files when [maintenance] says it is time."""
         maintenance = self._settings.maintenance
         every = maintenance.compact_after_commits
-        if every and self.version - self._compacted_at >= every:
-            size = self._settings.table.target_file_size_mb * 1024 * 1024
-            self.dt.optimize.compact(target_size=size)
+        if every and _crossed(self._compacted_at, self.version, every):
+            self._upkeep(self._compact)
             self._compacted_at = self.version
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
-            hours = self._settings.table.deleted_file_retention.total_seconds() / 3600
-            self.dt.vacuum(int(hours), dry_run=False, enforce_retention_duration=False)
-            self.dt.cleanup_metadata()
+            self._upkeep(self._vacuum)
             self._vacuumed_at = time.monotonic()
 
+    def _compact(self, commit: CommitProperties) -> None:
+        self.dt.optimize.compact(
+            target_size=self._settings.table.target_file_size_mb * 1024 * 1024,
+            writer_properties=self._writer,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+        )
+
+    def _vacuum(self, commit: CommitProperties) -> None:
+        """Remove data files and log entries past the retention that the table's properties say."""
+        self.dt.vacuum(
+            None,
+            dry_run=False,
+            enforce_retention_duration=False,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+        )
+        if self._is_synced:  # removed entries are then only in the checkpoint
+            sync_checkpoints(Path(self.uri))
+        self.dt.cleanup_metadata()
+
     def drop_before(self, column: str, oldest: datetime) -> None:
-        """Delete rows whose time is older; nothing is committed where there are none."""
-        self.dt.delete(f"{column} < TIMESTAMP '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'")
+        """Delete rows whose time is older: when first called, and then every vacuum_interval.
+
+        Nothing is committed where there are none.
+        """
+        wait = self._settings.maintenance.vacuum_interval or timedelta(hours=1)
+        if time.monotonic() - self._dropped_at < wait.total_seconds():
+            return
+        # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
+        predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
+        self._upkeep(
+            lambda commit: self.dt.delete(
+                predicate,
+                writer_properties=self._writer,
+                commit_properties=commit,
+                post_commithook_properties=_QUIET,
+            )
+        )
+        self._dropped_at = time.monotonic()
+
+    def _upkeep(self, work: Callable[[CommitProperties], Any]) -> None:
+        """Do maintenance whose commits, if it makes any, carry the table's state on."""
+        before = self.version
+        newest = next((note for note in self._notes() if note), {})
+        note = {key: newest[key] for key in STATE if key in newest}
+        commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
+        try:
+            work(commit)
+        except (DeltaError, OSError) as error:
+            raise _unusable(self.uri, error) from None
+        self._committed(before)
 
     def last_note(self, key: str) -> Any:
         """The newest commit's ``key``; None where no commit in the log carries it."""
-        for commit in self.dt.history():
-            note = json.loads(commit.get(NOTE) or "{}")
-            if key in note:
-                return note[key]
-        return None
+        return next((note[key] for note in self._notes() if key in note), None)
+
+    def _notes(self) -> Iterator[dict[str, Any]]:
+        """Each commit's note, the newest first; the whole log is read only when asked for."""
+        seen = 0
+        for limit in (1, 100, None):
+            commits = self.dt.history(limit)
+            yield from (json.loads(commit.get(NOTE) or "{}") for commit in commits[seen:])
+            seen = len(commits)
+            if limit is None or seen < limit:
+                return
 
     def files(self) -> list[str]:
         """Paths of the Parquet files of this version."""
@@ -197,43 +262,9 @@ def table_properties(settings: Settings) -> dict[str, str | None]:
     }
 
 
-def sync_commit(table: Path, version: int) -> None:
-    """fsync a commit: the files it added, its log entry, and their folders."""
-    entry = table / "_delta_log" / f"{version:020}.json"
-    paths = {entry, entry.parent}
-    for line in entry.read_text(encoding="utf-8").splitlines():
-        added = json.loads(line).get("add")
-        if added:
-            paths |= {table / added["path"], (table / added["path"]).parent}
-    for path in paths:
-        if path.exists():  # percent-encoded partition names differ on disk
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def check_last_commit(uri: str) -> None:
-    """Raise TableDamaged when the newest log entry is empty or cut."""
-    log = Path(uri) / "_delta_log"
-    if "://" in uri or not log.is_dir():
-        return
-    entries = sorted(p for p in log.glob("*.json") if p.stem.isdigit())
-    if not entries:
-        return
-    newest = entries[-1]
-    try:
-        actions = [json.loads(line) for line in newest.read_text("utf-8").splitlines()]
-        whole = any("commitInfo" in action for action in actions)
-    except (ValueError, UnicodeDecodeError):
-        whole = False
-    if not whole:
-        raise TableDamaged(
-            str(newest),
-            f"the newest commit is cut ({newest.stat().st_size} bytes)",
-            f"keep a copy and remove it: the flow then writes version {int(newest.stem)} again",
-        )
+def _crossed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of ``every`` lies above ``before`` and not above ``after``."""
+    return after // every > before // every
 
 
 def _unusable(uri: str, error: Exception) -> ServiceUnavailable:

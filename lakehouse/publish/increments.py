@@ -23,8 +23,8 @@ def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Incre
     """The versions after ``after`` up to ``upto``, in steps of about ``max_rows`` rows.
 
     Commits that only compact add nothing. Raises FileNotFoundError where the log
-    no longer has a version, and TableDamaged where rows were removed: both ask
-    for a fold from nothing.
+    no longer has a version, or where a file was compacted and then removed, and
+    TableDamaged where rows were removed: all ask for a fold from nothing.
     """
     files: list[str] = []
     rows = 0
@@ -48,4 +48,7 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
         if "add" in action and action["add"].get("dataChange", True):
             add = action["add"]
             stats = json.loads(add.get("stats") or "{}")
-            yield str(Path(uri, unquote(add["path"]))), int(stats.get("numRecords", 0))
+            path = Path(uri, unquote(add["path"]))
+            if not path.exists():
+                raise FileNotFoundError(path)
+            yield str(path), int(stats.get("numRecords", 0))

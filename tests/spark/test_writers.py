@@ -3,24 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from pyspark.sql import SparkSession
 
-from lakehouse.contracts import load_settings
 from lakehouse.publish.spark import publish_with_spark
-from lakehouse.runtime.session import Engine, session
-from lakehouse.services.jars import default_cache, spark_jars
-from lakehouse.services.java import find_java
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory) -> SparkSession:
-    settings = load_settings()
-    cache = default_cache()
-    java = find_java(cache)
-    return session(settings, "tests", Engine(java.home, spark_jars(cache, java, print)))
-
 
 BATCHES = [
     [*encode(sale(event_id="a"), sale(event_id="b", event_time="2026-11-20T10:00:00Z")), b"{"],

@@ -1,0 +1,72 @@
+"""What both writers and silver made, read and recomputed by Spark itself."""
+
+from datetime import timedelta
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
+
+from lakehouse.publish.spark import publish_with_spark
+from tests.conftest import NOW, decoded, encode, sale
+from tests.spark.test_writers import BATCHES
+from tests.unit.test_publish import Lake
+
+SOLD = (
+    sale(event_id="a", order_id="o1", quantity=3, unit_price=0.3333),
+    sale(event_id="b", quantity=-1, unit_price=0.3333, event_time="2026-11-20T11:30:00Z"),
+    sale(event_id="c", order_id="o2", client_id="c2", country="France", unit_price=19.99),
+    sale(event_id="a", order_id="o1", quantity=3, unit_price=0.3333),
+    sale(event_id="d", order_id="o3", client_id=None, event_time="2026-10-01T00:00:00Z"),
+    sale(event_id="e", order_id="o3", client_id="c1", currency="USD", quantity=7),
+)
+
+
+def table(spark, lake, name):
+    return spark.read.format("delta").load(f"{lake.settings.lake.root}/{name}")
+
+
+def test_both_writers_are_the_same_to_spark(spark, settings, tmp_path):
+    """Types, nulls, order of columns and partition values, not only what pandas shows."""
+    arrow, other = Lake(settings), Lake(settings.with_root(tmp_path / "other"))
+    first = 0
+    for values in BATCHES:
+        rows = decoded(values, first=first)
+        ends = {0: first + len(values)}
+        arrow.bronze.publish(rows, ends, NOW)
+        publish_with_spark(
+            other.bronze, spark.createDataFrame(rows), ends, NOW + timedelta(seconds=1)
+        )
+        first += len(values)
+    for name, when in (("bronze/sales", "ingest_time"), ("quarantine/sales", "quarantined_at")):
+        one, two = (table(spark, lake, name).drop(when) for lake in (arrow, other))
+        assert one.count() > 0
+        assert_df_equality(one, two, ignore_row_order=True)
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_by_country_is_what_spark_computes_from_bronze(spark, settings, step):
+    lake = Lake(settings)
+    for first in range(0, len(SOLD), step):
+        lake.land(encode(*SOLD[first : first + step]), first)
+        lake.silver.catch_up()
+    money = (F.col("unit_price") * F.col("quantity")).cast("decimal(28,4)")
+    is_sale = F.col("quantity") > 0
+    held = table(spark, lake, "silver/sales_by_country")
+    wanted = (
+        table(spark, lake, "bronze/sales")
+        .where("is_duplicate = false")
+        .groupBy("country", "currency")
+        .agg(
+            F.count("*").alias("lines"),
+            F.sum("quantity").alias("units"),
+            F.sum(money).cast("decimal(28,4)").alias("net_revenue"),
+            F.sum(F.when(is_sale, money)).cast("decimal(28,4)").alias("gross_revenue"),
+            F.max(F.when(is_sale, F.col("event_time"))).alias("last_sale"),
+            F.countDistinct(F.when(is_sale, F.col("order_id"))).alias("orders"),
+            F.countDistinct("client_id").alias("clients"),
+        )
+    )
+    assert wanted.count() == 3
+    assert_df_equality(
+        held.select(wanted.columns), wanted, ignore_row_order=True, ignore_nullable=True
+    )

@@ -1,0 +1,278 @@
+"""Maintenance between batches: rows stay, files go when their time is over, state is never lost."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.publish.delta import Table
+from tests.conftest import NOW, decoded, encode, sale
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+
+SCHEMA = pa.schema([("n", pa.int64())])
+ALWAYS = timedelta(microseconds=1)
+NOTHING = timedelta(0)
+
+
+def changed(settings, **sections):
+    """The same settings with some keys of some sections changed."""
+    update = {name: getattr(settings, name).model_copy(update=v) for name, v in sections.items()}
+    return settings.model_copy(update=update)
+
+
+@pytest.fixture
+def make(tmp_path, settings):
+    """Open a table of numbers whose maintenance is as the sections given say."""
+
+    def make(**sections):
+        return Table(str(tmp_path / "table"), SCHEMA, changed(settings, **sections))
+
+    return make
+
+
+def add(table, *numbers):
+    for n in numbers:
+        table.append(pa.table({"n": [n]}, SCHEMA), {"ends": n})
+
+
+def held(table, version=None):
+    """The rows of a version, read from its files alone."""
+    files = DeltaTable(table.uri, version=version).file_uris()
+    return sorted(n for file in files for n in pq.read_table(file)["n"].to_pylist())
+
+
+def entries(uri):
+    return sorted(path.name for path in Path(uri, "_delta_log").glob("*.json"))
+
+
+# Compaction
+
+
+def test_compaction_keeps_rows_and_state_in_fewer_files(make):
+    table = make(maintenance={"compact_after_commits": 4})
+    add(table, 1, 2, 3)
+    table.maintain()
+    assert len(table.files()) == 3
+    add(table, 4)
+    table.maintain()
+    assert len(table.files()) == 1
+    assert held(table) == [1, 2, 3, 4]
+    assert table.version == 5
+    newest = table.dt.history(1)[0]
+    assert newest["operation"] == "OPTIMIZE"
+    assert newest["userMetadata"] == '{"ends": 4}'
+    add(table, 5)
+    table.maintain()
+    assert table.version == 6, "the next one waits for as many commits"
+
+
+def test_commits_of_earlier_processes_count(make):
+    for n in range(1, 5):
+        table = make(maintenance={"compact_after_commits": 4})
+        add(table, n)
+        table.maintain()
+    assert len(table.files()) == 1
+    assert held(table) == [1, 2, 3, 4]
+
+
+def test_silver_folds_on_after_bronze_was_compacted(settings):
+    lake = Lake(changed(settings, maintenance={"compact_after_commits": 3}))
+    for n, country in enumerate(["Germany", "France", "Germany", "France"]):
+        lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n}", country=country)), n)
+        lake.silver.catch_up()
+        lake.silver.maintain()
+        lake.bronze.maintain(NOW)
+    operations = {commit["operation"] for commit in lake.bronze.bronze.dt.history()}
+    assert "OPTIMIZE" in operations
+    assert len(lake.bronze.bronze.files()) < 4
+    assert sorted(lake.rows("bronze/sales")["event_id"]) == ["e0", "e1", "e2", "e3"]
+    assert_silver_is_a_function_of_bronze(lake)
+    lake.restart()
+    lake.land(encode(sale(event_id="e3"), sale(event_id="e4", country="Spain")), 4)
+    lake.silver.catch_up()
+    assert list(lake.rows("bronze/sales").sort_values("offset")["is_duplicate"]) == [
+        *[False] * 4, True, False,
+    ]  # fmt: skip
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_table_that_cannot_be_compacted_is_a_fault_with_a_remedy(make):
+    table = make(maintenance={"compact_after_commits": 2})
+    add(table, 1, 2)
+    Path(table.files()[0]).unlink()
+    with pytest.raises(ServiceUnavailable, match="cannot be written") as caught:
+        table.maintain()
+    assert "\n   0:" not in str(caught.value)
+
+
+# Vacuum
+
+
+def test_vacuum_removes_only_files_past_retention(make):
+    table = make(
+        table={"deleted_file_retention": timedelta(seconds=2)},
+        maintenance={"vacuum_interval": ALWAYS, "compact_after_commits": 0},
+    )
+    add(table, 1, 2)
+    first = table.files()
+    table.replace(pa.table({"n": [3]}, SCHEMA), None, {"ends": 3})
+    time.sleep(2.1)
+    second = table.files()
+    table.replace(pa.table({"n": [4]}, SCHEMA), None, {"ends": 4})
+    table.maintain()
+    assert not any(Path(file).exists() for file in first)
+    assert all(Path(file).exists() for file in [*second, *table.files()])
+    assert held(table) == [4]
+    assert held(table, version=3) == [3], "time travel inside the retention"
+    assert table.last_note("ends") == 4
+
+
+def test_a_retention_below_an_hour_is_kept(make):
+    table = make(
+        table={"deleted_file_retention": timedelta(minutes=30)},
+        maintenance={"vacuum_interval": ALWAYS, "compact_after_commits": 2},
+    )
+    add(table, 1, 2)
+    table.maintain()
+    assert len(table.files()) == 1
+    assert held(table, version=1) == [1]
+
+
+def test_vacuum_is_done_at_start_and_then_waits(make):
+    sections = {
+        "table": {"deleted_file_retention": NOTHING},
+        "maintenance": {"vacuum_interval": timedelta(hours=1)},
+    }
+    table = make(**sections)
+    table.maintain()
+    for again in (1, 2):
+        add(table, again)
+        old = table.files()
+        table.replace(pa.table({"n": [9]}, SCHEMA), None, {"ends": 9})
+        time.sleep(0.01)
+        table.maintain()
+        assert all(Path(file).exists() for file in old)
+    make(**sections).maintain()
+    assert not any(Path(file).exists() for file in old)
+
+
+def test_silver_that_lags_behind_removed_files_is_folded_anew(settings):
+    lake = Lake(
+        changed(
+            settings,
+            table={"deleted_file_retention": NOTHING},
+            maintenance={"compact_after_commits": 3, "vacuum_interval": ALWAYS},
+        )
+    )
+    lake.land(encode(sale(event_id="a")), 0)
+    lake.silver.catch_up()
+    for n in (1, 2):
+        lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n}", country="France")), n)
+    before = lake.bronze.bronze.files()
+    for _ in range(2):  # compacted, and then past its retention
+        lake.bronze.maintain(NOW)
+        time.sleep(0.01)
+    assert not any(Path(file).exists() for file in before)
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+# Quarantine
+
+
+def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
+    keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": timedelta(hours=1)}
+    lake = Lake(changed(settings, maintenance=keep))
+    for n, age in enumerate([timedelta(days=2), timedelta(hours=23), timedelta(0)]):
+        lake.bronze.publish(decoded([b"{"], first=n), {0: n + 1}, NOW - age)
+    lake.bronze.maintain(NOW)
+    assert sorted(lake.rows("quarantine/sales")["offset"]) == [1, 2]
+    version = lake.bronze.quarantine.version
+    lake.bronze.maintain(NOW + timedelta(days=9))
+    assert lake.bronze.quarantine.version == version, "not on every batch"
+    lake.restart()
+    assert lake.bronze.ends.next == {0: 3}
+    assert not lake.bronze.ahead
+    lake.bronze.maintain(NOW + timedelta(hours=12))
+    assert sorted(lake.rows("quarantine/sales")["offset"]) == [2]
+
+
+def test_nothing_old_is_no_commit(settings):
+    keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
+    lake = Lake(changed(settings, maintenance=keep))
+    lake.land([b"{"], 0)
+    version = lake.bronze.quarantine.version
+    for _ in range(3):
+        lake.bronze.maintain(NOW)
+    assert lake.bronze.quarantine.version == version
+
+
+# The log
+
+
+SHORT_LOG = {
+    "table": {
+        "log_retention": NOTHING, "checkpoint_interval": 3, "deleted_file_retention": NOTHING,
+    },
+    "maintenance": {"compact_after_commits": 4, "vacuum_interval": ALWAYS},
+}  # fmt: skip
+
+
+def test_state_outlives_the_log(settings):
+    """Where every commit with an entry of its own is one of maintenance, nothing is lost."""
+    lake = Lake(changed(settings, **SHORT_LOG))
+    for n in range(7):
+        lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n % 3}")), n)
+        lake.silver.catch_up()
+        lake.silver.persist()
+        time.sleep(0.01)
+        lake.silver.maintain()
+        lake.bronze.maintain(NOW)
+    for _ in range(4):  # an idle hour each
+        time.sleep(0.01)
+        lake.silver.maintain()
+        lake.bronze.maintain(NOW)
+    tables = [lake.bronze.bronze, *lake.silver.tables.values()]
+    for table in tables:
+        assert list(Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
+        assert entries(table.uri)[0] > f"{3:020}.json"
+        assert table.dt.history(1)[0]["operation"] == "VACUUM END"
+        assert table.last_note("ends") or table.last_note("source")
+    ends = lake.bronze.ends
+    lake.restart()
+    assert lake.bronze.ends == ends
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_checkpoint_comes_with_each_interval(make):
+    table = make(table={"checkpoint_interval": 3}, maintenance={"compact_after_commits": 5})
+    for n in range(7):
+        add(table, n)
+        table.maintain()
+    found = sorted(p.name for p in Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
+    assert [int(name.split(".")[0]) for name in found] == [3, 6]
+
+
+def test_ends_are_read_from_rows_where_another_tool_cut_the_log(settings):
+    lake = Lake(changed(settings, table={"log_retention": NOTHING}))
+    values = [*encode(sale(event_id="a"), sale(event_id="b")), b"{"]
+    lake.land(values, 0)
+    lake.land(encode(sale(event_id="c")), 3)
+    other = DeltaTable(lake.bronze.bronze.uri)
+    other.optimize.compact()
+    other.create_checkpoint()
+    time.sleep(0.01)
+    other.cleanup_metadata()
+    assert len(entries(other.table_uri.removeprefix("file://"))) == 1
+    lake.restart()
+    assert lake.bronze.bronze.last_note("ends") is None
+    assert lake.bronze.ends.next == {0: 4}
+    lake.land([*values, *encode(sale(event_id="c"), sale(event_id="d"))], 0)
+    assert sorted(lake.rows("bronze/sales")["event_id"]) == ["a", "b", "c", "d"]
+    assert list(lake.rows("quarantine/sales")["offset"]) == [2]

@@ -1,0 +1,149 @@
+"""README's commands: each has a rule here, and those that only read are run in tests/live.
+
+A command is a line of a ``sh`` block, what such a line takes in by ``$( )``, or a
+backticked span that names a program or has several words.
+"""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lakehouse.cli import app
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.settings import sections
+from lakehouse.explorer.command import explore
+from lakehouse.runtime.run import flow
+from producers.sales_producer import run as produce
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ("lakehouse", "make", "python", "spark-submit", "venv-pack")
+READING = ("doctor", "explore", "history", "jars", "schema", "tables")
+"""Verbs that change nothing and end by themselves."""
+CLI = typer.main.get_command(app)
+VERBS = sorted(CLI.commands)
+
+
+def commands(text):
+    """Every command of a README, once each, as the shell would be given it."""
+    fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    found = []
+    for language, block in fences.findall(text):
+        assert language in {"", "sh"}, f"a block of {language!r} is not looked at"
+        if language:
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line.split("  #")[0] for line in lines if line.strip()]
+    found += [inner for line in found for inner in re.findall(r"\$\((.*?)\)", line)]
+    spans = re.findall(r"`([^`]+)`", fences.sub("", text))
+    found += [span for span in spans if is_command(span)]
+    return list(dict.fromkeys(" ".join(command.split()) for command in found))
+
+
+def is_command(span):
+    words = span.split()
+    return words[0] in PROGRAMS or words[0].startswith("./") or (
+        len(words) > 1 and not span.startswith("[")
+    )  # fmt: skip
+
+
+def kind(command):
+    """The rule that a command falls under; None where no rule knows it."""
+    words = shlex.split(command)
+    program = Path(words[0]).name
+    if program == "lakehouse" and len(words) > 1:
+        return "read" if words[1] in READING or "--help" in words else "verb"
+    if words[:2] == ["python", "query_utils.py"] or words[0] == "./check_setup.sh":
+        return "read"
+    return {"make": "make", "spark-submit": "job", "venv-pack": "another's"}.get(program)
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = commands(README)
+READS = [c for c in COMMANDS if kind(c) == "read"]
+
+
+def accept(verb, words):
+    """Parse as the command would; raises where an option or a value is not taken."""
+    if verb == "produce":
+        taker = typer.Typer()
+        taker.command()(produce)
+        command = typer.main.get_command(taker)
+    else:
+        command = CLI.commands[verb]
+    return command.make_context(verb, list(words)).params
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_command_of_the_readme_is_right(command):
+    words = shlex.split(command)
+    match kind(command):
+        case "read" | "verb" if words[0].endswith("lakehouse"):
+            assert words[1] in VERBS
+            taken = accept(words[1], words[2:])
+            for name in taken.get("flows") or []:
+                flow(name)
+        case "read" if words[0] == "python":
+            taker = typer.Typer()
+            taker.command()(explore)
+            typer.main.get_command(taker).make_context("explore", words[2:])
+        case "read":
+            assert (ROOT / words[0]).stat().st_mode & 0o111
+        case "make":
+            done = subprocess.run(
+                ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            makefile = (ROOT / "Makefile").read_text()
+            for variable in (word.split("=")[0] for word in words[1:] if "=" in word):
+                assert f"$({variable})" in makefile
+        case "job":
+            assert (ROOT / words[-1]).is_file()
+        case "another's":
+            pass
+        case _:
+            pytest.fail(f"no rule of this test knows {command!r}")
+
+
+def test_a_command_that_nobody_checks_is_found():
+    text = "```sh\nfoo --bar \\\n  baz  # no\nmake x\n```\nSee `kubectl get pods`, `a.b`, `./x`."
+    assert commands(text) == ["foo --bar baz", "make x", "kubectl get pods", "./x"]
+    assert [kind(c) for c in commands(text)] == [None, "make", None, None]
+    assert kind("python other.py") is None
+
+
+def test_the_parser_sees_what_the_readme_has():
+    assert {"make demo", "lakehouse tables", "lakehouse jars", "./check_setup.sh"} <= {*COMMANDS}
+    assert any(c.startswith("spark-submit --master yarn") for c in COMMANDS)
+    assert any(c.startswith("python query_utils.py --sql") for c in READS)
+
+
+def test_files_and_links_of_the_readme_are_there():
+    spans = re.findall(r"`([^`\s<]+\.(?:py|ini|sh|md))`", README)
+    links = re.findall(r"\]\(([^)#]+)", README)
+    assert len(links) >= 3
+    assert [p for p in [*spans, *links] if "://" not in p and not (ROOT / p).exists()] == []
+
+
+def test_keys_and_variables_of_the_readme_are_settings():
+    known = sections({name: contract.settings for name, contract in CONTRACTS.items()})
+    for section, key in re.findall(r"`\[(\w+)\] (\w+)`", README):
+        assert key in known[section].model_fields
+    names = {f"LAKEHOUSE_{s}_{k}".upper() for s, m in known.items() for k in m.model_fields}
+    for name in re.findall(r"`(LAKEHOUSE_[A-Z_]+)`", README):
+        assert name in {*names, "LAKEHOUSE_CONFIG"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_and_is_written_of(verb):
+    taker = typer.Typer()
+    taker.command()(produce)
+    target, words = (taker, ["--help"]) if verb == "produce" else (app, [verb, "--help"])
+    shown = CliRunner().invoke(target, words)
+    assert shown.exit_code == 0
+    assert "Example" in shown.stdout
+    documents = "".join(p.read_text("utf-8") for p in (ROOT / "docs").glob("*.md"))
+    assert re.search(rf"\blakehouse {verb}\b", "\n".join(COMMANDS) + documents)

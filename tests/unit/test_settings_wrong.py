@@ -1,0 +1,160 @@
+"""Wrong settings as a user meets them: place, fault, remedy, exit 2, and never a traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lakehouse.cli import main
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core import settings as settings_module
+from lakehouse.core.errors import Exit, SettingsError
+from lakehouse.core.settings import load
+
+PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
+GOOD = "[sales]\ntopic = t\n"
+
+
+def refused(path, environment=None):
+    """The error of settings that cannot be used."""
+    with pytest.raises(SettingsError) as caught:
+        load(PRODUCTS, path, environment or {})
+    error = caught.value
+    assert error.exit_code == Exit.USAGE == 2
+    assert error.place == str(path)
+    assert error.remedy
+    assert "Traceback" not in str(error)
+    return error
+
+
+WRONG = {
+    "unknown section": ("[spork]\n", "[spork] is not a section. Did you mean 'spark'?"),
+    "configparser's own": ("[DEFAULT]\npoll = 1 s\n", "[DEFAULT] is not a section"),
+    "unknown key": ("[stream]\ntriger = 1 s\n", "[stream] has no key 'triger'. Did you mean"),
+    "key of another case": ("[stream]\nTRIGGER = 1 s\n", "[stream] has no key 'TRIGGER'"),
+    "text for a count": ("[sales]\npartitions = two\n", "[sales] partitions: input should be a"),
+    "part of a count": ("[sales]\npartitions = 1.5\n", "[sales] partitions: input should be a"),
+    "negative count": ("[table]\ncheckpoint_interval = -1\n", "greater than or equal to 1"),
+    "negative duration": ("[stream]\npoll = -1 s\n", "[stream] poll: is not a duration"),
+    "wrong unit": ("[stream]\npoll = 5 parsecs\n", "(given '5 parsecs')"),
+    "no unit": ("[stream]\npoll = 5\n", "write a number and a unit, as in '10 minutes'"),
+    "share above one": ("[producer]\nlate = 1.5\n", "[producer] late: input should be less than"),
+    "not one of": ("[publish]\nwriter = hive\n", "'auto', 'arrow' or 'spark' (given 'hive')"),
+    "not yes or no": ("[publish]\nfsync = perhaps\n", "[publish] fsync: input should be a valid"),
+    "not a day": ("[sales]\nearliest = soon\n", "[sales] earliest: input should be a valid date"),
+    "not a topic": ("[sales]\ntopic = a b\n", "[sales] topic: is not a topic name"),
+    "empty root": ("[lake]\nroot =\n", "[lake] root: string should have at least 1"),
+    "memory": ("[silver]\nengine_memory = much\n", "[silver] engine_memory: string should match"),
+    "no password": ("[kafka]\nsecurity_protocol = SASL_SSL\n", "LAKEHOUSE_KAFKA_SASL_PASSWORD"),
+    "endless duration": (
+        "[stream]\npoll = 999999999999 days\n",
+        "[stream] poll: is longer than",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "fault"), WRONG.values(), ids=list(WRONG))
+def test_a_wrong_value(tmp_path, text, fault):
+    path = tmp_path / "config.ini"
+    path.write_text(text)
+    error = refused(path, {"LAKEHOUSE_SALES_TOPIC": "t"} if "topic" not in text else {})
+    assert error.fault.startswith("1 fault\n")
+    assert fault in error.fault
+    assert "docs/settings.md" in error.remedy
+
+
+def test_all_at_once(tmp_path):
+    path = tmp_path / "config.ini"
+    texts = {text for name, (text, _) in WRONG.items() if name in {"unknown section", "wrong unit"}}
+    path.write_text("".join(texts) + WRONG["memory"][0] + WRONG["not yes or no"][0] + GOOD)
+    error = refused(path, {"LAKEHOUSE_TABEL_X": "1", "LAKEHOUSE_LOGGING_LEVEL": "loud"})
+    assert error.fault.startswith("6 faults\n")
+    assert len(error.fault.splitlines()) == 7
+    assert "environment: LAKEHOUSE_TABEL_X sets nothing" in error.fault
+    assert "environment: LAKEHOUSE_LOGGING_LEVEL: input should be 'debug'" in error.fault
+
+
+FILES = {
+    "no section": (b"root = /a\n", "no section headers"),
+    "no value": (b"[lake]\nroot\n", "parsing errors"),
+    "a key twice": (b"[lake]\nroot = a\nroot = b\n", "option 'root' in section 'lake'"),
+    "a section twice": (b"[lake]\n[lake]\n", "section 'lake' already exists"),
+    "not UTF-8": ("[lake]\nroot = é\n".encode("latin-1"), "can't decode"),
+}
+
+
+@pytest.mark.parametrize(("content", "fault"), FILES.values(), ids=list(FILES))
+def test_a_wrong_file(tmp_path, content, fault):
+    path = tmp_path / "config.ini"
+    path.write_bytes(content)
+    error = refused(path)
+    assert fault in error.fault
+    assert "\n" not in error.fault
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load(PRODUCTS, path, {}).product("sales").topic == "t"
+
+
+def test_an_absent_file(tmp_path):
+    assert refused(tmp_path / "none.ini").fault == "no such file"
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    assert "folder" in refused(tmp_path).fault
+
+
+def test_a_file_without_rights(tmp_path, monkeypatch):
+    path = tmp_path / "config.ini"
+    path.write_text(GOOD)
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root reads everything
+
+        def read_text(*_, **__):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(settings_module.Path, "read_text", read_text)
+    assert "Permission denied" in refused(path).fault
+
+
+def test_no_password_file(tmp_path):
+    with pytest.raises(SettingsError, match=r"cannot be read: No such file"):
+        settings_module.secret(None, str(tmp_path / "none"), "[kafka] sasl_password_file")
+
+
+COMMANDS = [
+    ["tables"],
+    ["history", "bronze.sales"],
+    ["explore", "--batch"],
+    ["run", "sales.silver"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_every_command_says_it_and_ends_with_two(tmp_path, monkeypatch, capsys, words):
+    path = tmp_path / "config.ini"
+    path.write_text("[spork]\n" + GOOD)
+    ended = []
+    monkeypatch.setattr("lakehouse.cli.leave", ended.append)
+    monkeypatch.setattr(sys, "argv", ["lakehouse", *words, "--config", str(path)])
+    main()
+    said = capsys.readouterr()
+    assert ended == [2]
+    assert said.out == ""
+    assert "[spork] is not a section" in said.err
+    assert "fix:" in said.err
+
+
+def test_a_process_of_its_own_ends_with_two(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "query_utils", "--batch"],
+        env={**os.environ, "LAKEHOUSE_CONFIG": str(tmp_path / "none.ini")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no such file" in done.stderr
+    assert "Traceback" not in done.stderr
