@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lakehouse.core.kafka import password
+from lakehouse.core.kafka import password, pem
 from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import Settings
 
@@ -81,7 +81,7 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
         "includeHeaders": "true",
     }
-    if kafka.security_protocol.startswith("SASL"):
+    if "SASL" in kafka.security_protocol:
         module = (
             "org.apache.kafka.common.security.plain.PlainLoginModule"
             if kafka.sasl_mechanism == "PLAIN"
@@ -92,14 +92,15 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
             f"{module} required username={_quoted(kafka.sasl_username)} "
             f"password={_quoted(password(kafka))};"
         )
-    if kafka.ssl_cafile:
-        options["kafka.ssl.truststore.type"] = "PEM"
-        options["kafka.ssl.truststore.location"] = kafka.ssl_cafile
-    if kafka.ssl_certfile:
-        options["kafka.ssl.keystore.type"] = "PEM"
-        chain = Path(kafka.ssl_certfile).read_text("utf-8")
-        options["kafka.ssl.keystore.certificate.chain"] = chain
-        options["kafka.ssl.keystore.key"] = Path(kafka.ssl_keyfile).read_text("utf-8")
+    if "SSL" in kafka.security_protocol:  # as text, so that executors need no files
+        if kafka.ssl_cafile:
+            options["kafka.ssl.truststore.type"] = "PEM"
+            options["kafka.ssl.truststore.certificates"] = pem(kafka, "ssl_cafile", "CERTIFICATE")
+        if kafka.ssl_certfile:
+            chain = pem(kafka, "ssl_certfile", "CERTIFICATE")
+            options["kafka.ssl.keystore.type"] = "PEM"
+            options["kafka.ssl.keystore.certificate.chain"] = chain
+            options["kafka.ssl.keystore.key"] = pem(kafka, "ssl_keyfile", "PRIVATE KEY")
     return options
 
 
