@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -22,12 +21,13 @@ from urllib.parse import urljoin
 
 import psutil
 import pytest
+from deltalake import DeltaTable
 
-from tests.live.conftest import LAKEHOUSE, ROOT, command, rows
-from tests.live.secured_broker import SecuredBroker, secured_broker
+from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.secured_broker import SecuredBroker
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
-PAGES = 60
+PAGES = 40
 LOGGED = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
@@ -37,12 +37,6 @@ settings = load_settings()
 admin(settings.kafka).close()
 print(repr(settings), settings.model_dump())
 """
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    with secured_broker(tmp_path_factory.mktemp("b"), f"c4n4ry-{secrets.token_hex(8)}") as running:
-        yield running
 
 
 class Watch(threading.Thread):
@@ -145,21 +139,21 @@ def _get(address: str) -> str:
         return error.read().decode("utf-8", "replace")
 
 
-def test_secrets_are_nowhere_to_be_seen(broker: SecuredBroker, tmp_path: Path) -> None:
+def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) -> None:
     root, port = tmp_path / "lake", free_port()
-    key = (broker.folder / "client.key").read_text().splitlines()[3]
+    key = (secured.folder / "client.key").read_text().splitlines()[3]
     certificate = {
-        "ssl_certfile": str(broker.folder / "client.pem"),
-        "ssl_keyfile": str(broker.folder / "client.key"),
+        "ssl_certfile": str(secured.folder / "client.pem"),
+        "ssl_keyfile": str(secured.folder / "client.key"),
     }
     environment = {
-        **broker.scram(**certificate),
+        **secured.scram(**certificate),
         **with_web_page(tmp_path, port),
         "LAKEHOUSE_LAKE_ROOT": str(root),
         "LAKEHOUSE_LOGGING_LEVEL": "debug",
         "LAKEHOUSE_SPARK_LOG_LEVEL": "DEBUG",
     }
-    wrong = {**environment, "LAKEHOUSE_KAFKA_SSL_CAFILE": str(broker.folder / "stranger.pem")}
+    wrong = {**environment, "LAKEHOUSE_KAFKA_SSL_CAFILE": str(secured.folder / "stranger.pem")}
     logged = [sys.executable, "-c", LOGGED]
     sent = command("produce", "--count", 200, "--json", **environment)
     said = {"produce": sent.stdout + sent.stderr}
@@ -181,15 +175,15 @@ def test_secrets_are_nowhere_to_be_seen(broker: SecuredBroker, tmp_path: Path) -
     said |= {"run": err.read_text(errors="replace") + (tmp_path / "stdout").read_text()}
     said |= {str(p): p.read_bytes().decode("latin-1") for p in root.rglob("*") if p.is_file()}
 
-    landed = rows(root, "SELECT count(*) AS n FROM bronze.sales")[0]["n"]
+    landed = DeltaTable(root / "bronze" / "sales").to_pyarrow_table(["offset"]).num_rows
     assert landed == json.loads(sent.stdout)["expected"]["bronze"]
     assert (done["doctor"].returncode, done["wrong"].returncode) == (1, 5)
     assert "certificate is not trusted" in said["doctor"]
     assert "Starting KafkaAdminClient with configuration" in said["logged"]
-    assert "kafka.bootstrap.servers" in said["run"] or "DEBUG" in said["run"]
+    assert "Admin params" in said["run"]
     assert any("spark.sql.extensions" in said[a] for a in said if a.endswith("/environment"))
     assert len(watch.command_lines) >= 2
-    for secret in (broker.password, key):
+    for secret in (secured.password, key):
         assert [place for place, text in said.items() if secret in text] == []
 
 
