@@ -88,7 +88,7 @@ class KafkaSettings(Section):
     fail_on_data_loss: bool = Field(True, description="stop when Kafka no longer has records that bronze has not taken")
 
     @model_validator(mode="after")
-    def _sasl_is_whole(self) -> KafkaSettings:
+    def _is_whole(self) -> KafkaSettings:
         if self.security_protocol.startswith("SASL") and not (
             self.sasl_username and (self.sasl_password or self.sasl_password_file)
         ):
@@ -96,6 +96,8 @@ class KafkaSettings(Section):
                 f"security_protocol = {self.security_protocol} needs sasl_username and a password "
                 "(LAKEHOUSE_KAFKA_SASL_PASSWORD or sasl_password_file)"
             )
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            raise ValueError("ssl_certfile and ssl_keyfile go together: set both, or neither")
         return self
 
 

@@ -4,7 +4,7 @@
 :class:`Settings`. The environment wins over the file, the file over the
 defaults seen here. Every fault is reported at once, each with its place and
 remedy. Secrets come from the environment or from a file that a key names, and
-print as asterisks.
+print as asterisks; one in config.ini is a fault.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.core.errors import SettingsError
@@ -188,6 +188,13 @@ def _read_file(
     for name in parser.sections():
         if name in known:
             raw[name] = dict(parser[name])
+            faults += [
+                f"{path}: [{name}] {key}: a secret does not belong in this file: set "
+                + f"{ENV_PREFIX}{name}_{key}".upper()
+                + f", or {key}_file"
+                for key in raw[name]
+                if name not in FREE_SECTIONS and _is_secret(sections(products)[name], key)
+            ]
         else:
             faults.append(f"[{name}] is not a section.{_did_you_mean(name, known)}")
     return raw, faults
@@ -223,27 +230,21 @@ def _fault(
     if error["type"] == "extra_forbidden":
         return f"{path}: [{name}] has no key {key!r}.{_did_you_mean(key, section.model_fields)}"
     variable = f"{ENV_PREFIX}{name}_{key}".upper()
-    place = f"environment: {variable}" if variable in env else f"{path}: [{name}] {key}"
-    field = section.model_fields.get(key)
-    secret = field is not None and "SecretStr" in str(field.annotation)
-    given = "" if secret or "input" not in error or not key else f" (given {error['input']!r})"
+    place = f"environment: {variable}" if variable in env else f"{path}: [{name}] {key}".rstrip()
+    given = (
+        ""
+        if _is_secret(section, key) or "input" not in error or not key
+        else f" (given {error['input']!r})"
+    )
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{place or '[' + name + ']'}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _is_secret(section: type[Section], key: str) -> bool:
+    field = section.model_fields.get(key)
+    return field is not None and "SecretStr" in str(field.annotation)
 
 
 def _did_you_mean(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def secret(value: SecretStr | None, file: str | None, place: str) -> str | None:
-    """A secret's text, given directly or in a file; None where neither is set."""
-    if value is not None:
-        return value.get_secret_value()
-    if not file:
-        return None
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(place, f"cannot be read: {reason}", "name a readable file") from None

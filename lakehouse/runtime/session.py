@@ -11,12 +11,16 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lakehouse.core.kafka import password
+from lakehouse.core.kafka import password, pem
 from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import unpack
 
+_SECRET = "jaas|sasl|ssl[.]key|private key"
 _FIXED = {
+    # Spark's own patterns, and Kafka's keys: at DEBUG its source logs a client's key otherwise
+    "spark.redaction.regex": f"(?i)secret|password|token|access[.]?key|{_SECRET}",
+    "spark.sql.redaction.options.regex": f"(?i)url|password|{_SECRET}",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
@@ -96,7 +100,7 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         "kafka.max.poll.records": "20000",
         "kafka.max.partition.fetch.bytes": str(8 * 1024 * 1024),
     }
-    if kafka.security_protocol.startswith("SASL"):
+    if "SASL" in kafka.security_protocol:
         module = (
             "org.apache.kafka.common.security.plain.PlainLoginModule"
             if kafka.sasl_mechanism == "PLAIN"
@@ -107,14 +111,15 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
             f"{module} required username={_quoted(kafka.sasl_username)} "
             f"password={_quoted(password(kafka))};"
         )
-    if kafka.ssl_cafile:
-        options["kafka.ssl.truststore.type"] = "PEM"
-        options["kafka.ssl.truststore.location"] = kafka.ssl_cafile
-    if kafka.ssl_certfile:
-        options["kafka.ssl.keystore.type"] = "PEM"
-        chain = Path(kafka.ssl_certfile).read_text("utf-8")
-        options["kafka.ssl.keystore.certificate.chain"] = chain
-        options["kafka.ssl.keystore.key"] = Path(kafka.ssl_keyfile).read_text("utf-8")
+    if "SSL" in kafka.security_protocol:  # as text, so that executors need no files
+        if kafka.ssl_cafile:
+            options["kafka.ssl.truststore.type"] = "PEM"
+            options["kafka.ssl.truststore.certificates"] = pem(kafka, "ssl_cafile", "CERTIFICATE")
+        if kafka.ssl_certfile:
+            chain = pem(kafka, "ssl_certfile", "CERTIFICATE")
+            options["kafka.ssl.keystore.type"] = "PEM"
+            options["kafka.ssl.keystore.certificate.chain"] = chain
+            options["kafka.ssl.keystore.key"] = pem(kafka, "ssl_keyfile", "PRIVATE KEY")
     return options
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
+from tests.live.secured_broker import secured_broker
 
 ROOT = Path(__file__).parents[2]
 LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli import main; main()"]
@@ -43,6 +45,13 @@ def kafka(tmp_path_factory):
     jars = kafka_jars(cache, java, print)
     with EmbeddedKafka.start(tmp_path_factory.mktemp("broker"), java=java, jars=jars) as broker:
         yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory):
+    """A broker that lets nobody in unproven; its password is a canary."""
+    with secured_broker(tmp_path_factory.mktemp("b"), f"c4n4ry-{secrets.token_hex(8)}") as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

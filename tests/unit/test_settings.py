@@ -55,6 +55,18 @@ def test_sasl_without_a_password_says_what_is_missing(tmp_path):
         read(tmp_path, "[sales]\ntopic = t\n[kafka]\nsecurity_protocol = SASL_SSL\n")
 
 
+def test_a_password_in_the_file_is_refused_and_not_printed(tmp_path):
+    text = "[sales]\ntopic = t\n[kafka]\nsasl_password = canary\n"
+    with pytest.raises(SettingsError, match="LAKEHOUSE_KAFKA_SASL_PASSWORD") as caught:
+        read(tmp_path, text)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="go together"):
+        read(tmp_path, "[sales]\ntopic = t\n[kafka]\nssl_certfile = c.pem\n")
+
+
 def test_settings_are_frozen(settings):
     with pytest.raises(ValueError, match="frozen"):
         settings.lake = None

@@ -1,0 +1,200 @@
+"""What must not be seen, and who must not be heard: secrets, and ports beyond loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urljoin
+
+import psutil
+import pytest
+from deltalake import DeltaTable
+
+from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.secured_broker import SecuredBroker
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+PAGES = 40
+LOGGED = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from lakehouse.contracts import load_settings
+from lakehouse.core.kafka import admin
+settings = load_settings()
+admin(settings.kafka).close()
+print(repr(settings), settings.model_dump())
+"""
+
+
+class Watch(threading.Thread):
+    """Every command line and every listening address of a process and its descendants."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.command_lines: set[str] = set()
+        self.listening: set[tuple[str, str]] = set()
+        self._root, self._done = psutil.Process(pid), threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.2):
+            with suppress(psutil.Error):
+                for process in [self._root, *self._root.children(recursive=True)]:
+                    with suppress(psutil.Error):
+                        self._look(process)
+
+    def _look(self, process: psutil.Process) -> None:
+        self.command_lines.add(" ".join(process.cmdline()))
+        for connection in process.net_connections("inet"):
+            is_udp = connection.type == socket.SOCK_DGRAM and not connection.raddr
+            if connection.status == psutil.CONN_LISTEN or is_udp:
+                self.listening.add((process.name(), connection.laddr.ip))
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+@contextmanager
+def running(
+    words: Sequence[str | Path], environment: dict[str, str], folder: Path
+) -> Iterator[tuple[Watch, Path]]:
+    """A lakehouse command under watch, once it has landed a batch; then SIGTERM, and exit 0."""
+    err = folder / "stderr"
+    with err.open("wb") as errors, (folder / "stdout").open("wb") as out:
+        process = subprocess.Popen(
+            [*LAKEHOUSE, *map(str, words)],
+            cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=errors,
+        )  # fmt: skip
+        watch = Watch(process.pid)
+        watch.start()
+        try:
+            deadline = time.monotonic() + 120
+            while b"batch landed" not in err.read_bytes():
+                assert process.poll() is None, err.read_text()[-2000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            yield watch, err
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+            watch.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def with_web_page(folder: Path, port: int) -> dict[str, str]:
+    """The environment of a run that serves Spark's web page on this port."""
+    text = (ROOT / "config.ini").read_text()
+    assert "[spark.conf]" in text
+    config = folder / "config.ini"
+    config.write_text(text.replace("[spark.conf]", f"[spark.conf]\nspark.ui.port = {port}"))
+    return {"LAKEHOUSE_SPARK_UI": "true", "LAKEHOUSE_CONFIG": str(config)}
+
+
+def web_pages(port: int) -> dict[str, str]:
+    """Pages of Spark's web page that links lead to, and what its API says, by address."""
+    base = f"http://127.0.0.1:{port}"
+    application = json.loads(_get(f"{base}/api/v1/applications"))[0]["id"]
+    api = f"{base}/api/v1/applications/{application}"
+    queue = [f"{api}/{name}" for name in ("environment", "sql?details=true&length=1000", "jobs")]
+    queue += [f"{base}/{name}/" for name in ("environment", "SQL", "StreamingQuery", "stages")]
+    seen: dict[str, str] = {}
+    while queue and len(seen) < PAGES:
+        address = queue.pop(0)
+        if address in seen:
+            continue
+        seen[address] = _get(address)
+        links = re.findall(r'href="([^"#]+)', seen[address])
+        found = [urljoin(address, link.replace("&amp;", "&")) for link in links]
+        queue += [
+            a for a in found if a.startswith(base) and "/static/" not in a and "kill" not in a
+        ]
+    return seen
+
+
+def _get(address: str) -> str:
+    try:
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return str(answer.read().decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        return error.read().decode("utf-8", "replace")
+
+
+def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) -> None:
+    root, port = tmp_path / "lake", free_port()
+    key = (secured.folder / "client.key").read_text().splitlines()[3]
+    certificate = {
+        "ssl_certfile": str(secured.folder / "client.pem"),
+        "ssl_keyfile": str(secured.folder / "client.key"),
+    }
+    environment = {
+        **secured.scram(**certificate),
+        **with_web_page(tmp_path, port),
+        "LAKEHOUSE_LAKE_ROOT": str(root),
+        "LAKEHOUSE_LOGGING_LEVEL": "debug",
+        "LAKEHOUSE_SPARK_LOG_LEVEL": "DEBUG",
+    }
+    wrong = {**environment, "LAKEHOUSE_KAFKA_SSL_CAFILE": str(secured.folder / "stranger.pem")}
+    logged = [sys.executable, "-c", LOGGED]
+    sent = command("produce", "--count", 200, "--json", **environment)
+    said = {"produce": sent.stdout + sent.stderr}
+    with running(["run", "sales.bronze", "sales.silver"], environment, tmp_path) as (watch, err):
+        said |= web_pages(port)
+    with ThreadPoolExecutor(4) as threads:
+        jobs = {
+            "doctor": threads.submit(command, "doctor", "--json", check=False, **wrong),
+            "wrong": threads.submit(command, "run", "sales.bronze", check=False, **wrong),
+            "schema": threads.submit(command, "schema", "sales", **environment),
+            "logged": threads.submit(
+                subprocess.run, logged, cwd=ROOT, env={**os.environ, **environment},
+                capture_output=True, text=True, check=True,
+            ),
+        }  # fmt: skip
+        done = {name: job.result() for name, job in jobs.items()}
+    said |= {name: process.stdout + process.stderr for name, process in done.items()}
+    said |= {"command lines": "\n".join(watch.command_lines)}
+    said |= {"run": err.read_text(errors="replace") + (tmp_path / "stdout").read_text()}
+    said |= {str(p): p.read_bytes().decode("latin-1") for p in root.rglob("*") if p.is_file()}
+
+    landed = DeltaTable(root / "bronze" / "sales").to_pyarrow_table(["offset"]).num_rows
+    assert landed == json.loads(sent.stdout)["expected"]["bronze"]
+    assert (done["doctor"].returncode, done["wrong"].returncode) == (1, 5)
+    assert "certificate is not trusted" in said["doctor"]
+    assert "Starting KafkaAdminClient with configuration" in said["logged"]
+    assert "Admin params" in said["run"]
+    assert any("spark.sql.extensions" in said[a] for a in said if a.endswith("/environment"))
+    assert len(watch.command_lines) >= 2
+    for secret in (secured.password, key):
+        assert [place for place, text in said.items() if secret in text] == []
+
+
+def test_only_loopback_is_listened_on(tmp_path: Path) -> None:
+    environment = {
+        **with_web_page(tmp_path, free_port()),
+        "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
+    }
+    with running(["up", "--rate", "50"], environment, tmp_path) as (watch, _):
+        time.sleep(1)
+    assert {name for name, _ in watch.listening} >= {"java"}
+    addresses = {ip.removeprefix("::ffff:") for _, ip in watch.listening}
+    assert addresses <= {"127.0.0.1", "::1"}, watch.listening
+    assert len(watch.command_lines) >= 3

@@ -1,0 +1,204 @@
+"""A broker that lets nobody in unproven: who gets in, who is told what, and what stays hidden."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
+
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.kafka import admin, ensure_topic
+from lakehouse.core.settings import Settings, load
+from lakehouse.doctor import kafka_checks
+from lakehouse.services.jars import default_cache, spark_jars
+from lakehouse.services.java import find_java
+from producers.sales_generator import Shares
+from producers.sales_producer import generator
+from producers.sending import send
+from tests.live.conftest import ROOT, command
+from tests.live.secured_broker import SecuredBroker
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+AWKWARD = "c4n4ry \"\\ ;=,é'"
+READ = """
+import json, os, sys
+from pathlib import Path
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.settings import load
+from lakehouse.runtime.session import Engine, kafka_options, session
+products = {name: contract.settings for name, contract in CONTRACTS.items()}
+home, jars, topic, ways = sys.argv[1:]
+engine = Engine(Path(home), [Path(jar) for jar in jars.split(",")])
+spark = session(load(products), "read", engine)
+counts = {}
+for way, variables in json.loads(ways).items():
+    settings = load(products, environment={**os.environ, **variables})
+    options = {**kafka_options(settings.kafka), "subscribe": topic}
+    counts[way] = spark.read.format("kafka").options(**options).load().count()
+print(json.dumps(counts))
+"""
+
+
+def settings_of(environment: dict[str, str]) -> Settings:
+    products = {name: contract.settings for name, contract in CONTRACTS.items()}
+    return load(products, ROOT / "config.ini", environment)
+
+
+def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:
+    """Send so many events; how many belong in each place."""
+    settings = settings_of(environment)
+    shares = Shares(late=0, duplicates=0.02, corrupt=0.02)
+    shop = generator(settings, 7, f"s{secrets.token_hex(4)}", shares)
+    summary = send(settings, shop.history(count, datetime.now(UTC), 30))
+    assert summary.acknowledged == summary.sent >= count
+    return Counter(summary.expected)
+
+
+# Who gets in
+
+
+def test_events_land_over_tls_with_the_password_in_a_file(
+    secured: SecuredBroker, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text(secured.password + "\n")
+    environment = secured.scram(sasl_password_file=str(tmp_path / "password"), sasl_password="")
+    environment["LAKEHOUSE_SALES_TOPIC"] = "from-file"
+    expected = produce(environment)
+    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", tmp_path / "lake",
+            **environment)  # fmt: skip
+    bronze, quarantine = (
+        DeltaTable(tmp_path / "lake" / layer / "sales").to_pyarrow_table()
+        for layer in ("bronze", "quarantine")
+    )
+    duplicates = sum(bronze["is_duplicate"].to_pylist())
+    found = {"bronze": len(bronze), "duplicates": duplicates, "quarantine": len(quarantine)}
+    assert found == expected
+
+
+def test_spark_gets_in_by_every_way(secured: SecuredBroker) -> None:
+    topic = {"LAKEHOUSE_SALES_TOPIC": "ways"}
+    client = admin(settings_of(secured.scram()).kafka)
+    client.alter_user_scram_credentials(
+        [UserScramCredentialUpsertion("awkward", ScramMechanism.SCRAM_SHA_512, AWKWARD)]
+    )
+    client.close()
+    ways = {
+        "scram": secured.scram(),
+        "awkward": secured.scram(sasl_username="awkward", sasl_password=AWKWARD),
+        "plain": secured.plain(),
+        "mutual_tls": secured.mutual_tls(),
+    }
+    total = 0
+    for environment in ways.values():
+        expected = produce({**environment, **topic}, 50)
+        total += expected["bronze"] + expected["quarantine"]
+    java = find_java(default_cache())
+    jars = ",".join(map(str, spark_jars(default_cache(), java, print)))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(java.home), jars, "ways", json.dumps(ways)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == dict.fromkeys(ways, total)
+
+
+def test_a_topic_is_made_and_known_again(secured: SecuredBroker) -> None:
+    settings = settings_of({**secured.scram(), "LAKEHOUSE_SALES_TOPIC": "known"})
+    made = ensure_topic(settings.kafka, settings.product("sales"))
+    assert ensure_topic(settings.kafka, settings.product("sales")) == made
+    states = {check.name: check.state for check in kafka_checks(settings)}
+    assert states == {"broker": "pass", "topic known": "pass"}
+
+
+# Who is told what
+
+
+BY_COMMAND = {
+    "wrong password": "run",
+    "unknown authority": "produce",
+    "no authority": "run",
+    "no password file": "produce",
+    "no TLS to a TLS port": "run",
+    "no client certificate": "produce",
+    "no password": "run",
+}
+
+
+def failing(secured: SecuredBroker, folder: Path) -> dict[str, tuple[dict[str, str], int, str]]:
+    """Wrong settings: what is set, the exit code, and words of the message."""
+    nothing = str(folder / "none")
+    stranger = str(secured.folder / "stranger.pem")
+    rsa = str(secured.folder / "client.rsa")
+    scram, plain, tls = secured.scram, secured.plain, secured.mutual_tls
+    credentials = "refuses user 'anna'|hangs up while user 'anna'"
+    return {
+        "wrong password": (scram(sasl_password="wrong"), 5, credentials),
+        "wrong password, no TLS": (plain(sasl_password="wrong"), 5, credentials),
+        "unknown user": (scram(sasl_username="eve"), 5, "user 'eve'"),
+        "unknown authority": (scram(ssl_cafile=stranger), 5, "certificate is not trusted"),
+        "no authority": (scram(ssl_cafile=nothing), 2, r"\[kafka\] ssl_cafile: .*No such file"),
+        "a key as authority": (scram(ssl_cafile=rsa), 2, "holds no '-----BEGIN CERTIFICATE"),
+        "no password file": (
+            scram(sasl_password="", sasl_password_file=nothing), 2, "sasl_password_file: .*No such",
+        ),
+        "no password": (scram(sasl_password=""), 2, "needs sasl_username and a password"),
+        "no TLS to a TLS port": (scram(security_protocol="PLAINTEXT"), 5, "speaks? "),
+        "TLS to a port without": (plain(security_protocol="SASL_SSL"), 5, "does not speak TLS"),
+        "no client certificate": (
+            tls(ssl_certfile="", ssl_keyfile=""), 5, "refuses the client's certificate",
+        ),
+        "a key in PKCS#1": (tls(ssl_keyfile=rsa), 2, "(?s)ssl_keyfile.*openssl pkcs8"),
+        "half a certificate": (tls(ssl_keyfile=""), 2, "go together"),
+    }  # fmt: skip
+
+
+def test_a_wrong_setting_is_told_plainly_and_soon(secured: SecuredBroker, tmp_path: Path) -> None:
+    cases = failing(secured, tmp_path)
+
+    def attempt(case: str) -> tuple[str, float, subprocess.CompletedProcess[str]]:
+        verb = ["run", "sales.bronze"] if BY_COMMAND[case] == "run" else ["produce", "--count", "9"]
+        environment = {**cases[case][0], "LAKEHOUSE_LAKE_ROOT": str(tmp_path / case)}
+        started = time.monotonic()
+        done = command(*verb, check=False, **environment)
+        return case, time.monotonic() - started, done
+
+    with ThreadPoolExecutor(4) as threads:
+        for case, seconds, done in threads.map(attempt, BY_COMMAND):
+            _, code, words = cases[case]
+            said = " ".join(done.stderr.split())
+            assert done.returncode == code, (case, said)
+            assert re.search(words, said), (case, said)
+            assert " fix: " in said, (case, said)
+            assert "Traceback" not in said, case
+            assert seconds < 30, case
+            assert done.stdout == "", case
+
+
+def test_the_doctor_names_the_same_faults(secured: SecuredBroker, tmp_path: Path) -> None:
+    for case, (environment, code, words) in failing(secured, tmp_path).items():
+        if code == 5 and case in BY_COMMAND and case != "wrong password":
+            continue  # each takes two seconds
+        with pytest.raises(LakehouseError) as caught:
+            list(kafka_checks(settings_of(environment)))
+        assert caught.value.exit_code == code, case
+        assert re.search(words, str(caught.value)), (case, caught.value)
+
+
+def test_a_topic_that_the_broker_will_not_make(secured: SecuredBroker) -> None:
+    environment = {"LAKEHOUSE_SALES_TOPIC": "three", "LAKEHOUSE_SALES_REPLICATION_FACTOR": "3"}
+    settings = settings_of({**secured.scram(), **environment})
+    with pytest.raises(ServiceUnavailable, match="factor of 3 cannot be reached") as caught:
+        ensure_topic(settings.kafka, settings.product("sales"))
+    assert "replication_factor" in caught.value.remedy
