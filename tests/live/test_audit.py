@@ -1,4 +1,4 @@
-"""The audit against a real broker: transactions, expiry, a lost row; the verb and its exit codes."""
+"""The audit against a real broker: transactions, expiry, a lost row; the exit codes."""
 
 import json
 import os
