@@ -18,6 +18,7 @@ import typer
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from lakehouse.audit.command import audit_command
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
@@ -293,6 +294,7 @@ def docs(
     raise SystemExit(Exit.FAULT if check and stale else Exit.OK)
 
 
+app.command("audit")(audit_command(broker, say))
 app.command("explore")(explore)
 app.command("doctor")(doctor)
 

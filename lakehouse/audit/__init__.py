@@ -1,1 +1,1 @@
-"""The proof."""
+"""The proof that nothing was lost, doubled or invented, from outside Spark."""

@@ -1,0 +1,90 @@
+"""Late and doubled events: counted, listed, and their marks in bronze computed again.
+
+Written apart from what lands records, from the rulings alone: an event is late
+when it is older than the watermark that its row records; a record is a copy when
+its event_id came before, in landing order, within the deduplication horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+
+from lakehouse.audit.pins import count
+from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.duck import query
+
+_COPIES = """
+CREATE OR REPLACE TEMP TABLE copies AS
+WITH repeated AS (
+    SELECT hash(event_id) AS id_hash FROM bronze GROUP BY id_hash HAVING count(*) > 1
+), landed AS (
+    SELECT event_id, "partition", "offset", kafka_time, is_duplicate,
+        row_number() OVER (
+            PARTITION BY event_id ORDER BY batch_id, kafka_time, "partition", "offset"
+        ) AS place
+    FROM bronze WHERE hash(event_id) IN (SELECT id_hash FROM repeated)
+)
+SELECT *, place > min(place) OVER (
+    PARTITION BY event_id ORDER BY epoch_us(kafka_time)
+    RANGE BETWEEN {horizon} PRECEDING AND {horizon} FOLLOWING
+) AS is_copy FROM landed
+"""
+_ROW = '"partition", "offset", event_id, event_time, kafka_time, watermark'
+_SHORT = '"partition", "offset", event_id, kafka_time'
+LATE = f"SELECT {_ROW} FROM bronze WHERE is_late"
+WRONG_LATE = f"""
+SELECT {_ROW}, is_late AS marked FROM bronze
+WHERE is_late IS DISTINCT FROM coalesce(event_time < watermark, false)
+"""
+DUPLICATES = f"SELECT {_SHORT} FROM bronze WHERE is_duplicate"
+WRONG_DUPLICATES = f"""
+SELECT {_SHORT}, is_duplicate AS marked FROM copies WHERE is_duplicate <> is_copy
+UNION ALL
+SELECT {_SHORT}, true FROM bronze ANTI JOIN copies USING ("partition", "offset")
+WHERE is_duplicate
+"""
+BEYOND_HORIZON = """
+SELECT event_id, count(*) AS times_counted, min(kafka_time) AS first, max(kafka_time) AS last
+FROM copies WHERE NOT is_duplicate GROUP BY event_id HAVING count(*) > 1
+"""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """How many there are, and the first of them."""
+
+    count: int
+    first: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Late and doubled events as bronze marks them, and where a mark is wrong."""
+
+    late: Listed
+    duplicates: Listed
+    beyond_horizon: Listed
+    """Events that count more than once: their copies lie further apart than the horizon."""
+    wrong_late: Listed
+    wrong_duplicates: Listed
+
+
+def flags(connection: duckdb.DuckDBPyConnection, horizon: timedelta) -> Flags:
+    """Count and check the marks of the view ``bronze``."""
+    connection.execute(_COPIES.format(horizon=horizon // timedelta(microseconds=1)))
+    statements = (LATE, DUPLICATES, BEYOND_HORIZON, WRONG_LATE, WRONG_DUPLICATES)
+    found = [_listed(connection, statement) for statement in statements]
+    connection.execute("DROP TABLE copies")
+    return Flags(*found)
+
+
+def _listed(connection: duckdb.DuckDBPyConnection, statement: str) -> Listed:
+    found = count(connection, f"({statement})")
+    if not found:
+        return Listed(0, ())
+    first = query(connection, f"SELECT * FROM ({statement}) ORDER BY ALL LIMIT {SAMPLE}")
+    return Listed(found, tuple(first.to_pylist()))

@@ -1,0 +1,155 @@
+"""Tables held still: one version of each, as a view that DuckDB reads without Spark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.duck import connect
+from lakehouse.core.errors import LakehouseError, TableDamaged
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.publish.delta import NOTE, check_last_commit
+from lakehouse.publish.ends import Ends
+
+_HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
+_UNREADABLE = {"deletionVectors", "columnMapping"}
+
+
+@contextmanager
+def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with bounded memory; what does not fit goes to a temporary folder."""
+    with TemporaryDirectory(prefix="lakehouse-audit-") as folder:
+        connection = connect(settings.silver)
+        connection.execute("SET temp_directory = " + _text(folder))
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def count(connection: duckdb.DuckDBPyConnection, source: str, values: Any = None) -> int:
+    """How many rows a FROM item has."""
+    return int(connection.execute(f"SELECT count(*) FROM {source}", values).fetchall()[0][0])
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One version of one table, and the columns that it has."""
+
+    name: str
+    id: str
+    version: int
+    columns: tuple[str, ...]
+
+
+class Snapshots:
+    """The tables of one lake, each opened at a version and given to DuckDB as a view."""
+
+    def __init__(self, root: str, connection: duckdb.DuckDBPyConnection) -> None:
+        self.lake, self.connection = Lake(root), connection
+        if not self.lake.is_local:
+            raise LakehouseError(
+                root, "is not a folder of this machine", "audit a lake on a local disk"
+            )
+
+    def exists(self, name: str) -> bool:
+        """Whether a flow has made the table."""
+        return Path(self.lake.table(name), "_delta_log").is_dir()
+
+    def open(self, name: str, version: int | None = None) -> DeltaTable:
+        """The table at a version, or at its newest; TableDamaged where that cannot be read."""
+        try:
+            if version is None:
+                check_last_commit(self.lake.table(name))
+            table = DeltaTable(self.lake.table(name), version=version)
+        except (DeltaError, OSError) as error:
+            raise TableDamaged(
+                f"table {name}",
+                f"cannot be opened at {'its newest' if version is None else ''} version "
+                f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
+                f"look at `lakehouse history {name}`",
+            ) from None
+        if odd := _UNREADABLE & set(table.protocol().reader_features or []):
+            raise TableDamaged(
+                f"table {name}", f"uses {', '.join(sorted(odd))}, which the audit cannot read",
+                "rewrite the table without it",
+            )  # fmt: skip
+        return table
+
+    def pin(self, view: str, name: str, version: int | None = None) -> Pin:
+        """Make ``view`` the rows of the table at a version (None: the newest there is now)."""
+        table = self.open(name, version)
+        files = [_on_disk(str(uri)) for uri in table.file_uris()]
+        self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
+        columns = [field.name for field in table.schema().fields]
+        if files:
+            source = _scan(table, files)
+        else:
+            self.connection.register(
+                f"no_{view}", pa.schema(table.schema().to_arrow()).empty_table()
+            )
+            source = f'"no_{view}"'
+        listed = ", ".join(f'"{column}"' for column in columns)
+        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS SELECT {listed} FROM {source}')
+        return Pin(name, str(table.metadata().id), int(table.version()), tuple(columns))
+
+    def note(self, name: str, key: str, upto: int) -> Any:
+        """What the newest commit up to a version says under ``key``; None where none does.
+
+        A handle of an older version numbers its history wrongly, so a new one is asked.
+        """
+        for commit in DeltaTable(self.lake.table(name)).history():
+            if commit.get("version", 0) <= upto:
+                note = json.loads(commit.get(NOTE) or "{}")
+                if key in note:
+                    return note[key]
+        return None
+
+    def ends(self, pin: Pin, topic: str, topic_id: str, partitions: list[int]) -> Ends | None:
+        """How far bronze holds its topic at the pinned version; None where nothing says it.
+
+        Where the log no longer has a commit with ends, application transactions do.
+        """
+        if note := self.note(pin.name, "ends", pin.version):
+            return Ends.read(note)
+        table = self.open(pin.name, pin.version)
+        found = {p: table.transaction_version(f"ends:{topic_id}:{p}") for p in partitions}
+        held = {p: int(next_) for p, next_ in found.items() if next_ is not None}
+        return Ends(topic, topic_id, held) if held else None
+
+
+def _on_disk(uri: str) -> str:
+    """The file's own name: a log may write it percent-encoded."""
+    return unquote(uri) if "%" in uri and not Path(uri).exists() else uri
+
+
+def _scan(table: DeltaTable, files: list[str]) -> str:
+    """A FROM item over these files, partition columns with their declared types."""
+    listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
+    kinds = {f.name: _HIVE.get(str(getattr(f.type, "type", "")), "VARCHAR")
+             for f in table.schema().fields}  # fmt: skip
+    partitions = table.metadata().partition_columns
+    hive = "hive_partitioning = false"
+    if partitions:
+        pairs = ", ".join(f'"{column}": {kinds[column]}' for column in partitions)
+        hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
+    return f"read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,143 @@
+"""Silver against bronze: each table compared, row by row, with a recompute of its own version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import duckdb
+
+from lakehouse.audit.pins import Pin, Snapshots, count
+from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.duck import query
+from lakehouse.core.errors import LakehouseError
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """What one silver table must hold: its keys, and SQL over ``counted``."""
+
+    name: str
+    keys: tuple[str, ...]
+    sql: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One silver table and its recompute at the bronze version that it says it has taken in.
+
+    ``source`` is that version, -1 for nothing. ``doubt`` says why the two could
+    not be compared; ``fault`` what is wrong apart from rows.
+    """
+
+    table: str
+    version: int | None = None
+    source: int | None = None
+    behind: int | None = None
+    rows: int | None = None
+    recomputed: int | None = None
+    differing: int = 0
+    first: tuple[dict[str, Any], ...] = ()
+    """Key, column, what the table holds, what the recompute gives."""
+    fault: str = ""
+    doubt: str = ""
+
+
+_DIFFERING = """
+CREATE OR REPLACE TEMP TABLE differing AS
+SELECT {columns}, sum(side) AS side FROM (
+    SELECT {columns}, 1 AS side FROM wanted UNION ALL SELECT {columns}, -1 FROM held
+) GROUP BY ALL HAVING sum(side) <> 0
+"""
+_FIRST = """
+SELECT differing.* FROM differing SEMI JOIN (
+    SELECT DISTINCT {keys} FROM differing ORDER BY ALL LIMIT {sample}
+) USING ({keys}) ORDER BY {keys}, side
+"""
+
+
+def compare_all(
+    snapshots: Snapshots,
+    product: str,
+    counted: str,
+    recomputes: Sequence[Recompute],
+    bronze: Pin,
+    say: Callable[[str], None],
+) -> list[Compared]:
+    """Compare every table; bronze is opened at the version that each one's newest note names."""
+    found = []
+    for recompute in recomputes:
+        name = f"silver.{product}_{recompute.name}"
+        say(f"recomputing {name}")
+        try:
+            found.append(_compare(snapshots, name, counted, recompute, bronze))
+        except LakehouseError as error:
+            found.append(Compared(name, doubt=f"{error.place}: {error.fault}"))
+        except duckdb.IOException as error:
+            gone = " ".join(str(error).split())[:200]
+            found.append(Compared(name, doubt=f"its files cannot be read: {gone}"))
+    return found
+
+
+def _compare(
+    snapshots: Snapshots, name: str, counted: str, recompute: Recompute, bronze: Pin
+) -> Compared:
+    if not snapshots.exists(name):
+        return Compared(name, doubt="does not exist (yet)")
+    held = snapshots.pin("held", name)
+    source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
+    version = int(source["version"])
+    if source["id"] != bronze.id:
+        doubt = f"was made from another bronze table, with id {source['id']}"
+        return Compared(name, held.version, version, doubt=doubt)
+    snapshots.pin("bronze_then", bronze.name, max(version, 0))
+    connection = snapshots.connection
+    nothing = " AND false" if version < 0 else ""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {counted}{nothing}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}")
+    columns = [row[0] for row in connection.execute("DESCRIBE wanted").fetchall()]
+    behind = max(0, bronze.version - max(version, 0))
+    rows, recomputed = count(connection, "held"), count(connection, "wanted")
+    report = Compared(name, held.version, version, behind, rows, recomputed)
+    if odd := set(columns) ^ set(held.columns):
+        return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
+    differing, first = _differences(connection, columns, recompute.keys)
+    connection.execute("DROP TABLE wanted")
+    return replace(report, differing=differing, first=first)
+
+
+def _differences(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: Sequence[str]
+) -> tuple[int, tuple[dict[str, Any], ...]]:
+    """How many keys have another row, or more or fewer rows; the first of them, by column."""
+    listed, key_list = (", ".join(f'"{c}"' for c in names) for names in (columns, keys))
+    connection.execute(_DIFFERING.format(columns=listed))
+    differing = count(connection, f"(SELECT DISTINCT {key_list} FROM differing)")
+    if not differing:
+        return 0, ()
+    rows = query(connection, _FIRST.format(keys=key_list, sample=SAMPLE))
+    sides: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in rows.to_pylist():
+        place = sides.setdefault(tuple(row[k] for k in keys), {})
+        place["held" if row["side"] < 0 else "wanted"] = row
+    first: list[dict[str, Any]] = []
+    for key, pair in sides.items():
+        first += _explained(dict(zip(keys, key, strict=True)), pair)
+    return differing, tuple(first)
+
+
+def _explained(key: dict[str, Any], pair: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns of one key that differ, or that one side has no such row."""
+    held, wanted = pair.get("held"), pair.get("wanted")
+    if held is None or wanted is None:
+        row = held or wanted or {}
+        times = abs(int(row.get("side", 0)))
+        sides = (times, 0) if wanted is None else (0, times)
+        return [{"key": key, "column": "(rows too many)" if wanted is None else "(rows lacking)",
+                 "held": sides[0], "recomputed": sides[1]}]  # fmt: skip
+    return [
+        {"key": key, "column": column, "held": held[column], "recomputed": wanted[column]}
+        for column in held
+        if column != "side" and held[column] != wanted[column]
+    ]

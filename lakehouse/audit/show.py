@@ -1,0 +1,117 @@
+"""A proof for a person: the verdict, then what it rests on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lakehouse.audit.flags import Listed
+from lakehouse.audit.proof import Proof, Verdict
+from lakehouse.audit.topic import SAMPLE
+
+_STYLES = {Verdict.PROVEN: "bold green", Verdict.NOT_PROVEN: "bold red"}
+
+
+def render(proof: Proof, width: int, *, color: bool) -> str:
+    """The verdict in the first line, its reasons, and the tables."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=color, highlight=False)
+    console.print(Text(_headline(proof), style=_STYLES.get(proof.verdict, "bold yellow")))
+    for reason in [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]:
+        console.print(Text(f"  - {_printable(reason)}"), soft_wrap=True)
+    for title, rows in _sections(proof):
+        if rows:
+            console.print(_table(title, rows))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _headline(proof: Proof) -> str:
+    account = proof.account
+    landed = f"{account.total('bronze'):,} in bronze, {account.total('quarantine'):,} in quarantine"
+    compared = sum(1 for table in proof.tables if not table.doubt)
+    return (
+        f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
+        f"{landed}, {compared} silver tables recomputed"
+    )
+
+
+def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    account, flags = proof.account, proof.flags
+    tables = [
+        {k: v for k, v in asdict(t).items() if k not in {"first", "fault", "doubt"}}
+        for t in proof.tables
+    ]
+    differences = [
+        {"table": table.table, "key": ", ".join(map(_text, row["key"].values())),
+         **{k: row[k] for k in ("column", "held", "recomputed")}}
+        for table in proof.tables
+        for row in table.first[:SAMPLE]
+    ]  # fmt: skip
+    rest = [("rows of quarantine above bronze's ends", account.leftover),
+            ("events that count twice: copies beyond the horizon", flags.beyond_horizon.count),
+            ("late events, kept and marked", flags.late.count),
+            ("copies, kept and marked", flags.duplicates.count)]  # fmt: skip
+    return [
+        (f"topic {proof.topic}, by partition", [_short(asdict(p)) for p in account.partitions]),
+        ("missing", account.missing),
+        ("doubled", account.doubled),
+        ("offsets that hold no record for a table", account.set_apart),
+        ("also counted", [{"what": what, "events": count} for what, count in rest]),
+        (_first("late", flags.late), flags.late.first),
+        (_first("copies", flags.duplicates), flags.duplicates.first),
+        (_first("copies beyond the horizon", flags.beyond_horizon), flags.beyond_horizon.first),
+        (_first("late marks that are wrong", flags.wrong_late), flags.wrong_late.first),
+        (_first("copy marks that are wrong", flags.wrong_duplicates), flags.wrong_duplicates.first),
+        ("silver against a recompute from bronze", tables),
+        ("rows that differ", differences),
+    ]
+
+
+def _short(partition: dict[str, Any]) -> dict[str, Any]:
+    """A partition's line without the columns that are seldom anything but 0."""
+    seldom = ("aborted", "markers", "expired", "unknown", "kept")
+    return {k: v for k, v in partition.items() if k not in seldom or v}
+
+
+def _first(title: str, listed: Listed) -> str:
+    shown = len(listed.first)
+    return title if shown == listed.count else f"{title}: the first {shown} of {listed.count:,}"
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(
+        title=Text(_printable(title).upper(), style="bold"), title_justify="left",
+        box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",
+    )  # fmt: skip
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        number = all(isinstance(row.get(name, 0), int) for row in rows)
+        justify = "right" if number else "left"
+        table.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
+    for row in rows:
+        table.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
+    return table
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -1,0 +1,176 @@
+"""What Kafka itself says of a topic: its ranges, and what lies where the tables have a gap."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.kafka import admin, client_options, unreachable
+from lakehouse.core.sections import KafkaSettings
+
+NEAR = 2_000
+"""Offsets that are read over rather than sought past: a seek drops what was fetched."""
+SAMPLE = 20
+"""How many of anything are listed."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic's id, and of each partition the first offset held and the next one to come.
+
+    The next one is that of a reader of committed records.
+    """
+
+    name: str
+    id: str
+    ranges: Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Offsets from ``first`` to before ``next`` that neither table has."""
+
+    partition: int
+    first: int
+    next: int
+
+    def __len__(self) -> int:
+        return self.next - self.first
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What Kafka has in a gap: committed records, aborted ones; the rest holds no record."""
+
+    gap: Gap
+    committed: int = 0
+    aborted: int = 0
+    first_committed: tuple[int, ...] = ()
+    """The first offsets of committed records."""
+
+
+Judge = Callable[[Iterable[Gap]], Iterator[Judged]]
+"""Tells what is in gaps; they come by partition, the lower offsets first."""
+
+
+def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
+    """The topic as the broker has it now; None where it has none of this name.
+
+    Raises ServiceUnavailable.
+    """
+    client = admin(kafka)
+    try:
+        known = [t for t in client.describe_topics([name]) if t.get("error_code", 0) == 0]
+        if not known:
+            return None
+        numbers = [p["partition_index"] for p in known[0]["partitions"]]
+        with _consumer(kafka, "read_committed") as consumer:
+            partitions = [TopicPartition(name, number) for number in numbers]
+            first = consumer.beginning_offsets(partitions)
+            after = consumer.end_offsets(partitions)
+        ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
+        return Topic(name, str(known[0]["topic_id"]), ranges)
+    except (KafkaError, OSError) as error:
+        raise unreachable(kafka, error) from None
+    finally:
+        client.close()
+
+
+def judge(kafka: KafkaSettings, topic: str) -> Judge:
+    """A judge of gaps that reads the topic, once as it stands and once committed records only."""
+
+    def judged(gaps: Iterable[Gap]) -> Iterator[Judged]:
+        try:
+            with (
+                _consumer(kafka, "read_uncommitted") as everything,
+                _consumer(kafka, "read_committed") as committed,
+            ):
+                sides = [_Reader(c, topic, kafka) for c in (everything, committed)]
+                for gap in gaps:
+                    yield _judged(gap, *sides)
+        except (KafkaError, OSError) as error:
+            raise unreachable(kafka, error) from None
+
+    return judged
+
+
+def _judged(gap: Gap, everything: _Reader, committed: _Reader) -> Judged:
+    written = sum(1 for _ in everything.offsets(gap))
+    if not written:
+        return Judged(gap)
+    count = 0
+    first: list[int] = []
+    for offset in committed.offsets(gap):
+        count += 1
+        if len(first) < SAMPLE:
+            first.append(offset)
+    return Judged(gap, count, max(0, written - count), tuple(first))
+
+
+class _Reader:
+    """Offsets of the records of gap after gap; only what a poll brought is in memory."""
+
+    def __init__(self, consumer: Any, topic: str, kafka: KafkaSettings) -> None:
+        self._consumer, self._topic, self._kafka = consumer, topic, kafka
+        self._place: TopicPartition | None = None
+        self._ahead: deque[int] = deque()
+
+    def offsets(self, gap: Gap) -> Iterator[int]:
+        """Offsets in the gap that hold a record, as this consumer sees them."""
+        self._go_to(gap)
+        while True:
+            while self._ahead:
+                if self._ahead[0] >= gap.next:
+                    return
+                offset = self._ahead.popleft()
+                if offset >= gap.first:
+                    yield offset
+            if self._position() >= gap.next:
+                return
+            self._fetch(gap)
+
+    def _go_to(self, gap: Gap) -> None:
+        place = TopicPartition(self._topic, gap.partition)
+        if place != self._place:
+            self._consumer.assign([place])
+            self._place = place
+        elif gap.first <= self._position() + NEAR:
+            return  # what lies between was read already, or is read over
+        self._ahead.clear()
+        self._consumer.seek(place, gap.first)
+
+    def _position(self) -> int:
+        return int(self._consumer.position(self._place))
+
+    def _fetch(self, gap: Gap) -> None:
+        """Poll until records come or the position moves: markers move it without a record."""
+        before = self._position()
+        deadline = time.monotonic() + self._kafka.request_timeout.total_seconds()
+        while time.monotonic() < deadline:
+            for records in self._consumer.poll(timeout_ms=200).values():
+                self._ahead.extend(record.offset for record in records)
+            if self._ahead or self._position() > before:
+                return
+        raise ServiceUnavailable(
+            f"topic {self._topic}, partition {gap.partition}",
+            f"Kafka did not give offsets {gap.first} to {gap.next - 1} in time",
+            "look at the broker's log, or raise [kafka] request_timeout",
+        )
+
+
+def _consumer(kafka: KafkaSettings, isolation: str) -> Any:
+    return KafkaConsumer(
+        **client_options(kafka),
+        isolation_level=isolation,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_records=5_000,
+        max_partition_fetch_bytes=256 * 1024,
+    )

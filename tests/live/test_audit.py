@@ -1,0 +1,108 @@
+"""The audit against a real broker: transactions, expiry, a lost row; the exit codes."""
+
+import json
+import os
+
+import pytest
+from deltalake import DeltaTable
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from lakehouse.audit.topic import Gap, judge, read_topic
+from lakehouse.contracts import load_settings
+from tests.conftest import encode, sale
+from tests.live.conftest import command
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+
+def produce(kafka, topic, values, *, end):
+    """One transaction in partition 0, committed or aborted; a marker follows its records."""
+    producer = KafkaProducer(
+        bootstrap_servers=kafka, transactional_id=f"{topic}-{os.getpid()}", acks="all"
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    for value in values:
+        producer.send(topic, value, partition=0)
+    producer.flush()
+    getattr(producer, f"{end}_transaction")()
+    producer.close()
+
+
+def events(first, count):
+    now = {"event_time": "2026-01-05T10:00:00Z"}
+    return encode(*[sale(event_id=f"e{n}", **now) for n in range(first, first + count)])
+
+
+@pytest.fixture(scope="module")
+def topic(kafka):
+    return f"audited-{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def environment(kafka, topic):
+    return {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "LAKEHOUSE_SALES_TOPIC": topic,
+        "LAKEHOUSE_SALES_PARTITIONS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def root(kafka, topic, environment, tmp_path_factory):
+    """A lake landed from two committed transactions, with an aborted one between them."""
+    root = tmp_path_factory.mktemp("audited") / "lake"
+    words = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
+    command(*words, **environment)  # makes the topic
+    produce(kafka, topic, [*events(0, 40), b"{"], end="commit")  # 0 to 40, marker 41
+    produce(kafka, topic, events(100, 10), end="abort")  # 42 to 51, marker 52
+    produce(kafka, topic, events(40, 20), end="commit")  # 53 to 72, marker 73
+    command(*words, **environment)
+    return root
+
+
+def audited(root, environment, *words, code):
+    done = command("audit", *words, "--root", root, "--json", check=False, **environment)
+    assert done.returncode == code, done.stderr[-2000:] + done.stdout[-2000:]
+    return json.loads(done.stdout)["sales"]
+
+
+def test_gaps_are_judged_by_what_kafka_has(kafka, topic, root):
+    settings = load_settings().with_kafka(kafka)
+    assert read_topic(settings.kafka, topic).ranges == {0: (0, 74)}
+    assert read_topic(settings.kafka, "no-such-topic") is None
+    gaps = [Gap(0, 3, 5), Gap(0, 41, 42), Gap(0, 50, 54), Gap(0, 73, 74)]
+    found = list(judge(settings.kafka, topic)(gaps))
+    assert [(j.committed, j.aborted) for j in found] == [(2, 0), (0, 0), (1, 2), (0, 0)]
+    assert found[0].first_committed == (3, 4)
+    assert found[2].first_committed == (53,)
+
+
+def test_aborted_records_and_markers_are_no_loss(root, environment):
+    found = audited(root, environment, "--keep", code=0)
+    assert found["verdict"] == "PROVEN"
+    part = found["account"]["partitions"][0]
+    assert (part["bronze"], part["quarantine"], part["end"]) == (60, 1, part["kafka_end"])
+    assert (part["missing"], part["aborted"], part["markers"]) == (0, 10, 3)
+    kept = DeltaTable(str(root / "audit" / "sales")).to_pyarrow_table().to_pylist()
+    assert [(row["verdict"], row["bronze"]) for row in kept] == [("PROVEN", 60)]
+
+
+def test_a_topic_of_another_id_cannot_be_told(root, environment):
+    other = {**environment, "LAKEHOUSE_SALES_TOPIC": "no-such-topic"}
+    found = audited(root, other, code=3)
+    assert found["verdict"] == "CANNOT TELL"
+
+
+def test_a_lost_row_is_not_proven_and_then_expires(kafka, topic, root, environment):
+    DeltaTable(str(root / "bronze" / "sales")).delete('"offset" = 17')
+    found = audited(root, environment, "sales", code=1)
+    assert found["account"]["missing"] == [{"partition": 0, "offset": 17}]
+    shown = command("audit", "--root", root, check=False, **environment)
+    assert shown.stdout.startswith("NOT PROVEN: sales at bronze version")
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_records({TopicPartition(topic, 0): 30})
+    admin.close()
+    found = audited(root, environment, code=3)
+    part = found["account"]["partitions"][0]
+    assert (part["beginning"], part["expired"], part["kept"]) == (30, 1, 29)
