@@ -21,8 +21,9 @@ from lakehouse.core.duck import connect
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.publish.delta import NOTE, check_last_commit
+from lakehouse.publish.delta import NOTE
 from lakehouse.publish.ends import Ends
+from lakehouse.publish.log_files import check_last_commit
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _UNREADABLE = {"deletionVectors", "columnMapping"}

@@ -104,7 +104,7 @@ hours AS (
         count(DISTINCT order_id) AS orders
     FROM bought, grains, dimensions GROUP BY ALL
 )
-SELECT sums.*, CAST(date_trunc('month', period_start) AS DATE) AS month,
+SELECT sums.*, CAST(period_start AS DATE) AS period_date,
     coalesce(orders, 0) AS orders, CAST({_BASKET} AS DECIMAL(28, 4)) AS average_basket
 FROM sums LEFT JOIN orders_of USING (grain, period_start, dimension, value, currency)
 """
@@ -116,7 +116,7 @@ days AS (
     FROM counted GROUP BY ALL
 )
 SELECT grain, date_trunc(grain, day) AS period_start, product_id, currency,
-    CAST(date_trunc('month', date_trunc(grain, day)) AS DATE) AS month,
+    CAST(date_trunc(grain, day) AS DATE) AS period_date,
     max(product_name) AS product_name,
     CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS BIGINT) AS units,
     CAST(sum(units_returned) AS BIGINT) AS units_returned,

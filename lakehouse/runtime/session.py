@@ -16,11 +16,11 @@ from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import unpack
 
-_SECRET = "jaas|sasl|ssl[.]key|private key"
+_KEYS = "jaas|sasl|ssl[.]key|private key"
 _FIXED = {
     # Spark's own patterns, and Kafka's keys: at DEBUG its source logs a client's key otherwise
-    "spark.redaction.regex": f"(?i)secret|password|token|access[.]?key|{_SECRET}",
-    "spark.sql.redaction.options.regex": f"(?i)url|password|{_SECRET}",
+    "spark.redaction.regex": f"(?i)secret|password|token|access[.]?key|{_KEYS}",
+    "spark.sql.redaction.options.regex": f"(?i)url|password|{_KEYS}",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
