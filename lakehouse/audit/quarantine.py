@@ -57,7 +57,7 @@ _CHANGES = f"""
 SELECT {KIND.format("verdict")} AS verdict_then,
     CASE WHEN passes THEN 'passes' ELSE {KIND.format("now")} END AS verdict_now,
     count(*) AS records
-FROM kept JOIN judged USING ({_KEY}) GROUP BY ALL ORDER BY records DESC, ALL
+FROM kept JOIN judged USING ({_KEY}) GROUP BY ALL ORDER BY records DESC, verdict_then, verdict_now
 """
 _PASSING = f"""
 SELECT {_KEY}, CAST(sum(coalesce(octet_length(value), 0) + 1000) OVER (
