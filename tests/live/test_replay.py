@@ -110,7 +110,7 @@ def test_a_changed_setting_brings_them_back(root, environment, cured):
     assert_all_is_there(root, environment)
 
 
-@pytest.mark.parametrize("then", ["replay", "replay", "flow"])
+@pytest.mark.parametrize("then", ["replay", "flow"])
 def test_killed_midway_and_again(root, environment, cured, then):
     """Killed at a random moment after the marks were committed, and once more anywhere."""
     seed = random.randrange(10**6)
