@@ -26,10 +26,10 @@ def render(proof: Proof, width: int, *, color: bool) -> str:
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     console.print(Text(_headline(proof), style=_STYLES.get(proof.verdict, "bold yellow")))
     for reason in [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]:
-        console.print(Text(f"  - {_printable(reason)}"), soft_wrap=True)
+        console.print(Text(f"  - {printable(reason)}"), soft_wrap=True)
     for title, rows in _sections(proof):
         if rows:
-            console.print(_table(title, rows))
+            console.print(table(title, rows))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -86,19 +86,20 @@ def _first(title: str, listed: Listed) -> str:
     return title if shown == listed.count else f"{title}: the first {shown} of {listed.count:,}"
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        title=Text(_printable(title).upper(), style="bold"), title_justify="left",
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows drawn under their columns' names."""
+    drawn = Table(
+        title=Text(printable(title).upper(), style="bold"), title_justify="left",
         box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",
     )  # fmt: skip
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
         number = all(isinstance(row.get(name, 0), int) for row in rows)
         justify = "right" if number else "left"
-        table.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
+        drawn.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
     for row in rows:
-        table.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
-    return table
+        drawn.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
+    return drawn
 
 
 def _text(value: Any) -> str:
@@ -110,8 +111,9 @@ def _text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
-    return _printable(str(value))
+    return printable(str(value))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with unprintable characters written out: what data says is never obeyed."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

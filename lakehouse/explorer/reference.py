@@ -86,6 +86,8 @@ _ADDED = {
     "verdict": "every fault, in the data's words",
     "contract_version": "the version that it broke",
     "quarantined_at": "when it was refused",
+    "replayed_version": "the bronze version that a replay brought it into; it counts there then",
+    "replayed_at": "when it was replayed",
 }
 
 

@@ -56,8 +56,11 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),
         pa.field("contract_version", pa.int32(), nullable=False),
         pa.field("quarantined_at", TIME, nullable=False),
+        pa.field("replayed_version", pa.int64()),
+        pa.field("replayed_at", TIME),
     ]
 )
+"""A row counts as quarantined while bronze is below its ``replayed_version``."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class BronzePublisher:
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         lake = Lake(settings.lake.root)
-        self.contract, self.settings, self._connection = contract, settings, connection
+        self.contract, self.settings, self.connection = contract, settings, connection
         self.product: ProductSettings = settings.product(contract.name)
         self.bronze = Table(
             lake.table(f"bronze.{contract.name}"),
@@ -100,6 +103,7 @@ class BronzePublisher:
             settings,
             description=f"records of {contract.name} that broke the contract, bytes kept",
         )
+        self.quarantine.widen()
         self.ends = self._read_ends(topic_id)
         self.ahead = self._quarantined_above_ends()
         self._seen: Seen | None = None
@@ -126,7 +130,7 @@ class BronzePublisher:
         Bronze's rows alone: a record that only quarantine holds is read again and
         matched by address.
         """
-        found = self._connection.execute(
+        found = self.connection.execute(
             'SELECT "partition", max("offset") + 1, max(event_time), max(batch_id) '
             "FROM read_parquet($files) WHERE topic = $topic GROUP BY 1",
             {"files": self.bronze.files(), "topic": self.product.topic},
@@ -141,11 +145,11 @@ class BronzePublisher:
         if not files:
             return set()
         found = query(
-            self._connection,
+            self.connection,
             'SELECT "partition", "offset" FROM read_parquet($files) WHERE topic = $topic',
             {"files": files, "topic": self.product.topic},
         )
-        found = found.filter(self._above(found))
+        found = found.filter(self.above(found))
         return set(zip(*(found[c].to_pylist() for c in ("partition", "offset")), strict=True))
 
     def _without_quarantined(self, decoded: pa.Table) -> pa.Table:
@@ -153,7 +157,7 @@ class BronzePublisher:
         addresses = zip(*(decoded[c].to_pylist() for c in ("partition", "offset")), strict=True)
         return decoded.filter(pa.array([address not in self.ahead for address in addresses]))
 
-    def _above(self, rows: pa.Table) -> pa.Array:
+    def above(self, rows: pa.Table) -> pa.Array:
         """Which rows lie at or above the ends of their partition."""
         above = pa.array([False] * rows.num_rows)
         for partition in pc.unique(rows["partition"]).to_pylist():
@@ -168,7 +172,7 @@ class BronzePublisher:
         ``decoded`` has :func:`lakehouse.ingest.decode.decoded_schema`.
         """
         started = time.perf_counter()
-        decoded = decoded.filter(self._above(decoded))
+        decoded = decoded.filter(self.above(decoded))
         if self.ahead:
             decoded = self._without_quarantined(decoded)
         bad = decoded.filter(pc.is_valid(decoded["verdict"]))
@@ -177,9 +181,9 @@ class BronzePublisher:
         if bad.num_rows:
             note = self.quarantine_note(batch, bad.num_rows)
             self.quarantine.append(self._quarantine_rows(bad, now), note)
-        rows = self._bronze_rows(good, batch, now)
+        rows = self.bronze_rows(good, self._duplicates(good), now)
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
-        late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
+        late, duplicates = marked(rows)
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
         version = self.bronze.append(rows, note, transactions)
@@ -226,7 +230,8 @@ class BronzePublisher:
         self.quarantine.maintain()
         self.bronze.maintain()
 
-    def _bronze_rows(self, good: pa.Table, batch: int, now: datetime) -> pa.Table:
+    def bronze_rows(self, good: pa.Table, duplicates: pa.Array, now: datetime) -> pa.Table:
+        """Decoded good rows as the next batch of bronze, with what landing adds."""
         size = good.num_rows
         watermark = self.watermark
         late = (
@@ -236,10 +241,10 @@ class BronzePublisher:
         )
         added = {
             "ingest_time": pa.repeat(pa.scalar(now, TIME), size),
-            "batch_id": pa.repeat(pa.scalar(batch, pa.int64()), size),
+            "batch_id": pa.repeat(pa.scalar(self.ends.batch + 1, pa.int64()), size),
             "watermark": pa.repeat(pa.scalar(watermark, TIME), size),
             "is_late": late,
-            "is_duplicate": self._duplicates(good),
+            "is_duplicate": duplicates,
             "event_date": good["event_time"].cast(pa.date32(), safe=False),
         }
         schema = bronze_schema(self.contract)
@@ -252,14 +257,14 @@ class BronzePublisher:
         return None if newest is None else newest - self.product.watermark_delay
 
     def _duplicates(self, good: pa.Table) -> pa.Array:
-        horizon = _micros(self.product.deduplication_horizon)
+        horizon = micros(self.product.deduplication_horizon)
         if self._seen is None:
             self._seen = self._recent(horizon)
         if not good.num_rows:
             return pa.array([], pa.bool_())
-        marks = copies(self._connection, good, self._seen, horizon)
+        marks = copies(self.connection, good, self._seen, horizon)
         newest = pc.max(good["kafka_time"]).as_py()
-        self._seen.expire(_micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
+        self._seen.expire(micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
         return marks
 
     def _recent(self, horizon: int) -> Seen:
@@ -267,10 +272,10 @@ class BronzePublisher:
         seen, files = Seen(), self.bronze.files()
         if files:
             select = hash_sql("event_id", "epoch_us(kafka_time)")
-            self._connection.execute("SET VARIABLE files = $files", {"files": files})
+            self.connection.execute("SET VARIABLE files = $files", {"files": files})
             seen.add(
                 keys(
-                    self._connection,
+                    self.connection,
                     f"SELECT {select} FROM read_parquet(getvariable('files')) "
                     "WHERE epoch_us(kafka_time) >= (SELECT max(epoch_us(kafka_time)) "
                     f"FROM read_parquet(getvariable('files'))) - {horizon}",
@@ -285,11 +290,18 @@ class BronzePublisher:
             "contract_version": pa.repeat(pa.scalar(self.contract.version, pa.int32()), size),
             "quarantined_at": pa.repeat(pa.scalar(now, TIME), size),
         }
-        return pa.table(
-            [added[n] if n in added else bad[n] for n in QUARANTINE_SCHEMA.names],
-            schema=QUARANTINE_SCHEMA,
-        )
+        held = {name: bad[name] for name in bad.schema.names}
+        unmarked = {f.name: pa.nulls(size, f.type) for f in QUARANTINE_SCHEMA}
+        columns = unmarked | held | added
+        return pa.table([columns[n] for n in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)
 
 
-def _micros(span: timedelta) -> int:
+def marked(rows: pa.Table) -> tuple[int, int]:
+    """How many of bronze's rows are late, and how many are copies."""
+    late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
+    return late, duplicates
+
+
+def micros(span: timedelta) -> int:
+    """A span in whole microseconds."""
     return span // timedelta(microseconds=1)

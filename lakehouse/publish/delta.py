@@ -26,6 +26,7 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
@@ -109,6 +110,44 @@ class Table:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
+
+    def mark(self, marks: pa.Table, keys: Sequence[str], note: Mapping[str, Any]) -> int:
+        """Set the other columns of ``marks`` in the rows that have its keys, in one commit.
+
+        Marks that are set already are set again: a retry changes nothing but the version.
+        """
+        before = self.version
+        same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
+        commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
+        try:
+            merger = self.dt.merge(
+                marks,
+                same,
+                source_alias="s",
+                target_alias="t",
+                writer_properties=self._writer,
+                commit_properties=commit,
+                post_commithook_properties=_QUIET,
+            )
+            names = [name for name in marks.schema.names if name not in keys]
+            merger.when_matched_update({name: f"s.{name}" for name in names}).execute()
+        except (DeltaError, OSError) as error:
+            raise _unusable(self.uri, error) from None
+        self._committed(before)
+        return self.version
+
+    def widen(self) -> None:
+        """Add the nullable columns of ``schema`` that a table of an earlier release lacks."""
+        held = {field.name for field in self.dt.schema().fields}
+        lacking = pa.schema([field for field in self.schema if field.name not in held])
+        if lacking.names:
+            fields = list(DeltaSchema.from_arrow(lacking).fields)
+            self._upkeep(lambda commit: self._add_columns(fields, commit))
+
+    def _add_columns(self, fields: list[Any], commit: CommitProperties) -> None:
+        self.dt.alter.add_columns(
+            fields, commit_properties=commit, post_commithook_properties=_QUIET
+        )
 
     def _write(
         self,

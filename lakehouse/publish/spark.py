@@ -72,6 +72,8 @@ def _quarantined(publisher: BronzePublisher, bad: DataFrame, now: datetime) -> D
         "flow": F.lit(f"{publisher.contract.name}.bronze"),
         "contract_version": F.lit(publisher.contract.version),
         "quarantined_at": F.lit(now),
+        "replayed_version": F.lit(None).cast("long"),
+        "replayed_at": F.lit(None).cast("timestamp"),
     }
     return bad.withColumns(added).select(QUARANTINE_SCHEMA.names)
 

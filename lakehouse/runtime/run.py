@@ -23,6 +23,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
 from lakehouse.runtime.session import warm
@@ -102,6 +103,8 @@ def _bronze(
     warm(spark)
     topic_id = ensure_topic(settings.kafka, settings.product(f.product))
     publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    if replayed := finish(publisher, datetime.now(UTC)):
+        log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()

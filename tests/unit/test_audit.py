@@ -246,13 +246,9 @@ def replayed(lake, version):
     def marked(rows):
         copy = put("offset", ("offset", 3), 4)(rows)
         rows = pa.concat_tables([rows, copy])
-        marks = pa.array([None, version], pa.int64())
-        return rows.append_column("replayed_version", marks)
+        return put("replayed_version", ("offset", 4), version)(rows)
 
-    uri = path(lake, "quarantine/sales")
-    write_deltalake(
-        uri, marked(DeltaTable(uri).to_pyarrow_table()), mode="overwrite", schema_mode="overwrite"
-    )
+    rewrite(lake, "quarantine/sales", marked)
 
 
 @pytest.mark.parametrize(
