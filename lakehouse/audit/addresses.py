@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.audit.pins import Pin, count
-from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged, Topic
+from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged
 from lakehouse.core.duck import query
+from lakehouse.core.topic import Topic
 from lakehouse.publish.ends import Ends
 
 _LANDED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from lakehouse.core.duck import connect, hide_progress
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.publish.delta import NOTE
 from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import check_last_commit
+from lakehouse.publish.log_files import check_last_commit, commits, notes
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _UNREADABLE = {"deletionVectors", "columnMapping"}
@@ -110,16 +108,9 @@ class Snapshots:
         return Pin(name, str(table.metadata().id), int(table.version()), tuple(columns))
 
     def note(self, name: str, key: str, upto: int) -> Any:
-        """What the newest commit up to a version says under ``key``; None where none does.
-
-        A handle of an older version numbers its history wrongly, so a new one is asked.
-        """
-        for commit in DeltaTable(self.lake.table(name)).history():
-            if commit.get("version", 0) <= upto:
-                note = json.loads(commit.get(NOTE) or "{}")
-                if key in note:
-                    return note[key]
-        return None
+        """What the newest commit up to a version says under ``key``; None where none does."""
+        found = notes(commits(self.lake.table(name), upto))
+        return next((note[key] for note in found if key in note), None)
 
     def ends(self, pin: Pin, topic: str, topic_id: str, partitions: list[int]) -> Ends | None:
         """How far bronze holds its topic at the pinned version; None where nothing says it.

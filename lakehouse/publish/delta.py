@@ -26,14 +26,20 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.settings import Settings
-from lakehouse.publish.log_files import check_last_commit, sync_checkpoints, sync_commit
+from lakehouse.publish.log_files import (
+    NOTE,
+    check_last_commit,
+    commits,
+    notes,
+    sync_checkpoints,
+    sync_commit,
+)
 
-NOTE = "userMetadata"
-"""The metadata key that delta-rs and Spark both read."""
 STATE = ("flow", "ends", "source")
 """Keys of a note that say how far a table is; the others tell of one commit."""
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -109,6 +115,19 @@ class Table:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
+
+    def widen(self) -> None:
+        """Add the nullable columns of ``schema`` that a table of an earlier release lacks."""
+        held = {field.name for field in self.dt.schema().fields}
+        lacking = pa.schema([field for field in self.schema if field.name not in held])
+        if lacking.names:
+            fields = list(DeltaSchema.from_arrow(lacking).fields)
+            self._upkeep(lambda commit: self._add_columns(fields, commit))
+
+    def _add_columns(self, fields: list[Any], commit: CommitProperties) -> None:
+        self.dt.alter.add_columns(
+            fields, commit_properties=commit, post_commithook_properties=_QUIET
+        )
 
     def _write(
         self,
@@ -220,7 +239,7 @@ class Table:
     def _upkeep(self, work: Callable[[CommitProperties], Any]) -> None:
         """Do maintenance whose commits, if it makes any, carry the table's state on."""
         before = self.version
-        newest = next((note for note in self._notes() if note), {})
+        newest = next((note for note in self.notes() if note), {})
         note = {key: newest[key] for key in STATE if key in newest}
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         try:
@@ -230,16 +249,26 @@ class Table:
         self._committed(before)
 
     def last_note(self, key: str) -> Any:
-        """The newest commit's ``key``; None where no commit in the log carries it."""
-        return next((note[key] for note in self._notes() if key in note), None)
+        """What the newest commit that has ``key`` says; None where no commit in the log has it.
 
-    def _notes(self) -> Iterator[dict[str, Any]]:
-        """Each commit's note, the newest first; the whole log is read only when asked for."""
+        After a RESTORE, what the restored version says.
+        """
+        return next((note[key] for note in self.notes() if key in note), None)
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """The notes that hold at this version, the newest first; see :func:`log_files.notes`."""
+        return notes(self.commits())
+
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """What each commit says of itself, the newest first, as far as the log goes back."""
+        if "://" not in self.uri:
+            yield from commits(self.uri, self.version)
+            return
         seen = 0
-        for limit in (1, 100, None):
-            commits = self.dt.history(limit)
-            yield from (json.loads(commit.get(NOTE) or "{}") for commit in commits[seen:])
-            seen = len(commits)
+        for limit in (1, 100, None):  # the whole log is read only when asked for
+            history = self.dt.history(limit)
+            yield from history[seen:]
+            seen = len(history)
             if limit is None or seen < limit:
                 return
 

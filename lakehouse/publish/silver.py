@@ -27,6 +27,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
+from lakehouse.publish.log_files import commit_info
 from lakehouse.publish.render import merged_sql, partial_sql, table_columns
 
 _ARROW = {
@@ -150,7 +151,24 @@ class SilverPublisher:
         }
         behind = NOTHING in versions and len(versions) > 1
         ahead = max(versions) > target
-        return behind or ahead or bool(ids - {self._source["id"]})
+        return behind or ahead or bool(ids - {self._source["id"]}) or self._took_another_commit()
+
+    def _took_another_commit(self) -> bool:
+        """Whether bronze's log has another commit under a version that a table has taken in.
+
+        So it is when bronze went back, and wrote on.
+        """
+        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+            note = table.last_note("source") or {}
+            info = commit_info(self.bronze_uri, int(note.get("version", NOTHING)))
+            if info is not None and note.get("time", info["timestamp"]) != info["timestamp"]:
+                return True
+        return False
+
+    def _at(self, version: int) -> dict[str, Any]:
+        """What a commit says that holds bronze up to a version: which table, which commit."""
+        info = commit_info(self.bronze_uri, version) or {}
+        return {**self._source, "version": version, "time": info.get("timestamp")}
 
     def _reset(self) -> None:
         note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}
@@ -213,7 +231,7 @@ class SilverPublisher:
                 for cursor in self._cursors:
                     cursor.register(name, gained)
             state.held = version
-        note = {"source": {**self._source, "version": version}, "flow": self.flow.name}
+        note = {"source": self._at(version), "flow": self.flow.name}
 
         def fold(aggregate: Aggregate) -> None:
             cursor = self._idle.get()
@@ -276,8 +294,7 @@ class SilverPublisher:
         """Write the finer tables back at the version that every table has taken in."""
         for state in self._states:
             if self._taken(state.table) < self.version:
-                source = {**self._source, "version": self.version}
-                state.persist({"source": source, "flow": self.flow.name})
+                state.persist({"source": self._at(self.version), "flow": self.flow.name})
         self._persisted_at = time.monotonic()
 
 

@@ -21,6 +21,7 @@ from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
 from lakehouse.publish.silver import SilverPublisher
@@ -100,8 +101,9 @@ def _bronze(
 ) -> tuple[BronzeQuery, SilverPublisher | None]:
     spark = session()
     warm(spark)
-    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
-    publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    ensure_topic(settings.kafka, settings.product(f.product))
+    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
+    publisher = BronzePublisher(CONTRACTS[f.product], settings, None, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()
@@ -117,7 +119,7 @@ def _bronze(
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, landed), folder
+    return BronzeQuery(spark, publisher, settings, topic, landed), folder
 
 
 def _wait(
