@@ -20,8 +20,9 @@ from lakehouse.core.duck import connect, hide_progress
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.damage import check_files, check_log
 from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import check_last_commit, commits, notes
+from lakehouse.publish.log_files import commits, notes
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _UNREADABLE = {"deletionVectors", "columnMapping"}
@@ -74,14 +75,16 @@ class Snapshots:
         """The table at a version, or at its newest; TableDamaged where that cannot be read."""
         try:
             if version is None:
-                check_last_commit(self.lake.table(name))
+                check_log(self.lake.table(name))
             table = DeltaTable(self.lake.table(name), version=version)
+            if version is None:
+                check_files(table, self.lake.table(name))
         except (DeltaError, OSError) as error:
             raise TableDamaged(
                 f"table {name}",
                 f"cannot be opened at {'its newest' if version is None else ''} version "
                 f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
-                f"look at `lakehouse history {name}`",
+                f"lakehouse repair {name} --root {self.lake.root}",
             ) from None
         if odd := _UNREADABLE & set(table.protocol().reader_features or []):
             raise TableDamaged(

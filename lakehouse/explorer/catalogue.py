@@ -16,7 +16,8 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.publish.log_files import check_last_commit, commits, note_of, notes
+from lakehouse.publish.damage import check_files, check_log
+from lakehouse.publish.log_files import commits, note_of, notes
 
 LAYERS = ("bronze", "silver", "quarantine")
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
@@ -79,9 +80,12 @@ class Catalogue:
             known = f"tables are: {', '.join(names)}. " if names else ""
             raise TableMissing(f"table {name}", "does not exist (yet)", f"{known}{MAKE_ONE}")
         try:
-            if self.version is None and self.at is None:
-                check_last_commit(self.lake.table(name))
+            newest = self.version is None and self.at is None
+            if newest:
+                check_log(self.lake.table(name))
             table = self._load(name)
+            if newest:
+                check_files(table, self.lake.table(name))
         except (DeltaError, OSError) as error:
             if self.version is not None or self.at is not None:
                 raise UsageError(
@@ -90,7 +94,7 @@ class Catalogue:
                 ) from None  # fmt: skip
             raise TableDamaged(
                 f"table {name}", f"cannot be opened: {_line(error)}",
-                "look at the newest file in its _delta_log folder",
+                f"lakehouse repair {name} --root {self.lake.root}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
         return table

@@ -108,8 +108,8 @@ class BronzePublisher:
         )
         self.quarantine.widen()
         self.ends = self._read_ends(topic_id or "")
-        if not self._quarantine_is_whole():
-            self.ends = self.ends.gone_back(self._ends_of_quarantine())
+        if (has := self._quarantine_has()) is not None:
+            self.ends = self.ends.gone_back(has)
         self.ahead = self._held_above_ends()
         self._seen: Seen | None = None
         if topic_id is not None:
@@ -130,31 +130,32 @@ class BronzePublisher:
             )
         return ends
 
-    def _quarantine_is_whole(self) -> bool:
-        """Whether quarantine still has what it had when bronze recorded its ends."""
-        if self.ends.quarantine is None:
-            return True
-        version, time = self.ends.quarantine
-        if version == 0:
-            return True  # it was empty
-        if self.quarantine.version < version:
-            return False
-        for commit in self.quarantine.commits():
-            if commit["version"] == version:
-                return bool(commit["timestamp"] == time)
-            if commit.get("operation") == "RESTORE":
-                return False
-        return True  # the log no longer goes back so far
+    def _quarantine_has(self) -> dict[int, int] | None:
+        """How far the batches reach that quarantine still has, where it went back or lost files.
 
-    def _ends_of_quarantine(self) -> dict[int, int]:
-        """How far the batches reach that quarantine still has; nothing where nobody can tell."""
+        None where it has all that it had when bronze recorded its ends; no partition
+        where nobody can tell.
+        """
+        if self.ends.quarantine is None or self.ends.quarantine[0] == 0:
+            return None  # it was empty, if it was there
+        version, time = self.ends.quarantine
+        went_back = self.quarantine.version < version
+        for commit in self.quarantine.commits():
+            if went_back or commit["version"] < version:
+                break
+            if commit.get("operation") == "FSCK":
+                return {}
+            went_back = commit.get("operation") == "RESTORE"
+            if commit["version"] == version:
+                if commit["timestamp"] == time:
+                    return None
+                went_back = True
+        if not went_back:
+            return None  # the log no longer goes back so far
         batch = self.quarantine.last_note("batch")
-        found = (Ends.read(n["ends"]) for n in self.bronze.notes() if "ends" in n)
-        if batch is None:
-            return {}
-        reached = next((ends for ends in found if ends.batch <= batch), None)
-        same = reached is not None and reached.lost == self.ends.lost
-        return dict(reached.next) if reached is not None and same else {}
+        found = (Ends.read(note["ends"]) for note in self.bronze.notes() if "ends" in note)
+        reached = next((e for e in found if batch is not None and e.batch <= batch), None)
+        return dict(reached.next) if reached and reached.lost == self.ends.lost else {}
 
     def meet(self, topic: Topic) -> tuple[Lost, ...]:
         """Go on with the topic as it is now; or what of it is lost, in which case nothing changes.

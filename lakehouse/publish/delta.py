@@ -31,9 +31,9 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.settings import Settings
+from lakehouse.publish.damage import Damage, check_files, check_log, damaged
 from lakehouse.publish.log_files import (
     NOTE,
-    check_last_commit,
     commits,
     notes,
     sync_checkpoints,
@@ -70,6 +70,7 @@ class Table:
 
     def _open(self, description: str) -> DeltaTable:
         try:
+            check_log(self.uri)
             if not DeltaTable.is_deltatable(self.uri):
                 DeltaTable.create(
                     self.uri,
@@ -81,8 +82,7 @@ class Table:
                     raise_if_key_not_exists=False,
                 )
                 self._sync(0)
-            check_last_commit(self.uri)
-            return DeltaTable(self.uri)
+            return opened(self.uri)
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
 
@@ -111,7 +111,9 @@ class Table:
         self._write(rows, "append", None, note, transactions)
         return self.version
 
-    def replace(self, rows: pa.Table, predicate: str | None, note: Mapping[str, Any]) -> int:
+    def replace(
+        self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
+    ) -> int:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
@@ -131,7 +133,7 @@ class Table:
 
     def _write(
         self,
-        rows: pa.Table,
+        rows: pa.Table | pa.RecordBatchReader,
         mode: Any,
         predicate: str | None,
         note: Mapping[str, Any],
@@ -277,6 +279,17 @@ class Table:
         return [str(uri) for uri in self.dt.file_uris()]
 
 
+def opened(uri: str) -> DeltaTable:
+    """A table at its newest version, its log and its files found whole; or else TableDamaged."""
+    check_log(uri)
+    try:
+        table = DeltaTable(uri)
+    except DeltaError as error:
+        raise damaged(uri, Damage(uri, f"cannot be opened: {_line(error)}")) from None
+    check_files(table, uri)
+    return table
+
+
 def table_properties(settings: Settings) -> dict[str, str | None]:
     """The properties a table is made with: retention, and what [table.properties] adds."""
 
@@ -297,9 +310,12 @@ def _crossed(before: int, after: int, every: int) -> bool:
 
 
 def _unusable(uri: str, error: Exception) -> ServiceUnavailable:
-    reason = " ".join(str(error).split())[:300]
     return ServiceUnavailable(
         uri,
-        f"cannot be written: {reason}",
+        f"cannot be written: {_line(error)}",
         "mend the disk or the folder's rights, then start again",
     )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""The files of a local Delta log: synced to disk, read, and checked when a table is opened."""
+"""The files of a local Delta log: synced to disk, and read without delta-rs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from lakehouse.core.errors import TableDamaged
 
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
@@ -30,6 +28,11 @@ def sync_checkpoints(table: Path) -> None:
     """fsync the log's checkpoints and their folder."""
     log = table / "_delta_log"
     _sync([*log.glob("*checkpoint*"), log])
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder: files that were moved or made there are there after a power cut."""
+    _sync([folder])
 
 
 def _sync(paths: Iterable[Path]) -> None:
@@ -115,25 +118,3 @@ def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
     except (KeyError, ValueError):
         return None, None
-
-
-def check_last_commit(uri: str) -> None:
-    """Raise TableDamaged when the newest log entry is empty or cut."""
-    log = Path(uri) / "_delta_log"
-    if "://" in uri or not log.is_dir():
-        return
-    entries = sorted(p for p in log.glob("*.json") if p.stem.isdigit())
-    if not entries:
-        return
-    newest = entries[-1]
-    try:
-        actions = [json.loads(line) for line in newest.read_text("utf-8").splitlines()]
-        whole = any("commitInfo" in action for action in actions)
-    except (ValueError, UnicodeDecodeError):
-        whole = False
-    if not whole:
-        raise TableDamaged(
-            str(newest),
-            f"the newest commit is cut ({newest.stat().st_size} bytes)",
-            f"keep a copy and remove it: the flow then writes version {int(newest.stem)} again",
-        )

@@ -10,6 +10,7 @@ crash every table is brought to the same version before a new one is taken.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lakehouse.core.duck import query
@@ -102,6 +104,10 @@ class SilverPublisher:
     def _states(self) -> list[FinerState | FavouriteState]:
         return [*self._finers, *self._favourites]
 
+    def every_table(self) -> list[Table]:
+        """The tables, the coarser before the finer that they count."""
+        return [*self.tables.values(), *(state.table for state in self._states)]
+
     def _finer_table(self, name: str, schema: pa.Schema) -> Table:
         return Table(
             self._lake.table(self.flow.table(name)), schema, self.settings,
@@ -158,7 +164,7 @@ class SilverPublisher:
 
         So it is when bronze went back, and wrote on.
         """
-        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+        for table in self.every_table():
             note = table.last_note("source") or {}
             info = commit_info(self.bronze_uri, int(note.get("version", NOTHING)))
             if info is not None and note.get("time", info["timestamp"]) != info["timestamp"]:
@@ -177,6 +183,32 @@ class SilverPublisher:
         for table in self.tables.values():
             table.replace(table.schema.empty_table(), None, note)
         self._load()
+
+    def fold_from_nothing(self, version: int, say: Callable[[int, int], None]) -> None:
+        """Fold all of bronze at a version into tables that are empty, a part at a time.
+
+        ``say`` is told how many rows are folded, of how many. A crash leaves tables
+        that have taken in nothing, by their notes.
+        """
+        bronze = DeltaTable(self.bronze_uri, version=version)
+        self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
+        files = [str(uri) for uri in bronze.file_uris()]
+        sizes = [pq.read_metadata(file).num_rows for file in files]
+        total, most = sum(sizes), self.settings.silver.max_rows_per_fold
+        done = 0
+        part: list[str] = []
+        for file, size in zip(files, sizes, strict=True):
+            if part and done // most < (done + size) // most:
+                self._rows_of(tuple(part))
+                self._fold(NOTHING, list(self.tables))
+                say(done, total)
+                part = []
+            part.append(file)
+            done += size
+        self._rows_of(tuple(part))
+        self._fold(version, list(self.tables))
+        self.persist()
+        say(total, total)
 
     def _level(self, target: int) -> None:
         """Bring the finer state to the tables' version, then tables behind to those ahead."""
@@ -287,7 +319,7 @@ class SilverPublisher:
 
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""
-        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+        for table in self.every_table():
             table.maintain()
 
     def persist(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.duck import connect
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
@@ -30,6 +31,8 @@ from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
+UNFINISHED_RESTORE = "_restore"
+"""A folder in the lake's root while a restore puts tables in their places."""
 
 
 def flow(name: str) -> Flow:
@@ -58,6 +61,11 @@ def run(
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
     silver = {f.product: f for f in flows if isinstance(f, SilverFlow)}
     lake = Lake(settings.lake.root)
+    if lake.is_local and Path(lake.join(UNFINISHED_RESTORE)).exists():
+        raise TableDamaged(
+            f"lake {lake.root}", "a restore into it was cut short",
+            f"run it again: lakehouse restore BACKUP --force --root {lake.root}",
+        )  # fmt: skip
     tables = [t for f in flows for t in tables_of(f)]
     holder = "+".join(f.name for f in flows)
     with (
