@@ -278,7 +278,7 @@ class BronzePublisher:
 
     def _above(self, rows: pa.Table) -> pa.Array:
         """Which rows lie at or above the ends of their partition."""
-        above = pa.array([False] * rows.num_rows)
+        above = pa.array([False] * rows.num_rows, pa.bool_())
         for partition in pc.unique(rows["partition"]).to_pylist():
             here = pc.equal(rows["partition"], partition)
             past = pc.greater_equal(rows["offset"], self.ends.next.get(partition, 0))
