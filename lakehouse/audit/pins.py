@@ -99,15 +99,16 @@ class Snapshots:
         files = [_on_disk(str(uri)) for uri in table.file_uris()]
         self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
         columns = [field.name for field in table.schema().fields]
-        if files:
-            source = _scan(table, files)
-        else:
-            self.connection.register(
-                f"no_{view}", pa.schema(table.schema().to_arrow()).empty_table()
-            )
-            source = f'"no_{view}"'
+        empty = pa.schema(table.schema().to_arrow()).empty_table()
+        self.connection.register(f"no_{view}", empty)
+        source = _scan(table, files) if files else f'"no_{view}"'
         listed = ", ".join(f'"{column}"' for column in columns)
-        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS SELECT {listed} FROM {source}')
+        create = f'CREATE TEMP VIEW "{view}" AS SELECT {listed} FROM '
+        try:
+            self.connection.execute(create + source)
+        except duckdb.BinderException:  # no file has a column that was added to the table
+            both = f'SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}"'
+            self.connection.execute(f"{create} ({both})")
         return Pin(name, str(table.metadata().id), int(table.version()), tuple(columns))
 
     def note(self, name: str, key: str, upto: int) -> Any:

@@ -70,12 +70,30 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTabl
     files = _files(table)
     target = f"{layer}.{_name(short)}"
     if files:
-        connection.execute(f"CREATE VIEW {target} AS {_scan(table, files)}")
+        try:
+            connection.execute(f"CREATE VIEW {target} AS {_scan(table, files)}")
+        except duckdb.BinderException:  # no file has a column that was added to the table
+            connection.execute(f"CREATE VIEW {target} AS {_widened(connection, table, files)}")
         return
     empty = pa.schema(table.schema().to_arrow()).empty_table()
     connection.register("no_rows", empty)
     connection.execute(f"CREATE TABLE {target} AS SELECT * FROM no_rows")
     connection.unregister("no_rows")
+
+
+def _widened(connection: duckdb.DuckDBPyConnection, table: DeltaTable, files: list[str]) -> str:
+    """The table's columns, null where no file has them."""
+    empty = pa.schema(table.schema().to_arrow()).empty_table()
+    connection.register("no_rows", empty)
+    kinds = {row[0]: row[1] for row in connection.execute("DESCRIBE no_rows").fetchall()}
+    connection.unregister("no_rows")
+    rows = _rows(table, files)
+    held = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
+    columns = [
+        _name(c) if c in held else f"CAST(NULL AS {kind}) AS {_name(c)}"
+        for c, kind in kinds.items()
+    ]
+    return f"SELECT {', '.join(columns)} FROM {rows}"
 
 
 def _files(table: DeltaTable) -> list[str]:
@@ -85,9 +103,14 @@ def _files(table: DeltaTable) -> list[str]:
 
 
 def _scan(table: DeltaTable, files: list[str]) -> str:
-    """The table's columns from its files; partition columns with their declared types."""
+    """The table's columns from its files."""
+    columns = ", ".join(_name(field.name) for field in table.schema().fields)
+    return f"SELECT {columns} FROM {_rows(table, files)}"
+
+
+def _rows(table: DeltaTable, files: list[str]) -> str:
+    """A FROM item over the files; partition columns with their declared types."""
     fields = {field.name: field.type for field in table.schema().fields}
-    columns = ", ".join(_name(column) for column in fields)
     listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
     partitions = table.metadata().partition_columns
     types = {c: _HIVE.get(str(getattr(fields[c], "type", "")), "VARCHAR") for c in partitions}
@@ -95,7 +118,7 @@ def _scan(table: DeltaTable, files: list[str]) -> str:
     if types:
         pairs = ", ".join(f"{_name(c)}: {kind}" for c, kind in types.items())
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    return f"SELECT {columns} FROM read_parquet([{listed}], union_by_name = true, {hive})"
+    return f"read_parquet([{listed}], union_by_name = true, {hive})"
 
 
 def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: timedelta) -> T:

@@ -26,6 +26,7 @@ from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.flow import Aggregate, SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
@@ -137,6 +138,8 @@ class SilverPublisher:
         bronze = DeltaTable(self.bronze_uri)
         self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
         target = bronze.version() if upto is None else upto
+        if target != self.version:
+            check_log(self.bronze_uri)
         if self._must_start_anew(target):
             self._reset()
         try:

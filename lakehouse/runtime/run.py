@@ -110,8 +110,8 @@ def _bronze(
     spark = session()
     warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
-    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
     publisher = BronzePublisher(CONTRACTS[f.product], settings, None, connection)
+    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()

@@ -276,7 +276,7 @@ def test_a_cut_commit_is_repaired_and_landed_again(shop):
     shop.run()
     log = sorted(Path(shop.root, "bronze", "sales", "_delta_log").glob("*.json"))[-1]
     log.write_bytes(log.read_bytes()[:100])
-    with pytest.raises(TableDamaged, match="lakehouse repair bronze.sales"):
+    with pytest.raises(TableDamaged, match=r"lakehouse repair bronze\.sales"):
         shop.run()
     assert shop.lakehouse("explore", "--sql", "FROM bronze.sales", check=False).returncode == 1
     told = json.loads(shop.lakehouse("repair", "bronze.sales", "--json").stdout)
