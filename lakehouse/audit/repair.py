@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 
@@ -28,7 +29,7 @@ from lakehouse.publish.damage import (
     lacking_files,
     log_damage,
 )
-from lakehouse.publish.ends import Ends, gaps
+from lakehouse.publish.ends import EXPIRED, Ends, gaps
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_folder
 
 Say = Callable[[str], None]
@@ -103,8 +104,10 @@ class Repair:
         version = self._newest_whole(table.version())
         if version is None:
             raise self._beyond(found)
-        ends = self._must_be_in_kafka(version, found)
-        note = {"flow": f"{self.name.partition('.')[2]}.bronze", "ends": ends.note()}
+        first = min(table.get_add_actions(flatten=True)["min.offset"].to_pylist())
+        ends = self._must_be_in_kafka(version, found, first)
+        note: dict[str, Any] = {"flow": f"{self.name.partition('.')[2]}.bronze"}
+        note |= {"ends": ends.note()} if ends.next else {}
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         table.restore(version, commit_properties=commit)
         return f"{found.place}: {found.fault}: the table is as at version {version} again"
@@ -117,17 +120,27 @@ class Repair:
                 return version
         return None
 
-    def _must_be_in_kafka(self, version: int, found: Damage) -> Ends:
-        """The ends of an earlier version of bronze, from which Kafka can bring back the rest."""
+    def _must_be_in_kafka(self, version: int, found: Damage, first: int = 0) -> Ends:
+        """The ends of an earlier version of bronze, from which Kafka can bring back the rest.
+
+        ``first`` is the lowest offset that bronze held: what is needed where the
+        earlier version is the empty table.
+        """
         if not self.name.startswith("bronze."):
             return Ends("", "")
+        topic = self._topic()
         told = (note["ends"] for note in notes(commits(self.uri, version)) if "ends" in note)
         ends = next((Ends.read(note) for note in told), None)
-        topic = self._topic() if ends else None
-        if ends is None or topic is None:
+        if ends is None and topic and not DeltaTable(self.uri, version=version).file_uris():
+            ends = Ends(topic.name, topic.id, dict.fromkeys(topic.ranges, first))
+            lacking = [gap for gap in gaps(ends, topic) if gap.kind == EXPIRED]
+            ends = Ends(topic.name, topic.id)
+        elif ends is not None and topic:
+            lacking = list(gaps(ends, topic))
+        else:
             raise self._beyond(found)
-        if lost := gaps(ends, topic):
-            listed = "".join(f"\n  {gap.told()}" for gap in lost)
+        if lacking:
+            listed = "".join(f"\n  {gap.told()}" for gap in lacking)
             raise self._beyond(found, f"; version {version} is whole, but Kafka lacks{listed}")
         return ends
 

@@ -280,7 +280,8 @@ def cut_half(path):
 
 
 def cut_at_line(path):
-    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:-1]))
+    """What is left says what the commit is, and adds nothing."""
+    path.write_bytes(path.read_bytes().splitlines()[0])
 
 
 DAMAGES = {
