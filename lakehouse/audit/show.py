@@ -37,9 +37,10 @@ def _headline(proof: Proof) -> str:
     account = proof.account
     landed = f"{account.total('bronze'):,} in bronze, {account.total('quarantine'):,} in quarantine"
     compared = sum(1 for table in proof.tables if not table.doubt)
+    lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
     return (
         f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
-        f"{landed}, {compared} silver tables recomputed"
+        f"{landed}, {compared} silver tables recomputed{lost}"
     )
 
 
@@ -56,6 +57,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         for row in table.first[:SAMPLE]
     ]  # fmt: skip
     rest = [("rows of quarantine above bronze's ends", account.leftover),
+            ("addresses of a topic that is gone", account.former),
             ("events that count twice: copies beyond the horizon", flags.beyond_horizon.count),
             ("late events, kept and marked", flags.late.count),
             ("copies, kept and marked", flags.duplicates.count)]  # fmt: skip
@@ -64,6 +66,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         ("missing", account.missing),
         ("doubled", account.doubled),
         ("offsets that hold no record for a table", account.set_apart),
+        ("given up: accepted as lost", account.lost),
         ("also counted", [{"what": what, "events": count} for what, count in rest]),
         (_first("late", flags.late), flags.late.first),
         (_first("copies", flags.duplicates), flags.duplicates.first),
@@ -77,7 +80,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
 
 def _short(partition: dict[str, Any]) -> dict[str, Any]:
     """A partition's line without the columns that are seldom anything but 0."""
-    seldom = ("aborted", "markers", "expired", "unknown", "kept")
+    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept")
     return {k: v for k, v in partition.items() if k not in seldom or v}
 
 

@@ -16,9 +16,10 @@ from lakehouse.audit.keep import as_json, keep
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
-from lakehouse.audit.topic import Gap, Judged, Topic
+from lakehouse.audit.topic import Gap, Judged
 from lakehouse.core.errors import Exit, ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
+from lakehouse.core.topic import Topic
 from lakehouse.products.sales import FLOWS
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_publish import Lake
