@@ -41,9 +41,9 @@ def test_the_named_coming_of_the_named_step_ends_the_process():
 
 
 def test_the_first_file_ends_the_process_while_it_writes(tmp_path):
-    code = """
+    code = f"""
 import time
-folder = Path({!r})
+folder = Path({str(tmp_path)!r})
 (folder / "old.parquet").touch()
 with writing(Step.BRONZE_FILES, str(folder)):
     (folder / "part=1").mkdir()
@@ -51,7 +51,7 @@ with writing(Step.BRONZE_FILES, str(folder)):
     print("nothing yet", flush=True)
     (folder / "part=1" / "new.parquet").touch()
     time.sleep(30)
-""".format(str(tmp_path))
+"""
     done = run(code, "bronze-files")
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "nothing yet\n")
     assert "as told" in done.stderr
