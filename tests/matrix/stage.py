@@ -117,12 +117,18 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        for process in [*self._producers, *(d.process for d in self._drivers)]:
+        processes: list[subprocess.Popen[Any]] = [d.process for d in self._drivers]
+        for process in [*processes, *self._producers]:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
         self.later.close()
+
+    def use(self, broker: Broker) -> None:
+        """From now on this is the broker."""
+        self.broker = broker
+        self.environment["LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS"] = broker.servers
 
     @property
     def driver(self) -> Driver:
