@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import structlog
+from py4j.protocol import Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -28,6 +29,8 @@ from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
 from lakehouse.runtime.session import kafka_options
 
 log = structlog.get_logger("lakehouse")
+JVM_GONE = (Py4JNetworkError, ConnectionError)
+"""What a call into Spark raises when its JVM has ended."""
 
 
 class BronzeQuery:
@@ -152,6 +155,12 @@ class BronzeQuery:
             ended = bool(self._query.awaitTermination(seconds))
         except PySparkException as error:
             raise self._reason(error) from None
+        except JVM_GONE:
+            raise ServiceUnavailable(
+                "Spark",
+                "its JVM has ended",
+                "start again; where memory ran out, raise [spark] driver_memory or the machine's",
+            ) from None
         return ended
 
     def _reason(self, error: PySparkException) -> BaseException:
@@ -174,6 +183,8 @@ class BronzeQuery:
         held = self._gate.acquire(timeout=timeout)
         try:
             self._query.stop()
+        except JVM_GONE:
+            pass  # nothing runs any more
         except PySparkException as error:
             log.warning("the query did not stop cleanly", reason=str(error)[:200])
         finally:

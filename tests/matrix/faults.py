@@ -222,7 +222,8 @@ def _running(stage: Stage, seconds: float) -> None:
     """Events flow for about so long, and the driver has caught up with them."""
     stage.produce(seconds)
     stage.start()
-    stage.catch_up()
+    stage.catch_up()  # its first batch
+    stage.catch_up()  # and what has come meanwhile
 
 
 def _until_ended(stage: Stage, most: float) -> None:

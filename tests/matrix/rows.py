@@ -24,6 +24,8 @@ MAINTENANCE = {
     "LAKEHOUSE_TABLE_CHECKPOINT_INTERVAL": "4",
 }
 """Upkeep between nearly every two batches, and nothing old is kept."""
+LIMIT_SECONDS = 60.0
+"""A recovery that takes longer is a fault."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class Outcome:
     wrong: Sequence[str] = ()
     skipped: str = ""
 
+    @property
+    def faults(self) -> list[str]:
+        """What did not hold."""
+        counts = {"lost": self.lost, "doubled": self.doubled}
+        slow = [s for s in self.seconds if s > LIMIT_SECONDS]
+        return [
+            *self.wrong,
+            *(f"{count} {what}" for what, count in counts.items() if count),
+            *(f"{seconds:.0f} s to recover" for seconds in slow),
+        ]
+
 
 def attempt(row: Row, number: int, seed: int, broker: Broker, folder: Path) -> Outcome:
     """One try of a row; its folder stays where something was wrong."""
@@ -64,9 +77,12 @@ def attempt(row: Row, number: int, seed: int, broker: Broker, folder: Path) -> O
         except Exception as error:  # noqa: BLE001  # one row's end is not that of the others
             traceback.print_exc()
             return Outcome(stage.seconds, ends=stage.ends, wrong=[repr(error)])
-    if not (found.lost or found.doubled or found.wrong):
+    outcome = Outcome(
+        stage.seconds, found.records, found.lost, found.doubled, stage.ends, found.wrong
+    )
+    if not outcome.faults:
         shutil.rmtree(stage.folder)
-    return Outcome(stage.seconds, found.records, found.lost, found.doubled, stage.ends, found.wrong)
+    return outcome
 
 
 def _steps() -> Iterator[Row]:

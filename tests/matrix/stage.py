@@ -182,6 +182,8 @@ class Stage:
             if not self._drivers or self.driver.ended is not None:
                 if self._drivers and self.driver.ended != -signal.SIGKILL:
                     self.ends.append(f"exit {self.driver.ended}")
+                    if "\n  fix: " not in self.driver.log.read_text(errors="replace"):
+                        raise Failed(f"the driver ended without a word: {self.driver.last_words()}")
                 self.start()
             if time.monotonic() - since > PATIENCE:
                 raise Failed(f"not caught up in {PATIENCE:g} s: {self.driver.last_words()}")
