@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.contracts.contract import Contract
+from lakehouse.core import failpoint
 from lakehouse.core.duck import query
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
@@ -302,13 +304,15 @@ class BronzePublisher:
         batch = self.ends.batch + 1
         if bad.num_rows:
             note = self.quarantine_note(batch, bad.num_rows)
-            self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
+            failpoint.reach(Step.QUARANTINE_COMMITTED)
         rows = self.bronze_rows(good, self._duplicates(good), now)
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
         late, duplicates = marked(rows)
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
-        version = self.bronze.append(rows, note, transactions)
+        with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri):
+            version = self.bronze.append(rows, note, transactions)
+        failpoint.reach(Step.BRONZE_COMMITTED)
         return Landed(
             version, rows, rows.num_rows, bad.num_rows, late, duplicates,
             time.perf_counter() - started,

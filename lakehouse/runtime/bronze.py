@@ -10,12 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 import structlog
+from py4j.protocol import Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakehouse.contracts.contract import Contract
+from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic, TopicReader
@@ -28,6 +31,8 @@ from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
 from lakehouse.runtime.session import kafka_options
 
 log = structlog.get_logger("lakehouse")
+JVM_GONE = (Py4JNetworkError, ConnectionError)
+"""What a call into Spark raises when its JVM has ended."""
 
 
 class BronzeQuery:
@@ -155,6 +160,7 @@ class BronzeQuery:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._publisher.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
+        failpoint.reach(Step.OFFSETS_PLANNED)
         now = datetime.now(UTC)
         if self._is_for_spark(ends):
             fetched = 0.0
@@ -180,6 +186,7 @@ class BronzeQuery:
             publish_ms=round(landed.seconds * 1000),
             total_ms=round((time.perf_counter() - started) * 1000),
         )
+        failpoint.reach(Step.BATCH_LANDED)
 
     def _is_for_spark(self, ends: dict[int, int]) -> bool:
         """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
@@ -195,6 +202,12 @@ class BronzeQuery:
             ended = bool(self._query.awaitTermination(seconds))
         except PySparkException as error:
             raise self._reason(error) from None
+        except JVM_GONE:
+            raise ServiceUnavailable(
+                "Spark",
+                "its JVM has ended",
+                "start again; where memory ran out, raise [spark] driver_memory or the machine's",
+            ) from None
         return ended
 
     def _reason(self, error: PySparkException) -> BaseException:
@@ -217,6 +230,8 @@ class BronzeQuery:
         held = self._gate.acquire(timeout=timeout)
         try:
             self._query.stop()
+        except JVM_GONE:
+            pass  # nothing runs any more
         except PySparkException as error:
             log.warning("the query did not stop cleanly", reason=str(error)[:200])
         finally:
