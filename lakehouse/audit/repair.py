@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
@@ -30,7 +31,7 @@ from lakehouse.publish.damage import (
     log_damage,
 )
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
-from lakehouse.publish.log_files import NOTE, commits, notes, sync_folder
+from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
 
 Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")
@@ -67,7 +68,11 @@ class Repair:
             self._say(done[-1])
         if not DeltaTable.is_deltatable(self.uri):
             raise TableMissing(f"table {self.name}", "is an empty folder", "remove it")
-        table = DeltaTable(self.uri)
+        try:
+            table = DeltaTable(self.uri)
+        except DeltaError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
         if lacking := lacking_files(table, self.uri):
             done.append(self._mend_files(table, lacking))
             self._say(done[-1])
@@ -79,7 +84,7 @@ class Repair:
             self._set_aside(lambda path: path.name.lstrip(".").removesuffix(".crc") in names)
             return f"{found.place}: {found.fault}: set aside, the log is whole without it"
         log = Log.of(self.uri)
-        if found.whole is None or not self._opens_at(found.whole):
+        if found.whole is None:
             raise self._beyond(found)
         if found.whole < log.newest - 1:
             self._must_be_in_kafka(found.whole, found)
@@ -87,18 +92,13 @@ class Repair:
         self._set_aside(lambda path: _version(path) > whole)
         return f"{found.place}: {found.fault}: the table is at version {whole} again"
 
-    def _opens_at(self, version: int) -> bool:
-        """Whether a checkpoint, or the first entry, leads up to this version."""
-        log = Log.of(self.uri)
-        bases = [v for v in log.checkpoints if v <= version]
-        return bool(bases) or 0 in log.entries
-
     def _mend_files(self, table: DeltaTable, lacking: dict[str, str]) -> str:
         found = files_damage(self.uri, lacking)
         if not self.name.startswith("bronze."):
             for path in lacking:
                 self._move(Path(self.uri, path), self._aside_folder())
             table.repair(commit_properties=CommitProperties({NOTE: "{}"}))
+            sync_commit(Path(self.uri), table.version())
             again = "its records are read from Kafka again" if self._is_quarantine else "it is lost"
             return f"{found.place}: {found.fault}: left out, {again}"
         version = self._newest_whole(table.version())
@@ -110,6 +110,7 @@ class Repair:
         note |= {"ends": ends.note()} if ends.next else {}
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         table.restore(version, commit_properties=commit)
+        sync_commit(Path(self.uri), table.version())
         return f"{found.place}: {found.fault}: the table is as at version {version} again"
 
     def _newest_whole(self, newest: int) -> int | None:
