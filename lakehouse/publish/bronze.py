@@ -304,6 +304,7 @@ class BronzePublisher:
         batch = self.ends.batch + 1
         if bad.num_rows:
             note = self.quarantine_note(batch, bad.num_rows)
+            self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
         rows = self.bronze_rows(good, self._duplicates(good), now)
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
