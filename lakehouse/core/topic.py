@@ -38,24 +38,37 @@ class TopicReader:
             self._admin.close()
             raise unreachable(kafka, error) from None
 
+    def id(self) -> str | None:
+        """The topic's id now; None where the broker has none of this name.
+
+        Raises ServiceUnavailable.
+        """
+        described = self._described()
+        return str(described["topic_id"]) if described else None
+
     def read(self) -> Topic | None:
         """The topic now; None where the broker has none of this name.
 
         Raises ServiceUnavailable.
         """
+        if not (described := self._described()):
+            return None
+        numbers = [p["partition_index"] for p in described["partitions"]]
+        partitions = [TopicPartition(self._name, number) for number in numbers]
         try:
-            described = self._admin.describe_topics([self._name])
-            known = [t for t in described if t.get("error_code", 0) == 0]
-            if not known:
-                return None
-            numbers = [p["partition_index"] for p in known[0]["partitions"]]
-            partitions = [TopicPartition(self._name, number) for number in numbers]
             first = self._consumer.beginning_offsets(partitions)
             after = self._consumer.end_offsets(partitions)
         except (KafkaError, OSError) as error:
             raise unreachable(self._kafka, error) from None
         ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
-        return Topic(self._name, str(known[0]["topic_id"]), ranges)
+        return Topic(self._name, str(described["topic_id"]), ranges)
+
+    def _described(self) -> dict[str, Any] | None:
+        try:
+            described = self._admin.describe_topics([self._name])
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._kafka, error) from None
+        return next((t for t in described if t.get("error_code", 0) == 0), None)
 
     def close(self) -> None:
         """End the connections."""
