@@ -8,6 +8,7 @@ python -m tests.matrix --list
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}: --list names them")
     chosen = [row for row in ROWS if not only or row.name in only]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.INTERRUPTED))  # ends what it started
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="matrix-"))
     found = matrix(chosen, seed, tries, folder)
@@ -86,7 +88,7 @@ def words(outcome: Outcome) -> str:
     if outcome.skipped:
         return f"SKIPPED: {outcome.skipped}"
     seconds = ", ".join(f"{s:.1f}" for s in outcome.seconds)
-    ends = f", driver: {', '.join(outcome.ends)}" if outcome.ends else ""
+    ends = f", driver: {', '.join(outcome.ends) or 'went on'}"
     held = f"NOT HELD: {'; '.join(outcome.faults)}" if outcome.faults else "held"
     return f"{held}; {outcome.records:,} records, recovered in {seconds} s{ends}"
 
