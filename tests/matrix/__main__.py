@@ -52,19 +52,17 @@ def main(
         raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}: --list names them")
     chosen = [row for row in ROWS if not only or row.name in only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.INTERRUPTED))  # ends what it started
-    started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="matrix-"))
     found = matrix(chosen, seed, tries, folder)
-    minutes = (time.monotonic() - started) / 60
     bad = [row.name for row, outcomes in found if any(o.faults for o in outcomes)]
     if not only:
-        PATH.write_text(markdown(found, seed, minutes, datetime.now(UTC).date()), "utf-8")
+        PATH.write_text(markdown(found, seed, datetime.now(UTC).date()), "utf-8")
         say(f"written: docs/{PATH.name}")
     if bad:
         say(f"NOT HELD: {', '.join(bad)}; their files are in {folder}")
         raise SystemExit(Exit.FAULT)
     shutil.rmtree(folder)
-    say(f"all held, in {minutes:.0f} minutes")
+    say("all held")
 
 
 def matrix(rows: list[Row], seed: int, tries: int, folder: Path) -> list[tuple[Row, list[Outcome]]]:

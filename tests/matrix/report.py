@@ -20,7 +20,7 @@ Tried = Sequence[tuple[Row, Sequence[Outcome]]]
 PACKAGES = ("pyspark", "delta-spark", "deltalake", "duckdb", "kafka-python")
 
 
-def markdown(found: Tried, seed: int, minutes: float, on: date) -> str:
+def markdown(found: Tried, seed: int, on: date) -> str:
     """The whole document."""
     tries = sum(not o.skipped for _, outcomes in found for o in outcomes)
     records = sum(o.records for _, outcomes in found for o in outcomes)
@@ -30,7 +30,7 @@ def markdown(found: Tried, seed: int, minutes: float, on: date) -> str:
             "# Reliability",
             "",
             f"Made by `make crash-matrix` on {on:%Y-%m-%d}: {tries} tries with {records:,} "
-            f"records in {minutes:.0f} minutes, seed {seed}. Here: {psutil.cpu_count()} cores, "
+            f"records, seed {seed}. Here: {psutil.cpu_count()} cores, "
             f"{memory:.0f} GB, Python {platform.python_version()}, {_versions()}.",
             "",
             "Each try has a topic and a lake of its own; a real producer, broker and "
