@@ -8,6 +8,7 @@ python -m tests.matrix --list
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -50,19 +51,18 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no row {', '.join(sorted(unknown))}: --list names them")
     chosen = [row for row in ROWS if not only or row.name in only]
-    started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.INTERRUPTED))  # ends what it started
     folder = Path(tempfile.mkdtemp(prefix="matrix-"))
     found = matrix(chosen, seed, tries, folder)
-    minutes = (time.monotonic() - started) / 60
     bad = [row.name for row, outcomes in found if any(o.faults for o in outcomes)]
     if not only:
-        PATH.write_text(markdown(found, seed, minutes, datetime.now(UTC).date()), "utf-8")
+        PATH.write_text(markdown(found, seed, datetime.now(UTC).date()), "utf-8")
         say(f"written: docs/{PATH.name}")
     if bad:
         say(f"NOT HELD: {', '.join(bad)}; their files are in {folder}")
         raise SystemExit(Exit.FAULT)
     shutil.rmtree(folder)
-    say(f"all held, in {minutes:.0f} minutes")
+    say("all held")
 
 
 def matrix(rows: list[Row], seed: int, tries: int, folder: Path) -> list[tuple[Row, list[Outcome]]]:
@@ -86,7 +86,7 @@ def words(outcome: Outcome) -> str:
     if outcome.skipped:
         return f"SKIPPED: {outcome.skipped}"
     seconds = ", ".join(f"{s:.1f}" for s in outcome.seconds)
-    ends = f", driver: {', '.join(outcome.ends)}" if outcome.ends else ""
+    ends = f", driver: {', '.join(outcome.ends) or 'went on'}"
     held = f"NOT HELD: {'; '.join(outcome.faults)}" if outcome.faults else "held"
     return f"{held}; {outcome.records:,} records, recovered in {seconds} s{ends}"
 

@@ -180,15 +180,20 @@ class Stage:
         target = self.offsets()
         while not self.holds(target):
             if not self._drivers or self.driver.ended is not None:
-                if self._drivers and self.driver.ended != -signal.SIGKILL:
-                    self.ends.append(f"exit {self.driver.ended}")
-                    if "\n  fix: " not in self.driver.log.read_text(errors="replace"):
-                        raise Failed(f"the driver ended without a word: {self.driver.last_words()}")
+                self._note_end()
                 self.start()
             if time.monotonic() - since > PATIENCE:
                 raise Failed(f"not caught up in {PATIENCE:g} s: {self.driver.last_words()}")
             time.sleep(0.05)
         return time.monotonic() - since
+
+    def _note_end(self) -> None:
+        """How the last driver ended; one that was not killed must have said what to do."""
+        if self._drivers:
+            killed = self.driver.ended == -signal.SIGKILL
+            self.ends.append("killed" if killed else f"exit {self.driver.ended}")
+            if not killed and "\n  fix: " not in self.driver.log.read_text(errors="replace"):
+                raise Failed(f"the driver ended without a word: {self.driver.last_words()}")
 
     def finish(self) -> None:
         """Let producers end, the driver catch up and stop by itself."""
