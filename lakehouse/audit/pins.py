@@ -17,7 +17,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.duck import connect
+from lakehouse.core.duck import connect, hide_progress
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
@@ -36,7 +36,7 @@ def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection = connect(settings.silver)
         connection.execute("SET temp_directory = " + _text(folder))
         connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")
+        hide_progress(connection)
         try:
             yield connection
         finally:
