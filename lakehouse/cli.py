@@ -232,6 +232,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     """
     settings = settings_of(config, root)
     catalogue = Catalogue(settings.lake.root)
+    catalogue.require()
     _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
 
 

@@ -101,8 +101,13 @@ class Settings(BaseSettings):
         return self.model_copy(update={"kafka": kafka})
 
     def with_root(self, root: Path) -> Settings:
-        """The same settings, on another lake."""
-        return self.model_copy(update={"lake": self.lake.model_copy(update={"root": str(root)})})
+        """The same settings, on another lake; SettingsError where that is no path."""
+        try:
+            lake = LakeSettings(root=str(root))
+        except ValidationError as error:
+            fault = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            raise SettingsError("--root", fault, "name the lake's folder") from None
+        return self.model_copy(update={"lake": lake})
 
 
 def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Section]]:
@@ -157,11 +162,15 @@ def _find(path: Path | None, env: Mapping[str, str]) -> Path:
     if path is None and env.get("LAKEHOUSE_CONFIG"):
         path = Path(env["LAKEHOUSE_CONFIG"])
     if path is not None:
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+            fault = "is a folder, not a file" if path.is_dir() else "no such file"
+        except OSError as error:
+            fault = error.strerror or str(error)
         raise SettingsError(
-            str(path),
-            "is a folder, not a file" if path.is_dir() else "no such file",
+            str(path)[:200],
+            fault,
             "name an existing config.ini by --config or LAKEHOUSE_CONFIG",
         )
     for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):

@@ -46,10 +46,12 @@ def explore(
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
     settings = load_settings(config)
     settings = settings.with_root(root) if root else settings
-    catalogue = Catalogue(settings.lake.root, version, time_of("--at", at) if at else None)
+    catalogue = Catalogue(
+        settings.lake.root, version, time_of("--at", at) if at is not None else None
+    )
     catalogue.require()
     views = dict(VIEWS)
-    if as_of:
+    if as_of is not None:
         views["clients"] = clients(f"TIMESTAMPTZ '{time_of('--as-of', as_of).isoformat()}'")
     try:
         with bounded(settings.explorer):
