@@ -206,9 +206,11 @@ def test_a_lake_of_an_earlier_release_is_widened(lake):
     uri = lake.bronze.quarantine.uri
     rows = lake.bronze.quarantine.dt.to_pyarrow_table()
     names = [n for n in QUARANTINE_SCHEMA.names if not n.startswith("replayed")]
-    shutil.rmtree(uri)
     write_deltalake(
-        uri, rows.select(names).cast(pa.schema([QUARANTINE_SCHEMA.field(n) for n in names]))
+        uri,
+        rows.select(names).cast(pa.schema([QUARANTINE_SCHEMA.field(n) for n in names])),
+        mode="overwrite",
+        schema_mode="overwrite",
     )
     assert dry_run("sales", cured(lake.settings), Choice()).entered == 4
     assert proof(lake, Kafka(end=7)).verdict is Verdict.PROVEN
