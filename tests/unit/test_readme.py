@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from lakehouse.cli import app
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core.settings import sections
 from lakehouse.explorer.command import explore
 from lakehouse.runtime.run import flow
@@ -129,7 +129,7 @@ def test_files_and_links_of_the_readme_are_there():
 
 
 def test_keys_and_variables_of_the_readme_are_settings():
-    known = sections({name: contract.settings for name, contract in CONTRACTS.items()})
+    known = sections(PRODUCTS)
     for section, key in re.findall(r"`\[(\w+)\] (\w+)`", README):
         assert key in known[section].model_fields
     names = {f"LAKEHOUSE_{s}_{k}".upper() for s, m in known.items() for k in m.model_fields}
