@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -90,3 +91,33 @@ def unavailable(postgres: PostgresSettings, error: psycopg2.Error) -> ServiceUna
         "start the server, or mend [postgres] url; leave url empty for the embedded Postgres"
     )
     return ServiceUnavailable(place(postgres), told.removeprefix("FATAL:  "), remedy)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A replication slot as the server has it."""
+
+    plugin: str
+    database: str
+    active_pid: int | None
+    """The server's process that reads it for someone."""
+    wal_status: str
+    """``reserved``, ``extended``, ``unreserved`` or ``lost``."""
+    confirmed: int
+    """The LSN up to which its reader has everything."""
+    held: int
+    """Bytes of WAL that the server keeps for it."""
+
+
+def slot_of(connection: Any, name: str) -> Slot | None:
+    """The slot of this name, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT plugin, database, active_pid, wal_status, "
+            "coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint, "
+            "coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint "
+            "FROM pg_replication_slots WHERE slot_name = %s",
+            (name,),
+        )
+        found = cursor.fetchone()
+    return Slot(*found) if found else None
