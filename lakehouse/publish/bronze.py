@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.contracts.contract import Contract
+from lakehouse.core import failpoint
 from lakehouse.core.duck import query
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
@@ -177,12 +179,15 @@ class BronzePublisher:
         if bad.num_rows:
             note = self.quarantine_note(batch, bad.num_rows)
             self.quarantine.append(self._quarantine_rows(bad, now), note)
+            failpoint.reach(Step.QUARANTINE_COMMITTED)
         rows = self._bronze_rows(good, batch, now)
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
         late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
-        version = self.bronze.append(rows, note, transactions)
+        with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri):
+            version = self.bronze.append(rows, note, transactions)
+        failpoint.reach(Step.BRONZE_COMMITTED)
         return Landed(
             version, rows, rows.num_rows, bad.num_rows, late, duplicates,
             time.perf_counter() - started,

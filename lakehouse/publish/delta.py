@@ -28,7 +28,9 @@ from deltalake import (
 )
 from deltalake.exceptions import DeltaError
 
+from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
+from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
 from lakehouse.publish.log_files import check_last_commit, sync_checkpoints, sync_commit
 
@@ -169,7 +171,9 @@ class Table:
         maintenance = self._settings.maintenance
         every = maintenance.compact_after_commits
         if every and _crossed(self._compacted_at, self.version, every):
-            self._upkeep(self._compact)
+            with failpoint.writing(Step.COMPACTION_FILES, self.uri):
+                self._upkeep(self._compact)
+            failpoint.reach(Step.COMPACTED)
             self._compacted_at = self.version
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
@@ -193,6 +197,7 @@ class Table:
             commit_properties=commit,
             post_commithook_properties=_QUIET,
         )
+        failpoint.reach(Step.VACUUMED)
         if self._is_synced:  # removed entries are then only in the checkpoint
             sync_checkpoints(Path(self.uri))
         self.dt.cleanup_metadata()

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from lakehouse.core import failpoint
 from lakehouse.core.duck import query
 from lakehouse.core.errors import TableDamaged, TableMissing
+from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import Aggregate, SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
@@ -222,12 +224,14 @@ class SilverPublisher:
             finally:
                 self._idle.put(cursor)
             self._versions[aggregate.name] = version
+            failpoint.reach(Step.SILVER_TABLE_COMMITTED)
 
         chosen = [a for a in self.flow.aggregates if a.name in names]
         folds = [self._pool.submit(fold, aggregate) for aggregate in chosen]
         wait(folds)
         for done in folds:
             done.result()
+        failpoint.reach(Step.SILVER_FOLDED)
         if self._persist_is_due():
             self.persist()
 
@@ -276,8 +280,10 @@ class SilverPublisher:
         """Write the finer tables back at the version that every table has taken in."""
         for state in self._states:
             if self._taken(state.table) < self.version:
+                failpoint.reach(Step.FINER_DUE)
                 source = {**self._source, "version": self.version}
                 state.persist({"source": source, "flow": self.flow.name})
+                failpoint.reach(Step.FINER_COMMITTED)
         self._persisted_at = time.monotonic()
 
 

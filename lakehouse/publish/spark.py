@@ -15,6 +15,8 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher, Landed, bronze_schema
 from lakehouse.publish.delta import NOTE, Table
 
@@ -31,6 +33,7 @@ def publish_with_spark(
         if bad_count := bad.count():
             note = publisher.quarantine_note(batch, bad_count)
             _append(publisher.quarantine, _quarantined(publisher, bad, now), note)
+            failpoint.reach(Step.QUARANTINE_COMMITTED)
         marked = _marked(publisher, good, batch, now).persist()
         try:
             found = marked.agg(
@@ -41,7 +44,10 @@ def publish_with_spark(
             ).collect()[0]
             publisher.advance(_utc(found["newest"]), ends, batch)
             note = publisher.bronze_note(found["rows"], bad_count, found["late"], found["doubled"])
-            _append(publisher.bronze, marked.select(bronze_schema(publisher.contract).names), note)
+            landing = marked.select(bronze_schema(publisher.contract).names)
+            with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
+                _append(publisher.bronze, landing, note)
+            failpoint.reach(Step.BRONZE_COMMITTED)
         finally:
             marked.unpersist()
     finally:

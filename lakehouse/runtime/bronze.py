@@ -15,7 +15,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakehouse.contracts.contract import Contract
+from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import decoded_schema, decoder, packed_decoder, unpack
@@ -109,6 +111,7 @@ class BronzeQuery:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._publisher.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
+        failpoint.reach(Step.OFFSETS_PLANNED)
         now = datetime.now(UTC)
         if self._is_for_spark(ends):
             fetched = 0.0
@@ -133,6 +136,7 @@ class BronzeQuery:
             publish_ms=round(landed.seconds * 1000),
             total_ms=round((time.perf_counter() - started) * 1000),
         )
+        failpoint.reach(Step.BATCH_LANDED)
 
     def _is_for_spark(self, ends: dict[int, int]) -> bool:
         """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
