@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.contracts.change import Change, Op, Source, encode, encode_key, sequence
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
 from producers.cdc.sink import Sink
 from producers.cdc.table import STAMP, Table
 
@@ -50,6 +52,7 @@ class Events:
         key = encode_key(self.table.key_of(after or before or {}))
         self.sink.send(key, encode(change))
         self.counts[op] += 1
+        failpoint.reach(Step.CHANGE_SENT)
         if op == "d":
             self.sink.send(key, None, ("sequence", order.encode()))
             self.counts["tombstone"] += 1

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from lakehouse.core import failpoint
 from lakehouse.core.errors import UsageError
+from lakehouse.core.failpoint import Step
 from lakehouse.core.sections import CapturedSettings
 from lakehouse.core.settings import Settings
 from producers.cdc.events import Events
@@ -84,8 +86,10 @@ class Run:
     def reached(self, state: State, position: int) -> State:
         """Write that everything below ``position`` is in Kafka."""
         self.sink.settle()
+        failpoint.reach(Step.CHANGES_TAKEN)
         state = state.at(position)
         write_state(self.plan.path, state)
+        failpoint.reach(Step.STATE_WRITTEN)
         self.summary.position = position
         self.summary.healthy = time.monotonic()
         return state

@@ -6,7 +6,7 @@ import select
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -14,11 +14,20 @@ import structlog
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from psycopg2.extras import LogicalReplicationConnection
 
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
 from lakehouse.core.postgres import Slot, connect, slot_of
 from lakehouse.core.sections import CapturedSettings
 from producers.cdc.events import Place, now_ms
 from producers.cdc.pgoutput import (
-    UNCHANGED, Begin, Cells, Commit, Relation, RowChange, Truncate, decode,
+    UNCHANGED,
+    Begin,
+    Cells,
+    Commit,
+    Relation,
+    RowChange,
+    Truncate,
+    decode,
 )  # fmt: skip
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import take_snapshot
@@ -82,6 +91,7 @@ def _begin(work: Run, state: State | None) -> State | None:
         if made is None:
             return None
         point, snapshot = made
+        failpoint.reach(Step.SLOT_MADE)
         if plan.snapshot == "initial":
             log.info("snapshot", table=work.table.qualified, mode="slot")
             with closing(connect(plan.settings.postgres)) as reader:
@@ -161,7 +171,7 @@ def _ensure_publication(work: Run) -> None:
             raise CannotCapture(
                 f"publication {name}",
                 f"cannot be made: {str(error).strip()}",
-                f'have the table\'s owner run: CREATE PUBLICATION "{name}" FOR TABLE {table.quoted}',
+                f"let its owner run: CREATE PUBLICATION {name} FOR TABLE {table.qualified}",
             ) from None
         if not known[0]:
             raise CannotCapture(
@@ -215,21 +225,15 @@ def _check_slot(work: Run, state: State) -> Slot:
     return slot
 
 
-@dataclass
-class _Transaction:
-    """The transaction that is being read."""
-
-    begin: Begin
-    index: int = 0
-
-
 class _Follower:
     """Reads a slot's messages and tells the changes, each at its place in the commit order."""
 
     def __init__(self, work: Run, state: State) -> None:
         self.work, self.state, self.plan = work, state, work.plan
         self.events = work.events(state.generation)
-        self.transaction: _Transaction | None = None
+        self.begin = Begin(0, 0, 0)
+        self.index, self.is_within = 0, False
+        """The place in the transaction begun last, and whether it goes on."""
         self.reached = state.position
         """The end of the last transaction that was read whole."""
         self.confirmed = self.looked = time.monotonic()
@@ -256,17 +260,13 @@ class _Follower:
                         continue
                     self._rest(idle=True)
                     if target is not None:
-                        if self._is_idle and max(cursor.wal_end, self.reached) >= target:
+                        if not self.is_within and max(cursor.wal_end, self.reached) >= target:
                             break
                         cursor.send_feedback(reply=True, force=True)
                     select.select([cursor], [], [], 0.1)
                 self._confirm()
             finally:
                 self.events.sink.beat = lambda: None
-
-    @property
-    def _is_idle(self) -> bool:
-        return self.transaction is None
 
     def _flushed(self) -> int:
         with self.work.connection.cursor() as cursor:
@@ -278,9 +278,9 @@ class _Follower:
             case RowChange() as change if change.oid == self.events.table.oid:
                 self._row(change, message.data_start)
             case Begin() as begin:
-                self.transaction = _Transaction(begin)
+                self.begin, self.index, self.is_within = begin, 0, True
             case Commit(end_lsn):
-                self.reached, self.transaction = end_lsn, None
+                self.reached, self.is_within = end_lsn, False
                 self.work.summary.transactions += 1
                 self._rest(idle=False)
             case Relation() as relation if relation.oid == self.events.table.oid:
@@ -290,12 +290,10 @@ class _Follower:
 
     def _place(self, lsn: int) -> Place:
         """The next place of the transaction."""
-        assert self.transaction is not None, "pgoutput begins every transaction"
-        self.transaction.index += 1
-        begin = self.transaction.begin
+        self.index += 1
+        begin = self.begin
         return Place(
-            position=begin.commit_lsn, index=self.transaction.index, ms=begin.commit_ms,
-            xid=begin.xid, lsn=lsn,
+            position=begin.commit_lsn, index=self.index, ms=begin.commit_ms, xid=begin.xid, lsn=lsn
         )  # fmt: skip
 
     def _row(self, change: RowChange, lsn: int) -> None:
@@ -354,7 +352,7 @@ class _Follower:
             return dict(cursor.fetchall())
 
     def _rest(self, *, idle: bool) -> None:
-        """Between transactions: advance and look around, when it is time."""
+        """Advance and look around, when it is time."""
         now = time.monotonic()
         if now - self.confirmed >= CONFIRM_SECONDS:
             self._confirm(idle=idle and now - self.confirmed >= LOOK_SECONDS)
@@ -364,13 +362,14 @@ class _Follower:
     def _confirm(self, *, idle: bool = False) -> None:
         """Wait for Kafka, write the state, advance the slot: in this order."""
         reached = self.reached
-        if idle and self._is_idle:  # what other tables wrote need not be kept for us
+        if idle and not self.is_within:  # what other tables wrote need not be kept for us
             reached = max(reached, self.cursor.wal_end)
         if reached > self.state.position:
             self.state = self.work.reached(self.state, reached)
             self.cursor.send_feedback(
                 write_lsn=reached, flush_lsn=reached, apply_lsn=reached, force=True
             )
+            failpoint.reach(Step.SLOT_ADVANCED)
             self.confirmed = time.monotonic()
 
     def _look(self) -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.failpoint import VARIABLE, Failpoint, Step
 from lakehouse.core.settings import load
 
 ROOT = Path(__file__).parents[2]
-PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
 
 
 def run(code, armed):
@@ -41,9 +40,9 @@ def test_the_named_coming_of_the_named_step_ends_the_process():
 
 
 def test_the_first_file_ends_the_process_while_it_writes(tmp_path):
-    code = """
+    code = f"""
 import time
-folder = Path({!r})
+folder = Path({str(tmp_path)!r})
 (folder / "old.parquet").touch()
 with writing(Step.BRONZE_FILES, str(folder)):
     (folder / "part=1").mkdir()
@@ -51,7 +50,7 @@ with writing(Step.BRONZE_FILES, str(folder)):
     print("nothing yet", flush=True)
     (folder / "part=1" / "new.parquet").touch()
     time.sleep(30)
-""".format(str(tmp_path))
+"""
     done = run(code, "bronze-files")
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "nothing yet\n")
     assert "as told" in done.stderr
