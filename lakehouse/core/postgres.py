@@ -17,6 +17,9 @@ from lakehouse.core.settings import secret
 TEXT_FORMS = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extra_float_digits=1"
 """A value has one text form, whoever reads it: a query, a snapshot or a replication slot."""
 
+ALL_ROWS = "-c row_security=off"
+"""Rows that a policy hides are an error, not a gap."""
+
 _CREDENTIALS = (
     "mend [postgres] user and the password (LAKEHOUSE_POSTGRES_PASSWORD or password_file)"
 )
@@ -64,7 +67,7 @@ def _options(postgres: PostgresSettings) -> dict[str, Any]:
         "connect_timeout": seconds,
         "application_name": "lakehouse",
         "client_encoding": "UTF8",
-        "options": TEXT_FORMS,
+        "options": f"{TEXT_FORMS} {ALL_ROWS}",
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,
     }

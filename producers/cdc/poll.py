@@ -8,16 +8,13 @@ higher transaction. Rows that are deleted are not seen.
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any
 
 import structlog
-from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
-from lakehouse.core.postgres import connect
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
-from producers.cdc.snapshot import columns_of, take_snapshot, text_cursor
+from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
 from producers.cdc.state import State
 from producers.cdc.table import STAMP, CannotCapture, check, describe, same
 
@@ -89,7 +86,7 @@ def _begin(work: Run) -> State | None:
     """The first snapshot; None when stopped."""
     generation = now_ms()
     state = work.begun(generation)
-    with closing(_reader(work)) as reader:
+    with moment(work.plan.settings.postgres, work.table) as reader:
         horizon, _ = _horizon(reader)
         if work.plan.snapshot == "initial":
             log.info("snapshot", table=work.table.qualified, mode="poll")
@@ -101,12 +98,10 @@ def _begin(work: Run) -> State | None:
 
 def _look(work: Run, state: State) -> State:
     """Send what was written since, by transactions that have all ended; the new state."""
-    with closing(_reader(work)) as reader:
+    with moment(work.plan.settings.postgres, work.table) as reader:
         now = describe(reader, state.table)
-        same(now, state.oid, state.key, state.table, work.plan.anew)
-        assert now is not None, "the same table"
-        check(now, work.plan.row)
-        work.table = now
+        work.table = same(now, state.oid, state.key, state.table, work.plan.anew)
+        check(work.table, work.plan.row)
         horizon, newest = _horizon(reader)
         if newest < state.position:
             raise CannotCapture(
@@ -115,9 +110,11 @@ def _look(work: Run, state: State) -> State:
                 f"{state.position}: a backup was restored",
                 work.plan.anew,
             )
-        if horizon > state.position:
-            _send(work, state, reader, horizon)
-    return work.reached(state, max(horizon, state.position))
+        work.summary.healthy = time.monotonic()
+        if horizon <= state.position:
+            return state
+        _send(work, state, reader, horizon)
+    return work.reached(state, horizon)
 
 
 def _send(work: Run, state: State, reader: Any, horizon: int) -> None:
@@ -135,16 +132,6 @@ def _send(work: Run, state: State, reader: Any, horizon: int) -> None:
             xid = int(texts[stamp])
             where = Place(position=xid, index=0, ms=now_ms(), xid=xid)
             events.put("r", None, table.row(texts), where)
-
-
-def _reader(work: Run) -> Any:
-    """A connection in a transaction that sees one moment, and whose table stays as it is."""
-    reader = connect(work.plan.settings.postgres)
-    reader.autocommit = False
-    reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
-    with reader.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {work.table.quoted} IN ACCESS SHARE MODE")
-    return reader
 
 
 def _horizon(reader: Any) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg2
 import structlog
-from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
 from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
@@ -18,7 +17,7 @@ from producers.cdc import poll, slot
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Plan, Run, Summary
 from producers.cdc.sink import Sink
-from producers.cdc.snapshot import take_snapshot
+from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import State, read_state
 from producers.cdc.table import CannotCapture, check, describe, same
 
@@ -144,8 +143,6 @@ def _snapshot_only(work: Run) -> None:
             f"leave --snapshot out, or: {plan.anew}",
         )
     generation = now_ms()
-    with closing(connect(plan.settings.postgres)) as reader:
-        reader.autocommit = False
-        reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+    with moment(plan.settings.postgres, work.table) as reader:
         where = Place(position=0, index=0, ms=generation, snapshot=True)
         take_snapshot(reader, work.events(generation), where, plan.stop)

@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg2
 import structlog
-from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from psycopg2.extras import LogicalReplicationConnection
 
 from lakehouse.core import failpoint
@@ -30,7 +29,7 @@ from producers.cdc.pgoutput import (
     decode,
 )  # fmt: skip
 from producers.cdc.plan import Run
-from producers.cdc.snapshot import take_snapshot
+from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import State
 from producers.cdc.table import CannotCapture, Column, check, describe, same
 
@@ -59,18 +58,20 @@ def run(work: Run) -> None:
 
 
 def forget(connection: Any, section: CapturedSettings) -> None:
-    """Drop the slot, if there is one."""
-    slot = slot_of(connection, section.slot)
-    if slot is None:
-        return
-    if slot.active_pid:
+    """Drop the slot, if there is one. A reader that was killed may hold it a moment longer."""
+    deadline = time.monotonic() + PATIENT_SECONDS
+    while (slot := slot_of(connection, section.slot)) is not None and slot.active_pid:
+        if time.monotonic() < deadline:
+            time.sleep(0.1)
+            continue
         raise CannotCapture(
             f"replication slot {section.slot}",
             f"is in use by process {slot.active_pid} of the server",
             "stop the capture that uses it, or name another slot in the product's section",
         )
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_drop_replication_slot(%s)", (section.slot,))
+    if slot is not None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_drop_replication_slot(%s)", (section.slot,))
 
 
 def _begin(work: Run, state: State | None) -> State | None:
@@ -94,11 +95,7 @@ def _begin(work: Run, state: State | None) -> State | None:
         failpoint.reach(Step.SLOT_MADE)
         if plan.snapshot == "initial":
             log.info("snapshot", table=work.table.qualified, mode="slot")
-            with closing(connect(plan.settings.postgres)) as reader:
-                reader.autocommit = False
-                reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
-                with reader.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+            with moment(plan.settings.postgres, work.table, snapshot) as reader:
                 where = Place(position=point, index=0, ms=generation, lsn=point, snapshot=True)
                 if not take_snapshot(reader, work.events(generation), where, plan.stop):
                     return None
@@ -139,7 +136,7 @@ def _make_slot(work: Run, replication: Any) -> tuple[int, str] | None:
     if work.plan.stop.is_set():
         return None
     if isinstance(found[0], psycopg2.Error):
-        if isinstance(found[0], psycopg2.OperationalError):
+        if replication.closed:
             raise found[0]
         raise CannotCapture(
             f"replication slot {name}",
@@ -163,10 +160,10 @@ def _ensure_publication(work: Run) -> None:
         known = cursor.fetchone()
         try:
             if known is None:
-                cursor.execute(f'CREATE PUBLICATION "{name}" FOR TABLE {table.quoted}')
+                cursor.execute(f'CREATE PUBLICATION "{name}" FOR TABLE ONLY {table.quoted}')
                 return
             if not _is_published(work):
-                cursor.execute(f'ALTER PUBLICATION "{name}" ADD TABLE {table.quoted}')
+                cursor.execute(f'ALTER PUBLICATION "{name}" ADD TABLE ONLY {table.quoted}')
         except psycopg2.errors.InsufficientPrivilege as error:
             raise CannotCapture(
                 f"publication {name}",
@@ -237,8 +234,6 @@ class _Follower:
         self.reached = state.position
         """The end of the last transaction that was read whole."""
         self.confirmed = self.looked = time.monotonic()
-        self.foreign: set[int] = set()
-        """Other tables of the publication."""
 
     def follow(self) -> None:
         """Until told to stop, or until what was there is captured."""

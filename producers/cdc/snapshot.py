@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2.extensions
 import structlog
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 
 from lakehouse.contracts.change import encode_key
+from lakehouse.core.postgres import connect
+from lakehouse.core.sections import PostgresSettings
 from producers.cdc.events import Events, Place
 from producers.cdc.table import Table
 
 ROWS_AT_ONCE = 5_000
 SAY_EVERY = 100_000
 log = structlog.get_logger()
+
+
+@contextmanager
+def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
+    """A connection that sees one moment, now or the exported one; the table stays as it is."""
+    with closing(connect(postgres)) as reader:
+        reader.autocommit = False
+        reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+        with reader.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
+            if snapshot:
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+        yield reader
 
 
 def text_cursor(connection: Any, table: Table, name: str) -> Any:

@@ -146,8 +146,8 @@ def check(table: Table, row: type[msgspec.Struct]) -> None:
         )
 
 
-def same(now: Table | None, oid: int, key: tuple[str, ...], qualified: str, anew: str) -> None:
-    """Whether the table is still the one that the capture began with."""
+def same(now: Table | None, oid: int, key: tuple[str, ...], qualified: str, anew: str) -> Table:
+    """The table as it is now, where it is still the one that the capture began with."""
     if now is None:
         fault = "was dropped or renamed"
     elif now.oid != oid:
@@ -155,5 +155,5 @@ def same(now: Table | None, oid: int, key: tuple[str, ...], qualified: str, anew
     elif now.key != key:
         fault = f"has another primary key: ({', '.join(now.key)}), not ({', '.join(key)})"
     else:
-        return
+        return now
     raise CannotCapture(qualified, fault, f"put it back, or begin again: {anew}")
