@@ -25,6 +25,7 @@ from lakehouse.doctor import doctor
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import explore
 from lakehouse.explorer.reference import write_docs
+from lakehouse.orders import capture_command, orders_verbs
 from lakehouse.products import FLOWS
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
@@ -286,6 +287,8 @@ def docs(
     raise SystemExit(Exit.FAULT if check and stale else Exit.OK)
 
 
+app.command("capture")(capture_command(settings_of, broker, database))
+app.add_typer(orders_verbs(settings_of, database, say), name="orders")
 app.command("audit")(audit_command(broker, say))
 app.command("explore")(explore)
 app.command("doctor")(doctor)

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.sections import (
+    CapturedSettings,
     ExplorerSettings,
     KafkaSettings,
     LakeSettings,
@@ -96,6 +97,16 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"product {name!r}", "is not known", f"use one of {', '.join(self.products)}"
             ) from None
+
+    def captured(self, name: str) -> CapturedSettings:
+        """The section of one product whose events are captured from a table."""
+        section = self.product(name)
+        if not isinstance(section, CapturedSettings):
+            known = [n for n, s in self.products.items() if isinstance(s, CapturedSettings)]
+            raise SettingsError(
+                f"product {name!r}", "is not captured from a table", f"use {', '.join(known)}"
+            )
+        return section
 
     def with_kafka(self, bootstrap_servers: str) -> Settings:
         """The same settings, speaking to another broker."""

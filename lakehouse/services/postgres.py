@@ -77,6 +77,14 @@ class EmbeddedPostgres:
             ) from None
 
     @classmethod
+    def running(cls, root: Path) -> EmbeddedPostgres | None:
+        """The server of this lake, where one runs and lets us in; starts nothing."""
+        folder = root.resolve() / "postgres"
+        found = _running(folder)
+        server = cls(folder, found[1], found[0], None) if found else None
+        return server if server and server._answers() else None
+
+    @classmethod
     def _adopt(cls, folder: Path, say: Say) -> EmbeddedPostgres | None:
         """The server that already runs here; it may still be starting, orphaned by a kill -9."""
         deadline = time.monotonic() + READY_SECONDS

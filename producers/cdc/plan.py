@@ -12,7 +12,6 @@ from typing import Any, Literal
 import msgspec
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import UsageError
 from lakehouse.core.failpoint import Step
 from lakehouse.core.sections import CapturedSettings
 from lakehouse.core.settings import Settings
@@ -40,10 +39,7 @@ class Plan:
     @property
     def section(self) -> CapturedSettings:
         """The product's settings."""
-        found = self.settings.product(self.product)
-        if not isinstance(found, CapturedSettings):
-            raise UsageError(f"product {self.product!r}", "is not captured", "use orders")
-        return found
+        return self.settings.captured(self.product)
 
     @property
     def path(self) -> Path:
