@@ -21,7 +21,7 @@ from lakehouse.runtime.run import flow
 from producers.sales_producer import run as produce
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("lakehouse", "make", "python", "spark-submit", "venv-pack")
+PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")
 READING = ("doctor", "explore", "history", "jars", "schema", "tables")
 """Verbs that change nothing and end by themselves."""
 CLI = typer.main.get_command(app)
@@ -58,7 +58,12 @@ def kind(command):
         return "read" if words[1] in READING or "--help" in words else "verb"
     if words[:2] == ["python", "query_utils.py"] or words[0] == "./check_setup.sh":
         return "read"
-    return {"make": "make", "spark-submit": "job", "venv-pack": "another's"}.get(program)
+    return {
+        "make": "make",
+        "spark-submit": "job",
+        "venv-pack": "another's",
+        "psql": "another's",
+    }.get(program)
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +79,9 @@ def accept(verb, words):
         command = typer.main.get_command(taker)
     else:
         command = CLI.commands[verb]
+    if hasattr(command, "commands"):  # a group: its verb is the next word
+        verb, *words = words
+        command = command.commands[verb]
     return command.make_context(verb, list(words)).params
 
 
