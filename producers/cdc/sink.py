@@ -41,8 +41,9 @@ class Sink:
         """Make the topic where it is missing, and connect."""
         ensure_topic(self.settings.kafka, self.product)
         patience = int(self.settings.postgres.patience.total_seconds() * 1000)
+        least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
         self._producer = make_producer(
-            self.settings, delivery_timeout_ms=max(patience, 30_000), max_block_ms=patience
+            self.settings, delivery_timeout_ms=max(patience, least), max_block_ms=patience
         )
         self._partitions = len(self._producer.partitions_for(self.product.topic) or [0])
         self._header = ("contract", self.contract.encode())
