@@ -183,15 +183,11 @@ def test_a_role_that_may_not_replicate_is_told_so(postgres, kafka, tmp_path):
 def secured(tmp_path, monkeypatch):
     """This machine's own Postgres, started with a certificate: the packaged one has no TLS."""
     found = shutil.which("postgres")
-    folder = Path(found).resolve().parent if found else None
-    if folder is None or "openssl" not in subprocess.run(
-        [folder / "postgres", "-C", "ssl_library", "-D", "/none"],
-        capture_output=True, text=True, check=False,
-    ).stdout.lower() + str(folder):  # fmt: skip
+    if found is None:
         pytest.skip("no postgres program on PATH")
     make_certificates(tmp_path)
     (tmp_path / "server.key").chmod(0o600)
-    monkeypatch.setattr(postgres_module, "binaries", lambda: folder)
+    monkeypatch.setattr(postgres_module, "binaries", lambda: Path(found).resolve().parent)
     for key, value in (
         ("ssl", "on"), ("ssl_cert_file", tmp_path / "server.pem"),
         ("ssl_key_file", tmp_path / "server.key"),
