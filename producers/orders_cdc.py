@@ -122,6 +122,8 @@ def main() -> None:
     except LakehouseError as error:
         NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:  # the second Ctrl-C
+        raise SystemExit(Exit.INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
 from producers.cdc.state import State
-from producers.cdc.table import STAMP, CannotCapture, check, describe, same
+from producers.cdc.table import STAMP, CannotCapture, check, describe, quoted, same
 
 XID8 = 5069
 """The type id of xid8."""
-LOOK_SECONDS = 10.0
+TELL_SECONDS = 10.0
 log = structlog.get_logger()
 
 _STAMPED = """
@@ -50,13 +50,13 @@ def run(work: Run) -> None:
     plan, state = work.plan, work.state
     if state is None or state.snapshot == "begun":
         state = _begin(work)
-    looked = 0.0
+    told = 0.0
     while state is not None and not plan.stop.is_set():
-        state = _look(work, state)
-        if time.monotonic() - looked > LOOK_SECONDS:
-            looked = time.monotonic()
-            log.info("capture", mode="poll", position=state.position, sent=work.sink.sent,
-                     **work.summary.counts)  # fmt: skip
+        state, above = _look(work, state)
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            log.info("capture", mode="poll", position=state.position, transactions_above=above,
+                     sent=work.sink.sent, **work.summary.counts)  # fmt: skip
         if plan.available_now:
             return
         plan.stop.wait(plan.section.poll_interval.total_seconds())
@@ -96,8 +96,12 @@ def _begin(work: Run) -> State | None:
     return work.reached(state, horizon)
 
 
-def _look(work: Run, state: State) -> State:
-    """Send what was written since, by transactions that have all ended; the new state."""
+def _look(work: Run, state: State) -> tuple[State, int]:
+    """Send what was written since, by transactions that have all ended.
+
+    The new state, and how many transactions stand above the oldest open one: what they
+    write waits for it.
+    """
     with moment(work.plan.settings.postgres, work.table) as reader:
         now = describe(reader, state.table)
         work.table = same(now, state.oid, state.key, state.table, work.plan.anew)
@@ -112,21 +116,20 @@ def _look(work: Run, state: State) -> State:
             )
         work.summary.healthy = time.monotonic()
         if horizon <= state.position:
-            return state
+            return state, newest - horizon
         _send(work, state, reader, horizon)
-    return work.reached(state, horizon)
+    return work.reached(state, horizon), newest - horizon
 
 
 def _send(work: Run, state: State, reader: Any, horizon: int) -> None:
     table, events = work.table, work.events(state.generation)
     stamp = [column.name for column in table.columns].index(STAMP)
-    key = ", ".join(f'"{name}"' for name in table.key)
+    key = ", ".join(quoted(name) for name in table.key)
     with text_cursor(reader, table, "changes") as cursor:
         cursor.execute(
             f"SELECT {columns_of(table)} FROM ONLY {table.quoted} "
-            f"WHERE {STAMP} >= %s::text::xid8 AND {STAMP} < %s::text::xid8 "
-            f"ORDER BY {STAMP}, {key}",
-            (str(state.position), str(horizon)),
+            f"WHERE {STAMP} >= '{state.position}'::xid8 AND {STAMP} < '{horizon}'::xid8 "
+            f"ORDER BY {STAMP}, {key}"
         )
         for texts in cursor:
             xid = int(texts[stamp])

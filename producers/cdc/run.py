@@ -12,7 +12,7 @@ import structlog
 from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
-from lakehouse.core.postgres import connect, remedy_of, unavailable
+from lakehouse.core.postgres import connect, place, remedy_of, unavailable
 from producers.cdc import poll, slot
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Plan, Run, Summary
@@ -37,24 +37,28 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
     started = time.perf_counter()
     locks, wait = Lake(settings.lake.root).locks, settings.publish.lock_timeout
     with write_locks(locks, [f"capture.{plan.product}"], f"capture {plan.product}", wait):
-        with closing(connect(settings.postgres)) as connection:
-            if anew:
-                slot.forget(connection, plan.section)
-                plan.path.unlink(missing_ok=True)
-        sink = Sink(settings, plan.section, plan.contract)
         try:
-            _persist(plan, sink, summary)
-        finally:
-            sink.close()
-            summary.sent, summary.acknowledged = sink.sent, sink.acknowledged
-            summary.seconds = time.perf_counter() - started
+            with closing(connect(settings.postgres)) as connection:
+                if anew:
+                    slot.forget(connection, plan.section)
+                    plan.path.unlink(missing_ok=True)
+            with closing(Sink(settings, plan.section, plan.contract)) as sink:
+                _persist(plan, sink, summary)
+                summary.sent, summary.acknowledged = sink.sent, sink.acknowledged
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise CannotCapture(
+                place(settings.postgres),
+                str(error).splitlines()[0],
+                "grant the role SELECT on the table and REPLICATION, or mend [postgres] user",
+            ) from None
+    summary.seconds = time.perf_counter() - started
     return summary
 
 
 def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
     """Connect and work; again after a connection is lost, as long as patience lasts."""
     postgres = plan.settings.postgres
-    patience = postgres.patience.total_seconds()
+    patience, lost = postgres.patience.total_seconds(), 0.0
     while True:
         try:
             with closing(connect(postgres)) as connection:
@@ -70,7 +74,9 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
                 raise
             if plan.stop.is_set():
                 return
-            if time.monotonic() - summary.healthy > patience:
+            if summary.healthy > lost:
+                lost = time.monotonic()
+            if time.monotonic() - lost > patience:
                 raise unavailable(postgres, cause) from None
             summary.reconnects += 1
             reason = str(cause).strip().splitlines()
@@ -100,6 +106,12 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary) -> Run:
         )
     check(table, plan.row)
     system, database = _identity(connection)
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise CannotCapture(
+            f"database {database}",
+            "does not know its texts' encoding (SQL_ASCII): they cannot be told as UTF-8",
+            "move the table to a database with an encoding",
+        )
     return Run(plan, connection, sink, table, system, database, state, summary)
 
 
@@ -115,17 +127,17 @@ def _identity(connection: Any) -> tuple[str, str]:
 def _belongs(plan: Plan, state: State, connection: Any) -> None:
     """Whether the state is of this mode, table and database."""
     system, database = _identity(connection)
-    place = str(plan.path)
+    path = str(plan.path)
     if state.mode != plan.mode:
         raise UsageError(
-            place,
+            path,
             f"this lake captures {state.table} by {state.mode}, and the two modes order changes "
             "each in its own way",
             f"go on with --mode {state.mode}, or change: {plan.anew}",
         )
     if state.table != plan.section.table or state.database != database or state.system != system:
         raise UsageError(
-            place,
+            path,
             f"is of {state.table} in database {state.database} of cluster {state.system}, and "
             f"settings name {plan.section.table} in {database} of {system}",
             f"mend the settings, or begin again: {plan.anew}",

@@ -15,7 +15,7 @@ from lakehouse.contracts.change import encode_key
 from lakehouse.core.postgres import connect
 from lakehouse.core.sections import PostgresSettings
 from producers.cdc.events import Events, Place
-from producers.cdc.table import Table
+from producers.cdc.table import Table, quoted
 
 ROWS_AT_ONCE = 5_000
 SAY_EVERY = 100_000
@@ -47,7 +47,7 @@ def text_cursor(connection: Any, table: Table, name: str) -> Any:
 
 def columns_of(table: Table) -> str:
     """The columns for a SELECT, in the table's order."""
-    return ", ".join(f'"{column.name}"' for column in table.columns)
+    return ", ".join(quoted(column.name) for column in table.columns)
 
 
 def take_snapshot(connection: Any, events: Events, where: Place, stop: threading.Event) -> bool:

@@ -71,7 +71,7 @@ class Table:
     @property
     def quoted(self) -> str:
         """As SQL takes it."""
-        return f'"{self.schema}"."{self.name}"'
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Any], ...]:
@@ -89,6 +89,11 @@ class Table:
     def key_of(self, row: dict[str, Any]) -> dict[str, Any]:
         """The key's part of a row."""
         return {name: row[name] for name in self.key}
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def describe(connection: psycopg2.extensions.connection, qualified: str) -> Table | None:
