@@ -104,7 +104,9 @@ class Sink:
         """
         try:
             consumer = KafkaConsumer(
-                **client_options(self.settings.kafka), isolation_level="read_committed"
+                **client_options(self.settings.kafka),
+                isolation_level="read_committed",
+                enable_auto_commit=False,
             )
         except (KafkaError, OSError, ValueError) as error:
             raise unreachable(self.settings.kafka, error) from None

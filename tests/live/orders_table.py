@@ -99,7 +99,7 @@ class Orders:
 
     def records(self):
         """Every record of the topic, as (key, value, headers), in each partition's order."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka)
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
         try:
             parts = [TopicPartition(self.name, p) for p in consumer.partitions_for_topic(self.name)]
             consumer.assign(parts)

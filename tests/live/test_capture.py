@@ -212,7 +212,7 @@ def test_writers_at_once_while_the_snapshot_is_taken(orders):
         writer.start()
     try:
         with orders.following():
-            orders.until(lambda now: len(now) > 20_000)
+            orders.until(lambda now: len(now) > 19_000)
             time.sleep(3)
     finally:
         stop.set()
