@@ -88,8 +88,8 @@ def remedy_of(error: psycopg2.Error) -> str | None:
 
 def unavailable(postgres: PostgresSettings, error: psycopg2.Error) -> ServiceUnavailable:
     """The error of a database that does not answer, or lets nobody in."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = re.sub(r"^connection to server .*? failed: ", "", lines[-1] if lines else "no answer")
+    lines = str(error).strip().splitlines() or ["no answer"]
+    told = re.sub(r"^connection to server .*? failed: ", "", lines[0])
     remedy = remedy_of(error) or (
         "start the server, or mend [postgres] url; leave url empty for the embedded Postgres"
     )

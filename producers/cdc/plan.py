@@ -18,7 +18,7 @@ from lakehouse.core.settings import Settings
 from producers.cdc.events import Events
 from producers.cdc.sink import Sink
 from producers.cdc.state import Mode, State, state_path, write_state
-from producers.cdc.table import Table
+from producers.cdc.table import Table, needed
 
 SnapshotMode = Literal["initial", "never", "only"]
 
@@ -73,7 +73,7 @@ class Run:
         """Write that a snapshot is begun."""
         state = State(
             mode=self.plan.mode, table=self.table.qualified, oid=self.table.oid,
-            key=self.table.key, system=self.system, database=self.database,
+            key=self.table.key, columns=needed(self.table, self.plan.row), system=self.system, database=self.database,
             generation=generation, snapshot="begun", position=0,
         )  # fmt: skip
         write_state(self.plan.path, state)

@@ -16,7 +16,7 @@ from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
 from producers.cdc.state import State
-from producers.cdc.table import STAMP, CannotCapture, check, describe, quoted, same
+from producers.cdc.table import STAMP, CannotCapture, describe, quoted, same
 
 XID8 = 5069
 """The type id of xid8."""
@@ -104,8 +104,7 @@ def _look(work: Run, state: State) -> tuple[State, int]:
     """
     with moment(work.plan.settings.postgres, work.table) as reader:
         now = describe(reader, state.table)
-        work.table = same(now, state.oid, state.key, state.table, work.plan.anew)
-        check(work.table, work.plan.row)
+        work.table = same(now, state, work.plan.row, work.plan.anew)
         horizon, newest = _horizon(reader)
         if newest < state.position:
             raise CannotCapture(

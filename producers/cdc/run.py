@@ -99,7 +99,7 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary) -> Run:
     table = describe(connection, name)
     if state is not None:
         _belongs(plan, state, connection)
-        same(table, state.oid, state.key, name, plan.anew)
+        same(table, state, plan.row, plan.anew)
     if table is None:
         raise CannotCapture(
             name, "is not there", f"make it: psql -f db/{plan.product}.sql, or mend [postgres] url"

@@ -379,7 +379,7 @@ class _Follower:
             wal_held=slot.held, sent=self.events.sink.sent, **summary.counts,
         )  # fmt: skip
         now = describe(self.work.connection, self.events.table.qualified)
-        same(now, self.state.oid, self.state.key, self.events.table.qualified, self.plan.anew)
+        same(now, self.state, self.plan.row, self.plan.anew)
         if not _is_published(self.work):
             raise CannotCapture(
                 f"publication {self.plan.section.publication}",

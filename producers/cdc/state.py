@@ -24,6 +24,8 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     table: str
     oid: int
     key: tuple[str, ...]
+    columns: dict[str, int]
+    """The contract's columns, and their numbers in the catalogue."""
     system: str
     """The database cluster's own identifier."""
     database: str

@@ -13,6 +13,7 @@ import psycopg2.extensions
 
 from lakehouse.contracts.contract import base_type
 from lakehouse.core.errors import LakehouseError
+from producers.cdc.state import State
 from producers.cdc.values import KINDS, READERS, Kind
 
 STAMP = "change_xid"
@@ -21,7 +22,8 @@ STAMP = "change_xid"
 _WANTED = {int: Kind.INTEGER, str: Kind.TEXT, Decimal: Kind.DECIMAL, datetime: Kind.TIME}
 
 _COLUMNS = """
-SELECT a.attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END::bigint
+SELECT a.attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END::bigint,
+       a.attnum
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ORDER BY a.attnum
@@ -44,6 +46,8 @@ class Column:
 
     name: str
     type_id: int
+    number: int = 0
+    """Its place in the catalogue; a column that is dropped and made anew has another."""
 
     @property
     def kind(self) -> Kind:
@@ -117,7 +121,7 @@ def describe(connection: psycopg2.extensions.connection, qualified: str) -> Tabl
                 "name one, and no partitioned one, by `table` in the product's section",
             )
         cursor.execute(_COLUMNS, (oid,))
-        columns = tuple(Column(name, type_id) for name, type_id in cursor)
+        columns = tuple(Column(*column) for column in cursor)
         cursor.execute(_KEY, (oid,))
         key = cursor.fetchall()
     if not key or not all(immediate for _, immediate in key):
@@ -146,19 +150,29 @@ def check(table: Table, row: type[msgspec.Struct]) -> None:
             table.qualified,
             "; ".join(faults) + ": the contract needs it. No change is lost: what follows is "
             "still in the database",
-            "give the column its name and type back; changes written meanwhile can only be "
-            "taken in by a new snapshot: --anew",
+            "give the column its name and type back and start again; where rows were written "
+            "or values changed meanwhile, with a new snapshot: --anew",
         )
 
 
-def same(now: Table | None, oid: int, key: tuple[str, ...], qualified: str, anew: str) -> Table:
+def needed(table: Table, row: type[msgspec.Struct]) -> dict[str, int]:
+    """The contract's columns and their numbers in the catalogue."""
+    names = row.__struct_fields__
+    return {column.name: column.number for column in table.columns if column.name in names}
+
+
+def same(now: Table | None, state: State, row: type[msgspec.Struct], anew: str) -> Table:
     """The table as it is now, where it is still the one that the capture began with."""
     if now is None:
         fault = "was dropped or renamed"
-    elif now.oid != oid:
+    elif now.oid != state.oid:
         fault = "was dropped and made anew, or another table took its name"
-    elif now.key != key:
-        fault = f"has another primary key: ({', '.join(now.key)}), not ({', '.join(key)})"
+    elif now.key != state.key:
+        fault = f"has another primary key: ({', '.join(now.key)}), not ({', '.join(state.key)})"
     else:
-        return now
-    raise CannotCapture(qualified, fault, f"put it back, or begin again: {anew}")
+        check(now, row)
+        other = [name for name, n in needed(now, row).items() if state.columns[name] != n]
+        if not other:
+            return now
+        fault = f"column {other[0]!r} was dropped and made anew: every row has another value now"
+    raise CannotCapture(state.table, fault, f"put it back, or begin again: {anew}")
