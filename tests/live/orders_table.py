@@ -101,7 +101,10 @@ class Orders:
         """Every record of the topic, as (key, value, headers), in each partition's order."""
         consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
         try:
-            parts = [TopicPartition(self.name, p) for p in consumer.partitions_for_topic(self.name)]
+            there = consumer.partitions_for_topic(self.name)
+            if not there:
+                return []
+            parts = [TopicPartition(self.name, p) for p in there]
             consumer.assign(parts)
             consumer.seek_to_beginning(*parts)
             ends, found = consumer.end_offsets(parts), []

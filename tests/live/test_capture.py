@@ -369,9 +369,12 @@ def test_a_change_that_the_contract_cannot_bear_stops_and_loses_nothing(
         orders.capture(mode)
     orders.sql(f"ALTER TABLE orders {back}")
     orders.sql("UPDATE orders SET order_status = 'placed' WHERE order_id = 1")
-    try:
+    if change.startswith("RENAME") and mode == "poll":
         orders.capture(mode)
-    except CannotCapture:  # the slot still has what was written meanwhile
+    else:  # the slot has what was written meanwhile; a poll does not see values change
+        if mode == "slot" or change.startswith("DROP"):
+            with pytest.raises(CannotCapture):
+                orders.capture(mode)
         orders.capture(mode, anew=True)
     assert {row[1] for row in orders.table().values()} >= {"before", "meanwhile"}
     assert current(orders.records()) == orders.table()
@@ -548,5 +551,10 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
     large = {check.name: check for check in postgres_checks(orders.settings())}
     assert large[f"slot {orders.name}"].state == "pass"
     assert orders.capture().wal_held > 2**20
-    settled = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
-    assert settled.state == "pass", settled
+    deadline = time.monotonic() + 60
+    while found.state != "pass":  # Postgres lets go of it at a checkpoint that the slot has read
+        assert time.monotonic() < deadline, found
+        orders.sql("CHECKPOINT")
+        orders.sql("UPDATE orders SET item = 'short' WHERE order_id = 1")
+        orders.capture()
+        found = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
