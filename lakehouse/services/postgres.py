@@ -70,7 +70,7 @@ class EmbeddedPostgres:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with one_at_a_time(folder):
-                return cls._adopt(folder, say) or cls._launch(folder, say)
+                return cls._launch(folder, say)
         except OSError as error:
             raise ServiceUnavailable(
                 str(folder), f"cannot be used: {error}", "mend the folder's rights"
@@ -104,13 +104,14 @@ class EmbeddedPostgres:
 
     @classmethod
     def _launch(cls, folder: Path, say: Say) -> EmbeddedPostgres:
+        """The server that runs already, or a new one."""
         started = time.monotonic()
         if not (folder / "data").exists():
             _initialise(folder)
-        port = _port(folder)
         words = [word for key, value in SETTINGS.items() for word in ("-c", f"{key}={value}")]
-        command = _command("postgres", "-D", str(folder / "data"), "-p", str(port), *words)
-        while True:
+        while (adopted := cls._adopt(folder, say)) is None:
+            port = _port(folder)
+            command = _command("postgres", "-D", str(folder / "data"), "-p", str(port), *words)
             with (folder / "postgres.log").open("wb") as out:
                 process = subprocess.Popen(
                     command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
@@ -119,19 +120,20 @@ class EmbeddedPostgres:
             server = cls(folder, port, process.pid, process)
             try:
                 if server._is_ready(process, started + READY_SECONDS):
-                    break
+                    say(f"Postgres in {time.monotonic() - started:.1f} s: psql '{server.url}'")
+                    return server
             except BaseException:
                 server.stop()
                 raise
-        say(f"Postgres in {time.monotonic() - started:.1f} s: psql '{server.url}'")
-        return server
+        return adopted
 
     def _is_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
         """Wait for an answer; False where one more try will do."""
         while not self._answers():
             gone, tail = process.poll() is not None, _tail(self._folder)
-            if gone and "is still in use" in tail and time.monotonic() < deadline:
-                time.sleep(PROBE_SECONDS * 4)  # what a kill -9 left is still ending
+            taken = "is still in use" in tail or _running(self._folder) is not None
+            if gone and taken and time.monotonic() < deadline:
+                time.sleep(PROBE_SECONDS * 4)  # what a kill -9 left still ends, or still starts
                 return False
             if gone or time.monotonic() > deadline:
                 raise ServiceUnavailable(
@@ -143,12 +145,12 @@ class EmbeddedPostgres:
         return True
 
     def _answers(self) -> bool:
-        """Whether the server there takes our password: it is ours, and ready."""
+        """Whether the server there takes our password, and is this one."""
         try:
             psycopg2.connect(self.url, connect_timeout=2).close()
         except psycopg2.OperationalError:
             return False
-        return True
+        return (_running(self._folder) or (0, 0))[0] == self.pid
 
     def stop(self) -> None:
         """End the server that we started, and reap it; leave an adopted one. Harmless twice."""

@@ -88,7 +88,8 @@ def test_a_server_that_outlives_its_starter_is_adopted(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from lakehouse.services.postgres import EmbeddedPostgres as P\n"
-        "P._answers = lambda _: os.kill(os.getpid(), 9)\n"
+        "made = lambda server: (server._folder / 'data' / 'postmaster.pid').exists()\n"
+        "P._answers = lambda server: made(server) and os.kill(os.getpid(), 9)\n"
         "P.start(Path(sys.argv[1]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
