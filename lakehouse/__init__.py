@@ -8,8 +8,9 @@ publish/      rows → Delta, by delta-rs in the driver or by Spark
 runtime/      a declared flow → a running query: session, checkpoint, lock, maintenance
 audit/        the proof that nothing was lost, doubled or invented
 explorer/     read-only: catalogue, report, SQL, terminal menu; no JVM
-services/     real Kafka, Java and jars, found or fetched and started locally
+services/     real Kafka, Postgres, Java and jars, found or fetched and started locally
 doctor.py     checks of the environment
+orders.py     the verbs of the orders product
 cli.py        the verbs of the `lakehouse` command
 
 A folder imports only from folders above it in this list.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -23,17 +21,20 @@ from lakehouse.audit.quarantine_command import quarantine_app
 from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.narration import configure_logging
 from lakehouse.core.settings import Settings
 from lakehouse.doctor import doctor
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import explore
 from lakehouse.explorer.reference import write_docs
+from lakehouse.orders import capture_command, orders_verbs
 from lakehouse.products import FLOWS
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
+from lakehouse.services.postgres import EmbeddedPostgres
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,24 +60,6 @@ def settings_of(config: Path | None, root: Path | None = None) -> Settings:
     return settings.with_root(root) if root else settings
 
 
-def configure_logging(settings: Settings) -> None:
-    """Narration on stderr as [logging] says: for people on a terminal, JSON elsewhere."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-            if settings.logging.format == "console"
-            or (settings.logging.format == "auto" and sys.stderr.isatty())
-            else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, settings.logging.level.upper())
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def engine(narrate: Callable[[str], None] = say) -> Engine:
     """Java and Spark's jars on this machine."""
     cache = default_cache()
@@ -95,6 +78,16 @@ def broker(settings: Settings) -> Iterator[Settings]:
     root = Path(settings.lake.root)
     with EmbeddedKafka.start(root, java=java, jars=kafka_jars(cache, java, say), say=say) as kafka:
         yield settings.with_kafka(kafka.bootstrap_servers)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a running Postgres: the given one, or the embedded one, started here."""
+    if settings.postgres.url:
+        yield settings
+        return
+    with EmbeddedPostgres.start(Path(settings.lake.root), say=say) as postgres:
+        yield settings.with_postgres(postgres.url)
 
 
 def session_in_background(settings: Settings, name: str) -> Callable[[], SparkSession]:
@@ -297,6 +290,8 @@ def docs(
     raise SystemExit(Exit.FAULT if check and stale else Exit.OK)
 
 
+app.command("capture")(capture_command(settings_of, broker, database))
+app.add_typer(orders_verbs(settings_of, database, say), name="orders")
 app.command("audit")(audit_command(broker, say))
 app.add_typer(quarantine_app(say), name="quarantine")
 for verb, function in recovery_commands(broker, say).items():

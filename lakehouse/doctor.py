@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,9 +23,12 @@ from rich.console import Console
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.kafka import admin
+from lakehouse.core.postgres import Slot, connect, slot_of
+from lakehouse.core.sections import CapturedSettings, PostgresSettings
 from lakehouse.core.settings import Settings
 from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
 from lakehouse.services.java import find_java
+from lakehouse.services.postgres import EmbeddedPostgres, binaries
 
 MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 GIB = 1024**3
@@ -158,6 +162,55 @@ def kafka_checks(settings: Settings) -> Iterator[Check]:
         )  # fmt: skip
 
 
+def postgres_checks(settings: Settings) -> Iterator[Check]:
+    """The given database, or the embedded one where it runs; tables and slots of captures."""
+    postgres = settings.postgres
+    if not postgres.url:
+        binaries()
+        running = EmbeddedPostgres.running(Path(settings.lake.root))
+        if running is None:
+            yield Check("postgres", "server", "pass", "embedded: started when a verb needs it")
+            return
+        postgres = settings.with_postgres(running.url).postgres
+    with closing(connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT version(), current_setting('wal_level')")
+        version, level = cursor.fetchone() or ("", "")
+        yield Check("postgres", "server", "pass", " ".join(version.split()[:2]))
+        yield Check(
+            "postgres", "wal_level", "pass" if level == "logical" else "warn", level,
+            "" if level == "logical" else "set wal_level = logical, or capture with --mode poll",
+        )  # fmt: skip
+        for name, product in settings.products.items():
+            if not isinstance(product, CapturedSettings):
+                continue
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (product.table,))
+            there = bool((cursor.fetchone() or (False,))[0])
+            yield Check(
+                "postgres", f"table {product.table}", "pass" if there else "warn",
+                "exists" if there else "does not exist",
+                "" if there else f"make it: psql -f db/{name}.sql",
+            )  # fmt: skip
+            yield _slot_check(name, product.slot, slot_of(connection, product.slot), postgres)
+
+
+def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSettings) -> Check:
+    """A slot keeps WAL until it is read: one left behind fills the server's disk."""
+    if slot is None:
+        return Check("postgres", f"slot {name}", "pass", "none: no capture has begun")
+    held = f"{slot.held / 2**20:,.1f} MB of WAL held, {postgres.wal_limit_mb:,} allowed"
+    detail = f"{held}; {'read now' if slot.active_pid else 'nobody reads it'}"
+    if slot.wal_status == "lost":
+        fix = f"lakehouse capture {product} --anew"
+        return Check("postgres", f"slot {name}", "fail", "left behind: its WAL is removed", fix)
+    over = slot.held > postgres.wal_limit_mb * 2**20
+    fix = (
+        f"run lakehouse capture {product}, or give it up: SELECT pg_drop_replication_slot('{name}')"
+    )
+    return Check(
+        "postgres", f"slot {name}", "fail" if over else "pass", detail, fix if over else ""
+    )
+
+
 _ROUND_TRIP = """
 import sys
 from pathlib import Path
@@ -197,7 +250,8 @@ def spark_checks(_: Settings) -> Iterator[Check]:
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
-    python_checks, java_checks, jar_checks, machine_checks, kafka_checks, spark_checks,
+    python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
+    postgres_checks, spark_checks,
 )  # fmt: skip
 
 

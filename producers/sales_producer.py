@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -35,6 +34,7 @@ from producers.message import Message
 from producers.sales_generator import SalesGenerator, Shares
 from producers.sending import Summary, send
 from producers.shop import make_shop
+from producers.signals import stop_on_signals
 
 HISTORY_DAYS = 30
 """Days that a counted run spreads its events over."""
@@ -141,7 +141,7 @@ def run(
 
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
-    stop, interrupted = _stop_on_signals()
+    stop, interrupted = stop_on_signals()
     settings = _settings(config, bootstrap_servers, topic)
     given = settings.producer
     total = count
@@ -170,24 +170,6 @@ def run(
     if summary.failed:
         raise SystemExit(Exit.FAULT)
     raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
-
-
-def _stop_on_signals() -> tuple[threading.Event, threading.Event]:
-    """Two events: stop, set by either signal, and interrupted, set by Ctrl-C.
-
-    The signal's second coming ends the process at once.
-    """
-    stop, interrupted = threading.Event(), threading.Event()
-
-    def on_signal(number: int, _frame: Any) -> None:
-        stop.set()
-        if number == signal.SIGINT:
-            interrupted.set()
-        signal.signal(number, signal.default_int_handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    return stop, interrupted
 
 
 def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:

@@ -104,7 +104,7 @@ def send(
     ensure_topic(settings.kafka, settings.product("sales"))
     summary = Summary()
     started = time.perf_counter()
-    producer = _producer(settings)
+    producer = make_producer(settings)
     patience = settings.kafka.request_timeout.total_seconds()
     try:
         with _progress(console) as progress:
@@ -191,7 +191,8 @@ def _count(summary: Summary, message: Message) -> None:
         summary.revenue[message.currency] = before + message.revenue
 
 
-def _producer(settings: Settings) -> KafkaProducer:
+def make_producer(settings: Settings, **options: Any) -> KafkaProducer:
+    """A producer that is idempotent and acknowledged by all replicas."""
     try:
         return KafkaProducer(
             **client_options(settings.kafka),
@@ -200,6 +201,7 @@ def _producer(settings: Settings) -> KafkaProducer:
             linger_ms=20,
             batch_size=256 * 1024,
             max_request_size=8 * 1024 * 1024,
+            **options,
         )
     except (KafkaError, OSError, ValueError) as error:
         raise unreachable(settings.kafka, error) from None

@@ -9,8 +9,9 @@ import time
 
 from pyspark.sql import SparkSession
 
-from lakehouse.cli import configure_logging, engine
+from lakehouse.cli import engine
 from lakehouse.contracts import load_settings
+from lakehouse.core.narration import configure_logging
 from lakehouse.publish.bronze import Landed
 from lakehouse.runtime.run import flow, run
 from lakehouse.runtime.session import session

@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.orders import OrdersSettings
 from lakehouse.contracts.sales import SALES
+from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings, load
 
 CONTRACTS: dict[str, Contract] = {SALES.name: SALES}
+PRODUCTS: dict[str, type[ProductSettings]] = {
+    **{name: contract.settings for name, contract in CONTRACTS.items()},
+    "orders": OrdersSettings,
+}
+"""The class of each product's section."""
 
 
 def load_settings(path: Path | None = None) -> Settings:
     """config.ini and the environment, with a section for every product."""
-    return load({name: contract.settings for name, contract in CONTRACTS.items()}, path)
+    return load(PRODUCTS, path)

@@ -52,6 +52,16 @@ class Step(StrEnum):
     """The producer has handed a record to its client, which may not have sent it."""
     RECORD_TAKEN = "record-taken"
     """The broker has a record and has said so; the producer has not counted it."""
+    SLOT_MADE = "slot-made"
+    """A capture has its replication slot; nothing of the snapshot is sent."""
+    CHANGE_SENT = "change-sent"
+    """A change is handed to Kafka's client; of its transaction, or snapshot, others may be."""
+    CHANGES_TAKEN = "changes-taken"
+    """Kafka has acknowledged all that was captured; the state does not say so."""
+    STATE_WRITTEN = "state-written"
+    """The state says so; the slot is not advanced."""
+    SLOT_ADVANCED = "slot-advanced"
+    """The server is told that the slot may advance."""
 
 
 @dataclass(frozen=True)

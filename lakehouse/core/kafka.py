@@ -15,6 +15,7 @@ from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsErro
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
 from lakehouse.core.refusal import listening, refusal
 from lakehouse.core.sections import KafkaSettings, ProductSettings
+from lakehouse.core.settings import secret
 
 PROMPT_SECONDS = 2.0
 """After so long without a connection we ask whether waiting helps."""
@@ -59,19 +60,8 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 def password(kafka: KafkaSettings) -> str:
     """The SASL password from the environment or its file."""
-    if kafka.sasl_password is not None:
-        return kafka.sasl_password.get_secret_value()
-    path, place = kafka.sasl_password_file, "[kafka] sasl_password_file"
-    try:
-        text = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError(
-            place, f"{path}: cannot be read: {reason}", "name a readable file"
-        ) from None
-    if not text:
-        raise SettingsError(place, f"{path}: is empty", "write the password into it")
-    return text
+    place = "[kafka] sasl_password_file"
+    return secret(kafka.sasl_password, kafka.sasl_password_file, place)
 
 
 def check_certificates(kafka: KafkaSettings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -58,12 +59,20 @@ def _path(value: str) -> str:
     return value
 
 
+def _table_name(value: str) -> str:
+    if not re.fullmatch(r"\w{1,63}\.\w{1,63}", value):
+        raise ValueError("is not a table: write schema.table")
+    return value
+
+
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Topic = Annotated[str, AfterValidator(_topic_name)]
+TableName = Annotated[str, AfterValidator(_table_name)]
+SqlName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
 Optional = BeforeValidator(_empty_is_none)
 Count = Annotated[int, Field(ge=1)]
 
@@ -109,6 +118,37 @@ class KafkaSettings(Section):
             )
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise ValueError("ssl_certfile and ssl_keyfile go together: set both, or neither")
+        return self
+
+
+class PostgresSettings(Section):
+    """[postgres]: the database that orders are captured from, and how to speak to it."""
+
+    url: str = Field("", description="postgresql://host:port/database, without a password; empty starts the embedded Postgres")
+    user: str = Field("", description="database role; needs the REPLICATION attribute to capture from a slot")
+    password: Annotated[SecretStr | None, Optional] = Field(None, description="the role's password; only from the environment, never in config.ini")
+    password_file: str = Field("", description="file that holds the password")
+    sslmode: Literal["", "disable", "prefer", "require", "verify-ca", "verify-full"] = Field("", description="how TLS is asked for; empty leaves it to the URL")
+    sslrootcert: str = Field("", description="PEM file of the certificate authority")
+    sslcert: str = Field("", description="PEM file of the client certificate")
+    sslkey: str = Field("", description="PEM file of the client key")
+    connect_timeout: Duration = Field(timedelta(seconds=10), description="how long one try to connect may take")
+    patience: Duration = Field(timedelta(minutes=2), description="how long a database or broker that went away is waited for")
+    wal_limit_mb: Count = Field(1024, description="doctor and the capture warn when a slot holds more WAL than this")
+
+    @model_validator(mode="after")
+    def _is_a_url(self) -> PostgresSettings:
+        try:
+            parts = urlsplit(self.url)
+            secret = parts.password is not None or "password" in parse_qs(parts.query)
+        except ValueError:
+            raise ValueError("url is not a URL: write postgresql://host:port/database") from None
+        if secret:
+            raise ValueError(
+                "url holds a password: take it out, and set LAKEHOUSE_POSTGRES_PASSWORD or password_file"
+            )
+        if self.url and (parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/")):
+            raise ValueError("url does not name a database: write postgresql://host:port/database")
         return self
 
 
@@ -211,3 +251,12 @@ class ProductSettings(Section):
     def earliest_time(self) -> datetime:
         """Midnight UTC of ``earliest``."""
         return datetime(self.earliest.year, self.earliest.month, self.earliest.day, tzinfo=UTC)
+
+
+class CapturedSettings(ProductSettings):
+    """A product whose events are the changes of a table in [postgres]."""
+
+    table: TableName = Field(description="the table, as schema.table")
+    slot: SqlName = Field(description="replication slot; one for each lake that captures the table")
+    publication: SqlName = Field(description="publication of the table; made when it is missing")
+    poll_interval: Duration = Field(timedelta(seconds=5), description="with --mode poll: time between two looks")

@@ -16,17 +16,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.sections import (
+    CapturedSettings,
     ExplorerSettings,
     KafkaSettings,
     LakeSettings,
     LoggingSettings,
     MaintenanceSettings,
+    PostgresSettings,
     ProducerSettings,
     ProductSettings,
     PublishSettings,
@@ -63,6 +65,7 @@ class Settings(BaseSettings):
 
     lake: LakeSettings = LakeSettings()
     kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
     stream: StreamSettings = StreamSettings()
     publish: PublishSettings = PublishSettings()
     silver: SilverSettings = SilverSettings()
@@ -95,10 +98,25 @@ class Settings(BaseSettings):
                 f"product {name!r}", "is not known", f"use one of {', '.join(self.products)}"
             ) from None
 
+    def captured(self, name: str) -> CapturedSettings:
+        """The section of one product whose events are captured from a table."""
+        section = self.product(name)
+        if not isinstance(section, CapturedSettings):
+            known = [n for n, s in self.products.items() if isinstance(s, CapturedSettings)]
+            raise SettingsError(
+                f"product {name!r}", "is not captured from a table", f"use {', '.join(known)}"
+            )
+        return section
+
     def with_kafka(self, bootstrap_servers: str) -> Settings:
         """The same settings, speaking to another broker."""
         kafka = self.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
         return self.model_copy(update={"kafka": kafka})
+
+    def with_postgres(self, url: str) -> Settings:
+        """The same settings, speaking to another database."""
+        postgres = self.postgres.model_copy(update={"url": url})
+        return self.model_copy(update={"postgres": postgres})
 
     def with_root(self, root: Path) -> Settings:
         """The same settings, on another lake; SettingsError where that is no path."""
@@ -118,6 +136,25 @@ def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Se
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
     return {**shared, **products}
+
+
+def secret(given: SecretStr | None, path: str, place: str) -> str:
+    """A secret from the environment, or from the file that ``path`` names.
+
+    SettingsError with ``place``, the key that names the file, where it cannot be had.
+    """
+    if given is not None:
+        return given.get_secret_value()
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(
+            place, f"{path}: cannot be read: {reason}", "name a readable file"
+        ) from None
+    if not text:
+        raise SettingsError(place, f"{path}: is empty", "write the password into it")
+    return text
 
 
 def load(

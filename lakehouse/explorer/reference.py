@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import CONTRACTS, PRODUCTS
 from lakehouse.core.errors import Exit
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.sections import ProductSettings
@@ -121,7 +121,7 @@ def settings_md() -> str:
         "",
     ]
     out[-1:] = ["`config.ini`, `config.ini` over the defaults.", ""]
-    for name, section in sections({n: c.settings for n, c in CONTRACTS.items()}).items():
+    for name, section in sections(PRODUCTS).items():
         out += [f"## [{name}]", ""]
         out += _rows(
             (
@@ -147,7 +147,7 @@ def config_ini() -> str:
         "# Settings of the lakehouse. Written by `lakehouse docs`. Change values here, in a copy",
         "# named by LAKEHOUSE_CONFIG, or override one key by LAKEHOUSE_<SECTION>_<KEY>.",
     ]
-    for name, section in sections({n: c.settings for n, c in CONTRACTS.items()}).items():
+    for name, section in sections(PRODUCTS).items():
         doc = (section.__doc__ or "").splitlines()[0].partition(": ")[2]
         out += ["", f"[{name}]", f"# {doc}"] if doc else ["", f"[{name}]"]
         for key, field in section.model_fields.items():

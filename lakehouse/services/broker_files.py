@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-HOST = "127.0.0.1"
+from lakehouse.services.folder import HOST, is_free, write
+
 TAIL_LINES = 5
 
 
@@ -57,7 +58,7 @@ class BrokerFiles:
     def remember(self, pid: int, bootstrap_servers: str) -> None:
         """Record the process that runs now."""
         state = {"pid": pid, "bootstrap_servers": bootstrap_servers}
-        _write(self.folder / "broker.json", json.dumps(state))
+        write(self.folder / "broker.json", json.dumps(state))
 
     def forget(self, pid: int) -> None:
         """Remove the record of this process, but not a later one's."""
@@ -68,13 +69,13 @@ class BrokerFiles:
         """The client's and the controller's port: the last run's if free, else free ones."""
         with suppress(OSError, ValueError, TypeError):
             client, controller = json.loads((self.folder / "ports.json").read_text("utf-8"))
-            if _is_free(client) and _is_free(controller):
+            if is_free(client) and is_free(controller):
                 return client, controller
         with socket.socket() as one, socket.socket() as two:
             one.bind((HOST, 0))
             two.bind((HOST, 0))
             ports = one.getsockname()[1], two.getsockname()[1]
-        _write(self.folder / "ports.json", json.dumps(ports))
+        write(self.folder / "ports.json", json.dumps(ports))
         return ports
 
     def write_config(self, client: int, controller: int) -> None:
@@ -103,8 +104,8 @@ class BrokerFiles:
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "1000",
         }
-        _write(self.config, "".join(f"{name}={value}\n" for name, value in settings.items()))
-        _write(self.folder / "log4j2.properties", _LOG4J)
+        write(self.config, "".join(f"{name}={value}\n" for name, value in settings.items()))
+        write(self.folder / "log4j2.properties", _LOG4J)
 
     def tail(self) -> str:
         """The last lines of the broker's log and of what its JVM printed, without stack frames."""
@@ -137,20 +138,3 @@ appender.file.strategy.max=2
 rootLogger.level=warn
 rootLogger.appenderRef.file.ref=file
 """
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole: a reader, or a kill -9, never meets half of it."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError):
-            return False
-        return True

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +15,8 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.services.broker_files import HOST, BrokerFiles, new_cluster_id
+from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
+from lakehouse.services.folder import HOST, one_at_a_time
 from lakehouse.services.java import Java
 
 READY_SECONDS = 60
@@ -57,7 +56,7 @@ class EmbeddedKafka:
         files = BrokerFiles(root.resolve() / "kafka")
         try:
             files.folder.mkdir(parents=True, exist_ok=True)
-            with _one_at_a_time(files.folder):
+            with one_at_a_time(files.folder):
                 return cls._adopt(files, say) or cls._launch(files, java, jars, say)
         except OSError as error:
             raise ServiceUnavailable(
@@ -192,14 +191,3 @@ def _answers(servers: str, cluster_id: str) -> bool:
         return False
     finally:
         admin.close()
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold the folder; a kill -9 releases it."""
-    descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

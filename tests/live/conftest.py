@@ -12,6 +12,7 @@ import pytest
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
+from lakehouse.services.postgres import EmbeddedPostgres
 from tests.live.secured_broker import secured_broker
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,13 @@ def kafka(tmp_path_factory):
     jars = kafka_jars(cache, java, print)
     with EmbeddedKafka.start(tmp_path_factory.mktemp("broker"), java=java, jars=jars) as broker:
         yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A real Postgres, as the embedded one is started."""
+    with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.services.broker_files import HOST, new_cluster_id
+from lakehouse.services.broker_files import new_cluster_id
+from lakehouse.services.folder import HOST
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 

@@ -14,14 +14,14 @@ import typer
 from typer.testing import CliRunner
 
 from lakehouse.cli import app
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core.settings import sections
 from lakehouse.explorer.command import explore
 from lakehouse.runtime.run import flow
 from producers.sales_producer import run as produce
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("lakehouse", "make", "python", "spark-submit", "venv-pack")
+PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")
 READING = ("doctor", "explore", "history", "jars", "schema", "tables")
 """Verbs that change nothing and end by themselves."""
 CLI = typer.main.get_command(app)
@@ -58,7 +58,12 @@ def kind(command):
         return "read" if words[1] in READING or "--help" in words else "verb"
     if words[:2] == ["python", "query_utils.py"] or words[0] == "./check_setup.sh":
         return "read"
-    return {"make": "make", "spark-submit": "job", "venv-pack": "another's"}.get(program)
+    return {
+        "make": "make",
+        "spark-submit": "job",
+        "venv-pack": "another's",
+        "psql": "another's",
+    }.get(program)
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +79,9 @@ def accept(verb, words):
         command = typer.main.get_command(taker)
     else:
         command = CLI.commands[verb]
+    if hasattr(command, "commands"):  # a group: its verb is the next word
+        verb, *words = words
+        command = command.commands[verb]
     return command.make_context(verb, list(words)).params
 
 
@@ -129,7 +137,7 @@ def test_files_and_links_of_the_readme_are_there():
 
 
 def test_keys_and_variables_of_the_readme_are_settings():
-    known = sections({name: contract.settings for name, contract in CONTRACTS.items()})
+    known = sections(PRODUCTS)
     for section, key in re.findall(r"`\[(\w+)\] (\w+)`", README):
         assert key in known[section].model_fields
     names = {f"LAKEHOUSE_{s}_{k}".upper() for s, m in known.items() for k in m.model_fields}

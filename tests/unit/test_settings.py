@@ -4,12 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.sections import parse_duration
 from lakehouse.core.settings import load, sections
-
-PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
 
 
 def read(tmp_path, text, env=None):

@@ -7,14 +7,13 @@ import sys
 import pytest
 
 from lakehouse.cli import main
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core import settings as settings_module
 from lakehouse.core.errors import Exit, SettingsError
 from lakehouse.core.kafka import password
 from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import load
 
-PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
 GOOD = "[sales]\ntopic = t\n"
 
 

@@ -1,0 +1,11 @@
+"""Change data capture: a Postgres table's snapshot and changes → Kafka, in the order of commits.
+
+values     a column's text → its JSON value
+table      the table as the catalogue has it, checked against the contract
+pgoutput   what a replication slot sends → changes, with their place in the commit order
+state      where the capture stands: read, and written whole
+sink       events → Kafka; what is acknowledged
+snapshot   the table as it is → events, and deletes of what the topic knows and it lacks
+slot       follow a replication slot: publish, wait for Kafka, then advance
+poll       read by transaction id, for databases that allow no slot
+"""

@@ -1,0 +1,122 @@
+"""What one run of a capture is asked to do, and what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
+from lakehouse.core.sections import CapturedSettings
+from lakehouse.core.settings import Settings
+from producers.cdc.events import Events
+from producers.cdc.sink import Sink
+from producers.cdc.state import Mode, State, state_path, write_state
+from producers.cdc.table import Table, needed
+
+SnapshotMode = Literal["initial", "never", "only"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A product's capture: which mode, which snapshot, and when it ends."""
+
+    settings: Settings
+    product: str
+    contract: str
+    row: type[msgspec.Struct]
+    mode: Mode
+    snapshot: SnapshotMode
+    available_now: bool
+    stop: threading.Event
+
+    @property
+    def section(self) -> CapturedSettings:
+        """The product's settings."""
+        return self.settings.captured(self.product)
+
+    @property
+    def path(self) -> Path:
+        """The state's file."""
+        return state_path(self.settings.lake.root, self.product)
+
+    @property
+    def anew(self) -> str:
+        """The command that begins again."""
+        return (
+            f"lakehouse capture {self.product} --mode {self.mode} --anew: "
+            "it takes a new snapshot, and deletes what the table no longer has"
+        )
+
+
+@dataclass
+class Run:
+    """One connection's worth of a capture: where it stands, and what it has to work with."""
+
+    plan: Plan
+    connection: Any
+    """Ordinary, autocommitting."""
+    sink: Sink
+    table: Table
+    system: str
+    database: str
+    state: State | None
+    summary: Summary
+
+    def begun(self, generation: int) -> State:
+        """Write that a snapshot is begun."""
+        state = State(
+            mode=self.plan.mode, table=self.table.qualified, oid=self.table.oid,
+            key=self.table.key, columns=needed(self.table, self.plan.row),
+            system=self.system, database=self.database,
+            generation=generation, snapshot="begun", position=0,
+        )  # fmt: skip
+        write_state(self.plan.path, state)
+        return state
+
+    def reached(self, state: State, position: int) -> State:
+        """Write that everything below ``position`` is in Kafka."""
+        self.sink.settle()
+        failpoint.reach(Step.CHANGES_TAKEN)
+        state = state.at(position)
+        write_state(self.plan.path, state)
+        failpoint.reach(Step.STATE_WRITTEN)
+        self.summary.position = position
+        self.summary.healthy = time.monotonic()
+        return state
+
+    def events(self, generation: int) -> Events:
+        """The writer of this snapshot's events."""
+        return Events(self.sink, self.table, self.database, generation, self.summary.counts)
+
+
+@dataclass
+class Summary:
+    """What a capture sent, and where it stands."""
+
+    mode: Mode
+    counts: Counter[str] = field(default_factory=Counter)
+    """Records by op, and ``tombstone``."""
+    transactions: int = 0
+    position: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    wal_held: int | None = None
+    """Bytes of WAL that the slot keeps from being removed."""
+    reconnects: int = 0
+    seconds: float = 0.0
+    healthy: float = field(default_factory=time.monotonic)
+    """When it last got on, by the monotonic clock."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("mode", "sent", "acknowledged", "transactions", "position", "wal_held")
+        found = {name: getattr(self, name) for name in names}
+        found |= {"reconnects": self.reconnects, "seconds": round(self.seconds, 2)}
+        return {**found, "by_op": dict(sorted(self.counts.items()))}

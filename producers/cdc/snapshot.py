@@ -1,0 +1,76 @@
+"""The table as one moment had it → read events; and deletes of what the topic alone still has."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2.extensions
+import structlog
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
+
+from lakehouse.contracts.change import encode_key
+from lakehouse.core.postgres import connect
+from lakehouse.core.sections import PostgresSettings
+from producers.cdc.events import Events, Place
+from producers.cdc.table import Table, quoted
+
+ROWS_AT_ONCE = 5_000
+SAY_EVERY = 100_000
+log = structlog.get_logger()
+
+
+@contextmanager
+def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
+    """A connection that sees one moment, now or the exported one; the table stays as it is."""
+    with closing(connect(postgres)) as reader:
+        reader.autocommit = False
+        reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+        with reader.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
+            if snapshot:
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+        yield reader
+
+
+def text_cursor(connection: Any, table: Table, name: str) -> Any:
+    """A server-side cursor whose values are texts, as a replication slot sends them."""
+    cursor = connection.cursor(name)
+    cursor.itersize = ROWS_AT_ONCE
+    ids = tuple({column.type_id for column in table.columns})
+    plain = psycopg2.extensions.new_type(ids, "PLAIN", lambda text, _: text)
+    psycopg2.extensions.register_type(plain, cursor)
+    return cursor
+
+
+def columns_of(table: Table) -> str:
+    """The columns for a SELECT, in the table's order."""
+    return ", ".join(quoted(column.name) for column in table.columns)
+
+
+def take_snapshot(connection: Any, events: Events, where: Place, stop: threading.Event) -> bool:
+    """Send the table as the connection's transaction sees it; False when stopped midway.
+
+    Keys that the topic holds alive and the table has not are sent as deleted: rows
+    that went while nobody looked. A topic keeps records for a time; what it has
+    forgotten is not found. Everything is acknowledged when this returns True.
+    """
+    table = events.table
+    gone = events.sink.live_keys(table.key)
+    with text_cursor(connection, table, "snapshot") as cursor:
+        cursor.execute(f"SELECT {columns_of(table)} FROM ONLY {table.quoted}")
+        for number, texts in enumerate(cursor, 1):
+            row = table.row(texts)
+            events.put("r", None, row, where)
+            if gone:
+                gone.pop(encode_key(table.key_of(row)), None)
+            if number % SAY_EVERY == 0:
+                log.info("snapshot", rows=number)
+            if stop.is_set():
+                return False
+    for key in gone.values():
+        events.delete(key, where)
+    events.sink.settle()
+    return True

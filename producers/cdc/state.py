@@ -1,0 +1,89 @@
+"""Where a capture stands: a small JSON file under the lake's root, written whole."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.paths import Lake
+
+Mode = Literal["slot", "poll"]
+VERSION = 1
+
+
+class State(msgspec.Struct, kw_only=True, frozen=True):
+    """What one lake has captured of one table; everything below ``position`` is in Kafka."""
+
+    version: int = VERSION
+    mode: Mode
+    table: str
+    oid: int
+    key: tuple[str, ...]
+    columns: dict[str, int]
+    """The contract's columns, and their numbers in the catalogue."""
+    system: str
+    """The database cluster's own identifier."""
+    database: str
+    generation: int
+    """The snapshot that this capture began with: its Unix time in milliseconds."""
+    snapshot: Literal["begun", "done"]
+    position: int
+    """Mode slot: the LSN that the slot may be advanced to; mode poll: a transaction id."""
+    written: str = ""
+
+    def at(self, position: int) -> State:
+        """The same, further on, with its snapshot done."""
+        return msgspec.structs.replace(self, position=position, snapshot="done")
+
+
+def state_path(root: str, product: str) -> Path:
+    """``<root>/capture/<product>.json``."""
+    lake = Lake(root)
+    if not lake.is_local:
+        raise UsageError(
+            "[lake] root",
+            f"{root} is no local folder, and a capture keeps its state in one",
+            "give --root a folder",
+        )
+    return Path(lake.join("capture", f"{product}.json"))
+
+
+def read_state(path: Path) -> State | None:
+    """The state, or None before the first; LakehouseError where it cannot be understood."""
+    remedy = "restore it, or remove it and begin again: --anew"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        state = msgspec.json.decode(data, type=State)
+    except msgspec.MsgspecError as error:
+        raise LakehouseError(str(path), f"is not a capture's state: {error}", remedy) from None
+    if state.version != VERSION:
+        raise LakehouseError(
+            str(path), f"has version {state.version}, and this program writes {VERSION}", remedy
+        )
+    return state
+
+
+def write_state(path: Path, state: State) -> None:
+    """Replace the state; it is on the disk when this returns."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(state, written=now)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as out:
+        out.write(text + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

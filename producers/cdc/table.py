@@ -1,0 +1,178 @@
+"""The captured table: what the catalogue says of it, checked against the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, get_type_hints
+
+import msgspec
+import psycopg2.extensions
+
+from lakehouse.contracts.contract import base_type
+from lakehouse.core.errors import LakehouseError
+from producers.cdc.state import State
+from producers.cdc.values import KINDS, READERS, Kind
+
+STAMP = "change_xid"
+"""The column that `--mode poll` reads by; it is the capture's own and no part of an event."""
+
+_WANTED = {int: Kind.INTEGER, str: Kind.TEXT, Decimal: Kind.DECIMAL, datetime: Kind.TIME}
+
+_COLUMNS = """
+SELECT a.attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END::bigint,
+       a.attnum
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum
+"""
+_KEY = """
+SELECT a.attname, i.indimmediate
+FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place
+"""
+
+
+class CannotCapture(LakehouseError):
+    """The table, or the database, is not such that every change can be told in order."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and its type's id; a domain's is that of the type beneath."""
+
+    name: str
+    type_id: int
+    number: int = 0
+    """Its place in the catalogue; a column that is dropped and made anew has another."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it is in JSON."""
+        return KINDS.get(self.type_id, Kind.TEXT)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's columns in their order, and its primary key."""
+
+    schema: str
+    name: str
+    oid: int
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    full_identity: bool
+    """Whether an update or delete carries the whole old row."""
+
+    @property
+    def qualified(self) -> str:
+        """As people write it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        """As SQL takes it."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @cached_property
+    def readers(self) -> tuple[tuple[str, Any], ...]:
+        """Each column's name and the function from its text; none for the stamp."""
+        return tuple((c.name, None if c.name == STAMP else READERS[c.kind]) for c in self.columns)
+
+    def row(self, texts: Any) -> dict[str, Any]:
+        """A row's JSON object from its columns' texts (None is null)."""
+        return {
+            name: None if text is None else read(text)
+            for (name, read), text in zip(self.readers, texts, strict=True)
+            if read is not None
+        }
+
+    def key_of(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The key's part of a row."""
+        return {name: row[name] for name in self.key}
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def describe(connection: psycopg2.extensions.connection, qualified: str) -> Table | None:
+    """The table as it is now; None where there is none."""
+    schema, _, table = qualified.partition(".")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.oid::bigint, c.relkind, c.relreplident FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s",
+            (schema, table),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            return None
+        oid, kind, identity = found
+        if kind != "r":
+            raise CannotCapture(
+                qualified,
+                "is not an ordinary table",
+                "name one, and no partitioned one, by `table` in the product's section",
+            )
+        cursor.execute(_COLUMNS, (oid,))
+        columns = tuple(Column(*column) for column in cursor)
+        cursor.execute(_KEY, (oid,))
+        key = cursor.fetchall()
+    if not key or not all(immediate for _, immediate in key):
+        raise CannotCapture(
+            qualified,
+            "its primary key is deferrable: two changes of one row can swap keys"
+            if key
+            else "has no primary key: no message key can be made",
+            f"ALTER TABLE {qualified} ADD PRIMARY KEY (...), not deferrable",
+        )
+    return Table(schema, table, oid, columns, tuple(n for n, _ in key), identity == "f")
+
+
+def check(table: Table, row: type[msgspec.Struct]) -> None:
+    """Whether the contract's columns are there, each of the right kind; other columns may be."""
+    there = {column.name: column.kind for column in table.columns}
+    faults = []
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        wanted = _WANTED[base_type(hint)]
+        if name not in there:
+            faults.append(f"column {name!r} is gone or renamed")
+        elif there[name] is not wanted:
+            faults.append(f"column {name!r} is now {there[name]}, not {wanted}")
+    if faults:
+        raise CannotCapture(
+            table.qualified,
+            "; ".join(faults) + ": the contract needs it. No change is lost: what follows is "
+            "still in the database",
+            "give the column its name and type back and start again; where rows were written "
+            "or values changed meanwhile, with a new snapshot: --anew",
+        )
+
+
+def needed(table: Table, row: type[msgspec.Struct]) -> dict[str, int]:
+    """The contract's columns and their numbers in the catalogue."""
+    names = row.__struct_fields__
+    return {column.name: column.number for column in table.columns if column.name in names}
+
+
+def same(now: Table | None, state: State, row: type[msgspec.Struct], anew: str) -> Table:
+    """The table as it is now, where it is still the one that the capture began with."""
+    if now is None:
+        fault = "was dropped or renamed"
+    elif now.oid != state.oid:
+        fault = "was dropped and made anew, or another table took its name"
+    elif now.key != state.key:
+        fault = f"has another primary key: ({', '.join(now.key)}), not ({', '.join(state.key)})"
+    else:
+        check(now, row)
+        other = [name for name, n in needed(now, row).items() if state.columns[name] != n]
+        if not other:
+            return now
+        fault = f"column {other[0]!r} was dropped and made anew: every row has another value now"
+    raise CannotCapture(state.table, fault, f"put it back, or begin again: {anew}")

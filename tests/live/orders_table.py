@@ -1,0 +1,174 @@
+"""A database of orders of a test's own, its capture, and what the topic says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from kafka import KafkaConsumer, TopicPartition
+
+from lakehouse.contracts import PRODUCTS
+from lakehouse.core.settings import load
+from producers.orders_cdc import capture_orders
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = (
+    "order_id", "customer_name", "restaurant_name", "item", "amount", "order_status", "created_at",
+)  # fmt: skip
+
+
+@dataclass
+class Orders:
+    """One database, one lake, one topic and one slot, all named alike."""
+
+    name: str
+    url: str
+    kafka: str
+    root: Path
+
+    @property
+    def environment(self):
+        """What a process needs to capture it."""
+        return {
+            "LAKEHOUSE_POSTGRES_URL": self.url,
+            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "LAKEHOUSE_ORDERS_TOPIC": self.name,
+            "LAKEHOUSE_ORDERS_SLOT": self.name,
+            "LAKEHOUSE_ORDERS_PUBLICATION": self.name,
+            "LAKEHOUSE_ORDERS_POLL_INTERVAL": "200 ms",
+            "LAKEHOUSE_LAKE_ROOT": str(self.root),
+        }
+
+    def settings(self, **more):
+        """The same, read."""
+        return load(PRODUCTS, ROOT / "config.ini", {**self.environment, **more})
+
+    def connect(self):
+        """A connection of the test's own, which commits by itself."""
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True
+        return connection
+
+    def sql(self, text, *values):
+        """Run statements, each its own transaction where they stand alone; the last one's rows."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(text, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def capture(self, mode="slot", **how):
+        """Take in what is there, in this process."""
+        return capture_orders(self.settings(), mode=mode, available_now=True, **how)
+
+    def start(self, *words, **environment):
+        """A capture in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "producers/orders_cdc.py", *words],
+            cwd=ROOT, env={**os.environ, **self.environment, **environment},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    @contextmanager
+    def following(self, mode="slot"):
+        """A capture that runs meanwhile, in a thread; its summary at the end."""
+        stop, done = threading.Event(), []
+
+        def follow():
+            try:
+                done.append(capture_orders(self.settings(), mode=mode, stop=stop))
+            except BaseException as error:
+                done.append(error)
+                raise
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        try:
+            yield done
+        finally:
+            stop.set()
+            thread.join(60)
+        assert not isinstance(done[0], BaseException), done[0]
+
+    def records(self):
+        """Every record of the topic, as (key, value, headers), in each partition's order."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+        try:
+            there = consumer.partitions_for_topic(self.name)
+            if not there:
+                return []
+            parts = [TopicPartition(self.name, p) for p in there]
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            ends, found = consumer.end_offsets(parts), []
+            while any(consumer.position(part) < ends[part] for part in parts):
+                for batch in consumer.poll(timeout_ms=500).values():
+                    found += batch
+        finally:
+            consumer.close()
+        return [
+            (json.loads(r.key), json.loads(r.value) if r.value else None, dict(r.headers))
+            for r in sorted(found, key=lambda r: (r.partition, r.offset))
+        ]
+
+    def table(self):
+        """Key → row, as Postgres has it now."""
+        columns = ", ".join(
+            f"to_char({c} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+            if c == "created_at" else f"{c}::text" for c in COLUMNS
+        )  # fmt: skip
+        return {row[0]: row for row in self.sql(f"SELECT {columns} FROM orders")}
+
+    def until(self, wanted, seconds=30):
+        """Wait until a test of the topic's current state holds."""
+        deadline = time.monotonic() + seconds
+        while not wanted(current(self.records())):
+            assert time.monotonic() < deadline, "not captured in time"
+            time.sleep(0.2)
+
+
+def current(records):
+    """Key → row: the change with the highest sequence of each key, deleted ones left out."""
+    newest = {}
+    for key, value, _ in records:
+        if value is None:
+            continue
+        order = value["source"]["sequence"]
+        known = newest.get(key["order_id"])
+        if known is None or order >= known[0]:
+            newest[key["order_id"]] = (order, value)
+    return {
+        str(key): tuple(_plain(c, value["after"][c]) for c in COLUMNS)
+        for key, (_, value) in newest.items() if value["op"] != "d"
+    }  # fmt: skip
+
+
+def _plain(column, value):
+    if column == "created_at" and value is not None:
+        day, _, rest = value.removesuffix("Z").partition("T")
+        whole, _, part = rest.partition(".")
+        return f"{day} {whole}.{part:0<6}"
+    return None if value is None else str(value)
+
+
+def check_order(records):
+    """Each key's changes come in their order; only what is sent again comes late."""
+    seen = defaultdict(list)
+    for key, value, headers in records:
+        order = value["source"]["sequence"] if value else headers["sequence"].decode()
+        known = seen[key["order_id"]]
+        assert order in known or order > max(known, default="")
+        known.append(order)
+    assert seen
+
+
+def sequences(records):
+    """Every change's key and sequence, as often as it was sent."""
+    return [(k["order_id"], v["source"]["sequence"]) for k, v, _ in records if v is not None]

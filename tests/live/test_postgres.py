@@ -1,0 +1,231 @@
+"""The embedded Postgres's whole life, and connections as settings say them, TLS among them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from lakehouse.core.errors import ServiceUnavailable, SettingsError
+from lakehouse.core.postgres import connect
+from lakehouse.services import postgres as postgres_module
+from lakehouse.services.postgres import ROLE, EmbeddedPostgres
+from tests.live.orders_table import ROOT, Orders, current
+from tests.live.secured_broker import make_certificates
+
+pytestmark = pytest.mark.live
+
+
+def one(url, text):
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(text)
+        return cursor.fetchone()[0]
+
+
+def test_a_server_lives_is_adopted_dies_and_comes_back(tmp_path):
+    root = tmp_path / "la ke, é"
+    start = partial(EmbeddedPostgres.start, root, say=print)
+    assert EmbeddedPostgres.running(root) is None
+
+    with ThreadPoolExecutor(2) as two:
+        both = [future.result() for future in [two.submit(start), two.submit(start)]]
+    first, adopted = sorted(both, key=lambda server: server.adopted)
+    assert (first.adopted, adopted.adopted) == (False, True)
+    assert first.pid == adopted.pid == EmbeddedPostgres.running(root).pid
+    process = psutil.Process(first.pid)
+    assert os.getsid(first.pid) == first.pid != os.getsid(0)
+    family = [process, *process.children(recursive=True)]
+    listening = {c.laddr.ip for p in family for c in p.net_connections() if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+    assert {p.username() for p in family} & {"root"} == set()
+
+    assert one(first.url, "SHOW wal_level") == "logical"
+    with closing(psycopg2.connect(first.url)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 7 AS n")
+        connection.commit()
+
+    adopted.stop()
+    assert process.is_running()
+    process.kill()
+    process.wait()
+    with start() as second:
+        assert not second.adopted
+        assert second.pid != first.pid
+        assert second.port == first.port
+        first.stop()
+        assert one(second.url, "SELECT n FROM t") == 7
+    assert not psutil.pid_exists(second.pid)
+    assert EmbeddedPostgres.running(root) is None
+    second.stop()
+
+
+def test_nobody_gets_in_without_the_password(postgres):
+    folder = Path(postgres.url.partition("passfile=")[2])
+    assert folder.stat().st_mode & 0o077 == 0
+    bare = f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/postgres"
+    for url in (bare, bare.replace(ROLE, "postgres"), bare.replace("@", ":wrong@")):
+        with pytest.raises(psycopg2.OperationalError, match=r"password|role"):
+            psycopg2.connect(url, passfile="/dev/null")
+    secret = folder.read_text().strip().rpartition(":")[2]
+    said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert secret not in said
+    assert secret not in postgres.url
+    assert secret not in (folder.parent / "postgres.log").read_text()
+
+
+def test_a_server_that_outlives_its_starter_is_adopted(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from lakehouse.services.postgres import EmbeddedPostgres as P\n"
+        "made = lambda server: (server._folder / 'data' / 'postmaster.pid').exists()\n"
+        "P._answers = lambda server: made(server) and os.kill(os.getpid(), 9)\n"
+        "P.start(Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    server = EmbeddedPostgres.start(tmp_path)
+    try:
+        assert server.adopted
+    finally:
+        process = psutil.Process(server.pid)
+        process.send_signal(signal.SIGINT)
+        process.wait(15)
+
+
+def test_a_start_that_is_killed_leaves_nothing_in_the_way(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from lakehouse.services import postgres\n"
+        "Path.rename = lambda *_: os.kill(os.getpid(), 9)\n"
+        "postgres.EmbeddedPostgres.start(Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "postgres" / "data.part").exists()
+    with EmbeddedPostgres.start(tmp_path) as server:
+        assert one(server.url, "SELECT 1") == 1
+
+
+def test_a_server_that_cannot_start_shows_its_log(tmp_path):
+    with EmbeddedPostgres.start(tmp_path):
+        pass
+    (tmp_path / "postgres" / "data" / "postgresql.conf").write_text("shared_buffers = lots\n")
+    with pytest.raises(ServiceUnavailable, match="ended while starting") as caught:
+        EmbeddedPostgres.start(tmp_path)
+    assert "shared_buffers" in caught.value.remedy
+
+
+def test_a_password_comes_from_the_environment_or_a_file(postgres, tmp_path):
+    passfile = Path(postgres.url.partition("passfile=")[2])
+    secret = passfile.read_text().strip().rpartition(":")[2]
+    bare = f"postgresql://127.0.0.1:{postgres.port}/postgres"
+    orders = Orders("none", bare, "127.0.0.1:9", tmp_path)
+    (tmp_path / "password").write_text(f"{secret}\n")
+    for given in (
+        {"LAKEHOUSE_POSTGRES_PASSWORD": secret},
+        {"LAKEHOUSE_POSTGRES_PASSWORD_FILE": str(tmp_path / "password")},
+    ):
+        settings = orders.settings(LAKEHOUSE_POSTGRES_USER=ROLE, **given)
+        connect(settings.postgres).close()
+        assert secret not in f"{settings!r} {settings.model_dump()}"
+    with pytest.raises(SettingsError, match="cannot be read"):
+        connect(orders.settings(LAKEHOUSE_POSTGRES_PASSWORD_FILE="/none").postgres)
+    for url in (
+        f"postgresql://{ROLE}:{secret}@127.0.0.1/x", f"postgresql://h/x?password={secret}",
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match="url holds a password") as caught:
+            orders.settings(LAKEHOUSE_POSTGRES_URL=url)
+        assert secret not in str(caught.value)
+
+
+def test_a_role_that_may_not_replicate_is_told_so(postgres, kafka, tmp_path):
+    name = f"weak{os.getpid()}"
+    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'w'")
+    url = postgres.url.replace("/postgres?", f"/{name}?")
+    orders = Orders(name, url, kafka, tmp_path)
+    orders.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
+    bare = f"postgresql://127.0.0.1:{postgres.port}/{name}"
+    weak = Orders(name, f"postgresql://{name}:w@127.0.0.1:{postgres.port}/{name}", kafka, tmp_path)
+    more = {"LAKEHOUSE_POSTGRES_USER": name, "LAKEHOUSE_POSTGRES_PASSWORD": "w",
+            "LAKEHOUSE_POSTGRES_URL": bare}  # fmt: skip
+    for words, grant in (
+        ("permission denied for", f"GRANT SELECT ON orders TO {name}"),
+        ("let its owner run: CREATE PUBLICATION", f"CREATE PUBLICATION {name} FOR TABLE orders"),
+        ("ALTER ROLE ... REPLICATION", f"ALTER ROLE {name} REPLICATION"),
+    ):
+        done = weak.start("--available-now", **more)
+        _, said = done.communicate(timeout=60)
+        assert done.returncode in {1, 5}, said
+        assert words in said
+        assert "Traceback" not in said
+        orders.sql(grant)
+    done = weak.start("--available-now", **more)
+    _, said = done.communicate(timeout=60)
+    assert done.returncode == 0, said
+    assert current(orders.records()) == orders.table()
+    orders.sql("SELECT pg_drop_replication_slot(%s)", name)
+
+
+@pytest.fixture
+def secured(tmp_path, monkeypatch):
+    """This machine's own Postgres, started with a certificate: the packaged one has no TLS."""
+    found = shutil.which("postgres")
+    if found is None:
+        pytest.skip("no postgres program on PATH")
+    make_certificates(tmp_path)
+    (tmp_path / "server.key").chmod(0o600)
+    monkeypatch.setattr(postgres_module, "binaries", lambda: Path(found).resolve().parent)
+    for key, value in (
+        ("ssl", "on"), ("ssl_cert_file", tmp_path / "server.pem"),
+        ("ssl_key_file", tmp_path / "server.key"),
+    ):  # fmt: skip
+        monkeypatch.setitem(postgres_module.SETTINGS, key, str(value))
+    with EmbeddedPostgres.start(tmp_path) as server:
+        yield server, tmp_path
+
+
+def test_tls_is_as_strict_as_settings_say(secured, postgres, kafka):
+    server, folder = secured
+    name = f"tls{secrets.token_hex(4)}"
+    orders = Orders(name, server.url, kafka, folder / "lake")
+    orders.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
+
+    def settings(**keys):
+        return orders.settings(**{f"LAKEHOUSE_POSTGRES_{k.upper()}": v for k, v in keys.items()})
+
+    strict = settings(sslmode="verify-full", sslrootcert=str(folder / "ca.pem"))
+    with closing(connect(strict.postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        assert cursor.fetchone() == (True,)
+    stranger = settings(sslmode="verify-full", sslrootcert=str(folder / "stranger.pem"))
+    with pytest.raises(ServiceUnavailable, match="certificate verify failed") as caught:
+        connect(stranger.postgres)
+    assert "sslrootcert" in caught.value.remedy
+    plain = Orders(name, postgres.url, kafka, folder).settings(LAKEHOUSE_POSTGRES_SSLMODE="require")
+    with pytest.raises(ServiceUnavailable, match="SSL") as caught:
+        connect(plain.postgres)
+    assert "sslmode" in caught.value.remedy
+    more = {"LAKEHOUSE_POSTGRES_SSLMODE": "verify-full",
+            "LAKEHOUSE_POSTGRES_SSLROOTCERT": str(folder / "ca.pem")}  # fmt: skip
+    for _ in range(2):
+        process = orders.start("--available-now", **more)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        orders.sql("UPDATE orders SET item = 'over TLS' WHERE order_id = 3")
+    process = orders.start("--available-now", **more)
+    assert process.communicate(timeout=60)
+    assert current(orders.records()) == orders.table()
