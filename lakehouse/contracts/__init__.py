@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse.contracts.contract import Contract
-from lakehouse.contracts.orders import OrdersSettings
+from lakehouse.contracts.orders import ORDERS
 from lakehouse.contracts.sales import SALES
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings, load
 
-CONTRACTS: dict[str, Contract] = {SALES.name: SALES}
+CONTRACTS: dict[str, Contract] = {SALES.name: SALES, ORDERS.name: ORDERS}
 PRODUCTS: dict[str, type[ProductSettings]] = {
-    **{name: contract.settings for name, contract in CONTRACTS.items()},
-    "orders": OrdersSettings,
+    name: contract.settings for name, contract in CONTRACTS.items()
 }
 """The class of each product's section."""
 

@@ -7,9 +7,15 @@ Debezium could take the capture's place.
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
+
+from lakehouse.contracts.contract import Record
 
 Op = Literal["c", "u", "d", "r"]
 
@@ -63,3 +69,128 @@ def encode(change: Change) -> bytes:
 def encode_key(key: dict[str, Any]) -> bytes:
     """The primary key's columns as the Kafka key."""
     return _ENCODER.encode(key)
+
+
+class _Source(msgspec.Struct, gc=False):
+    """Of the source what bronze keeps; fields of Debezium's own are let pass."""
+
+    ts_ms: int
+    sequence: str
+    txId: int | None = None  # noqa: N815  # Debezium's name
+    lsn: int | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    op: Op
+    source: _Source
+    before: msgspec.Raw = msgspec.Raw(b"null")
+    after: dict[str, msgspec.Raw] | None = None
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SEQUENCE = msgspec.json.Decoder(list[str])
+_NUMBER = re.compile(rb'"(-?(?:0|[1-9]\d*)(?:\.\d+)?)"')
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TOMBSTONE = "t"
+"""The op of a null value: it says again that its key is deleted."""
+
+
+def flatten(
+    record: Record, key: str, row: type[msgspec.Struct], change: type[msgspec.Struct]
+) -> bytes:
+    """A change's record as one flat JSON object: the fields of ``change``.
+
+    The columns of ``row`` stand in it where the change leaves one; money that came as
+    text is a number. Columns that neither class knows keep their names, for ``extra``.
+    Raises ValueError where the record is no change, with the reason.
+    """
+    if record.value is None:
+        return _ENCODER.encode(_tombstone(record, key))
+    try:
+        envelope = _ENVELOPE.decode(record.value)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the envelope is broken: {_plainly(error)}") from None
+    source, after = envelope.source, envelope.after
+    leaves = envelope.op != "d"
+    if leaves and after is None:
+        raise ValueError(f"the envelope is broken: op {envelope.op!r} has no 'after'")
+    try:
+        time = _EPOCH + timedelta(milliseconds=source.ts_ms)
+    except OverflowError:
+        raise ValueError(f"'source.ts_ms' is no time: {source.ts_ms}") from None
+    order = sortable(source.sequence)
+    old = bytes(envelope.before)
+    flat: dict[str, Any] = {}
+    if leaves and after is not None:
+        flat |= _columns(after, row, change)
+        identity = after.get(key)
+    else:
+        identity = _row(old).get(key)
+    if identity is None:
+        raise ValueError(f"'{key}' is missing")
+    flat[key] = identity
+    flat |= {
+        "event_id": f"{bytes(identity).decode()}@{order}", "event_time": time, "op": envelope.op,
+        "sequence": order, "lsn": source.lsn, "xid": source.txId,
+        "before": None if old == b"null" else old.decode(),
+    }  # fmt: skip
+    return _ENCODER.encode(flat)
+
+
+@cache
+def _types(row: type[msgspec.Struct]) -> dict[str, Any]:
+    return {f.name: f.type for f in msgspec.structs.fields(row)}
+
+
+def _columns(
+    after: dict[str, msgspec.Raw], row: type[msgspec.Struct], change: type[msgspec.Struct]
+) -> dict[str, Any]:
+    """The row's columns, every one; others where their names are not the change's own."""
+    hints = _types(row)
+    if missing := [name for name in hints if name not in after]:
+        raise ValueError("; ".join(f"'{name}' is missing" for name in missing))
+    own = set(change.__struct_fields__) - set(hints)
+    found: dict[str, Any] = {(f"after.{n}" if n in own else n): v for n, v in after.items()}
+    for name, hint in hints.items():
+        if hint is Decimal and (number := _NUMBER.fullmatch(bytes(after[name]))):
+            found[name] = msgspec.Raw(number.group(1))
+    return found
+
+
+def _tombstone(record: Record, key: str) -> dict[str, Any]:
+    """A null value, by its key; its order from the header that our capture gives it."""
+    identity = _row(record.key or b"null").get(key)
+    if identity is None:
+        raise ValueError(f"the value is null (a tombstone), and its key names no '{key}'")
+    name = bytes(identity).decode()
+    given = [h["value"] for h in record.headers or [] if h["key"] == "sequence" and h["value"]]
+    order = sortable(given[0].decode("utf-8", "replace")) if given else None
+    return {
+        key: identity, "event_time": record.time, "op": TOMBSTONE, "sequence": order,
+        "event_id": f"{name}@{order or record.time.isoformat()}#",
+    }  # fmt: skip
+
+
+def _row(data: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _KEY.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def sortable(text: str) -> str:
+    """A source's sequence as text that sorts as its numbers do: each padded to 20 digits."""
+    try:
+        numbers = _SEQUENCE.decode(text)
+    except msgspec.MsgspecError:
+        numbers = []
+    if not numbers or not all(re.fullmatch(r"[0-9]{1,20}", number) for number in numbers):
+        raise ValueError(f"'source.sequence' is not a list of numbers as text: {text[:60]!r}")
+    return "-".join(number.zfill(20) for number in numbers)
+
+
+def _plainly(error: msgspec.ValidationError) -> str:
+    """msgspec's words, in the case of a sentence that goes on."""
+    text = str(error)
+    return f"{text[:1].lower()}{text[1:]}"

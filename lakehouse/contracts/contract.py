@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pyarrow as pa
+from msgspec import UNSET
 
 from lakehouse.core.sections import ProductSettings
 
@@ -18,12 +19,23 @@ MONEY = pa.decimal128(18, 4)
 """The type of a price: 14 digits before the point, 4 after."""
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What Kafka has of one record: ``headers`` are objects with ``key`` and ``value``."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Mapping[str, Any]] | None
+    time: datetime
+
+
 @dataclass(frozen=True)
 class Contract:
     """The declared fields, types and rules of one kind of event.
 
     ``nonzero`` names whole-number fields that may not be 0; Decimal fields are
-    money: JSON numbers, not negative, that fit :data:`MONEY`.
+    money: JSON numbers, not negative, that fit :data:`MONEY`. A field whose default
+    is UNSET may be absent, and is null in bronze then, but not be null itself.
     """
 
     name: str
@@ -32,6 +44,11 @@ class Contract:
     nonzero: tuple[str, ...] = ()
     settings: type[ProductSettings] = ProductSettings
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    unwrap: Callable[[Record], bytes] | None = None
+    """Record → the event's JSON object, where its value is not that itself.
+
+    Raises ValueError with the verdict; a value that is there is a JSON object.
+    """
 
     @cached_property
     def hints(self) -> dict[str, Any]:
@@ -67,7 +84,8 @@ class Contract:
         fields: list[Any] = []
         for f in msgspec.structs.fields(self.event):
             hint = msgspec.Raw if f.name in self.money else self.hints[f.name]
-            fields.append((f.name, hint) if f.required else (f.name, hint, f.default))
+            absent = None if f.default is UNSET else f.default
+            fields.append((f.name, hint) if f.required else (f.name, hint, absent))
         return msgspec.defstruct(
             f"{self.event.__name__}Wire", fields, kw_only=True, gc=False, forbid_unknown_fields=True
         )
@@ -96,6 +114,7 @@ class Contract:
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_MAX_32 = 2**31 - 1
 _ARROW = {str: pa.string(), int: pa.int32(), datetime: pa.timestamp("us", "UTC"), Decimal: MONEY}
 
 
@@ -110,5 +129,14 @@ def base_type(hint: Any) -> Any:
 
 
 def arrow_type(hint: Any) -> pa.DataType:
-    """The Arrow type of a field's annotation."""
+    """The Arrow type of a field's annotation; of 64 bits where its bounds ask for them."""
+    if base_type(hint) is int and any((getattr(m, "le", 0) or 0) > _MAX_32 for m in _metas(hint)):
+        return pa.int64()
     return _ARROW[base_type(hint)]
+
+
+def _metas(hint: Any) -> Sequence[Any]:
+    """What ``Annotated`` says of a type, also where it is one of a union."""
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[1:]
+    return [meta for member in get_args(hint) for meta in _metas(member)]

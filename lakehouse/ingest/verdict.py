@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.contract import Contract, Record
 
 PLAIN_MONEY = r"^(0|[1-9]\d{0,13})(\.\d{1,4})?$"
 """JSON numbers that are decimal(18,4) as they stand, and not negative."""
@@ -44,12 +44,10 @@ class Explained:
     verdict: str | None
 
 
-def explain(
-    value: bytes | None, kafka_time: datetime, contract: Contract, rules: TimeRules
-) -> Explained:
+def explain(record: Record, contract: Contract, rules: TimeRules) -> Explained:
     """Every fault of one record, joined by ``; ``; or its fields where it has none."""
     try:
-        raw = _object(value)
+        raw = _event(record, contract)
     except ValueError as fault:
         return Explained({}, None, str(fault))
     faults: list[str] = []
@@ -67,7 +65,7 @@ def explain(
         try:
             fields[name] = _field(name, bytes(raw[name]), hint, contract)
             if isinstance(fields[name], datetime):
-                _check_time(fields[name], kafka_time, rules)
+                _check_time(name, fields[name], record.time, rules)
         except ValueError as fault:
             faults.append(f"'{name}' {fault}")
     if faults:
@@ -75,6 +73,14 @@ def explain(
     unknown = {name: text for name, text in raw.items() if name not in contract.hints}
     extra = msgspec.json.encode(unknown).decode() if unknown else None
     return Explained(fields, extra, None)
+
+
+def _event(record: Record, contract: Contract) -> dict[str, msgspec.Raw]:
+    if contract.unwrap is None:
+        return _object(record.value)
+    if record.value is not None:
+        _object(record.value)
+    return _object(contract.unwrap(record))
 
 
 def _object(value: bytes | None) -> dict[str, msgspec.Raw]:
@@ -136,11 +142,14 @@ def _money(raw: bytes) -> Decimal:
     return abs(value.quantize(Decimal("0.0001")))
 
 
-def _check_time(value: datetime, kafka_time: datetime, rules: TimeRules) -> None:
+def _check_time(name: str, value: datetime, kafka_time: datetime, rules: TimeRules) -> None:
+    """Any time must be one in UTC; the event's own must not drag the watermark away."""
     try:
         value = value.astimezone(UTC)
     except OverflowError:
         raise ValueError("is outside the years 1 to 9999 in UTC") from None
+    if name != "event_time":
+        return
     if value < rules.earliest:
         raise ValueError(f"is before {rules.earliest:%Y-%m-%d}: {value.isoformat()}")
     if value > kafka_time + rules.future_tolerance:

@@ -15,6 +15,7 @@ import typer
 from kafka.partitioner import murmur2
 from typer.testing import CliRunner
 
+from lakehouse.contracts.contract import Record
 from lakehouse.contracts.sales import SALES, Sale
 from lakehouse.core.sections import ProductSettings
 from lakehouse.ingest.verdict import TimeRules, explain
@@ -68,7 +69,7 @@ def test_count_is_of_distinct_events_and_shares_are_near_what_was_asked(
 
 def test_good_events_keep_the_contract_and_have_ids_of_their_own(messages: list[Message]) -> None:
     kept = [m for m in messages if not m.kind.startswith("corrupt")]
-    verdicts = {explain(m.value, END, SALES, RULES).verdict for m in kept}
+    verdicts = {explain(Record(None, m.value, None, END), SALES, RULES).verdict for m in kept}
     assert verdicts == {None}
     events = sales(messages, "good", "late")
     assert len({e.event_id for e in events}) == len(events)
@@ -79,7 +80,7 @@ def test_every_fault_breaks_the_contract(messages: list[Message], kind: str) -> 
     values = [m.value for m in messages if m.kind == f"corrupt:{kind}"]
     assert values
     for value in values:
-        assert explain(value, END, SALES, RULES).verdict is not None
+        assert explain(Record(None, value, None, END), SALES, RULES).verdict is not None
 
 
 def test_a_corrupt_event_is_never_sent_whole(messages: list[Message]) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lakehouse.contracts.contract import Record
 from lakehouse.ingest.verdict import explain
 from tests.conftest import NOW, RULES, SALES, decoded, encode, sale
 
@@ -65,7 +66,7 @@ def test_a_fault_has_its_verdict_and_keeps_its_bytes(value, verdict):
 
 def test_several_faults_give_several():
     value = encode(sale(quantity="x", currency="?", order_id=""))[0]
-    verdict = explain(value, NOW, SALES, RULES).verdict
+    verdict = explain(Record(None, value, None, NOW), SALES, RULES).verdict
     assert verdict is not None
     assert len(verdict.split("; ")) == 3
 
