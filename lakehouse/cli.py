@@ -28,7 +28,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import explore
 from lakehouse.explorer.reference import write_docs
 from lakehouse.orders import capture_command, orders_verbs
-from lakehouse.products import FLOWS
+from lakehouse.products.sales import FLOWS
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars

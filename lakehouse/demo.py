@@ -20,7 +20,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import report
 from lakehouse.explorer.show import Format, render
 from lakehouse.explorer.views import VIEWS
-from lakehouse.products import FLOWS
+from lakehouse.products.sales import FLOWS
 from lakehouse.publish.bronze import Landed
 from lakehouse.runtime.run import run, stop_on_signals
 from producers import retail

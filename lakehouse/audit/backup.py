@@ -102,17 +102,9 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
 
 def _in_order(names: list[str]) -> list[str]:
     """Tables in the order that they are pinned in."""
-    finer = {
-        flow.table(finer.name)
-        for flow in FLOWS
-        if isinstance(flow, SilverFlow)
-        for finer in flow.finers
-    } | {
-        flow.table(favourite.finer)
-        for flow in FLOWS
-        if isinstance(flow, SilverFlow)
-        for aggregate in flow.aggregates
-        for favourite in (aggregate.favourite or {}).values()
+    silver = [flow for flow in FLOWS if isinstance(flow, SilverFlow)]
+    finer = {table for flow in silver for table in flow.tables} - {
+        flow.table(aggregate.name) for flow in silver for aggregate in flow.aggregates
     }
 
     def place(name: str) -> tuple[int, str]:

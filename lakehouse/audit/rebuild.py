@@ -160,6 +160,10 @@ def _keys(flow: SilverFlow, name: str, columns: tuple[str, ...]) -> tuple[str, .
     for aggregate in flow.aggregates:
         if flow.table(aggregate.name) == name:
             return tuple(aggregate.keys)
+    if flow.keyed and name == flow.table(flow.keyed.current):
+        return (flow.keyed.key,)
+    if flow.keyed and name == flow.table(flow.keyed.history):
+        return (flow.keyed.key, "started_at")
     return tuple(column for column in columns if column != "units")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lakehouse.audit import sales
+from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import Account, account, quarantine_view
 from lakehouse.audit.flags import flags
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
@@ -22,7 +22,8 @@ from lakehouse.publish.ends import Ends
 
 Say = Callable[[str], None]
 RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
-    "sales": (sales.COUNTED, sales.RECOMPUTES)
+    "sales": (sales.COUNTED, sales.RECOMPUTES),
+    "orders": (orders.COUNTED, orders.RECOMPUTES),
 }
 """Product → the rows that count, and what each silver table must hold."""
 
@@ -122,15 +123,15 @@ def _account(
 def _silver(snapshots: Snapshots, product: str, bronze: Pin, say: Say) -> list[Compared]:
     """Every table that the product's silver flow declares, compared or said why not."""
     counted, recomputes = RECOMPUTES.get(product, ("", ()))
-    known = {r.name for r in recomputes}
+    known = {f"silver.{product}_{r.name}" for r in recomputes}
     declared = {
         name
         for flow in FLOWS
         if isinstance(flow, SilverFlow) and flow.product == product
-        for name in [*(a.name for a in flow.aggregates), *(f.name for f in flow.finers)]
+        for name in flow.tables
     }
     unknown = [
-        Compared(f"silver.{product}_{name}", doubt="the audit has no recompute for it")
+        Compared(name, doubt="the audit has no recompute for it")
         for name in sorted(declared - known)
     ]
     return [*compare_all(snapshots, product, counted, recomputes, bronze, say), *unknown]

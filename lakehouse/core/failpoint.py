@@ -52,6 +52,8 @@ class Step(StrEnum):
     """The producer has handed a record to its client, which may not have sent it."""
     RECORD_TAKEN = "record-taken"
     """The broker has a record and has said so; the producer has not counted it."""
+    PARQUET_WRITTEN = "parquet-written"
+    """One date's Parquet file of a version is in its place; what is taken in does not say so."""
     SLOT_MADE = "slot-made"
     """A capture has its replication slot; nothing of the snapshot is sent."""
     CHANGE_SENT = "change-sent"

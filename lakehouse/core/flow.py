@@ -96,6 +96,40 @@ class Aggregate:
     partition: str = ""
     docs: Mapping[str, str] | None = None
     """Key → what it says."""
+    having: str = "true"
+    """Which rows stay; where measures may fall, a key that nothing is left of goes."""
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """What each key's latest change left, and through what one column of it went.
+
+    The rows of bronze are changes, ordered by ``order`` and never by arrival. Table
+    ``current`` has one row a key that is not deleted; ``history`` one row a run of
+    changes with one value of ``follows``, or ``gone``, which it keeps each of: a
+    change that comes late finds its place. Both are partitioned by ``block``; only the
+    blocks that new rows touch are read and written.
+
+    Aggregates of the flow fold its signed rows: ``columns`` and ``sign``, +1 for a row
+    that came into ``current`` and -1 for one that left it.
+    """
+
+    key: str
+    order: str
+    time: str
+    follows: str
+    columns: Mapping[str, tuple[str, str]]
+    """Column → (expression over bronze, SQL type); key, order, time and follows among them."""
+    block: str
+    """Expression: a whole number, the same for a key always."""
+    where: str
+    """Which rows of bronze are changes."""
+    deleted: str
+    """Which of them delete their key."""
+    docs: Mapping[str, str]
+    gone: str = "deleted"
+    current: str = "current"
+    history: str = "history"
 
 
 @dataclass(frozen=True)
@@ -116,6 +150,7 @@ class SilverFlow:
 
     product: str
     aggregates: tuple[Aggregate, ...]
+    keyed: Keyed | None = None
 
     @property
     def name(self) -> str:
@@ -135,5 +170,46 @@ class SilverFlow:
                 found[distinct.finer.name] = distinct.finer
         return tuple(found.values())
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of every table that the flow writes, the coarser before the finer."""
+        finer = [finer.name for finer in self.finers]
+        finer += [c.finer for a in self.aggregates for c in (a.favourite or {}).values()]
+        keyed = [self.keyed.history, self.keyed.current] if self.keyed else []
+        return tuple(self.table(n) for n in [*(a.name for a in self.aggregates), *finer, *keyed])
 
-Flow = BronzeFlow | SilverFlow
+
+@dataclass(frozen=True)
+class ParquetFlow:
+    """Rows of ``bronze.<product>`` → plain Parquet files, a folder a date.
+
+    For readers that know no Delta: ``<root>/lake/<product>/date=YYYY-MM-DD/``.
+    """
+
+    product: str
+    columns: tuple[str, ...]
+    date: str
+    """Expression: the UTC date that a row belongs to."""
+    where: str
+    """Which rows land; copies never do."""
+    doc: str
+
+    @property
+    def name(self) -> str:
+        """As given to ``lakehouse run``: ``orders.parquet``."""
+        return f"{self.product}.parquet"
+
+    @property
+    def table(self) -> str:
+        """What the writer locks: ``lake.orders``."""
+        return f"lake.{self.product}"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All that the flow writes."""
+        return (self.table,)
+
+
+Follower = SilverFlow | ParquetFlow
+"""A flow that follows bronze's versions."""
+Flow = BronzeFlow | Follower

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lakehouse.core.flow import Flow
-from lakehouse.products import sales
+from lakehouse.products import orders, sales
 
-FLOWS: tuple[Flow, ...] = (*sales.FLOWS,)
+FLOWS: tuple[Flow, ...] = (*sales.FLOWS, *orders.FLOWS)

@@ -7,9 +7,21 @@ table holds: because measures add up, old and new are grouped once more.
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from lakehouse.core.flow import Aggregate, Distinct, Favourite, Finer, Measure, Ratio
 
 MONEY_SCALE = "DECIMAL(28,4)"
+ARROW = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DATE": pa.date32(),
+    "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    "DECIMAL(18,3)": pa.decimal128(18, 3),
+    "DECIMAL(18,4)": pa.decimal128(18, 4),
+    MONEY_SCALE: pa.decimal128(28, 4),
+}
+"""SQL type → Arrow type of silver's columns."""
 
 
 def keys_sql(aggregate: Aggregate) -> str:
@@ -91,7 +103,10 @@ def merged_sql(aggregate: Aggregate, old: str | None) -> str:
     union = " UNION ALL BY NAME ".join(parts)
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {', '.join(aggregate.keys)}"
     ratios = "".join(f", {_ratio(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
-    return f"SELECT *{ratios} FROM ({grouped}) ORDER BY {', '.join(aggregate.keys)}"
+    return (
+        f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} "
+        f"ORDER BY {', '.join(aggregate.keys)}"
+    )
 
 
 def _combined(name: str, measure: Measure) -> str:
@@ -107,13 +122,6 @@ def _ratio(ratio: Ratio) -> str:
     rounded = f"(2 * {units} + {ratio.denominator}) // (2 * {ratio.denominator})"
     quotient = f"CAST({rounded} AS DECIMAL(28,0)) * CAST(0.0001 AS DECIMAL(5,4))"
     return f"CASE WHEN {ratio.denominator} > 0 THEN CAST({quotient} AS {MONEY_SCALE}) END"
-
-
-_ARROW_OF_SQL = {
-    "VARCHAR": "string",
-    "BIGINT": "int64",
-    "DATE": "date32",
-}
 
 
 def table_columns(aggregate: Aggregate) -> dict[str, str]:

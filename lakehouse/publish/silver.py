@@ -32,16 +32,10 @@ from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
+from lakehouse.publish.keyed import KeyedState, keyed_schemas
 from lakehouse.publish.log_files import commit_info
-from lakehouse.publish.render import merged_sql, partial_sql, table_columns
+from lakehouse.publish.render import ARROW, merged_sql, partial_sql, table_columns
 
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DATE": pa.date32(),
-    "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
-    "DECIMAL(28,4)": pa.decimal128(28, 4),
-}
 NOTHING = -1
 """The version of a table that has taken in nothing."""
 
@@ -50,7 +44,7 @@ def silver_schema(aggregate: Aggregate) -> pa.Schema:
     """The Arrow schema of a silver table; its keys are never null."""
     return pa.schema(
         [
-            pa.field(name, _ARROW[kind], nullable=name not in aggregate.keys)
+            pa.field(name, ARROW[kind], nullable=name not in aggregate.keys)
             for name, kind in table_columns(aggregate).items()
         ]
     )
@@ -98,10 +92,25 @@ class SilverPublisher:
                 self._finer_table(favourite.finer, _units_schema(aggregate, favourite.of))
             ]
         ]
+        self._keyed = self._keyed_state()
         self._versions = {name: self._taken(table) for name, table in self.tables.items()}
         for state in self._states:
             state.held = self._taken(state.table)
         self._persisted_at = time.monotonic()
+
+    def _keyed_state(self) -> KeyedState | None:
+        if (keyed := self.flow.keyed) is None:
+            return None
+        current, history = (
+            Table(
+                self._lake.table(self.flow.table(name)), schema, self.settings,
+                partition_by=["block"], description=f"{name} of {self.flow.product}",
+            )
+            for name, schema in keyed_schemas(keyed).items()
+        )  # fmt: skip
+        state = KeyedState(keyed, current, history, self._connection)
+        state.held = min(self._taken(table) for table in state.tables)
+        return state
 
     @property
     def _states(self) -> list[FinerState | FavouriteState]:
@@ -109,7 +118,8 @@ class SilverPublisher:
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
-        return [*self.tables.values(), *(state.table for state in self._states)]
+        keyed = self._keyed.tables if self._keyed else ()
+        return [*self.tables.values(), *(state.table for state in self._states), *keyed]
 
     def _finer_table(self, name: str, schema: pa.Schema) -> Table:
         return Table(
@@ -183,9 +193,7 @@ class SilverPublisher:
 
     def _reset(self) -> None:
         note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}
-        for state in self._states:
-            state.table.replace(state.table.schema.empty_table(), None, note)
-        for table in self.tables.values():
+        for table in reversed(self.every_table()):
             table.replace(table.schema.empty_table(), None, note)
         self._load()
 
@@ -217,8 +225,10 @@ class SilverPublisher:
 
     def _level(self, target: int) -> None:
         """Bring the finer state to the tables' version, then tables behind to those ahead."""
-        if any(self._taken(state.table) > self.version for state in self._states):
+        finer = [t for t in self.every_table() if t not in self.tables.values()]
+        if any(self._taken(table) > self.version for table in finer):
             raise TableDamaged(self.flow.name, "a finer table is ahead", "silver is folded anew")
+        self._keyed_upto(self.version)
         self._absorb_since_persisted(self.version)
         stops = sorted({*self._versions.values(), target} - {self.version})
         for stop in stops:
@@ -233,6 +243,20 @@ class SilverPublisher:
                 self._rows_of(step.files)
                 state.absorb()
                 state.held = step.version
+
+    def _keyed_upto(self, version: int) -> None:
+        """Bring the keyed state to where the tables are that commit before it."""
+        if self._keyed is not None and self._keyed.held < version:
+            for step in self._steps(self._keyed.held, version):
+                self._rows_of(step.files)
+                self._keyed.absorb()
+                self._persist_keyed(step.version)
+
+    def _persist_keyed(self, version: int) -> None:
+        if self._keyed is not None:
+            failpoint.reach(Step.FINER_DUE)
+            self._keyed.persist({"source": self._at(version), "flow": self.flow.name}, version)
+            failpoint.reach(Step.FINER_COMMITTED)
 
     def _steps(self, after: int, upto: int) -> Any:
         return increments(self.bronze_uri, after, upto, self.settings.silver.max_rows_per_fold)
@@ -263,6 +287,11 @@ class SilverPublisher:
 
     def _fold(self, version: int, names: list[str]) -> None:
         """Add ``rows`` to the named tables and record the version in each commit."""
+        if self._keyed is not None:
+            signed = self._keyed.absorb()
+            for cursor in self._cursors:
+                cursor.register("signed_rows", signed)
+                cursor.execute("CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM signed_rows")
         for state in self._states:
             for name, gained in state.absorb().items():
                 for cursor in self._cursors:
@@ -285,6 +314,7 @@ class SilverPublisher:
         for done in folds:
             done.result()
         failpoint.reach(Step.SILVER_FOLDED)
+        self._persist_keyed(version)
         if self._persist_is_due():
             self.persist()
 
@@ -296,7 +326,7 @@ class SilverPublisher:
         cursor.register(f"part_{aggregate.name}", part)
         old, predicate = self._old(aggregate, table, part)
         rows = query(cursor, merged_sql(aggregate, old))
-        if rows.num_rows == 0:
+        if part.num_rows == 0 and rows.num_rows == 0:
             table.append(table.schema.empty_table(), note)
         else:
             table.replace(rows.cast(table.schema), predicate, note)
@@ -351,7 +381,7 @@ def _text_schema(keys: Any) -> pa.Schema:
 
 
 def _units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
-    keys = [pa.field(n, _ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
+    keys = [pa.field(n, ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
     return pa.schema(
         [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", pa.int64())]
     )

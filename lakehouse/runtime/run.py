@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.duck import connect
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
-from lakehouse.core.flow import BronzeFlow, Flow, SilverFlow
+from lakehouse.core.flow import BronzeFlow, Flow, Follower, SilverFlow
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
@@ -25,6 +25,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.parquet import ParquetPublisher
 from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
@@ -32,6 +33,8 @@ from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
+Publisher = SilverPublisher | ParquetPublisher
+"""What follows bronze's versions."""
 UNFINISHED_RESTORE = "_restore"
 """A folder in the lake's root while a restore puts tables in their places."""
 
@@ -60,7 +63,7 @@ def run(
     """
     stop = stop or threading.Event()
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
-    silver = {f.product: f for f in flows if isinstance(f, SilverFlow)}
+    followers = [f for f in flows if not isinstance(f, BronzeFlow)]
     lake = Lake(settings.lake.root)
     if lake.is_local and Path(lake.join(UNFINISHED_RESTORE)).exists():
         raise TableDamaged(
@@ -75,17 +78,22 @@ def run(
     ):
         queries = []
         for f in bronze:
-            folder = silver.pop(f.product, None)
-            queries.append(_bronze(f, folder, settings, session, on_landed, connection))
-        alone = [SilverPublisher(f, settings, connection.cursor()) for f in silver.values()]
+            mine = [follower for follower in followers if follower.product == f.product]
+            queries.append(_bronze(f, mine, settings, session, on_landed, connection))
+        landed = {f.product for f in bronze}
+        alone = [
+            _publisher(f, settings, connection.cursor())
+            for f in followers
+            if f.product not in landed
+        ]
         try:
             for query, _ in queries:
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, publisher in queries:
+            for query, publishers in queries:
                 query.stop()
-                if publisher is not None and query.error is None:
+                for publisher in publishers if query.error is None else ():
                     publisher.persist()
             for publisher in alone:
                 publisher.persist()
@@ -95,19 +103,23 @@ def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
         return [f"bronze.{f.product}", f"quarantine.{f.product}"]
-    finer = [finer.name for finer in f.finers]
-    finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
-    return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
+    return list(f.tables)
+
+
+def _publisher(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
+    """What keeps the tables of a flow that follows bronze."""
+    kind = SilverPublisher if isinstance(f, SilverFlow) else ParquetPublisher
+    return kind(f, settings, connection)  # type: ignore[arg-type]  # each takes its own flow
 
 
 def _bronze(
     f: BronzeFlow,
-    silver: SilverFlow | None,
+    followers: Sequence[Follower],
     settings: Settings,
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, SilverPublisher | None]:
+) -> tuple[BronzeQuery, list[Publisher]]:
     spark = session()
     warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
@@ -115,27 +127,27 @@ def _bronze(
     if replayed := finish(publisher, datetime.now(UTC)):
         log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
-    folder = SilverPublisher(silver, settings, connection) if silver else None
-    if folder is not None:
-        folder.catch_up()
+    publishers = [_publisher(follower, settings, connection) for follower in followers]
+    for follower in publishers:
+        follower.catch_up()
 
     def landed(batch: Landed) -> None:
-        if folder is not None:
+        for follower in publishers:
             if batch.rows is None:
-                folder.catch_up(batch.version)
+                follower.catch_up(batch.version)
             else:
-                folder.take(batch.version, batch.rows)
-            folder.maintain()
+                follower.take(batch.version, batch.rows)
+            follower.maintain()
         publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, topic, landed), folder
+    return BronzeQuery(spark, publisher, settings, topic, landed), publishers
 
 
 def _wait(
     queries: list[BronzeQuery],
-    alone: list[SilverPublisher],
+    alone: list[Publisher],
     settings: Settings,
     available_now: bool,
     stop: threading.Event,
