@@ -34,7 +34,7 @@ WITH steps AS (
     GROUP BY ALL
 ), islands AS (
     SELECT order_id, block, order_status, min(n) AS n,
-        array_agg({'sequence': sequence, 'at': event_time} ORDER BY sequence) AS changes
+        array_agg({'sequence': sequence, 'changed_at': event_time} ORDER BY sequence) AS changes
     FROM counted_off GROUP BY order_id, block, order_status, n - m
 ), timed AS (SELECT * FROM islands JOIN reached USING (order_id, n))
 SELECT order_id, order_status, started_at, ended_at,

@@ -89,7 +89,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SEQUENCE = msgspec.json.Decoder(list[str])
+_SEQUENCE = msgspec.json.Decoder(list[str | None])
 _NUMBER = re.compile(rb'"(-?(?:0|[1-9]\d*)(?:\.\d+)?)"')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TOMBSTONE = "t"
@@ -182,7 +182,7 @@ def _row(data: bytes) -> dict[str, msgspec.Raw]:
 def sortable(text: str) -> str:
     """A source's sequence as text that sorts as its numbers do: each padded to 20 digits."""
     try:
-        numbers = _SEQUENCE.decode(text)
+        numbers = [number or "0" for number in _SEQUENCE.decode(text)]  # Debezium's first is null
     except msgspec.MsgspecError:
         numbers = []
     if not numbers or not all(re.fullmatch(r"[0-9]{1,20}", number) for number in numbers):

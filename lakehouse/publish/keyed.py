@@ -19,7 +19,7 @@ from lakehouse.publish.render import ARROW
 
 BLOCK = "block"
 _CHANGES = pa.list_(
-    pa.struct([pa.field("sequence", pa.string()), pa.field("at", pa.timestamp("us", "UTC"))])
+    pa.struct([pa.field("sequence", pa.string()), pa.field("changed_at", pa.timestamp("us", "UTC"))])
 )
 
 
@@ -29,7 +29,7 @@ def keyed_columns(keyed: Keyed) -> dict[str, dict[str, str]]:
     history = {
         keyed.key: kinds[keyed.key], keyed.follows: "VARCHAR", "started_at": "TIMESTAMPTZ",
         "ended_at": "TIMESTAMPTZ", "duration_seconds": "DECIMAL(18,3)",
-        "changes": "STRUCT(sequence VARCHAR, at TIMESTAMPTZ)[]", BLOCK: "BIGINT",
+        "changes": "STRUCT(sequence VARCHAR, changed_at TIMESTAMPTZ)[]", BLOCK: "BIGINT",
     }  # fmt: skip
     return {keyed.current: {**kinds, BLOCK: "BIGINT"}, keyed.history: history}
 
@@ -119,28 +119,27 @@ class KeyedState:
 
 _EVENTS = """
 CREATE OR REPLACE TEMP TABLE events AS
-SELECT {key}, block, status, place, at FROM (
+SELECT {key}, block, status, place, happened FROM (
     SELECT {key}, block, {follows} AS status, unnest(changes).sequence AS place,
-        unnest(changes).at AS at
+        unnest(changes).changed_at AS happened
     FROM old_history SEMI JOIN touched USING ({key})
     UNION ALL
     SELECT {key}, block, CASE WHEN gone THEN '{gone}' ELSE {follows} END, {seq}, {at} FROM changes
-) QUALIFY row_number() OVER (PARTITION BY {key}, place ORDER BY at, status) = 1
+) QUALIFY row_number() OVER (PARTITION BY {key}, place ORDER BY happened, status) = 1
 """
 _RUNS = """
 CREATE OR REPLACE TEMP TABLE runs AS
 WITH ordered AS (
-    SELECT *, max(at) OVER (so_far) AS moment, status IS DISTINCT FROM lag(status) OVER (by_place)
-        AS starts
-    FROM events WINDOW by_place AS (PARTITION BY {key} ORDER BY place),
-        so_far AS (PARTITION BY {key} ORDER BY place ROWS UNBOUNDED PRECEDING)
+    SELECT *, max(happened) OVER by_place AS moment,
+        status IS DISTINCT FROM lag(status) OVER by_place AS starts
+    FROM events WINDOW by_place AS (PARTITION BY {key} ORDER BY place)
 ), numbered AS (
     SELECT *, sum(CAST(starts AS BIGINT)) OVER (
         PARTITION BY {key} ORDER BY place ROWS UNBOUNDED PRECEDING) AS run
     FROM ordered
 ), grouped AS (
     SELECT {key}, block, run, any_value(status) AS {follows}, min(moment) AS started_at,
-        list(struct_pack(sequence := place, at := at) ORDER BY place) AS changes
+        list(struct_pack(sequence := place, changed_at := happened) ORDER BY place) AS changes
     FROM numbered GROUP BY {key}, block, run
 ), closed AS (
     SELECT *, lead(started_at) OVER (PARTITION BY {key} ORDER BY run) AS ended_at FROM grouped
