@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo test check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo demo-orders test check format lock bench crash-matrix docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -61,6 +61,9 @@ setup-dev: $(VENV)/dev.stamp ## and what tests and checks need
 
 demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 	@$(BIN)/lakehouse demo $(if $(REPLAY),--replay "$(REPLAY)")
+
+demo-orders: setup ## food orders from an embedded Postgres to the lake, compared row by row
+	@$(BIN)/lakehouse demo orders
 
 test: setup-dev ## every test
 	$(BIN)/python -m pytest -q --durations=15

@@ -180,22 +180,39 @@ def up(
 
 @app.command("demo")
 def demo_command(
+    product: Annotated[str, typer.Argument(help="sales or orders")] = "sales",
     replay: Annotated[Path | None, typer.Option(help="a retail CSV to send instead")] = None,
-    count: Annotated[int, typer.Option(min=100, help="events to generate")] = 100_000,
-    root: Annotated[Path, typer.Option(help="the demo's own lake, made anew")] = Path("var/demo"),
+    count: Annotated[int, typer.Option(min=100, help="sales to generate")] = 100_000,
+    root: Annotated[
+        Path | None, typer.Option(help="the demo's own lake, made anew; var/demo")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Produce, land, aggregate, report, and prove: produced = landed. Exit 0 when it holds.
 
-    Examples: lakehouse demo   |   lakehouse demo --replay online_retail.csv.gz
-    """
-    from lakehouse.demo import demo  # noqa: PLC0415  # the producers load slowly
+    Of orders: a table in Postgres, captured and landed in two rounds, and compared with it.
 
+    Examples: lakehouse demo   |   lakehouse demo --replay online_retail.csv.gz   |
+    lakehouse demo orders
+    """
+    from lakehouse import orders_demo  # noqa: PLC0415  # the producers load slowly
+    from lakehouse.demo import demo  # noqa: PLC0415
+
+    if product not in {"sales", "orders"}:
+        raise UsageError(f"product {product!r}", "has no demo", "use sales or orders")
+    root = root or Path("var/demo" if product == "sales" else f"var/demo-{product}")
     settings = settings_of(config, root)
     settings = settings.model_copy(
         update={"logging": settings.logging.model_copy(update={"level": "warning"})}
     )
     configure_logging(settings)
+    if product == "orders":
+        raise SystemExit(
+            orders_demo.demo(
+                settings, say,
+                broker=broker, database=database, start_session=session_in_background,
+            )
+        )  # fmt: skip
     raise SystemExit(
         demo(settings, count, replay, say, broker=broker, start_session=session_in_background)
     )
@@ -291,7 +308,7 @@ def docs(
 
 
 app.command("capture")(capture_command(settings_of, broker, database))
-app.add_typer(orders_verbs(settings_of, database, say), name="orders")
+app.add_typer(orders_verbs(settings_of, broker, database, say), name="orders")
 app.command("audit")(audit_command(broker, say))
 app.add_typer(quarantine_app(say), name="quarantine")
 for verb, function in recovery_commands(broker, say).items():

@@ -47,7 +47,7 @@ def demo(
     started = time.perf_counter()
     root = Path(settings.lake.root)
     total = retail.count_lines(replay) if replay else count
-    _fresh(root)
+    fresh(root)
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} events)")
@@ -85,7 +85,7 @@ def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[M
     return shop.history(count, datetime.now(UTC), HISTORY_DAYS)
 
 
-def _fresh(root: Path) -> None:
+def fresh(root: Path) -> None:
     """An empty root; a lake that no demo made is left alone."""
     if root.exists() and any(root.iterdir()):
         if not (root / MARK).is_file():

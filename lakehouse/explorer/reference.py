@@ -8,11 +8,12 @@ from typing import Any
 
 from lakehouse.contracts import CONTRACTS, PRODUCTS
 from lakehouse.core.errors import Exit
-from lakehouse.core.flow import SilverFlow
+from lakehouse.core.flow import ParquetFlow, SilverFlow
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.keyed import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.publish.render import column_docs, table_columns
 
 FREE_DOCS = {
@@ -64,6 +65,11 @@ def tables_md() -> str:
     for flow in FLOWS:
         if isinstance(flow, SilverFlow):
             out += _silver(flow)
+        if isinstance(flow, ParquetFlow):
+            out += [f"## {flow.table}", "", f"Parquet files, not Delta: {flow.doc}.", ""]
+            docs = {**CONTRACTS[flow.product].descriptions, **_ADDED}
+            schema = bronze_schema(CONTRACTS[flow.product])
+            out += _rows((n, str(schema.field(n).type), docs[n]) for n in flow.columns)
     return "\n".join(out)
 
 
@@ -106,6 +112,16 @@ def _silver(flow: SilverFlow) -> list[str]:
             out += _rows(
                 [*rows, (favourite.of, "VARCHAR", ""), ("units", "BIGINT", "units bought")]
             )
+    if flow.keyed:
+        docs = {**flow.keyed.docs, **HISTORY_DOCS}
+        what = {
+            flow.keyed.current: f"One row a {flow.keyed.key} that is not deleted",
+            flow.keyed.history: f"One row a run of changes with one {flow.keyed.follows}",
+        }
+        for name, columns in keyed_columns(flow.keyed).items():
+            out += [f"## {flow.table(name)}", ""]
+            out += [f"{what[name]}. Key: `{flow.keyed.key}`, partitioned by `{BLOCK}`.", ""]
+            out += _rows((n, kind, docs.get(n, "")) for n, kind in columns.items())
     for finer in flow.finers:
         out += [f"## {flow.table(finer.name)}", "", f"Finer table: {finer.doc}.", ""]
         out += _rows((n, "", f"`{sql}`") for n, sql in finer.keys.items())
