@@ -131,7 +131,8 @@ def _postgres(parts: _Parts) -> Iterator[Check]:
             cursor.execute(statement)
             while batch := cursor.fetchmany(FETCHED):
                 columns = [
-                    pa.array(c, f.type) for c, f in zip(zip(*batch, strict=True), kinds, strict=True)
+                    pa.array(c, f.type)
+                    for c, f in zip(zip(*batch, strict=True), kinds, strict=True)
                 ]
                 parts.connection.register("batch", pa.table(columns, schema=kinds))
                 parts.connection.execute("INSERT INTO rows SELECT * FROM batch")
@@ -174,7 +175,10 @@ def _bronze(parts: _Parts) -> Iterator[Check]:
     ends = snapshots.ends(pin, section.topic, topic.id if topic else "", list(ranges))
     sent = sum(after - first for first, after in ranges.values())
     yield Check(
-        "topic", topic is not None, f"{sent:,} records in {section.topic}", "" if topic else parts.fix
+        "topic",
+        topic is not None,
+        f"{sent:,} records in {section.topic}",
+        "" if topic else parts.fix,
     )
     held = ends.next if ends else {}
     behind = sum(max(0, after - held.get(p, first)) for p, (first, after) in ranges.items())
@@ -278,7 +282,7 @@ def _equal(parts: _Parts) -> Iterator[Check]:
     held = count(connection, "held")
     yield Check(
         "silver", not odd,
-        f"{held:,} rows in {CURRENT}; {len(odd):,} differ from Postgres", 
+        f"{held:,} rows in {CURRENT}; {len(odd):,} differ from Postgres",
         f"lakehouse capture {NAME} --available-now, then {parts.fix}" if odd else "",
         tuple(odd[:SAMPLE]),
     )  # fmt: skip

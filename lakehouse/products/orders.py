@@ -91,7 +91,8 @@ FLOWS: tuple[Flow, ...] = (
         "orders",
         columns=(
             "order_id", "customer_name", "restaurant_name", "item", "amount", "order_status",
-            "created_at", "op", "event_time", "sequence", "event_id", "topic", "partition", "offset",
+            "created_at", "op", "event_time", "sequence", "event_id",
+            "topic", "partition", "offset",
         ),
         date="CAST(created_at AS DATE)",
         where="op IN ('c', 'u', 'r')",

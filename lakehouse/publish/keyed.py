@@ -19,7 +19,9 @@ from lakehouse.publish.render import ARROW
 
 BLOCK = "block"
 _CHANGES = pa.list_(
-    pa.struct([pa.field("sequence", pa.string()), pa.field("changed_at", pa.timestamp("us", "UTC"))])
+    pa.struct(
+        [pa.field("sequence", pa.string()), pa.field("changed_at", pa.timestamp("us", "UTC"))]
+    )
 )
 
 
@@ -94,9 +96,7 @@ class KeyedState:
         if files:
             listed = ", ".join(f'"{column}"' for column in table.schema.names)
             source = f"(SELECT {listed} FROM read_parquet({files!r}, hive_partitioning = true))"
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {source}"
-        )
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {source}")
 
     def persist(self, note: dict[str, Any], version: int) -> None:
         """Write the touched blocks of both tables anew; they hold ``version`` then."""

@@ -117,9 +117,7 @@ class Lake:
         with engine(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             bronze = snapshots.pin("bronze", "bronze.orders")
-            found = compare_all(
-                snapshots, "orders", COUNTED, RECOMPUTES, bronze, lambda _: None
-            )
+            found = compare_all(snapshots, "orders", COUNTED, RECOMPUTES, bronze, lambda _: None)
         return [c for c in found if c.differing or c.fault or c.doubt or c.behind]
 
 
@@ -204,7 +202,9 @@ def test_a_delete_and_its_tombstone_are_kept_and_counted_once(lake):
     lake.catch_up()
     assert lake.rows("silver.orders_current") == []
     assert lake.rows("silver.orders_by_restaurant") == []
-    told = lake.rows("silver.orders_history", "order_status, ended_at IS NULL AS open", "started_at")
+    told = lake.rows(
+        "silver.orders_history", "order_status, ended_at IS NULL AS open", "started_at"
+    )
     assert [(r["order_status"], r["open"]) for r in told] == [("placed", False), ("deleted", True)]
 
 
@@ -235,7 +235,9 @@ def test_an_order_that_moves_leaves_its_old_place(lake):
     lake.catch_up()
     lake.land([change("u", 3, row(restaurant_name="Luna", amount="2.25"))])
     lake.catch_up()
-    found = lake.rows("silver.orders_by_restaurant", "restaurant_name, orders, amount, average_order")
+    found = lake.rows(
+        "silver.orders_by_restaurant", "restaurant_name, orders, amount, average_order"
+    )
     assert found == [
         {"restaurant_name": "Kaze", "orders": 1, "amount": Decimal("12.5000"),
          "average_order": Decimal("12.5000")},
