@@ -1,0 +1,139 @@
+"""Orders from Postgres to silver on real parts: the demo, and flows killed under load."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import closing, contextmanager
+from decimal import Decimal
+
+import psycopg2
+import pytest
+
+from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.core.failpoint import VARIABLE
+from tests.live.conftest import LAKEHOUSE, command, rows
+from tests.live.orders_table import ROOT, Orders
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(500)]
+FLOWS = ("orders.bronze", "orders.silver", "orders.parquet")
+
+
+@pytest.fixture
+def orders(request, postgres, kafka, tmp_path):
+    """Ten seeded orders in a database of the test's own."""
+    name = f"l{os.getpid()}_{abs(hash(request.node.name)) % 10**6}"
+    made = Orders(name, postgres.url.replace("/postgres?", f"/{name}?"), kafka, tmp_path / "lake")
+    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE DATABASE {name}")
+        made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
+        yield made
+        cursor.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            "WHERE database = %s", (name,),
+        )  # fmt: skip
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def process(words, environment):
+    """A process that is ended with the test, however that goes."""
+    with subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.send_signal(signal.SIGTERM)
+            try:
+                running.wait(60)
+            except subprocess.TimeoutExpired:
+                running.kill()
+
+
+def verified(orders, code=0):
+    """The checks of ``orders verify`` by name."""
+    done = command("orders", "verify", "--json", check=False, **orders.environment)
+    assert done.returncode == code, done.stdout + done.stderr[-2000:]
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def silver(orders, sql):
+    """A SELECT's rows over ``orders_current``, read in this process."""
+    with engine(orders.settings()) as connection:
+        Snapshots(str(orders.root), connection).pin("now", "silver.orders_current")
+        return connection.execute(sql).fetchall()
+
+
+def test_the_demo_of_orders_proves_itself(tmp_path):
+    root = tmp_path / "lake"
+    done = command("demo", "orders", "--root", root, timeout=300)
+    assert "PROVEN: the lake equals the table" in done.stdout
+    assert "NOT PROVEN" not in done.stdout
+    assert "Traceback" not in done.stderr
+    counted = "SELECT count(*) AS n, count(DISTINCT order_id) AS ids FROM silver.orders_current"
+    assert rows(root, counted) == [{"n": 20, "ids": 20}]
+    assert len(list(root.glob("lake/orders/date=*/v*.parquet"))) >= 2
+
+
+def test_flows_killed_under_load_give_the_table(orders):
+    flows = [*LAKEHOUSE, "run", *FLOWS, "--root", str(orders.root)]
+    armed = {**orders.environment, VARIABLE: "finer-committed:3"}
+    load = ["orders", "insert", "--count", 300, "--updates", 150, "--deletes", 20]
+    with process([*LAKEHOUSE, "capture", "orders"], orders.environment):
+        orders.until(lambda now: len(now) == 10)
+        with process(flows, armed) as doomed:
+            for seed in range(20):
+                command(*load, "--bad", 5, "--seed", seed, **orders.environment)
+                if doomed.poll() is not None:
+                    break
+            assert doomed.wait(60) == -signal.SIGKILL
+        with process(flows, orders.environment) as killed:
+            time.sleep(15)
+            command(*load, "--seed", 99, **orders.environment)
+            time.sleep(2)
+            killed.kill()
+        command(*load, "--seed", 100, **orders.environment)
+        expected = orders.table()
+        orders.until(lambda now: now.keys() == expected.keys())
+        time.sleep(2)
+    orders.capture()
+    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    checks = verified(orders)
+    bad = {row["order_id"] for row in checks["quarantined"]["first"]}
+    held = {
+        str(id_): (name, kitchen, item, Decimal(amount), status)
+        for id_, name, kitchen, item, amount, status in silver(
+            orders, "SELECT order_id, customer_name, restaurant_name, item, amount, order_status "
+            "FROM now",
+        )
+    }  # fmt: skip
+    wanted = {
+        id_: (*row[1:4], Decimal(row[4]), row[5])
+        for id_, row in expected.items()
+        if int(id_) not in bad
+    }
+    assert {id_: row for id_, row in held.items() if int(id_) not in bad} == wanted
+    assert len(wanted) > 300
+    command("audit", "orders", "--root", orders.root, **orders.environment)
+
+
+def test_verify_finds_what_is_not_there(orders):
+    orders.capture()
+    assert not verified(orders, code=1)["bronze"]["ok"]
+    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    assert all(check["ok"] for check in verified(orders).values())
+    orders.sql("UPDATE orders SET amount = 1 WHERE order_id = 3")
+    found = verified(orders, code=1)
+    assert [row["order_id"] for row in found["silver"]["first"]] == [3]
+    orders.sql("UPDATE orders SET amount = -1 WHERE order_id = 3")
+    orders.capture()
+    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    found = verified(orders)
+    assert [row["order_id"] for row in found["quarantined"]["first"]] == [3]
+    assert "negative" in found["quarantined"]["first"][0]["verdict"]
+    file = next(orders.root.glob("lake/orders/date=*/v*.parquet"))
+    file.unlink()
+    assert not verified(orders, code=1)["parquet"]["ok"]
