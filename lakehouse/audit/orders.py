@@ -36,12 +36,13 @@ WITH steps AS (
     SELECT order_id, block, order_status, min(n) AS n,
         array_agg({'sequence': sequence, 'changed_at': event_time} ORDER BY sequence) AS changes
     FROM counted_off GROUP BY order_id, block, order_status, n - m
-), timed AS (SELECT * FROM islands JOIN reached USING (order_id, n))
+), timed AS (
+    SELECT *, lead(started_at) OVER (PARTITION BY order_id ORDER BY n) AS ended_at
+    FROM islands JOIN reached USING (order_id, n)
+)
 SELECT order_id, order_status, started_at, ended_at,
     CAST(epoch(ended_at - started_at) AS DECIMAL(18, 3)) AS duration_seconds, changes, block
-FROM timed ASOF LEFT JOIN (
-    SELECT order_id, n AS after, started_at AS ended_at FROM timed
-) AS next ON timed.order_id = next.order_id AND timed.n < next.after
+FROM timed
 """
 # Whole ten-thousandths, divided as whole numbers: half of one is rounded up.
 _BY = """
