@@ -322,6 +322,7 @@ def test_silver_is_the_table_in_any_order_batching_and_with_any_copies(ops, draw
                 shutil.rmtree(lost.uri)
             if step in {"restart", "lose"}:
                 lake.restart()
+                lake.catch_up()
         lake.catch_up()
         assert_equals_the_table(lake, table, records)
 
