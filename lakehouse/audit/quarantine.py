@@ -23,6 +23,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
+from lakehouse.publish.ends import Ends
 from lakehouse.publish.replay import KEY
 
 CHUNK_BYTES = 64 * 1024 * 1024
@@ -62,7 +63,8 @@ FROM kept JOIN judged USING ({_KEY}) GROUP BY ALL ORDER BY records DESC, verdict
 _PASSING = f"""
 SELECT {_KEY}, CAST(sum(coalesce(octet_length(value), 0) + 1000) OVER (
     ORDER BY {_ORDER} ROWS UNBOUNDED PRECEDING) // {CHUNK_BYTES} AS BIGINT) AS chunk
-FROM kept JOIN judged USING ({_KEY}) WHERE passes AND NOT replayed ORDER BY {_ORDER}
+FROM kept JOIN judged USING ({_KEY}) WHERE passes AND NOT replayed AND {{of_now}}
+ORDER BY {_ORDER}
 """
 
 
@@ -109,10 +111,15 @@ class Quarantine:
         connection.execute(_KEPT.format(version=self.bronze_version))
 
     @property
+    def _ends(self) -> Ends | None:
+        """How far bronze holds its topic; None where no commit says it."""
+        note = self._snapshots.note(f"bronze.{self.product}", "ends", self.bronze_version)
+        return Ends.read(note) if note else None
+
+    @property
     def topic_id(self) -> str | None:
         """The id of the topic that bronze holds; None where no commit says it."""
-        note = self._snapshots.note(f"bronze.{self.product}", "ends", self.bronze_version)
-        return str(note["topic_id"]) if note else None
+        return self._ends.topic_id if self._ends else None
 
     def count(self, choice: Choice) -> int:
         """How many records are meant."""
@@ -155,8 +162,12 @@ class Quarantine:
         return list(query(self._connection, _CHANGES).to_pylist())
 
     def passing(self) -> Iterator[pa.Table]:
-        """The addresses of what was judged and passes, oldest first, in parts of bounded bytes."""
-        found = query(self._connection, _PASSING)
+        """The addresses of what was judged and passes, oldest first, in parts of bounded bytes.
+
+        Without records of a topic that was made anew since: others have their addresses.
+        """
+        of_now = self._ends.are_of_now() if self._ends else "true"
+        found = query(self._connection, _PASSING.format(of_now=of_now))
         for chunk in dict.fromkeys(found["chunk"].to_pylist()):
             yield found.filter(pc.equal(found["chunk"], chunk)).select(KEY)
 
