@@ -23,6 +23,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
 from lakehouse.runtime.session import warm
@@ -73,9 +74,9 @@ def run(
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, publisher in queries:
+            for query, beside in queries:
                 query.stop()
-                if publisher is not None and query.error is None:
+                for publisher in beside if query.error is None else ():
                     publisher.persist()
             for publisher in alone:
                 publisher.persist()
@@ -84,7 +85,7 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"bronze.{f.product}", f"quarantine.{f.product}"]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
     finer = [finer.name for finer in f.finers]
     finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
     return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
@@ -97,11 +98,12 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, SilverPublisher | None]:
+) -> tuple[BronzeQuery, list[SilverPublisher | Ledger]]:
     spark = session()
     warm(spark)
     topic_id = ensure_topic(settings.kafka, settings.product(f.product))
     publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    ledger = Ledger(f.product, settings, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()
@@ -113,11 +115,14 @@ def _bronze(
             else:
                 folder.take(batch.version, batch.rows)
             folder.maintain()
+        ledger.take(batch)
+        ledger.maintain()
         publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, landed), folder
+    beside = [ledger, *([folder] if folder else [])]
+    return BronzeQuery(spark, publisher, settings, landed), beside
 
 
 def _wait(
