@@ -18,7 +18,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.publish.delta import NOTE
 from lakehouse.publish.log_files import check_last_commit
 
-LAYERS = ("bronze", "silver", "quarantine")
+LAYERS = ("bronze", "silver", "quarantine", "erased")
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 

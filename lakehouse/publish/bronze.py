@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.core.duck import query
@@ -61,6 +62,14 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """A row counts as quarantined while bronze is below its ``replayed_version``."""
+ERASED_SCHEMA = pa.schema(
+    [
+        *[f.with_nullable(False) for f in ADDRESS[:3]],
+        pa.field("erased_at", TIME, nullable=False),
+        pa.field("table", pa.string(), nullable=False),
+    ]
+)
+"""The ledger of erased addresses; nothing of the person."""
 
 
 @dataclass(frozen=True)
@@ -140,17 +149,25 @@ class BronzePublisher:
         return Ends(self.product.topic, topic_id, {row[0]: row[1] for row in found}, newest, batch)
 
     def _quarantined_above_ends(self) -> set[tuple[int, int]]:
-        """Addresses that a crash left in quarantine alone; usually none."""
-        files = self.quarantine.files()
+        """Addresses that a crash left in quarantine alone, and erased ones; usually none."""
+        files = [*self.quarantine.files(), *self._ledger()]
         if not files:
             return set()
         found = query(
             self.connection,
-            'SELECT "partition", "offset" FROM read_parquet($files) WHERE topic = $topic',
+            'SELECT "partition", "offset" FROM read_parquet($files, union_by_name = true) '
+            "WHERE topic = $topic",
             {"files": files, "topic": self.product.topic},
         )
         found = found.filter(self.above(found))
         return set(zip(*(found[c].to_pylist() for c in ("partition", "offset")), strict=True))
+
+    def _ledger(self) -> list[str]:
+        """Files of the ledger of erased addresses: what it names is not landed again."""
+        uri = Lake(self.settings.lake.root).table(f"erased.{self.contract.name}")
+        return (
+            [str(f) for f in DeltaTable(uri).file_uris()] if DeltaTable.is_deltatable(uri) else []
+        )
 
     def _without_quarantined(self, decoded: pa.Table) -> pa.Table:
         """The rows that a crash did not already leave in quarantine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,22 @@ def sync_checkpoints(table: Path) -> None:
     """fsync the log's checkpoints and their folder."""
     log = table / "_delta_log"
     _sync([*log.glob("*checkpoint*"), log])
+
+
+def forget_before(table: Path, version: int) -> None:
+    """Remove the log's files of older versions, and data files that a crash left half written.
+
+    The newest version must have a checkpoint: it is synced first.
+    """
+    sync_checkpoints(table)
+    log = table / "_delta_log"
+    for path in log.iterdir():
+        number = re.match(r"\.?(\d{20})\.", path.name)
+        if path.is_file() and number and int(number.group(1)) < version:
+            path.unlink()
+    for path in table.rglob("*.parquet#*"):
+        path.unlink()
+    _sync([log])
 
 
 def _sync(paths: Iterable[Path]) -> None:

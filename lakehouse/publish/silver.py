@@ -267,9 +267,14 @@ class SilverPublisher:
             pending > 0 and waited >= silver.finer_persist_interval.total_seconds()
         )
 
+    @property
+    def all_tables(self) -> list[Table]:
+        """The tables of the group, the finer ones too."""
+        return [*self.tables.values(), *(state.table for state in self._states)]
+
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""
-        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+        for table in self.all_tables:
             table.maintain()
 
     def persist(self) -> None:
