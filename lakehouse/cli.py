@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from lakehouse.audit.command import audit_command
+from lakehouse.audit.erase_command import erase_command
 from lakehouse.audit.quarantine_command import quarantine_app
 from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
@@ -298,6 +299,7 @@ def docs(
 
 
 app.command("audit")(audit_command(broker, say))
+app.command("erase")(erase_command(broker, say))
 app.add_typer(quarantine_app(say), name="quarantine")
 for verb, function in recovery_commands(broker, say).items():
     app.command(verb)(function)
