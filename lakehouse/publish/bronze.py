@@ -151,11 +151,12 @@ class BronzePublisher:
     def _without_quarantined(self, decoded: pa.Table) -> pa.Table:
         """The rows that a crash did not already leave in quarantine."""
         addresses = zip(*(decoded[c].to_pylist() for c in ("partition", "offset")), strict=True)
-        return decoded.filter(pa.array([address not in self.ahead for address in addresses]))
+        kept = pa.array([address not in self.ahead for address in addresses], pa.bool_())
+        return decoded.filter(kept)
 
     def _above(self, rows: pa.Table) -> pa.Array:
         """Which rows lie at or above the ends of their partition."""
-        above = pa.array([False] * rows.num_rows)
+        above = pa.array([False] * rows.num_rows, pa.bool_())
         for partition in pc.unique(rows["partition"]).to_pylist():
             here = pc.equal(rows["partition"], partition)
             past = pc.greater_equal(rows["offset"], self.ends.next.get(partition, 0))

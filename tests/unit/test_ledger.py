@@ -164,7 +164,7 @@ def test_versions_that_only_compact_are_stepped_over(settings):
     assert "OPTIMIZE" in operations
     lake.ledger.persist()
     held = rows(lake)
-    assert [row[0] for row in held] == list(range(6))
+    assert [row[0] for row in held] == [1, 2, 3, 4, 5], "nothing is late before the first event"
     shutil.rmtree(lake.ledger.table.uri)
     lake.restart()
     assert rows(lake) == held
