@@ -20,6 +20,8 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from lakehouse.audit.command import audit_command
+from lakehouse.audit.quarantine_command import quarantine_app
+from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
@@ -318,6 +320,9 @@ def docs(
 
 
 app.command("audit")(audit_command(broker, say))
+app.add_typer(quarantine_app(say), name="quarantine")
+for verb, function in recovery_commands(broker, say).items():
+    app.command(verb)(function)
 app.command("explore")(explore)
 app.command("doctor")(doctor)
 

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lakehouse.contracts.sales import SALES
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
 from lakehouse.core.kafka import client_options, ensure_topic, unreachable
 from lakehouse.core.settings import Settings
 from producers.message import Message
@@ -138,6 +140,7 @@ def _poster(producer: KafkaProducer, topic: str, summary: Summary) -> Callable[[
     last_key, partition = b"", 0
 
     def acknowledged(_: Any) -> None:  # called by the client's one sending thread
+        failpoint.reach(Step.RECORD_TAKEN)
         summary.acknowledged += 1
 
     def failed(error: Any) -> None:
@@ -160,6 +163,7 @@ def _poster(producer: KafkaProducer, topic: str, summary: Summary) -> Callable[[
         except KafkaError as error:
             failed(error)
             return
+        failpoint.reach(Step.RECORD_POSTED)
         future.add_callback(acknowledged).add_errback(failed)
 
     return post

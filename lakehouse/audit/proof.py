@@ -85,6 +85,8 @@ def _faults(proof: Proof) -> Iterator[str]:
                 f"{place}: bronze has taken in up to {partition.end}, "
                 f"and Kafka ends at {partition.kafka_end}"
             )
+    if account.former_doubled:
+        yield f"{account.former_doubled:,} addresses of a topic that is gone are held twice"
     if account.above_ends:
         yield f"{account.above_ends:,} rows of bronze lie above the ends that it records"
     if account.other_topics:

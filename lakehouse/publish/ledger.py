@@ -20,8 +20,9 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.bronze import Landed
-from lakehouse.publish.delta import NOTE, Table
+from lakehouse.publish.delta import Table
 from lakehouse.publish.increments import increments
+from lakehouse.publish.log_files import NOTE
 
 _TIME = pa.timestamp("us", "UTC")
 LEDGER_SCHEMA = pa.schema(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,21 +16,25 @@ from pyspark.sql import SparkSession
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.duck import connect
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
 from lakehouse.publish.ledger import Ledger
+from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
 from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
+UNFINISHED_RESTORE = "_restore"
+"""A folder in the lake's root while a restore puts tables in their places."""
 
 
 def flow(name: str) -> Flow:
@@ -58,6 +63,11 @@ def run(
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
     silver = {f.product: f for f in flows if isinstance(f, SilverFlow)}
     lake = Lake(settings.lake.root)
+    if lake.is_local and Path(lake.join(UNFINISHED_RESTORE)).exists():
+        raise TableDamaged(
+            f"lake {lake.root}", "a restore into it was cut short",
+            f"run it again: lakehouse restore BACKUP --force --root {lake.root}",
+        )  # fmt: skip
     tables = [t for f in flows for t in tables_of(f)]
     holder = "+".join(f.name for f in flows)
     with (
@@ -101,8 +111,11 @@ def _bronze(
 ) -> tuple[BronzeQuery, list[SilverPublisher | Ledger]]:
     spark = session()
     warm(spark)
-    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
-    publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    ensure_topic(settings.kafka, settings.product(f.product))
+    publisher = BronzePublisher(CONTRACTS[f.product], settings, None, connection)
+    if replayed := finish(publisher, datetime.now(UTC)):
+        log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
+    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
     ledger = Ledger(f.product, settings, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
@@ -121,8 +134,8 @@ def _bronze(
         if on_landed is not None:
             on_landed(batch)
 
-    beside = [ledger, *([folder] if folder else [])]
-    return BronzeQuery(spark, publisher, settings, landed), beside
+    beside: list[SilverPublisher | Ledger] = [ledger, *([folder] if folder else [])]
+    return BronzeQuery(spark, publisher, settings, topic, landed), beside
 
 
 def _wait(

@@ -16,9 +16,10 @@ from lakehouse.audit.keep import as_json, keep
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
-from lakehouse.audit.topic import Gap, Judged, Topic
+from lakehouse.audit.topic import Gap, Judged
 from lakehouse.core.errors import Exit, ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
+from lakehouse.core.topic import Topic
 from lakehouse.products.sales import FLOWS
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_publish import Lake
@@ -246,13 +247,9 @@ def replayed(lake, version):
     def marked(rows):
         copy = put("offset", ("offset", 3), 4)(rows)
         rows = pa.concat_tables([rows, copy])
-        marks = pa.array([None, version], pa.int64())
-        return rows.append_column("replayed_version", marks)
+        return put("replayed_version", ("offset", 4), version)(rows)
 
-    uri = path(lake, "quarantine/sales")
-    write_deltalake(
-        uri, marked(DeltaTable(uri).to_pyarrow_table()), mode="overwrite", schema_mode="overwrite"
-    )
+    rewrite(lake, "quarantine/sales", marked)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,6 @@ def test_every_record_ends_in_one_place_once(lake):
 def test_a_batch_of_offsets_without_a_record_moves_the_ends(lake, before):
     """Markers and aborted records have offsets, and are given to nobody."""
     lake.land(encode(*[sale()] * before), 0)
-    lake.bronze.ahead.add((0, 99))
     lake.bronze.publish(decoded([]), {0: 7}, NOW)
     lake.restart()
     assert lake.bronze.ends.next == {0: 7}

@@ -1,0 +1,138 @@
+"""Steps at which a process can be told to end itself as kill -9 would: for the crash matrix.
+
+``LAKEHOUSE_FAILPOINT=bronze-committed:3`` ends the process when it comes to that
+step for the third time. Without the variable a step costs one comparison.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+
+VARIABLE = "LAKEHOUSE_FAILPOINT"
+
+
+class Step(StrEnum):
+    """Every step that has a failpoint, in the order of a batch."""
+
+    OFFSETS_PLANNED = "offsets-planned"
+    """Spark has planned a batch; nothing of it is read."""
+    QUARANTINE_COMMITTED = "quarantine-committed"
+    """The batch's bad records are committed; bronze is not."""
+    BRONZE_FILES = "bronze-files"
+    """Some of bronze's data files are there; their commit is not."""
+    BRONZE_COMMITTED = "bronze-committed"
+    """Bronze is committed; silver has not taken it in."""
+    SILVER_TABLE_COMMITTED = "silver-table-committed"
+    """One silver table holds the batch; of the others, some may."""
+    SILVER_FOLDED = "silver-folded"
+    """Every silver table holds the batch; the finer tables do not."""
+    FINER_DUE = "finer-due"
+    """A finer table is about to be written back."""
+    FINER_COMMITTED = "finer-committed"
+    """A finer table is written back; of the others, some may be."""
+    COMPACTION_FILES = "compaction-files"
+    """Some compacted files of a table are there; their commit is not."""
+    COMPACTED = "compacted"
+    """A table is compacted; its old files are still there."""
+    VACUUMED = "vacuumed"
+    """A table's old files are removed; its old log entries are not."""
+    BATCH_LANDED = "batch-landed"
+    """All of the batch is done; Spark's checkpoint does not say so yet."""
+    RECORD_POSTED = "record-posted"
+    """The producer has handed a record to its client, which may not have sent it."""
+    RECORD_TAKEN = "record-taken"
+    """The broker has a record and has said so; the producer has not counted it."""
+
+
+@dataclass(frozen=True)
+class Failpoint:
+    """A step, and the how-manieth coming to it that ends the process."""
+
+    step: Step
+    coming: int = 1
+    _comings: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False)
+
+    @classmethod
+    def read(cls, text: str) -> Failpoint:
+        """From ``step`` or ``step:coming``; ValueError says what is wrong."""
+        name, _, coming = text.partition(":")
+        steps = [step.value for step in Step]
+        if name not in steps:
+            close = get_close_matches(name, steps, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Use one of {', '.join(steps)}"
+            raise ValueError(f"{name!r} is not a step. {hint}")
+        if coming and not (coming.isdecimal() and int(coming)):
+            raise ValueError(f"{coming!r} is not a number from 1 on")
+        return cls(Step(name), int(coming or 1))
+
+    def is_due(self, step: Step) -> bool:
+        """Whether this is the coming that ends the process; each call is one coming."""
+        return step is self.step and next(self._comings) == self.coming
+
+
+def fault(environment: Mapping[str, str]) -> str:
+    """What is wrong with the variable, for settings to refuse; empty where nothing is."""
+    try:
+        _armed(environment)
+    except ValueError as error:
+        return f"environment: {VARIABLE}: {error}"
+    return ""
+
+
+def _armed(environment: Mapping[str, str]) -> Failpoint | None:
+    text = environment.get(VARIABLE, "")
+    return Failpoint.read(text) if text else None
+
+
+ARMED: Failpoint | None = None
+if not fault(os.environ):
+    ARMED = _armed(os.environ)
+
+
+def reach(step: Step) -> None:
+    """Say that a step is reached: the process ends here when it was told so."""
+    if ARMED is not None and ARMED.is_due(step):
+        _end(step)
+
+
+@contextmanager
+def writing(step: Step, folder: str) -> Iterator[None]:
+    """Around the writing of a commit: the process ends when its first data file is there."""
+    if ARMED is None or not ARMED.is_due(step):
+        yield
+        return
+    before, written = _data_files(folder), threading.Event()
+
+    def watch() -> None:
+        while not written.is_set():
+            if _data_files(folder) - before:
+                _end(step)
+
+    watcher = threading.Thread(target=watch, name="failpoint", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        written.set()
+        watcher.join()
+    _end(step, "too late: it was committed within the first look")
+
+
+def _data_files(folder: str) -> set[Path]:
+    return set(Path(folder).rglob("*.parquet"))
+
+
+def _end(step: Step, remark: str = "as told") -> None:
+    sys.stderr.write(f"failpoint {step}: this process ends here, {remark}\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
