@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import explore
 from lakehouse.explorer.reference import write_docs
 from lakehouse.products import FLOWS
+from lakehouse.runtime.maintain import maintain
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
@@ -251,6 +253,26 @@ def history(
     """
     settings = settings_of(config, root)
     _show(table, Catalogue(settings.lake.root).history(table, limit), as_json)
+
+
+@app.command("maintain")
+def maintain_command(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="as in bronze.sales; all without one")
+    ] = None,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compact tables and remove what is past its retention, now; refused while a flow writes them.
+
+    A running flow does this itself, as [maintenance] says. Exit 6 names who holds a table.
+
+    Examples: lakehouse maintain   |   lakehouse maintain bronze.sales --json
+    """
+    settings = settings_of(config, root)
+    done = [upkeep.as_dict() for upkeep in maintain(tables or [], settings, datetime.now(UTC))]
+    _show("maintained", done, as_json)
 
 
 def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:

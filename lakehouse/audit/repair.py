@@ -62,6 +62,8 @@ class Repair:
 
     def run(self) -> list[str]:
         """Mend what is wrong; what was done, in words. Run again after a crash it goes on."""
+        if self.name.startswith("ledger."):
+            return self._made_anew()
         done: list[str] = []
         while found := next(log_damage(self.uri, deep=True), None):
             done.append(self._mend_log(found))
@@ -77,6 +79,17 @@ class Repair:
             done.append(self._mend_files(table, lacking))
             self._say(done[-1])
         return done
+
+    def _made_anew(self) -> list[str]:
+        """A ledger is a function of bronze: one that is damaged is set aside whole."""
+        found = next(log_damage(self.uri, deep=True), None)
+        if found is None and not lacking_files(DeltaTable(self.uri), self.uri):
+            return []
+        self._move(Path(self.uri), aside := self._aside_folder())
+        sync_folder(aside)
+        done = f"{self.name}: set aside; the next start of the flow makes it anew from bronze"
+        self._say(done)
+        return [done]
 
     def _mend_log(self, found: Damage) -> str:
         if found.spare:

@@ -265,6 +265,11 @@ class Table:
             self._upkeep(self._vacuum)
             self._vacuumed_at = time.monotonic()
 
+    def maintain_now(self) -> None:
+        """Compact, and remove what is past its retention, whenever that was done last."""
+        self._upkeep(self._compact)
+        self._upkeep(self._vacuum)
+
     def _compact(self, commit: CommitProperties) -> None:
         self.dt.optimize.compact(
             target_size=self._settings.table.target_file_size_mb * 1024 * 1024,
