@@ -9,6 +9,7 @@ from datetime import datetime
 from lakehouse.audit import sales
 from lakehouse.audit.addresses import Account, account, quarantine_view
 from lakehouse.audit.flags import flags
+from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
@@ -65,6 +66,7 @@ def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: 
         say("checking what is late and what was sent twice")
         marks = flags(connection, settings.product(product).deduplication_horizon)
         tables = _silver(snapshots, product, bronze, say)
+        tables.append(compare_ledger(snapshots, product, bronze))
     return Proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
         quarantine.version if quarantine else None, found, marks, tuple(tables),

@@ -40,7 +40,7 @@ def _headline(proof: Proof) -> str:
     lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
     return (
         f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
-        f"{landed}, {compared} silver tables recomputed{lost}"
+        f"{landed}, {compared} tables recomputed{lost}"
     )
 
 
@@ -73,7 +73,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         (_first("copies beyond the horizon", flags.beyond_horizon), flags.beyond_horizon.first),
         (_first("late marks that are wrong", flags.wrong_late), flags.wrong_late.first),
         (_first("copy marks that are wrong", flags.wrong_duplicates), flags.wrong_duplicates.first),
-        ("silver against a recompute from bronze", tables),
+        ("tables against a recompute from bronze", tables),
         ("rows that differ", differences),
     ]
 

@@ -25,6 +25,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
@@ -83,9 +84,9 @@ def run(
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, publisher in queries:
+            for query, beside in queries:
                 query.stop()
-                if publisher is not None and query.error is None:
+                for publisher in beside if query.error is None else ():
                     publisher.persist()
             for publisher in alone:
                 publisher.persist()
@@ -94,7 +95,7 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"bronze.{f.product}", f"quarantine.{f.product}"]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
     finer = [finer.name for finer in f.finers]
     finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
     return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
@@ -107,7 +108,7 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, SilverPublisher | None]:
+) -> tuple[BronzeQuery, list[SilverPublisher | Ledger]]:
     spark = session()
     warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
@@ -115,6 +116,7 @@ def _bronze(
     if replayed := finish(publisher, datetime.now(UTC)):
         log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
+    ledger = Ledger(f.product, settings, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()
@@ -126,11 +128,14 @@ def _bronze(
             else:
                 folder.take(batch.version, batch.rows)
             folder.maintain()
+        ledger.take(batch)
+        ledger.maintain()
         publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, topic, landed), folder
+    beside: list[SilverPublisher | Ledger] = [ledger, *([folder] if folder else [])]
+    return BronzeQuery(spark, publisher, settings, topic, landed), beside
 
 
 def _wait(

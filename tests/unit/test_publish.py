@@ -21,6 +21,7 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.lock import write_locks
 from lakehouse.products.sales import FLOWS
 from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.silver import SilverPublisher
 from tests.conftest import NOW, SALES, decoded, encode, sale
 
@@ -37,11 +38,14 @@ class Lake:
     def restart(self, topic_id="t1"):
         self.connection = connect(self.settings.silver)
         self.bronze = BronzePublisher(SALES, self.settings, topic_id, self.connection)
+        self.ledger = Ledger("sales", self.settings, self.connection)
         self.silver = SilverPublisher(SILVER, self.settings, self.connection)
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
-        return self.bronze.publish(rows, {0: first + len(values)}, NOW)
+        landed = self.bronze.publish(rows, {0: first + len(values)}, NOW)
+        self.ledger.take(landed)
+        return landed
 
     def rows(self, table):
         path = self.bronze.bronze.uri.replace("/bronze/sales", "/" + table)
