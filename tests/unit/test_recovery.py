@@ -20,9 +20,10 @@ from lakehouse.audit.run import audit
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.topic import Topic
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.publish.bronze import BronzePublisher
 from lakehouse.publish.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
 from lakehouse.publish.replay import finish
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, SALES, encode, sale
 from tests.unit.test_audit import Kafka
 from tests.unit.test_publish import SILVER, Lake, assert_silver_is_a_function_of_bronze
 from tests.unit.test_quarantine import cured
@@ -421,6 +422,33 @@ def test_a_lost_data_file_of_bronze_that_kafka_no_longer_has(lake):
     (uri(lake, "bronze.sales") / first).unlink()
     with pytest.raises(TableDamaged, match="lakehouse restore"):
         repair(lake, "bronze.sales", at=topic(first=3))
+
+
+@pytest.mark.parametrize("damage", ["commit", "file"])
+def test_a_damaged_ledger_is_made_anew(lake, damage):
+    lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
+    lake.restart()
+    if damage == "commit":
+        sorted((uri(lake, "ledger.sales") / "_delta_log").glob("*.json"))[-1].write_bytes(b"")
+    else:
+        Path(DeltaTable(uri(lake, "ledger.sales")).file_uris()[0]).unlink()
+    assert len(repair(lake, "ledger.sales")) == 1
+    assert repair(lake, "bronze.sales") == []
+    lake.restart()
+    assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
+
+
+def test_the_ledger_is_made_anew_when_bronze_went_back_and_wrote_on(lake, tmp_path):
+    shutil.copytree(uri(lake, "bronze.sales"), tmp_path / "kept")
+    lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
+    lake.restart()
+    assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
+    shutil.rmtree(uri(lake, "bronze.sales"))
+    shutil.copytree(tmp_path / "kept", uri(lake, "bronze.sales"))
+    verb = BronzePublisher(SALES, lake.settings, None, lake.connection)
+    verb.accept(topic(13, 20))
+    lake.restart(topic_id=None)
+    assert lake.rows("ledger/sales").empty
 
 
 def test_silver_is_not_repaired_but_rebuilt(lake):
