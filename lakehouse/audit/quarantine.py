@@ -36,11 +36,13 @@ regexp_replace(regexp_replace({0}, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
 """
 """A verdict without the values that it quotes."""
 _KEPT = """
-CREATE OR REPLACE TEMP VIEW kept AS
+CREATE OR REPLACE TEMP VIEW every_row AS
 SELECT *, coalesce(replayed_version <= {version}, false) AS replayed
-FROM (SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)
+FROM (SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns);
+CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE {now}
 """
-_ROWS = "SELECT * EXCLUDE (replayed) FROM kept WHERE {where} ORDER BY {order} LIMIT {limit}"
+"""``kept`` leaves out records of a topic that was made anew: their addresses come again."""
+_ROWS = "SELECT * EXCLUDE (replayed) FROM every_row WHERE {where} ORDER BY {order} LIMIT {limit}"
 _RAW = (
     'SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp '
     "FROM kept WHERE {where}"
@@ -63,8 +65,7 @@ FROM kept JOIN judged USING ({_KEY}) GROUP BY ALL ORDER BY records DESC, verdict
 _PASSING = f"""
 SELECT {_KEY}, CAST(sum(coalesce(octet_length(value), 0) + 1000) OVER (
     ORDER BY {_ORDER} ROWS UNBOUNDED PRECEDING) // {CHUNK_BYTES} AS BIGINT) AS chunk
-FROM kept JOIN judged USING ({_KEY}) WHERE passes AND NOT replayed AND {{of_now}}
-ORDER BY {_ORDER}
+FROM kept JOIN judged USING ({_KEY}) WHERE passes AND NOT replayed ORDER BY {_ORDER}
 """
 
 
@@ -108,23 +109,16 @@ class Quarantine:
         self.bronze_version = int(self._snapshots.open(f"bronze.{product}").version())
         self._snapshots.pin("quarantine", name)
         connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
-        connection.execute(_KEPT.format(version=self.bronze_version))
-
-    @property
-    def _ends(self) -> Ends | None:
-        """How far bronze holds its topic; None where no commit says it."""
-        note = self._snapshots.note(f"bronze.{self.product}", "ends", self.bronze_version)
-        return Ends.read(note) if note else None
-
-    @property
-    def topic_id(self) -> str | None:
+        note = self._snapshots.note(f"bronze.{product}", "ends", self.bronze_version)
+        ends = Ends.read(note) if note else Ends("", "")
+        self.topic_id = ends.topic_id or None
         """The id of the topic that bronze holds; None where no commit says it."""
-        return self._ends.topic_id if self._ends else None
+        connection.execute(_KEPT.format(version=self.bronze_version, now=ends.are_of_now()))
 
     def count(self, choice: Choice) -> int:
         """How many records are meant."""
         where, values = choice.where()
-        return count(self._connection, f"kept WHERE {where}", values)
+        return count(self._connection, f"every_row WHERE {where}", values)
 
     def rows(self, choice: Choice, limit: int) -> list[dict[str, Any]]:
         """The first of them, the oldest first, with all columns."""
@@ -162,12 +156,8 @@ class Quarantine:
         return list(query(self._connection, _CHANGES).to_pylist())
 
     def passing(self) -> Iterator[pa.Table]:
-        """The addresses of what was judged and passes, oldest first, in parts of bounded bytes.
-
-        Without records of a topic that was made anew since: others have their addresses.
-        """
-        of_now = self._ends.are_of_now() if self._ends else "true"
-        found = query(self._connection, _PASSING.format(of_now=of_now))
+        """The addresses of what was judged and passes, oldest first, in parts of bounded bytes."""
+        found = query(self._connection, _PASSING)
         for chunk in dict.fromkeys(found["chunk"].to_pylist()):
             yield found.filter(pc.equal(found["chunk"], chunk)).select(KEY)
 

@@ -30,6 +30,7 @@ from lakehouse.publish.damage import (
     lacking_files,
     log_damage,
 )
+from lakehouse.publish.delta import opened
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
 
@@ -63,7 +64,7 @@ class Repair:
     def run(self) -> list[str]:
         """Mend what is wrong; what was done, in words. Run again after a crash it goes on."""
         if self.name.startswith("ledger."):
-            return self._made_anew()
+            return self._make_anew()
         done: list[str] = []
         while found := next(log_damage(self.uri, deep=True), None):
             done.append(self._mend_log(found))
@@ -80,16 +81,15 @@ class Repair:
             self._say(done[-1])
         return done
 
-    def _made_anew(self) -> list[str]:
-        """A ledger is a function of bronze: one that is damaged is set aside whole."""
-        found = next(log_damage(self.uri, deep=True), None)
-        if found is None and not lacking_files(DeltaTable(self.uri), self.uri):
-            return []
-        self._move(Path(self.uri), aside := self._aside_folder())
-        sync_folder(aside)
-        done = f"{self.name}: set aside; the next start of the flow makes it anew from bronze"
-        self._say(done)
-        return [done]
+    def _make_anew(self) -> list[str]:
+        """Move the whole table aside: the next run makes it from bronze."""
+        try:
+            opened(self.uri)
+        except TableDamaged as damage:
+            self._move(Path(self.uri), self._aside_folder())
+            self._say(f"{damage.fault}: the table is set aside, the next run makes it anew")
+            return [damage.fault]
+        return []
 
     def _mend_log(self, found: Damage) -> str:
         if found.spare:

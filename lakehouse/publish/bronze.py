@@ -31,6 +31,7 @@ from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
 from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
+from lakehouse.publish.log_files import note_of
 
 
 def bronze_schema(contract: Contract) -> pa.Schema:
@@ -122,8 +123,10 @@ class BronzePublisher:
         )
         self.quarantine.widen()
         self.ends = self._read_ends(topic_id or "")
+        self.went_back = self._was_restored()
+        """Whether a table is at an older version than when bronze recorded its ends."""
         if (has := self._quarantine_has()) is not None:
-            self.ends = self.ends.gone_back(has)
+            self.ends, self.went_back = self.ends.gone_back(has), True
         self.ahead = self._held_above_ends()
         self._seen: Seen | None = None
         if topic_id is not None:
@@ -143,6 +146,15 @@ class BronzePublisher:
                 f"set [{self.contract.name}] topic = {ends.topic}, or give another lake a root",
             )
         return ends
+
+    def _was_restored(self) -> bool:
+        """Whether bronze has landed nothing since a RESTORE."""
+        for commit in self.bronze.commits():
+            if commit.get("operation") == "RESTORE":
+                return True
+            if "ends" in note_of(commit):
+                return False
+        return False
 
     def _quarantine_has(self) -> dict[int, int] | None:
         """How far the batches reach that quarantine still has, where it went back or lost files.

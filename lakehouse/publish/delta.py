@@ -121,13 +121,16 @@ class Table:
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
 
-    def mark(self, marks: pa.Table, keys: Sequence[str], note: Mapping[str, Any]) -> int:
+    def mark(
+        self, marks: pa.Table, keys: Sequence[str], where: str, note: Mapping[str, Any]
+    ) -> int:
         """Set the other columns of ``marks`` in the rows that have its keys, in one commit.
 
+        ``where`` is SQL that these rows ``t`` fulfil.
         Marks that are set already are set again: a retry changes nothing but the version.
         """
         before = self.version
-        same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
+        same = " AND ".join([*(f't."{key}" = s."{key}"' for key in keys), where])
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         try:
             merger = self.dt.merge(

@@ -22,7 +22,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.publish.bronze import Landed
 from lakehouse.publish.delta import Table
 from lakehouse.publish.increments import increments
-from lakehouse.publish.log_files import NOTE
+from lakehouse.publish.log_files import NOTE, commit_time, is_same_commit
 
 _TIME = pa.timestamp("us", "UTC")
 LEDGER_SCHEMA = pa.schema(
@@ -98,6 +98,7 @@ class Ledger:
         """The bronze version that the table records; nothing where it is of another bronze."""
         note = self.table.last_note("source") or {}
         is_of_this = note.get("id") == self._bronze_id and note["version"] <= newest
+        is_of_this = is_of_this and is_same_commit(self._bronze_uri, note)
         return int(note["version"]) if is_of_this else _NOTHING
 
     def take(self, landed: Landed) -> None:
@@ -169,7 +170,8 @@ class Ledger:
         return pa.concat_tables([LEDGER_SCHEMA.empty_table(), *self._pending])
 
     def _note(self, version: int) -> dict[str, Any]:
-        source = {"table": self._bronze_name, "id": self._bronze_id, "version": version}
+        source: dict[str, Any] = {"table": self._bronze_name, "id": self._bronze_id}
+        source |= {"version": version, "time": commit_time(self._bronze_uri, version)}
         return {"flow": self._flow, "source": source}
 
     def maintain(self) -> None:

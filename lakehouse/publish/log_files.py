@@ -76,6 +76,21 @@ def commit_info(uri: str, version: int) -> dict[str, Any] | None:
     return None
 
 
+def commit_time(uri: str, version: int) -> int | None:
+    """A commit's time in ms, by which it is told from another one under its number."""
+    info = commit_info(uri, version)
+    return int(info["timestamp"]) if info else None
+
+
+def is_same_commit(uri: str, source: Mapping[str, Any]) -> bool:
+    """Whether a table still has the commit that ``source`` names by its version and time.
+
+    It has another one where it went back and wrote on. True where nobody can tell.
+    """
+    time = commit_time(uri, int(source["version"]))
+    return time is None or source.get("time", time) == time
+
+
 def entry(uri: str, version: int) -> Path:
     """The log file of one commit."""
     return Path(uri, "_delta_log", f"{version:020}.json")
