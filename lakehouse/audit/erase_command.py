@@ -111,11 +111,11 @@ def _in_kafka(
     if not spans:
         return {"topic": name, "partitions": [], "kept": None, "unknown": None}
     try:
-        with broker(settings) as settings:
-            topic = read_topic(settings.kafka, name)
+        with broker(settings) as known:
+            topic = read_topic(known.kafka, name)
             if topic is None:
                 return {"topic": name, "partitions": [], "kept": None, "unknown": None}
-            kept = retention(settings.kafka, name)
+            kept = retention(known.kafka, name)
     except LakehouseError as error:
         parts = [
             {"partition": p, "first": o[0], "last": o[-1], "records": len(o)} for p, o in spans
