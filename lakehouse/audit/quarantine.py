@@ -23,6 +23,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
+from lakehouse.publish.ends import Ends
 from lakehouse.publish.replay import KEY
 
 CHUNK_BYTES = 64 * 1024 * 1024
@@ -35,11 +36,13 @@ regexp_replace(regexp_replace({0}, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
 """
 """A verdict without the values that it quotes."""
 _KEPT = """
-CREATE OR REPLACE TEMP VIEW kept AS
+CREATE OR REPLACE TEMP VIEW every_row AS
 SELECT *, coalesce(replayed_version <= {version}, false) AS replayed
-FROM (SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)
+FROM (SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns);
+CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE {now}
 """
-_ROWS = "SELECT * EXCLUDE (replayed) FROM kept WHERE {where} ORDER BY {order} LIMIT {limit}"
+"""``kept`` leaves out records of a topic that was made anew: their addresses come again."""
+_ROWS = "SELECT * EXCLUDE (replayed) FROM every_row WHERE {where} ORDER BY {order} LIMIT {limit}"
 _RAW = (
     'SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp '
     "FROM kept WHERE {where}"
@@ -106,18 +109,16 @@ class Quarantine:
         self.bronze_version = int(self._snapshots.open(f"bronze.{product}").version())
         self._snapshots.pin("quarantine", name)
         connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
-        connection.execute(_KEPT.format(version=self.bronze_version))
-
-    @property
-    def topic_id(self) -> str | None:
+        note = self._snapshots.note(f"bronze.{product}", "ends", self.bronze_version)
+        ends = Ends.read(note) if note else Ends("", "")
+        self.topic_id = ends.topic_id or None
         """The id of the topic that bronze holds; None where no commit says it."""
-        note = self._snapshots.note(f"bronze.{self.product}", "ends", self.bronze_version)
-        return str(note["topic_id"]) if note else None
+        connection.execute(_KEPT.format(version=self.bronze_version, now=ends.are_of_now()))
 
     def count(self, choice: Choice) -> int:
         """How many records are meant."""
         where, values = choice.where()
-        return count(self._connection, f"kept WHERE {where}", values)
+        return count(self._connection, f"every_row WHERE {where}", values)
 
     def rows(self, choice: Choice, limit: int) -> list[dict[str, Any]]:
         """The first of them, the oldest first, with all columns."""

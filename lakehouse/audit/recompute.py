@@ -70,14 +70,21 @@ def compare_all(
     for recompute in recomputes:
         name = f"silver.{product}_{recompute.name}"
         say(f"recomputing {name}")
-        try:
-            found.append(_compare(snapshots, name, counted, recompute, bronze))
-        except LakehouseError as error:
-            found.append(Compared(name, doubt=f"{error.place}: {error.fault}"))
-        except duckdb.IOException as error:
-            gone = " ".join(str(error).split())[:200]
-            found.append(Compared(name, doubt=f"its files cannot be read: {gone}"))
+        found.append(compare(snapshots, name, counted, recompute, bronze))
     return found
+
+
+def compare(
+    snapshots: Snapshots, name: str, counted: str, recompute: Recompute, bronze: Pin
+) -> Compared:
+    """Compare one table; a doubt where it, or bronze at its version, cannot be read."""
+    try:
+        return _compare(snapshots, name, counted, recompute, bronze)
+    except LakehouseError as error:
+        return Compared(name, doubt=f"{error.place}: {error.fault}")
+    except duckdb.IOException as error:
+        gone = " ".join(str(error).split())[:200]
+        return Compared(name, doubt=f"its files cannot be read: {gone}")
 
 
 def _compare(

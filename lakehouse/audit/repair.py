@@ -30,6 +30,7 @@ from lakehouse.publish.damage import (
     lacking_files,
     log_damage,
 )
+from lakehouse.publish.delta import opened
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
 
@@ -62,6 +63,8 @@ class Repair:
 
     def run(self) -> list[str]:
         """Mend what is wrong; what was done, in words. Run again after a crash it goes on."""
+        if self.name.startswith("ledger."):
+            return self._make_anew()
         done: list[str] = []
         while found := next(log_damage(self.uri, deep=True), None):
             done.append(self._mend_log(found))
@@ -77,6 +80,16 @@ class Repair:
             done.append(self._mend_files(table, lacking))
             self._say(done[-1])
         return done
+
+    def _make_anew(self) -> list[str]:
+        """Move the whole table aside: the next run makes it from bronze."""
+        try:
+            opened(self.uri)
+        except TableDamaged as damage:
+            self._move(Path(self.uri), self._aside_folder())
+            self._say(f"{damage.fault}: the table is set aside, the next run makes it anew")
+            return [damage.fault]
+        return []
 
     def _mend_log(self, found: Damage) -> str:
         if found.spare:

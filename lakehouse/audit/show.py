@@ -40,7 +40,7 @@ def _headline(proof: Proof) -> str:
     lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
     return (
         f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
-        f"{landed}, {compared} silver tables recomputed{lost}"
+        f"{landed}, {compared} tables recomputed{lost}"
     )
 
 
@@ -73,14 +73,14 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         (_first("copies beyond the horizon", flags.beyond_horizon), flags.beyond_horizon.first),
         (_first("late marks that are wrong", flags.wrong_late), flags.wrong_late.first),
         (_first("copy marks that are wrong", flags.wrong_duplicates), flags.wrong_duplicates.first),
-        ("silver against a recompute from bronze", tables),
+        ("tables against a recompute from bronze", tables),
         ("rows that differ", differences),
     ]
 
 
 def _short(partition: dict[str, Any]) -> dict[str, Any]:
     """A partition's line without the columns that are seldom anything but 0."""
-    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept")
+    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept", "erased")
     return {k: v for k, v in partition.items() if k not in seldom or v}
 
 

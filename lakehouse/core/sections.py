@@ -175,7 +175,7 @@ class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
     finer_persist_rows: Count = Field(200_000, description="finer tables are written after this many new rows ...")
-    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops")
+    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
     engine_threads: Count = Field(2, description="threads of the aggregation engine")

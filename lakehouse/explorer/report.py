@@ -108,6 +108,12 @@ QUALITY = """
         max(event_time) AS last_event, max(ingest_time) AS last_landed
     FROM bronze.sales"""
 
+LEDGER = """
+    SELECT batch_id, bronze_version, ingest_time, watermark, rows, late, duplicates,
+        to_microseconds(most_late_us) AS most_late, first_late, last_late
+    FROM ledger.sales ORDER BY batch_id DESC LIMIT 10"""
+"""The newest batches that held late or doubled events."""
+
 QUARANTINE = r"""
     WITH faults AS (
         SELECT regexp_replace(regexp_replace(verdict, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
@@ -137,6 +143,7 @@ REPORT = {
     "last_30_days": SHAPE,
     "products": PRODUCTS,
     "quality": QUALITY,
+    "late_and_doubled": LEDGER,
     "quarantine": QUARANTINE,
 }
 """Section → SELECT of the batch report, in order."""

@@ -130,11 +130,14 @@ class Ends:
         below = [f'("partition" = {p} AND "offset" < {o})' for p, o in self.next.items()]
         return f"NOT ({' OR '.join(below)})" if below else "true"
 
-    def are_of_now(self) -> str:
-        """SQL that holds for rows of the topic as it is now: of no log that is gone."""
+    def are_of_now(self, of: str = "") -> str:
+        """SQL that holds for rows of the topic as it is now: of no log that is gone.
+
+        ``of`` goes before each column: ``"t."`` where others have such columns too.
+        """
         gone = [
-            f'("partition" = {gap.partition} AND "offset" >= {gap.again} '
-            f"AND coalesce(batch_id, 0) <= {gap.batch})"
+            f'({of}"partition" = {gap.partition} AND {of}"offset" >= {gap.again} '
+            f"AND coalesce({of}batch_id, 0) <= {gap.batch})"
             for gap in self.lost
             if gap.again is not None
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,22 @@ def sync_folder(folder: Path) -> None:
     _sync([folder])
 
 
+def forget_before(table: Path, version: int) -> None:
+    """Remove the log's files of older versions, and data files that a crash left half written.
+
+    The newest version must have a checkpoint: it is synced first.
+    """
+    sync_checkpoints(table)
+    log = table / "_delta_log"
+    for path in log.iterdir():
+        number = re.match(r"\.?(\d{20})\.", path.name)
+        if path.is_file() and number and int(number.group(1)) < version:
+            path.unlink()
+    for path in table.rglob("*.parquet#*"):
+        path.unlink()
+    _sync([log])
+
+
 def _sync(paths: Iterable[Path]) -> None:
     """fsync files and folders, those that are there."""
     for path in paths:
@@ -57,6 +74,21 @@ def commit_info(uri: str, version: int) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     return None
+
+
+def commit_time(uri: str, version: int) -> int | None:
+    """A commit's time in ms, by which it is told from another one under its number."""
+    info = commit_info(uri, version)
+    return int(info["timestamp"]) if info else None
+
+
+def is_same_commit(uri: str, source: Mapping[str, Any]) -> bool:
+    """Whether a table still has the commit that ``source`` names by its version and time.
+
+    It has another one where it went back and wrote on. True where nobody can tell.
+    """
+    time = commit_time(uri, int(source["version"]))
+    return time is None or source.get("time", time) == time
 
 
 def entry(uri: str, version: int) -> Path:

@@ -28,7 +28,7 @@ from lakehouse.core.flow import ParquetFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.increments import increments
-from lakehouse.publish.log_files import commit_info, sync_folder
+from lakehouse.publish.log_files import commit_time, is_same_commit, sync_folder
 
 NOTHING = -1
 TAKEN = "_taken.json"
@@ -111,9 +111,8 @@ class ParquetPublisher:
             return any(self.folder.glob(f"{DATE}=*/*.parquet"))
         if self._taken.bronze != id_ or self._taken.version == NOTHING:
             return True
-        info = commit_info(self._bronze_uri, self._taken.version)
-        other = info is not None and info.get("timestamp") != self._taken.time
-        return self._taken.version > target or other
+        same = is_same_commit(self._bronze_uri, asdict(self._taken))
+        return self._taken.version > target or not same
 
     def take(self, version: int, rows: pa.Table) -> None:
         """Write the rows of one new bronze version that are at hand."""
@@ -160,10 +159,10 @@ class ParquetPublisher:
         return path
 
     def _record(self, version: int) -> None:
-        info = commit_info(self._bronze_uri, version) or {}
         if self._taken is None:
             self._taken = Taken(str(DeltaTable(self._bronze_uri).metadata().id))
-        self._taken = replace(self._taken, version=version, time=info.get("timestamp"))
+        time = commit_time(self._bronze_uri, version)
+        self._taken = replace(self._taken, version=version, time=time)
         part = self.folder / f".{TAKEN}.part"
         with part.open("w", encoding="utf-8") as out:
             json.dump(asdict(self._taken), out)

@@ -25,18 +25,21 @@ from lakehouse.publish.bronze import BronzePublisher, marked, micros
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
 _KEY = ", ".join(f'"{name}"' for name in KEY)
-_UNFINISHED = """
-SELECT * FROM (
-    SELECT COLUMNS(lambda c: c IN ('topic', 'partition', 'offset', 'replayed_version'))
-    FROM read_parquet($files, union_by_name = true)
-)
+_MARKED = f"""
+SELECT {_KEY}, replayed_version
+FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
+WHERE {{now}}
 """
 _RAW = f"""
 SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp
-FROM read_parquet(getvariable('files'), union_by_name = true) SEMI JOIN wanted USING ({_KEY})
+FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME FROM no_rows)
+SEMI JOIN wanted USING ({_KEY}) WHERE {{now}}
 QUALIFY row_number() OVER (PARTITION BY {_KEY}) = 1
 """
-_HELD = f"SELECT {_KEY} FROM read_parquet(getvariable('files')) SEMI JOIN good USING ({_KEY})"
+_HELD = f"""
+SELECT {_KEY} FROM (FROM read_parquet(getvariable('files')) WHERE {{now}})
+SEMI JOIN good USING ({_KEY})
+"""
 _NOT_HELD = f"SELECT good.* FROM good ANTI JOIN held USING ({_KEY})"
 
 
@@ -59,14 +62,51 @@ def finish(publisher: BronzePublisher, now: datetime) -> Entered | None:
 
     Records that no longer pass lose their mark.
     """
-    files = publisher.quarantine.files()
-    if not files:
-        return None
-    found = query(publisher.connection, _UNFINISHED, {"files": files})
-    if "replayed_version" not in found.schema.names:
-        return None
-    cut = found.filter(pc.greater(found["replayed_version"], publisher.bronze.version))
+    marked_rows = _marked_rows(publisher)
+    if publisher.went_back:
+        marked_rows = _level_marks(publisher, marked_rows, now)
+    cut = marked_rows.filter(
+        pc.fill_null(pc.greater(marked_rows["replayed_version"], publisher.bronze.version), False)
+    )
     return enter(publisher, cut.select(KEY), now, unmark=True) if cut.num_rows else None
+
+
+def _marked_rows(publisher: BronzePublisher) -> pa.Table:
+    """Addresses of the topic as it is now that quarantine has, and their marks."""
+    files, no_rows = publisher.quarantine.files(), publisher.quarantine.schema.empty_table()
+    if not files:
+        return no_rows.select([*KEY, "replayed_version"])
+    publisher.connection.register("no_rows", no_rows)
+    sql = _MARKED.format(now=publisher.ends.are_of_now())
+    found = query(publisher.connection, sql, {"files": files})
+    publisher.connection.unregister("no_rows")
+    return found
+
+
+def _level_marks(publisher: BronzePublisher, rows: pa.Table, now: datetime) -> pa.Table:
+    """Marks that fit bronze again, once one of the tables went back to an older version.
+
+    A replay that bronze no longer has is undone: the record counts as quarantined. A
+    record that bronze does have is marked. Gives the rows with their marks.
+    """
+    version = publisher.bronze.version
+    _, held = _apart(publisher, rows.select(KEY))
+    known = pa.array([True] * held.num_rows, pa.bool_())
+    rows = rows.join(held.append_column("held", known), list(KEY), join_type="left outer")
+    is_held, done = pc.fill_null(rows["held"], False), pc.is_valid(rows["replayed_version"])
+    undone = pc.and_(pc.less_equal(rows["replayed_version"], version), pc.invert(is_held))
+    lacking = rows.filter(pc.and_(is_held, pc.invert(done)))
+    undone = rows.filter(pc.fill_null(undone, False))
+    marks = pa.concat_tables([_marks(lacking, version, now), _marks(undone, None, None)])
+    if marks.num_rows:
+        _mark(publisher, marks, {"levelled": marks.num_rows, "version": version})
+    return _marked_rows(publisher)
+
+
+def _mark(publisher: BronzePublisher, marks: pa.Table, note: dict[str, Any]) -> None:
+    flow = f"{publisher.contract.name}.bronze"
+    where = publisher.ends.are_of_now("t.")
+    publisher.quarantine.mark(marks, KEY, where, {"flow": flow, **note})
 
 
 def enter(
@@ -89,11 +129,8 @@ def enter(
     marks += [_marks(good, before + 1, now)]
     marks += [_marks(refused, None, None)] if unmark else []
     wanted_marks = pa.concat_tables(marks)
-    flow = f"{publisher.contract.name}.bronze"
     if wanted_marks.num_rows:
-        publisher.quarantine.mark(
-            wanted_marks, KEY, {"flow": flow, "replayed": good.num_rows, "version": before + 1}
-        )
+        _mark(publisher, wanted_marks, {"replayed": good.num_rows, "version": before + 1})
     late = duplicates = 0
     if good.num_rows:
         rows = publisher.bronze_rows(good, _duplicates(publisher, good), now)
@@ -110,7 +147,8 @@ def enter(
 
 def _decoded(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
     """The wanted records by today's contract and settings, each address once."""
-    raw = _select(publisher, _RAW, publisher.quarantine.files(), wanted=wanted)
+    no_rows = publisher.quarantine.schema.empty_table()
+    raw = _select(publisher, _RAW, publisher.quarantine.files(), wanted=wanted, no_rows=no_rows)
     product = publisher.product
     rules = TimeRules(product.earliest_time, product.future_tolerance)
     decoded = [
@@ -125,11 +163,11 @@ def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Tab
     """The rows that bronze does not hold, and the addresses of those that it does."""
     files = publisher.bronze.files()
     if not files or not good.num_rows:
-        return good, good.schema.empty_table()
+        return good, good.schema.empty_table().select(KEY)
     held = _select(publisher, _HELD, files, good=good)
     if held.num_rows:
-        good = _select(publisher, _NOT_HELD, files, good=good, held=held)
-    return good.cast(decoded_schema(publisher.contract)), held
+        good = _select(publisher, _NOT_HELD, files, good=good, held=held).cast(good.schema)
+    return good, held
 
 
 def _duplicates(publisher: BronzePublisher, good: pa.Table) -> pa.Array:
@@ -158,7 +196,7 @@ def _select(publisher: BronzePublisher, sql: str, files: list[str], **tables: pa
     connection.execute("SET VARIABLE files = $files", {"files": files})
     for name, rows in tables.items():
         connection.register(name, rows)
-    found = query(connection, sql)
+    found = query(connection, sql.replace("{now}", publisher.ends.are_of_now()))
     for name in tables:
         connection.unregister(name)
     return found

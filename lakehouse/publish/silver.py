@@ -33,7 +33,7 @@ from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
 from lakehouse.publish.keyed import KeyedState, keyed_schemas
-from lakehouse.publish.log_files import commit_info
+from lakehouse.publish.log_files import commit_time, is_same_commit
 from lakehouse.publish.render import ARROW, merged_sql, partial_sql, table_columns
 
 NOTHING = -1
@@ -179,17 +179,13 @@ class SilverPublisher:
 
         So it is when bronze went back, and wrote on.
         """
-        for table in self.every_table():
-            note = table.last_note("source") or {}
-            info = commit_info(self.bronze_uri, int(note.get("version", NOTHING)))
-            if info is not None and note.get("time", info["timestamp"]) != info["timestamp"]:
-                return True
-        return False
+        notes = (table.last_note("source") for table in self.every_table())
+        return not all(is_same_commit(self.bronze_uri, note) for note in notes if note)
 
     def _at(self, version: int) -> dict[str, Any]:
         """What a commit says that holds bronze up to a version: which table, which commit."""
-        info = commit_info(self.bronze_uri, version) or {}
-        return {**self._source, "version": version, "time": info.get("timestamp")}
+        time = commit_time(self.bronze_uri, version)
+        return {**self._source, "version": version, "time": time}
 
     def _reset(self) -> None:
         note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}

@@ -25,6 +25,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.parquet import ParquetPublisher
 from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
@@ -91,9 +92,9 @@ def run(
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, publishers in queries:
+            for query, beside in queries:
                 query.stop()
-                for publisher in publishers if query.error is None else ():
+                for publisher in beside if query.error is None else ():
                     publisher.persist()
             for publisher in alone:
                 publisher.persist()
@@ -102,14 +103,15 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"bronze.{f.product}", f"quarantine.{f.product}"]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
     return list(f.tables)
 
 
 def _publisher(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
     """What keeps the tables of a flow that follows bronze."""
-    kind = SilverPublisher if isinstance(f, SilverFlow) else ParquetPublisher
-    return kind(f, settings, connection)  # type: ignore[arg-type]  # each takes its own flow
+    if isinstance(f, SilverFlow):
+        return SilverPublisher(f, settings, connection)
+    return ParquetPublisher(f, settings, connection)
 
 
 def _bronze(
@@ -119,7 +121,7 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, list[Publisher]]:
+) -> tuple[BronzeQuery, list[Publisher | Ledger]]:
     spark = session()
     warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
@@ -127,6 +129,7 @@ def _bronze(
     if replayed := finish(publisher, datetime.now(UTC)):
         log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
+    ledger = Ledger(f.product, settings, connection)
     publishers = [_publisher(follower, settings, connection) for follower in followers]
     for follower in publishers:
         follower.catch_up()
@@ -138,11 +141,13 @@ def _bronze(
             else:
                 follower.take(batch.version, batch.rows)
             follower.maintain()
+        ledger.take(batch)
+        ledger.maintain()
         publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, topic, landed), publishers
+    return BronzeQuery(spark, publisher, settings, topic, landed), [ledger, *publishers]
 
 
 def _wait(

@@ -15,7 +15,10 @@ from tests.matrix.check import check
 from tests.matrix.faults import Act, killed_at
 from tests.matrix.stage import Failed, Skipped, Stage
 
-SPARK = {"LAKEHOUSE_PUBLISH_WRITER": "spark", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "600"}
+SPARK = {"LAKEHOUSE_PUBLISH_WRITER": "spark", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "2000"}
+SPARK_DAYS = 3
+"""Hadoop's local file system starts two processes for each file: a laptop's limit, not ours."""
+BY_SPARK = "Spark's writer"
 MAINTENANCE = {
     "LAKEHOUSE_MAINTENANCE_COMPACT_AFTER_COMMITS": "3",
     "LAKEHOUSE_MAINTENANCE_VACUUM_INTERVAL": "1 seconds",
@@ -24,6 +27,7 @@ MAINTENANCE = {
     "LAKEHOUSE_TABLE_CHECKPOINT_INTERVAL": "4",
 }
 """Upkeep between nearly every two batches, and nothing old is kept."""
+UPKEEP = (Step.COMPACTION_FILES, Step.COMPACTED, Step.VACUUMED)
 LIMIT_SECONDS = 60.0
 """A recovery that takes longer is a fault."""
 
@@ -36,6 +40,8 @@ class Row:
     fault: str
     act: Act
     settings: Mapping[str, str] = field(default_factory=dict)
+    days: int = 30
+    """Days that the events are spread over: each is a partition of bronze."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,9 @@ class Outcome:
 
 def attempt(row: Row, number: int, seed: int, broker: Broker, folder: Path) -> Outcome:
     """One try of a row; its folder stays where something was wrong."""
-    name = f"{row.name.replace('/', '-')}-{number}"
-    with Stage(broker, folder / name, name, f"{seed} {row.name} {number}", row.settings) as stage:
+    folder = folder / f"{row.name.replace('/', '-')}-{number}"
+    moments = f"{seed} {row.name} {number}"
+    with Stage(broker, folder, moments, row.settings, row.days) as stage:
         try:
             row.act(stage)
             stage.finish()
@@ -97,35 +104,29 @@ def _steps() -> Iterator[Row]:
         (Step.FINER_DUE, "finer tables about to be written", range(1, 6), False),
         (Step.FINER_COMMITTED, "some finer tables written", range(1, 6), False),
         (Step.BATCH_LANDED, "all landed, Spark's checkpoint not", range(1, 5), True),
-    ):
-        act = killed_at(step, comings)
-        yield from _by(step.value, f"kill -9: {what}", act, either=either)
-    for step, what, comings, either in (
         (Step.COMPACTION_FILES, "compacted files half written", range(1, 16), True),
         (Step.COMPACTED, "a table compacted, its old files there", range(1, 16), False),
         (Step.VACUUMED, "old files removed, the log not cleaned", range(10, 40), True),
     ):
-        act = killed_at(step, comings)
-        yield from _by(step.value, f"kill -9: {what}", act, MAINTENANCE, either=either)
-
-
-def _by(
-    name: str,
-    fault: str,
-    act: Act,
-    settings: Mapping[str, str] | None = None,
-    *,
-    either: bool = True,
-) -> Iterator[Row]:
-    """A row, and with ``either`` the same by Spark's writer."""
-    yield Row(name, fault, act, settings or {})
-    if either:
-        yield Row(f"{name}/spark", f"{fault} (Spark's writer)", act, {**(settings or {}), **SPARK})
+        settings = MAINTENANCE if step in UPKEEP else {}
+        fault = f"kill -9: {what}"
+        yield Row(step.value, fault, killed_at(step, comings), settings)
+        if either:  # Spark's batches are larger, and so fewer
+            act = killed_at(step, comings[: (len(comings) + 1) // 2])
+            settings = {**settings, **SPARK}
+            yield Row(f"{step}/spark", f"{fault} ({BY_SPARK})", act, settings, SPARK_DAYS)
 
 
 ROWS = [
     *_steps(),
-    *_by("random", "kill -9 three times, at random times", faults.killed_at_random),
+    Row("random", "kill -9 three times, at random times", faults.killed_at_random),
+    Row(
+        "random/spark",
+        f"kill -9 three times, at random times ({BY_SPARK})",
+        faults.killed_at_random,
+        SPARK,
+        SPARK_DAYS,
+    ),
     Row("jvm-killed", "kill -9 of Spark's JVM under the driver", faults.jvm_killed),
     Row("driver-paused", "the driver stopped for 45 s", faults.driver_paused(45)),
     Row("broker-killed", "kill -9 of the broker, started again", faults.broker_killed),

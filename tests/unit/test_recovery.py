@@ -12,16 +12,21 @@ from lakehouse.audit import backup as module
 from lakehouse.audit.backup import backup, restore
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
+from lakehouse.audit.quarantine import Choice
 from lakehouse.audit.rebuild import rebuild
 from lakehouse.audit.repair import Repair
+from lakehouse.audit.replay import replay
 from lakehouse.audit.run import audit
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.topic import Topic
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.publish.bronze import BronzePublisher
 from lakehouse.publish.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
-from tests.conftest import NOW, encode, sale
+from lakehouse.publish.replay import finish
+from tests.conftest import NOW, SALES, encode, sale
 from tests.unit.test_audit import Kafka
 from tests.unit.test_publish import SILVER, Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_quarantine import cured
 
 
 def events(first, count, *, bad=()):
@@ -419,6 +424,33 @@ def test_a_lost_data_file_of_bronze_that_kafka_no_longer_has(lake):
         repair(lake, "bronze.sales", at=topic(first=3))
 
 
+@pytest.mark.parametrize("damage", ["commit", "file"])
+def test_a_damaged_ledger_is_made_anew(lake, damage):
+    lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
+    lake.restart()
+    if damage == "commit":
+        sorted((uri(lake, "ledger.sales") / "_delta_log").glob("*.json"))[-1].write_bytes(b"")
+    else:
+        Path(DeltaTable(uri(lake, "ledger.sales")).file_uris()[0]).unlink()
+    assert len(repair(lake, "ledger.sales")) == 1
+    assert repair(lake, "bronze.sales") == []
+    lake.restart()
+    assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
+
+
+def test_the_ledger_is_made_anew_when_bronze_went_back_and_wrote_on(lake, tmp_path):
+    shutil.copytree(uri(lake, "bronze.sales"), tmp_path / "kept")
+    lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
+    lake.restart()
+    assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
+    shutil.rmtree(uri(lake, "bronze.sales"))
+    shutil.copytree(tmp_path / "kept", uri(lake, "bronze.sales"))
+    verb = BronzePublisher(SALES, lake.settings, None, lake.connection)
+    verb.accept(topic(13, 20))
+    lake.restart(topic_id=None)
+    assert lake.rows("ledger/sales").empty
+
+
 def test_silver_is_not_repaired_but_rebuilt(lake):
     entry(lake, "silver.sales_by_country", 2).write_bytes(b"")
     error = found_by_all(lake, "silver.sales_by_country")
@@ -558,3 +590,76 @@ def test_a_damaged_table_is_not_backed_up(lake, tmp_path):
     with pytest.raises(TableDamaged, match="lakehouse repair"):
         backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     assert not (tmp_path / "b").exists()
+
+
+# A replay, and tables that went back after it
+
+
+def curable(first, count):
+    """Records that broke the contract and pass once [sales] earliest is earlier."""
+    times = {"event_time": "1999-06-01T10:00:00Z"}
+    numbers = range(first, first + count)
+    return encode(*[sale(event_id=f"old{n}", order_id=f"p{n}", **times) for n in numbers])
+
+
+@pytest.fixture
+def replayed(lake):
+    """Offsets 12 and 13 were quarantined, and then replayed into bronze."""
+    lake.land(curable(12, 2), 12)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.settings = cured(lake.settings)
+    assert replay("sales", lake.settings, Choice(), NOW).entered == 2
+    return lake
+
+
+def go_on_replayed(lake, values=None):
+    """As :func:`go_on`, and the marks are brought level, as the flow does at its start."""
+    values = values or VALUES + [b"{"] * 2
+    lake.restart(topic_id=None)
+    finish(lake.bronze, NOW)
+    lake.bronze.refuse(lake.bronze.meet(topic(after=14)))
+    start = lake.bronze.ends.next.get(0, 0)
+    if start < 14:
+        lake.land(values[start:14], start)
+    lake.silver.catch_up()
+    lake.silver.persist()
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found_in"),
+    [("bronze", 4, "quarantine"), ("bronze", 2, "quarantine"), ("quarantine", 4, "bronze")],
+)
+def test_marks_fit_a_table_that_went_back_behind_a_replay(replayed, name, version, found_in):
+    DeltaTable(uri(replayed, f"{name}.sales")).restore(version)
+    go_on_replayed(replayed)
+    found = proof(replayed, Kafka(end=14))
+    assert (found.faults, found.doubts) == ((), ())
+    assert found.account.total(found_in) == {"bronze": 11, "quarantine": 5}[found_in]
+    assert_silver_is_a_function_of_bronze(replayed)
+    if found_in == "quarantine":
+        assert replay("sales", replayed.settings, Choice(), NOW).entered == 2
+        go_on_replayed(replayed)
+    assert proof(replayed, Kafka(end=14)).account.total("bronze") == 11
+
+
+def test_a_record_of_a_former_topic_is_not_taken_for_another_at_its_address(lake):
+    lake.land(curable(12, 1), 12)
+    lake.restart(topic_id=None)
+    lake.bronze.accept(topic(0, 14, "t2"))
+    values = [*events(100, 12), *curable(50, 1), *events(113, 1)]
+    lake.restart(topic_id="t2")
+    lake.land(values, 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.settings = cured(lake.settings)
+    assert replay("sales", lake.settings, Choice(), NOW).entered == 1
+    lake.restart(topic_id="t2")
+    lake.silver.catch_up()
+    lake.silver.persist()
+    marks = lake.rows("quarantine/sales").sort_values("batch_id")
+    assert list(marks["offset"][marks["replayed_version"].notna()]) == [12]
+    assert marks["batch_id"][marks["replayed_version"].notna()].iloc[0] == marks["batch_id"].max()
+    found = proof(lake, Kafka(end=14, topic_id="t2"))
+    assert (found.faults, found.doubts) == ((), ())
+    assert (found.account.total("bronze"), found.account.former) == (14, 13)

@@ -31,6 +31,15 @@ CASES = [
     (("audit",), NAMES, NO_SUCH),
     (("run",), NAMES, NO_SUCH),
     (("run", "sales.bronze"), NAMES, NO_SUCH),
+    (("maintain",), NAMES, NO_SUCH),
+    (("maintain", "bronze.sales"), NAMES, NO_SUCH),
+    (("quarantine", "show"), NAMES, NO_SUCH),
+    (("quarantine", "list", "--product"), NAMES, NO_SUCH),
+    (("quarantine", "replay"), NAMES, NO_SUCH),
+    (("repair",), NAMES, NO_SUCH),
+    (("rebuild",), NAMES, NO_SUCH),
+    (("accept-gap",), NAMES, NO_SUCH),
+    (("restore",), NAMES, {*NO_SUCH, Exit.FAULT}),
     ((), NAMES, NO_SUCH),
     *[
         ((*words, "--root"), NAMES, NO_SUCH)
@@ -78,7 +87,7 @@ def ask(words):
     return done.exit_code, done.stderr
 
 
-@pytest.mark.parametrize(("words", "payloads", "codes"), CASES, ids=lambda v: " ".join(v)[:40])
+@pytest.mark.parametrize(("words", "payloads", "codes"), CASES, ids=[*map(str, range(len(CASES)))])
 def test_text_that_is_not_meant_is_told_plainly(lake, tmp_path, words, payloads, codes):
     before = sorted(tmp_path.iterdir())
     for payload in payloads:
