@@ -17,7 +17,7 @@ from lakehouse.audit.run import audit, broker_of
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.topic import TopicReader
-from lakehouse.products import FLOWS
+from lakehouse.products.sales import FLOWS
 from lakehouse.runtime.run import run
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, spark_jars

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lakehouse.audit.orders import COUNTED, RECOMPUTES
 from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.rebuild import rebuild
 from lakehouse.audit.recompute import compare_all
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.contracts.change import Change, Source, encode, sequence
@@ -385,3 +386,18 @@ def test_the_copy_of_a_change_days_later_counts_once(lake):
     lake.bronze.publish(rows, {0: 2}, datetime.now(UTC))
     lake.catch_up()
     assert len(lake.files()) == len(lake.rows("silver.orders_current")) == 1
+
+
+def test_silver_made_anew_is_the_same(lake):
+    records, _ = history([(1, "set", "placed", "Kaze", "1"), (2, "set", "placed", "Luna", "2"),
+                              (1, "set", "delivered", "Kaze", "1"), (2, "delete", "", "", "")])  # fmt: skip
+    lake.land(records)
+    lake.catch_up()
+    found = rebuild(SILVER, lake.settings, lambda _: None)
+    assert [r.table for r in found] == list(SILVER.tables)
+    assert [r.differing for r in found] == [0] * len(found)
+    lake.restart()
+    lake.land([change("u", 9, row(order_id=20_000, order_status="cancelled", amount="1"))])
+    lake.catch_up()
+    assert lake.audited() == []
+    assert [r["cancelled"] for r in lake.rows("silver.orders_by_restaurant")] == [1]
