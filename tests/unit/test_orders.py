@@ -1,6 +1,7 @@
 """Orders without Spark: any order, batching, copies and crashes give the fold of the changes."""
 
 import json
+import random
 import shutil
 import tempfile
 from collections import defaultdict
@@ -192,6 +193,24 @@ def test_debeziums_own_envelope_is_read():
     found = decoded([(b'{"order_id":1}', json.dumps(value).encode(), [])]).to_pylist()[0]
     assert found["verdict"] is None
     assert found["sequence"].endswith("123")
+
+
+def test_no_record_raises_whatever_its_bytes():
+    draw = random.Random(7)
+    good = change("u", 3, row(), row())
+    keys = [good[0], None, b"", b"\xff", b"[]", b'{"order_id":[' * 3000]
+    headers = [[], [{"key": "sequence", "value": None}], [{"key": "sequence", "value": b"\xff"}]]
+    records = [(b"{}", b'{"op":' + b"[" * 100_000, [])]
+    for _ in range(3000):
+        value = bytearray(good[1])
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(len(value))
+            value[place : place + draw.randrange(9)] = draw.randbytes(draw.randrange(3))
+        sent = None if draw.random() < 0.1 else bytes(value)
+        records.append((draw.choice(keys), sent, draw.choice(headers)))
+    found = decoded(records)
+    assert sorted(found["offset"].to_pylist()) == list(range(len(records)))
+    assert found["verdict"].null_count < len(records) // 2
 
 
 def test_a_delete_and_its_tombstone_are_kept_and_counted_once(lake):
@@ -389,8 +408,9 @@ def test_the_copy_of_a_change_days_later_counts_once(lake):
 
 
 def test_silver_made_anew_is_the_same(lake):
-    records, _ = history([(1, "set", "placed", "Kaze", "1"), (2, "set", "placed", "Luna", "2"),
-                              (1, "set", "delivered", "Kaze", "1"), (2, "delete", "", "", "")])  # fmt: skip
+    ops = [(1, "set", "placed", "Kaze", "1"), (2, "set", "placed", "Luna", "2")]
+    ops += [(1, "set", "delivered", "Kaze", "1"), (2, "delete", "placed", "Luna", "2")]
+    records, _ = history(ops)
     lake.land(records)
     lake.catch_up()
     found = rebuild(SILVER, lake.settings, lambda _: None)
