@@ -105,7 +105,7 @@ def _checks(parts: _Parts) -> Iterator[Check]:
         ("postgres", _postgres), ("capture", _capture), ("bronze", _bronze),
         ("parquet", _parquet), ("checkpoint", _followers), ("silver", _equal),
     )  # fmt: skip
-    unread = set()
+    unread: set[str] = set()
     for name, step in steps:
         if name == "silver" and unread & {"postgres", "bronze"}:
             yield Check(name, False, "not compared: see above", "mend that first")
