@@ -96,7 +96,7 @@ crash-matrix: setup-dev ## kill, pause and starve it in every way listed; writes
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
-clean: ## remove the environment, caches and the demo's lake; other lakes stay
-	rm -rf $(VENV) build *.egg-info var/demo var/ci-cache \
+clean: ## remove the environment, caches and the demos' lakes; other lakes stay
+	rm -rf $(VENV) build *.egg-info var/demo var/demo-orders var/ci-cache \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ audit/        the proof that nothing was lost, doubled or invented
 explorer/     read-only: catalogue, report, SQL, terminal menu; no JVM
 services/     real Kafka, Postgres, Java and jars, found or fetched and started locally
 doctor.py     checks of the environment
-orders.py     the verbs of the orders product
+orders.py     the verbs of the orders product; orders_verify.py its checks, orders_demo.py its demo
 cli.py        the verbs of the `lakehouse` command
 
 A folder imports only from folders above it in this list.
