@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from typing import Any
 
-import psycopg2
+import psycopg
 import structlog
 
 from lakehouse.core.errors import ServiceUnavailable, UsageError
@@ -45,7 +45,7 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
             with closing(Sink(settings, plan.section, plan.contract)) as sink:
                 _persist(plan, sink, summary)
                 summary.sent, summary.acknowledged = sink.sent, sink.acknowledged
-        except psycopg2.errors.InsufficientPrivilege as error:
+        except psycopg.errors.InsufficientPrivilege as error:
             raise CannotCapture(
                 place(settings.postgres),
                 str(error).splitlines()[0],
@@ -68,9 +68,9 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
                 else:
                     MODES[plan.mode](work)
             return
-        except (psycopg2.Error, ServiceUnavailable) as error:
+        except (psycopg.Error, ServiceUnavailable) as error:
             cause = error.__cause__ if isinstance(error, ServiceUnavailable) else error
-            if not isinstance(cause, psycopg2.Error) or not _is_passing(cause):
+            if not isinstance(cause, psycopg.Error) or not _is_passing(cause):
                 raise
             if plan.stop.is_set():
                 return
@@ -84,12 +84,12 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
             plan.stop.wait(AGAIN_SECONDS)
 
 
-def _is_passing(error: psycopg2.Error) -> bool:
+def _is_passing(error: psycopg.Error) -> bool:
     """Whether waiting may help: the connection is lost, or the server starts, ends, is full."""
     if remedy_of(error) is not None:
         return False
-    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or (
-        error.pgcode is None
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or (
+        error.sqlstate is None
     )
 
 

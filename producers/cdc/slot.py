@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-import psycopg2
+import psycopg
 import structlog
-from psycopg2.extras import LogicalReplicationConnection
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
@@ -31,9 +29,11 @@ from producers.cdc.pgoutput import (
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import State
+from producers.cdc.stream import Stream
 from producers.cdc.table import CannotCapture, Column, check, describe, same
 
 CONFIRM_SECONDS = 0.5
+IDLE_SECONDS = 0.1
 LOOK_SECONDS = 10.0
 PATIENT_SECONDS = 3.0
 log = structlog.get_logger()
@@ -104,7 +104,7 @@ def _begin(work: Run, state: State | None) -> State | None:
 
 def _replication(work: Run) -> Any:
     """A connection that speaks the replication protocol."""
-    return connect(work.plan.settings.postgres, connection_factory=LogicalReplicationConnection)
+    return connect(work.plan.settings.postgres, replication="database")
 
 
 def _make_slot(work: Run, replication: Any) -> tuple[int, str] | None:
@@ -120,7 +120,7 @@ def _make_slot(work: Run, replication: Any) -> tuple[int, str] | None:
             with replication.cursor() as cursor:
                 cursor.execute(f'CREATE_REPLICATION_SLOT "{name}" LOGICAL pgoutput EXPORT_SNAPSHOT')
                 found.append(cursor.fetchone())
-        except psycopg2.Error as error:
+        except psycopg.Error as error:
             found.append(error)
 
     thread = threading.Thread(target=make, name="make-slot", daemon=True)
@@ -135,7 +135,7 @@ def _make_slot(work: Run, replication: Any) -> tuple[int, str] | None:
             thread.join()
     if work.plan.stop.is_set():
         return None
-    if isinstance(found[0], psycopg2.Error):
+    if isinstance(found[0], psycopg.Error):
         if replication.closed:
             raise found[0]
         raise CannotCapture(
@@ -164,7 +164,7 @@ def _ensure_publication(work: Run) -> None:
                 return
             if not _is_published(work):
                 cursor.execute(f'ALTER PUBLICATION "{name}" ADD TABLE ONLY {table.quoted}')
-        except psycopg2.errors.InsufficientPrivilege as error:
+        except psycopg.errors.InsufficientPrivilege as error:
             raise CannotCapture(
                 f"publication {name}",
                 f"cannot be made: {str(error).strip()}",
@@ -181,7 +181,7 @@ def _ensure_publication(work: Run) -> None:
 def _is_published(work: Run) -> bool:
     """Whether the publication has the whole table."""
     with work.connection.cursor() as cursor:
-        part = "rowfilter IS NOT NULL" if work.connection.server_version >= 150000 else "false"
+        part = "rowfilter IS NOT NULL" if work.connection.info.server_version >= 150000 else "false"
         cursor.execute(
             f"SELECT {part} FROM pg_publication_tables "
             "WHERE pubname = %s AND schemaname = %s AND tablename = %s",
@@ -240,25 +240,22 @@ class _Follower:
         section, stop = self.plan.section, self.plan.stop
         target = self._flushed() if self.plan.available_now else None
         with closing(_replication(self.work)) as replication:
-            cursor = self.cursor = replication.cursor()
-            cursor.start_replication(
-                slot_name=section.slot, start_lsn=self.state.position, decode=False,
-                options={"proto_version": "1", "publication_names": f'"{section.publication}"'},
-            )  # fmt: skip
-            self.events.sink.beat = lambda: cursor.send_feedback(force=True)
+            start, name = self.state.position, section.publication
+            self.stream = stream = Stream(replication, section.slot, start, name)
+            self.events.sink.beat = stream.beat
             self._look()
             try:
                 while not stop.is_set():
-                    message = cursor.read_message()
+                    message = stream.read(0)
+                    if message is None:
+                        self._rest(idle=True)
+                        if target is not None:
+                            if not self.is_within and max(stream.end, self.reached) >= target:
+                                break
+                            stream.beat(ask=True)
+                        message = stream.read(IDLE_SECONDS)
                     if message is not None:
-                        self._take(message)
-                        continue
-                    self._rest(idle=True)
-                    if target is not None:
-                        if not self.is_within and max(cursor.wal_end, self.reached) >= target:
-                            break
-                        cursor.send_feedback(reply=True, force=True)
-                    select.select([cursor], [], [], 0.1)
+                        self._take(*message)
                 self._confirm()
             finally:
                 self.events.sink.beat = lambda: None
@@ -268,10 +265,10 @@ class _Follower:
             cursor.execute("SELECT pg_current_wal_flush_lsn()")
             return lsn_of(cursor.fetchone()[0])
 
-    def _take(self, message: Any) -> None:
-        match decode(message.payload):
+    def _take(self, lsn: int, payload: bytes) -> None:
+        match decode(payload):
             case RowChange() as change if change.oid == self.events.table.oid:
-                self._row(change, message.data_start)
+                self._row(change, lsn)
             case Begin() as begin:
                 self.begin, self.index, self.is_within = begin, 0, True
             case Commit(end_lsn):
@@ -281,7 +278,7 @@ class _Follower:
             case Relation() as relation if relation.oid == self.events.table.oid:
                 self._relation(relation)
             case Truncate(oids) if self.events.table.oid in oids:
-                self._truncate(message.data_start)
+                self._truncate(lsn)
 
     def _place(self, lsn: int) -> Place:
         """The next place of the transaction."""
@@ -358,12 +355,10 @@ class _Follower:
         """Wait for Kafka, write the state, advance the slot: in this order."""
         reached = self.reached
         if idle and not self.is_within:  # what other tables wrote need not be kept for us
-            reached = max(reached, self.cursor.wal_end)
+            reached = max(reached, self.stream.end)
         if reached > self.state.position:
             self.state = self.work.reached(self.state, reached)
-            self.cursor.send_feedback(
-                write_lsn=reached, flush_lsn=reached, apply_lsn=reached, force=True
-            )
+            self.stream.confirm(reached)
             failpoint.reach(Step.SLOT_ADVANCED)
             self.confirmed = time.monotonic()
 

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 
-import psycopg2
+import psycopg
 import pytest
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
@@ -32,7 +32,7 @@ def orders(request, postgres, kafka, tmp_path):
     name = f"o{abs(hash((request.node.name, tmp_path))) % 10**10}"
     url = postgres.url.replace("/postgres?", f"/{name}?")
     made = Orders(name, url, kafka, tmp_path / "lake")
-    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
         admin.autocommit = True
         cursor.execute(f"CREATE DATABASE {name}")
         made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
@@ -197,14 +197,14 @@ def test_writers_at_once_while_the_snapshot_is_taken(orders):
                         time.sleep(draw.random() / 10)
                 try:
                     draw.choice((connection.commit, connection.commit, connection.rollback))()
-                except psycopg2.Error:
+                except psycopg.Error:
                     connection.rollback()
 
     def patiently(seed):
         while not stop.is_set():
             try:
                 write(seed)
-            except psycopg2.errors.DeadlockDetected:
+            except psycopg.errors.DeadlockDetected:
                 continue
 
     writers = [threading.Thread(target=patiently, args=(seed,)) for seed in range(4)]
