@@ -17,8 +17,10 @@ from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, Tabl
 from lakehouse.core.failpoint import Step
 from lakehouse.core.postgres import connect, slot_of
 from lakehouse.doctor import postgres_checks
+from lakehouse.services.postgres import EmbeddedPostgres
 from producers.cdc.table import CannotCapture
 from producers.orders_load import load
+from tests.live.conftest import command
 from tests.live.orders_table import ROOT, Orders, check_order, current, sequences
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -558,3 +560,34 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
         orders.sql("UPDATE orders SET item = 'short' WHERE order_id = 1")
         orders.capture()
         found = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
+
+
+# The verbs
+
+
+def test_the_verbs_start_what_they_need_and_end_it(tmp_path):
+    root = tmp_path / "lake"
+    words = ["--count", 5, "--bad", 1, "--seed", 7, "--json", "--root", root]
+    done = json.loads(command("orders", "insert", *words).stdout)
+    assert done == {"inserted": 5, "updated": 0, "deleted": 0, "bad": 1, "seed": 7}
+    first = command("capture", "orders", "--available-now", "--json", "--root", root)
+    assert json.loads(first.stdout)["by_op"] == {"r": 15}
+    more = ["--count", 5, "--updates", 3, "--deletes", 2, "--root", root]
+    assert "5 inserted, 3 updated, 2 deleted" in command("orders", "insert", *more).stderr
+    second = command("capture", "orders", "--available-now", "--json", "--root", root)
+    assert json.loads(second.stdout)["by_op"] == {"c": 5, "d": 2, "tombstone": 2, "u": 3}
+    assert EmbeddedPostgres.running(root) is None
+    wrong = command("capture", "sales", "--root", root, check=False)
+    assert wrong.returncode == Exit.USAGE
+    assert "is not captured from a table" in wrong.stderr
+    assert command("orders", "insert", "--count", 1, "--bad", 2, "--root", root,
+                   check=False).returncode == Exit.USAGE  # fmt: skip
+
+
+def test_the_same_seed_makes_the_same_orders(orders):
+    postgres, now = orders.settings().postgres, datetime(2026, 11, 20, tzinfo=UTC)
+    for _ in range(2):
+        load(postgres, "orders", count=50, updates=0, deletes=0, bad=9, seed=5, now=now)
+    rows = [row[1:] for key, row in sorted(orders.table().items(), key=lambda r: int(r[0]))][10:]
+    assert rows[:50] == rows[50:]
+    assert len(set(rows)) == 50
