@@ -6,7 +6,8 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c '$(FITS)' 2>/dev/null && { echo "$$p"; break; }; done)
 UV_HTTP_TIMEOUT ?= 120
-export UV_HTTP_TIMEOUT
+UV_SYSTEM_CERTS ?= true
+export UV_HTTP_TIMEOUT UV_SYSTEM_CERTS
 
 # Packages come by hash from the lock, and sdists are built with the lock's setuptools.
 # uv takes a third of pip's time; pip, which knows the user's pip.conf, is the way out.
@@ -20,7 +21,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo test check format lock bench docs clean
+.PHONY: help setup setup-dev demo test check format lock bench crash-matrix docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -83,6 +84,9 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 
 bench: setup-dev ## measure beside other engines; writes docs/performance.md (25 minutes)
 	$(BIN)/python -m bench
+
+crash-matrix: setup-dev ## kill, pause and starve it in every way listed; writes docs/reliability.md (half an hour)
+	$(BIN)/python -m tests.matrix
 
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs

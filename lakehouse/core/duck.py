@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -21,6 +22,12 @@ def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": "true",  # hashes are matched to rows by position
         }
     )
+
+
+def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """No bar of DuckDB's own on a long query."""
+    with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to hide
+        connection.execute("SET enable_progress_bar = false")
 
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -31,6 +32,7 @@ _FIXED = {
     "spark.sql.streaming.metricsEnabled": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
+    "spark.python.daemon.module": "lakehouse.ingest.workers",
 }
 _LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming."
@@ -73,19 +75,25 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         builder = builder.master(settings.spark.master)
     for key, value in {**options, **settings.spark_conf}.items():
         builder = builder.config(key, value)
+    # what the session imports once its JVM is up: a second, while the JVM comes up
+    threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel(settings.spark.log_level)
     return spark
 
 
 def warm(spark: SparkSession) -> None:
-    """Begin to start the executors' Python workers; they import what decoding needs.
+    """Begin to start the executors' Python workers, and to load the classes of their path.
 
-    It takes two seconds that the driver meanwhile spends on opening its tables.
+    It takes seconds that the driver meanwhile spends on opening its tables.
     """
     tasks = spark.sparkContext.defaultParallelism
-    nothing = spark.range(0, tasks, 1, tasks).where("id < 0").mapInArrow(unpack, "id long")
-    threading.Thread(target=nothing.count, name="warm", daemon=True).start()
+
+    def run() -> None:
+        nothing = spark.range(0, tasks, 1, tasks).where("id < 0")
+        nothing.mapInArrow(unpack, "id long").toArrow()
+
+    threading.Thread(target=run, name="warm", daemon=True).start()
 
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:

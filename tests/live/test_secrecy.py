@@ -175,7 +175,7 @@ def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) 
     said |= {"run": err.read_text(errors="replace") + (tmp_path / "stdout").read_text()}
     said |= {str(p): p.read_bytes().decode("latin-1") for p in root.rglob("*") if p.is_file()}
 
-    landed = DeltaTable(root / "bronze" / "sales").to_pyarrow_table(["offset"]).num_rows
+    landed = DeltaTable(root / "bronze" / "sales").to_pyarrow_table(columns=["offset"]).num_rows
     assert landed == json.loads(sent.stdout)["expected"]["bronze"]
     assert (done["doctor"].returncode, done["wrong"].returncode) == (1, 5)
     assert "certificate is not trusted" in said["doctor"]

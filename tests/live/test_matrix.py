@@ -1,0 +1,60 @@
+"""A few rows of the crash matrix: kill -9 at random times, and two more that are drawn.
+
+A failure names the command that tries the row again with the same seed.
+"""
+
+import random
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
+
+from tests.matrix.broker import running
+from tests.matrix.check import check
+from tests.matrix.faults import killed_at_random
+from tests.matrix.rows import ROWS, attempt
+from tests.matrix.stage import Stage
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+SEED = random.randrange(10**6)
+LONG = ("driver-paused", "broker-paused", "driver-clock", "broker-clock", "random")
+DRAWN = random.Random(SEED).sample([row for row in ROWS if not row.name.startswith(LONG)], 2)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("matrix")) as broker:
+        yield broker
+
+
+def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
+    print(f"python -m tests.matrix --only random --seed {SEED}")
+    with Stage(broker, tmp_path / "try", "random", f"{SEED} random 1", {}) as stage:
+        killed_at_random(stage)
+        stage.finish()
+        found = check(stage)
+        assert (found.lost, found.doubled, found.wrong) == (0, 0, []), f"seed {SEED}"
+        assert found.records == stage.summaries[0]["sent"] > 2_000
+        assert max(stage.seconds) < 60
+
+        bronze = DeltaTable(stage.table("bronze.sales"))
+        query = QueryBuilder().register("bronze", bronze)
+        one = pa.table(query.execute("SELECT * FROM bronze LIMIT 1").read_all())
+        write_deltalake(bronze, one, mode="append")
+        spoilt = check(stage)
+        assert (spoilt.lost, spoilt.doubled) == (0, 1)
+        where = " AND ".join(f'"{c}" = {one[c][0]}' for c in ("partition", "offset"))
+        DeltaTable(stage.table("bronze.sales")).delete(where)
+        spoilt = check(stage)
+        assert (spoilt.lost, spoilt.doubled) == (1, 0)
+        assert any(fault.startswith("audit exits 1") for fault in spoilt.wrong)
+
+
+@pytest.mark.parametrize("row", DRAWN, ids=[row.name for row in DRAWN])
+def test_a_drawn_row_holds(row, broker, tmp_path):
+    print(f"python -m tests.matrix --only {row.name} --seed {SEED}")
+    outcome = attempt(row, 1, SEED, broker, tmp_path)
+    if outcome.skipped:
+        pytest.skip(outcome.skipped)
+    assert outcome.faults == []
+    assert outcome.records > 1_000

@@ -1,0 +1,281 @@
+"""One try of a row: a topic and a lake of its own, its producer and its driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from kafka import KafkaConsumer, TopicPartition
+
+from lakehouse.core.failpoint import VARIABLE, Step
+from lakehouse.core.flow import SilverFlow
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import RESERVED_ENV
+from lakehouse.products import FLOWS
+from tests.matrix.broker import Broker
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 150.0
+"""Seconds after which a driver is not waited for any more."""
+ORDERS_A_SECOND = 40
+EVENTS_AN_ORDER = 3.9
+SETTINGS = {
+    "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "300",
+    "LAKEHOUSE_SILVER_FINER_PERSIST_ROWS": "400",
+    "LAKEHOUSE_LOGGING_FORMAT": "json",
+}
+"""Small batches, so that a few thousand events go through every step many times."""
+SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow) and f.product == "sales")
+TABLES = [SILVER.table(aggregate.name) for aggregate in SILVER.aggregates]
+
+
+class Skipped(Exception):
+    """This machine cannot do this fault; the reason."""
+
+
+class Failed(Exception):
+    """The try went wrong before its tables could be compared; what happened."""
+
+
+class Driver:
+    """``lakehouse run`` as a process of its own; its narration goes to ``log``."""
+
+    def __init__(self, words: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self.process.poll()
+
+    def jvm(self) -> psutil.Process:
+        """Spark's JVM under it."""
+        for child in psutil.Process(self.process.pid).children():
+            if child.name() == "java":
+                return child
+        raise Failed("the driver has no JVM")
+
+    def kill(self) -> None:
+        """kill -9, and reap."""
+        self.process.kill()
+        self.process.wait()
+
+    def last_words(self) -> str:
+        """The end of its narration, in one line."""
+        return " ".join(self.log.read_text(errors="replace").split())[-400:]
+
+
+class Stage:
+    """What a fault acts on; all that it starts is ended with it."""
+
+    def __init__(
+        self, broker: Broker, folder: Path, topic: str, seed: str, settings: Mapping[str, str]
+    ) -> None:
+        self.broker, self.folder, self.topic, self.seed = broker, folder, topic, seed
+        self.draw = random.Random(seed)
+        self.root = folder / "lake"
+        self.root.mkdir(parents=True)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
+        kept |= {k: os.environ[k] for k in RESERVED_ENV if k in os.environ and k != VARIABLE}
+        self.environment = {
+            **kept,
+            **SETTINGS,
+            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": broker.servers,
+            "LAKEHOUSE_SALES_TOPIC": topic,
+            **settings,
+        }
+        self.seconds: list[float] = []
+        """How long each recovery took."""
+        self.ends: list[str] = []
+        """How drivers ended by themselves."""
+        self.summaries: list[dict[str, Any]] = []
+        """What producers said of what they sent."""
+        self.producers_killed = 0
+        self.later = ExitStack()
+        self._drivers: list[Driver] = []
+        self._producers: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        processes: list[subprocess.Popen[Any]] = [d.process for d in self._drivers]
+        for process in [*processes, *self._producers]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+        self.later.close()
+
+    def use(self, broker: Broker) -> None:
+        """From now on this is the broker."""
+        self.broker = broker
+        self.environment["LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS"] = broker.servers
+
+    @property
+    def driver(self) -> Driver:
+        """The driver started last."""
+        return self._drivers[-1]
+
+    def start(self, failpoint: str = "") -> Driver:
+        """Start a driver, which ends itself at a failpoint if one is given."""
+        words = [sys.executable, "-m", "lakehouse", "run", "sales.bronze", "sales.silver"]
+        environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
+        log = self.folder / f"driver-{len(self._drivers) + 1}.log"
+        self._drivers.append(Driver([*words, "--root", str(self.root)], environment, log))
+        return self.driver
+
+    def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
+        """Start the sales producer, for about so long; the same events again when called again."""
+        count = int(seconds * ORDERS_A_SECOND * EVENTS_AN_ORDER)
+        environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
+        shares = ["--corrupt", "0.02", "--duplicates", "0.02", "--late", "0.02"]
+        seed = str(random.Random(self.seed).randrange(10**6))
+        producer = subprocess.Popen(
+            [sys.executable, "producers/sales_producer.py", "--count", str(count), "--rate",
+             str(ORDERS_A_SECOND), "--seed", seed, *shares, "--json"],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=(self.folder / f"producer-{len(self._producers) + 1}.log").open("wb"), text=True,
+        )  # fmt: skip
+        self._producers.append(producer)
+        return producer
+
+    def expect_kill(self, process: subprocess.Popen[Any], what: str) -> None:
+        """Wait until a failpoint has ended a process."""
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{what} did not come to its failpoint in {PATIENCE:g} s") from None
+        if code != -signal.SIGKILL:
+            raise Failed(f"{what} ended with {code} before its failpoint")
+
+    def recover(self, since: float | None = None) -> None:
+        """Wait until silver holds what Kafka holds now; note the seconds since then (or now).
+
+        A driver that has ended is started again, as whoever watches over it would.
+        """
+        self.seconds.append(self.catch_up(since))
+
+    def catch_up(self, since: float | None = None) -> float:
+        """The same, not noted."""
+        since = time.monotonic() if since is None else since
+        target = self.offsets()
+        while not self.holds(target):
+            if not self._drivers or self.driver.ended is not None:
+                self._note_end()
+                self.start()
+            if time.monotonic() - since > PATIENCE:
+                raise Failed(f"not caught up in {PATIENCE:g} s: {self.driver.last_words()}")
+            time.sleep(0.05)
+        return time.monotonic() - since
+
+    def _note_end(self) -> None:
+        """How the last driver ended; one that was not killed must have said what to do."""
+        if self._drivers:
+            killed = self.driver.ended == -signal.SIGKILL
+            self.ends.append("killed" if killed else f"exit {self.driver.ended}")
+            if not killed and "\n  fix: " not in self.driver.log.read_text(errors="replace"):
+                raise Failed(f"the driver ended without a word: {self.driver.last_words()}")
+
+    def finish(self) -> None:
+        """Let producers end, the driver catch up and stop by itself."""
+        for producer in self._producers:
+            try:
+                out, _ = producer.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"the producer did not end in {PATIENCE:g} s") from None
+            if producer.returncode == -signal.SIGKILL:
+                self.producers_killed += 1
+            else:
+                self.summaries.append(json.loads(out))
+        self.catch_up()
+        self.driver.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.driver.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"the driver did not stop in {PATIENCE:g} s") from None
+        if code != 0:
+            raise Failed(f"the driver stopped with {code}: {self.driver.last_words()}")
+
+    def offsets(self) -> dict[int, int]:
+        """Where each partition ends now, for a reader of committed records."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.broker.servers, isolation_level="read_committed"
+        )
+        try:
+            for _ in range(100):
+                if numbers := consumer.partitions_for_topic(self.topic):
+                    places = [TopicPartition(self.topic, n) for n in numbers]
+                    return {p.partition: int(o) for p, o in consumer.end_offsets(places).items()}
+                time.sleep(0.1)
+        finally:
+            consumer.close()
+        raise Failed(f"the broker does not tell of topic {self.topic}")
+
+    def holds(self, target: Mapping[int, int]) -> bool:
+        """Whether bronze has these offsets and every silver table has that bronze."""
+        reached = None
+        for version, note in self._notes("bronze.sales"):
+            if "ends" in note:
+                held = note["ends"]["next"]
+                if any(held.get(str(p), 0) < end for p, end in target.items()):
+                    break
+                reached = version
+        if reached is None:
+            return False
+        for table in TABLES:
+            newest = next((n["source"] for _, n in self._notes(table) if "source" in n), None)
+            if newest is None or newest["version"] < reached:
+                return False
+        return True
+
+    def _notes(self, table: str) -> Any:
+        """(version, note) of a table's commits, the newest first."""
+        log = Path(self.table(table), "_delta_log")
+        entries = sorted(log.glob("*.json"), reverse=True) if log.is_dir() else []
+        for entry in entries:
+            try:
+                actions = [json.loads(line) for line in entry.read_text("utf-8").splitlines()]
+            except (OSError, ValueError):
+                continue
+            for action in actions:
+                if "commitInfo" in action:
+                    yield (
+                        int(entry.stem),
+                        json.loads(action["commitInfo"].get("userMetadata", "{}")),
+                    )
+
+    def table(self, name: str) -> str:
+        """A table's folder."""
+        return Lake(str(self.root)).table(name)
+
+    def orphans(self) -> list[Path]:
+        """Data files younger than their table's last commit: what a kill in mid-write leaves."""
+        found = []
+        for log in self.root.glob("*/*/_delta_log"):
+            last = max((e.stat().st_mtime_ns for e in log.glob("*.json")), default=0)
+            files = log.parent.rglob("*.parquet")
+            found += [f for f in files if f.stat().st_mtime_ns > last and log not in f.parents]
+        return found
+
+    def step(self, step: Step, comings: range) -> str:
+        """A failpoint, at a coming that is drawn."""
+        return f"{step.value}:{self.draw.choice(comings)}"
