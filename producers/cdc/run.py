@@ -99,6 +99,12 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary) -> Run:
     table = describe(connection, name)
     if state is not None:
         _belongs(plan, state, connection)
+        if state.topic_id != sink.topic_id:
+            raise CannotCapture(
+                f"topic {plan.section.topic}",
+                "was made anew, or is another broker's: it lacks what was captured before",
+                plan.anew,
+            )
         same(table, state, plan.row, plan.anew)
     if table is None:
         raise CannotCapture(

@@ -40,7 +40,7 @@ class Sink:
 
     def __post_init__(self) -> None:
         """Make the topic where it is missing, and connect."""
-        ensure_topic(self.settings.kafka, self.product)
+        self.topic_id = ensure_topic(self.settings.kafka, self.product)
         patience = int(self.settings.postgres.patience.total_seconds() * 1000)
         least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
         self._producer = make_producer(

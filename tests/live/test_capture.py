@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from kafka import KafkaAdminClient
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
 from lakehouse.core.failpoint import Step
@@ -309,6 +310,18 @@ def test_a_slot_that_is_lost_foreign_or_taken_is_refused(orders, tmp_path):
     assert "--anew" in caught.value.remedy
     assert orders.capture(anew=True).counts == {"r": 11}
     assert current(orders.records()) == orders.table()
+
+
+def test_a_topic_made_anew_asks_for_a_new_snapshot(orders):
+    orders.capture()
+    admin = KafkaAdminClient(bootstrap_servers=orders.kafka)
+    admin.delete_topics([orders.name])
+    admin.close()
+    time.sleep(1)
+    with pytest.raises(CannotCapture, match="was made anew") as caught:
+        orders.capture()
+    assert "--anew" in caught.value.remedy
+    assert orders.capture(anew=True).counts == {"r": 10}
 
 
 def test_two_captures_of_one_lake_are_refused(orders):

@@ -24,7 +24,7 @@ TABLE = Table("public", "orders", 7, COLUMNS, ("order_id",), full_identity=True)
 STATE = State(
     mode="slot", table="public.orders", oid=7, key=("order_id",),
     columns={column.name: column.number for column in COLUMNS},
-    system="1", database="d", generation=5, snapshot="begun", position=0,
+    topic_id="t", system="1", database="d", generation=5, snapshot="begun", position=0,
 )  # fmt: skip
 NUMBERS = st.tuples(
     st.integers(0, 10**13 - 1), st.integers(0, 2**64 - 1), st.integers(0, 10**10 - 1)
