@@ -7,6 +7,7 @@ state      where the capture stands: read, and written whole
 sink       events → Kafka; what is acknowledged
 snapshot   the table as it is → events, and deletes of what the topic knows and it lacks
 stream     the replication protocol, and what the server is told that we have
-slot       follow a replication slot: publish, wait for Kafka, then advance
+slot       a replication slot, made with its snapshot, and checked
+follow     read the slot: publish, wait for Kafka, then advance
 poll       read by transaction id, for databases that allow no slot
 """

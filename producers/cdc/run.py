@@ -13,7 +13,7 @@ from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.postgres import connect, place, remedy_of, unavailable
-from producers.cdc import poll, slot
+from producers.cdc import follow, poll, slot
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Plan, Run, Summary
 from producers.cdc.sink import Sink
@@ -22,7 +22,7 @@ from producers.cdc.state import State, read_state
 from producers.cdc.table import CannotCapture, check, describe, same
 
 AGAIN_SECONDS = 1.0
-MODES = {"slot": slot.run, "poll": poll.run}
+MODES = {"slot": follow.run, "poll": poll.run}
 log = structlog.get_logger()
 
 
