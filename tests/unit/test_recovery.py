@@ -594,6 +594,23 @@ def test_a_backup_into_a_full_folder_or_the_lake_is_refused(lake, tmp_path):
             backup(lake.settings, to, NOW, lambda _: None)
 
 
+def test_two_backups_to_one_place_do_not_mix(lake, tmp_path, monkeypatch):
+    real, inner = module._copy, []
+
+    def copy(path, to, name):
+        if not inner:
+            inner.append(True)
+            backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+        return real(path, to, name)
+
+    monkeypatch.setattr(module, "_copy", copy)
+    with pytest.raises(OSError, match="not empty"):
+        backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    monkeypatch.undo()
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+
+
 def test_a_damaged_table_is_not_backed_up(lake, tmp_path):
     entry(lake, "bronze.sales", 3).write_bytes(b"")
     with pytest.raises(TableDamaged, match="lakehouse repair"):
