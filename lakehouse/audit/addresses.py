@@ -27,11 +27,22 @@ UNION ALL
 SELECT "partition", "offset", false
 FROM quarantine JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end" AND {now}
 """
+_ERASED = """
+INSERT INTO addresses SELECT DISTINCT "partition", "offset", CAST(NULL AS BOOLEAN)
+FROM erased JOIN ends USING ("partition") ANTI JOIN addresses USING ("partition", "offset")
+WHERE topic = $topic AND "offset" < "end"
+"""
+_STILL_HELD = """
+(SELECT DISTINCT "partition", "offset" FROM erased
+SEMI JOIN (FROM addresses WHERE in_bronze IS NOT NULL) USING ("partition", "offset")
+WHERE topic = $topic)
+"""
 _COUNTED = """
 SELECT "partition", ends."end",
     count(in_bronze) FILTER (in_bronze) AS bronze,
     count(in_bronze) FILTER (NOT in_bronze) AS quarantine,
-    count(in_bronze) FILTER ("offset" < beginning) AS kept
+    count(in_bronze) FILTER ("offset" < beginning) AS kept,
+    count("offset") FILTER (in_bronze IS NULL) AS erased
 FROM ends LEFT JOIN addresses USING ("partition") GROUP BY ALL ORDER BY ALL
 """
 _SEAMS = """
@@ -97,6 +108,8 @@ class Partition:
     accepted: int = 0
     expired: int = 0
     unknown: int = 0
+    erased: int = 0
+    """Addresses that the ledger of `lakehouse erase` names."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,8 @@ class Account:
     former: int = 0
     """Addresses of a topic, or of a log of it, that is gone: there is nothing to compare."""
     former_doubled: int = 0
+    erasing: int = 0
+    """Addresses that the ledger names and a table still holds."""
 
     def total(self, name: str) -> int:
         """A column's sum over the partitions."""
@@ -134,10 +149,16 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, bron
     connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {rows}")
 
 
+def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
+    """The view ``erased``: the ledger's addresses; empty where nothing was erased."""
+    rows = _EMPTY if pin is None else "SELECT * FROM ledger"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {rows}")
+
+
 def account(
     connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None, judge: Judge | None
 ) -> Account:
-    """Compare the views ``bronze`` and ``quarantine`` with the topic, up to ``ends``.
+    """Compare the views ``bronze``, ``quarantine`` and ``erased`` with the topic, up to ``ends``.
 
     Without a topic or a judge the addresses are counted all the same, and gaps
     stay unknown.
@@ -146,15 +167,17 @@ def account(
     named = {"topic": ends.topic}
     now = ends.are_of_now()
     connection.execute(_LANDED.format(now=now), named)
+    connection.execute(_ERASED, named)
     counted = connection.execute(_COUNTED).fetchall()
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
     found = _judge_gaps(connection, ends, topic, judge)
     partitions = []
-    for number, end, bronze, quarantine, below in counted:
+    for number, end, bronze, quarantine, below, erased in counted:
         first, after = topic.ranges.get(number, (None, None)) if topic else (None, None)
         kept = below if topic else 0
         twice, more = doubled.get(number, 0), found.counts.get(number, {})
+        more = {**more, "erased": erased}
         partitions.append(
             Partition(number, first, end, after, bronze, quarantine, kept, twice, **more)
         )
@@ -168,6 +191,7 @@ def account(
         count(connection, "bronze WHERE topic <> $topic", named),
         tuple(_lost(gap) for gap in ends.lost),
         *_former(connection, ends),
+        count(connection, _STILL_HELD, named),
     )
 
 

@@ -116,6 +116,11 @@ def _doubts(proof: Proof) -> Iterator[str]:
         if partition.beginning is not None and partition.beginning > partition.end:
             lost = partition.beginning - partition.end
             yield f"{place}: {lost:,} offsets expired in Kafka before bronze took them"
+    if erasing := proof.account.erasing:
+        yield (
+            f"{erasing:,} addresses are in the ledger of erased ones and in a table: "
+            "`lakehouse erase` is at work, or was cut: run it again"
+        )
     for table in proof.tables:
         if table.doubt:
             yield f"{table.table}: {table.doubt}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lakehouse.audit import sales
-from lakehouse.audit.addresses import Account, account, quarantine_view
+from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.flags import flags
 from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
@@ -45,8 +45,9 @@ def broker_of(settings: Settings, product: str) -> Broker:
 def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: Say) -> Proof:
     """The proof of one product.
 
-    Bronze's version is pinned first, then quarantine's, then Kafka is asked: what
-    lands meanwhile lies above bronze's ends, and is left out. Raises TableMissing
+    Bronze's version is pinned first, then quarantine's, then the ledger of erased
+    addresses, then Kafka is asked: what lands meanwhile lies above bronze's ends, and
+    is left out. Raises TableMissing
     where there is no bronze.
     """
     with engine(settings) as connection:
@@ -60,6 +61,8 @@ def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: 
         bad = f"quarantine.{product}"
         quarantine = snapshots.pin("all_quarantine", bad) if snapshots.exists(bad) else None
         quarantine_view(connection, quarantine, bronze)
+        gone = f"erased.{product}"
+        erased_view(connection, snapshots.pin("ledger", gone) if snapshots.exists(gone) else None)
         say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
         ends, topic, questions = _ends(snapshots, bronze, settings, product, broker)
         found, more = _account(snapshots, ends, topic, broker)

@@ -80,7 +80,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
 
 def _short(partition: dict[str, Any]) -> dict[str, Any]:
     """A partition's line without the columns that are seldom anything but 0."""
-    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept")
+    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept", "erased")
     return {k: v for k, v in partition.items() if k not in seldom or v}
 
 

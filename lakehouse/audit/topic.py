@@ -6,13 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.core.kafka import unreachable
+from lakehouse.core.kafka import admin, unreachable
 from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.topic import Topic, TopicReader, consumer
 
@@ -56,6 +58,23 @@ def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
     """
     with TopicReader(kafka, name) as reader:
         return reader.read()
+
+
+def retention(kafka: KafkaSettings, name: str) -> str:
+    """How long the topic keeps records, in words. Raises ServiceUnavailable."""
+    client = admin(kafka)
+    try:
+        asked = ConfigResource(ConfigResourceType.TOPIC, name)
+        found = client.describe_configs([asked], config_filter="all")
+        values = next(iter(found.values()))[name]
+        policy, kept = (str(values[key]["value"]) for key in ("cleanup.policy", "retention.ms"))
+    except (KafkaError, OSError) as error:
+        raise unreachable(kafka, error) from None
+    finally:
+        client.close()
+    if "delete" not in policy or int(kept) < 0:
+        return f"for good (cleanup.policy {policy}, retention.ms {kept})"
+    return f"for {timedelta(milliseconds=int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
 
 
 def judge(kafka: KafkaSettings, topic: str) -> Judge:

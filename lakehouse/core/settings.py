@@ -193,7 +193,7 @@ def _read_file(
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         raise SettingsError(
             str(path),
-            " ".join(str(error).split()),
+            _unreadable(error),
             "write [section] lines followed by key = value lines, in UTF-8, each name once",
         ) from None
     known = [*sections(products), *FREE_SECTIONS]
@@ -211,6 +211,16 @@ def _read_file(
         else:
             faults.append(f"[{name}] is not a section.{_did_you_mean(name, known)}")
     return raw, faults
+
+
+def _unreadable(error: Exception) -> str:
+    """What is wrong with the file, without the line itself: it may hold a secret."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before any [section]"
+    if isinstance(error, configparser.ParsingError):
+        numbers = ", ".join(str(number) for number, _ in error.errors)
+        return f"line {numbers}: neither [section] nor key = value"
+    return " ".join(str(error).split())
 
 
 def _apply_environment(

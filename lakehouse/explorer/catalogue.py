@@ -19,7 +19,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.publish.damage import check_files, check_log
 from lakehouse.publish.log_files import commits, note_of, notes
 
-LAYERS = ("bronze", "silver", "quarantine", "ledger")
+LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased")
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 

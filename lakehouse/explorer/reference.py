@@ -12,7 +12,7 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.bronze import ERASED_SCHEMA, QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.publish.ledger import LEDGER_SCHEMA
 from lakehouse.publish.render import column_docs, table_columns
 
@@ -67,6 +67,13 @@ def tables_md() -> str:
             (f.name, f"{f.type}{'' if f.nullable else ', never null'}", _LEDGER[f.name])
             for f in LEDGER_SCHEMA
         )
+        out += [
+            f"## erased.{name}",
+            "",
+            "The ledger of `lakehouse erase`, made by the first one.",
+            "",
+        ]
+        out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in ERASED_SCHEMA)
     for flow in FLOWS:
         if isinstance(flow, SilverFlow):
             out += _silver(flow)
@@ -94,6 +101,8 @@ _ADDED = {
     "quarantined_at": "when it was refused",
     "replayed_version": "the bronze version that a replay brought it into; it counts there then",
     "replayed_at": "when it was replayed",
+    "erased_at": "when it was erased",
+    "table": "the table that held it",
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.core import failpoint
@@ -66,6 +67,14 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """A row counts as quarantined while bronze is below its ``replayed_version``."""
+ERASED_SCHEMA = pa.schema(
+    [
+        *[f.with_nullable(False) for f in ADDRESS[:3]],
+        pa.field("erased_at", TIME, nullable=False),
+        pa.field("table", pa.string(), nullable=False),
+    ]
+)
+"""The ledger of erased addresses; nothing of the person."""
 
 
 @dataclass(frozen=True)
@@ -257,19 +266,20 @@ class BronzePublisher:
     def _held_above_ends(self) -> pa.Table:
         """Partition and offset of records that a table holds above the ends; usually none.
 
-        A crash left them in quarantine alone, or the ends went back.
+        A crash left them in quarantine alone, or the ends went back; erased ones count as held.
         """
-        held = self._addresses_above_ends(self.quarantine)
+        held = [self._addresses_above_ends(self.quarantine.files())]
         if self.ends.held:
-            held = pa.concat_tables([held, self._addresses_above_ends(self.bronze)])
-        return held
+            held.append(self._addresses_above_ends(self.bronze.files()))
+            held.append(self._addresses_above_ends(self._erased()))
+        return pa.concat_tables(held)
 
-    def _addresses_above_ends(self, table: Table) -> pa.Table:
-        files, source = table.files(), "no_rows"
+    def _addresses_above_ends(self, files: list[str]) -> pa.Table:
+        source = "no_rows"
         if files:
             source = f"(FROM read_parquet({files!r}, union_by_name = true) UNION ALL BY NAME "
             source += "FROM no_rows)"
-        self.connection.register("no_rows", table.schema.empty_table())
+        self.connection.register("no_rows", QUARANTINE_SCHEMA.empty_table())
         found = query(
             self.connection,
             f'SELECT "partition", "offset" FROM {source} WHERE topic = $topic '
@@ -288,6 +298,13 @@ class BronzePublisher:
         """Quarantine's newest commit: its version and time in ms."""
         newest = next(self.quarantine.commits(), None)
         return (int(newest["version"]), int(newest["timestamp"])) if newest else None
+
+    def _erased(self) -> list[str]:
+        """Files of the ledger of erased addresses: what it names is not landed again."""
+        uri = Lake(self.settings.lake.root).table(f"erased.{self.contract.name}")
+        return (
+            [str(f) for f in DeltaTable(uri).file_uris()] if DeltaTable.is_deltatable(uri) else []
+        )
 
     def _without_held(self, decoded: pa.Table) -> pa.Table:
         """The rows that no table holds already."""

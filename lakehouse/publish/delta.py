@@ -37,6 +37,7 @@ from lakehouse.publish.damage import Damage, check_files, check_log, damaged
 from lakehouse.publish.log_files import (
     NOTE,
     commits,
+    forget_before,
     notes,
     sync_checkpoints,
     sync_commit,
@@ -148,6 +149,44 @@ class Table:
         self._committed(before)
         return self.version
 
+    def delete(self, predicate: str, note: Mapping[str, Any]) -> None:
+        """Remove rows in one commit that carries the table's state on, and ``note``.
+
+        Nothing is committed where there are none, so a retry changes nothing.
+        """
+        self._upkeep(lambda commit: self._delete(predicate, commit), note)
+
+    def _delete(self, predicate: str, commit: CommitProperties) -> None:
+        self.dt.delete(
+            predicate,
+            writer_properties=self._writer,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+        )
+
+    def forget_history(self, note: Mapping[str, Any]) -> None:
+        """Leave the newest version alone: older files and log entries go, and what a crash left.
+
+        Statistics and predicates in older entries quote values, so they go too; no
+        retention holds. The last commit carries the table's state and ``note``. A
+        retry does it again.
+        """
+        time.sleep(0.01)  # a file that was removed in this millisecond is not yet older
+        self._upkeep(self._remove_old_files)
+        self.append(self.schema.empty_table(), {**self._state(), **note})
+        self.dt.create_checkpoint()
+        forget_before(Path(self.uri), self.version)
+
+    def _remove_old_files(self, commit: CommitProperties) -> None:
+        self.dt.vacuum(
+            0,
+            dry_run=False,
+            enforce_retention_duration=False,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+            full=True,
+        )
+
     def widen(self) -> None:
         """Add the nullable columns of ``schema`` that a table of an earlier release lacks."""
         held = {field.name for field in self.dt.schema().fields}
@@ -229,6 +268,11 @@ class Table:
             self._upkeep(self._vacuum)
             self._vacuumed_at = time.monotonic()
 
+    def maintain_now(self) -> None:
+        """Compact, and remove what is past its retention, whenever that was done last."""
+        self._upkeep(self._compact)
+        self._upkeep(self._vacuum)
+
     def _compact(self, commit: CommitProperties) -> None:
         self.dt.optimize.compact(
             target_size=self._settings.table.target_file_size_mb * 1024 * 1024,
@@ -261,27 +305,25 @@ class Table:
             return
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
         predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
-        self._upkeep(
-            lambda commit: self.dt.delete(
-                predicate,
-                writer_properties=self._writer,
-                commit_properties=commit,
-                post_commithook_properties=_QUIET,
-            )
-        )
+        self._upkeep(lambda commit: self._delete(predicate, commit))
         self._dropped_at = time.monotonic()
 
-    def _upkeep(self, work: Callable[[CommitProperties], Any]) -> None:
+    def _upkeep(
+        self, work: Callable[[CommitProperties], Any], more: Mapping[str, Any] | None = None
+    ) -> None:
         """Do maintenance whose commits, if it makes any, carry the table's state on."""
         before = self.version
-        newest = next((note for note in self.notes() if note), {})
-        note = {key: newest[key] for key in STATE if key in newest}
+        note = {**self._state(), **(more or {})}
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         try:
             work(commit)
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
         self._committed(before)
+
+    def _state(self) -> dict[str, Any]:
+        newest = next((note for note in self.notes() if note), {})
+        return {key: newest[key] for key in STATE if key in newest}
 
     def last_note(self, key: str) -> Any:
         """What the newest commit that has ``key`` says; None where no commit in the log has it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,22 @@ def sync_checkpoints(table: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """fsync a folder: files that were moved or made there are there after a power cut."""
     _sync([folder])
+
+
+def forget_before(table: Path, version: int) -> None:
+    """Remove the log's files of older versions, and data files that a crash left half written.
+
+    The newest version must have a checkpoint: it is synced first.
+    """
+    sync_checkpoints(table)
+    log = table / "_delta_log"
+    for path in log.iterdir():
+        number = re.match(r"\.?(\d{20})\.", path.name)
+        if path.is_file() and number and int(number.group(1)) < version:
+            path.unlink()
+    for path in table.rglob("*.parquet#*"):
+        path.unlink()
+    _sync([log])
 
 
 def _sync(paths: Iterable[Path]) -> None:

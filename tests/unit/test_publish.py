@@ -67,6 +67,16 @@ def test_every_record_ends_in_one_place_once(lake):
     assert list(lake.rows("quarantine/sales")["offset"]) == [1]
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_batch_of_offsets_without_a_record_moves_the_ends(lake, before):
+    """Markers and aborted records have offsets, and are given to nobody."""
+    lake.land(encode(*[sale()] * before), 0)
+    lake.bronze.publish(decoded([]), {0: 7}, NOW)
+    lake.restart()
+    assert lake.bronze.ends.next == {0: 7}
+    assert len(lake.rows("bronze/sales")) == before
+
+
 def test_a_batch_run_again_is_cut_at_the_ends(lake):
     lake.land(encode(sale(event_id="a"), sale(event_id="b")), 0)
     lake.restart()

@@ -78,8 +78,8 @@ def test_all_at_once(tmp_path):
 
 
 FILES = {
-    "no section": (b"root = /a\n", "no section headers"),
-    "no value": (b"[lake]\nroot\n", "parsing errors"),
+    "no section": (b"root = /a\n", "line 1 stands before any [section]"),
+    "no value": (b"[lake]\nroot\n", "line 2: neither"),
     "a key twice": (b"[lake]\nroot = a\nroot = b\n", "option 'root' in section 'lake'"),
     "a section twice": (b"[lake]\n[lake]\n", "section 'lake' already exists"),
     "not UTF-8": ("[lake]\nroot = é\n".encode("latin-1"), "can't decode"),
