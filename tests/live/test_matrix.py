@@ -29,7 +29,7 @@ def broker(tmp_path_factory):
 
 def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
     print(f"python -m tests.matrix --only random --seed {SEED}")
-    with Stage(broker, tmp_path / "try", "random", f"{SEED} random 1", {}) as stage:
+    with Stage(broker, tmp_path / "random", f"{SEED} random 1") as stage:
         killed_at_random(stage)
         stage.finish()
         found = check(stage)

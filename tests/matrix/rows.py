@@ -16,6 +16,8 @@ from tests.matrix.faults import Act, killed_at
 from tests.matrix.stage import Failed, Skipped, Stage
 
 SPARK = {"LAKEHOUSE_PUBLISH_WRITER": "spark", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "2000"}
+SPARK_DAYS = 3
+"""Hadoop's local file system starts two processes for each file: a laptop's limit, not ours."""
 BY_SPARK = "Spark's writer"
 MAINTENANCE = {
     "LAKEHOUSE_MAINTENANCE_COMPACT_AFTER_COMMITS": "3",
@@ -38,6 +40,8 @@ class Row:
     fault: str
     act: Act
     settings: Mapping[str, str] = field(default_factory=dict)
+    days: int = 30
+    """Days that the events are spread over: each is a partition of bronze."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ class Outcome:
 
 def attempt(row: Row, number: int, seed: int, broker: Broker, folder: Path) -> Outcome:
     """One try of a row; its folder stays where something was wrong."""
-    name = f"{row.name.replace('/', '-')}-{number}"
-    with Stage(broker, folder / name, name, f"{seed} {row.name} {number}", row.settings) as stage:
+    folder = folder / f"{row.name.replace('/', '-')}-{number}"
+    moments = f"{seed} {row.name} {number}"
+    with Stage(broker, folder, moments, row.settings, row.days) as stage:
         try:
             row.act(stage)
             stage.finish()
@@ -108,7 +113,8 @@ def _steps() -> Iterator[Row]:
         yield Row(step.value, fault, killed_at(step, comings), settings)
         if either:  # Spark's batches are larger, and so fewer
             act = killed_at(step, comings[: (len(comings) + 1) // 2])
-            yield Row(f"{step}/spark", f"{fault} ({BY_SPARK})", act, {**settings, **SPARK})
+            settings = {**settings, **SPARK}
+            yield Row(f"{step}/spark", f"{fault} ({BY_SPARK})", act, settings, SPARK_DAYS)
 
 
 ROWS = [
@@ -119,6 +125,7 @@ ROWS = [
         f"kill -9 three times, at random times ({BY_SPARK})",
         faults.killed_at_random,
         SPARK,
+        SPARK_DAYS,
     ),
     Row("jvm-killed", "kill -9 of Spark's JVM under the driver", faults.jvm_killed),
     Row("driver-paused", "the driver stopped for 45 s", faults.driver_paused(45)),

@@ -84,9 +84,15 @@ class Stage:
     """What a fault acts on; all that it starts is ended with it."""
 
     def __init__(
-        self, broker: Broker, folder: Path, topic: str, seed: str, settings: Mapping[str, str]
+        self,
+        broker: Broker,
+        folder: Path,
+        seed: str,
+        settings: Mapping[str, str] | None = None,
+        days: int = 30,
     ) -> None:
-        self.broker, self.folder, self.topic, self.seed = broker, folder, topic, seed
+        self.broker, self.folder, self.seed, self.days = broker, folder, seed, days
+        self.topic = folder.name
         self.draw = random.Random(seed)
         self.root = folder / "lake"
         self.root.mkdir(parents=True)
@@ -96,8 +102,8 @@ class Stage:
             **kept,
             **SETTINGS,
             "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": broker.servers,
-            "LAKEHOUSE_SALES_TOPIC": topic,
-            **settings,
+            "LAKEHOUSE_SALES_TOPIC": self.topic,
+            **(settings or {}),
         }
         self.seconds: list[float] = []
         """How long each recovery took."""
@@ -149,12 +155,14 @@ class Stage:
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
         shares = ["--corrupt", "0.02", "--duplicates", "0.02", "--late", "0.02"]
         seed = str(random.Random(self.seed).randrange(10**6))
-        producer = subprocess.Popen(
-            [sys.executable, "producers/sales_producer.py", "--count", str(count), "--rate",
-             str(ORDERS_A_SECOND), "--seed", seed, *shares, "--json"],
-            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=(self.folder / f"producer-{len(self._producers) + 1}.log").open("wb"), text=True,
-        )  # fmt: skip
+        with (self.folder / f"producer-{len(self._producers) + 1}.log").open("wb") as log:
+            producer = subprocess.Popen(
+                [sys.executable, "producers/sales_producer.py", "--count", str(count), "--rate",
+                 str(ORDERS_A_SECOND), "--seed", seed, *shares,
+                 "--days", str(self.days), "--json"],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=log, text=True,
+            )  # fmt: skip
         self._producers.append(producer)
         return producer
 
