@@ -6,7 +6,8 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c '$(FITS)' 2>/dev/null && { echo "$$p"; break; }; done)
 UV_HTTP_TIMEOUT ?= 120
-export UV_HTTP_TIMEOUT
+UV_SYSTEM_CERTS ?= true
+export UV_HTTP_TIMEOUT UV_SYSTEM_CERTS
 
 # Packages come by hash from the lock, and sdists are built with the lock's setuptools.
 # uv takes a third of pip's time; pip, which knows the user's pip.conf, is the way out.

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from lakehouse.audit.command import audit_command
+from lakehouse.audit.erase_command import erase_command
+from lakehouse.audit.quarantine_command import quarantine_app
+from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
@@ -27,6 +31,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import explore
 from lakehouse.explorer.reference import write_docs
 from lakehouse.products import FLOWS
+from lakehouse.runtime.maintain import maintain
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
@@ -230,6 +235,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     """
     settings = settings_of(config, root)
     catalogue = Catalogue(settings.lake.root)
+    catalogue.require()
     _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
 
 
@@ -247,6 +253,26 @@ def history(
     """
     settings = settings_of(config, root)
     _show(table, Catalogue(settings.lake.root).history(table, limit), as_json)
+
+
+@app.command("maintain")
+def maintain_command(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="as in bronze.sales; all without one")
+    ] = None,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compact tables and remove what is past its retention, now; refused while a flow writes them.
+
+    A running flow does this itself, as [maintenance] says. Exit 6 names who holds a table.
+
+    Examples: lakehouse maintain   |   lakehouse maintain bronze.sales --json
+    """
+    settings = settings_of(config, root)
+    done = [upkeep.as_dict() for upkeep in maintain(tables or [], settings, datetime.now(UTC))]
+    _show("maintained", done, as_json)
 
 
 def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -295,6 +321,10 @@ def docs(
 
 
 app.command("audit")(audit_command(broker, say))
+app.command("erase")(erase_command(broker, say))
+app.add_typer(quarantine_app(say), name="quarantine")
+for verb, function in recovery_commands(broker, say).items():
+    app.command(verb)(function)
 app.command("explore")(explore)
 app.command("doctor")(doctor)
 

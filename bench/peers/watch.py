@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.products import FLOWS
-from lakehouse.publish.delta import NOTE
+from lakehouse.publish.log_files import NOTE
 
 POLL_SECONDS = 0.005
 

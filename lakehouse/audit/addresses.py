@@ -6,7 +6,7 @@ same offset again is a doubled address, a later one a gap. Only seams leave Duck
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +14,42 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.audit.pins import Pin, count
-from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged, Topic
+from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged
 from lakehouse.core.duck import query
-from lakehouse.publish.ends import Ends
+from lakehouse.core.topic import Topic
+from lakehouse.publish.ends import Ends, Lost
 
 _LANDED = """
 CREATE OR REPLACE TEMP TABLE addresses AS
 SELECT "partition", "offset", true AS in_bronze
-FROM bronze JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end"
+FROM bronze JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end" AND {now}
 UNION ALL
 SELECT "partition", "offset", false
-FROM quarantine JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end"
+FROM quarantine JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end" AND {now}
+"""
+_ERASED = """
+INSERT INTO addresses SELECT DISTINCT "partition", "offset", CAST(NULL AS BOOLEAN)
+FROM erased JOIN ends USING ("partition") ANTI JOIN addresses USING ("partition", "offset")
+WHERE topic = $topic AND "offset" < "end"
+"""
+_STILL_HELD = """
+(SELECT DISTINCT "partition", "offset" FROM erased
+SEMI JOIN (FROM addresses WHERE in_bronze IS NOT NULL) USING ("partition", "offset")
+WHERE topic = $topic)
 """
 _COUNTED = """
 SELECT "partition", ends."end",
     count(in_bronze) FILTER (in_bronze) AS bronze,
     count(in_bronze) FILTER (NOT in_bronze) AS quarantine,
-    count(in_bronze) FILTER ("offset" < beginning) AS kept
+    count(in_bronze) FILTER ("offset" < beginning) AS kept,
+    count("offset") FILTER (in_bronze IS NULL) AS erased
 FROM ends LEFT JOIN addresses USING ("partition") GROUP BY ALL ORDER BY ALL
 """
 _SEAMS = """
 CREATE OR REPLACE TEMP TABLE seams AS
 WITH starts AS (
-    SELECT "partition", "end", least(coalesce(min("offset"), beginning), beginning) AS start
-    FROM ends LEFT JOIN addresses USING ("partition") GROUP BY "partition", "end", beginning
+    SELECT "partition", "end", least(coalesce(min("offset"), beginning), beginning, lost) AS start
+    FROM ends LEFT JOIN addresses USING ("partition") GROUP BY "partition", "end", beginning, lost
 ), bounded AS (
     SELECT "partition", "offset" FROM addresses
     UNION ALL SELECT "partition", start - 1 FROM starts WHERE start < "end"
@@ -58,10 +70,17 @@ FROM addresses SEMI JOIN (
 """
 _ABOVE = """
 {table} LEFT JOIN ends USING ("partition")
-WHERE topic = $topic AND ("end" IS NULL OR "offset" >= "end")
+WHERE topic = $topic AND ("end" IS NULL OR "offset" >= greatest("end", held)) AND {now}
+"""
+_FORMER = """
+SELECT {cuts} AS logs_since, "partition", "offset", count(*) AS times
+FROM (
+    SELECT "partition", "offset", batch_id FROM bronze WHERE topic = $topic
+    UNION ALL SELECT "partition", "offset", batch_id FROM quarantine WHERE topic = $topic
+) WHERE NOT {now} GROUP BY ALL
 """
 _REPLAYED = "SELECT * FROM all_quarantine WHERE replayed_version IS NULL OR replayed_version > {}"
-_EMPTY = 'SELECT "partition", "offset", topic FROM bronze WHERE false'
+_EMPTY = 'SELECT "partition", "offset", topic, batch_id FROM bronze WHERE false'
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,8 @@ class Partition:
     Kafka's own numbers are None where Kafka could not be asked. ``kept`` rows are
     older than what Kafka still has; ``markers`` are offsets that hold no record:
     transaction markers, and records that compaction took; ``expired`` offsets lie
-    below what Kafka has, above the first held, and in neither table.
+    below what Kafka has, above the first held, and in neither table; those that a
+    person gave up are ``accepted``.
     """
 
     partition: int
@@ -85,8 +105,11 @@ class Partition:
     missing: int = 0
     aborted: int = 0
     markers: int = 0
+    accepted: int = 0
     expired: int = 0
     unknown: int = 0
+    erased: int = 0
+    """Addresses that the ledger of `lakehouse erase` names."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,13 @@ class Account:
     leftover: int
     """Rows of quarantine above bronze's ends: left by a crash, or landing now."""
     other_topics: int
+    lost: tuple[dict[str, Any], ...] = ()
+    """What was given up, as bronze's commits say it; ``offsets`` is None where nobody knows."""
+    former: int = 0
+    """Addresses of a topic, or of a log of it, that is gone: there is nothing to compare."""
+    former_doubled: int = 0
+    erasing: int = 0
+    """Addresses that the ledger names and a table still holds."""
 
     def total(self, name: str) -> int:
         """A column's sum over the partitions."""
@@ -114,29 +144,40 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, bron
     rows = _EMPTY if pin is None else "SELECT * FROM all_quarantine"
     if pin is not None and "replayed_version" in pin.columns:
         rows = _REPLAYED.format(bronze.version)
+    if pin is not None and "batch_id" not in pin.columns:
+        rows = rows.replace("*", "*, CAST(NULL AS BIGINT) AS batch_id")
     connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {rows}")
+
+
+def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
+    """The view ``erased``: the ledger's addresses; empty where nothing was erased."""
+    rows = _EMPTY if pin is None else "SELECT * FROM ledger"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {rows}")
 
 
 def account(
     connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None, judge: Judge | None
 ) -> Account:
-    """Compare the views ``bronze`` and ``quarantine`` with the topic, up to ``ends``.
+    """Compare the views ``bronze``, ``quarantine`` and ``erased`` with the topic, up to ``ends``.
 
     Without a topic or a judge the addresses are counted all the same, and gaps
     stay unknown.
     """
     _register_ends(connection, ends, topic)
     named = {"topic": ends.topic}
-    connection.execute(_LANDED, named)
+    now = ends.are_of_now()
+    connection.execute(_LANDED.format(now=now), named)
+    connection.execute(_ERASED, named)
     counted = connection.execute(_COUNTED).fetchall()
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
-    found = _judge_gaps(connection, topic, judge)
+    found = _judge_gaps(connection, ends, topic, judge)
     partitions = []
-    for number, end, bronze, quarantine, below in counted:
+    for number, end, bronze, quarantine, below, erased in counted:
         first, after = topic.ranges.get(number, (None, None)) if topic else (None, None)
         kept = below if topic else 0
         twice, more = doubled.get(number, 0), found.counts.get(number, {})
+        more = {**more, "erased": erased}
         partitions.append(
             Partition(number, first, end, after, bronze, quarantine, kept, twice, **more)
         )
@@ -145,10 +186,32 @@ def account(
         tuple(found.missing),
         tuple(query(connection, _DOUBLED, {"sample": SAMPLE}).to_pylist()),
         tuple(found.apart),
-        count(connection, _ABOVE.format(table="bronze"), named),
-        count(connection, _ABOVE.format(table="quarantine"), named),
+        count(connection, _ABOVE.format(table="bronze", now=now), named),
+        count(connection, _ABOVE.format(table="quarantine", now=now), named),
         count(connection, "bronze WHERE topic <> $topic", named),
+        tuple(_lost(gap) for gap in ends.lost),
+        *_former(connection, ends),
+        count(connection, _STILL_HELD, named),
     )
+
+
+def _lost(gap: Lost) -> dict[str, Any]:
+    last = None if gap.next is None else gap.next - 1
+    return {"partition": gap.partition, "first": gap.first, "last": last,
+            "offsets": gap.offsets, "why": gap.kind, "topic_id": gap.topic_id}  # fmt: skip
+
+
+def _former(connection: duckdb.DuckDBPyConnection, ends: Ends) -> tuple[int, int]:
+    """How many addresses are of a log that is gone, and how many of them are held twice."""
+    if not any(gap.again is not None for gap in ends.lost):
+        return 0, 0
+    batches = sorted({gap.batch for gap in ends.lost if gap.again is not None})
+    cuts = " + ".join(f"CAST(coalesce(batch_id, 0) <= {batch} AS INTEGER)" for batch in batches)
+    sql = _FORMER.format(cuts=cuts, now=ends.are_of_now())
+    row = connection.execute(
+        f"SELECT count(*), count(*) FILTER (times > 1) FROM ({sql})", {"topic": ends.topic}
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def _register_ends(connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None) -> None:
@@ -159,9 +222,22 @@ def _register_ends(connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Top
             "partition": pa.array(numbers, pa.int32()),
             "end": pa.array([ends.next[n] for n in numbers], pa.int64()),
             "beginning": pa.array([ranges.get(n, (_NEVER, 0))[0] for n in numbers], pa.int64()),
+            "held": pa.array([ends.held.get(n, 0) for n in numbers], pa.int64()),
+            "lost": pa.array([_first_lost(ends, n) for n in numbers], pa.int64()),
         }
     )
     connection.register("ends", table)
+
+
+def _first_lost(ends: Ends, partition: int) -> int:
+    """The first offset of a partition, as it is now, that was given up."""
+    first = [gap.first for gap in _accepted(ends) if gap.partition == partition]
+    return min(first, default=_NEVER)
+
+
+def _accepted(ends: Ends) -> list[Lost]:
+    """What was given up of the topic that there is now, and how far it reaches."""
+    return [gap for gap in ends.lost if gap.next is not None and gap.topic_id == ends.topic_id]
 
 
 _NEVER = 2**62
@@ -202,21 +278,41 @@ class _Found:
 
 
 def _judge_gaps(
-    connection: duckdb.DuckDBPyConnection, topic: Topic | None, judge: Judge | None
+    connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None, judge: Judge | None
 ) -> _Found:
     found = _Found()
+    gaps = _not_accepted(connection, _accepted(ends), found)
     if topic is None or judge is None:
-        for gap in _gaps(connection):
+        for gap in gaps:
             found.add(gap, "unknown", len(gap))
         return found
-    for judged in judge(_in_range(connection, topic, found)):
+    for judged in judge(_in_range(gaps, topic, found)):
         found.take(judged)
     return found
 
 
-def _in_range(connection: duckdb.DuckDBPyConnection, topic: Topic, found: _Found) -> Iterator[Gap]:
+def _not_accepted(
+    connection: duckdb.DuckDBPyConnection, accepted: list[Lost], found: _Found
+) -> Iterator[Gap]:
+    """The parts of each gap that nobody gave up."""
+    for whole in _gaps(connection):
+        first = whole.first
+        for lost in sorted(accepted, key=lambda gap: gap.first):
+            upto = min(whole.next, lost.next or 0)
+            if lost.partition != whole.partition or upto <= first or lost.first >= whole.next:
+                continue
+            if first < lost.first:
+                yield Gap(whole.partition, first, lost.first)
+            given_up = Gap(whole.partition, max(first, lost.first), upto)
+            found.add(given_up, "accepted", len(given_up))
+            first = upto
+        if first < whole.next:
+            yield Gap(whole.partition, first, whole.next)
+
+
+def _in_range(gaps: Iterable[Gap], topic: Topic, found: _Found) -> Iterator[Gap]:
     """The part of each gap that Kafka has; what lies below has expired, above it is unknown."""
-    for gap in _gaps(connection):
+    for gap in gaps:
         beginning, end = topic.ranges.get(gap.partition, (gap.next, gap.next))
         below = Gap(gap.partition, gap.first, max(gap.first, min(gap.next, beginning)))
         above = Gap(gap.partition, min(gap.next, max(end, below.next)), gap.next)

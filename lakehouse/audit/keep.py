@@ -53,6 +53,7 @@ def keep(proof: Proof, settings: Settings) -> int:
 def _row(proof: Proof) -> dict[str, Any]:
     totals = ("bronze", "quarantine", "missing", "doubled", "aborted", "markers", "expired",
               "unknown")  # fmt: skip
+    silver = [table for table in proof.tables if table.table.startswith("silver.")]
     return {
         "audited_at": proof.audited_at,
         "verdict": proof.verdict.value,
@@ -64,8 +65,8 @@ def _row(proof: Proof) -> dict[str, Any]:
         **{name: proof.account.total(name) for name in totals},
         "late": proof.flags.late.count,
         "duplicates": proof.flags.duplicates.count,
-        "silver_tables": len(proof.tables),
-        "silver_differing": sum(table.differing for table in proof.tables),
+        "silver_tables": len(silver),
+        "silver_differing": sum(table.differing for table in silver),
         "details": as_json(proof.as_dict()),
     }
 

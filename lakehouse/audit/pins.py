@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,9 @@ from lakehouse.core.duck import connect, hide_progress
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.publish.delta import NOTE
+from lakehouse.publish.damage import check_files, check_log
 from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import check_last_commit
+from lakehouse.publish.log_files import commits, notes
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _UNREADABLE = {"deletionVectors", "columnMapping"}
@@ -76,14 +75,16 @@ class Snapshots:
         """The table at a version, or at its newest; TableDamaged where that cannot be read."""
         try:
             if version is None:
-                check_last_commit(self.lake.table(name))
+                check_log(self.lake.table(name))
             table = DeltaTable(self.lake.table(name), version=version)
+            if version is None:
+                check_files(table, self.lake.table(name))
         except (DeltaError, OSError) as error:
             raise TableDamaged(
                 f"table {name}",
                 f"cannot be opened at {'its newest' if version is None else ''} version "
                 f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
-                f"look at `lakehouse history {name}`",
+                f"lakehouse repair {name} --root {self.lake.root}",
             ) from None
         if odd := _UNREADABLE & set(table.protocol().reader_features or []):
             raise TableDamaged(
@@ -98,28 +99,22 @@ class Snapshots:
         files = [_on_disk(str(uri)) for uri in table.file_uris()]
         self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
         columns = [field.name for field in table.schema().fields]
-        if files:
-            source = _scan(table, files)
-        else:
-            self.connection.register(
-                f"no_{view}", pa.schema(table.schema().to_arrow()).empty_table()
-            )
-            source = f'"no_{view}"'
+        empty = pa.schema(table.schema().to_arrow()).empty_table()
+        self.connection.register(f"no_{view}", empty)
+        source = _scan(table, files) if files else f'"no_{view}"'
         listed = ", ".join(f'"{column}"' for column in columns)
-        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS SELECT {listed} FROM {source}')
+        create = f'CREATE TEMP VIEW "{view}" AS SELECT {listed} FROM '
+        try:
+            self.connection.execute(create + source)
+        except duckdb.BinderException:  # no file has a column that was added to the table
+            both = f'SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}"'
+            self.connection.execute(f"{create} ({both})")
         return Pin(name, str(table.metadata().id), int(table.version()), tuple(columns))
 
     def note(self, name: str, key: str, upto: int) -> Any:
-        """What the newest commit up to a version says under ``key``; None where none does.
-
-        A handle of an older version numbers its history wrongly, so a new one is asked.
-        """
-        for commit in DeltaTable(self.lake.table(name)).history():
-            if commit.get("version", 0) <= upto:
-                note = json.loads(commit.get(NOTE) or "{}")
-                if key in note:
-                    return note[key]
-        return None
+        """What the newest commit up to a version says under ``key``; None where none does."""
+        found = notes(commits(self.lake.table(name), upto))
+        return next((note[key] for note in found if key in note), None)
 
     def ends(self, pin: Pin, topic: str, topic_id: str, partitions: list[int]) -> Ends | None:
         """How far bronze holds its topic at the pinned version; None where nothing says it.

@@ -85,6 +85,8 @@ def _faults(proof: Proof) -> Iterator[str]:
                 f"{place}: bronze has taken in up to {partition.end}, "
                 f"and Kafka ends at {partition.kafka_end}"
             )
+    if account.former_doubled:
+        yield f"{account.former_doubled:,} addresses of a topic that is gone are held twice"
     if account.above_ends:
         yield f"{account.above_ends:,} rows of bronze lie above the ends that it records"
     if account.other_topics:
@@ -114,6 +116,11 @@ def _doubts(proof: Proof) -> Iterator[str]:
         if partition.beginning is not None and partition.beginning > partition.end:
             lost = partition.beginning - partition.end
             yield f"{place}: {lost:,} offsets expired in Kafka before bronze took them"
+    if erasing := proof.account.erasing:
+        yield (
+            f"{erasing:,} addresses are in the ledger of erased ones and in a table: "
+            "`lakehouse erase` is at work, or was cut: run it again"
+        )
     for table in proof.tables:
         if table.doubt:
             yield f"{table.table}: {table.doubt}"

@@ -70,14 +70,21 @@ def compare_all(
     for recompute in recomputes:
         name = f"silver.{product}_{recompute.name}"
         say(f"recomputing {name}")
-        try:
-            found.append(_compare(snapshots, name, counted, recompute, bronze))
-        except LakehouseError as error:
-            found.append(Compared(name, doubt=f"{error.place}: {error.fault}"))
-        except duckdb.IOException as error:
-            gone = " ".join(str(error).split())[:200]
-            found.append(Compared(name, doubt=f"its files cannot be read: {gone}"))
+        found.append(compare(snapshots, name, counted, recompute, bronze))
     return found
+
+
+def compare(
+    snapshots: Snapshots, name: str, counted: str, recompute: Recompute, bronze: Pin
+) -> Compared:
+    """Compare one table; a doubt where it, or bronze at its version, cannot be read."""
+    try:
+        return _compare(snapshots, name, counted, recompute, bronze)
+    except LakehouseError as error:
+        return Compared(name, doubt=f"{error.place}: {error.fault}")
+    except duckdb.IOException as error:
+        gone = " ".join(str(error).split())[:200]
+        return Compared(name, doubt=f"its files cannot be read: {gone}")
 
 
 def _compare(
@@ -102,15 +109,18 @@ def _compare(
     report = Compared(name, held.version, version, behind, rows, recomputed)
     if odd := set(columns) ^ set(held.columns):
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
-    differing, first = _differences(connection, columns, recompute.keys)
+    differing, first = differences(connection, columns, recompute.keys)
     connection.execute("DROP TABLE wanted")
     return replace(report, differing=differing, first=first)
 
 
-def _differences(
+def differences(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: Sequence[str]
 ) -> tuple[int, tuple[dict[str, Any], ...]]:
-    """How many keys have another row, or more or fewer rows; the first of them, by column."""
+    """How ``held`` differs from ``wanted``: how many keys do; the first of them, by column.
+
+    A key may have another row, or more or fewer rows.
+    """
     listed, key_list = (", ".join(f'"{c}"' for c in names) for names in (columns, keys))
     connection.execute(_DIFFERING.format(columns=listed))
     differing = count(connection, f"(SELECT DISTINCT {key_list} FROM differing)")

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lakehouse.audit import sales
-from lakehouse.audit.addresses import Account, account, quarantine_view
+from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.flags import flags
+from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
-from lakehouse.audit.topic import Judge, Topic, judge, read_topic
+from lakehouse.audit.topic import Judge, judge, read_topic
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import Topic
 from lakehouse.products import FLOWS
 from lakehouse.publish.ends import Ends
 
@@ -43,8 +45,9 @@ def broker_of(settings: Settings, product: str) -> Broker:
 def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: Say) -> Proof:
     """The proof of one product.
 
-    Bronze's version is pinned first, then quarantine's, then Kafka is asked: what
-    lands meanwhile lies above bronze's ends, and is left out. Raises TableMissing
+    Bronze's version is pinned first, then quarantine's, then the ledger of erased
+    addresses, then Kafka is asked: what lands meanwhile lies above bronze's ends, and
+    is left out. Raises TableMissing
     where there is no bronze.
     """
     with engine(settings) as connection:
@@ -58,12 +61,15 @@ def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: 
         bad = f"quarantine.{product}"
         quarantine = snapshots.pin("all_quarantine", bad) if snapshots.exists(bad) else None
         quarantine_view(connection, quarantine, bronze)
+        gone = f"erased.{product}"
+        erased_view(connection, snapshots.pin("ledger", gone) if snapshots.exists(gone) else None)
         say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
         ends, topic, questions = _ends(snapshots, bronze, settings, product, broker)
         found, more = _account(snapshots, ends, topic, broker)
         say("checking what is late and what was sent twice")
         marks = flags(connection, settings.product(product).deduplication_horizon)
         tables = _silver(snapshots, product, bronze, say)
+        tables.append(compare_ledger(snapshots, product, bronze))
     return Proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
         quarantine.version if quarantine else None, found, marks, tuple(tables),

@@ -26,10 +26,10 @@ def render(proof: Proof, width: int, *, color: bool) -> str:
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     console.print(Text(_headline(proof), style=_STYLES.get(proof.verdict, "bold yellow")))
     for reason in [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]:
-        console.print(Text(f"  - {_printable(reason)}"), soft_wrap=True)
+        console.print(Text(f"  - {printable(reason)}"), soft_wrap=True)
     for title, rows in _sections(proof):
         if rows:
-            console.print(_table(title, rows))
+            console.print(table(title, rows))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -37,9 +37,10 @@ def _headline(proof: Proof) -> str:
     account = proof.account
     landed = f"{account.total('bronze'):,} in bronze, {account.total('quarantine'):,} in quarantine"
     compared = sum(1 for table in proof.tables if not table.doubt)
+    lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
     return (
         f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
-        f"{landed}, {compared} silver tables recomputed"
+        f"{landed}, {compared} tables recomputed{lost}"
     )
 
 
@@ -56,6 +57,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         for row in table.first[:SAMPLE]
     ]  # fmt: skip
     rest = [("rows of quarantine above bronze's ends", account.leftover),
+            ("addresses of a topic that is gone", account.former),
             ("events that count twice: copies beyond the horizon", flags.beyond_horizon.count),
             ("late events, kept and marked", flags.late.count),
             ("copies, kept and marked", flags.duplicates.count)]  # fmt: skip
@@ -64,20 +66,21 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         ("missing", account.missing),
         ("doubled", account.doubled),
         ("offsets that hold no record for a table", account.set_apart),
+        ("given up: accepted as lost", account.lost),
         ("also counted", [{"what": what, "events": count} for what, count in rest]),
         (_first("late", flags.late), flags.late.first),
         (_first("copies", flags.duplicates), flags.duplicates.first),
         (_first("copies beyond the horizon", flags.beyond_horizon), flags.beyond_horizon.first),
         (_first("late marks that are wrong", flags.wrong_late), flags.wrong_late.first),
         (_first("copy marks that are wrong", flags.wrong_duplicates), flags.wrong_duplicates.first),
-        ("silver against a recompute from bronze", tables),
+        ("tables against a recompute from bronze", tables),
         ("rows that differ", differences),
     ]
 
 
 def _short(partition: dict[str, Any]) -> dict[str, Any]:
     """A partition's line without the columns that are seldom anything but 0."""
-    seldom = ("aborted", "markers", "expired", "unknown", "kept")
+    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept", "erased")
     return {k: v for k, v in partition.items() if k not in seldom or v}
 
 
@@ -86,19 +89,20 @@ def _first(title: str, listed: Listed) -> str:
     return title if shown == listed.count else f"{title}: the first {shown} of {listed.count:,}"
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        title=Text(_printable(title).upper(), style="bold"), title_justify="left",
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows drawn under their columns' names."""
+    drawn = Table(
+        title=Text(printable(title).upper(), style="bold"), title_justify="left",
         box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",
     )  # fmt: skip
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
         number = all(isinstance(row.get(name, 0), int) for row in rows)
         justify = "right" if number else "left"
-        table.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
+        drawn.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
     for row in rows:
-        table.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
-    return table
+        drawn.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
+    return drawn
 
 
 def _text(value: Any) -> str:
@@ -110,8 +114,9 @@ def _text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
-    return _printable(str(value))
+    return printable(str(value))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with unprintable characters written out: what data says is never obeyed."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.core.kafka import admin, client_options, unreachable
+from lakehouse.core.kafka import admin, unreachable
 from lakehouse.core.sections import KafkaSettings
+from lakehouse.core.topic import Topic, TopicReader, consumer
 
 NEAR = 2_000
 """Offsets that are read over rather than sought past: a seek drops what was fetched."""
 SAMPLE = 20
 """How many of anything are listed."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic's id, and of each partition the first offset held and the next one to come.
-
-    The next one is that of a reader of committed records.
-    """
-
-    name: str
-    id: str
-    ranges: Mapping[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -65,22 +56,25 @@ def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
 
     Raises ServiceUnavailable.
     """
+    with TopicReader(kafka, name) as reader:
+        return reader.read()
+
+
+def retention(kafka: KafkaSettings, name: str) -> str:
+    """How long the topic keeps records, in words. Raises ServiceUnavailable."""
     client = admin(kafka)
     try:
-        known = [t for t in client.describe_topics([name]) if t.get("error_code", 0) == 0]
-        if not known:
-            return None
-        numbers = [p["partition_index"] for p in known[0]["partitions"]]
-        with _consumer(kafka, "read_committed") as consumer:
-            partitions = [TopicPartition(name, number) for number in numbers]
-            first = consumer.beginning_offsets(partitions)
-            after = consumer.end_offsets(partitions)
-        ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
-        return Topic(name, str(known[0]["topic_id"]), ranges)
+        asked = ConfigResource(ConfigResourceType.TOPIC, name)
+        found = client.describe_configs([asked], config_filter="all")
+        values = next(iter(found.values()))[name]
+        policy, kept = (str(values[key]["value"]) for key in ("cleanup.policy", "retention.ms"))
     except (KafkaError, OSError) as error:
         raise unreachable(kafka, error) from None
     finally:
         client.close()
+    if "delete" not in policy or int(kept) < 0:
+        return f"for good (cleanup.policy {policy}, retention.ms {kept})"
+    return f"for {timedelta(milliseconds=int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
 
 
 def judge(kafka: KafkaSettings, topic: str) -> Judge:
@@ -89,8 +83,8 @@ def judge(kafka: KafkaSettings, topic: str) -> Judge:
     def judged(gaps: Iterable[Gap]) -> Iterator[Judged]:
         try:
             with (
-                _consumer(kafka, "read_uncommitted") as everything,
-                _consumer(kafka, "read_committed") as committed,
+                consumer(kafka, "read_uncommitted") as everything,
+                consumer(kafka, "read_committed") as committed,
             ):
                 sides = [_Reader(c, topic, kafka) for c in (everything, committed)]
                 for gap in gaps:
@@ -163,14 +157,3 @@ class _Reader:
             f"Kafka did not give offsets {gap.first} to {gap.next - 1} in time",
             "look at the broker's log, or raise [kafka] request_timeout",
         )
-
-
-def _consumer(kafka: KafkaSettings, isolation: str) -> Any:
-    return KafkaConsumer(
-        **client_options(kafka),
-        isolation_level=isolation,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_poll_records=5_000,
-        max_partition_fetch_bytes=256 * 1024,
-    )

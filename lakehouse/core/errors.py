@@ -39,7 +39,9 @@ class LakehouseError(Exception):
         self.place, self.fault, self.remedy = place, fault, remedy
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.fault}\n  fix: {self.remedy}"
+        """Place, fault and remedy; what a terminal might obey is written out."""
+        text = f"{self.place}: {self.fault}\n  fix: {self.remedy}"
+        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class SettingsError(LakehouseError):

@@ -40,6 +40,8 @@ class Step(StrEnum):
     """A finer table is about to be written back."""
     FINER_COMMITTED = "finer-committed"
     """A finer table is written back; of the others, some may be."""
+    LEDGER_COMMITTED = "ledger-committed"
+    """The ledger of late and doubled events is written back."""
     COMPACTION_FILES = "compaction-files"
     """Some compacted files of a table are there; their commit is not."""
     COMPACTED = "compacted"

@@ -1,4 +1,8 @@
-"""One writer process a table: the kernel's file lock, which a kill -9 releases too."""
+"""One writer process a table: the kernel's file lock, which a kill -9 releases too.
+
+The lock is the kernel's; the file's text only says who took it last, and may be
+that of a process that was killed.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,16 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
+
 from lakehouse.core.errors import ServiceUnavailable, TableLocked
+
+_TO_SIGN = 1.0
+"""Seconds that a process may take from having a lock to having written its name there."""
 
 
 @contextmanager
@@ -53,16 +62,41 @@ def _lock(path: Path, table: str, holder: str, wait: timedelta) -> Iterator[None
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(note).encode(), 0)
-        yield
+        with suppress(OSError):  # a full disk takes no name; the lock holds all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
 def _holder(descriptor: int) -> str:
+    """Who holds the lock; a name that a killed process left is not taken for it."""
+    deadline = time.monotonic() + _TO_SIGN
+    while time.monotonic() < deadline:
+        try:
+            note = json.loads(os.pread(descriptor, 4096, 0))
+            if _may_run(int(note["pid"]), str(note["host"]), str(note["since"])):
+                return (
+                    f"{note['flow']}, process {note['pid']} on {note['host']} since {note['since']}"
+                )
+        except (ValueError, KeyError, TypeError):
+            pass  # not signed yet
+        time.sleep(0.05)
+    return "another process, which left no name"
+
+
+def _may_run(pid: int, host: str, since: str) -> bool:
+    """Whether a process that signed then may still run: not one of this host that has ended."""
+    if host != socket.gethostname():
+        return True
     try:
-        note = json.loads(os.pread(descriptor, 4096, 0))
-        return f"{note['flow']}, process {note['pid']} on {note['host']} since {note['since']}"
-    except (ValueError, KeyError):
-        return "another process"
+        process = psutil.Process(pid)
+        started, status = process.create_time(), process.status()
+    except psutil.Error:
+        return False
+    signed = datetime.fromisoformat(since).timestamp() + 1
+    return started <= signed and status != psutil.STATUS_ZOMBIE

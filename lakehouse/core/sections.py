@@ -47,6 +47,17 @@ def _topic_name(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    """A path that a file system and Delta can have at all."""
+    try:
+        name = value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not a path in UTF-8") from None
+    if b"\0" in name or len(name) > 4000 or any(len(part) > 255 for part in name.split(b"/")):
+        raise ValueError("is not a path: a name in it is longer than 255 bytes, or holds a NUL")
+    return value
+
+
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
@@ -68,7 +79,7 @@ class Section(BaseModel):
 class LakeSettings(Section):
     """[lake]: where the tables are."""
 
-    root: str = Field("./var/lake", min_length=1, description="folder of the lake (or a URI that Spark can write, with [publish] writer = spark)")
+    root: Annotated[str, AfterValidator(_path)] = Field("./var/lake", min_length=1, description="folder of the lake (or a URI that Spark can write, with [publish] writer = spark)")
 
 
 class KafkaSettings(Section):
@@ -124,7 +135,7 @@ class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
     finer_persist_rows: Count = Field(200_000, description="finer tables are written after this many new rows ...")
-    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops")
+    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
     engine_threads: Count = Field(2, description="threads of the aggregation engine")

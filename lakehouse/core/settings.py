@@ -101,8 +101,13 @@ class Settings(BaseSettings):
         return self.model_copy(update={"kafka": kafka})
 
     def with_root(self, root: Path) -> Settings:
-        """The same settings, on another lake."""
-        return self.model_copy(update={"lake": self.lake.model_copy(update={"root": str(root)})})
+        """The same settings, on another lake; SettingsError where that is no path."""
+        try:
+            lake = LakeSettings(root=str(root))
+        except ValidationError as error:
+            fault = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            raise SettingsError("--root", fault, "name the lake's folder") from None
+        return self.model_copy(update={"lake": lake})
 
 
 def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Section]]:
@@ -157,11 +162,15 @@ def _find(path: Path | None, env: Mapping[str, str]) -> Path:
     if path is None and env.get("LAKEHOUSE_CONFIG"):
         path = Path(env["LAKEHOUSE_CONFIG"])
     if path is not None:
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+            fault = "is a folder, not a file" if path.is_dir() else "no such file"
+        except OSError as error:
+            fault = error.strerror or str(error)
         raise SettingsError(
-            str(path),
-            "is a folder, not a file" if path.is_dir() else "no such file",
+            str(path)[:200],
+            fault,
             "name an existing config.ini by --config or LAKEHOUSE_CONFIG",
         )
     for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):
@@ -184,7 +193,7 @@ def _read_file(
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         raise SettingsError(
             str(path),
-            " ".join(str(error).split()),
+            _unreadable(error),
             "write [section] lines followed by key = value lines, in UTF-8, each name once",
         ) from None
     known = [*sections(products), *FREE_SECTIONS]
@@ -202,6 +211,16 @@ def _read_file(
         else:
             faults.append(f"[{name}] is not a section.{_did_you_mean(name, known)}")
     return raw, faults
+
+
+def _unreadable(error: Exception) -> str:
+    """What is wrong with the file, without the line itself: it may hold a secret."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before any [section]"
+    if isinstance(error, configparser.ParsingError):
+        numbers = ", ".join(str(number) for number, _ in error.errors)
+        return f"line {numbers}: neither [section] nor key = value"
+    return " ".join(str(error).split())
 
 
 def _apply_environment(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.publish.delta import NOTE
-from lakehouse.publish.log_files import check_last_commit
+from lakehouse.publish.damage import check_files, check_log
+from lakehouse.publish.log_files import commits, note_of, notes
 
-LAYERS = ("bronze", "silver", "quarantine")
+LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased")
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
@@ -79,9 +80,12 @@ class Catalogue:
             known = f"tables are: {', '.join(names)}. " if names else ""
             raise TableMissing(f"table {name}", "does not exist (yet)", f"{known}{MAKE_ONE}")
         try:
-            if self.version is None and self.at is None:
-                check_last_commit(self.lake.table(name))
+            newest = self.version is None and self.at is None
+            if newest:
+                check_log(self.lake.table(name))
             table = self._load(name)
+            if newest:
+                check_files(table, self.lake.table(name))
         except (DeltaError, OSError) as error:
             if self.version is not None or self.at is not None:
                 raise UsageError(
@@ -90,7 +94,7 @@ class Catalogue:
                 ) from None  # fmt: skip
             raise TableDamaged(
                 f"table {name}", f"cannot be opened: {_line(error)}",
-                "look at the newest file in its _delta_log folder",
+                f"lakehouse repair {name} --root {self.lake.root}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
         return table
@@ -98,7 +102,8 @@ class Catalogue:
     def _load(self, name: str) -> DeltaTable:
         table = DeltaTable(self.lake.table(name), version=self.version)
         if self.at is not None:
-            oldest = min((c["timestamp"] for c in table.history()), default=0)
+            log = self._commits(name, int(table.version()))
+            oldest = min((c["timestamp"] for c in log), default=0)
             if self.at.timestamp() * 1000 < oldest:
                 raise UsageError(
                     f"table {name}", f"has no version as old as {self.at.isoformat()}",
@@ -112,33 +117,29 @@ class Catalogue:
         table = self.open(name)
         adds = table.get_add_actions(flatten=True)
         rows = _rows(adds)
-        commits = self._commits(name, int(table.version()))
-        sources = (_note(c).get("source") for c in commits)
-        source = next((s for s in sources if isinstance(s, dict)), {})
+        newest = next(self._commits(name, int(table.version())), None)
+        told = (n.get("source") for n in notes(self._commits(name, int(table.version()))))
+        source = next((s for s in told if isinstance(s, dict)), {})
         return TableInfo(
             name=name,
             rows=rows,
             files=adds.num_rows,
             bytes=sum(int(n) for n in adds["size_bytes"].to_pylist()),
             version=int(table.version()),
-            committed=_time(commits[0]["timestamp"]) if commits else "",
+            committed=_time(newest["timestamp"]) if newest else "",
             partitions=", ".join(table.metadata().partition_columns),
             source=source.get("version"),
         )
 
-    def _commits(self, name: str, newest: int) -> list[dict[str, Any]]:
-        """Commits up to a version, the newest first.
-
-        A handle of an older version numbers its history wrongly, so the newest is asked.
-        """
-        commits = DeltaTable(self.lake.table(name)).history()
-        return [c for c in commits if c.get("version", 0) <= newest]
+    def _commits(self, name: str, newest: int) -> Iterator[dict[str, Any]]:
+        """Commits up to a version, the newest first."""
+        return commits(self.lake.table(name), newest)
 
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         """The newest commits: version, time, operation, rows, and the note each carries."""
         rows = []
-        for commit in self._commits(name, int(self.open(name).version()))[:limit]:
-            note = _note(commit)
+        for commit in islice(self._commits(name, int(self.open(name).version())), limit):
+            note = note_of(commit)
             metrics = commit.get("operationMetrics") or {}
             added = metrics.get("num_added_rows", metrics.get("numOutputRows"))
             rows.append(
@@ -192,15 +193,6 @@ def _rows(adds: Any) -> int | None:
         return None if adds.num_rows else 0
     counts = adds["num_records"].to_pylist()
     return None if None in counts else sum(int(n) for n in counts)
-
-
-def _note(commit: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object that a commit carries; nothing where another writer put something else."""
-    try:
-        note = json.loads(commit.get(NOTE) or "{}")
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
 
 
 def _time(milliseconds: int) -> str:

@@ -15,10 +15,12 @@ from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
 from lakehouse.explorer import report as batch_report
+from lakehouse.explorer.allowed import check
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.locked import bounded
 from lakehouse.explorer.menu import menu, time_of, width
 from lakehouse.explorer.show import Format, render
-from lakehouse.explorer.sql import Reader, check
+from lakehouse.explorer.sql import Reader
 from lakehouse.explorer.views import VIEWS, clients
 
 NARRATION = Console(stderr=True)
@@ -44,13 +46,16 @@ def explore(
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
     settings = load_settings(config)
     settings = settings.with_root(root) if root else settings
-    catalogue = Catalogue(settings.lake.root, version, time_of("--at", at) if at else None)
+    catalogue = Catalogue(
+        settings.lake.root, version, time_of("--at", at) if at is not None else None
+    )
     catalogue.require()
     views = dict(VIEWS)
-    if as_of:
+    if as_of is not None:
         views["clients"] = clients(f"TIMESTAMPTZ '{time_of('--as-of', as_of).isoformat()}'")
     try:
-        _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
+        with bounded(settings.explorer):
+            _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
     except KeyboardInterrupt:  # typer would say 1
         raise SystemExit(Exit.INTERRUPTED) from None
 
@@ -83,7 +88,7 @@ def statement(
     limit: int | None,
 ) -> str:
     """One SELECT's rows as text, cut at the row limit with a word about the rest."""
-    check(sql)
+    check(sql, views)
     with Reader(catalogue, settings.explorer, [sql], views) as reader:
         answer = reader.ask(sql, limit or settings.explorer.row_limit)
     if answer.more:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import duckdb
+import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.core.duck import hide_progress
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 
 T = TypeVar("T")
 _HIVE = {
     "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
     "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
 }  # fmt: skip
+_UNITS = {"MB": 10**6, "GB": 10**9}
+_ADDED = {"replayed_version": "BIGINT", "replayed_at": "TIMESTAMPTZ"}
+"""Columns of quarantine that tables of an earlier release lack until they are written again."""
 _GIVE_UP = 5.0
 """Seconds that an interrupted query may still take; then it is left behind."""
 
@@ -48,7 +54,7 @@ def locked(
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
-    hide_progress(connection)
+    connection.execute("SET enable_progress_bar = false")
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
     allowed = [_text(file) for table in tables.values() for file in _files(table)]
@@ -70,10 +76,10 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTabl
     files = _files(table)
     target = f"{layer}.{_name(short)}"
     if files:
-        connection.execute(f"CREATE VIEW {target} AS {_scan(table, files)}")
+        connection.execute(f"CREATE VIEW {target} AS {_scan(connection, layer, table, files)}")
         return
-    empty = pa.schema(table.schema().to_arrow()).empty_table()
-    connection.register("no_rows", empty)
+    schema = QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema(table.schema().to_arrow())
+    connection.register("no_rows", schema.empty_table())
     connection.execute(f"CREATE TABLE {target} AS SELECT * FROM no_rows")
     connection.unregister("no_rows")
 
@@ -84,18 +90,32 @@ def _files(table: DeltaTable) -> list[str]:
     return [unquote(u) if "%" in u and not Path(u).exists() else u for u in uris]
 
 
-def _scan(table: DeltaTable, files: list[str]) -> str:
-    """The table's columns from its files; partition columns with their declared types."""
+def _scan(
+    connection: duckdb.DuckDBPyConnection, layer: str, table: DeltaTable, files: list[str]
+) -> str:
+    """The table's columns from its files; partition columns with their declared types.
+
+    A column that no file has yet is null throughout.
+    """
     fields = {field.name: field.type for field in table.schema().fields}
-    columns = ", ".join(_name(column) for column in fields)
+    kinds = {n: _HIVE.get(str(getattr(kind, "type", "")), "VARCHAR") for n, kind in fields.items()}
     listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
     partitions = table.metadata().partition_columns
-    types = {c: _HIVE.get(str(getattr(fields[c], "type", "")), "VARCHAR") for c in partitions}
     hive = "hive_partitioning = false"
-    if types:
-        pairs = ", ".join(f"{_name(c)}: {kind}" for c, kind in types.items())
+    if partitions:
+        pairs = ", ".join(f"{_name(c)}: {kinds[c]}" for c in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    return f"SELECT {columns} FROM read_parquet([{listed}], union_by_name = true, {hive})"
+    source = f"FROM read_parquet([{listed}], union_by_name = true, {hive})"
+    if layer == "quarantine":
+        kinds = _ADDED | kinds
+        held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
+        columns = [
+            _name(c) if c in held else f"CAST(NULL AS {kinds[c]}) AS {_name(c)}"
+            for c in dict.fromkeys([*fields, *_ADDED])
+        ]
+    else:
+        columns = [_name(c) for c in fields]
+    return f"SELECT {', '.join(columns)} {source}"
 
 
 def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: timedelta) -> T:
@@ -127,6 +147,27 @@ def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: 
         raise done["error"]
     value: T = done["value"]
     return value
+
+
+@contextmanager
+def bounded(settings: ExplorerSettings) -> Iterator[None]:
+    """Give this process, meanwhile, twice the memory limit and 1 GB over what it has now.
+
+    DuckDB does not count what its text and list functions take; beyond this bound the
+    system refuses them memory, and the query fails as one out of memory. Linux only.
+    """
+    held = getattr(psutil.Process().memory_info(), "data", None)
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    number, unit = re.fullmatch(r"([\d.]+)\s?(MB|GB)", settings.memory_limit).groups()  # type: ignore[union-attr]  # the setting's own pattern
+    bound = (held or 0) + 2 * int(float(number) * _UNITS[unit]) + _UNITS["GB"]
+    if held is None or 0 <= before <= bound:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:

@@ -30,7 +30,8 @@ CHOICES = {
     "9": ("last_30_days", "the last 30 days, drawn"),
     "10": ("products", "top products"),
     "11": ("quality", "data quality: late and doubled"),
-    "12": ("quarantine", "quarantine, by verdict"),
+    "12": ("late_and_doubled", "late and doubled, by batch"),
+    "13": ("quarantine", "quarantine, by verdict"),
 }
 WORDS = {
     "client ID": "one client, field by field",

@@ -12,7 +12,8 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.bronze import ERASED_SCHEMA, QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.ledger import LEDGER_SCHEMA
 from lakehouse.publish.render import column_docs, table_columns
 
 FREE_DOCS = {
@@ -61,6 +62,18 @@ def tables_md() -> str:
         )
         out += [f"## quarantine.{name}", "", "Records that broke the contract, bytes kept.", ""]
         out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in QUARANTINE_SCHEMA)
+        out += [f"## ledger.{name}", "", "One row a batch that held a late or a doubled event.", ""]
+        out += _rows(
+            (f.name, f"{f.type}{'' if f.nullable else ', never null'}", _LEDGER[f.name])
+            for f in LEDGER_SCHEMA
+        )
+        out += [
+            f"## erased.{name}",
+            "",
+            "The ledger of `lakehouse erase`, made by the first one.",
+            "",
+        ]
+        out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in ERASED_SCHEMA)
     for flow in FLOWS:
         if isinstance(flow, SilverFlow):
             out += _silver(flow)
@@ -74,7 +87,7 @@ _ADDED = {
     "offset": "address: offset",
     "kafka_time": "when Kafka took the record",
     "ingest_time": "when the batch was committed",
-    "batch_id": "number of the batch, from 0",
+    "batch_id": "number of the batch that landed it, from 0",
     "watermark": "the newest event time committed before, less the delay",
     "is_late": "the event is older than the watermark",
     "is_duplicate": "a copy of an event_id within the horizon; silver does not count it",
@@ -86,6 +99,24 @@ _ADDED = {
     "verdict": "every fault, in the data's words",
     "contract_version": "the version that it broke",
     "quarantined_at": "when it was refused",
+    "replayed_version": "the bronze version that a replay brought it into; it counts there then",
+    "replayed_at": "when it was replayed",
+    "erased_at": "when it was erased",
+    "table": "the table that held it",
+}
+
+
+_LEDGER = {
+    "batch_id": "the batch, as in bronze",
+    "bronze_version": "bronze's version that holds it; null where bronze's log no longer told",
+    "ingest_time": "when the batch was committed",
+    "watermark": "what its late events missed; null before the first",
+    "rows": "rows that it added to bronze",
+    "late": "of these, late ones",
+    "duplicates": "of these, copies",
+    "most_late_us": "microseconds that the oldest late event lies behind the watermark",
+    "first_late": "event_time of the oldest late event",
+    "last_late": "event_time of the newest late event",
 }
 
 

@@ -108,19 +108,28 @@ QUALITY = """
         max(event_time) AS last_event, max(ingest_time) AS last_landed
     FROM bronze.sales"""
 
+LEDGER = """
+    SELECT batch_id, bronze_version, ingest_time, watermark, rows, late, duplicates,
+        to_microseconds(most_late_us) AS most_late, first_late, last_late
+    FROM ledger.sales ORDER BY batch_id DESC LIMIT 10"""
+"""The newest batches that held late or doubled events."""
+
 QUARANTINE = r"""
     WITH faults AS (
         SELECT regexp_replace(regexp_replace(verdict, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
                 AS verdict,
             kafka_time, "partition", "offset",
             coalesce(TRY(decode(value)), CAST(value AS VARCHAR)) AS value
-        FROM quarantine.sales)
+        FROM quarantine.sales WHERE replayed_version IS NULL)
     SELECT verdict, count(*) AS records,
         arg_min("partition" || ':' || "offset", (kafka_time, "partition", "offset")) AS first_at,
         substr(arg_min(coalesce(value, '(null)'), (kafka_time, "partition", "offset")), 1, 32)
             AS first_value
     FROM faults GROUP BY verdict ORDER BY records DESC, verdict LIMIT 25"""
-"""Verdicts without the values that they quote, each with its first record's address and bytes."""
+"""Verdicts without the values that they quote, each with its first record's address and bytes.
+
+Records that were replayed count in bronze.
+"""
 
 REPORT = {
     "totals": TOTALS,
@@ -134,6 +143,7 @@ REPORT = {
     "last_30_days": SHAPE,
     "products": PRODUCTS,
     "quality": QUALITY,
+    "late_and_doubled": LEDGER,
     "quarantine": QUARANTINE,
 }
 """Section → SELECT of the batch report, in order."""

@@ -12,23 +12,12 @@ import pyarrow as pa
 
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.sections import ExplorerSettings
+from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
 from lakehouse.explorer.catalogue import LAYERS, Catalogue
 from lakehouse.explorer.locked import Expired, locked, within
-from lakehouse.explorer.show import printable
 
-_SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-_EXPLAIN = re.compile(
-    rf"{_SPACE}EXPLAIN\b{_SPACE}(?:ANALYZE\b)?{_SPACE}(?:\([^)]*\))?", re.I | re.S
-)
-_LISTS = re.compile(r"\b(show|information_schema|duckdb_(tables|views|columns))\b", re.I)
+_LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
 _NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)
-READ_ONE = "write one SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW or EXPLAIN"
-
-
-class SqlRejected(LakehouseError):
-    """The statement is not one read of the lake's tables."""
-
-    exit_code = Exit.FAULT
 
 
 class QueryTimedOut(LakehouseError):
@@ -88,7 +77,7 @@ class Reader:
 
     def ask(self, statement: str, limit: int | None = None) -> Answer:
         """Run one read; its first ``limit`` rows (None: all), the rest counted and not kept."""
-        check(statement)
+        check(statement, self._views)
         try:
             return within(
                 self._connection, lambda: self._fetch(statement, limit), self._settings.timeout
@@ -99,7 +88,7 @@ class Reader:
                 f"ran longer than {self._settings.timeout.total_seconds():g} s",
                 "narrow it, or raise [explorer] timeout",
             ) from None
-        except (duckdb.Error, pa.ArrowException) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
             raise self._explained(statement, error) from None
 
     def _fetch(self, statement: str, limit: int | None) -> Answer:
@@ -112,7 +101,16 @@ class Reader:
                 kept.append(part)
             more += batch.num_rows - part.num_rows
             room = None if room is None else room - part.num_rows
-        return Answer(pa.Table.from_batches(kept, reader.schema), more)
+        rows = pa.Table.from_batches(kept, reader.schema)
+        if is_explain(statement):
+            plans = [self._without_root(str(text)) for text in rows["explain_value"].to_pylist()]
+            rows = rows.set_column(1, "explain_value", pa.array(plans, pa.string()))
+        return Answer(rows, more)
+
+    def _without_root(self, text: str) -> str:
+        """Text in which the lake's folder is not named, even where it is drawn over two lines."""
+        root = self._catalogue.lake.join("")
+        return re.sub(r"(?:\s*│\n│\s*)?".join(map(re.escape, root)), "…", text)
 
     def _explained(self, statement: str, error: Exception) -> LakehouseError:
         """The fault of the table that is missing or damaged, or else what DuckDB says."""
@@ -131,10 +129,10 @@ class Reader:
                 return _missing(self._catalogue, _first(used, self._catalogue))
         remedy = "mend the statement; `lakehouse tables` lists names"
         if isinstance(error, duckdb.PermissionException):
-            remedy = "read the lake's tables by name; files, network and settings are closed"
-        if isinstance(error, duckdb.OutOfMemoryException):
+            return SqlRejected("SQL", "reaches outside the lake's tables", BY_NAME)
+        if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             remedy = "narrow it, or raise [explorer] memory_limit"
-        return SqlRejected("SQL", _line(error), remedy)
+        return SqlRejected("SQL", self._without_root(line(error)), remedy)
 
 
 def read(
@@ -147,29 +145,8 @@ def read(
 
     ``views`` are (name, SELECT) pairs that the statement may use too.
     """
-    check(statement)
     with Reader(catalogue, settings, [statement], dict(views)) as reader:
         return reader.ask(statement).rows
-
-
-def check(statement: str) -> None:
-    """Raise SqlRejected unless the text is one statement that only reads."""
-    kinds = _kinds(statement)
-    if len(kinds) != 1:
-        raise SqlRejected("SQL", f"{len(kinds)} statements were given", READ_ONE)
-    if kinds == [duckdb.StatementType.EXPLAIN]:
-        explain = _EXPLAIN.match(statement)
-        kinds = _kinds(statement[explain.end() :]) if explain else kinds
-    if kinds != [duckdb.StatementType.SELECT]:
-        kind = str(kinds[0]).rpartition(".")[2] if kinds else "an empty EXPLAIN"
-        raise SqlRejected("SQL", f"{kind} is not allowed: the lake is read-only here", READ_ONE)
-
-
-def _kinds(statement: str) -> list[duckdb.StatementType]:
-    try:
-        return [s.type for s in duckdb.extract_statements(statement)]
-    except duckdb.Error as error:
-        raise SqlRejected("SQL", _line(error), READ_ONE) from None
 
 
 def _missing(catalogue: Catalogue, name: str) -> LakehouseError:
@@ -183,8 +160,3 @@ def _missing(catalogue: Catalogue, name: str) -> LakehouseError:
 def _first(texts: list[str], catalogue: Catalogue) -> str:
     found = [f"{layer}.{table}" for layer, table in _NAMED.findall(" ".join(texts))]
     return next((n for n in found if n not in catalogue.names()), found[0])
-
-
-def _line(error: Exception) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return printable(lines[0][:300] if lines else type(error).__name__)

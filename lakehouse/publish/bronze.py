@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.core import failpoint
@@ -25,10 +26,12 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import Topic
 from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
 from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.publish.delta import Table
-from lakehouse.publish.ends import Ends
+from lakehouse.publish.ends import Ends, Lost, gaps
+from lakehouse.publish.log_files import note_of
 
 
 def bronze_schema(contract: Contract) -> pa.Schema:
@@ -58,8 +61,20 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),
         pa.field("contract_version", pa.int32(), nullable=False),
         pa.field("quarantined_at", TIME, nullable=False),
+        pa.field("replayed_version", pa.int64()),
+        pa.field("replayed_at", TIME),
+        pa.field("batch_id", pa.int64()),
     ]
 )
+"""A row counts as quarantined while bronze is below its ``replayed_version``."""
+ERASED_SCHEMA = pa.schema(
+    [
+        *[f.with_nullable(False) for f in ADDRESS[:3]],
+        pa.field("erased_at", TIME, nullable=False),
+        pa.field("table", pa.string(), nullable=False),
+    ]
+)
+"""The ledger of erased addresses; nothing of the person."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +98,15 @@ class BronzePublisher:
         self,
         contract: Contract,
         settings: Settings,
-        topic_id: str,
+        topic_id: str | None,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
+        """Open both tables; TableDamaged where the topic has another id than bronze recorded.
+
+        Without a ``topic_id`` the topic is met later: see :meth:`meet`.
+        """
         lake = Lake(settings.lake.root)
-        self.contract, self.settings, self._connection = contract, settings, connection
+        self.contract, self.settings, self.connection = contract, settings, connection
         self.product: ProductSettings = settings.product(contract.name)
         self.bronze = Table(
             lake.table(f"bronze.{contract.name}"),
@@ -102,9 +121,16 @@ class BronzePublisher:
             settings,
             description=f"records of {contract.name} that broke the contract, bytes kept",
         )
-        self.ends = self._read_ends(topic_id)
-        self.ahead = self._quarantined_above_ends()
+        self.quarantine.widen()
+        self.ends = self._read_ends(topic_id or "")
+        self.went_back = self._was_restored()
+        """Whether a table is at an older version than when bronze recorded its ends."""
+        if (has := self._quarantine_has()) is not None:
+            self.ends, self.went_back = self.ends.gone_back(has), True
+        self.ahead = self._held_above_ends()
         self._seen: Seen | None = None
+        if topic_id is not None:
+            self.refuse(self.meet(Topic(self.product.topic, topic_id)))
 
     def _read_ends(self, topic_id: str) -> Ends:
         note = self.bronze.last_note("ends")
@@ -113,14 +139,109 @@ class BronzePublisher:
                 return self._ends_from_rows(topic_id)
             return Ends(self.product.topic, topic_id)
         ends = Ends.read(note)
-        if ends.topic_id != topic_id or ends.topic != self.product.topic:
+        if ends.topic != self.product.topic:
             raise TableDamaged(
                 f"bronze.{self.contract.name}",
-                f"it holds topic {ends.topic!r} with id {ends.topic_id}, and the broker has "
-                f"{self.product.topic!r} with id {topic_id}: the topic was made anew",
-                "bring the old topic back, or start a new lake by [lake] root",
+                f"it holds topic {ends.topic!r}, and the settings name {self.product.topic!r}",
+                f"set [{self.contract.name}] topic = {ends.topic}, or give another lake a root",
             )
         return ends
+
+    def _was_restored(self) -> bool:
+        """Whether bronze has landed nothing since a RESTORE."""
+        for commit in self.bronze.commits():
+            if commit.get("operation") == "RESTORE":
+                return True
+            if "ends" in note_of(commit):
+                return False
+        return False
+
+    def _quarantine_has(self) -> dict[int, int] | None:
+        """How far the batches reach that quarantine still has, where it went back or lost files.
+
+        None where it has all that it had when bronze recorded its ends; no partition
+        where nobody can tell.
+        """
+        if self.ends.quarantine is None or self.ends.quarantine[0] == 0:
+            return None  # it was empty, if it was there
+        version, time = self.ends.quarantine
+        went_back = self.quarantine.version < version
+        for commit in self.quarantine.commits():
+            if went_back or commit["version"] < version:
+                break
+            if commit.get("operation") == "FSCK":
+                return {}
+            went_back = commit.get("operation") == "RESTORE"
+            if commit["version"] == version:
+                if commit["timestamp"] == time:
+                    return None
+                went_back = True
+        if not went_back:
+            return None  # the log no longer goes back so far
+        batch = self.quarantine.last_note("batch")
+        found = (Ends.read(note["ends"]) for note in self.bronze.notes() if "ends" in note)
+        reached = next((e for e in found if batch is not None and e.batch <= batch), None)
+        return dict(reached.next) if reached and reached.lost == self.ends.lost else {}
+
+    def meet(self, topic: Topic) -> tuple[Lost, ...]:
+        """Go on with the topic as it is now; or what of it is lost, in which case nothing changes.
+
+        A gap whose every offset one of the tables holds is none.
+        """
+        if not self.ends.next:
+            self.ends = replace(self.ends, topic_id=topic.id)
+        found = self.gaps(topic)
+        if any(gap.offsets != 0 for gap in found):
+            return found
+        self.ends = self.ends.past(found, topic)
+        return ()
+
+    def gaps(self, topic: Topic) -> tuple[Lost, ...]:
+        """What bronze has not taken and the topic no longer has."""
+        return tuple(self._measured(gap) for gap in gaps(self.ends, topic))
+
+    def _measured(self, gap: Lost) -> Lost:
+        """The gap less what a table holds, and less what was gone before bronze began."""
+        if gap.next is None or gap.topic_id != self.ends.topic_id:
+            return gap
+        rows = self.ahead.filter(pc.equal(self.ahead["partition"], gap.partition))
+        held, first = set(rows["offset"].to_pylist()), gap.first
+        if held and gap.partition in self.ends.held:
+            first = max(first, min(held))
+        inside = sum(1 for offset in held if first <= offset < gap.next)
+        return replace(gap, first=first, offsets=max(0, gap.next - first - inside))
+
+    def refuse(self, lost: tuple[Lost, ...]) -> None:
+        """Raise TableDamaged with what is lost, and the command that accepts it."""
+        if lost:
+            listed = "".join(f"\n  {gap.told()}" for gap in lost if gap.offsets != 0)
+            raise TableDamaged(
+                f"bronze.{self.contract.name}",
+                f"Kafka no longer has what topic {self.product.topic} goes on with:{listed}",
+                "give the topic its records back; or accept the gap, which the audit then lists: "
+                f"lakehouse accept-gap {self.contract.name} --root {self.settings.lake.root}",
+            )
+
+    def accept(self, topic: Topic) -> tuple[Lost, ...]:
+        """Give up what the topic no longer has, in one commit of bronze; what that is.
+
+        Run again after a crash it finds nothing more to accept.
+        """
+        lost = self.meet(topic)
+        if not lost:
+            return ()
+        batch = max([lost[0].batch, self._last_quarantined_batch() + 1])
+        lost = tuple(replace(gap, batch=batch) for gap in lost)
+        self.ends = replace(self.ends.past(lost, topic), quarantine=self._quarantine_now())
+        note = {**self.bronze_note(0, 0, 0, 0), "accepted": len(lost)}
+        mark = {} if topic.id == lost[0].topic_id else {f"since:{topic.id}": batch}
+        self.bronze.append(bronze_schema(self.contract).empty_table(), note, mark)
+        self.ahead = self._held_above_ends()
+        return lost
+
+    def give_up(self, lost: tuple[Lost, ...]) -> None:
+        """Let the next commit say that these offsets are lost."""
+        self.ends = replace(self.ends, lost=(*self.ends.lost, *lost))
 
     def _ends_from_rows(self, topic_id: str) -> Ends:
         """Where the log no longer has a commit with ends: what the rows themselves hold.
@@ -128,36 +249,70 @@ class BronzePublisher:
         Bronze's rows alone: a record that only quarantine holds is read again and
         matched by address.
         """
-        found = self._connection.execute(
+        since = self.bronze.dt.transaction_version(f"since:{topic_id}")
+        found = self.connection.execute(
             'SELECT "partition", max("offset") + 1, max(event_time), max(batch_id) '
-            "FROM read_parquet($files) WHERE topic = $topic GROUP BY 1",
-            {"files": self.bronze.files(), "topic": self.product.topic},
+            "FROM read_parquet($files) WHERE topic = $topic AND batch_id > $since GROUP BY 1",
+            {
+                "files": self.bronze.files(),
+                "topic": self.product.topic,
+                "since": -1 if since is None else since,
+            },
         ).fetchall()
         newest = max((row[2] for row in found), default=None)
         batch = max((row[3] for row in found), default=-1)
         return Ends(self.product.topic, topic_id, {row[0]: row[1] for row in found}, newest, batch)
 
-    def _quarantined_above_ends(self) -> set[tuple[int, int]]:
-        """Addresses that a crash left in quarantine alone; usually none."""
-        files = self.quarantine.files()
-        if not files:
-            return set()
+    def _held_above_ends(self) -> pa.Table:
+        """Partition and offset of records that a table holds above the ends; usually none.
+
+        A crash left them in quarantine alone, or the ends went back; erased ones count as held.
+        """
+        held = [self._addresses_above_ends(self.quarantine.files())]
+        if self.ends.held:
+            held.append(self._addresses_above_ends(self.bronze.files()))
+            held.append(self._addresses_above_ends(self._erased()))
+        return pa.concat_tables(held)
+
+    def _addresses_above_ends(self, files: list[str]) -> pa.Table:
+        source = "no_rows"
+        if files:
+            source = f"(FROM read_parquet({files!r}, union_by_name = true) UNION ALL BY NAME "
+            source += "FROM no_rows)"
+        self.connection.register("no_rows", QUARANTINE_SCHEMA.empty_table())
         found = query(
-            self._connection,
-            'SELECT "partition", "offset" FROM read_parquet($files) WHERE topic = $topic',
-            {"files": files, "topic": self.product.topic},
+            self.connection,
+            f'SELECT "partition", "offset" FROM {source} WHERE topic = $topic '
+            f"AND {self.ends.are_above()} AND {self.ends.are_of_now()}",
+            {"topic": self.product.topic},
         )
-        found = found.filter(self._above(found))
-        return set(zip(*(found[c].to_pylist() for c in ("partition", "offset")), strict=True))
+        self.connection.unregister("no_rows")
+        return found
 
-    def _without_quarantined(self, decoded: pa.Table) -> pa.Table:
-        """The rows that a crash did not already leave in quarantine."""
-        addresses = zip(*(decoded[c].to_pylist() for c in ("partition", "offset")), strict=True)
-        return decoded.filter(pa.array([address not in self.ahead for address in addresses]))
+    def _last_quarantined_batch(self) -> int:
+        """The greatest batch number that quarantine has seen."""
+        batches = (note.get("batch", -1) for note in self.quarantine.notes())
+        return max(batches, default=-1)
 
-    def _above(self, rows: pa.Table) -> pa.Array:
+    def _quarantine_now(self) -> tuple[int, int] | None:
+        """Quarantine's newest commit: its version and time in ms."""
+        newest = next(self.quarantine.commits(), None)
+        return (int(newest["version"]), int(newest["timestamp"])) if newest else None
+
+    def _erased(self) -> list[str]:
+        """Files of the ledger of erased addresses: what it names is not landed again."""
+        uri = Lake(self.settings.lake.root).table(f"erased.{self.contract.name}")
+        return (
+            [str(f) for f in DeltaTable(uri).file_uris()] if DeltaTable.is_deltatable(uri) else []
+        )
+
+    def _without_held(self, decoded: pa.Table) -> pa.Table:
+        """The rows that no table holds already."""
+        return decoded.filter(pc.invert(pc.is_in(_key(decoded), _key(self.ahead).combine_chunks())))
+
+    def above(self, rows: pa.Table) -> pa.Array:
         """Which rows lie at or above the ends of their partition."""
-        above = pa.array([False] * rows.num_rows)
+        above = pa.array([False] * rows.num_rows, pa.bool_())
         for partition in pc.unique(rows["partition"]).to_pylist():
             here = pc.equal(rows["partition"], partition)
             past = pc.greater_equal(rows["offset"], self.ends.next.get(partition, 0))
@@ -170,19 +325,19 @@ class BronzePublisher:
         ``decoded`` has :func:`lakehouse.ingest.decode.decoded_schema`.
         """
         started = time.perf_counter()
-        decoded = decoded.filter(self._above(decoded))
-        if self.ahead:
-            decoded = self._without_quarantined(decoded)
+        decoded = decoded.filter(self.above(decoded))
+        if self.ahead.num_rows:
+            decoded = self._without_held(decoded)
         bad = decoded.filter(pc.is_valid(decoded["verdict"]))
         good = decoded.filter(pc.is_null(decoded["verdict"]))
         batch = self.ends.batch + 1
         if bad.num_rows:
             note = self.quarantine_note(batch, bad.num_rows)
-            self.quarantine.append(self._quarantine_rows(bad, now), note)
+            self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
-        rows = self._bronze_rows(good, batch, now)
+        rows = self.bronze_rows(good, self._duplicates(good), now)
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
-        late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
+        late, duplicates = marked(rows)
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
         with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri):
@@ -196,12 +351,14 @@ class BronzePublisher:
     def advance(self, newest: datetime | None, ends: Mapping[int, int], batch: int) -> None:
         """The ends that the next bronze commit will carry."""
         known = [t for t in (newest, self.ends.newest) if t is not None]
-        self.ends = Ends(
-            self.ends.topic,
-            self.ends.topic_id,
-            {**self.ends.next, **ends},
-            max(known) if known else None,
-            batch,
+        reached = {**self.ends.next, **ends}
+        self.ends = replace(
+            self.ends,
+            next=reached,
+            newest=max(known) if known else None,
+            batch=batch,
+            held={p: o for p, o in self.ends.held.items() if reached.get(p, 0) < o},
+            quarantine=self._quarantine_now(),
         )
 
     def quarantine_note(self, batch: int, rows: int) -> dict[str, Any]:
@@ -231,7 +388,8 @@ class BronzePublisher:
         self.quarantine.maintain()
         self.bronze.maintain()
 
-    def _bronze_rows(self, good: pa.Table, batch: int, now: datetime) -> pa.Table:
+    def bronze_rows(self, good: pa.Table, duplicates: pa.Array, now: datetime) -> pa.Table:
+        """Decoded good rows as the next batch of bronze, with what landing adds."""
         size = good.num_rows
         watermark = self.watermark
         late = (
@@ -241,10 +399,10 @@ class BronzePublisher:
         )
         added = {
             "ingest_time": pa.repeat(pa.scalar(now, TIME), size),
-            "batch_id": pa.repeat(pa.scalar(batch, pa.int64()), size),
+            "batch_id": pa.repeat(pa.scalar(self.ends.batch + 1, pa.int64()), size),
             "watermark": pa.repeat(pa.scalar(watermark, TIME), size),
             "is_late": late,
-            "is_duplicate": self._duplicates(good),
+            "is_duplicate": duplicates,
             "event_date": good["event_time"].cast(pa.date32(), safe=False),
         }
         schema = bronze_schema(self.contract)
@@ -257,14 +415,14 @@ class BronzePublisher:
         return None if newest is None else newest - self.product.watermark_delay
 
     def _duplicates(self, good: pa.Table) -> pa.Array:
-        horizon = _micros(self.product.deduplication_horizon)
+        horizon = micros(self.product.deduplication_horizon)
         if self._seen is None:
             self._seen = self._recent(horizon)
         if not good.num_rows:
             return pa.array([], pa.bool_())
-        marks = copies(self._connection, good, self._seen, horizon)
+        marks = copies(self.connection, good, self._seen, horizon)
         newest = pc.max(good["kafka_time"]).as_py()
-        self._seen.expire(_micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
+        self._seen.expire(micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
         return marks
 
     def _recent(self, horizon: int) -> Seen:
@@ -272,10 +430,10 @@ class BronzePublisher:
         seen, files = Seen(), self.bronze.files()
         if files:
             select = hash_sql("event_id", "epoch_us(kafka_time)")
-            self._connection.execute("SET VARIABLE files = $files", {"files": files})
+            self.connection.execute("SET VARIABLE files = $files", {"files": files})
             seen.add(
                 keys(
-                    self._connection,
+                    self.connection,
                     f"SELECT {select} FROM read_parquet(getvariable('files')) "
                     "WHERE epoch_us(kafka_time) >= (SELECT max(epoch_us(kafka_time)) "
                     f"FROM read_parquet(getvariable('files'))) - {horizon}",
@@ -283,18 +441,32 @@ class BronzePublisher:
             )
         return seen
 
-    def _quarantine_rows(self, bad: pa.Table, now: datetime) -> pa.Table:
+    def _quarantine_rows(self, bad: pa.Table, batch: int, now: datetime) -> pa.Table:
         size = bad.num_rows
         added = {
+            "batch_id": pa.repeat(pa.scalar(batch, pa.int64()), size),
             "flow": pa.repeat(pa.scalar(f"{self.contract.name}.bronze"), size),
             "contract_version": pa.repeat(pa.scalar(self.contract.version, pa.int32()), size),
             "quarantined_at": pa.repeat(pa.scalar(now, TIME), size),
         }
-        return pa.table(
-            [added[n] if n in added else bad[n] for n in QUARANTINE_SCHEMA.names],
-            schema=QUARANTINE_SCHEMA,
-        )
+        held = {name: bad[name] for name in bad.schema.names}
+        unmarked = {f.name: pa.nulls(size, f.type) for f in QUARANTINE_SCHEMA}
+        columns = unmarked | held | added
+        return pa.table([columns[n] for n in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)
 
 
-def _micros(span: timedelta) -> int:
+def _key(rows: pa.Table) -> pa.ChunkedArray:
+    """One number an address."""
+    partition = rows["partition"].cast(pa.int64())
+    return pc.add(pc.multiply(partition, 2**48), rows["offset"])
+
+
+def marked(rows: pa.Table) -> tuple[int, int]:
+    """How many of bronze's rows are late, and how many are copies."""
+    late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
+    return late, duplicates
+
+
+def micros(span: timedelta) -> int:
+    """A span in whole microseconds."""
     return span // timedelta(microseconds=1)

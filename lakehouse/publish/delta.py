@@ -26,16 +26,23 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
-from lakehouse.publish.log_files import check_last_commit, sync_checkpoints, sync_commit
+from lakehouse.publish.damage import Damage, check_files, check_log, damaged
+from lakehouse.publish.log_files import (
+    NOTE,
+    commits,
+    forget_before,
+    notes,
+    sync_checkpoints,
+    sync_commit,
+)
 
-NOTE = "userMetadata"
-"""The metadata key that delta-rs and Spark both read."""
 STATE = ("flow", "ends", "source")
 """Keys of a note that say how far a table is; the others tell of one commit."""
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -66,6 +73,7 @@ class Table:
 
     def _open(self, description: str) -> DeltaTable:
         try:
+            check_log(self.uri)
             if not DeltaTable.is_deltatable(self.uri):
                 DeltaTable.create(
                     self.uri,
@@ -77,8 +85,7 @@ class Table:
                     raise_if_key_not_exists=False,
                 )
                 self._sync(0)
-            check_last_commit(self.uri)
-            return DeltaTable(self.uri)
+            return opened(self.uri)
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
 
@@ -107,14 +114,95 @@ class Table:
         self._write(rows, "append", None, note, transactions)
         return self.version
 
-    def replace(self, rows: pa.Table, predicate: str | None, note: Mapping[str, Any]) -> int:
+    def replace(
+        self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
+    ) -> int:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
 
+    def mark(
+        self, marks: pa.Table, keys: Sequence[str], where: str, note: Mapping[str, Any]
+    ) -> int:
+        """Set the other columns of ``marks`` in the rows that have its keys, in one commit.
+
+        ``where`` is SQL that these rows ``t`` fulfil.
+        Marks that are set already are set again: a retry changes nothing but the version.
+        """
+        before = self.version
+        same = " AND ".join([*(f't."{key}" = s."{key}"' for key in keys), where])
+        commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
+        try:
+            merger = self.dt.merge(
+                marks,
+                same,
+                source_alias="s",
+                target_alias="t",
+                writer_properties=self._writer,
+                commit_properties=commit,
+                post_commithook_properties=_QUIET,
+            )
+            names = [name for name in marks.schema.names if name not in keys]
+            merger.when_matched_update({name: f"s.{name}" for name in names}).execute()
+        except (DeltaError, OSError) as error:
+            raise _unusable(self.uri, error) from None
+        self._committed(before)
+        return self.version
+
+    def delete(self, predicate: str, note: Mapping[str, Any]) -> None:
+        """Remove rows in one commit that carries the table's state on, and ``note``.
+
+        Nothing is committed where there are none, so a retry changes nothing.
+        """
+        self._upkeep(lambda commit: self._delete(predicate, commit), note)
+
+    def _delete(self, predicate: str, commit: CommitProperties) -> None:
+        self.dt.delete(
+            predicate,
+            writer_properties=self._writer,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+        )
+
+    def forget_history(self, note: Mapping[str, Any]) -> None:
+        """Leave the newest version alone: older files and log entries go, and what a crash left.
+
+        Statistics and predicates in older entries quote values, so they go too; no
+        retention holds. The last commit carries the table's state and ``note``. A
+        retry does it again.
+        """
+        time.sleep(0.01)  # a file that was removed in this millisecond is not yet older
+        self._upkeep(self._remove_old_files)
+        self.append(self.schema.empty_table(), {**self._state(), **note})
+        self.dt.create_checkpoint()
+        forget_before(Path(self.uri), self.version)
+
+    def _remove_old_files(self, commit: CommitProperties) -> None:
+        self.dt.vacuum(
+            0,
+            dry_run=False,
+            enforce_retention_duration=False,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
+            full=True,
+        )
+
+    def widen(self) -> None:
+        """Add the nullable columns of ``schema`` that a table of an earlier release lacks."""
+        held = {field.name for field in self.dt.schema().fields}
+        lacking = pa.schema([field for field in self.schema if field.name not in held])
+        if lacking.names:
+            fields = list(DeltaSchema.from_arrow(lacking).fields)
+            self._upkeep(lambda commit: self._add_columns(fields, commit))
+
+    def _add_columns(self, fields: list[Any], commit: CommitProperties) -> None:
+        self.dt.alter.add_columns(
+            fields, commit_properties=commit, post_commithook_properties=_QUIET
+        )
+
     def _write(
         self,
-        rows: pa.Table,
+        rows: pa.Table | pa.RecordBatchReader,
         mode: Any,
         predicate: str | None,
         note: Mapping[str, Any],
@@ -180,6 +268,11 @@ class Table:
             self._upkeep(self._vacuum)
             self._vacuumed_at = time.monotonic()
 
+    def maintain_now(self) -> None:
+        """Compact, and remove what is past its retention, whenever that was done last."""
+        self._upkeep(self._compact)
+        self._upkeep(self._vacuum)
+
     def _compact(self, commit: CommitProperties) -> None:
         self.dt.optimize.compact(
             target_size=self._settings.table.target_file_size_mb * 1024 * 1024,
@@ -212,21 +305,15 @@ class Table:
             return
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
         predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
-        self._upkeep(
-            lambda commit: self.dt.delete(
-                predicate,
-                writer_properties=self._writer,
-                commit_properties=commit,
-                post_commithook_properties=_QUIET,
-            )
-        )
+        self._upkeep(lambda commit: self._delete(predicate, commit))
         self._dropped_at = time.monotonic()
 
-    def _upkeep(self, work: Callable[[CommitProperties], Any]) -> None:
+    def _upkeep(
+        self, work: Callable[[CommitProperties], Any], more: Mapping[str, Any] | None = None
+    ) -> None:
         """Do maintenance whose commits, if it makes any, carry the table's state on."""
         before = self.version
-        newest = next((note for note in self._notes() if note), {})
-        note = {key: newest[key] for key in STATE if key in newest}
+        note = {**self._state(), **(more or {})}
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         try:
             work(commit)
@@ -234,23 +321,48 @@ class Table:
             raise _unusable(self.uri, error) from None
         self._committed(before)
 
-    def last_note(self, key: str) -> Any:
-        """The newest commit's ``key``; None where no commit in the log carries it."""
-        return next((note[key] for note in self._notes() if key in note), None)
+    def _state(self) -> dict[str, Any]:
+        newest = next((note for note in self.notes() if note), {})
+        return {key: newest[key] for key in STATE if key in newest}
 
-    def _notes(self) -> Iterator[dict[str, Any]]:
-        """Each commit's note, the newest first; the whole log is read only when asked for."""
+    def last_note(self, key: str) -> Any:
+        """What the newest commit that has ``key`` says; None where no commit in the log has it.
+
+        After a RESTORE, what the restored version says.
+        """
+        return next((note[key] for note in self.notes() if key in note), None)
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """The notes that hold at this version, the newest first; see :func:`log_files.notes`."""
+        return notes(self.commits())
+
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """What each commit says of itself, the newest first, as far as the log goes back."""
+        if "://" not in self.uri:
+            yield from commits(self.uri, self.version)
+            return
         seen = 0
-        for limit in (1, 100, None):
-            commits = self.dt.history(limit)
-            yield from (json.loads(commit.get(NOTE) or "{}") for commit in commits[seen:])
-            seen = len(commits)
+        for limit in (1, 100, None):  # the whole log is read only when asked for
+            history = self.dt.history(limit)
+            yield from history[seen:]
+            seen = len(history)
             if limit is None or seen < limit:
                 return
 
     def files(self) -> list[str]:
         """Paths of the Parquet files of this version."""
         return [str(uri) for uri in self.dt.file_uris()]
+
+
+def opened(uri: str) -> DeltaTable:
+    """A table at its newest version, its log and its files found whole; or else TableDamaged."""
+    check_log(uri)
+    try:
+        table = DeltaTable(uri)
+    except DeltaError as error:
+        raise damaged(uri, Damage(uri, f"cannot be opened: {_line(error)}")) from None
+    check_files(table, uri)
+    return table
 
 
 def table_properties(settings: Settings) -> dict[str, str | None]:
@@ -273,9 +385,12 @@ def _crossed(before: int, after: int, every: int) -> bool:
 
 
 def _unusable(uri: str, error: Exception) -> ServiceUnavailable:
-    reason = " ".join(str(error).split())[:300]
     return ServiceUnavailable(
         uri,
-        f"cannot be written: {reason}",
+        f"cannot be written: {_line(error)}",
         "mend the disk or the folder's rights, then start again",
     )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

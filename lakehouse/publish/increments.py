@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.damage import entry_fault
+from lakehouse.publish.log_files import entry as entry_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Incre
 
 
 def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
-    entry = Path(uri, "_delta_log", f"{version:020}.json")
+    entry = entry_of(uri, version)
+    if entry.exists() and (fault := entry_fault(entry, version)):
+        raise TableDamaged(str(entry), fault, "silver is folded anew")
     for line in entry.read_text("utf-8").splitlines():
         action = json.loads(line)
         if "remove" in action and action["remove"].get("dataChange", True):

@@ -1,13 +1,17 @@
-"""The files of a local Delta log: synced to disk, and checked when a table is opened."""
+"""The files of a local Delta log: synced to disk, and read without delta-rs."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from lakehouse.core.errors import TableDamaged
+NOTE = "userMetadata"
+"""The metadata key that delta-rs and Spark both read."""
 
 
 def sync_commit(table: Path, version: int) -> None:
@@ -27,6 +31,27 @@ def sync_checkpoints(table: Path) -> None:
     _sync([*log.glob("*checkpoint*"), log])
 
 
+def sync_folder(folder: Path) -> None:
+    """fsync a folder: files that were moved or made there are there after a power cut."""
+    _sync([folder])
+
+
+def forget_before(table: Path, version: int) -> None:
+    """Remove the log's files of older versions, and data files that a crash left half written.
+
+    The newest version must have a checkpoint: it is synced first.
+    """
+    sync_checkpoints(table)
+    log = table / "_delta_log"
+    for path in log.iterdir():
+        number = re.match(r"\.?(\d{20})\.", path.name)
+        if path.is_file() and number and int(number.group(1)) < version:
+            path.unlink()
+    for path in table.rglob("*.parquet#*"):
+        path.unlink()
+    _sync([log])
+
+
 def _sync(paths: Iterable[Path]) -> None:
     """fsync files and folders, those that are there."""
     for path in paths:
@@ -38,23 +63,90 @@ def _sync(paths: Iterable[Path]) -> None:
                 os.close(descriptor)
 
 
-def check_last_commit(uri: str) -> None:
-    """Raise TableDamaged when the newest log entry is empty or cut."""
-    log = Path(uri) / "_delta_log"
-    if "://" in uri or not log.is_dir():
-        return
-    entries = sorted(p for p in log.glob("*.json") if p.stem.isdigit())
-    if not entries:
-        return
-    newest = entries[-1]
+def commit_info(uri: str, version: int) -> dict[str, Any] | None:
+    """What a commit of a local table says of itself; None where the log does not have it whole."""
     try:
-        actions = [json.loads(line) for line in newest.read_text("utf-8").splitlines()]
-        whole = any("commitInfo" in action for action in actions)
-    except (ValueError, UnicodeDecodeError):
-        whole = False
-    if not whole:
-        raise TableDamaged(
-            str(newest),
-            f"the newest commit is cut ({newest.stat().st_size} bytes)",
-            f"keep a copy and remove it: the flow then writes version {int(newest.stem)} again",
-        )
+        with entry(uri, version).open(encoding="utf-8") as lines:
+            for line in lines:
+                if '"commitInfo"' in line:
+                    info: dict[str, Any] = json.loads(line)["commitInfo"]
+                    return info
+    except (OSError, ValueError, KeyError):
+        return None
+    return None
+
+
+def commit_time(uri: str, version: int) -> int | None:
+    """A commit's time in ms, by which it is told from another one under its number."""
+    info = commit_info(uri, version)
+    return int(info["timestamp"]) if info else None
+
+
+def is_same_commit(uri: str, source: Mapping[str, Any]) -> bool:
+    """Whether a table still has the commit that ``source`` names by its version and time.
+
+    It has another one where it went back and wrote on. True where nobody can tell.
+    """
+    time = commit_time(uri, int(source["version"]))
+    return time is None or source.get("time", time) == time
+
+
+def entry(uri: str, version: int) -> Path:
+    """The log file of one commit."""
+    return Path(uri, "_delta_log", f"{version:020}.json")
+
+
+def commits(uri: str, newest: int) -> Iterator[dict[str, Any]]:
+    """What each commit from ``newest`` back says of itself, ``version`` added.
+
+    Ends at the first that the log does not have: history that is asked of delta-rs
+    counts over such a hole and gives later commits a wrong version.
+    """
+    for version in range(newest, -1, -1):
+        info = commit_info(uri, version)
+        if info is None:
+            return
+        yield {**info, "version": version}
+
+
+def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The notes that hold at the first commit of a history, the newest first.
+
+    From a RESTORE it goes on at the version that was restored: what lies between
+    is no part of the table any more. Ends where nobody can tell which that is.
+    """
+    version, time = None, None
+    for commit in history:
+        if version is not None and commit["version"] > version:
+            continue
+        if time is not None and commit["timestamp"] > time:
+            continue
+        version = time = None
+        yield note_of(commit)
+        if commit.get("operation") == "RESTORE":
+            version, time = _restored(commit.get("operationParameters") or {})
+            if version is None and time is None:
+                return
+
+
+def note_of(commit: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object that a commit carries; nothing where another writer put something else."""
+    try:
+        note = json.loads(commit.get(NOTE) or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The version, or else the time in ms, that delta-rs or Spark restored."""
+    version, time = parameters.get("version"), parameters.get("datetime")
+    try:
+        if version not in {None, "null"}:
+            return int(str(version)), None
+        if time is not None:
+            return None, int(time)
+        moment = datetime.fromisoformat(str(parameters["timestamp"]))
+        return None, int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    except (KeyError, ValueError):
+        return None, None

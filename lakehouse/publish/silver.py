@@ -10,6 +10,7 @@ crash every table is brought to the same version before a new one is taken.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
@@ -26,9 +28,11 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import Aggregate, SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import FavouriteState, FinerState
 from lakehouse.publish.increments import increments
+from lakehouse.publish.log_files import commit_time, is_same_commit
 from lakehouse.publish.render import merged_sql, partial_sql, table_columns
 
 _ARROW = {
@@ -103,6 +107,10 @@ class SilverPublisher:
     def _states(self) -> list[FinerState | FavouriteState]:
         return [*self._finers, *self._favourites]
 
+    def every_table(self) -> list[Table]:
+        """The tables, the coarser before the finer that they count."""
+        return [*self.tables.values(), *(state.table for state in self._states)]
+
     def _finer_table(self, name: str, schema: pa.Schema) -> Table:
         return Table(
             self._lake.table(self.flow.table(name)), schema, self.settings,
@@ -132,6 +140,8 @@ class SilverPublisher:
         bronze = DeltaTable(self.bronze_uri)
         self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
         target = bronze.version() if upto is None else upto
+        if target != self.version:
+            check_log(self.bronze_uri)
         if self._must_start_anew(target):
             self._reset()
         try:
@@ -152,7 +162,20 @@ class SilverPublisher:
         }
         behind = NOTHING in versions and len(versions) > 1
         ahead = max(versions) > target
-        return behind or ahead or bool(ids - {self._source["id"]})
+        return behind or ahead or bool(ids - {self._source["id"]}) or self._took_another_commit()
+
+    def _took_another_commit(self) -> bool:
+        """Whether bronze's log has another commit under a version that a table has taken in.
+
+        So it is when bronze went back, and wrote on.
+        """
+        notes = (table.last_note("source") for table in self.every_table())
+        return not all(is_same_commit(self.bronze_uri, note) for note in notes if note)
+
+    def _at(self, version: int) -> dict[str, Any]:
+        """What a commit says that holds bronze up to a version: which table, which commit."""
+        time = commit_time(self.bronze_uri, version)
+        return {**self._source, "version": version, "time": time}
 
     def _reset(self) -> None:
         note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}
@@ -161,6 +184,32 @@ class SilverPublisher:
         for table in self.tables.values():
             table.replace(table.schema.empty_table(), None, note)
         self._load()
+
+    def fold_from_nothing(self, version: int, say: Callable[[int, int], None]) -> None:
+        """Fold all of bronze at a version into tables that are empty, a part at a time.
+
+        ``say`` is told how many rows are folded, of how many. A crash leaves tables
+        that have taken in nothing, by their notes.
+        """
+        bronze = DeltaTable(self.bronze_uri, version=version)
+        self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
+        files = [str(uri) for uri in bronze.file_uris()]
+        sizes = [pq.read_metadata(file).num_rows for file in files]
+        total, most = sum(sizes), self.settings.silver.max_rows_per_fold
+        done = 0
+        part: list[str] = []
+        for file, size in zip(files, sizes, strict=True):
+            if part and done // most < (done + size) // most:
+                self._rows_of(tuple(part))
+                self._fold(NOTHING, list(self.tables))
+                say(done, total)
+                part = []
+            part.append(file)
+            done += size
+        self._rows_of(tuple(part))
+        self._fold(version, list(self.tables))
+        self.persist()
+        say(total, total)
 
     def _level(self, target: int) -> None:
         """Bring the finer state to the tables' version, then tables behind to those ahead."""
@@ -215,7 +264,7 @@ class SilverPublisher:
                 for cursor in self._cursors:
                     cursor.register(name, gained)
             state.held = version
-        note = {"source": {**self._source, "version": version}, "flow": self.flow.name}
+        note = {"source": self._at(version), "flow": self.flow.name}
 
         def fold(aggregate: Aggregate) -> None:
             cursor = self._idle.get()
@@ -273,7 +322,7 @@ class SilverPublisher:
 
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""
-        for table in [*self.tables.values(), *(state.table for state in self._states)]:
+        for table in self.every_table():
             table.maintain()
 
     def persist(self) -> None:
@@ -281,8 +330,7 @@ class SilverPublisher:
         for state in self._states:
             if self._taken(state.table) < self.version:
                 failpoint.reach(Step.FINER_DUE)
-                source = {**self._source, "version": self.version}
-                state.persist({"source": source, "flow": self.flow.name})
+                state.persist({"source": self._at(self.version), "flow": self.flow.name})
                 failpoint.reach(Step.FINER_COMMITTED)
         self._persisted_at = time.monotonic()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,21 +18,31 @@ from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher, Landed, bronze_schema
-from lakehouse.publish.delta import NOTE, Table
+from lakehouse.publish.delta import Table
+from lakehouse.publish.log_files import NOTE
 
 
 def publish_with_spark(
-    publisher: BronzePublisher, decoded: DataFrame, ends: Mapping[int, int], now: datetime
+    publisher: BronzePublisher,
+    decoded: DataFrame,
+    ends: Mapping[int, int],
+    now: datetime,
+    check: Callable[[], None] = lambda: None,
 ) -> Landed:
-    """Commit one decoded batch that brings the table to ``ends``; its rows stay with Spark."""
+    """Commit one decoded batch that brings the table to ``ends``; its rows stay with Spark.
+
+    ``check`` is called once the rows are read and before anything is committed.
+    """
     started = time.perf_counter()
     batch = publisher.ends.batch + 1
     rows = _new(publisher, decoded).persist()
     try:
         good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
-        if bad_count := bad.count():
+        bad_count = bad.count()
+        check()
+        if bad_count:
             note = publisher.quarantine_note(batch, bad_count)
-            _append(publisher.quarantine, _quarantined(publisher, bad, now), note)
+            _append(publisher.quarantine, _quarantined(publisher, bad, batch, now), note)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
         marked = _marked(publisher, good, batch, now).persist()
         try:
@@ -60,24 +70,27 @@ def publish_with_spark(
 
 
 def _new(publisher: BronzePublisher, decoded: DataFrame) -> DataFrame:
-    """The rows above the ends that a crash did not leave in quarantine."""
+    """The rows above the ends that no table holds already."""
     below = F.lit(False)
     for partition, end in publisher.ends.next.items():
         below = below | ((F.col("partition") == partition) & (F.col("offset") < end))
     rows = decoded.where(~below)
-    if publisher.ahead:
-        known = decoded.sparkSession.createDataFrame(
-            sorted(publisher.ahead), "partition int, offset long"
-        )
+    if publisher.ahead.num_rows:
+        known = decoded.sparkSession.createDataFrame(publisher.ahead)
         rows = rows.join(known, ["partition", "offset"], "left_anti")
     return rows
 
 
-def _quarantined(publisher: BronzePublisher, bad: DataFrame, now: datetime) -> DataFrame:
+def _quarantined(
+    publisher: BronzePublisher, bad: DataFrame, batch: int, now: datetime
+) -> DataFrame:
     added = {
+        "batch_id": F.lit(batch).cast("long"),
         "flow": F.lit(f"{publisher.contract.name}.bronze"),
         "contract_version": F.lit(publisher.contract.version),
         "quarantined_at": F.lit(now),
+        "replayed_version": F.lit(None).cast("long"),
+        "replayed_at": F.lit(None).cast("timestamp"),
     }
     return bad.withColumns(added).select(QUARANTINE_SCHEMA.names)
 

@@ -21,9 +21,11 @@ from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import Topic, TopicReader
 from lakehouse.ingest.decode import decoded_schema, decoder, packed_decoder, unpack
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.ends import EXPIRED, Lost
 from lakehouse.publish.spark import publish_with_spark
 from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
 from lakehouse.runtime.session import kafka_options
@@ -45,10 +47,11 @@ class BronzeQuery:
         spark: SparkSession,
         publisher: BronzePublisher,
         settings: Settings,
+        topic: TopicReader,
         on_landed: Callable[[Landed], None],
     ) -> None:
         self._spark, self._publisher, self._settings = spark, publisher, settings
-        self._on_landed = on_landed
+        self._topic, self._on_landed = topic, on_landed
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(spark, Lake(settings.lake.root).checkpoint(self.name))
@@ -62,17 +65,19 @@ class BronzeQuery:
         self.error: BaseException | None = None
 
     def start(self, *, available_now: bool) -> None:
-        """Start the query from the table's ends."""
-        if self._checkpoint.exists() and not self._checkpoint.fits(self._publisher.ends):
-            aside = self._checkpoint.set_aside()
-            log.warning("checkpoint set aside: the table's ends are followed", kept_as=aside)
+        """Start the query from the table's ends.
+
+        TableDamaged where the topic does not go on from there: see :meth:`_meet`.
+        """
+        topic = self._meet()
+        self._checkpoint.clear()
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if available_now
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
         self._query = (
-            self._decoded(self._source())
+            self._decoded(self._source(topic))
             .writeStream.queryName(self.name)
             .foreachBatch(self._land)
             .option("checkpointLocation", self._checkpoint.uri)
@@ -80,13 +85,57 @@ class BronzeQuery:
             .start()
         )
 
-    def _source(self) -> DataFrame:
+    def _meet(self) -> Topic:
+        """The topic as it is now, once bronze can go on with it.
+
+        What expired is given up only where settings say so; a topic made anew never is.
+        """
+        topic = self._read_topic()
+        lost = self._publisher.meet(topic)
+        if lost and self._may_lose(lost):
+            for gap in self._publisher.accept(topic):
+                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+            lost = ()
+        self._publisher.refuse(lost)
+        return topic
+
+    def _read_topic(self) -> Topic:
+        topic = self._topic.read()
+        if topic is None:
+            raise ServiceUnavailable(
+                f"topic {self._publisher.product.topic}",
+                "is not there any more",
+                "start the flow again: it makes the topic, and says what was lost",
+            )
+        return topic
+
+    def _may_lose(self, lost: tuple[Lost, ...]) -> bool:
+        allowed = not self._settings.kafka.fail_on_data_loss
+        return allowed and all(gap.kind == EXPIRED for gap in lost)
+
+    def _check_topic(self) -> None:
+        """Raise where the records just read may be of another topic than bronze's.
+
+        What expired while they were read stops Spark itself, unless it is told to
+        go on: then it is recorded.
+        """
+        fails = self._settings.kafka.fail_on_data_loss
+        if fails and self._topic.id() == self._publisher.ends.topic_id:
+            return
+        lost = self._publisher.gaps(self._read_topic())
+        self._publisher.refuse(tuple(gap for gap in lost if gap.kind != EXPIRED))
+        if not fails:
+            self._publisher.give_up(lost)
+            for gap in lost:
+                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+
+    def _source(self, topic: Topic) -> DataFrame:
         ends = self._publisher.ends
         options = {
             **kafka_options(self._settings.kafka),
             "subscribe": self._publisher.product.topic,
             "maxOffsetsPerTrigger": str(self._settings.stream.max_records_per_batch),
-            "startingOffsets": starting_offsets(ends, ends.next) if ends.next else "earliest",
+            "startingOffsets": starting_offsets(ends, topic.ranges),
         }
         return self._spark.readStream.format("kafka").options(**options).load()
 
@@ -120,11 +169,12 @@ class BronzeQuery:
             fetched = 0.0
             if self._packed:
                 decoded = decoded.mapInArrow(unpack, self._spark_schema)
-            landed = publish_with_spark(self._publisher, decoded, ends, now)
+            landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
         else:
             packed = decoded.toArrow().to_batches()
             rows = pa.Table.from_batches(unpack(packed), decoded_schema(self._contract))
             fetched = time.perf_counter() - started
+            self._check_topic()
             landed = self._publisher.publish(rows, ends, now)
         self._on_landed(landed)
         log.info(
@@ -168,15 +218,15 @@ class BronzeQuery:
             return self.error
         text = str(error)
         if "offset" in text.lower() and "data loss" in text.lower():
-            return ServiceUnavailable(
-                f"topic {self._publisher.product.topic}",
-                "Kafka no longer has records that bronze has not taken",
-                "set [kafka] fail_on_data_loss = false to go on without them; the gap is lost",
-            )
+            try:
+                self._publisher.refuse(self._publisher.gaps(self._read_topic()))
+            except LakehouseError as refused:
+                return refused
         return self.error or error
 
     def stop(self) -> None:
         """Let the batch in hand finish, then stop."""
+        self._topic.close()
         if self._query is None:
             return
         timeout = self._settings.stream.stop_timeout.total_seconds()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,20 +16,25 @@ from pyspark.sql import SparkSession
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.duck import connect
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
 from lakehouse.publish.bronze import BronzePublisher, Landed
+from lakehouse.publish.ledger import Ledger
+from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.bronze import BronzeQuery
 from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
+UNFINISHED_RESTORE = "_restore"
+"""A folder in the lake's root while a restore puts tables in their places."""
 
 
 def flow(name: str) -> Flow:
@@ -57,6 +63,11 @@ def run(
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
     silver = {f.product: f for f in flows if isinstance(f, SilverFlow)}
     lake = Lake(settings.lake.root)
+    if lake.is_local and Path(lake.join(UNFINISHED_RESTORE)).exists():
+        raise TableDamaged(
+            f"lake {lake.root}", "a restore into it was cut short",
+            f"run it again: lakehouse restore BACKUP --force --root {lake.root}",
+        )  # fmt: skip
     tables = [t for f in flows for t in tables_of(f)]
     holder = "+".join(f.name for f in flows)
     with (
@@ -73,9 +84,9 @@ def run(
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, publisher in queries:
+            for query, beside in queries:
                 query.stop()
-                if publisher is not None and query.error is None:
+                for publisher in beside if query.error is None else ():
                     publisher.persist()
             for publisher in alone:
                 publisher.persist()
@@ -84,7 +95,7 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"bronze.{f.product}", f"quarantine.{f.product}"]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
     finer = [finer.name for finer in f.finers]
     finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
     return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
@@ -97,11 +108,15 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, SilverPublisher | None]:
+) -> tuple[BronzeQuery, list[SilverPublisher | Ledger]]:
     spark = session()
     warm(spark)
-    topic_id = ensure_topic(settings.kafka, settings.product(f.product))
-    publisher = BronzePublisher(CONTRACTS[f.product], settings, topic_id, connection)
+    ensure_topic(settings.kafka, settings.product(f.product))
+    publisher = BronzePublisher(CONTRACTS[f.product], settings, None, connection)
+    if replayed := finish(publisher, datetime.now(UTC)):
+        log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
+    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
+    ledger = Ledger(f.product, settings, connection)
     folder = SilverPublisher(silver, settings, connection) if silver else None
     if folder is not None:
         folder.catch_up()
@@ -113,11 +128,14 @@ def _bronze(
             else:
                 folder.take(batch.version, batch.rows)
             folder.maintain()
+        ledger.take(batch)
+        ledger.maintain()
         publisher.maintain(datetime.now(UTC))
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, landed), folder
+    beside: list[SilverPublisher | Ledger] = [ledger, *([folder] if folder else [])]
+    return BronzeQuery(spark, publisher, settings, topic, landed), beside
 
 
 def _wait(

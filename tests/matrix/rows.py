@@ -103,6 +103,7 @@ def _steps() -> Iterator[Row]:
         (Step.SILVER_FOLDED, "silver committed, its finer tables not", range(1, 5), False),
         (Step.FINER_DUE, "finer tables about to be written", range(1, 6), False),
         (Step.FINER_COMMITTED, "some finer tables written", range(1, 6), False),
+        (Step.LEDGER_COMMITTED, "the ledger written", range(1, 3), False),
         (Step.BATCH_LANDED, "all landed, Spark's checkpoint not", range(1, 5), True),
         (Step.COMPACTION_FILES, "compacted files half written", range(1, 16), True),
         (Step.COMPACTED, "a table compacted, its old files there", range(1, 16), False),

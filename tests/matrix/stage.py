@@ -33,6 +33,7 @@ EVENTS_AN_ORDER = 3.9
 SETTINGS = {
     "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "300",
     "LAKEHOUSE_SILVER_FINER_PERSIST_ROWS": "400",
+    "LAKEHOUSE_SILVER_FINER_PERSIST_INTERVAL": "3 seconds",
     "LAKEHOUSE_LOGGING_FORMAT": "json",
 }
 """Small batches, so that a few thousand events go through every step many times."""

@@ -197,7 +197,7 @@ def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
     assert lake.bronze.quarantine.version == version, "not on every batch"
     lake.restart()
     assert lake.bronze.ends.next == {0: 3}
-    assert not lake.bronze.ahead
+    assert not lake.bronze.ahead.num_rows
     lake.bronze.maintain(NOW + timedelta(hours=12))
     assert sorted(lake.rows("quarantine/sales")["offset"]) == [2]
 

@@ -21,6 +21,7 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.lock import write_locks
 from lakehouse.products.sales import FLOWS
 from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.silver import SilverPublisher
 from tests.conftest import NOW, SALES, decoded, encode, sale
 
@@ -37,11 +38,14 @@ class Lake:
     def restart(self, topic_id="t1"):
         self.connection = connect(self.settings.silver)
         self.bronze = BronzePublisher(SALES, self.settings, topic_id, self.connection)
+        self.ledger = Ledger("sales", self.settings, self.connection)
         self.silver = SilverPublisher(SILVER, self.settings, self.connection)
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
-        return self.bronze.publish(rows, {0: first + len(values)}, NOW)
+        landed = self.bronze.publish(rows, {0: first + len(values)}, NOW)
+        self.ledger.take(landed)
+        return landed
 
     def rows(self, table):
         path = self.bronze.bronze.uri.replace("/bronze/sales", "/" + table)
@@ -61,6 +65,16 @@ def test_every_record_ends_in_one_place_once(lake):
     lake.land([*encode(sale(event_id="a")), b"{", *encode(sale(event_id="b"))], 0)
     assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 2]
     assert list(lake.rows("quarantine/sales")["offset"]) == [1]
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_batch_of_offsets_without_a_record_moves_the_ends(lake, before):
+    """Markers and aborted records have offsets, and are given to nobody."""
+    lake.land(encode(*[sale()] * before), 0)
+    lake.bronze.publish(decoded([]), {0: 7}, NOW)
+    lake.restart()
+    assert lake.bronze.ends.next == {0: 7}
+    assert len(lake.rows("bronze/sales")) == before
 
 
 def test_a_batch_run_again_is_cut_at_the_ends(lake):

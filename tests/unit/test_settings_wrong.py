@@ -10,6 +10,8 @@ from lakehouse.cli import main
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core import settings as settings_module
 from lakehouse.core.errors import Exit, SettingsError
+from lakehouse.core.kafka import password
+from lakehouse.core.sections import KafkaSettings
 from lakehouse.core.settings import load
 
 PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
@@ -76,8 +78,8 @@ def test_all_at_once(tmp_path):
 
 
 FILES = {
-    "no section": (b"root = /a\n", "no section headers"),
-    "no value": (b"[lake]\nroot\n", "parsing errors"),
+    "no section": (b"root = /a\n", "line 1 stands before any [section]"),
+    "no value": (b"[lake]\nroot\n", "line 2: neither"),
     "a key twice": (b"[lake]\nroot = a\nroot = b\n", "option 'root' in section 'lake'"),
     "a section twice": (b"[lake]\n[lake]\n", "section 'lake' already exists"),
     "not UTF-8": ("[lake]\nroot = é\n".encode("latin-1"), "can't decode"),
@@ -122,7 +124,7 @@ def test_a_file_without_rights(tmp_path, monkeypatch):
 
 def test_no_password_file(tmp_path):
     with pytest.raises(SettingsError, match=r"cannot be read: No such file"):
-        settings_module.secret(None, str(tmp_path / "none"), "[kafka] sasl_password_file")
+        password(KafkaSettings(sasl_password_file=str(tmp_path / "none")))
 
 
 COMMANDS = [

@@ -1,0 +1,281 @@
+"""One client's records leave the lake: bronze, silver, quarantine, audits, and their history.
+
+The ledger ``erased.<product>`` is written first: it holds addresses and nothing of
+the person, so the audit tells an erased record from a lost one, and no flow lands
+it again. Then rows go, silver is folded anew, and each table keeps its newest
+version alone. Every step does nothing where it is done already; the ledger's
+newest note says ``begun`` until the last one is, so an erasure that was cut is
+completed by asking for it again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from lakehouse.audit.keep import SCHEMA as AUDIT_SCHEMA
+from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.replay import writer
+from lakehouse.contracts import CONTRACTS
+from lakehouse.core.duck import connect, query
+from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.flow import BronzeFlow, SilverFlow
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.ingest.decode import TIME
+from lakehouse.products import FLOWS
+from lakehouse.publish.bronze import ERASED_SCHEMA, BronzePublisher
+from lakehouse.publish.delta import Table
+from lakehouse.publish.ledger import Ledger
+from lakehouse.publish.replay import KEY, finish
+from lakehouse.publish.silver import SilverPublisher
+from lakehouse.runtime.run import tables_of
+
+CLIENT = "client_id"
+"""The field of a contract that names a client."""
+_KEY = ", ".join(f'"{name}"' for name in KEY)
+_THEIRS = f"SELECT {_KEY} FROM bronze WHERE {CLIENT} = $client"
+_COPIES = f"""
+SELECT {_KEY} FROM bronze
+SEMI JOIN (FROM bronze WHERE {CLIENT} = $client) AS theirs USING (event_id)
+WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
+"""
+"""Copies of their events under another name: no table of silver counts them."""
+_RAW = f"SELECT {_KEY}, key, value, headers, verdict FROM quarantine"
+_NOT_IN_LEDGER = f'SELECT * FROM found ANTI JOIN ledger USING ({_KEY}, "table") ORDER BY ALL'
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a client's records are: tables of addresses."""
+
+    bronze: pa.Table
+    copies: pa.Table
+    """Rows of bronze that copy the client's events under another name."""
+    quarantine: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.bronze.num_rows + self.copies.num_rows + self.quarantine.num_rows)
+
+
+@dataclass
+class Erased:
+    """What one erasure did."""
+
+    product: str
+    bronze: int = 0
+    quarantine: int = 0
+    audits: int = 0
+    """Kept audits whose details were removed."""
+    addresses: pa.Table = field(default_factory=ERASED_SCHEMA.empty_table)
+    """What the ledger holds of this erasure: topic, partition, offset."""
+
+
+def find(client: str, product: str, settings: Settings) -> Found:
+    """Where the client's records are now; nothing is written and no lock is taken.
+
+    Raises UsageError where the product has no clients, or the id is empty (guests).
+    """
+    if CLIENT not in CONTRACTS[product].schema.names:
+        raise UsageError(f"product {product!r}", f"has no {CLIENT}", "name another product")
+    if not client:
+        raise UsageError("client ''", "is every guest together", "name one client")
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        name = f"bronze.{product}"
+        if not snapshots.exists(name):
+            raise TableMissing(
+                f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
+            )
+        snapshots.pin("bronze", name)
+        bronze = query(connection, _THEIRS, {"client": client})
+        copies = query(connection, _COPIES, {"client": client})
+        quarantine = bronze.schema.empty_table()
+        if snapshots.exists(f"quarantine.{product}"):
+            snapshots.pin("quarantine", f"quarantine.{product}")
+            quarantine = _in_quarantine(connection, client, bronze.schema)
+    return Found(bronze, copies, quarantine)
+
+
+def _in_quarantine(
+    connection: duckdb.DuckDBPyConnection, client: str, schema: pa.Schema
+) -> pa.Table:
+    """Addresses of quarantined records whose bytes name the client."""
+    named = naming(client)
+    found = []
+    for batch in connection.sql(_RAW).to_arrow_reader(2048):
+        for row in batch.to_pylist():
+            headers = [h["value"] for h in row["headers"] or []]
+            texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
+            if any(text is not None and named.search(text) for text in texts):
+                found.append({name: row[name] for name in KEY})
+    return pa.Table.from_pylist(found, schema)
+
+
+def naming(client: str) -> re.Pattern[bytes]:
+    """Finds the id in raw bytes, as UTF-8 or as JSON may escape it.
+
+    No letter or digit may touch it: ``c1`` is not found in ``c12``.
+    """
+    ascii_ = json.dumps(client)[1:-1]
+    upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda m: m.group().upper(), ascii_)
+    ways = {client, ascii_, upper, json.dumps(client, ensure_ascii=False)[1:-1]}
+    choices = b"|".join(sorted(re.escape(way.encode()) for way in ways))
+    word = rb"[0-9A-Za-z\x80-\xff]"
+    return re.compile(rb"(?<!" + word + rb")(?:" + choices + rb")(?!" + word + rb")")
+
+
+def is_begun(product: str, settings: Settings) -> bool:
+    """Whether an erasure was cut."""
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        name = f"erased.{product}"
+        if not snapshots.exists(name):
+            return False
+        version = int(snapshots.open(name).version())
+        return bool((snapshots.note(name, "erase", version) or {}).get("begun"))
+
+
+def erase(client: str, product: str, settings: Settings, now: datetime) -> Erased:
+    """Remove the client's records and all that is made of them, and forget the history.
+
+    Raises TableLocked while anything writes the product's tables.
+    """
+    lake = Lake(settings.lake.root)
+    silver = _silver(product, lake)
+    names = [*tables_of(BronzeFlow(product)), *(t for f in silver for t in tables_of(f))]
+    names += [f"erased.{product}", f"audit.{product}"]
+    holder = f"{product} erase"
+    with (
+        write_locks(lake.locks, names, holder, settings.publish.lock_timeout),
+        connect(settings.silver) as connection,
+    ):
+        bronze = writer(product, settings, connection)
+        finish(bronze, now)
+        found = find(client, product, settings)
+        ledger = Table(
+            lake.table(f"erased.{product}"), ERASED_SCHEMA, settings,
+            description=f"addresses of {product} that were erased; nothing of the person",
+        )  # fmt: skip
+        since = _begin(ledger, found, product, now, connection)
+        in_bronze = found.bronze.num_rows + found.copies.num_rows
+        done = Erased(product, in_bronze, found.quarantine.num_rows)
+        _remove(bronze, client, found)
+        tables = [bronze.bronze, bronze.quarantine]
+        for f in silver:
+            publisher = SilverPublisher(f, settings, connection)
+            publisher.catch_up()
+            publisher.persist()
+            tables += publisher.every_table()
+        if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
+            tables.append(Ledger(product, settings, connection).table)
+        tables += _redact(client, product, settings, done)
+        for table in tables:
+            table.forget_history({"erase": {"records": len(found)}})
+        ledger.append(ledger.schema.empty_table(), {"erase": {"since": since, "begun": False}})
+        done.addresses = _since(ledger, since, connection)
+    return done
+
+
+def _begin(
+    ledger: Table, found: Found, product: str, now: datetime, connection: duckdb.DuckDBPyConnection
+) -> str:
+    """Write down what is about to go; since when this erasure has been at work."""
+    before = ledger.last_note("erase") or {}
+    since = str(before["since"] if before.get("begun") else now.astimezone(UTC).isoformat())
+    rows = pa.concat_tables(
+        [
+            places.append_column(
+                "erased_at", pa.array([now] * places.num_rows, TIME)
+            ).append_column(
+                "table", pa.array([f"{table}.{product}"] * places.num_rows, pa.string())
+            )
+            for table, places in (
+                ("bronze", found.bronze),
+                ("bronze", found.copies),
+                ("quarantine", found.quarantine),
+            )
+        ]
+    )
+    connection.register("found", rows)
+    held = ledger.schema.empty_table()
+    if files := ledger.files():
+        held = query(connection, "SELECT * FROM read_parquet($files)", {"files": files})
+    connection.register("ledger", held)
+    new = query(connection, _NOT_IN_LEDGER).cast(ledger.schema)
+    connection.unregister("found")
+    connection.unregister("ledger")
+    ledger.append(new, {"erase": {"since": since, "begun": True}, "rows": new.num_rows})
+    return since
+
+
+def _since(ledger: Table, since: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The addresses that the ledger has taken since an erasure began."""
+    sql = f"SELECT DISTINCT {_KEY} FROM read_parquet($files) WHERE erased_at >= $since"
+    if not (files := ledger.files()):
+        return ERASED_SCHEMA.empty_table().select(KEY)
+    return query(connection, sql, {"files": files, "since": datetime.fromisoformat(since)})
+
+
+def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:
+    """The rows leave bronze and quarantine; each is one commit, or none where none is left."""
+    note = {"erase": {"records": len(found)}}
+    theirs = f"{CLIENT} = '{_quoted(client)}'"
+    if found.copies.num_rows:
+        theirs += f" OR {_among(found.copies)}"
+    if found.bronze.num_rows:
+        publisher.bronze.delete(theirs, note)
+    if found.quarantine.num_rows:
+        publisher.quarantine.delete(_among(found.quarantine), note)
+
+
+def _among(addresses: pa.Table) -> str:
+    """A predicate that names these addresses."""
+    places: dict[tuple[str, int], list[str]] = {}
+    for row in addresses.to_pylist():
+        places.setdefault((row["topic"], row["partition"]), []).append(str(row["offset"]))
+    return " OR ".join(
+        f"(topic = '{_quoted(topic)}' AND \"partition\" = {partition} "
+        f'AND "offset" IN ({", ".join(offsets)}))'
+        for (topic, partition), offsets in sorted(places.items())
+    )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _redact(client: str, product: str, settings: Settings, done: Erased) -> list[Table]:
+    """Kept audits lose the details that name the client; the table, where there is one."""
+    uri = Lake(settings.lake.root).table(f"audit.{product}")
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    table = Table(uri, AUDIT_SCHEMA, settings)
+    named = naming(client)
+    rows = [row for file in table.files() for row in pq.read_table(file).to_pylist()]
+    for row in rows:
+        if named.search(row["details"].encode()):
+            row["details"] = '{"erased": true}'
+            done.audits += 1
+    if done.audits:
+        table.replace(pa.Table.from_pylist(rows, AUDIT_SCHEMA), None, {})
+    return [table]
+
+
+def _silver(product: str, lake: Lake) -> list[SilverFlow]:
+    """The product's silver flows that have run on this lake."""
+    return [
+        f
+        for f in FLOWS
+        if isinstance(f, SilverFlow)
+        and f.product == product
+        and any(DeltaTable.is_deltatable(lake.table(table)) for table in tables_of(f))
+    ]

@@ -1,0 +1,202 @@
+"""Quarantined records that keep today's contract enter bronze, by address, once.
+
+Quarantine's rows are first marked with the version that bronze will have, then
+bronze commits them. A row counts as quarantined while bronze is below its mark, so
+whoever reads bronze and then quarantine finds each record once, at any moment. A
+mark above bronze's newest version is a replay that a crash cut: :func:`finish`
+completes it before anything else is written to bronze.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.core.duck import query
+from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
+from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
+from lakehouse.ingest.verdict import TimeRules
+from lakehouse.publish.bronze import BronzePublisher, marked, micros
+
+KEY = ("topic", "partition", "offset")
+"""The columns of an address."""
+_KEY = ", ".join(f'"{name}"' for name in KEY)
+_MARKED = f"""
+SELECT {_KEY}, replayed_version
+FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
+WHERE {{now}}
+"""
+_RAW = f"""
+SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp
+FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME FROM no_rows)
+SEMI JOIN wanted USING ({_KEY}) WHERE {{now}}
+QUALIFY row_number() OVER (PARTITION BY {_KEY}) = 1
+"""
+_HELD = f"""
+SELECT {_KEY} FROM (FROM read_parquet(getvariable('files')) WHERE {{now}})
+SEMI JOIN good USING ({_KEY})
+"""
+_NOT_HELD = f"SELECT good.* FROM good ANTI JOIN held USING ({_KEY})"
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What one replay commit did; ``version`` is bronze's after it."""
+
+    version: int
+    rows: int = 0
+    late: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    """Records that break today's contract too: they stay."""
+    held: int = 0
+    """Records that bronze had already: marked, not entered."""
+
+
+def finish(publisher: BronzePublisher, now: datetime) -> Entered | None:
+    """Complete the replay that a crash cut between its two commits; None where there is none.
+
+    Records that no longer pass lose their mark.
+    """
+    marked_rows = _marked_rows(publisher)
+    if publisher.went_back:
+        marked_rows = _level_marks(publisher, marked_rows, now)
+    cut = marked_rows.filter(
+        pc.fill_null(pc.greater(marked_rows["replayed_version"], publisher.bronze.version), False)
+    )
+    return enter(publisher, cut.select(KEY), now, unmark=True) if cut.num_rows else None
+
+
+def _marked_rows(publisher: BronzePublisher) -> pa.Table:
+    """Addresses of the topic as it is now that quarantine has, and their marks."""
+    files, no_rows = publisher.quarantine.files(), publisher.quarantine.schema.empty_table()
+    if not files:
+        return no_rows.select([*KEY, "replayed_version"])
+    publisher.connection.register("no_rows", no_rows)
+    sql = _MARKED.format(now=publisher.ends.are_of_now())
+    found = query(publisher.connection, sql, {"files": files})
+    publisher.connection.unregister("no_rows")
+    return found
+
+
+def _level_marks(publisher: BronzePublisher, rows: pa.Table, now: datetime) -> pa.Table:
+    """Marks that fit bronze again, once one of the tables went back to an older version.
+
+    A replay that bronze no longer has is undone: the record counts as quarantined. A
+    record that bronze does have is marked. Gives the rows with their marks.
+    """
+    version = publisher.bronze.version
+    _, held = _apart(publisher, rows.select(KEY))
+    known = pa.array([True] * held.num_rows, pa.bool_())
+    rows = rows.join(held.append_column("held", known), list(KEY), join_type="left outer")
+    is_held, done = pc.fill_null(rows["held"], False), pc.is_valid(rows["replayed_version"])
+    undone = pc.and_(pc.less_equal(rows["replayed_version"], version), pc.invert(is_held))
+    lacking = rows.filter(pc.and_(is_held, pc.invert(done)))
+    undone = rows.filter(pc.fill_null(undone, False))
+    marks = pa.concat_tables([_marks(lacking, version, now), _marks(undone, None, None)])
+    if marks.num_rows:
+        _mark(publisher, marks, {"levelled": marks.num_rows, "version": version})
+    return _marked_rows(publisher)
+
+
+def _mark(publisher: BronzePublisher, marks: pa.Table, note: dict[str, Any]) -> None:
+    flow = f"{publisher.contract.name}.bronze"
+    where = publisher.ends.are_of_now("t.")
+    publisher.quarantine.mark(marks, KEY, where, {"flow": flow, **note})
+
+
+def enter(
+    publisher: BronzePublisher, wanted: pa.Table, now: datetime, *, unmark: bool = False
+) -> Entered:
+    """Decode quarantined records again and commit those that pass to bronze, as one batch.
+
+    ``wanted`` has the columns of :data:`KEY`, addresses below bronze's ends. The
+    batch has a number of its own and leaves the ends where they are. Run again after
+    a crash at any point, it enters what bronze does not hold: before the marks nothing
+    has changed, after them :func:`finish` comes first, after bronze's commit the
+    addresses are found there.
+    """
+    decoded = _decoded(publisher, wanted)
+    good = decoded.filter(pc.is_null(decoded["verdict"]))
+    refused = decoded.filter(pc.is_valid(decoded["verdict"]))
+    good, held = _apart(publisher, good)
+    before = publisher.bronze.version
+    marks = [_marks(held, before, now)]
+    marks += [_marks(good, before + 1, now)]
+    marks += [_marks(refused, None, None)] if unmark else []
+    wanted_marks = pa.concat_tables(marks)
+    if wanted_marks.num_rows:
+        _mark(publisher, wanted_marks, {"replayed": good.num_rows, "version": before + 1})
+    late = duplicates = 0
+    if good.num_rows:
+        rows = publisher.bronze_rows(good, _duplicates(publisher, good), now)
+        late, duplicates = marked(rows)
+        publisher.advance(pc.max(rows["event_time"]).as_py(), {}, publisher.ends.batch + 1)
+        note = publisher.bronze_note(rows.num_rows, 0, late, duplicates)
+        note["replay"] = {"quarantine": publisher.quarantine.version}
+        publisher.bronze.append(rows, note)
+        publisher.forget_seen()
+    return Entered(
+        publisher.bronze.version, good.num_rows, late, duplicates, refused.num_rows, held.num_rows
+    )
+
+
+def _decoded(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
+    """The wanted records by today's contract and settings, each address once."""
+    no_rows = publisher.quarantine.schema.empty_table()
+    raw = _select(publisher, _RAW, publisher.quarantine.files(), wanted=wanted, no_rows=no_rows)
+    product = publisher.product
+    rules = TimeRules(product.earliest_time, product.future_tolerance)
+    decoded = [
+        part
+        for batch in raw.to_batches()
+        for part in decode_batch(batch, publisher.contract, rules)
+    ]
+    return pa.Table.from_batches(decoded, decoded_schema(publisher.contract))
+
+
+def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows that bronze does not hold, and the addresses of those that it does."""
+    files = publisher.bronze.files()
+    if not files or not good.num_rows:
+        return good, good.schema.empty_table().select(KEY)
+    held = _select(publisher, _HELD, files, good=good)
+    if held.num_rows:
+        good = _select(publisher, _NOT_HELD, files, good=good, held=held).cast(good.schema)
+    return good, held
+
+
+def _duplicates(publisher: BronzePublisher, good: pa.Table) -> pa.Array:
+    """Which records are copies: of one that bronze holds, or of an earlier one among them."""
+    seen, horizon = Seen(), micros(publisher.product.deduplication_horizon)
+    if files := publisher.bronze.files():
+        publisher.connection.execute("SET VARIABLE files = $files", {"files": files})
+        publisher.connection.register("good", good.select(["event_id"]))
+        select = hash_sql("event_id", "epoch_us(kafka_time)")
+        rows = "read_parquet(getvariable('files')) SEMI JOIN good USING (event_id)"
+        seen.add(keys(publisher.connection, f"SELECT {select} FROM {rows}"))
+        publisher.connection.unregister("good")
+    return copies(publisher.connection, good, seen, horizon)
+
+
+def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Table:
+    size = rows.num_rows
+    columns: dict[str, Any] = {name: rows[name] for name in KEY}
+    columns["replayed_version"] = pa.array([version] * size, pa.int64())
+    columns["replayed_at"] = pa.array([when] * size, TIME)
+    return pa.table(columns)
+
+
+def _select(publisher: BronzePublisher, sql: str, files: list[str], **tables: pa.Table) -> pa.Table:
+    connection = publisher.connection
+    connection.execute("SET VARIABLE files = $files", {"files": files})
+    for name, rows in tables.items():
+        connection.register(name, rows)
+    found = query(connection, sql.replace("{now}", publisher.ends.are_of_now()))
+    for name in tables:
+        connection.unregister(name)
+    return found

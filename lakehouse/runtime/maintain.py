@@ -1,0 +1,88 @@
+"""Upkeep on an operator's word: what a flow does between batches, done now, under its locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import TableMissing
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.products import FLOWS
+from lakehouse.publish.delta import Table
+from lakehouse.runtime.run import tables_of
+
+log = structlog.get_logger("lakehouse")
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """One table before and after: its version, the files and bytes that this version has.
+
+    ``disk`` is all that its folder takes, old versions and the log too, in bytes.
+    """
+
+    table: str
+    version_before: int
+    version: int
+    files_before: int
+    files: int
+    bytes_before: int
+    bytes: int
+    disk_before: int
+    disk: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field → value."""
+        return asdict(self)
+
+
+def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Upkeep]:
+    """Compact, drop old quarantine and vacuum the tables named, or all that there are.
+
+    Raises TableMissing for a name that no flow declares or has made yet, TableLocked
+    where a table is being written; nothing was changed then. Run again, it finds less to do.
+    """
+    lake = Lake(settings.lake.root)
+    made = [t for f in FLOWS for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
+    for name in names:
+        if name not in made:
+            known = f"tables are: {', '.join(sorted(made))}. " if made else ""
+            raise TableMissing(
+                f"table {name}", "does not exist (yet)", f"{known}Name the lake by --root"
+            )
+    if not made:
+        raise TableMissing(settings.lake.root, "holds no table", "name the lake by --root")
+    chosen = sorted({*names} or made)
+    with write_locks(lake.locks, chosen, "maintain", settings.publish.lock_timeout):
+        return [_maintain(name, settings, now) for name in chosen]
+
+
+def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
+    uri = Lake(settings.lake.root).table(name)
+    table = Table(uri, pa.schema([]), settings)
+    version, files, size, disk = _measured(uri)
+    keep = settings.maintenance.quarantine_retention
+    if keep and name.startswith("quarantine."):
+        table.drop_before("quarantined_at", now - keep)
+    table.maintain_now()
+    after = _measured(uri)
+    done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])
+    log.info("maintained", **done.as_dict())
+    return done
+
+
+def _measured(uri: str) -> tuple[int, int, int, int]:
+    """Version, files, their bytes, and the bytes of the whole folder."""
+    table = DeltaTable(uri)
+    sizes = [int(n) for n in table.get_add_actions(flatten=True)["size_bytes"].to_pylist()]
+    disk = sum(path.stat().st_size for path in Path(uri).rglob("*") if path.is_file())
+    return int(table.version()), len(sizes), sum(sizes), disk

@@ -1,0 +1,145 @@
+"""``lakehouse maintain``: upkeep on an operator's word, by one process at a time."""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import Exit, TableLocked, TableMissing
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.sql import read
+from lakehouse.runtime.maintain import maintain
+from tests.conftest import NOW, encode, sale
+from tests.unit.test_lock import ROOT, holding
+from tests.unit.test_maintenance import changed
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+
+
+@pytest.fixture
+def lake(settings):
+    made = Lake(settings)
+    for n in range(6):
+        made.land([*encode(sale(event_id=f"e{n}", order_id=f"o{n}")), b"{"], 2 * n)
+        made.silver.catch_up()
+    made.silver.persist()
+    return made
+
+
+def program(lake, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lakehouse", "maintain", "--root", lake.settings.lake.root, *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_files_become_few_and_rows_stay(lake):
+    before = lake.rows("bronze/sales").sort_values("offset").reset_index(drop=True)
+    done = {u.table: u for u in maintain([], lake.settings, NOW)}
+    assert {"bronze.sales", "ledger.sales", "quarantine.sales", "silver.sales_orders"} <= {*done}
+    bronze = done["bronze.sales"]
+    assert (bronze.version_before, bronze.files_before, bronze.files) == (6, 6, 1)
+    assert bronze.version > bronze.version_before
+    assert 0 < bronze.bytes < bronze.bytes_before < bronze.disk
+    after = lake.rows("bronze/sales").sort_values("offset").reset_index(drop=True)
+    assert before.equals(after[before.columns])
+    ends = lake.bronze.ends
+    lake.restart()
+    assert lake.bronze.ends.next == ends.next
+    lake.land(encode(sale(event_id="e0"), sale(event_id="x")), 12)
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_time_travel_and_history_are_right_after_it(lake):
+    count = "SELECT count(*) AS n FROM bronze.sales"
+    maintain([], lake.settings, NOW)
+    catalogue = Catalogue(lake.settings.lake.root)
+    for version, rows in ((0, 0), (3, 3), (6, 6), (7, 6)):
+        old = catalogue.back_to(version=version)
+        assert read(old, count, lake.settings.explorer).to_pylist() == [{"n": rows}]
+    history = catalogue.history("bronze.sales", 99)
+    assert [c["version"] for c in history] == list(range(len(history)))[::-1]
+    assert [c["operation"] for c in history][-7:] == ["WRITE"] * 6 + ["CREATE TABLE"]
+    assert "OPTIMIZE" in {c["operation"] for c in history}
+    assert all("ends" in json.loads(c["note"]) for c in history[:-1])
+
+
+def test_what_is_past_its_retention_goes(settings):
+    short = {"deleted_file_retention": timedelta(0), "log_retention": timedelta(0)}
+    keep = {"quarantine_retention": timedelta(days=1)}
+    lake = Lake(changed(settings, table=short, maintenance=keep))
+    lake.land([b"{", *encode(sale())], 0)
+    lake.land([b"{", *encode(sale(event_id="b"))], 2)
+    old = lake.bronze.bronze.files()
+    maintain([], lake.settings, NOW)
+    assert len(lake.rows("quarantine/sales")) == 2
+    time.sleep(0.01)
+    done = {u.table: u for u in maintain([], lake.settings, NOW + timedelta(days=2))}
+    assert not any(Path(file).exists() for file in old)
+    assert lake.rows("quarantine/sales").empty
+    assert done["quarantine.sales"].files == 0
+    assert done["bronze.sales"].disk < done["bronze.sales"].disk_before
+
+
+def test_only_the_tables_named_are_touched(lake):
+    versions = {n: DeltaTable(lake.bronze.bronze.uri.replace("bronze/sales", n)).version()
+                for n in ("bronze/sales", "quarantine/sales")}  # fmt: skip
+    assert [u.table for u in maintain(["bronze.sales", "bronze.sales"], lake.settings, NOW)] == [
+        "bronze.sales"
+    ]
+    assert lake.bronze.quarantine.refresh() == versions["quarantine/sales"]
+    for name in ("bronze.nothing", "../x", "audit.sales", ""):
+        with pytest.raises(TableMissing):
+            maintain([name], lake.settings, NOW)
+
+
+def test_it_is_refused_while_a_flow_writes_and_changes_nothing(lake):
+    folder = Path(lake.settings.lake.root, "_locks")
+    with holding(folder, "sales.silver", "silver.sales_trends") as holder:
+        with pytest.raises(TableLocked, match=f"sales.silver, process {holder.pid}"):
+            maintain([], lake.settings, NOW)
+        refused = program(lake)
+        out, said = refused.communicate(timeout=60)
+        assert (refused.returncode, out) == (Exit.LOCKED, "")
+        assert f"silver.sales_trends: is being written by sales.silver, process {holder.pid}" in (
+            " ".join(said.split())
+        )
+        assert "Traceback" not in said
+        assert lake.bronze.bronze.refresh() == 6
+        free = program(lake, "bronze.sales", "--json")
+        out, said = free.communicate(timeout=60)
+        assert free.returncode == 0, said
+        assert [row["files"] for row in json.loads(out)["maintained"]] == [1]
+
+
+def test_two_at_once_do_no_harm(lake):
+    both = [program(lake, "--json") for _ in range(2)]
+    ended = [(p, *p.communicate(timeout=120)) for p in both]
+    codes = sorted(p.returncode for p, _, _ in ended)
+    assert codes in ([0, 0], [0, 6]), [said for _, _, said in ended]
+    for process, _, said in ended:
+        if process.returncode:
+            assert "is being written by maintain, process" in " ".join(said.split())
+    assert len(lake.rows("bronze/sales")) == 6
+    assert len(set(lake.rows("bronze/sales")["offset"])) == 6
+    lake.restart()
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_killed_in_the_middle_it_is_done_again(lake):
+    for wait in (0.9, 1.1, 1.3):
+        running = program(lake)
+        time.sleep(wait)
+        running.kill()
+        running.communicate()
+    maintain([], lake.settings, NOW)
+    assert len(lake.rows("bronze/sales")) == 6
+    lake.restart()
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
