@@ -131,7 +131,8 @@ def writing(step: Step, folder: str) -> Iterator[None]:
 
 
 def _data_files(folder: str) -> set[Path]:
-    return set(Path(folder).rglob("*.parquet"))
+    found = Path(folder).rglob("*.parquet")
+    return {path for path in found if path.parent.name != "_delta_log"}
 
 
 def _end(step: Step, remark: str = "as told") -> None:
