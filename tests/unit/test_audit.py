@@ -83,6 +83,7 @@ def lake(settings):
     lake.land(late_events(), 7)
     lake.silver.catch_up()
     lake.silver.persist()
+    lake.ledger.persist()
     return lake
 
 
@@ -136,7 +137,7 @@ def test_a_lake_left_alone_is_proven(lake):
     assert [row["offset"] for row in found.flags.duplicates.first] == [5, 9]
     assert {t.table.partition("_")[2]: t.differing for t in found.tables} == dict.fromkeys(
         ["by_country", "by_client", "by_segment", "trends", "product_trends", "orders", "clients",
-         "client_products"], 0,
+         "client_products", ""], 0,
     )  # fmt: skip
     assert all(t.rows == t.recomputed and t.source == 2 for t in found.tables)
     assert sum(t.rows for t in found.tables) > 80
@@ -306,6 +307,20 @@ def test_one_wrong_value_is_found_and_named(lake, table, column, where, value):
     assert {row["held"] for row in wrong[0].first} == {value}
     assert where[1] in wrong[0].first[0]["key"].values()
     assert found.verdict is Verdict.NOT_PROVEN
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("late", 7), ("duplicates", 0), ("most_late_us", 1), ("last_late", NOW)]
+)
+def test_a_wrong_ledger_is_found(lake, column, value):
+    right = proof(lake).tables[-1]
+    assert (right.table, right.rows, right.differing) == ("ledger.sales", 2, 0)
+    rewrite(lake, "ledger/sales", put(column, ("batch_id", 1), value))
+    found = proof(lake)
+    assert [(t.table, t.differing) for t in found.tables if t.differing] == [("ledger.sales", 1)]
+    assert found.tables[-1].first[0]["column"] == column
+    assert found.verdict is Verdict.NOT_PROVEN
+    assert "ledger.sales: 1 rows are not what bronze gives" in found.faults
 
 
 @pytest.mark.parametrize("table", ["orders", "clients", "by_client", "trends"])
