@@ -67,7 +67,8 @@ demo-orders: setup ## food orders from an embedded Postgres to the lake, compare
 	@$(BIN)/lakehouse demo orders
 
 test: setup-dev ## every test
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 tests/unit
+	$(BIN)/python -m pytest -q --durations=15 tests/spark tests/live
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .

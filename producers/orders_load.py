@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from faker import Faker
-from psycopg2.extras import execute_values
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.postgres import connect
@@ -78,14 +77,14 @@ def load(
     done = Counter[str]()
     with closing(connect(postgres)) as connection, connection.cursor() as cursor:
         connection.autocommit = False
-        names = ", ".join(COLUMNS)
+        names, places = ", ".join(COLUMNS), ", ".join(["%s"] * len(COLUMNS))
         rows = list(_orders(draw, seed, count, bad, now))
         for start in range(0, count, ROWS_A_TRANSACTION):
             part = rows[start : start + ROWS_A_TRANSACTION]
-            execute_values(
-                cursor, f"INSERT INTO {table} ({names}) VALUES %s",
+            cursor.executemany(
+                f"INSERT INTO {table} ({names}) VALUES ({places})",
                 [[row[column] for column in COLUMNS] for row in part],
-            )  # fmt: skip
+            )
             connection.commit()
             done["inserted"] += len(part)
         cursor.execute(f"SELECT order_id, order_status FROM {table} ORDER BY order_id")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg2
-import psycopg2.extensions
+import psycopg
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.sections import PostgresSettings
@@ -44,21 +43,16 @@ def place(postgres: PostgresSettings) -> str:
     return f"Postgres at {parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def connect(postgres: PostgresSettings, **options: Any) -> psycopg2.extensions.connection:
+def connect(postgres: PostgresSettings, **options: Any) -> psycopg.Connection:
     """An autocommitting connection whose values have :data:`TEXT_FORMS`.
 
-    ``options`` are psycopg2.connect's. ServiceUnavailable where there is none, raised
-    from psycopg2's error, of which :func:`remedy_of` says whether waiting may help.
+    ``options`` are psycopg.connect's. ServiceUnavailable where there is none, raised
+    from psycopg's error, of which :func:`remedy_of` says whether waiting may help.
     """
     try:
-        connection: psycopg2.extensions.connection = psycopg2.connect(
-            postgres.url, **{**_options(postgres), **options}
-        )
-    except psycopg2.OperationalError as error:
+        return psycopg.connect(postgres.url, autocommit=True, **{**_options(postgres), **options})
+    except psycopg.OperationalError as error:
         raise unavailable(postgres, error) from error
-    if "connection_factory" not in options:
-        connection.autocommit = True
-    return connection
 
 
 def _options(postgres: PostgresSettings) -> dict[str, Any]:
@@ -80,20 +74,20 @@ def _options(postgres: PostgresSettings) -> dict[str, Any]:
     return found
 
 
-def remedy_of(error: psycopg2.Error) -> str | None:
+def remedy_of(error: psycopg.Error) -> str | None:
     """What to mend where the server will not let us in; None where waiting may help."""
     said = str(error)
     return next((remedy for pattern, remedy in _REFUSALS.items() if re.search(pattern, said)), None)
 
 
-def unavailable(postgres: PostgresSettings, error: psycopg2.Error) -> ServiceUnavailable:
+def unavailable(postgres: PostgresSettings, error: psycopg.Error) -> ServiceUnavailable:
     """The error of a database that does not answer, or lets nobody in."""
     lines = str(error).strip().splitlines() or ["no answer"]
-    told = re.sub(r"^connection to server .*? failed: ", "", lines[0])
+    told = re.sub(r"^(connection failed: )?(connection to server .*? failed: )?", "", lines[0])
     remedy = remedy_of(error) or (
         "start the server, or mend [postgres] url; leave url empty for the embedded Postgres"
     )
-    return ServiceUnavailable(place(postgres), told.removeprefix("FATAL:  "), remedy)
+    return ServiceUnavailable(place(postgres), told.replace("FATAL:  ", ""), remedy)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,12 @@ def _topic_name(value: str) -> str:
     return value
 
 
+def _table_name(value: str) -> str:
+    if not re.fullmatch(r"\w{1,63}\.\w{1,63}", value):
+        raise ValueError("is not a table: write schema.table")
+    return value
+
+
 def _path(value: str) -> str:
     """A path that a file system and Delta can have at all."""
     try:
@@ -56,12 +62,6 @@ def _path(value: str) -> str:
         raise ValueError("is not a path in UTF-8") from None
     if b"\0" in name or len(name) > 4000 or any(len(part) > 255 for part in name.split(b"/")):
         raise ValueError("is not a path: a name in it is longer than 255 bytes, or holds a NUL")
-    return value
-
-
-def _table_name(value: str) -> str:
-    if not re.fullmatch(r"\w{1,63}\.\w{1,63}", value):
-        raise ValueError("is not a table: write schema.table")
     return value
 
 

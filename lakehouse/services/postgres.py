@@ -16,7 +16,7 @@ from types import TracebackType
 from urllib.parse import quote
 
 import psutil
-import psycopg2
+import psycopg
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.services.folder import HOST, is_free, one_at_a_time, write
@@ -147,8 +147,8 @@ class EmbeddedPostgres:
     def _answers(self) -> bool:
         """Whether the server there takes our password, and is this one."""
         try:
-            psycopg2.connect(self.url, connect_timeout=2).close()
-        except psycopg2.OperationalError:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
             return False
         return (_running(self._folder) or (0, 0))[0] == self.pid
 

@@ -6,6 +6,8 @@ pgoutput   what a replication slot sends → changes, with their place in the co
 state      where the capture stands: read, and written whole
 sink       events → Kafka; what is acknowledged
 snapshot   the table as it is → events, and deletes of what the topic knows and it lacks
-slot       follow a replication slot: publish, wait for Kafka, then advance
+stream     the replication protocol, and what the server is told that we have
+slot       a replication slot, made with its snapshot, and checked
+follow     read the slot: publish, wait for Kafka, then advance
 poll       read by transaction id, for databases that allow no slot
 """

@@ -74,7 +74,7 @@ class Run:
         state = State(
             mode=self.plan.mode, table=self.table.qualified, oid=self.table.oid,
             key=self.table.key, columns=needed(self.table, self.plan.row),
-            system=self.system, database=self.database,
+            topic_id=self.sink.topic_id, system=self.system, database=self.database,
             generation=generation, snapshot="begun", position=0,
         )  # fmt: skip
         write_state(self.plan.path, state)

@@ -6,14 +6,14 @@ import time
 from contextlib import closing
 from typing import Any
 
-import psycopg2
+import psycopg
 import structlog
 
 from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.postgres import connect, place, remedy_of, unavailable
-from producers.cdc import poll, slot
+from producers.cdc import follow, poll, slot
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Plan, Run, Summary
 from producers.cdc.sink import Sink
@@ -22,7 +22,7 @@ from producers.cdc.state import State, read_state
 from producers.cdc.table import CannotCapture, check, describe, same
 
 AGAIN_SECONDS = 1.0
-MODES = {"slot": slot.run, "poll": poll.run}
+MODES = {"slot": follow.run, "poll": poll.run}
 log = structlog.get_logger()
 
 
@@ -45,7 +45,7 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
             with closing(Sink(settings, plan.section, plan.contract)) as sink:
                 _persist(plan, sink, summary)
                 summary.sent, summary.acknowledged = sink.sent, sink.acknowledged
-        except psycopg2.errors.InsufficientPrivilege as error:
+        except psycopg.errors.InsufficientPrivilege as error:
             raise CannotCapture(
                 place(settings.postgres),
                 str(error).splitlines()[0],
@@ -68,9 +68,9 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
                 else:
                     MODES[plan.mode](work)
             return
-        except (psycopg2.Error, ServiceUnavailable) as error:
+        except (psycopg.Error, ServiceUnavailable) as error:
             cause = error.__cause__ if isinstance(error, ServiceUnavailable) else error
-            if not isinstance(cause, psycopg2.Error) or not _is_passing(cause):
+            if not isinstance(cause, psycopg.Error) or not _is_passing(cause):
                 raise
             if plan.stop.is_set():
                 return
@@ -84,12 +84,12 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
             plan.stop.wait(AGAIN_SECONDS)
 
 
-def _is_passing(error: psycopg2.Error) -> bool:
+def _is_passing(error: psycopg.Error) -> bool:
     """Whether waiting may help: the connection is lost, or the server starts, ends, is full."""
     if remedy_of(error) is not None:
         return False
-    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or (
-        error.pgcode is None
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or (
+        error.sqlstate is None
     )
 
 
@@ -99,6 +99,12 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary) -> Run:
     table = describe(connection, name)
     if state is not None:
         _belongs(plan, state, connection)
+        if state.topic_id != sink.topic_id:
+            raise CannotCapture(
+                f"topic {plan.section.topic}",
+                "was made anew, or is another broker's: it lacks what was captured before",
+                plan.anew,
+            )
         same(table, state, plan.row, plan.anew)
     if table is None:
         raise CannotCapture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.partitioner import murmur2
 
 from lakehouse.core.errors import ServiceUnavailable
@@ -39,7 +40,7 @@ class Sink:
 
     def __post_init__(self) -> None:
         """Make the topic where it is missing, and connect."""
-        ensure_topic(self.settings.kafka, self.product)
+        self.topic_id = ensure_topic(self.settings.kafka, self.product)
         patience = int(self.settings.postgres.patience.total_seconds() * 1000)
         least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
         self._producer = make_producer(
@@ -116,14 +117,20 @@ class Sink:
             consumer.seek_to_beginning(*parts)
             ends = consumer.end_offsets(parts)
             live: dict[bytes, dict[str, Any]] = {}
-            while any(consumer.position(part) < ends[part] for part in parts):
+            heard, patience = time.monotonic(), self.settings.postgres.patience.total_seconds()
+            # a position is None while the broker is away
+            while any((consumer.position(part) or 0) < ends[part] for part in parts):
                 self.beat()
-                for batch in consumer.poll(timeout_ms=500).values():
-                    for record in batch:
-                        live.pop(record.key, None)
-                        key = _key(record.key, columns) if record.value is not None else None
-                        if key is not None:
-                            live[record.key] = key
+                batches = consumer.poll(timeout_ms=500)
+                for record in itertools.chain.from_iterable(batches.values()):
+                    live.pop(record.key, None)
+                    key = _key(record.key, columns) if record.value is not None else None
+                    if key is not None:
+                        live[record.key] = key
+                if batches:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > patience:
+                    raise KafkaTimeoutError(f"nothing read in {patience:g} s")
             return live
         except KafkaError as error:
             raise unreachable(self.settings.kafka, error) from None

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-import psycopg2.extensions
 import structlog
-from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
+from psycopg import IsolationLevel
+from psycopg.types.string import TextLoader
 
 from lakehouse.contracts.change import encode_key
 from lakehouse.core.postgres import connect
@@ -26,12 +26,12 @@ log = structlog.get_logger()
 def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
     """A connection that sees one moment, now or the exported one; the table stays as it is."""
     with closing(connect(postgres)) as reader:
-        reader.autocommit = False
-        reader.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
+        reader.autocommit, reader.read_only = False, True
+        reader.isolation_level = IsolationLevel.REPEATABLE_READ
         with reader.cursor() as cursor:
             cursor.execute(f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
             if snapshot:
-                cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+                cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         yield reader
 
 
@@ -39,9 +39,8 @@ def text_cursor(connection: Any, table: Table, name: str) -> Any:
     """A server-side cursor whose values are texts, as a replication slot sends them."""
     cursor = connection.cursor(name)
     cursor.itersize = ROWS_AT_ONCE
-    ids = tuple({column.type_id for column in table.columns})
-    plain = psycopg2.extensions.new_type(ids, "PLAIN", lambda text, _: text)
-    psycopg2.extensions.register_type(plain, cursor)
+    for column in table.columns:
+        cursor.adapters.register_loader(column.type_id, TextLoader)
     return cursor
 
 

@@ -26,6 +26,8 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     key: tuple[str, ...]
     columns: dict[str, int]
     """The contract's columns, and their numbers in the catalogue."""
+    topic_id: str
+    """Kafka's own identifier of the topic: one that is made anew lacks what was captured."""
     system: str
     """The database cluster's own identifier."""
     database: str

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 import msgspec
-import psycopg2.extensions
+import psycopg
 
 from lakehouse.contracts.contract import base_type
 from lakehouse.core.errors import LakehouseError
@@ -100,7 +100,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def describe(connection: psycopg2.extensions.connection, qualified: str) -> Table | None:
+def describe(connection: psycopg.Connection, qualified: str) -> Table | None:
     """The table as it is now; None where there is none."""
     schema, _, table = qualified.partition(".")
     with connection.cursor() as cursor:

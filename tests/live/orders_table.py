@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
+import psycopg
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.contracts import PRODUCTS
@@ -54,7 +54,7 @@ class Orders:
 
     def connect(self):
         """A connection of the test's own, which commits by itself."""
-        connection = psycopg2.connect(self.url)
+        connection = psycopg.connect(self.url)
         connection.autocommit = True
         return connection
 

@@ -10,15 +10,18 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 
-import psycopg2
+import psycopg
 import pytest
+from kafka import KafkaAdminClient
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
 from lakehouse.core.failpoint import Step
 from lakehouse.core.postgres import connect, slot_of
 from lakehouse.doctor import postgres_checks
+from lakehouse.services.postgres import EmbeddedPostgres
 from producers.cdc.table import CannotCapture
 from producers.orders_load import load
+from tests.live.conftest import command
 from tests.live.orders_table import ROOT, Orders, check_order, current, sequences
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -32,7 +35,7 @@ def orders(request, postgres, kafka, tmp_path):
     name = f"o{abs(hash((request.node.name, tmp_path))) % 10**10}"
     url = postgres.url.replace("/postgres?", f"/{name}?")
     made = Orders(name, url, kafka, tmp_path / "lake")
-    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
         admin.autocommit = True
         cursor.execute(f"CREATE DATABASE {name}")
         made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
@@ -197,14 +200,14 @@ def test_writers_at_once_while_the_snapshot_is_taken(orders):
                         time.sleep(draw.random() / 10)
                 try:
                     draw.choice((connection.commit, connection.commit, connection.rollback))()
-                except psycopg2.Error:
+                except psycopg.Error:
                     connection.rollback()
 
     def patiently(seed):
         while not stop.is_set():
             try:
                 write(seed)
-            except psycopg2.errors.DeadlockDetected:
+            except psycopg.errors.DeadlockDetected:
                 continue
 
     writers = [threading.Thread(target=patiently, args=(seed,)) for seed in range(4)]
@@ -307,6 +310,18 @@ def test_a_slot_that_is_lost_foreign_or_taken_is_refused(orders, tmp_path):
     assert "--anew" in caught.value.remedy
     assert orders.capture(anew=True).counts == {"r": 11}
     assert current(orders.records()) == orders.table()
+
+
+def test_a_topic_made_anew_asks_for_a_new_snapshot(orders):
+    orders.capture()
+    admin = KafkaAdminClient(bootstrap_servers=orders.kafka)
+    admin.delete_topics([orders.name])
+    admin.close()
+    time.sleep(1)
+    with pytest.raises(CannotCapture, match="was made anew") as caught:
+        orders.capture()
+    assert "--anew" in caught.value.remedy
+    assert orders.capture(anew=True).counts == {"r": 10}
 
 
 def test_two_captures_of_one_lake_are_refused(orders):
@@ -558,3 +573,34 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
         orders.sql("UPDATE orders SET item = 'short' WHERE order_id = 1")
         orders.capture()
         found = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
+
+
+# The verbs
+
+
+def test_the_verbs_start_what_they_need_and_end_it(tmp_path):
+    root = tmp_path / "lake"
+    words = ["--count", 5, "--bad", 1, "--seed", 7, "--json", "--root", root]
+    done = json.loads(command("orders", "insert", *words).stdout)
+    assert done == {"inserted": 5, "updated": 0, "deleted": 0, "bad": 1, "seed": 7}
+    first = command("capture", "orders", "--available-now", "--json", "--root", root)
+    assert json.loads(first.stdout)["by_op"] == {"r": 15}
+    more = ["--count", 5, "--updates", 3, "--deletes", 2, "--root", root]
+    assert "5 inserted, 3 updated, 2 deleted" in command("orders", "insert", *more).stderr
+    second = command("capture", "orders", "--available-now", "--json", "--root", root)
+    assert json.loads(second.stdout)["by_op"] == {"c": 5, "d": 2, "tombstone": 2, "u": 3}
+    assert EmbeddedPostgres.running(root) is None
+    wrong = command("capture", "sales", "--root", root, check=False)
+    assert wrong.returncode == Exit.USAGE
+    assert "is not captured from a table" in wrong.stderr
+    assert command("orders", "insert", "--count", 1, "--bad", 2, "--root", root,
+                   check=False).returncode == Exit.USAGE  # fmt: skip
+
+
+def test_the_same_seed_makes_the_same_orders(orders):
+    postgres, now = orders.settings().postgres, datetime(2026, 11, 20, tzinfo=UTC)
+    for _ in range(2):
+        load(postgres, "orders", count=50, updates=0, deletes=0, bad=9, seed=5, now=now)
+    rows = [row[1:] for key, row in sorted(orders.table().items(), key=lambda r: int(r[0]))][10:]
+    assert rows[:50] == rows[50:]
+    assert len(set(rows)) == 50

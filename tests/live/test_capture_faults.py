@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 
 import psutil
-import psycopg2
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -82,7 +82,7 @@ def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
 def test_the_broker_is_killed_and_comes_back(postgres, tmp_path):
     broker = start_broker(tmp_path)
     name = f"broker{os.getpid()}"
-    with closing(psycopg2.connect(postgres.url)) as admin:
+    with closing(psycopg.connect(postgres.url)) as admin:
         admin.autocommit = True
         admin.cursor().execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace("/postgres?", f"/{name}?")
@@ -148,7 +148,7 @@ STEP = st.one_of(
 def history(postgres, kafka, tmp_path_factory):
     """A table whose history goes on from example to example."""
     name = f"history{os.getpid()}"
-    with closing(psycopg2.connect(postgres.url)) as admin:
+    with closing(psycopg.connect(postgres.url)) as admin:
         admin.autocommit = True
         admin.cursor().execute(f"CREATE DATABASE {name}")
     url = postgres.url.replace("/postgres?", f"/{name}?")
@@ -168,7 +168,7 @@ def test_random_histories_and_crashes(history, steps):
                 with closing(history.connect()) as connection, connection.cursor() as cursor:
                     connection.autocommit = False
                     cursor.execute("SET lock_timeout = '200ms'")
-                    with suppress(psycopg2.Error):  # a key that is there already
+                    with suppress(psycopg.Error):  # a key that is there already
                         for statement in how:
                             cursor.execute(statement)
                         if what == "commit":
@@ -176,7 +176,7 @@ def test_random_histories_and_crashes(history, steps):
             case "keep open" if late is None:
                 late = history.connect()
                 late.autocommit = False
-                with suppress(psycopg2.errors.UniqueViolation):
+                with suppress(psycopg.errors.UniqueViolation):
                     late.cursor().execute(how)
             case "close" if late is not None:
                 late.commit()

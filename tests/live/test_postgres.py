@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-import psycopg2
+import psycopg
 import pytest
 
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 
 
 def one(url, text):
-    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+    with closing(psycopg.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(text)
         return cursor.fetchone()[0]
 
@@ -51,7 +51,7 @@ def test_a_server_lives_is_adopted_dies_and_comes_back(tmp_path):
     assert {p.username() for p in family} & {"root"} == set()
 
     assert one(first.url, "SHOW wal_level") == "logical"
-    with closing(psycopg2.connect(first.url)) as connection, connection.cursor() as cursor:
+    with closing(psycopg.connect(first.url)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE t AS SELECT 7 AS n")
         connection.commit()
 
@@ -75,8 +75,8 @@ def test_nobody_gets_in_without_the_password(postgres):
     assert folder.stat().st_mode & 0o077 == 0
     bare = f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/postgres"
     for url in (bare, bare.replace(ROLE, "postgres"), bare.replace("@", ":wrong@")):
-        with pytest.raises(psycopg2.OperationalError, match=r"password|role"):
-            psycopg2.connect(url, passfile="/dev/null")
+        with pytest.raises(psycopg.OperationalError, match=r"password|role"):
+            psycopg.connect(url, passfile="/dev/null")
     secret = folder.read_text().strip().rpartition(":")[2]
     said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert secret not in said
@@ -151,7 +151,7 @@ def test_a_password_comes_from_the_environment_or_a_file(postgres, tmp_path):
 
 def test_a_role_that_may_not_replicate_is_told_so(postgres, kafka, tmp_path):
     name = f"weak{os.getpid()}"
-    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
         admin.autocommit = True
         cursor.execute(f"CREATE DATABASE {name}")
         cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'w'")

@@ -18,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.kafka import admin, ensure_topic
 from lakehouse.core.settings import Settings, load
@@ -36,17 +36,15 @@ AWKWARD = "c4n4ry \"\\ ;=,é'"
 READ = """
 import json, os, sys
 from pathlib import Path
-from typing import Any
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core.settings import load
 from lakehouse.runtime.session import Engine, kafka_options, session
-products = {name: contract.settings for name, contract in CONTRACTS.items()}
 home, jars, topic, ways = sys.argv[1:]
 engine = Engine(Path(home), [Path(jar) for jar in jars.split(",")])
-spark = session(load(products), "read", engine)
+spark = session(load(PRODUCTS), "read", engine)
 counts = {}
 for way, variables in json.loads(ways).items():
-    settings = load(products, environment={**os.environ, **variables})
+    settings = load(PRODUCTS, environment={**os.environ, **variables})
     options = {**kafka_options(settings.kafka), "subscribe": topic}
     counts[way] = spark.read.format("kafka").options(**options).load().count()
 print(json.dumps(counts))
@@ -54,8 +52,7 @@ print(json.dumps(counts))
 
 
 def settings_of(environment: dict[str, str]) -> Settings:
-    products = {name: contract.settings for name, contract in CONTRACTS.items()}
-    return load(products, ROOT / "config.ini", environment)
+    return load(PRODUCTS, ROOT / "config.ini", environment)
 
 
 def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.contracts import CONTRACTS
+from lakehouse.contracts import PRODUCTS
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.failpoint import VARIABLE, Failpoint, Step
 from lakehouse.core.settings import load
 
 ROOT = Path(__file__).parents[2]
-PRODUCTS = {name: contract.settings for name, contract in CONTRACTS.items()}
 
 
 def run(code, armed):
