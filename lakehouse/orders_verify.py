@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 import msgspec
-import psycopg2
+import psycopg
 import pyarrow as pa
-from psycopg2 import sql
+from psycopg import sql
 
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.contracts.change import sortable
@@ -121,7 +121,7 @@ def _postgres(parts: _Parts) -> Iterator[Check]:
     """Read the table whole, as text, into ``rows``."""
     try:
         held = _read_table(parts)
-    except psycopg2.Error as error:
+    except psycopg.Error as error:
         raise unavailable(parts.settings.postgres, error) from None
     table = parts.settings.captured(NAME).table
     yield Check("postgres", True, f"{held:,} rows in {table}")

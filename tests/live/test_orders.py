@@ -8,7 +8,7 @@ import time
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
-import psycopg2
+import psycopg
 import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
@@ -25,7 +25,7 @@ def orders(request, postgres, kafka, tmp_path):
     """Ten seeded orders in a database of the test's own."""
     name = f"l{os.getpid()}_{abs(hash(request.node.name)) % 10**6}"
     made = Orders(name, postgres.url.replace("/postgres?", f"/{name}?"), kafka, tmp_path / "lake")
-    with closing(psycopg2.connect(postgres.url)) as admin, admin.cursor() as cursor:
+    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
         admin.autocommit = True
         cursor.execute(f"CREATE DATABASE {name}")
         made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
