@@ -72,6 +72,7 @@ ERASED_SCHEMA = pa.schema(
         *[f.with_nullable(False) for f in ADDRESS[:3]],
         pa.field("erased_at", TIME, nullable=False),
         pa.field("table", pa.string(), nullable=False),
+        pa.field("batch_id", pa.int64()),
     ]
 )
 """The ledger of erased addresses; nothing of the person."""
@@ -269,9 +270,9 @@ class BronzePublisher:
         A crash left them in quarantine alone, or the ends went back; erased ones count as held.
         """
         held = [self._addresses_above_ends(self.quarantine.files())]
+        held.append(self._addresses_above_ends(self._erased()))
         if self.ends.held:
             held.append(self._addresses_above_ends(self.bronze.files()))
-            held.append(self._addresses_above_ends(self._erased()))
         return pa.concat_tables(held)
 
     def _addresses_above_ends(self, files: list[str]) -> pa.Table:

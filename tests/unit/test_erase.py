@@ -165,7 +165,7 @@ def test_a_record_that_is_read_again_does_not_come_back(lake):
     lake.bronze.bronze.last_note = lambda key: None
     lake.bronze.ends = lake.bronze._ends_from_rows("t1")
     assert lake.bronze.ends.next == {0: 4}
-    lake.bronze.ahead = lake.bronze._quarantined_above_ends()
+    lake.bronze.ahead = lake.bronze._held_above_ends()
     lake.land(values()[4:10], 4)
     assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 3]
     lake.restart()
