@@ -64,7 +64,8 @@ demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 	@$(BIN)/lakehouse demo $(if $(REPLAY),--replay "$(REPLAY)")
 
 test: setup-dev ## every test
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 tests/unit
+	$(BIN)/python -m pytest -q --durations=15 tests/spark tests/live
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .

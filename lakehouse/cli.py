@@ -28,7 +28,7 @@ from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.settings import Settings
 from lakehouse.doctor import doctor
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.command import explore
+from lakehouse.explorer.command import MOST, explore
 from lakehouse.explorer.reference import write_docs
 from lakehouse.products import FLOWS
 from lakehouse.runtime.maintain import maintain
@@ -242,7 +242,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
 @app.command("history")
 def history(
     table: Annotated[str, typer.Argument(help="as in silver.sales_by_country")],
-    limit: Annotated[int, typer.Option(min=1)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST)] = 20,
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,

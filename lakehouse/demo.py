@@ -87,12 +87,19 @@ def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[M
 
 def _fresh(root: Path) -> None:
     """An empty root; a lake that no demo made is left alone."""
-    if root.exists() and any(root.iterdir()):
-        if not (root / MARK).is_file():
-            raise UsageError(str(root), "holds something that no demo made", "give another --root")
-        shutil.rmtree(root)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
+    try:
+        if root.exists() and any(root.iterdir()):
+            if not (root / MARK).is_file():
+                raise UsageError(
+                    str(root), "holds something that no demo made", "give another --root"
+                )
+            shutil.rmtree(root)
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARK).touch()
+    except OSError as error:
+        raise UsageError(
+            str(root), f"cannot be a lake: {error.strerror}", "give another --root"
+        ) from None
 
 
 class _Progress:

@@ -40,6 +40,8 @@ class Step(StrEnum):
     """A finer table is about to be written back."""
     FINER_COMMITTED = "finer-committed"
     """A finer table is written back; of the others, some may be."""
+    LEDGER_COMMITTED = "ledger-committed"
+    """The ledger of late and doubled events is written back."""
     COMPACTION_FILES = "compaction-files"
     """Some compacted files of a table are there; their commit is not."""
     COMPACTED = "compacted"
@@ -129,7 +131,8 @@ def writing(step: Step, folder: str) -> Iterator[None]:
 
 
 def _data_files(folder: str) -> set[Path]:
-    return set(Path(folder).rglob("*.parquet"))
+    found = Path(folder).rglob("*.parquet")
+    return {path for path in found if path.parent.name != "_delta_log"}
 
 
 def _end(step: Step, remark: str = "as told") -> None:

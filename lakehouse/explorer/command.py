@@ -24,14 +24,18 @@ from lakehouse.explorer.sql import Reader
 from lakehouse.explorer.views import VIEWS, clients
 
 NARRATION = Console(stderr=True)
+MOST = 2**62
+"""More rows or versions than there can be; a number that every engine holds."""
 
 
 def explore(
     batch: Annotated[bool, typer.Option("--batch", help="print the complete report")] = False,
     sql: Annotated[str | None, typer.Option(help="run one SELECT")] = None,
     form: Annotated[Format, typer.Option("--format", help="how to print")] = Format.table,
-    limit: Annotated[int | None, typer.Option(min=1, help="most rows of --sql")] = None,
-    version: Annotated[int | None, typer.Option(min=0, help="read tables at a version")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=MOST, help="most rows of --sql")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="read tables at a version")
+    ] = None,
     at: Annotated[str | None, typer.Option(help="read tables as of this time, RFC 3339")] = None,
     as_of: Annotated[str | None, typer.Option(help="the day that recency counts from")] = None,
     root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,

@@ -17,6 +17,7 @@ import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.core.duck import hide_progress
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
@@ -54,7 +55,7 @@ def locked(
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
+    hide_progress(connection)
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
     allowed = [_text(file) for table in tables.values() for file in _files(table)]

@@ -71,7 +71,7 @@ class Menu:
         return self._ask(line, keep=line)
 
     def _again(self, number: str) -> str:
-        if number.isdigit() and 0 < int(number) <= len(self.asked):
+        if is_number(number) and 0 < int(number) <= len(self.asked):
             return self.asked[int(number) - 1]
         raise UsageError(f"!{number}", "was not asked", "write h to see the numbers")
 
@@ -87,7 +87,7 @@ class Menu:
                 raise UsageError(f"format {rest!r}", "is not known", f"use {', '.join(Format)}")
             self.form = Format(rest)
         elif word == "v":
-            if rest and not rest.isdigit():
+            if rest and not is_number(rest):
                 raise UsageError(f"version {rest!r}", "is not a number", "write v 3, or v for now")
             self.catalogue = self.catalogue.back_to(version=int(rest) if rest else None)
         else:
@@ -165,6 +165,11 @@ def _help(talk: Console) -> None:
     talk.print(grid)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number of a size that a version can have."""
+    return text.isdecimal() and len(text) < 19
+
+
 def width() -> int:
     """Columns to draw on: the terminal's, or 120 where stdout is not one."""
     return Console().width if sys.stdout.isatty() else 120
@@ -176,6 +181,6 @@ def time_of(option: str, text: str) -> datetime:
 
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise UsageError(option, f"{text!r} is not a time", "write 2026-11-20T12:00:00Z") from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

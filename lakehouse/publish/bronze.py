@@ -269,8 +269,7 @@ class BronzePublisher:
 
         A crash left them in quarantine alone, or the ends went back; erased ones count as held.
         """
-        held = [self._addresses_above_ends(self.quarantine.files())]
-        held.append(self._addresses_above_ends(self._erased()))
+        held = [self._addresses_above_ends([*self.quarantine.files(), *self._erased()])]
         if self.ends.held:
             held.append(self._addresses_above_ends(self.bronze.files()))
         return pa.concat_tables(held)

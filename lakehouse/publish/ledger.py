@@ -15,8 +15,10 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.core import failpoint
 from lakehouse.core.duck import query
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.bronze import Landed
@@ -163,6 +165,7 @@ class Ledger:
         """Write what is pending in one commit that records the bronze version held."""
         if self._held > self._written:
             self.table.append(self._rows(), self._note(self._held))
+            failpoint.reach(Step.LEDGER_COMMITTED)
             self._pending, self._written = [], self._held
         self._persisted_at = time.monotonic()
 

@@ -54,6 +54,18 @@ def killed_at_random(stage: Stage) -> None:
     stage.recover()
 
 
+def silver_apart(stage: Stage) -> None:
+    """Silver is a process of its own: killed -9 with some tables committed, then at random."""
+    stage.produce()
+    stage.start(flows=["sales.bronze"])
+    stage.start(stage.step(Step.SILVER_TABLE_COMMITTED, range(1, 20)), ["sales.silver"])
+    stage.expect_kill(stage.driver.process, "silver's driver")
+    stage.recover()
+    time.sleep(stage.draw.uniform(0, 2))
+    stage.driver.kill()
+    stage.recover()
+
+
 def jvm_killed(stage: Stage) -> None:
     """kill -9 of Spark's JVM, as when the kernel is short of memory."""
     _running(stage, 25)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -33,10 +33,12 @@ EVENTS_AN_ORDER = 3.9
 SETTINGS = {
     "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "300",
     "LAKEHOUSE_SILVER_FINER_PERSIST_ROWS": "400",
+    "LAKEHOUSE_SILVER_FINER_PERSIST_INTERVAL": "3 seconds",
     "LAKEHOUSE_LOGGING_FORMAT": "json",
 }
 """Small batches, so that a few thousand events go through every step many times."""
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow) and f.product == "sales")
+FLOWS_TOGETHER = ("sales.bronze", "sales.silver")
 TABLES = [SILVER.table(aggregate.name) for aggregate in SILVER.aggregates]
 
 
@@ -51,8 +53,11 @@ class Failed(Exception):
 class Driver:
     """``lakehouse run`` as a process of its own; its narration goes to ``log``."""
 
-    def __init__(self, words: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self.log = log
+    def __init__(
+        self, flows: Sequence[str], root: Path, environment: Mapping[str, str], log: Path
+    ) -> None:
+        self.flows, self.log = flows, log
+        words = [sys.executable, "-m", "lakehouse", "run", *flows, "--root", str(root)]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -141,12 +146,11 @@ class Stage:
         """The driver started last."""
         return self._drivers[-1]
 
-    def start(self, failpoint: str = "") -> Driver:
+    def start(self, failpoint: str = "", flows: Sequence[str] = FLOWS_TOGETHER) -> Driver:
         """Start a driver, which ends itself at a failpoint if one is given."""
-        words = [sys.executable, "-m", "lakehouse", "run", "sales.bronze", "sales.silver"]
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
         log = self.folder / f"driver-{len(self._drivers) + 1}.log"
-        self._drivers.append(Driver([*words, "--root", str(self.root)], environment, log))
+        self._drivers.append(Driver(flows, self.root, environment, log))
         return self.driver
 
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
@@ -189,7 +193,7 @@ class Stage:
         while not self.holds(target):
             if not self._drivers or self.driver.ended is not None:
                 self._note_end()
-                self.start()
+                self.start(flows=self.driver.flows if self._drivers else FLOWS_TOGETHER)
             if time.monotonic() - since > PATIENCE:
                 raise Failed(f"not caught up in {PATIENCE:g} s: {self.driver.last_words()}")
             time.sleep(0.05)
@@ -204,7 +208,7 @@ class Stage:
                 raise Failed(f"the driver ended without a word: {self.driver.last_words()}")
 
     def finish(self) -> None:
-        """Let producers end, the driver catch up and stop by itself."""
+        """Let producers end, the driver catch up, and every driver stop by itself."""
         for producer in self._producers:
             try:
                 out, _ = producer.communicate(timeout=PATIENCE)
@@ -215,13 +219,14 @@ class Stage:
             else:
                 self.summaries.append(json.loads(out))
         self.catch_up()
-        self.driver.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.driver.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"the driver did not stop in {PATIENCE:g} s") from None
-        if code != 0:
-            raise Failed(f"the driver stopped with {code}: {self.driver.last_words()}")
+        for driver in [d for d in self._drivers if d.ended is None]:
+            driver.process.send_signal(signal.SIGTERM)
+            try:
+                code = driver.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"the driver did not stop in {PATIENCE:g} s") from None
+            if code != 0:
+                raise Failed(f"the driver stopped with {code}: {driver.last_words()}")
 
     def offsets(self) -> dict[int, int]:
         """Where each partition ends now, for a reader of committed records."""

@@ -310,6 +310,20 @@ def test_one_wrong_value_is_found_and_named(lake, table, column, where, value):
     assert found.verdict is Verdict.NOT_PROVEN
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("late", 7), ("duplicates", 0), ("most_late_us", 1), ("last_late", NOW)]
+)
+def test_a_wrong_ledger_is_found(lake, column, value):
+    right = proof(lake).tables[-1]
+    assert (right.table, right.rows, right.differing) == ("ledger.sales", 2, 0)
+    rewrite(lake, "ledger/sales", put(column, ("batch_id", 1), value))
+    found = proof(lake)
+    assert [(t.table, t.differing) for t in found.tables if t.differing] == [("ledger.sales", 1)]
+    assert found.tables[-1].first[0]["column"] == column
+    assert found.verdict is Verdict.NOT_PROVEN
+    assert "ledger.sales: 1 rows are not what bronze gives" in found.faults
+
+
 @pytest.mark.parametrize("table", ["orders", "clients", "by_client", "trends"])
 def test_a_row_too_many_and_one_too_few(lake, table):
     rewrite(

@@ -77,8 +77,8 @@ def lake(settings):
     return lake
 
 
-def erased(lake, client=GONE):
-    done = erase(client, "sales", lake.settings, NOW)
+def erased(lake, client=GONE, now=NOW):
+    done = erase(client, "sales", lake.settings, now)
     lake.restart()
     return done
 
@@ -177,7 +177,7 @@ def test_again_is_no_harm_and_another_client_is_next(lake):
     version = lake.bronze.bronze.version
     assert len(find(GONE, "sales", lake.settings)) == 0
     assert not is_begun("sales", lake.settings)
-    done = erased(lake, "c2")
+    done = erased(lake, "c2", NOW + timedelta(hours=1))
     assert (done.bronze, done.quarantine) == (1, 0)
     assert done.addresses["offset"].to_pylist() == [3]
     assert lake.bronze.bronze.version > version
@@ -268,7 +268,7 @@ erase(GONE, "sales", load_settings(ROOT / "config.ini").with_root(Path(sys.argv[
 """
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 3, 9, 16, 24, 27, 40, 75])
+@pytest.mark.parametrize("after", [0, 1, 2, 9, 24, 40])
 def test_an_erasure_that_is_killed_is_completed(lake, after):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(after), lake.settings.lake.root],
@@ -340,4 +340,5 @@ def test_the_ledger_has_nothing_of_the_person(lake):
         "offset",
         "erased_at",
         "table",
+        "batch_id",
     ]

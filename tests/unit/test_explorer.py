@@ -220,7 +220,7 @@ def test_the_menu_takes_lines(catalogue, settings):
     assert asked[1] == (3, "SELECT * FROM clients WHERE client_id = 'o''x'", Format.json)
     assert asked[2][1] == asked[0][1]
     assert here.take("h").split() == ["1", "2", "2", "client", "o'x", "3", "2"]
-    for wrong in ("f xml", "v x", "!99", "at noon"):
+    for wrong in ("f xml", "v x", "v ²", "v " + "9" * 30, "!99", "!" + "9" * 5000, "at noon"):
         with pytest.raises(UsageError):
             here.take(wrong)
 
