@@ -134,6 +134,8 @@ class Stage:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
+        for left in self._processes():
+            left.kill()
         self.later.close()
 
     def use(self, broker: Broker) -> None:
@@ -227,6 +229,22 @@ class Stage:
                 raise Failed(f"the driver did not stop in {PATIENCE:g} s") from None
             if code != 0:
                 raise Failed(f"the driver stopped with {code}: {driver.last_words()}")
+        deadline = time.monotonic() + 10
+        while left := self._processes():
+            if time.monotonic() > deadline:
+                raise Failed(f"{len(left)} processes outlive their driver, such as {left[0]}")
+            time.sleep(0.1)
+
+    def _processes(self) -> list[psutil.Process]:
+        """All that runs for this try, by its topic in the environment: JVMs and workers too."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("LAKEHOUSE_SALES_TOPIC") == self.topic:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
 
     def offsets(self) -> dict[int, int]:
         """Where each partition ends now, for a reader of committed records."""
