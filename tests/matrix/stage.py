@@ -53,11 +53,9 @@ class Failed(Exception):
 class Driver:
     """``lakehouse run`` as a process of its own; its narration goes to ``log``."""
 
-    def __init__(
-        self, flows: Sequence[str], root: Path, environment: Mapping[str, str], log: Path
-    ) -> None:
+    def __init__(self, flows: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.flows, self.log = flows, log
-        words = [sys.executable, "-m", "lakehouse", "run", *flows, "--root", str(root)]
+        words = [sys.executable, "-m", "lakehouse", "run", *flows]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -107,6 +105,7 @@ class Stage:
             **kept,
             **SETTINGS,
             "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": broker.servers,
+            "LAKEHOUSE_LAKE_ROOT": str(self.root),
             "LAKEHOUSE_SALES_TOPIC": self.topic,
             **(settings or {}),
         }
@@ -152,7 +151,7 @@ class Stage:
         """Start a driver, which ends itself at a failpoint if one is given."""
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
         log = self.folder / f"driver-{len(self._drivers) + 1}.log"
-        self._drivers.append(Driver(flows, self.root, environment, log))
+        self._drivers.append(Driver(flows, environment, log))
         return self.driver
 
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
@@ -236,11 +235,11 @@ class Stage:
             time.sleep(0.1)
 
     def _processes(self) -> list[psutil.Process]:
-        """All that runs for this try, by its topic in the environment: JVMs and workers too."""
+        """All that runs for this try, by the lake in its environment: JVMs and workers too."""
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("LAKEHOUSE_SALES_TOPIC") == self.topic:
+                if process.environ().get("LAKEHOUSE_LAKE_ROOT") == str(self.root):
                     found.append(process)
             except psutil.Error:
                 continue
