@@ -64,14 +64,17 @@ demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 	@$(BIN)/lakehouse demo $(if $(REPLAY),--replay "$(REPLAY)")
 
 test: setup-dev ## every test
-	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 tests/unit
+	$(BIN)/python -m pytest -q --durations=15 tests/spark tests/live
 
-check: setup-dev ## format, lint, types, import rules, generated docs
+check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/lakehouse docs --check
+	$(BIN)/python .ci/packages.py requirements.txt
+	$(BIN)/python -m lakehouse.services.jars check
 
 format: setup-dev ## format the code
 	$(BIN)/ruff format .

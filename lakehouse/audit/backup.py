@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import unquote
 
@@ -62,8 +63,7 @@ def tables_in(root: str) -> list[str]:
 def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied]:
     """Copy every table into a new folder, with a manifest of sizes and SHA-256.
 
-    A crash leaves a folder named ``….partial``, which the next backup to the same
-    place makes anew.
+    The folder gets its name when it is whole; a crash leaves one named ``….partial-…``.
     """
     lake = Lake(settings.lake.root)
     if not lake.is_local:
@@ -76,8 +76,8 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     if not names:
         raise TableMissing(lake.root, "holds no table", "name the lake by --root")
     pinned = {name: opened(lake.table(name)) for name in names}
-    partial = to.with_name(f"{to.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    to.absolute().parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f"{to.name}.partial-", dir=to.absolute().parent))
     files: dict[str, dict[str, Any]] = {}
     found = []
     for name, table in pinned.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from lakehouse.audit.repair import Repair
 from lakehouse.audit.run import Say
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.duck import connect
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import ServiceUnavailable, TableMissing, UsageError
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
@@ -142,7 +142,8 @@ def _without_kafka(say: Say) -> dict[str, Callable[..., None]]:
 
         Examples: lakehouse backup /backups/monday   |   lakehouse backup b1 --root var/demo
         """
-        found = backup(_settings(config, root), to, datetime.now(UTC), say)
+        with _disk(to):
+            found = backup(_settings(config, root), to, datetime.now(UTC), say)
         say(f"{len(found)} tables in {to}")
         if as_json_:
             _print([asdict(copied) for copied in found])
@@ -164,12 +165,25 @@ def _without_kafka(say: Say) -> dict[str, Callable[..., None]]:
         Examples: lakehouse restore /backups/monday --root var/new   |
         lakehouse restore /backups/monday --force
         """
-        tables = restore(source, _settings(config, root), say, force=force)
+        with _disk(source):
+            tables = restore(source, _settings(config, root), say, force=force)
         say(f"{len(tables)} tables restored")
         if as_json_:
             _print(tables)
 
     return {"rebuild": rebuild_verb, "backup": backup_verb, "restore": restore_verb}
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """A fault of the disk as an error that a person can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise ServiceUnavailable(
+            str(error.filename or folder), str(error.strerror or error),
+            "mend the disk or the folder's rights, then run it again",
+        ) from None  # fmt: skip
 
 
 def _settings(config: Path | None, root: Path | None) -> Settings:

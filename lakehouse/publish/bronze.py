@@ -268,10 +268,9 @@ class BronzePublisher:
 
         A crash left them in quarantine alone, or the ends went back; erased ones count as held.
         """
-        held = [self._addresses_above_ends(self.quarantine.files())]
+        held = [self._addresses_above_ends([*self.quarantine.files(), *self._erased()])]
         if self.ends.held:
             held.append(self._addresses_above_ends(self.bronze.files()))
-            held.append(self._addresses_above_ends(self._erased()))
         return pa.concat_tables(held)
 
     def _addresses_above_ends(self, files: list[str]) -> pa.Table:

@@ -1,6 +1,7 @@
 """The pinned jars: fetched once, checked by SHA-256 against the lock, then local files.
 
-``python -m lakehouse.services.jars lock`` writes the lock anew (see `make lock`).
+``python -m lakehouse.services.jars lock`` writes the lock anew (see `make lock`), and
+``check`` compares the files that were fetched with it (see `make check`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, UsageError
+from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, UsageError
 from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
 
@@ -45,6 +46,7 @@ ROOTS = {
 }
 """Set → (with what they depend on, coordinates)."""
 PART = "part-"
+ABSENT = "not fetched yet"
 Say = Callable[[str], None]
 
 
@@ -88,7 +90,7 @@ def verify(cache: Path) -> list[str]:
         for pin in pins:
             path = _folder(cache, kind) / pin.name
             if not path.is_file():
-                faults.append(f"{pin.name}: not fetched yet")
+                faults.append(f"{pin.name}: {ABSENT}")
             elif _sha256(path) != pin.sha256:
                 faults.append(f"{path}: is not the pinned file")
     return faults
@@ -196,12 +198,29 @@ def _pinned(got: Path, jar: Path) -> str:
     return f"{coordinate}  {_sha256(jar)}  {jar.stat().st_size}  {jar.name}"
 
 
+def check(cache: Path) -> int:
+    """Print whether the fetched jars are the pinned ones; 1 where one is not."""
+    pinned = sum(map(len, read_lock().values()))
+    faults = verify(cache)
+    wrong = [fault for fault in faults if not fault.endswith(ABSENT)]
+    for fault in wrong:
+        print(f"jars: {fault}", file=sys.stderr)
+    if absent := len(faults) - len(wrong):
+        print(f"jars: {absent} of {pinned} NOT CHECKED: they are not fetched yet")
+    print(f"jars: {pinned - len(faults)} of {pinned} are the pinned files, by SHA-256")
+    return Exit.FAULT if wrong else Exit.OK
+
+
 def main(arguments: list[str]) -> int:
-    """``lock``, the only verb and the default, writes the lock; the exit code."""
+    """``lock``, the default, writes the lock, ``check`` compares with it; the exit code."""
     try:
-        if arguments not in ([], ["lock"]):
-            raise UsageError(" ".join(arguments), "is not a verb of this module", "say `lock`")
+        if arguments not in ([], ["lock"], ["check"]):
+            raise UsageError(
+                " ".join(arguments), "is not a verb of this module", "say `lock` or `check`"
+            )
         cache = default_cache()
+        if arguments == ["check"]:
+            return check(cache)
         write_lock(cache, find_java(cache))
     except LakehouseError as error:
         print(error, file=sys.stderr)

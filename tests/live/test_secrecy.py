@@ -95,6 +95,22 @@ def running(
             watch.stop()
 
 
+def watched(
+    words: Sequence[str | Path], environment: dict[str, str]
+) -> tuple[subprocess.CompletedProcess[str], Watch]:
+    """A lakehouse command that ends by itself, run under watch."""
+    process = subprocess.Popen(
+        [*LAKEHOUSE, *map(str, words)],
+        cwd=ROOT, env={**os.environ, **environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    watch = Watch(process.pid)
+    watch.start()
+    out, err = process.communicate(timeout=120)
+    watch.stop()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err), watch
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -159,8 +175,13 @@ def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) 
     said = {"produce": sent.stdout + sent.stderr}
     with running(["run", "sales.bronze", "sales.silver"], environment, tmp_path) as (watch, err):
         said |= web_pages(port)
+    audit, audit_watch = watched(["audit", "--keep", "--json"], environment)
+    said |= {"audit": audit.stdout + audit.stderr}
+    said |= {"audit's processes": "\n".join(audit_watch.command_lines)}
     with ThreadPoolExecutor(4) as threads:
         jobs = {
+            "refused audit": threads.submit(command, "audit", check=False, **wrong),
+            "explore": threads.submit(command, "explore", "--batch", **environment),
             "doctor": threads.submit(command, "doctor", "--json", check=False, **wrong),
             "wrong": threads.submit(command, "run", "sales.bronze", check=False, **wrong),
             "schema": threads.submit(command, "schema", "sales", **environment),
@@ -178,6 +199,10 @@ def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) 
     landed = DeltaTable(root / "bronze" / "sales").to_pyarrow_table(columns=["offset"]).num_rows
     assert landed == json.loads(sent.stdout)["expected"]["bronze"]
     assert (done["doctor"].returncode, done["wrong"].returncode) == (1, 5)
+    assert (audit.returncode, done["refused audit"].returncode) == (0, 3), audit.stdout
+    assert json.loads(audit.stdout)["sales"]["verdict"] == "PROVEN"
+    assert "certificate is not trusted" in " ".join(said["refused audit"].split())
+    assert any("audit" in line for line in audit_watch.command_lines)
     assert "certificate is not trusted" in said["doctor"]
     assert "Starting KafkaAdminClient with configuration" in said["logged"]
     assert "Admin params" in said["run"]

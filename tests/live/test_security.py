@@ -12,6 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -35,6 +36,7 @@ AWKWARD = "c4n4ry \"\\ ;=,é'"
 READ = """
 import json, os, sys
 from pathlib import Path
+from typing import Any
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core.settings import load
 from lakehouse.runtime.session import Engine, kafka_options, session
@@ -85,6 +87,41 @@ def test_events_land_over_tls_with_the_password_in_a_file(
     duplicates = sum(bronze["is_duplicate"].to_pylist())
     found = {"bronze": len(bronze), "duplicates": duplicates, "quarantine": len(quarantine)}
     assert found == expected
+
+
+def test_the_audit_gets_in_by_every_way(secured: SecuredBroker, tmp_path: Path) -> None:
+    """Offsets, topic and the records of a gap are asked for as the settings say."""
+    root, topic = tmp_path / "lake", {"LAKEHOUSE_SALES_TOPIC": "audited"}
+    expected = produce({**secured.scram(), **topic})
+    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", root,
+            **secured.scram(), **topic)  # fmt: skip
+    ways = {"scram": secured.scram(), "plain": secured.plain(), "tls": secured.mutual_tls()}
+    refused = {"wrong": secured.scram(sasl_password="wrong"), "bare": secured.mutual_tls(
+        ssl_certfile="", ssl_keyfile="")}  # fmt: skip
+
+    def audited(way: str) -> tuple[str, int, dict[str, Any]]:
+        environment = {**ways, **refused}[way] | topic
+        done = command("audit", "--json", "--root", root, check=False, **environment)
+        assert "Traceback" not in done.stderr
+        return way, done.returncode, json.loads(done.stdout)["sales"]
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(audited, [*ways, *refused]))
+    assert {way: code for way, code, _ in found} == dict.fromkeys(ways, 0) | dict.fromkeys(
+        refused, 3
+    )
+    said = {way: " ".join(proof["doubts"]) for way, _, proof in found}
+    assert re.search("refuses user 'anna'|hangs up while user 'anna'", said["wrong"])
+    assert "refuses the client's certificate" in said["bare"]
+    DeltaTable(root / "bronze" / "sales").delete('"partition" = 0')
+    for way in ways:
+        _, code, proof = audited(way)
+        assert code == 1
+        missing = sum(p["missing"] for p in proof["account"]["partitions"])
+        assert 0 < missing < expected["bronze"], "read from Kafka, record by record"
+    shown = command("explore", "--root", root, "--sql", "SELECT count(*) FROM silver.sales_orders",
+                    **refused["wrong"])  # fmt: skip
+    assert "anna" not in shown.stdout + shown.stderr, "the explorer speaks to no broker"
 
 
 def test_spark_gets_in_by_every_way(secured: SecuredBroker) -> None:

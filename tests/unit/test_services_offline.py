@@ -192,6 +192,19 @@ def test_verify_finds_a_changed_jar_of_the_same_size(
     assert jars.verify(tmp_path) == [f"{one}: is not the pinned file", "b-2.jar: not fetched yet"]
 
 
+def test_a_check_of_the_jars_fails_for_a_wrong_one_and_says_what_it_skipped(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert jars.check(tmp_path) == 0
+    assert "2 of 2 NOT CHECKED" in capsys.readouterr().out
+    one, _ = jars.spark_jars(tmp_path, JAVA, quiet)
+    assert jars.check(tmp_path) == 0
+    assert "2 of 2 are the pinned files" in capsys.readouterr().out
+    one.write_bytes(PINNED["g:a:1"].upper())
+    assert jars.check(tmp_path) == 1
+    assert f"{one}: is not the pinned file" in capsys.readouterr().err
+
+
 def test_what_a_killed_fetch_left_is_cleared(tmp_path: Path, repository: Repository) -> None:
     left = tmp_path / "part-killed" / "ivy"
     left.mkdir(parents=True)

@@ -31,6 +31,15 @@ CASES = [
     (("audit",), NAMES, NO_SUCH),
     (("run",), NAMES, NO_SUCH),
     (("run", "sales.bronze"), NAMES, NO_SUCH),
+    (("maintain",), NAMES, NO_SUCH),
+    (("maintain", "bronze.sales"), NAMES, NO_SUCH),
+    (("quarantine", "show"), NAMES, NO_SUCH),
+    (("quarantine", "list", "--product"), NAMES, NO_SUCH),
+    (("quarantine", "replay"), NAMES, NO_SUCH),
+    (("repair",), NAMES, NO_SUCH),
+    (("rebuild",), NAMES, NO_SUCH),
+    (("accept-gap",), NAMES, NO_SUCH),
+    (("restore",), NAMES, {*NO_SUCH, Exit.FAULT}),
     ((), NAMES, NO_SUCH),
     *[
         ((*words, "--root"), NAMES, NO_SUCH)

@@ -1,0 +1,343 @@
+"""A client that was erased is nowhere: no row, no old file, no statistic; and all still adds up."""
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from typer.testing import CliRunner
+
+from lakehouse.audit.erase import erase, find, is_begun, naming
+from lakehouse.audit.keep import keep
+from lakehouse.audit.proof import Verdict
+from lakehouse.audit.quarantine import Choice
+from lakehouse.cli import app
+from lakehouse.core.errors import TableLocked, TableMissing, UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake as Paths
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.publish.replay import finish
+from tests.conftest import NOW, encode, sale
+from tests.unit.test_audit import Kafka, proof
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_quarantine import OLD, again
+
+GONE = "Müller-4711"
+"""The client to erase; a name that JSON may escape."""
+ROOT = Path(__file__).parents[2]
+
+
+def bad(client, **more):
+    return sale(client_id=client, event_time=OLD, **more)
+
+
+def values():
+    """Offsets 0 to 9; the client's are 1, 2 (a copy), 4 (another's copy), 5, 6, 7 and 9."""
+    return [
+        *encode(
+            sale(event_id="a"),
+            sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
+            sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
+            sale(event_id="b", client_id="c2", order_id="o3"),
+            sale(event_id="m", client_id="c2", order_id="o2"),
+            bad(GONE, event_id="q1"),
+        ),
+        b'{"client_id": "' + GONE.encode(),
+        json.dumps(bad(GONE, event_id="q2"), ensure_ascii=False).encode(),
+        *encode(bad(GONE + "2", event_id="q3")),
+        *encode(sale(event_id="z", client_id=GONE, order_id="o9")),
+    ]
+
+
+@pytest.fixture
+def lake(settings):
+    """Landed in three batches, with silver, a kept audit and a replayed record of the client."""
+    lake = Lake(settings)
+    for first, last in ((0, 4), (4, 9), (9, 10)):
+        lake.land(values()[first:last], first)
+        lake.silver.catch_up()
+    lake.silver.persist()
+    sales = settings.products["sales"].model_copy(update={"earliest": date(1990, 1, 1)})
+    earlier = settings.model_copy(update={"products": {"sales": sales}})
+    again(lake, Choice(addresses=((0, 5),)), earlier)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    found = proof(lake, Kafka(end=10))
+    assert found.verdict is Verdict.PROVEN
+    wrong = found.tables[0].__class__(
+        "silver.sales_by_client", first=({"key": {"client_id": GONE}},)
+    )
+    keep(found.__class__(**{**vars(found), "tables": (wrong,)}), settings)
+    return lake
+
+
+def erased(lake, client=GONE, now=NOW):
+    done = erase(client, "sales", lake.settings, now)
+    lake.restart()
+    return done
+
+
+def traces(root, client=GONE):
+    """Files anywhere below the root that hold the client's name, as bytes or in a column."""
+    named = naming(client)
+    found = []
+    for path in Path(root).rglob("*"):
+        if path.is_file():
+            texts = [path.read_bytes()]
+            if path.suffix == ".parquet":
+                texts.append(json.dumps(pq.read_table(path).to_pylist(), default=as_text).encode())
+            if any(named.search(text) for text in texts):
+                found.append(str(path.relative_to(root)))
+    return found
+
+
+def as_text(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def assert_gone(lake, end=10):
+    assert traces(lake.settings.lake.root) == []
+    lake.silver.catch_up()
+    lake.silver.persist()
+    found = proof(lake, Kafka(end=end))
+    assert found.faults == found.doubts == ()
+    assert found.verdict is Verdict.PROVEN
+    assert_silver_is_a_function_of_bronze(lake)
+    return found
+
+
+def test_nothing_of_the_client_is_left_and_the_account_holds(lake):
+    assert len(traces(lake.settings.lake.root)) > 10
+    done = erased(lake)
+    assert (done.bronze, done.quarantine, done.audits) == (5, 3, 1)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 3]
+    assert list(lake.rows("quarantine/sales")["offset"]) == [8], "c1 is not found in c12"
+    found = assert_gone(lake)
+    part = found.account.partitions[0]
+    assert (part.bronze, part.quarantine, part.erased, part.missing) == (2, 1, 7, 0)
+    ledger = lake.rows("erased/sales")
+    assert sorted(zip(ledger["offset"], ledger["table"], strict=True)) == [
+        (1, "bronze.sales"), (2, "bronze.sales"), (4, "bronze.sales"), (5, "bronze.sales"),
+        (5, "quarantine.sales"), (6, "quarantine.sales"), (7, "quarantine.sales"),
+        (9, "bronze.sales"),
+    ]  # fmt: skip
+    assert set(lake.rows("silver/sales_by_client")["client_id"]) == {"c1", "c2"}
+    assert set(lake.rows("silver/sales_by_country")["country"]) == {"Germany"}
+
+
+def test_rows_of_others_are_what_they_were(lake):
+    before = lake.rows("bronze/sales")
+    erased(lake)
+    rows = lake.rows("bronze/sales").sort_values("offset").reset_index(drop=True)
+    kept = before[before["offset"].isin([0, 3])].sort_values("offset").reset_index(drop=True)
+    assert rows.astype(str).equals(kept.astype(str))
+
+
+def test_the_flow_goes_on_behind_it(lake):
+    ends = lake.bronze.ends
+    erased(lake)
+    assert lake.bronze.ends == ends
+    assert lake.bronze.bronze.last_note("erase") == {"records": 8}
+    lake.land(encode(sale(event_id="a"), sale(event_id="n", client_id="c3")), 10)
+    assert list(lake.rows("bronze/sales").sort_values("offset")["is_duplicate"]) == [
+        False, False, True, False,
+    ]  # fmt: skip
+    assert_gone(lake, end=12)
+
+
+def test_time_travel_ends_there(lake):
+    version = lake.bronze.bronze.version
+    erased(lake)
+    with pytest.raises(UsageError, match="no such version"):
+        Catalogue(lake.settings.lake.root, version=version).open("bronze.sales")
+    assert len(lake.bronze.bronze.dt.history()) == 1
+
+
+def test_a_record_that_is_read_again_does_not_come_back(lake):
+    """Where ends are computed from the rows, they lie below what was erased last."""
+    erased(lake)
+    lake.bronze.bronze.last_note = lambda key: None
+    lake.bronze.ends = lake.bronze._ends_from_rows("t1")
+    assert lake.bronze.ends.next == {0: 4}
+    lake.bronze.ahead = lake.bronze._held_above_ends()
+    lake.land(values()[4:10], 4)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 3]
+    lake.restart()
+    assert_gone(lake)
+
+
+def test_again_is_no_harm_and_another_client_is_next(lake):
+    erased(lake)
+    version = lake.bronze.bronze.version
+    assert len(find(GONE, "sales", lake.settings)) == 0
+    assert not is_begun("sales", lake.settings)
+    done = erased(lake, "c2", NOW + timedelta(hours=1))
+    assert (done.bronze, done.quarantine) == (1, 0)
+    assert done.addresses["offset"].to_pylist() == [3]
+    assert lake.bronze.bronze.version > version
+    assert traces(lake.settings.lake.root, "c2") == []
+    found = assert_gone(lake)
+    assert found.account.partitions[0].erased == 8
+
+
+def test_a_lake_without_silver_gets_none(settings):
+    lake = Paths(settings.lake.root)
+    other = Lake(settings)
+    other.land(values(), 0)
+    shutil.rmtree(lake.join("silver"))
+    erase(GONE, "sales", settings, NOW)
+    assert not Path(lake.join("silver")).exists()
+    assert traces(settings.lake.root) == []
+
+
+@pytest.mark.parametrize("client", ["O'Brien", '"; DROP', "a\\b", "x' OR '1'='1", "名前", "%"])
+def test_odd_names_are_erased_and_no_others(settings, client):
+    lake = Lake(settings)
+    lake.land([*encode(sale(event_id="a"), sale(event_id="o", client_id=client)),
+               *encode(bad(client, event_id="q"))], 0)  # fmt: skip
+    lake.silver.catch_up()
+    done = erased(lake, client)
+    assert (done.bronze, done.quarantine) == (1, 1)
+    assert list(lake.rows("bronze/sales")["event_id"]) == ["a"]
+    assert proof(lake, Kafka(end=3)).verdict is not Verdict.NOT_PROVEN
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b'"c1"', True), (b"c1", True), (b"c12", False), (b"xc1", False), (b'{"c1', True),
+        (b"c1-b", True), (b"\xc3\xa9c1", False), (b"\xffc1\xff", False), (b"", False),
+    ],
+)  # fmt: skip
+def test_an_id_is_found_as_a_word(text, found):
+    assert bool(naming("c1").search(text)) is found
+
+
+@pytest.mark.parametrize("text", ['"M\\u00fcller"', '"M\\u00FCller"', '"Müller"'])
+def test_an_id_is_found_however_json_writes_it(text):
+    assert naming("Müller").search(text.encode())
+
+
+def test_guests_cannot_be_erased_together(lake):
+    with pytest.raises(UsageError, match="guest"):
+        erased(lake, "")
+
+
+def test_writers_are_named(lake):
+    for table in ("bronze.sales", "silver.sales_clients", "audit.sales"):
+        with (
+            write_locks(Paths(lake.settings.lake.root).locks, [table], "somebody", timedelta(0)),
+            pytest.raises(TableLocked, match="written by somebody, process"),
+        ):
+            erased(lake)
+
+
+# Killed with -9 after each of its commits
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lakehouse.audit.erase import erase
+from lakehouse.contracts import load_settings
+from lakehouse.publish import delta, log_files
+from tests.conftest import NOW
+from tests.unit.test_erase import GONE, ROOT
+
+left = int(sys.argv[1])
+
+def counted(work):
+    def both(*words, **named):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(*words, **named)
+    return both
+
+for name in ("append", "replace", "delete", "mark", "_remove_old_files"):
+    setattr(delta.Table, name, counted(getattr(delta.Table, name)))
+delta.forget_before = counted(delta.forget_before)
+Path.unlink = counted(Path.unlink)
+erase(GONE, "sales", load_settings(ROOT / "config.ini").with_root(Path(sys.argv[2])), NOW)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 9, 24, 40])
+def test_an_erasure_that_is_killed_is_completed(lake, after):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(after), lake.settings.lake.root],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -9, killed.stderr
+    lake.restart()
+    assert is_begun("sales", lake.settings) is (after > 0)
+    finish(lake.bronze, NOW)
+    lake.land(encode(sale(event_id="n")), 10)  # the flow runs before it is completed
+    lake.silver.catch_up()
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert proof(lake, Kafka(end=11)).faults == ()
+    done = erased(lake)
+    assert done.addresses.num_rows == 7
+    assert_gone(lake, end=11)
+    assert not is_begun("sales", lake.settings)
+
+
+# The command
+
+
+def run(lake, *words, code=0, **more):
+    words = ["erase", *words, "--root", lake.settings.lake.root]
+    environment = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+                   "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "1 s"}  # fmt: skip
+    done = CliRunner().invoke(app, words, env=environment, **more)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_it_asks_first(lake):
+    before = lake.bronze.bronze.version
+    done = run(lake, GONE, input="n\n", code=1)
+    assert "cannot be undone" in done.stderr
+    assert DeltaTable(lake.bronze.bronze.uri).version() == before
+
+
+def test_the_command_says_what_it_did_and_what_it_could_not_ask(lake):
+    done = run(lake, GONE, "--yes", "--json")
+    found = json.loads(done.stdout)["sales"]
+    assert (found["bronze"], found["quarantine"], found["erased_addresses"]) == (5, 3, 7)
+    assert "no answer" in found["kafka"]["unknown"]
+    assert found["kafka"]["partitions"] == [
+        {"partition": 0, "first": 1, "last": 9, "records": 7}
+    ]  # fmt: skip
+    lake.restart()
+    assert_gone(lake)
+    assert json.loads(run(lake, GONE, "--yes", "--json").stdout) == {}
+
+
+def test_what_is_not_there_is_said(lake, tmp_path):
+    assert json.loads(run(lake, "nobody", "--yes", "--json").stdout) == {}
+    with pytest.raises(TableMissing):
+        CliRunner().invoke(
+            app, ["erase", "x", "--yes", "--root", str(tmp_path)], catch_exceptions=False
+        )
+
+
+def test_the_ledger_has_nothing_of_the_person(lake):
+    erased(lake)
+    ledger = DeltaTable(Paths(lake.settings.lake.root).table("erased.sales"))
+    assert pa.schema(ledger.schema().to_arrow()).names == [
+        "topic",
+        "partition",
+        "offset",
+        "erased_at",
+        "table",
+    ]
