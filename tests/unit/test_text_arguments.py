@@ -50,7 +50,7 @@ CASES = [
     ],
     *[
         ((verb, "--config"), NAMES, NO_SUCH)
-        for verb in ("tables", "explore", "audit", "demo", "up", "doctor")
+        for verb in ("tables", "explore", "audit", "demo", "up")
     ],
     (("run", "sales.bronze", "--config"), NAMES, NO_SUCH),
     (("explore", "--batch", "--format"), NAMES, NO_SUCH),
@@ -99,6 +99,13 @@ def test_text_that_is_not_meant_is_told_plainly(lake, tmp_path, words, payloads,
             assert "Traceback" not in said, place
             assert "root:x:" not in said, place
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_doctor_names_a_config_that_is_not_there_and_goes_on():
+    done = CliRunner().invoke(app, ["doctor", "--config", "../x"])
+    assert done.exit_code == Exit.FAULT
+    assert "../x: no such file" in done.stdout
+    assert "round trip" in done.stdout
 
 
 def test_a_lake_is_never_looked_for_in_a_file(lake, tmp_path):
