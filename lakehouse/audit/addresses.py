@@ -30,12 +30,12 @@ FROM quarantine JOIN ends USING ("partition") WHERE topic = $topic AND "offset" 
 _ERASED = """
 INSERT INTO addresses SELECT DISTINCT "partition", "offset", CAST(NULL AS BOOLEAN)
 FROM erased JOIN ends USING ("partition") ANTI JOIN addresses USING ("partition", "offset")
-WHERE topic = $topic AND "offset" < "end"
+WHERE topic = $topic AND "offset" < "end" AND {now}
 """
 _STILL_HELD = """
 (SELECT DISTINCT "partition", "offset" FROM erased
 SEMI JOIN (FROM addresses WHERE in_bronze IS NOT NULL) USING ("partition", "offset")
-WHERE topic = $topic)
+WHERE topic = $topic AND {now})
 """
 _COUNTED = """
 SELECT "partition", ends."end",
@@ -144,15 +144,19 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, bron
     rows = _EMPTY if pin is None else "SELECT * FROM all_quarantine"
     if pin is not None and "replayed_version" in pin.columns:
         rows = _REPLAYED.format(bronze.version)
-    if pin is not None and "batch_id" not in pin.columns:
-        rows = rows.replace("*", "*, CAST(NULL AS BIGINT) AS batch_id")
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {rows}")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {_with_batch(pin, rows)}")
 
 
 def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
     """The view ``erased``: the ledger's addresses; empty where nothing was erased."""
     rows = _EMPTY if pin is None else "SELECT * FROM ledger"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {rows}")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {_with_batch(pin, rows)}")
+
+
+def _with_batch(pin: Pin | None, rows: str) -> str:
+    """The rows with a batch number, null in a table of an earlier release."""
+    lacks = pin is not None and "batch_id" not in pin.columns
+    return rows.replace("*", "*, CAST(NULL AS BIGINT) AS batch_id", 1) if lacks else rows
 
 
 def account(
@@ -167,7 +171,7 @@ def account(
     named = {"topic": ends.topic}
     now = ends.are_of_now()
     connection.execute(_LANDED.format(now=now), named)
-    connection.execute(_ERASED, named)
+    connection.execute(_ERASED.format(now=now), named)
     counted = connection.execute(_COUNTED).fetchall()
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
@@ -191,7 +195,7 @@ def account(
         count(connection, "bronze WHERE topic <> $topic", named),
         tuple(_lost(gap) for gap in ends.lost),
         *_former(connection, ends),
-        count(connection, _STILL_HELD, named),
+        count(connection, _STILL_HELD.format(now=now), named),
     )
 
 

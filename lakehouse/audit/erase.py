@@ -42,15 +42,23 @@ from lakehouse.runtime.run import tables_of
 CLIENT = "client_id"
 """The field of a contract that names a client."""
 _KEY = ", ".join(f'"{name}"' for name in KEY)
-_THEIRS = f"SELECT {_KEY} FROM bronze WHERE {CLIENT} = $client"
+_THEIRS = f"SELECT {_KEY}, batch_id FROM bronze WHERE {CLIENT} = $client"
 _COPIES = f"""
-SELECT {_KEY} FROM bronze
+SELECT {_KEY}, batch_id FROM bronze
 SEMI JOIN (FROM bronze WHERE {CLIENT} = $client) AS theirs USING (event_id)
 WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
 """
 """Copies of their events under another name: no table of silver counts them."""
-_RAW = f"SELECT {_KEY}, key, value, headers, verdict FROM quarantine"
-_NOT_IN_LEDGER = f'SELECT * FROM found ANTI JOIN ledger USING ({_KEY}, "table") ORDER BY ALL'
+_RAW = f"SELECT {_KEY}, {{batch}} AS batch_id, key, value, headers, verdict FROM quarantine"
+_LEDGER = """
+SELECT * FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME SELECT * FROM no_rows
+"""
+_SAME = " AND ".join(f'found."{name}" = ledger."{name}"' for name in (*KEY, "table"))
+_NOT_IN_LEDGER = f"""
+SELECT found.* FROM found ANTI JOIN ledger
+ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM ledger.batch_id ORDER BY ALL
+"""
+"""An address may come again, in a topic made anew: the batch tells the records apart."""
 
 
 @dataclass(frozen=True)
@@ -100,23 +108,24 @@ def find(client: str, product: str, settings: Settings) -> Found:
         copies = query(connection, _COPIES, {"client": client})
         quarantine = bronze.schema.empty_table()
         if snapshots.exists(f"quarantine.{product}"):
-            snapshots.pin("quarantine", f"quarantine.{product}")
-            quarantine = _in_quarantine(connection, client, bronze.schema)
+            pin = snapshots.pin("quarantine", f"quarantine.{product}")
+            batch = "batch_id" if "batch_id" in pin.columns else "CAST(NULL AS BIGINT)"
+            quarantine = _in_quarantine(connection, client, batch, bronze.schema)
     return Found(bronze, copies, quarantine)
 
 
 def _in_quarantine(
-    connection: duckdb.DuckDBPyConnection, client: str, schema: pa.Schema
+    connection: duckdb.DuckDBPyConnection, client: str, batch: str, schema: pa.Schema
 ) -> pa.Table:
     """Addresses of quarantined records whose bytes name the client."""
     named = naming(client)
     found = []
-    for batch in connection.sql(_RAW).to_arrow_reader(2048):
-        for row in batch.to_pylist():
+    for part in connection.sql(_RAW.format(batch=batch)).to_arrow_reader(2048):
+        for row in part.to_pylist():
             headers = [h["value"] for h in row["headers"] or []]
             texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
             if any(text is not None and named.search(text) for text in texts):
-                found.append({name: row[name] for name in KEY})
+                found.append({name: row[name] for name in (*KEY, "batch_id")})
     return pa.Table.from_pylist(found, schema)
 
 
@@ -165,6 +174,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             lake.table(f"erased.{product}"), ERASED_SCHEMA, settings,
             description=f"addresses of {product} that were erased; nothing of the person",
         )  # fmt: skip
+        ledger.widen()
         since = _begin(ledger, found, product, now, connection)
         in_bronze = found.bronze.num_rows + found.copies.num_rows
         done = Erased(product, in_bronze, found.quarantine.num_rows)
@@ -208,9 +218,11 @@ def _begin(
     connection.register("found", rows)
     held = ledger.schema.empty_table()
     if files := ledger.files():
-        held = query(connection, "SELECT * FROM read_parquet($files)", {"files": files})
+        connection.register("no_rows", held)
+        held = query(connection, _LEDGER, {"files": files})
+        connection.unregister("no_rows")
     connection.register("ledger", held)
-    new = query(connection, _NOT_IN_LEDGER).cast(ledger.schema)
+    new = query(connection, _NOT_IN_LEDGER).select(ledger.schema.names).cast(ledger.schema)
     connection.unregister("found")
     connection.unregister("ledger")
     ledger.append(new, {"erase": {"since": since, "begun": True}, "rows": new.num_rows})
@@ -239,13 +251,15 @@ def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:
 
 def _among(addresses: pa.Table) -> str:
     """A predicate that names these addresses."""
-    places: dict[tuple[str, int], list[str]] = {}
+    places: dict[tuple[str, int, str], list[str]] = {}
     for row in addresses.to_pylist():
-        places.setdefault((row["topic"], row["partition"]), []).append(str(row["offset"]))
+        batch = "IS NULL" if row["batch_id"] is None else f"= {row['batch_id']}"
+        place = (row["topic"], row["partition"], batch)
+        places.setdefault(place, []).append(str(row["offset"]))
     return " OR ".join(
         f"(topic = '{_quoted(topic)}' AND \"partition\" = {partition} "
-        f'AND "offset" IN ({", ".join(offsets)}))'
-        for (topic, partition), offsets in sorted(places.items())
+        f'AND batch_id {batch} AND "offset" IN ({", ".join(offsets)}))'
+        for (topic, partition, batch), offsets in sorted(places.items())
     )
 
 

@@ -72,6 +72,7 @@ ERASED_SCHEMA = pa.schema(
         *[f.with_nullable(False) for f in ADDRESS[:3]],
         pa.field("erased_at", TIME, nullable=False),
         pa.field("table", pa.string(), nullable=False),
+        pa.field("batch_id", pa.int64()),
     ]
 )
 """The ledger of erased addresses; nothing of the person."""

@@ -150,7 +150,7 @@ def _silver(stage: Stage, topic: Mapping[Address, Record], bronze: list[Row]) ->
 def _audit(stage: Stage) -> Iterator[str]:
     """What `lakehouse audit` says against the tables."""
     done = subprocess.run(
-        [sys.executable, "-m", "lakehouse", "audit", "sales", "--root", str(stage.root), "--json"],
+        [sys.executable, "-m", "lakehouse", "audit", "sales", "--json"],
         cwd=ROOT, env=stage.environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -53,11 +53,9 @@ class Failed(Exception):
 class Driver:
     """``lakehouse run`` as a process of its own; its narration goes to ``log``."""
 
-    def __init__(
-        self, flows: Sequence[str], root: Path, environment: Mapping[str, str], log: Path
-    ) -> None:
+    def __init__(self, flows: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.flows, self.log = flows, log
-        words = [sys.executable, "-m", "lakehouse", "run", *flows, "--root", str(root)]
+        words = [sys.executable, "-m", "lakehouse", "run", *flows]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
@@ -107,6 +105,7 @@ class Stage:
             **kept,
             **SETTINGS,
             "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": broker.servers,
+            "LAKEHOUSE_LAKE_ROOT": str(self.root),
             "LAKEHOUSE_SALES_TOPIC": self.topic,
             **(settings or {}),
         }
@@ -134,6 +133,8 @@ class Stage:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
+        for left in self._processes():
+            left.kill()
         self.later.close()
 
     def use(self, broker: Broker) -> None:
@@ -150,7 +151,7 @@ class Stage:
         """Start a driver, which ends itself at a failpoint if one is given."""
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
         log = self.folder / f"driver-{len(self._drivers) + 1}.log"
-        self._drivers.append(Driver(flows, self.root, environment, log))
+        self._drivers.append(Driver(flows, environment, log))
         return self.driver
 
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
@@ -227,6 +228,22 @@ class Stage:
                 raise Failed(f"the driver did not stop in {PATIENCE:g} s") from None
             if code != 0:
                 raise Failed(f"the driver stopped with {code}: {driver.last_words()}")
+        deadline = time.monotonic() + 10
+        while left := self._processes():
+            if time.monotonic() > deadline:
+                raise Failed(f"{len(left)} processes outlive their driver, such as {left[0]}")
+            time.sleep(0.1)
+
+    def _processes(self) -> list[psutil.Process]:
+        """All that runs for this try, by the lake in its environment: JVMs and workers too."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("LAKEHOUSE_LAKE_ROOT") == str(self.root):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
 
     def offsets(self) -> dict[int, int]:
         """Where each partition ends now, for a reader of committed records."""

@@ -340,4 +340,5 @@ def test_the_ledger_has_nothing_of_the_person(lake):
         "offset",
         "erased_at",
         "table",
+        "batch_id",
     ]

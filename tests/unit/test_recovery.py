@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 
 from lakehouse.audit import backup as module
 from lakehouse.audit.backup import backup, restore
+from lakehouse.audit.erase import erase
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.quarantine import Choice
@@ -74,6 +75,7 @@ def go_on(lake, *, upto=12, values=VALUES, id_="t1", first=0):
         lake.land(values[start:upto], start)
     lake.silver.catch_up()
     lake.silver.persist()
+    lake.ledger.persist()
 
 
 def proof(lake, kafka=None):
@@ -689,3 +691,45 @@ def test_a_record_of_a_former_topic_is_not_taken_for_another_at_its_address(lake
     found = proof(lake, Kafka(end=14, topic_id="t2"))
     assert (found.faults, found.doubts) == ((), ())
     assert (found.account.total("bronze"), found.account.former) == (14, 13)
+
+
+# An erasure, and tables that went back or a topic that was made anew after it
+
+
+def test_erased_records_do_not_come_back_when_bronze_is_read_again(lake):
+    lake.land(encode(sale(event_id="gone", client_id="c9"), sale(event_id="stays")), 12)
+    erase("c9", "sales", lake.settings, NOW)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [*GOOD, 13]
+    shutil.rmtree(uri(lake, "bronze.sales"))  # all of it is read from Kafka again
+    again = Lake(lake.settings)
+    values = VALUES + encode(sale(event_id="gone", client_id="c9"), sale(event_id="stays"))
+    go_on(again, upto=14, values=values)
+    assert sorted(again.rows("bronze/sales")["offset"]) == [*GOOD, 13]
+    found = proof(again, Kafka(end=14))
+    assert (found.faults, found.doubts) == ((), ())
+
+
+def test_an_erased_address_of_a_former_topic_is_another_record_now(lake):
+    lake.land(encode(sale(event_id="gone", client_id="c9")), 12)
+    erase("c9", "sales", lake.settings, NOW)
+    lake.restart(topic_id=None)
+    lake.bronze.accept(topic(0, 14, "t2"))
+    go_on(lake, upto=14, id_="t2", values=events(100, 14))
+    found = proof(lake, Kafka(end=14, topic_id="t2"))
+    assert (found.faults, found.doubts) == ((), ())
+    assert found.account.total("bronze") == 14
+    DeltaTable(uri(lake, "bronze.sales")).delete("event_id = 'e112'")
+    found = proof(lake, Kafka(end=14, topic_id="t2"))
+    assert found.account.missing == ({"partition": 0, "offset": 12},)
+
+
+def test_an_erasure_leaves_the_other_record_of_an_address(lake):
+    """A copy at offset 3 of the former topic, another's record at offset 3 of the new one."""
+    lake.land(encode(sale(event_id="m", client_id="c9"), sale(event_id="m", client_id="c1")), 12)
+    lake.restart(topic_id=None)
+    lake.bronze.accept(topic(0, 14, "t2"))
+    go_on(lake, upto=14, id_="t2", values=events(100, 14))
+    erase("c9", "sales", lake.settings, NOW)
+    rows = lake.rows("bronze/sales")
+    assert sorted(rows["offset"]) == sorted([*GOOD, *range(14)])
+    assert "m" not in set(rows["event_id"])
