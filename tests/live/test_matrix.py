@@ -3,6 +3,7 @@
 A failure names the command that tries the row again with the same seed.
 """
 
+import os
 import random
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from tests.matrix.rows import ROWS, attempt
 from tests.matrix.stage import Stage
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
-SEED = random.randrange(10**6)
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+SEED = random.Random(RUN).randrange(10**6)
+"""The same in every worker of a run."""
 LONG = ("driver-paused", "broker-paused", "driver-clock", "broker-clock", "random")
 DRAWN = random.Random(SEED).sample([row for row in ROWS if not row.name.startswith(LONG)], 2)
 
