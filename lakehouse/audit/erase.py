@@ -179,8 +179,11 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         in_bronze = found.bronze.num_rows + found.copies.num_rows
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
-        tables = [bronze.bronze, bronze.quarantine]
-        for f in silver:
+        note = {"erase": {"records": len(found)}}
+        for table in (bronze.bronze, bronze.quarantine):
+            table.forget_history(note)
+        tables: list[Table] = []
+        for f in silver:  # at bronze's last version: no older one can be compared with
             publisher = SilverPublisher(f, settings, connection)
             publisher.catch_up()
             publisher.persist()
@@ -189,7 +192,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             tables.append(Ledger(product, settings, connection).table)
         tables += _redact(client, product, settings, done)
         for table in tables:
-            table.forget_history({"erase": {"records": len(found)}})
+            table.forget_history(note)
         ledger.append(ledger.schema.empty_table(), {"erase": {"since": since, "begun": False}})
         done.addresses = _since(ledger, since, connection)
     return done

@@ -87,8 +87,9 @@ class Repair:
             opened(self.uri)
         except TableDamaged as damage:
             self._move(Path(self.uri), self._aside_folder())
-            self._say(f"{damage.fault}: the table is set aside, the next run makes it anew")
-            return [damage.fault]
+            done = f"{damage.fault}: the table is set aside, the next run makes it anew"
+            self._say(done)
+            return [done]
         return []
 
     def _mend_log(self, found: Damage) -> str:

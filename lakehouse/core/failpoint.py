@@ -6,14 +6,13 @@ step for the third time. Without the variable a step costs one comparison.
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -68,13 +67,13 @@ class Step(StrEnum):
     """The server is told that the slot may advance."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Failpoint:
-    """A step, and the how-manieth coming to it that ends the process."""
+    """A step, and the how-manieth coming to it that ends the process; how many have come."""
 
     step: Step
     coming: int = 1
-    _comings: Iterator[int] = field(default_factory=lambda: itertools.count(1), compare=False)
+    comings: int = 0
 
     @classmethod
     def read(cls, text: str) -> Failpoint:
@@ -91,7 +90,14 @@ class Failpoint:
 
     def is_due(self, step: Step) -> bool:
         """Whether this is the coming that ends the process; each call is one coming."""
-        return step is self.step and next(self._comings) == self.coming
+        if step is not self.step:
+            return False
+        self.comings += 1
+        return self.comings == self.coming
+
+    def once_more(self) -> None:
+        """Take back the last coming."""
+        self.comings -= 1
 
 
 def fault(environment: Mapping[str, str]) -> str:
@@ -120,26 +126,46 @@ def reach(step: Step) -> None:
 
 
 @contextmanager
-def writing(step: Step, folder: str) -> Iterator[None]:
-    """Around the writing of a commit: the process ends when its first data file is there."""
+def writing(step: Step, folder: str, version: int | None = None) -> Iterator[None]:
+    """Around the writing of a commit: the process ends when its first data file is there.
+
+    With the ``version`` that is to be committed its log entry's place is taken meanwhile,
+    so that a commit of one small file does not come before the end. A writing that has
+    nothing to write is no coming.
+    """
     if ARMED is None or not ARMED.is_due(step):
         yield
         return
-    before, written = _data_files(folder), threading.Event()
+    wall = Path(folder, "_delta_log", f"{version:020}.json") if version is not None else None
+    before, done = _data_files(folder), threading.Event()
+
+    def end(remark: str = "as told") -> None:
+        if wall:
+            wall.rmdir()
+        _end(step, remark)
 
     def watch() -> None:
-        while not written.is_set():
+        while not done.wait(0.001):
             if _data_files(folder) - before:
-                _end(step)
+                end()
 
+    if wall:
+        wall.mkdir()  # an empty file would be read as a commit
     watcher = threading.Thread(target=watch, name="failpoint", daemon=True)
     watcher.start()
     try:
         yield
-    finally:
-        written.set()
+    except Exception:  # noqa: BLE001  # the wall was met
+        done.set()
         watcher.join()
-    _end(step, "too late: it was committed within the first look")
+        end()
+    done.set()
+    watcher.join()
+    if _data_files(folder) - before:
+        end("too late: it was committed within the first look")
+    if wall:
+        wall.rmdir()
+    ARMED.once_more()
 
 
 def _data_files(folder: str) -> set[Path]:

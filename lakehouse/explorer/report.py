@@ -109,8 +109,8 @@ QUALITY = """
     FROM bronze.sales"""
 
 LEDGER = """
-    SELECT batch_id, bronze_version, ingest_time, watermark, rows, late, duplicates,
-        to_microseconds(most_late_us) AS most_late, first_late, last_late
+    SELECT batch_id, bronze_version, watermark, rows, late, duplicates,
+        most_late_us // 60000000 AS most_late_minutes, first_late
     FROM ledger.sales ORDER BY batch_id DESC LIMIT 10"""
 """The newest batches that held late or doubled events."""
 

@@ -340,7 +340,7 @@ class BronzePublisher:
         late, duplicates = marked(rows)
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
         transactions = {f"ends:{self.ends.topic_id}:{p}": o for p, o in ends.items()}
-        with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri):
+        with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri, self.bronze.version + 1):
             version = self.bronze.append(rows, note, transactions)
         failpoint.reach(Step.BRONZE_COMMITTED)
         return Landed(

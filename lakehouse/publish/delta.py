@@ -259,7 +259,7 @@ class Table:
         maintenance = self._settings.maintenance
         every = maintenance.compact_after_commits
         if every and _crossed(self._compacted_at, self.version, every):
-            with failpoint.writing(Step.COMPACTION_FILES, self.uri):
+            with failpoint.writing(Step.COMPACTION_FILES, self.uri, self.version + 1):
                 self._upkeep(self._compact)
             failpoint.reach(Step.COMPACTED)
             self._compacted_at = self.version

@@ -3,6 +3,7 @@
 A failure names the command that tries the row again with the same seed.
 """
 
+import os
 import random
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from tests.matrix.rows import ROWS, attempt
 from tests.matrix.stage import Stage
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
-SEED = random.randrange(10**6)
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+SEED = random.Random(RUN).randrange(10**6)
+"""The same in every worker of a run."""
 LONG = ("driver-paused", "broker-paused", "driver-clock", "broker-clock", "random")
 DRAWN = random.Random(SEED).sample([row for row in ROWS if not row.name.startswith(LONG)], 2)
 
@@ -35,7 +38,6 @@ def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
         found = check(stage)
         assert (found.lost, found.doubled, found.wrong) == (0, 0, []), f"seed {SEED}"
         assert found.records == stage.summaries[0]["sent"] > 2_000
-        assert max(stage.seconds) < 60
 
         bronze = DeltaTable(stage.table("bronze.sales"))
         query = QueryBuilder().register("bronze", bronze)
@@ -56,5 +58,5 @@ def test_a_drawn_row_holds(row, broker, tmp_path):
     outcome = attempt(row, 1, SEED, broker, tmp_path)
     if outcome.skipped:
         pytest.skip(outcome.skipped)
-    assert outcome.faults == []
+    assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, [])
     assert outcome.records > 1_000

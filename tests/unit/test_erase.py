@@ -30,6 +30,7 @@ from tests.unit.test_quarantine import OLD, again
 
 GONE = "Müller-4711"
 """The client to erase; a name that JSON may escape."""
+OTHER = "client-0815"
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,8 +45,8 @@ def values():
             sale(event_id="a"),
             sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
             sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
-            sale(event_id="b", client_id="c2", order_id="o3"),
-            sale(event_id="m", client_id="c2", order_id="o2"),
+            sale(event_id="b", client_id=OTHER, order_id="o3"),
+            sale(event_id="m", client_id=OTHER, order_id="o2"),
             bad(GONE, event_id="q1"),
         ),
         b'{"client_id": "' + GONE.encode(),
@@ -116,6 +117,9 @@ def test_nothing_of_the_client_is_left_and_the_account_holds(lake):
     assert len(traces(lake.settings.lake.root)) > 10
     done = erased(lake)
     assert (done.bronze, done.quarantine, done.audits) == (5, 3, 1)
+    at_once = proof(lake, Kafka(end=10))
+    assert at_once.verdict is Verdict.PROVEN, at_once.doubts
+    assert {t.behind for t in at_once.tables} == {0}
     assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 3]
     assert list(lake.rows("quarantine/sales")["offset"]) == [8], "c1 is not found in c12"
     found = assert_gone(lake)
@@ -127,7 +131,7 @@ def test_nothing_of_the_client_is_left_and_the_account_holds(lake):
         (5, "quarantine.sales"), (6, "quarantine.sales"), (7, "quarantine.sales"),
         (9, "bronze.sales"),
     ]  # fmt: skip
-    assert set(lake.rows("silver/sales_by_client")["client_id"]) == {"c1", "c2"}
+    assert set(lake.rows("silver/sales_by_client")["client_id"]) == {"c1", OTHER}
     assert set(lake.rows("silver/sales_by_country")["country"]) == {"Germany"}
 
 
@@ -177,11 +181,11 @@ def test_again_is_no_harm_and_another_client_is_next(lake):
     version = lake.bronze.bronze.version
     assert len(find(GONE, "sales", lake.settings)) == 0
     assert not is_begun("sales", lake.settings)
-    done = erased(lake, "c2", NOW + timedelta(hours=1))
+    done = erased(lake, OTHER, NOW + timedelta(hours=1))
     assert (done.bronze, done.quarantine) == (1, 0)
     assert done.addresses["offset"].to_pylist() == [3]
     assert lake.bronze.bronze.version > version
-    assert traces(lake.settings.lake.root, "c2") == []
+    assert traces(lake.settings.lake.root, OTHER) == []
     found = assert_gone(lake)
     assert found.account.partitions[0].erased == 8
 

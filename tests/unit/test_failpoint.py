@@ -56,6 +56,31 @@ with writing(Step.BRONZE_FILES, str(folder)):
     assert "as told" in done.stderr
 
 
+def test_a_small_commit_does_not_come_before_the_end(tmp_path):
+    code = f"""
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+uri = {str(tmp_path)!r}
+write_deltalake(uri, pa.table({{"a": [1]}}))
+table = DeltaTable(uri)
+with writing(Step.COMPACTION_FILES, uri, 1):
+    print(table.optimize.compact()["numFilesAdded"], flush=True)
+write_deltalake(uri, pa.table({{"a": [2]}}), mode="append")
+table.update_incremental()
+with writing(Step.COMPACTION_FILES, uri, 2):
+    table.optimize.compact(commit_properties=CommitProperties(max_commit_retries=0))
+    print("committed", flush=True)
+"""
+    done = run(code, "compaction-files")
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "0\n"), done.stderr
+    assert "as told" in done.stderr
+    assert len(list(tmp_path.glob("*.parquet"))) == 3
+    assert [path.stem for path in sorted((tmp_path / "_delta_log").glob("*.json"))] == [
+        f"{0:020}",
+        f"{1:020}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lakehouse.cli import app
+from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit, LakehouseError
 from tests.conftest import encode, sale
 from tests.unit.test_publish import Lake
@@ -50,9 +51,10 @@ CASES = [
     ],
     *[
         ((verb, "--config"), NAMES, NO_SUCH)
-        for verb in ("tables", "explore", "audit", "demo", "up", "doctor")
+        for verb in ("tables", "explore", "audit", "demo", "up")
     ],
     (("run", "sales.bronze", "--config"), NAMES, NO_SUCH),
+    (("doctor", "--config"), ["../x", "/etc/passwd"], {Exit.FAULT}),
     (("explore", "--batch", "--format"), NAMES, NO_SUCH),
     (("explore", "--batch", "--version"), NUMBERS, NO_SUCH),
     (("explore", "--sql", "FROM bronze.sales", "--version"), NUMBERS, NO_SUCH),
@@ -66,16 +68,19 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def lake(settings, monkeypatch, tmp_path):
-    """A small lake that the environment names, and a folder of its own to work in."""
-    made = Lake(settings)
-    made.land(encode(sale()), 0)
-    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", settings.lake.root)
-    monkeypatch.setenv("LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setenv("LAKEHOUSE_CONFIG", str(Path("config.ini").absolute()))
-    monkeypatch.chdir(tmp_path)
-    return made
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A small lake that the environment names, and a folder to work in."""
+    config = Path(__file__).parents[2] / "config.ini"
+    settings = load_settings(config).with_root(tmp_path_factory.mktemp("lake") / "lake")
+    Lake(settings).land(encode(sale()), 0)
+    folder = tmp_path_factory.mktemp("here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_LAKE_ROOT", settings.lake.root)
+        patch.setenv("LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        patch.setenv("LAKEHOUSE_CONFIG", str(config))
+        patch.chdir(folder)
+        yield folder
 
 
 def ask(words):
@@ -84,31 +89,38 @@ def ask(words):
     if isinstance(done.exception, LakehouseError):
         return done.exception.exit_code, str(done.exception)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stderr
+    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize(("words", "payloads", "codes"), CASES, ids=[*map(str, range(len(CASES)))])
-def test_text_that_is_not_meant_is_told_plainly(lake, tmp_path, words, payloads, codes):
-    before = sorted(tmp_path.iterdir())
+def test_text_that_is_not_meant_is_told_plainly(place, words, payloads, codes):
+    before = sorted(place.iterdir())
     for payload in payloads:
         code, said = ask([*words, payload])
-        place = f"{words} {payload[:40]!r}: {said[:300]}"
-        assert code in codes, place
+        case = f"{words} {payload[:40]!r}: {said[:300]}"
+        assert code in codes, case
         if code:
-            assert said.strip(), place
-            assert "Traceback" not in said, place
-            assert "root:x:" not in said, place
-    assert sorted(tmp_path.iterdir()) == before
+            assert said.strip(), case
+            assert "Traceback" not in said, case
+            assert "root:x:" not in said, case
+    assert sorted(place.iterdir()) == before
 
 
-def test_a_lake_is_never_looked_for_in_a_file(lake, tmp_path):
+def test_the_doctor_names_a_config_that_is_not_there_and_goes_on():
+    done = CliRunner().invoke(app, ["doctor", "--config", "../x"])
+    assert done.exit_code == Exit.FAULT
+    assert "../x: no such file" in done.stdout
+    assert "round trip" in done.stdout
+
+
+def test_a_lake_is_never_looked_for_in_a_file(place):
     for words in (["demo"], ["run", "sales.silver", "--available-now"], ["tables"], ["audit"]):
         code, said = ask([*words, "--root", "/etc/passwd"])
         assert code in {*NO_SUCH, Exit.UNAVAILABLE}, (words, said)
         assert "/etc/passwd" in said
 
 
-def test_what_a_terminal_might_obey_is_written_out():
+def test_what_a_terminal_might_obey_is_written_out(place):
     code, said = ask(["history", "\x1b[31m\u202e\x9b\r\x07\udcff"])
     assert code == Exit.NO_TABLE
     assert "\\x1b[31m\\u202e\\x9b\\r\\x07\\udcff" in said
