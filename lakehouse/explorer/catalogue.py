@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -18,8 +19,11 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.publish.damage import check_files, check_log
 from lakehouse.publish.log_files import commits, note_of, notes
+from lakehouse.publish.parquet import TAKEN, taken
 
-LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased")
+PLAIN = "lake"
+"""The layer of plain Parquet files by date: it has its newest state alone."""
+LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
@@ -65,9 +69,18 @@ class Catalogue:
         for layer in LAYERS:
             folder = Path(self.lake.join(layer))
             if folder.is_dir():
+                mark = TAKEN if layer == PLAIN else "_delta_log"
                 for path in folder.iterdir():
-                    if (path / "_delta_log").is_dir():
+                    if (path / mark).exists() and (layer != PLAIN or self._is_newest):
                         yield f"{layer}.{path.name}"
+
+    @property
+    def _is_newest(self) -> bool:
+        return self.version is None and self.at is None
+
+    def plain_files(self, name: str) -> list[str]:
+        """The files of a table of the layer :data:`PLAIN`."""
+        return sorted(str(path) for path in Path(self.lake.table(name)).glob("date=*/*.parquet"))
 
     def require(self) -> None:
         """Raise TableMissing where the lake has no table at all."""
@@ -79,8 +92,12 @@ class Catalogue:
         if name not in (names := self.names()):
             known = f"tables are: {', '.join(names)}. " if names else ""
             raise TableMissing(f"table {name}", "does not exist (yet)", f"{known}{MAKE_ONE}")
+        if is_plain(name):
+            raise UsageError(
+                f"table {name}", "is plain Parquet files: it has no versions", "read it by SQL"
+            )
         try:
-            newest = self.version is None and self.at is None
+            newest = self._is_newest
             if newest:
                 check_log(self.lake.table(name))
             table = self._load(name)
@@ -114,6 +131,8 @@ class Catalogue:
 
     def info(self, name: str) -> TableInfo:
         """What ``lakehouse tables`` shows of one table."""
+        if is_plain(name):
+            return self._plain_info(name)
         table = self.open(name)
         adds = table.get_add_actions(flatten=True)
         rows = _rows(adds)
@@ -129,6 +148,20 @@ class Catalogue:
             committed=_time(newest["timestamp"]) if newest else "",
             partitions=", ".join(table.metadata().partition_columns),
             source=source.get("version"),
+        )
+
+    def _plain_info(self, name: str) -> TableInfo:
+        files = self.plain_files(name)
+        held = taken(Path(self.lake.table(name)))
+        return TableInfo(
+            name=name,
+            rows=sum(pq.read_metadata(file).num_rows for file in files),
+            files=len(files),
+            bytes=sum(Path(file).stat().st_size for file in files),
+            version=held.version if held else 0,
+            committed=_time(held.time) if held and held.time else "",
+            partitions="date",
+            source=held.version if held else None,
         )
 
     def _commits(self, name: str, newest: int) -> Iterator[dict[str, Any]]:
@@ -170,6 +203,11 @@ class Catalogue:
                 row.pop(narrow)
             rows.append(row)
         return pa.Table.from_pylist(rows)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a table is plain Parquet files, and no Delta table."""
+    return name.startswith(f"{PLAIN}.")
 
 
 def _refuse_unreadable(name: str, table: DeltaTable) -> None:

@@ -39,11 +39,14 @@ class Expired(Exception):  # named as the errors of this house are
 
 
 def locked(
-    tables: Mapping[str, DeltaTable], views: Mapping[str, str], settings: ExplorerSettings
+    tables: Mapping[str, DeltaTable],
+    plain: Mapping[str, list[str]],
+    views: Mapping[str, str],
+    settings: ExplorerSettings,
 ) -> duckdb.DuckDBPyConnection:
     """A new connection with every table under its name and every view that can be made.
 
-    A view whose tables are not all there is left out.
+    ``plain`` are tables that are Parquet files by date, and no more. A view whose tables are not all there is left out.
     """
     connection = duckdb.connect(
         config={
@@ -58,11 +61,14 @@ def locked(
     hide_progress(connection)
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
-    allowed = [_text(file) for table in tables.values() for file in _files(table)]
+    listed = [*map(_files, tables.values()), *plain.values()]
+    allowed = [_text(file) for files in listed for file in files]
     connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
     connection.execute("SET enable_external_access = false")
     for name, table in tables.items():
         _register(connection, name, table)
+    for name, files in plain.items():
+        _register_plain(connection, name, files)
     for name, sql in views.items():
         try:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
@@ -85,6 +91,20 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTabl
     connection.unregister("no_rows")
 
 
+def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> None:
+    layer, _, short = name.partition(".")
+    if files:
+        connection.execute(
+            f"CREATE VIEW {layer}.{_name(short)} AS FROM read_parquet([{_escaped(files)}], "
+            "hive_partitioning = true, hive_types = {date: DATE})"
+        )
+
+
+def _escaped(files: list[str]) -> str:
+    """The files as a list of SQL texts, none of them a pattern."""
+    return ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
+
+
 def _files(table: DeltaTable) -> list[str]:
     """The snapshot's files as they are on disk: delta-rs writes a space as ``%20``."""
     uris = [str(uri) for uri in table.file_uris()]
@@ -100,13 +120,12 @@ def _scan(
     """
     fields = {field.name: field.type for field in table.schema().fields}
     kinds = {n: _HIVE.get(str(getattr(kind, "type", "")), "VARCHAR") for n, kind in fields.items()}
-    listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
     partitions = table.metadata().partition_columns
     hive = "hive_partitioning = false"
     if partitions:
         pairs = ", ".join(f"{_name(c)}: {kinds[c]}" for c in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    source = f"FROM read_parquet([{listed}], union_by_name = true, {hive})"
+    source = f"FROM read_parquet([{_escaped(files)}], union_by_name = true, {hive})"
     if layer == "quarantine":
         kinds = _ADDED | kinds
         held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
-from lakehouse.explorer.catalogue import LAYERS, Catalogue
+from lakehouse.explorer.catalogue import LAYERS, Catalogue, is_plain
 from lakehouse.explorer.locked import Expired, locked, within
 
 _LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
@@ -52,13 +52,16 @@ class Reader:
         self._catalogue, self._settings = catalogue, settings
         self._views = dict(views or {})
         self._absent: dict[str, LakehouseError] = {}
-        tables = {}
+        tables, plain = {}, {}
         for name in self._mentioned(" ".join([*statements, *self._views.values()])):
+            if is_plain(name):
+                plain[name] = catalogue.plain_files(name)
+                continue
             try:
                 tables[name] = catalogue.open(name)
             except LakehouseError as error:
                 self._absent[name] = error
-        self._connection = locked(tables, self._views, settings)
+        self._connection = locked(tables, plain, self._views, settings)
 
     def __enter__(self) -> Reader:
         return self

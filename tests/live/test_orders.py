@@ -90,11 +90,10 @@ def test_flows_killed_under_load_give_the_table(orders):
                 if doomed.poll() is not None:
                     break
             assert doomed.wait(60) == -signal.SIGKILL
-        with process(flows, orders.environment) as killed:
-            time.sleep(15)
+        armed[VARIABLE] = "parquet-written:2"
+        with process(flows, armed) as doomed:
             command(*load, "--seed", 99, **orders.environment)
-            time.sleep(2)
-            killed.kill()
+            assert doomed.wait(90) == -signal.SIGKILL
         command(*load, "--seed", 100, **orders.environment)
         expected = orders.table()
         orders.until(lambda now: now.keys() == expected.keys())
