@@ -50,6 +50,7 @@ class Engine:
 
     java_home: Path
     jars: Sequence[Path]
+    java_options: Sequence[str] = ()
 
 
 def session(settings: Settings, name: str, engine: Engine | None = None) -> SparkSession:
@@ -69,7 +70,8 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         options |= _LOCAL
         options["spark.driver.memory"] = settings.spark.driver_memory
         options["spark.driver.extraClassPath"] = ":".join(str(jar) for jar in engine.jars)
-        options["spark.driver.extraJavaOptions"] = "-Duser.timezone=UTC -XX:+UseParallelGC"
+        java_options = ("-Duser.timezone=UTC", "-XX:+UseParallelGC", *engine.java_options)
+        options["spark.driver.extraJavaOptions"] = " ".join(java_options)
         options["spark.ui.enabled"] = str(settings.spark.ui).lower()
         options["spark.log.level"] = settings.spark.log_level
         builder = builder.master(settings.spark.master)
