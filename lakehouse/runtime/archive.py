@@ -42,22 +42,29 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
     """The engine, its JVM told of the archive in ``cache``, which is made now if it is missing.
 
     Without one where it cannot be made, or another process is making it. An archive
-    that could not be made is not tried again.
+    that could not be made is not tried again; one that is cut is made anew.
     """
-    path = cache / "archives" / f"spark-{_key(engine)}.jsa"
+    folder = cache / "archives"
     try:
-        if not path.exists():
-            with _alone(path.parent) as alone:
+        path = _whole(folder, _key(engine))
+        if path is None:
+            with _alone(folder) as alone:
                 if not alone:
                     return engine
                 say("preparing Spark's classes, once, so that it starts sooner (half a minute)")
-                _make(engine, path)
+                path = _make(engine, folder)
         if path.stat().st_size == 0:
             return engine
         os.utime(path)
     except OSError:
         return engine
     return replace(engine, java_options=(f"-XX:SharedArchiveFile={path}", *_QUIET))
+
+
+def _whole(folder: Path, key: str) -> Path | None:
+    """The archive of this key; its name has its size, which a JVM does not look at."""
+    found = folder.glob(f"spark-{key}-*.jsa")
+    return next((p for p in found if p.stem.rpartition("-")[2] == str(p.stat().st_size)), None)
 
 
 def _key(engine: Engine) -> str:
@@ -84,14 +91,14 @@ def _alone(folder: Path) -> Iterator[bool]:
             yield True
 
 
-def _make(engine: Engine, path: Path) -> None:
+def _make(engine: Engine, folder: Path) -> Path:
     """Run the training in a process of its own; an empty file where it failed."""
-    for left in path.parent.glob("part-*"):
+    for left in folder.glob("part-*"):
         shutil.rmtree(left, ignore_errors=True)
-    for old in sorted(path.parent.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
+    for old in sorted(folder.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="part-") as part:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         made = Path(part, "archive")
         words = [str(engine.java_home), str(made), part, *map(str, engine.jars)]
         try:
@@ -102,7 +109,7 @@ def _make(engine: Engine, path: Path) -> None:
         except subprocess.SubprocessError:
             made.unlink(missing_ok=True)
         made.touch()
-        made.replace(path)
+        return made.rename(folder / f"spark-{_key(engine)}-{made.stat().st_size}.jsa")
 
 
 def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> None:
@@ -119,7 +126,8 @@ def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> Non
         process = jvm.proc
         spark.stop()
         process.stdin.close()
-        process.wait(LIMIT_SECONDS)
+        if process.wait(LIMIT_SECONDS):
+            raise SystemExit("the JVM could not write its archive")
 
 
 def _work(spark: SparkSession, folder: Path) -> None:

@@ -25,6 +25,19 @@ def test_one_that_cannot_be_made_is_not_tried_again(tmp_path):
     assert [path.stat().st_size for path in tmp_path.glob("archives/*.jsa")] == [0]
 
 
+def test_one_that_is_cut_is_made_anew(tmp_path):
+    given = Engine(tmp_path / "no-java", ())
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    name = f"spark-{archive._key(given)}-5.jsa"
+    (folder / name).write_bytes(b"whole")
+    [option, *_] = archive.with_archive(given, tmp_path, print).java_options
+    assert option.endswith(name)
+    (folder / name).write_bytes(b"cut")
+    assert archive.with_archive(given, tmp_path, print) == given
+    assert sorted(path.name for path in folder.glob("*-0.jsa")) == [name.replace("-5.", "-0.")]
+
+
 def test_while_another_process_makes_it_there_is_none(tmp_path):
     given = Engine(tmp_path, ())
     with archive._alone(tmp_path / "archives") as alone:
