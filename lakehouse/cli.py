@@ -31,6 +31,7 @@ from lakehouse.explorer.command import MOST, explore
 from lakehouse.explorer.reference import write_docs
 from lakehouse.orders import capture_command, orders_verbs
 from lakehouse.products.sales import FLOWS
+from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.maintain import maintain
 from lakehouse.runtime.run import flow, run, stop_on_signals
 from lakehouse.runtime.session import Engine, session
@@ -67,7 +68,7 @@ def engine(narrate: Callable[[str], None] = say) -> Engine:
     """Java and Spark's jars on this machine."""
     cache = default_cache()
     java = find_java(cache)
-    return Engine(java.home, spark_jars(cache, java, narrate))
+    return with_archive(Engine(java.home, spark_jars(cache, java, narrate)), cache, narrate)
 
 
 @contextmanager

@@ -6,12 +6,20 @@ runs it as a module, in the place of ``pyspark.daemon``.
 
 from __future__ import annotations
 
-from pyspark import worker
-from pyspark.daemon import manager
+import sys
+from importlib.machinery import PathFinder
 
-from lakehouse.ingest import decode
+_FOLDERS = [place for place in sys.path if not place.endswith((".zip", ".jar"))]
+if PathFinder.find_spec("pyspark", _FOLDERS):  # Spark's own zips are compiled at each import
+    sys.path[:] = _FOLDERS
 
-IMPORTED = (worker, decode)
+import pandas  # noqa: E402  # pyarrow asks for it
+from pyspark import worker  # noqa: E402
+from pyspark.daemon import manager  # noqa: E402
+
+from lakehouse.ingest import decode  # noqa: E402
+
+IMPORTED = (pandas, worker, decode)
 
 if __name__ == "__main__":
     manager()

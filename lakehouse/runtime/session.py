@@ -42,6 +42,11 @@ _LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
 }
+_JAVA = (
+    "-Duser.timezone=UTC",
+    "-XX:+UseParallelGC",
+    f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Engine:
 
     java_home: Path
     jars: Sequence[Path]
+    java_options: Sequence[str] = ()
 
 
 def session(settings: Settings, name: str, engine: Engine | None = None) -> SparkSession:
@@ -69,7 +75,8 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         options |= _LOCAL
         options["spark.driver.memory"] = settings.spark.driver_memory
         options["spark.driver.extraClassPath"] = ":".join(str(jar) for jar in engine.jars)
-        options["spark.driver.extraJavaOptions"] = "-Duser.timezone=UTC -XX:+UseParallelGC"
+        java_options = (*_JAVA, *engine.java_options)
+        options["spark.driver.extraJavaOptions"] = " ".join(f'"{o}"' for o in java_options)
         options["spark.ui.enabled"] = str(settings.spark.ui).lower()
         options["spark.log.level"] = settings.spark.log_level
         builder = builder.master(settings.spark.master)

@@ -11,10 +11,39 @@ import pytest
 
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
-from tests.live.conftest import ROOT
-from tests.live.test_crash import check
+from tests.live.conftest import ROOT, rows
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+
+def check(root, summary):
+    """Produced = bronze ∪ quarantine, each address once, and silver as recomputed from bronze."""
+    found = rows(
+        root,
+        """SELECT (SELECT count(*) FROM bronze.sales) AS bronze,
+        (SELECT count(DISTINCT ("partition", "offset")) FROM bronze.sales) AS addresses,
+        (SELECT count(*) FROM quarantine.sales) AS quarantine,
+        (SELECT count(DISTINCT ("partition", "offset")) FROM quarantine.sales) AS bad_addresses""",
+    )[0]
+    expected = summary["expected"]
+    assert found["bronze"] == found["addresses"] == expected["bronze"]
+    assert found["quarantine"] == found["bad_addresses"] == expected["quarantine"]
+    for table, key in (
+        ("by_country", "country"), ("by_client", "client_id"), ("by_segment", "segment"),
+    ):  # fmt: skip
+        wrong = rows(
+            root,
+            f"""WITH want AS (SELECT coalesce({key}, '') AS k, currency, count(*) AS lines,
+                    sum(quantity) AS units, sum(quantity * unit_price) AS net,
+                    count(DISTINCT order_id) FILTER (quantity > 0) AS orders
+                FROM bronze.sales WHERE NOT is_duplicate GROUP BY 1, 2),
+            got AS (SELECT {key} AS k, currency, lines, units, net_revenue AS net, orders
+                FROM silver.sales_{table})
+            SELECT * FROM want FULL JOIN got USING (k, currency)
+            WHERE (want.lines, want.units, want.net, want.orders)
+                IS DISTINCT FROM (got.lines, got.units, got.net, got.orders)""",
+        )
+        assert wrong == []
 
 
 def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):

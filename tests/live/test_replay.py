@@ -110,9 +110,11 @@ def test_a_changed_setting_brings_them_back(root, environment, cured):
     assert_all_is_there(root, environment)
 
 
-@pytest.mark.parametrize("then", ["replay", "flow"])
-def test_killed_midway_and_again(root, environment, cured, then):
-    """Killed at a random moment after the marks were committed, and once more anywhere."""
+def test_killed_midway_and_completed_by_a_flow(root, environment, cured):
+    """Killed at a random moment after the marks were committed, and once more anywhere.
+
+    Completed by the same command at each point: tests/unit/test_quarantine.py.
+    """
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     draw = random.Random(seed)
@@ -131,11 +133,7 @@ def test_killed_midway_and_again(root, environment, cured, then):
         running.wait()
         bronze, bad, missing = audited(root, environment)
         assert (bronze + bad, missing) == (GOOD + CURED + HOPELESS, 0)
-    if then == "replay":
-        replay(root, cured)
-    else:
-        flows = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-        command(*flows, **cured)
+    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", root, **cured)
     assert_all_is_there(root, environment)
 
 

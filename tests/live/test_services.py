@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from lakehouse.core.errors import ServiceUnavailable
@@ -163,16 +163,13 @@ def send(servers: str, values: list[bytes], transaction: str | None = None) -> N
 
 
 def received(servers: str, wanted: int) -> list[bytes]:
-    """What a new consumer group gets, until as many came or 15 seconds passed."""
+    """What the topic's one partition has, until as many came or 30 seconds passed."""
     consumer = KafkaConsumer(
-        "t",
-        bootstrap_servers=servers,
-        group_id=f"g{time.monotonic_ns()}",
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
     )
+    consumer.assign([TopicPartition("t", 0)])
     values: list[bytes] = []
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while len(values) < wanted and time.monotonic() < deadline:
         values += [r.value for rs in consumer.poll(timeout_ms=200).values() for r in rs]
     consumer.close()

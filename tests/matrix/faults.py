@@ -69,8 +69,10 @@ def silver_apart(stage: Stage) -> None:
 def jvm_killed(stage: Stage) -> None:
     """kill -9 of Spark's JVM, as when the kernel is short of memory."""
     _running(stage, 25)
+    since = time.monotonic()
     stage.driver.jvm().kill()
-    stage.recover()
+    _until_ended(stage, 30)  # it may have landed everything, and be killed in its sleep
+    stage.recover(since)
 
 
 def driver_paused(seconds: float) -> Act:

@@ -1,0 +1,171 @@
+"""Spark's classes, parsed once and mapped into each later JVM: it starts seconds sooner.
+
+A class-data-sharing archive, made once for each Java, PySpark and set of jars by a small
+Spark session that does what a flow does. A JVM that cannot use it runs without it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyspark
+from pyspark.sql import DataFrame, SparkSession
+
+from lakehouse.contracts import CONTRACTS, load_settings
+from lakehouse.runtime.session import Engine, session
+
+KEPT = 3
+"""Archives of other environments that stay."""
+LIMIT_SECONDS = 180
+_QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+_KAFKA = (
+    "org.apache.kafka.clients.consumer.KafkaConsumer",
+    "org.apache.kafka.clients.admin.KafkaAdminClient",
+    "org.apache.kafka.common.protocol.ApiKeys",
+)
+
+
+def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Engine:
+    """The engine, its JVM told of the archive in ``cache``, which is made now if it is missing.
+
+    Without one where it cannot be made, or another process is making it. An archive
+    that could not be made is not tried again; one that is cut is made anew.
+    """
+    folder = cache / "archives"
+    try:
+        path = _whole(folder, _key(engine))
+        if path is None:
+            with _alone(folder) as alone:
+                if not alone:
+                    return engine
+                say("preparing Spark's classes, once, so that it starts sooner (half a minute)")
+                path = _make(engine, folder)
+        if path.stat().st_size == 0:
+            return engine
+        os.utime(path)
+    except OSError:
+        return engine
+    return replace(engine, java_options=(f"-XX:SharedArchiveFile={path}", *_QUIET))
+
+
+def _whole(folder: Path, key: str) -> Path | None:
+    """The archive of this key; its name has its size, which a JVM does not look at."""
+    found = folder.glob(f"spark-{key}-*.jsa")
+    return next((p for p in found if p.stem.rpartition("-")[2] == str(p.stat().st_size)), None)
+
+
+def _key(engine: Engine) -> str:
+    """What the archive is of: a JVM refuses one of other jars, by their times too."""
+    spec = find_spec("pyspark")
+    jars = Path(spec.origin).parent / "jars" if spec and spec.origin else Path()
+    release = engine.java_home / "release"
+    parts = [str(engine.java_home), release.read_text("utf-8") if release.is_file() else ""]
+    parts += [pyspark.__version__, str(jars), str(jars.stat().st_mtime_ns)]
+    parts += [f"{jar}:{jar.stat().st_mtime_ns}" for jar in engine.jars]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no other process is making an archive; a kill -9 lets the next one make it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _make(engine: Engine, folder: Path) -> Path:
+    """Run the training in a process of its own; an empty file where it failed."""
+    for left in folder.glob("part-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for old in sorted(folder.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
+        old.unlink()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+        made = Path(part, "archive")
+        words = [str(engine.java_home), str(made), part, *map(str, engine.jars)]
+        try:
+            subprocess.run(
+                [sys.executable, "-m", __name__, *words],
+                cwd=part, env=kept, capture_output=True, timeout=LIMIT_SECONDS, check=True,
+            )  # fmt: skip
+        except subprocess.SubprocessError:
+            made.unlink(missing_ok=True)
+        made.touch()
+        return made.rename(folder / f"spark-{_key(engine)}-{made.stat().st_size}.jsa")
+
+
+def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> None:
+    """Do what a flow does, by a JVM that writes the archive of its classes when it ends."""
+    options = (f"-XX:ArchiveClassesAtExit={archive}", "-XX:TieredStopAtLevel=1", *_QUIET)
+    defaults = folder / "config.ini"
+    defaults.write_text("".join(f"[{name}]\ntopic = {name}\n" for name in CONTRACTS))
+    settings = load_settings(defaults)
+    spark = session(settings, "archive", Engine(java_home, jars, options))
+    try:
+        _work(spark, folder)
+    finally:
+        jvm: Any = spark.sparkContext._gateway
+        process = jvm.proc
+        spark.stop()
+        process.stdin.close()
+        if process.wait(LIMIT_SECONDS):
+            raise SystemExit("the JVM could not write its archive")
+
+
+def _work(spark: SparkSession, folder: Path) -> None:
+    table = f"{folder}/table"
+    spark.range(10).selectExpr("id", "id % 2 AS part").write.format("delta").partitionBy(
+        "part"
+    ).save(table)
+    spark.read.format("delta").load(table).groupBy("part").count().toArrow()
+    jvm: Any = spark._jvm
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    for name in _KAFKA:
+        jvm.java.lang.Class.forName(name, True, loader)
+    nowhere = {"kafka.bootstrap.servers": "127.0.0.1:1", "subscribe": "none"}
+    spark.readStream.format("kafka").options(**nowhere).load()
+    ticks = spark.readStream.format("rate-micro-batch")
+    landed: list[int] = []
+    query = (
+        ticks.options(rowsPerBatch="10", numPartitions="2")
+        .load()
+        .selectExpr("CAST(CAST(value AS string) AS binary) AS rows")
+        .mapInArrow(partial(_as_they_are), "rows binary")
+        .writeStream.foreachBatch(partial(_land, landed))
+        .option("checkpointLocation", f"{folder}/checkpoint")
+        .start()
+    )
+    while len(landed) < 3 and query.isActive:
+        query.awaitTermination(0.1)  # type: ignore[arg-type]
+    query.stop()
+
+
+def _as_they_are(batches: Iterator[Any]) -> Iterator[Any]:
+    return batches
+
+
+def _land(landed: list[int], rows: DataFrame, batch: int) -> None:
+    rows.toArrow()
+    landed.append(batch)
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), [Path(p) for p in sys.argv[4:]])
