@@ -26,6 +26,8 @@ from lakehouse.core.kafka import admin
 from lakehouse.core.postgres import Slot, connect, slot_of
 from lakehouse.core.sections import CapturedSettings, PostgresSettings
 from lakehouse.core.settings import Settings
+from lakehouse.runtime.archive import with_archive
+from lakehouse.runtime.session import Engine
 from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
 from lakehouse.services.java import find_java
 from lakehouse.services.postgres import EmbeddedPostgres, binaries
@@ -212,12 +214,12 @@ def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSe
 
 
 _ROUND_TRIP = """
-import sys
+import json, sys
 from pathlib import Path
 from lakehouse.contracts import load_settings
 from lakehouse.runtime.session import Engine, session
-home, jars, folder = sys.argv[1:4]
-spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars.split(",")]))
+folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
+spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
 spark.range(3).write.format("delta").save(folder)
 assert spark.read.format("delta").load(folder).count() == 3
 spark.stop()
@@ -230,10 +232,12 @@ def spark_checks(_: Settings) -> Iterator[Check]:
 
     cache = default_cache()
     java = find_java(cache)
-    jars = spark_jars(cache, java, lambda _: None)
+    engine = Engine(java.home, spark_jars(cache, java, lambda _: None))
+    engine = with_archive(engine, cache, lambda _: None)
     with tempfile.TemporaryDirectory() as folder:
         table = f"{folder}/table"
-        words = [str(java.home), ",".join(map(str, jars)), table]
+        jars, options = map(json.dumps, ([str(jar) for jar in engine.jars], engine.java_options))
+        words = [table, str(engine.java_home), jars, options]
         done = subprocess.run(
             [sys.executable, "-c", _ROUND_TRIP, *words],
             capture_output=True, text=True, timeout=180, check=False,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import structlog
 
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.settings import Settings
@@ -63,6 +65,13 @@ def decoded(values: list[bytes | None], **where: Any) -> pa.Table:
 def encode(*events: dict[str, Any]) -> list[bytes]:
     """Events as Kafka values."""
     return [json.dumps(event).encode() for event in events]
+
+
+@pytest.fixture(autouse=True)
+def _narration() -> Iterator[None]:
+    """Narration goes to no stream of an earlier test's command."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
