@@ -46,7 +46,8 @@ def locked(
 ) -> duckdb.DuckDBPyConnection:
     """A new connection with every table under its name and every view that can be made.
 
-    ``plain`` are tables that are Parquet files by date, and no more. A view whose tables are not all there is left out.
+    ``plain`` are tables that are Parquet files by date, and no more. A view whose tables
+    are not all there is left out.
     """
     connection = duckdb.connect(
         config={
