@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection = connect(settings.silver)
         connection.execute("SET temp_directory = " + _text(folder))
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute(f"SET threads = {os.cpu_count() or 1}")  # flows share the machine
         hide_progress(connection)
         try:
             yield connection

