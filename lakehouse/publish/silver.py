@@ -86,12 +86,14 @@ class SilverPublisher:
         """The state at the versions that the tables record; from nothing where they disagree."""
         self._finers = [
             FinerState(
-                finer, self._finer_table(finer.name, _text_schema(finer.keys)), self._connection
+                finer,
+                self._finer_table(finer.name, _text_schema(finer.keys)),
+                self._connection.cursor(),
             )
             for finer in self.flow.finers
         ]
         self._favourites = [
-            FavouriteState(aggregate, name, favourite, table, self._connection)
+            FavouriteState(aggregate, name, favourite, table, self._connection.cursor())
             for aggregate in self.flow.aggregates
             for name, favourite in (aggregate.favourite or {}).items()
             for table in [
@@ -249,7 +251,7 @@ class SilverPublisher:
 
     def _rows_are(self, source: pa.Table | str) -> None:
         """Make a table at hand, or a FROM item, the ``rows`` of every cursor."""
-        for cursor in self._cursors:
+        for cursor in [*self._cursors, *(state.connection for state in self._states)]:
             if not isinstance(source, str):
                 cursor.register("rows_at_hand", source)
             item = source if isinstance(source, str) else "rows_at_hand"
@@ -259,10 +261,11 @@ class SilverPublisher:
 
     def _fold(self, version: int, names: list[str]) -> None:
         """Add ``rows`` to the named tables and record the version in each commit."""
-        for state in self._states:
-            for name, gained in state.absorb().items():
+        for found in self._pool.map(lambda state: state.absorb(), self._states):
+            for name, gained in found.items():
                 for cursor in self._cursors:
                     cursor.register(name, gained)
+        for state in self._states:
             state.held = version
         note = {"source": self._at(version), "flow": self.flow.name}
 
