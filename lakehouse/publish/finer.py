@@ -24,7 +24,7 @@ class FinerState:
     """The distinct keys of one finer table; 48 bytes of memory a key."""
 
     def __init__(self, finer: Finer, table: Table, connection: duckdb.DuckDBPyConnection) -> None:
-        self.finer, self.table, self._connection = finer, table, connection
+        self.finer, self.table, self.connection = finer, table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
         self._known, self._entities = Seen(), Seen()
@@ -42,7 +42,7 @@ class FinerState:
         ``new`` are the keys not known before; ``prior`` the keys held already of
         the same entities.
         """
-        name, connection = self.finer.name, self._connection
+        name, connection = self.finer.name, self.connection
         found = self._hashed(finer_sql(self.finer))
         fresh = ~self._known.near(words(found, "key"))
         found = found.filter(pa.array(fresh))
@@ -60,7 +60,7 @@ class FinerState:
         """What is held of ``entities``: the table is read only where there are any."""
         sources = []
         if self.pending:
-            self._connection.register("pending", pa.concat_tables(self.pending))
+            self.connection.register("pending", pa.concat_tables(self.pending))
             sources.append("SELECT * FROM pending")
         if files := self.table.files():
             sources.append(f"SELECT * FROM read_parquet({files!r})")
@@ -68,7 +68,7 @@ class FinerState:
             return self.table.schema.empty_table()
         union = " UNION ALL BY NAME ".join(sources)
         return query(
-            self._connection,
+            self.connection,
             f"SELECT * FROM ({union}) SEMI JOIN entities USING ({self.finer.entity})",
         )
 
@@ -76,7 +76,7 @@ class FinerState:
         """Rows of a query, and the hashes of their keys and entities."""
         key = words_sql(hash_key(list(self.finer.keys)), "key")
         entity = words_sql(hash_key([self.finer.entity]), "entity")
-        return query(self._connection, f"SELECT *, {key}, {entity} FROM ({rows})")
+        return query(self.connection, f"SELECT *, {key}, {entity} FROM ({rows})")
 
     def _remember(self, hashed: pa.Table) -> None:
         self._known.add(words(hashed, "key"))
@@ -101,7 +101,7 @@ class FavouriteState:
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self.aggregate, self.name, self.favourite = aggregate, name, favourite
-        self.table, self._connection = table, connection
+        self.table, self.connection = table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
         self._units: dict[int, int] = {}
@@ -129,7 +129,7 @@ class FavouriteState:
     def _hashed(self, rows: str) -> pa.Table:
         """Rows of a query, and the hashes of what their units are counted by."""
         pair = words_sql(hash_key([*self.aggregate.keys, self.favourite.of]), "pair")
-        return query(self._connection, f"SELECT *, {pair} FROM ({rows})")
+        return query(self.connection, f"SELECT *, {pair} FROM ({rows})")
 
     def _add(self, hashed: pa.Table) -> set[tuple[str, ...]]:
         columns = ["pair_high", "pair_low", "units", *self.aggregate.keys, self.favourite.of]
@@ -153,13 +153,13 @@ class FavouriteState:
         columns = ", ".join([*self.aggregate.keys, self.favourite.of])
         sources = []
         if self.pending:
-            self._connection.register("pending", pa.concat_tables(self.pending))
+            self.connection.register("pending", pa.concat_tables(self.pending))
             sources.append("SELECT * FROM pending")
         if files := self.table.files():
             sources.append(f"SELECT * FROM read_parquet({files!r})")
         if sources:
             rows = query(
-                self._connection,
+                self.connection,
                 f"SELECT {columns}, CAST(sum(units) AS BIGINT) AS units "
                 f"FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY ALL ORDER BY ALL",
             )

@@ -80,12 +80,14 @@ class SilverPublisher:
         """The state at the versions that the tables record; from nothing where they disagree."""
         self._finers = [
             FinerState(
-                finer, self._finer_table(finer.name, _text_schema(finer.keys)), self._connection
+                finer,
+                self._finer_table(finer.name, _text_schema(finer.keys)),
+                self._connection.cursor(),
             )
             for finer in self.flow.finers
         ]
         self._favourites = [
-            FavouriteState(aggregate, name, favourite, table, self._connection)
+            FavouriteState(aggregate, name, favourite, table, self._connection.cursor())
             for aggregate in self.flow.aggregates
             for name, favourite in (aggregate.favourite or {}).items()
             for table in [
@@ -115,6 +117,11 @@ class SilverPublisher:
     @property
     def _states(self) -> list[FinerState | FavouriteState]:
         return [*self._finers, *self._favourites]
+
+    @property
+    def _readers(self) -> list[duckdb.DuckDBPyConnection]:
+        """Every connection that reads ``rows``."""
+        return [*self._cursors, *(state.connection for state in self._states)]
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
@@ -273,7 +280,7 @@ class SilverPublisher:
 
     def _rows_are(self, source: pa.Table | str) -> None:
         """Make a table at hand, or a FROM item, the ``rows`` of every cursor."""
-        for cursor in self._cursors:
+        for cursor in self._readers:
             if not isinstance(source, str):
                 cursor.register("rows_at_hand", source)
             item = source if isinstance(source, str) else "rows_at_hand"
@@ -285,13 +292,14 @@ class SilverPublisher:
         """Add ``rows`` to the named tables and record the version in each commit."""
         if self._keyed is not None:
             signed = self._keyed.absorb()
-            for cursor in self._cursors:
+            for cursor in self._readers:
                 cursor.register("signed_rows", signed)
                 cursor.execute("CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM signed_rows")
-        for state in self._states:
-            for name, gained in state.absorb().items():
+        for found in self._pool.map(lambda state: state.absorb(), self._states):
+            for name, gained in found.items():
                 for cursor in self._cursors:
                     cursor.register(name, gained)
+        for state in self._states:
             state.held = version
         note = {"source": self._at(version), "flow": self.flow.name}
 
