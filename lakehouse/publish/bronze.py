@@ -31,6 +31,7 @@ from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
 from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
+from lakehouse.publish.erased import drop_old_quarantine
 from lakehouse.publish.log_files import note_of
 
 
@@ -67,15 +68,6 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """A row counts as quarantined while bronze is below its ``replayed_version``."""
-ERASED_SCHEMA = pa.schema(
-    [
-        *[f.with_nullable(False) for f in ADDRESS[:3]],
-        pa.field("erased_at", TIME, nullable=False),
-        pa.field("table", pa.string(), nullable=False),
-        pa.field("batch_id", pa.int64()),
-    ]
-)
-"""The ledger of erased addresses; nothing of the person."""
 
 
 @dataclass(frozen=True)
@@ -382,9 +374,10 @@ class BronzePublisher:
 
     def maintain(self, now: datetime) -> None:
         """Between batches: drop old quarantine, compact, remove old files, as settings say."""
-        keep = self.settings.maintenance.quarantine_retention
-        if keep:
-            self.quarantine.drop_before("quarantined_at", now - keep)
+        if self.settings.maintenance.quarantine_retention and self.quarantine.drop_is_due():
+            drop_old_quarantine(
+                self.contract.name, self.quarantine, self.settings, self.connection, now
+            )
         self.quarantine.maintain()
         self.bronze.maintain()
 

@@ -295,14 +295,13 @@ class Table:
             sync_checkpoints(Path(self.uri))
         self.dt.cleanup_metadata()
 
-    def drop_before(self, column: str, oldest: datetime) -> None:
-        """Delete rows whose time is older: when first called, and then every vacuum_interval.
-
-        Nothing is committed where there are none.
-        """
+    def drop_is_due(self) -> bool:
+        """Whether old rows were dropped last before vacuum_interval, or never."""
         wait = self._settings.maintenance.vacuum_interval or timedelta(hours=1)
-        if time.monotonic() - self._dropped_at < wait.total_seconds():
-            return
+        return time.monotonic() - self._dropped_at >= wait.total_seconds()
+
+    def drop_before(self, column: str, oldest: datetime) -> None:
+        """Delete rows whose time is older; nothing is committed where there are none."""
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
         predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
         self._upkeep(lambda commit: self._delete(predicate, commit))

@@ -21,10 +21,9 @@ from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
 from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, marked, micros
+from lakehouse.publish.erased import KEY
+from lakehouse.publish.erased import KEY_SQL as _KEY
 
-KEY = ("topic", "partition", "offset")
-"""The columns of an address."""
-_KEY = ", ".join(f'"{name}"' for name in KEY)
 _MARKED = f"""
 SELECT {_KEY}, replayed_version
 FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)

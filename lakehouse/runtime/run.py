@@ -95,7 +95,7 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
     finer = [finer.name for finer in f.finers]
     finer += [c.finer for a in f.aggregates for c in (a.favourite or {}).values()]
     return [f.table(name) for name in [*(a.name for a in f.aggregates), *finer]]
