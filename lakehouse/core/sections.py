@@ -153,7 +153,7 @@ class TableSettings(Section):
 class MaintenanceSettings(Section):
     """[maintenance]: what the writer does between batches."""
 
-    compact_after_commits: Annotated[int, Field(ge=0)] = Field(200, description="compact a table after this many of its commits; 0 never")
+    compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many of its commits, and its larger ones after 16 times as many; 0 never")
     vacuum_interval: Duration = Field(timedelta(hours=1), description="how often, and at start, files past their retention are removed; 0 never")
     quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0 keeps them all")
 

@@ -28,7 +28,7 @@ from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic
 from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
-from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
+from lakehouse.ingest.seen import EventKeys, Seen, copies, hash_sql, keys
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
 from lakehouse.publish.erased import drop_old_quarantine
@@ -121,6 +121,7 @@ class BronzePublisher:
         if (has := self._quarantine_has()) is not None:
             self.ends, self.went_back = self.ends.gone_back(has), True
         self.ahead = self._held_above_ends()
+        self.event_keys = EventKeys(connection)
         self._seen: Seen | None = None
         if topic_id is not None:
             self.refuse(self.meet(Topic(self.product.topic, topic_id)))
@@ -413,7 +414,7 @@ class BronzePublisher:
             self._seen = self._recent(horizon)
         if not good.num_rows:
             return pa.array([], pa.bool_())
-        marks = copies(self.connection, good, self._seen, horizon)
+        marks = copies(self.event_keys, good, self._seen, horizon)
         newest = pc.max(good["kafka_time"]).as_py()
         self._seen.expire(micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
         return marks

@@ -179,7 +179,7 @@ def _duplicates(publisher: BronzePublisher, good: pa.Table) -> pa.Array:
         rows = "read_parquet(getvariable('files')) SEMI JOIN good USING (event_id)"
         seen.add(keys(publisher.connection, f"SELECT {select} FROM {rows}"))
         publisher.connection.unregister("good")
-    return copies(publisher.connection, good, seen, horizon)
+    return copies(publisher.event_keys, good, seen, horizon)
 
 
 def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Table:
