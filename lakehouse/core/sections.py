@@ -138,7 +138,7 @@ class SilverSettings(Section):
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
-    engine_threads: Count = Field(1, description="threads of a fold; two tables are folded at a time")
+    engine_threads: Count = Field(1, description="threads of a fold; tables are folded side by side")
 
 
 class TableSettings(Section):

@@ -43,7 +43,6 @@ _ARROW = {
     "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
     "DECIMAL(28,4)": pa.decimal128(28, 4),
 }
-FOLDED_AT_ONCE = 2
 NOTHING = -1
 """The version of a table that has taken in nothing."""
 
@@ -75,7 +74,7 @@ class SilverPublisher:
         self._folds = {
             a.name: Fold(a, self.tables[a.name], connection, sources) for a in flow.aggregates
         }
-        self._pool = ThreadPoolExecutor(FOLDED_AT_ONCE, "silver")
+        self._pool = ThreadPoolExecutor(len(self._folds), "silver")
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
