@@ -30,18 +30,18 @@ from lakehouse.core.flow import BronzeFlow, SilverFlow
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.ingest.decode import TIME
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import ERASED_SCHEMA, BronzePublisher
+from lakehouse.publish.bronze import BronzePublisher
 from lakehouse.publish.delta import Table
+from lakehouse.publish.erased import ERASED_SCHEMA, KEY, ErasedLedger
+from lakehouse.publish.erased import KEY_SQL as _KEY
 from lakehouse.publish.ledger import Ledger
-from lakehouse.publish.replay import KEY, finish
+from lakehouse.publish.replay import finish
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.run import tables_of
 
 CLIENT = "client_id"
 """The field of a contract that names a client."""
-_KEY = ", ".join(f'"{name}"' for name in KEY)
 _THEIRS = f"SELECT {_KEY}, batch_id FROM bronze WHERE {CLIENT} = $client"
 _COPIES = f"""
 SELECT {_KEY}, batch_id FROM bronze
@@ -50,15 +50,6 @@ WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
 """
 """Copies of their events under another name: no table of silver counts them."""
 _RAW = f"SELECT {_KEY}, {{batch}} AS batch_id, key, value, headers, verdict FROM quarantine"
-_LEDGER = """
-SELECT * FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME SELECT * FROM no_rows
-"""
-_SAME = " AND ".join(f'found."{name}" = ledger."{name}"' for name in (*KEY, "table"))
-_NOT_IN_LEDGER = f"""
-SELECT found.* FROM found ANTI JOIN ledger
-ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM ledger.batch_id ORDER BY ALL
-"""
-"""An address may come again, in a topic made anew: the batch tells the records apart."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +152,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
     lake = Lake(settings.lake.root)
     silver = _silver(product, lake)
     names = [*tables_of(BronzeFlow(product)), *(t for f in silver for t in tables_of(f))]
-    names += [f"erased.{product}", f"audit.{product}"]
+    names.append(f"audit.{product}")
     holder = f"{product} erase"
     with (
         write_locks(lake.locks, names, holder, settings.publish.lock_timeout),
@@ -170,12 +161,8 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         bronze = writer(product, settings, connection)
         finish(bronze, now)
         found = find(client, product, settings)
-        ledger = Table(
-            lake.table(f"erased.{product}"), ERASED_SCHEMA, settings,
-            description=f"addresses of {product} that were erased; nothing of the person",
-        )  # fmt: skip
-        ledger.widen()
-        since = _begin(ledger, found, product, now, connection)
+        ledger = ErasedLedger(product, settings, connection)
+        since = _begin(ledger, found, now)
         in_bronze = found.bronze.num_rows + found.copies.num_rows
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
@@ -193,51 +180,20 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         tables += _redact(client, product, settings, done)
         for table in tables:
             table.forget_history(note)
-        ledger.append(ledger.schema.empty_table(), {"erase": {"since": since, "begun": False}})
-        done.addresses = _since(ledger, since, connection)
+        ended = {"erase": {"since": since.isoformat(), "begun": False}}
+        ledger.table.append(ERASED_SCHEMA.empty_table(), ended)
+        done.addresses = ledger.since(since)
     return done
 
 
-def _begin(
-    ledger: Table, found: Found, product: str, now: datetime, connection: duckdb.DuckDBPyConnection
-) -> str:
+def _begin(ledger: ErasedLedger, found: Found, now: datetime) -> datetime:
     """Write down what is about to go; since when this erasure has been at work."""
-    before = ledger.last_note("erase") or {}
-    since = str(before["since"] if before.get("begun") else now.astimezone(UTC).isoformat())
-    rows = pa.concat_tables(
-        [
-            places.append_column(
-                "erased_at", pa.array([now] * places.num_rows, TIME)
-            ).append_column(
-                "table", pa.array([f"{table}.{product}"] * places.num_rows, pa.string())
-            )
-            for table, places in (
-                ("bronze", found.bronze),
-                ("bronze", found.copies),
-                ("quarantine", found.quarantine),
-            )
-        ]
-    )
-    connection.register("found", rows)
-    held = ledger.schema.empty_table()
-    if files := ledger.files():
-        connection.register("no_rows", held)
-        held = query(connection, _LEDGER, {"files": files})
-        connection.unregister("no_rows")
-    connection.register("ledger", held)
-    new = query(connection, _NOT_IN_LEDGER).select(ledger.schema.names).cast(ledger.schema)
-    connection.unregister("found")
-    connection.unregister("ledger")
-    ledger.append(new, {"erase": {"since": since, "begun": True}, "rows": new.num_rows})
+    before = ledger.table.last_note("erase") or {}
+    since = datetime.fromisoformat(before["since"]) if before.get("begun") else now.astimezone(UTC)
+    note = {"erase": {"since": since.isoformat(), "begun": True}}
+    in_bronze = pa.concat_tables([found.bronze, found.copies])
+    ledger.add({"bronze": in_bronze, "quarantine": found.quarantine}, now, note)
     return since
-
-
-def _since(ledger: Table, since: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The addresses that the ledger has taken since an erasure began."""
-    sql = f"SELECT DISTINCT {_KEY} FROM read_parquet($files) WHERE erased_at >= $since"
-    if not (files := ledger.files()):
-        return ERASED_SCHEMA.empty_table().select(KEY)
-    return query(connection, sql, {"files": files, "since": datetime.fromisoformat(since)})
 
 
 def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:

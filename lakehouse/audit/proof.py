@@ -118,8 +118,9 @@ def _doubts(proof: Proof) -> Iterator[str]:
             yield f"{place}: {lost:,} offsets expired in Kafka before bronze took them"
     if erasing := proof.account.erasing:
         yield (
-            f"{erasing:,} addresses are in the ledger of erased ones and in a table: "
-            "`lakehouse erase` is at work, or was cut: run it again"
+            f"{erasing:,} addresses are in the ledger of erased ones and in a table: an erasure "
+            "or quarantine's retention is at work, or was cut: run `lakehouse erase`, or the "
+            "flow, again"
         )
     for table in proof.tables:
         if table.doubt:

@@ -24,7 +24,7 @@ from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from lakehouse.publish.ends import Ends
-from lakehouse.publish.replay import KEY
+from lakehouse.publish.erased import KEY
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A replay enters about so much at a time; a row counts for 1,000 bytes more than its value."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +12,10 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.sections import SilverSettings
+
+# a copy of a small result costs less than planning the statement once more
+warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+_NUMBERS = itertools.count()
 
 
 def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
@@ -33,3 +40,49 @@ def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
 def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:
     """A query's rows as one Arrow table."""
     return connection.sql(sql, params=values).to_arrow_table()
+
+
+class Source:
+    """Rows under a name in SQL that change: a prepared statement reads those of the moment."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._rows = schema.empty_table()
+
+    def put(self, rows: pa.Table) -> None:
+        """Rows that have the columns of the schema, among others perhaps."""
+        self._rows = rows.select(self._rows.schema.names).cast(self._rows.schema)
+
+    def clear(self) -> None:
+        """No rows."""
+        self._rows = self._rows.slice(0, 0)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._rows.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._rows.__arrow_c_stream__(requested_schema)
+
+
+class Prepared:
+    """A query that is planned once: on a small batch planning takes longer than the work.
+
+    Whatever it reads must keep its name and columns; see :class:`Source`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+        self._connection, self._name = connection, f"prepared_{next(_NUMBERS)}"
+        connection.execute(f"PREPARE {self._name} AS {sql}")
+
+    def __call__(self) -> pa.Table:
+        """The rows at hand now."""
+        return self._connection.execute(f"EXECUTE {self._name}").to_arrow_table()
+
+
+def reading(
+    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source]
+) -> duckdb.DuckDBPyConnection:
+    """A connection of its own to the same database, in which these names are read."""
+    cursor = connection.cursor()
+    for name, source in sources.items():
+        cursor.register(name, source)
+    return cursor

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -129,43 +130,45 @@ def reach(step: Step) -> None:
 def writing(step: Step, folder: str, version: int | None = None) -> Iterator[None]:
     """Around the writing of a commit: the process ends when its first data file is there.
 
-    With the ``version`` that is to be committed its log entry's place is taken meanwhile,
-    so that a commit of one small file does not come before the end. A writing that has
-    nothing to write is no coming.
+    With the ``version`` that is to be committed its log entry's place is taken until the
+    process has ended, so that a commit of one small file does not come before the end.
+    A writing that has nothing to write is no coming.
     """
     if ARMED is None or not ARMED.is_due(step):
         yield
         return
-    wall = Path(folder, "_delta_log", f"{version:020}.json") if version is not None else None
     before, done = _data_files(folder), threading.Event()
-
-    def end(remark: str = "as told") -> None:
-        if wall:
-            wall.rmdir()
-        _end(step, remark)
 
     def watch() -> None:
         while not done.wait(0.001):
             if _data_files(folder) - before:
-                end()
+                _end(step)
 
-    if wall:
-        wall.mkdir()  # an empty file would be read as a commit
-    watcher = threading.Thread(target=watch, name="failpoint", daemon=True)
-    watcher.start()
-    try:
-        yield
-    except Exception:  # noqa: BLE001  # the wall was met
+    with ExitStack() as stack:
+        if version is not None:
+            stack.enter_context(_taken(Path(folder, "_delta_log", f"{version:020}.json")))
+        watcher = threading.Thread(target=watch, name="failpoint", daemon=True)
+        watcher.start()
+        try:
+            yield
+        except Exception:  # noqa: BLE001  # the place of the commit was taken
+            _end(step)
         done.set()
         watcher.join()
-        end()
-    done.set()
-    watcher.join()
-    if _data_files(folder) - before:
-        end("too late: it was committed within the first look")
-    if wall:
-        wall.rmdir()
+        if _data_files(folder) - before:
+            _end(step, "too late: it was committed within the first look")
     ARMED.once_more()
+
+
+@contextmanager
+def _taken(place: Path) -> Iterator[None]:
+    """A folder where a log entry would be; another process removes it, after this one's end too."""
+    place.mkdir()  # an empty file would be read as a commit
+    with subprocess.Popen(
+        ["/bin/sh", "-c", 'cat; rmdir "$0"', str(place)],  # it reads until we end
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    ):  # fmt: skip
+        yield
 
 
 def _data_files(folder: str) -> set[Path]:

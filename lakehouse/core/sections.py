@@ -178,7 +178,7 @@ class SilverSettings(Section):
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
-    engine_threads: Count = Field(1, description="threads of a fold; two tables are folded at a time")
+    engine_threads: Count = Field(1, description="threads of a fold; tables are folded side by side")
 
 
 class TableSettings(Section):
@@ -193,7 +193,7 @@ class TableSettings(Section):
 class MaintenanceSettings(Section):
     """[maintenance]: what the writer does between batches."""
 
-    compact_after_commits: Annotated[int, Field(ge=0)] = Field(200, description="compact a table after this many of its commits; 0 never")
+    compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many of its commits, and its larger ones after 16 times as many; 0 never")
     vacuum_interval: Duration = Field(timedelta(hours=1), description="how often, and at start, files past their retention are removed; 0 never")
     quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0 keeps them all")
 

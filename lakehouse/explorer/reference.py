@@ -12,7 +12,8 @@ from lakehouse.core.flow import ParquetFlow, SilverFlow
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import ERASED_SCHEMA, QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.publish.erased import ERASED_SCHEMA
 from lakehouse.publish.keyed import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.publish.ledger import LEDGER_SCHEMA
 from lakehouse.publish.render import column_docs, table_columns
@@ -71,7 +72,7 @@ def tables_md() -> str:
         out += [
             f"## erased.{name}",
             "",
-            "The ledger of `lakehouse erase`, made by the first one.",
+            "Addresses that `lakehouse erase` or `quarantine_retention` removed; not their data.",
             "",
         ]
         out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in ERASED_SCHEMA)
@@ -107,7 +108,7 @@ _ADDED = {
     "quarantined_at": "when it was refused",
     "replayed_version": "the bronze version that a replay brought it into; it counts there then",
     "replayed_at": "when it was replayed",
-    "erased_at": "when it was erased",
+    "erased_at": "when it was erased, or dropped past its retention",
     "table": "the table that held it",
 }
 

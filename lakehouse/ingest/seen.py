@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakehouse.core.duck import Prepared, Source, reading
+
 Words = npt.NDArray[np.uint64]
 Micros = npt.NDArray[np.int64]
 MAX_RUN = 2_000_000
@@ -121,18 +123,32 @@ def _sorted(high: Words, low: Words, time: Micros) -> Keys:
     return Keys(high[order], low[order], time[order])
 
 
-def copies(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, seen: Seen, within: int
-) -> pa.Array:
+class EventKeys:
+    """The keys of event_ids, at the times that Kafka took them."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        time = pa.timestamp("us", "UTC")
+        self._asked = Source(pa.schema({"event_id": pa.string(), "kafka_time": time}))
+        cursor = reading(connection, {"asked": self._asked})
+        select = hash_sql("event_id", "epoch_us(kafka_time)")
+        self._hashed = Prepared(cursor, f"SELECT {select} FROM asked")
+
+    def of(self, rows: pa.Table) -> Keys:
+        """One key a row, in their order."""
+        self._asked.put(rows)
+        hashed = self._hashed()
+        self._asked.clear()
+        return Keys(*(hashed[name].to_numpy() for name in ("a", "b", "t")))
+
+
+def copies(event_keys: EventKeys, rows: pa.Table, seen: Seen, within: int) -> pa.Array:
     """Which rows are later copies of an event_id: within the batch or of one already held.
 
     ``rows`` has event_id, kafka_time, partition, offset. The first by
     (kafka_time, partition, offset) counts; ``within`` is the horizon in µs.
     The rows are remembered.
     """
-    connection.register("asked", rows.select(["event_id", "kafka_time"]))
-    asked = keys(connection, f"SELECT {hash_sql('event_id', 'epoch_us(kafka_time)')} FROM asked")
-    connection.unregister("asked")
+    asked = event_keys.of(rows)
     held = seen.near(asked, within)
     address = (rows["offset"].to_numpy(), rows["partition"].to_numpy())
     order = np.lexsort((*address, asked.time, asked.low, asked.high))

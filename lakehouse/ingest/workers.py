@@ -13,6 +13,7 @@ _FOLDERS = [place for place in sys.path if not place.endswith((".zip", ".jar"))]
 if PathFinder.find_spec("pyspark", _FOLDERS):  # Spark's own zips are compiled at each import
     sys.path[:] = _FOLDERS
 
+# E402: what follows is imported from _FOLDERS alone
 import pandas  # noqa: E402  # pyarrow asks for it
 from pyspark import worker  # noqa: E402
 from pyspark.daemon import manager  # noqa: E402

@@ -28,9 +28,10 @@ from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic
 from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
-from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
+from lakehouse.ingest.seen import EventKeys, Seen, copies, hash_sql, keys
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
+from lakehouse.publish.erased import drop_old_quarantine
 from lakehouse.publish.log_files import note_of
 
 
@@ -67,15 +68,6 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """A row counts as quarantined while bronze is below its ``replayed_version``."""
-ERASED_SCHEMA = pa.schema(
-    [
-        *[f.with_nullable(False) for f in ADDRESS[:3]],
-        pa.field("erased_at", TIME, nullable=False),
-        pa.field("table", pa.string(), nullable=False),
-        pa.field("batch_id", pa.int64()),
-    ]
-)
-"""The ledger of erased addresses; nothing of the person."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +121,7 @@ class BronzePublisher:
         if (has := self._quarantine_has()) is not None:
             self.ends, self.went_back = self.ends.gone_back(has), True
         self.ahead = self._held_above_ends()
+        self.event_keys = EventKeys(connection)
         self._seen: Seen | None = None
         if topic_id is not None:
             self.refuse(self.meet(Topic(self.product.topic, topic_id)))
@@ -382,9 +375,10 @@ class BronzePublisher:
 
     def maintain(self, now: datetime) -> None:
         """Between batches: drop old quarantine, compact, remove old files, as settings say."""
-        keep = self.settings.maintenance.quarantine_retention
-        if keep:
-            self.quarantine.drop_before("quarantined_at", now - keep)
+        if self.settings.maintenance.quarantine_retention and self.quarantine.drop_is_due():
+            drop_old_quarantine(
+                self.contract.name, self.quarantine, self.settings, self.connection, now
+            )
         self.quarantine.maintain()
         self.bronze.maintain()
 
@@ -420,7 +414,7 @@ class BronzePublisher:
             self._seen = self._recent(horizon)
         if not good.num_rows:
             return pa.array([], pa.bool_())
-        marks = copies(self.connection, good, self._seen, horizon)
+        marks = copies(self.event_keys, good, self._seen, horizon)
         newest = pc.max(good["kafka_time"]).as_py()
         self._seen.expire(micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
         return marks

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -45,6 +46,11 @@ from lakehouse.publish.log_files import (
 
 STATE = ("flow", "ends", "source")
 """Keys of a note that say how far a table is; the others tell of one commit."""
+_SHARE, _WHOLE = 32, 16
+"""A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
+
+A commit costs delta-rs time for each file that there is; rows are rewritten seldom all the same.
+"""
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -259,8 +265,9 @@ class Table:
         maintenance = self._settings.maintenance
         every = maintenance.compact_after_commits
         if every and _crossed(self._compacted_at, self.version, every):
+            share = 1 if _crossed(self._compacted_at, self.version, every * _WHOLE) else _SHARE
             with failpoint.writing(Step.COMPACTION_FILES, self.uri, self.version + 1):
-                self._upkeep(self._compact)
+                self._upkeep(lambda commit: self._compact(commit, share))
             failpoint.reach(Step.COMPACTED)
             self._compacted_at = self.version
         wait = maintenance.vacuum_interval.total_seconds()
@@ -273,9 +280,9 @@ class Table:
         self._upkeep(self._compact)
         self._upkeep(self._vacuum)
 
-    def _compact(self, commit: CommitProperties) -> None:
+    def _compact(self, commit: CommitProperties, share: int = 1) -> None:
         self.dt.optimize.compact(
-            target_size=self._settings.table.target_file_size_mb * 1024 * 1024,
+            target_size=self._settings.table.target_file_size_mb * 1024 * 1024 // share,
             writer_properties=self._writer,
             commit_properties=commit,
             post_commithook_properties=_QUIET,
@@ -295,14 +302,13 @@ class Table:
             sync_checkpoints(Path(self.uri))
         self.dt.cleanup_metadata()
 
-    def drop_before(self, column: str, oldest: datetime) -> None:
-        """Delete rows whose time is older: when first called, and then every vacuum_interval.
-
-        Nothing is committed where there are none.
-        """
+    def drop_is_due(self) -> bool:
+        """Whether old rows were dropped last before vacuum_interval, or never."""
         wait = self._settings.maintenance.vacuum_interval or timedelta(hours=1)
-        if time.monotonic() - self._dropped_at < wait.total_seconds():
-            return
+        return time.monotonic() - self._dropped_at >= wait.total_seconds()
+
+    def drop_before(self, column: str, oldest: datetime) -> None:
+        """Delete rows whose time is older; nothing is committed where there are none."""
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
         predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
         self._upkeep(lambda commit: self._delete(predicate, commit))
@@ -348,6 +354,19 @@ class Table:
             seen = len(history)
             if limit is None or seen < limit:
                 return
+
+    def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:
+        """The rows of this version, or of the partitions named as ``column=value``."""
+        parts = [self.schema.empty_table()]
+        for file in self.files():
+            folder = file.rsplit("/", 2)[1]
+            if partitions is None or folder in partitions:
+                part = pq.ParquetFile(file).read(use_threads=False)
+                if self.partition_by:
+                    column, _, value = folder.partition("=")
+                    part = part.append_column(column, pa.repeat(value, part.num_rows))
+                parts.append(part.select(self.schema.names).cast(self.schema))
+        return pa.concat_tables(parts)
 
     def files(self) -> list[str]:
         """Paths of the Parquet files of this version."""

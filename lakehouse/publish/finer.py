@@ -8,28 +8,60 @@ loads the table and absorbs bronze's rows from there on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from lakehouse.core.duck import query
+from lakehouse.core.duck import Prepared, Source, query
 from lakehouse.core.flow import Aggregate, Favourite, Finer
 from lakehouse.ingest.seen import Seen, words, words_sql
 from lakehouse.publish.delta import Table
 from lakehouse.publish.render import finer_sql, hash_key, units_sql
 
 
+def text_schema(keys: Iterable[str]) -> pa.Schema:
+    """The Arrow schema of a finer table's keys: text, and truncated time."""
+    time = pa.timestamp("us", "UTC")
+    return pa.schema(
+        [pa.field(n, time if n == "event_time" else pa.string(), nullable=False) for n in keys]
+    )
+
+
+def gained_by(aggregate: Aggregate) -> dict[str, pa.Schema]:
+    """What a batch gains that an aggregate's query reads: the names that ``absorb`` gives."""
+    gained: dict[str, pa.Schema] = {}
+    for distinct in (aggregate.distinct or {}).values():
+        keys = text_schema(distinct.finer.keys)
+        gained |= {f"{side}_{distinct.finer.name}": keys for side in ("new", "prior")}
+    for name in aggregate.favourite or {}:
+        columns = [*aggregate.keys, f"new_{name}"]
+        schema = pa.schema([pa.field(column, pa.string()) for column in columns])
+        gained[f"choice_{aggregate.name}_{name}"] = schema
+    return gained
+
+
 class FinerState:
-    """The distinct keys of one finer table; 48 bytes of memory a key."""
+    """The distinct keys of one finer table; 48 bytes of memory a key.
+
+    ``connection`` is its own, and reads ``rows``.
+    """
 
     def __init__(self, finer: Finer, table: Table, connection: duckdb.DuckDBPyConnection) -> None:
-        self.finer, self.table, self.connection = finer, table, connection
+        self.finer, self.table, self._connection = finer, table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
+        self._new = Source(text_schema(finer.keys))
+        self._repeated = Source(text_schema([finer.entity]))
+        connection.register("pending", self._new)
+        connection.register("entities", self._repeated)
+        self._found = Prepared(connection, self._hashed(finer_sql(finer)))
+        self._prior: tuple[list[str], Prepared] | None = None
         self._known, self._entities = Seen(), Seen()
         if files := table.files():
-            self._remember(self._hashed(f"FROM read_parquet({files!r})"))
+            held = self._hashed(f"FROM read_parquet({files!r})")
+            self._remember(query(connection, held))
 
     @property
     def pending_rows(self) -> int:
@@ -42,41 +74,39 @@ class FinerState:
         ``new`` are the keys not known before; ``prior`` the keys held already of
         the same entities.
         """
-        name, connection = self.finer.name, self.connection
-        found = self._hashed(finer_sql(self.finer))
+        name, found = self.finer.name, self._found()
         fresh = ~self._known.near(words(found, "key"))
         found = found.filter(pa.array(fresh))
         new = found.select(list(self.finer.keys))
         repeated = self._entities.near(words(found, "entity"))
         self._remember(found)
-        connection.register("entities", new.filter(pa.array(repeated)).select([self.finer.entity]))
-        prior = self._prior(bool(repeated.any()))
-        connection.unregister("entities")
+        prior = self._prior_of(new.filter(pa.array(repeated)))
         if new.num_rows:
             self.pending.append(new)
         return {f"new_{name}": new, f"prior_{name}": prior}
 
-    def _prior(self, any_repeated: bool) -> pa.Table:
-        """What is held of ``entities``: the table is read only where there are any."""
-        sources = []
-        if self.pending:
-            self.connection.register("pending", pa.concat_tables(self.pending))
-            sources.append("SELECT * FROM pending")
-        if files := self.table.files():
-            sources.append(f"SELECT * FROM read_parquet({files!r})")
-        if not any_repeated or not sources:
+    def _prior_of(self, repeated: pa.Table) -> pa.Table:
+        """What is held of the entities of these rows; the table is read where there are any."""
+        if not repeated.num_rows:
             return self.table.schema.empty_table()
-        union = " UNION ALL BY NAME ".join(sources)
-        return query(
-            self.connection,
-            f"SELECT * FROM ({union}) SEMI JOIN entities USING ({self.finer.entity})",
-        )
+        files = self.table.files()
+        if self._prior is None or self._prior[0] != files:
+            held = f"FROM read_parquet({files!r}) UNION ALL BY NAME " if files else ""
+            sql = f"FROM ({held}FROM pending) SEMI JOIN entities USING ({self.finer.entity})"
+            self._prior = files, Prepared(self._connection, sql)
+        if self.pending:
+            self._new.put(pa.concat_tables(self.pending))
+        self._repeated.put(repeated)
+        prior = self._prior[1]()
+        self._new.clear()
+        self._repeated.clear()
+        return prior
 
-    def _hashed(self, rows: str) -> pa.Table:
-        """Rows of a query, and the hashes of their keys and entities."""
+    def _hashed(self, rows: str) -> str:
+        """A query's rows, and the hashes of their keys and entities."""
         key = words_sql(hash_key(list(self.finer.keys)), "key")
         entity = words_sql(hash_key([self.finer.entity]), "entity")
-        return query(self.connection, f"SELECT *, {key}, {entity} FROM ({rows})")
+        return f"SELECT *, {key}, {entity} FROM ({rows})"
 
     def _remember(self, hashed: pa.Table) -> None:
         self._known.add(words(hashed, "key"))
@@ -90,7 +120,10 @@ class FinerState:
 
 
 class FavouriteState:
-    """Units by (an aggregate's keys, what is chosen among), and the choice of each key."""
+    """Units by (an aggregate's keys, what is chosen among), and the choice of each key.
+
+    ``connection`` is its own, and reads ``rows``.
+    """
 
     def __init__(
         self,
@@ -101,13 +134,14 @@ class FavouriteState:
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self.aggregate, self.name, self.favourite = aggregate, name, favourite
-        self.table, self.connection = table, connection
+        self.table, self._connection = table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
+        self._found = Prepared(connection, self._hashed(units_sql(aggregate, favourite)))
         self._units: dict[int, int] = {}
         self._best: dict[tuple[str, ...], tuple[int, str]] = {}
         if files := table.files():
-            self._add(self._hashed(f"FROM read_parquet({files!r})"))
+            self._add(query(connection, self._hashed(f"FROM read_parquet({files!r})")))
 
     @property
     def pending_rows(self) -> int:
@@ -116,7 +150,7 @@ class FavouriteState:
 
     def absorb(self) -> dict[str, pa.Table]:
         """Take in ``rows``; gives ``choice_<aggregate>_<name>``: key, new_<name>."""
-        hashed = self._hashed(units_sql(self.aggregate, self.favourite))
+        hashed = self._found()
         touched = self._add(hashed)
         if hashed.num_rows:
             self.pending.append(hashed.select(self.table.schema.names))
@@ -126,10 +160,10 @@ class FavouriteState:
         choice = pa.table([pa.array(c, pa.string()) for c in [*columns, chosen]], names=names)
         return {f"choice_{self.aggregate.name}_{self.name}": choice}
 
-    def _hashed(self, rows: str) -> pa.Table:
-        """Rows of a query, and the hashes of what their units are counted by."""
+    def _hashed(self, rows: str) -> str:
+        """A query's rows, and the hashes of what their units are counted by."""
         pair = words_sql(hash_key([*self.aggregate.keys, self.favourite.of]), "pair")
-        return query(self.connection, f"SELECT *, {pair} FROM ({rows})")
+        return f"SELECT *, {pair} FROM ({rows})"
 
     def _add(self, hashed: pa.Table) -> set[tuple[str, ...]]:
         columns = ["pair_high", "pair_low", "units", *self.aggregate.keys, self.favourite.of]
@@ -153,13 +187,13 @@ class FavouriteState:
         columns = ", ".join([*self.aggregate.keys, self.favourite.of])
         sources = []
         if self.pending:
-            self.connection.register("pending", pa.concat_tables(self.pending))
+            self._connection.register("pending", pa.concat_tables(self.pending))
             sources.append("SELECT * FROM pending")
         if files := self.table.files():
             sources.append(f"SELECT * FROM read_parquet({files!r})")
         if sources:
             rows = query(
-                self.connection,
+                self._connection,
                 f"SELECT {columns}, CAST(sum(units) AS BIGINT) AS units "
                 f"FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY ALL ORDER BY ALL",
             )

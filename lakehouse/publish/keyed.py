@@ -47,6 +47,11 @@ def keyed_schemas(keyed: Keyed) -> dict[str, pa.Schema]:
     }
 
 
+def signed_schema(keyed: Keyed) -> pa.Schema:
+    """The Arrow schema of what :meth:`KeyedState.absorb` gives."""
+    return keyed_schemas(keyed)[keyed.current].append(pa.field("sign", pa.int32()))
+
+
 HISTORY_DOCS = {
     "started_at": "time of the first change of the run; never before that of an earlier run",
     "ended_at": "when the next run began; null for the last",

@@ -16,7 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
-from lakehouse.core.duck import query
+from lakehouse.core.duck import Prepared, Source, query, reading
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
@@ -55,7 +55,13 @@ SELECT batch_id, bronze_version, min(ingest_time) AS ingest_time, min(watermark)
 FROM {rows} GROUP BY batch_id, bronze_version HAVING bool_or(is_late OR is_duplicate)
 ORDER BY bronze_version, batch_id
 """
-_AT_HAND = "(SELECT *, CAST($version AS BIGINT) AS bronze_version FROM landed_rows)"
+_LANDED = pa.schema(
+    [
+        *(pa.field(name, pa.int64()) for name in ("batch_id", "bronze_version")),
+        *(pa.field(name, _TIME) for name in ("ingest_time", "watermark", "event_time")),
+        *(pa.field(name, pa.bool_()) for name in ("is_late", "is_duplicate")),
+    ]
+)
 _OF_FILES = """(
     SELECT batch_id, ingest_time, watermark, event_time, is_late, is_duplicate, bronze_version
     FROM read_parquet($files, union_by_name = true, hive_partitioning = false, filename = true)
@@ -87,6 +93,9 @@ class Ledger:
             settings,
             description=f"batches of {product} that held late or doubled events",
         )
+        self._landed = Source(_LANDED)
+        cursor = reading(connection, {"landed_rows": self._landed})
+        self._summed = Prepared(cursor, _SUMMED.format(rows="landed_rows"))
         bronze = DeltaTable(self._bronze_uri)
         self._bronze_id = str(bronze.metadata().id)
         self._pending: list[pa.Table] = []
@@ -108,10 +117,11 @@ class Ledger:
         marked = landed.late or landed.duplicates
         if landed.version != self._held + 1 or (marked and landed.rows is None):
             self._follow(landed.version)
-        elif marked:
-            self._connection.register("landed_rows", landed.rows)
-            self._add(_AT_HAND, {"version": landed.version})
-            self._connection.unregister("landed_rows")
+        elif marked and landed.rows is not None:
+            versions = pa.repeat(landed.version, landed.rows.num_rows)
+            self._landed.put(landed.rows.append_column("bronze_version", versions))
+            self._keep(self._summed())
+            self._landed.clear()
         self._held = landed.version
         if self._is_due():
             self.persist()
@@ -152,7 +162,9 @@ class Ledger:
         self._connection.register("landed_in", pa.table(arrays, names=[*columns]))
 
     def _add(self, rows: str, values: dict[str, Any]) -> None:
-        found = query(self._connection, _SUMMED.format(rows=rows), values)
+        self._keep(query(self._connection, _SUMMED.format(rows=rows), values))
+
+    def _keep(self, found: pa.Table) -> None:
         if found.num_rows:
             self._pending.append(found.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA))
 

@@ -84,22 +84,19 @@ def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
     )
 
 
-def merged_sql(aggregate: Aggregate, old: str | None) -> str:
-    """The table's new rows: ``old`` (a FROM item) and what new rows add, grouped again.
+def merged_sql(aggregate: Aggregate) -> str:
+    """The table's new rows: ``old_<aggregate>`` and what new rows add, grouped again.
 
     Reads ``part_<aggregate>``, the rows of :func:`partial_sql`.
     """
     parts = [f"SELECT * FROM part_{aggregate.name}"]
     parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
-    if old:
-        parts.append(f"SELECT * FROM {old}")
+    parts.append(f"SELECT * FROM old_{aggregate.name}")
     columns = list(aggregate.keys)
     columns += [_combined(n, m) for n, m in aggregate.measures.items()]
     columns += [f"CAST(coalesce(sum({n}), 0) AS BIGINT) AS {n}" for n in aggregate.distinct or {}]
-    for name in aggregate.favourite or {}:
-        before = f"max({name})" if old else "NULL"
-        columns.append(f"coalesce(max(new_{name}), {before}) AS {name}")
+    columns += [f"coalesce(max(new_{n}), max({n})) AS {n}" for n in aggregate.favourite or {}]
     union = " UNION ALL BY NAME ".join(parts)
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {', '.join(aggregate.keys)}"
     ratios = "".join(f", {_ratio(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())

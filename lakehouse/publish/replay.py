@@ -21,10 +21,9 @@ from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
 from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, marked, micros
+from lakehouse.publish.erased import KEY
+from lakehouse.publish.erased import KEY_SQL as _KEY
 
-KEY = ("topic", "partition", "offset")
-"""The columns of an address."""
-_KEY = ", ".join(f'"{name}"' for name in KEY)
 _MARKED = f"""
 SELECT {_KEY}, replayed_version
 FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
@@ -180,7 +179,7 @@ def _duplicates(publisher: BronzePublisher, good: pa.Table) -> pa.Array:
         rows = "read_parquet(getvariable('files')) SEMI JOIN good USING (event_id)"
         seen.add(keys(publisher.connection, f"SELECT {select} FROM {rows}"))
         publisher.connection.unregister("good")
-    return copies(publisher.connection, good, seen, horizon)
+    return copies(publisher.event_keys, good, seen, horizon)
 
 
 def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Table:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from queue import SimpleQueue
 from typing import Any
 
 import duckdb
@@ -21,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from lakehouse.contracts import CONTRACTS
 from lakehouse.core import failpoint
-from lakehouse.core.duck import query
+from lakehouse.core.duck import Source, query, reading
 from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import Aggregate, SilverFlow
@@ -30,11 +30,12 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
-from lakehouse.publish.finer import FavouriteState, FinerState
+from lakehouse.publish.finer import FavouriteState, FinerState, gained_by, text_schema
+from lakehouse.publish.fold import Fold
 from lakehouse.publish.increments import increments
-from lakehouse.publish.keyed import KeyedState, keyed_schemas
+from lakehouse.publish.keyed import KeyedState, keyed_schemas, signed_schema
 from lakehouse.publish.log_files import commit_time, is_same_commit
-from lakehouse.publish.render import ARROW, merged_sql, partial_sql, table_columns
+from lakehouse.publish.render import ARROW, table_columns
 
 NOTHING = -1
 """The version of a table that has taken in nothing."""
@@ -60,11 +61,15 @@ class SilverPublisher:
         self._lake = Lake(settings.lake.root)
         self.bronze_uri = self._lake.table(f"bronze.{flow.product}")
         self.tables = {a.name: self._table(a) for a in flow.aggregates}
-        self._cursors = [connection, connection.cursor()]
-        self._idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
-        for cursor in self._cursors:
-            self._idle.put(cursor)
-        self._pool = ThreadPoolExecutor(len(self._cursors), "silver")
+        self._rows = Source(CONTRACTS[flow.product].schema)
+        self._reader = reading(connection, {"rows": self._rows})
+        self._gained = {n: Source(s) for a in flow.aggregates for n, s in gained_by(a).items()}
+        self._folded = Source(signed_schema(flow.keyed)) if flow.keyed else self._rows
+        sources = {"rows": self._folded, **self._gained}
+        self._folds = {
+            a.name: Fold(a, self.tables[a.name], connection, sources) for a in flow.aggregates
+        }
+        self._pool = ThreadPoolExecutor(len(self._folds), "silver")
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
@@ -81,13 +86,15 @@ class SilverPublisher:
         self._finers = [
             FinerState(
                 finer,
-                self._finer_table(finer.name, _text_schema(finer.keys)),
-                self._connection.cursor(),
+                self._finer_table(finer.name, text_schema(finer.keys)),
+                reading(self._connection, {"rows": self._folded}),
             )
             for finer in self.flow.finers
         ]
         self._favourites = [
-            FavouriteState(aggregate, name, favourite, table, self._connection.cursor())
+            FavouriteState(
+                aggregate, name, favourite, table, reading(self._connection, {"rows": self._folded})
+            )
             for aggregate in self.flow.aggregates
             for name, favourite in (aggregate.favourite or {}).items()
             for table in [
@@ -110,18 +117,14 @@ class SilverPublisher:
             )
             for name, schema in keyed_schemas(keyed).items()
         )  # fmt: skip
-        state = KeyedState(keyed, current, history, self._connection)
+        cursor = reading(self._connection, {"rows": self._rows})
+        state = KeyedState(keyed, current, history, cursor)
         state.held = min(self._taken(table) for table in state.tables)
         return state
 
     @property
     def _states(self) -> list[FinerState | FavouriteState]:
         return [*self._finers, *self._favourites]
-
-    @property
-    def _readers(self) -> list[duckdb.DuckDBPyConnection]:
-        """Every connection that reads ``rows``."""
-        return [*self._cursors, *(state.connection for state in self._states)]
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
@@ -266,54 +269,39 @@ class SilverPublisher:
 
     def take(self, version: int, rows: pa.Table) -> None:
         """Fold the rows of one new bronze version that are at hand."""
-        self._rows_are(rows)
+        self._rows.put(rows.filter(pc.invert(rows["is_duplicate"])))
         self._fold(version, list(self.tables))
 
     def _rows_of(self, files: tuple[str, ...]) -> None:
+        self._rows.clear()
         if files:
-            self._rows_are(
-                f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
-            )
-        else:
-            schema = pa.schema(DeltaTable(self.bronze_uri).schema().to_arrow())
-            self._rows_are(schema.empty_table())
-
-    def _rows_are(self, source: pa.Table | str) -> None:
-        """Make a table at hand, or a FROM item, the ``rows`` of every cursor."""
-        for cursor in self._readers:
-            if not isinstance(source, str):
-                cursor.register("rows_at_hand", source)
-            item = source if isinstance(source, str) else "rows_at_hand"
-            cursor.execute(
-                f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {item} WHERE NOT is_duplicate"
+            names = ", ".join(CONTRACTS[self.flow.product].schema.names)
+            self._rows.put(
+                query(
+                    self._reader,
+                    f"SELECT {names} FROM (FROM read_parquet($files, hive_partitioning=false, "
+                    "union_by_name=true) WHERE NOT is_duplicate UNION ALL BY NAME FROM rows)",
+                    {"files": list(files)},
+                )
             )
 
     def _fold(self, version: int, names: list[str]) -> None:
         """Add ``rows`` to the named tables and record the version in each commit."""
         if self._keyed is not None:
-            signed = self._keyed.absorb()
-            for cursor in self._readers:
-                cursor.register("signed_rows", signed)
-                cursor.execute("CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM signed_rows")
+            self._folded.put(self._keyed.absorb())
         for found in self._pool.map(lambda state: state.absorb(), self._states):
             for name, gained in found.items():
-                for cursor in self._cursors:
-                    cursor.register(name, gained)
+                self._gained[name].put(gained)
         for state in self._states:
             state.held = version
         note = {"source": self._at(version), "flow": self.flow.name}
 
-        def fold(aggregate: Aggregate) -> None:
-            cursor = self._idle.get()
-            try:
-                self._fold_one(aggregate, note, cursor)
-            finally:
-                self._idle.put(cursor)
-            self._versions[aggregate.name] = version
+        def fold(name: str) -> None:
+            self._folds[name].run(note)
+            self._versions[name] = version
             failpoint.reach(Step.SILVER_TABLE_COMMITTED)
 
-        chosen = [a for a in self.flow.aggregates if a.name in names]
-        folds = [self._pool.submit(fold, aggregate) for aggregate in chosen]
+        folds = [self._pool.submit(fold, name) for name in names]
         wait(folds)
         for done in folds:
             done.result()
@@ -321,34 +309,6 @@ class SilverPublisher:
         self._persist_keyed(version)
         if self._persist_is_due():
             self.persist()
-
-    def _fold_one(
-        self, aggregate: Aggregate, note: dict[str, Any], cursor: duckdb.DuckDBPyConnection
-    ) -> None:
-        table = self.tables[aggregate.name]
-        part = query(cursor, partial_sql(aggregate))
-        cursor.register(f"part_{aggregate.name}", part)
-        old, predicate = self._old(aggregate, table, part)
-        rows = query(cursor, merged_sql(aggregate, old))
-        if part.num_rows == 0 and rows.num_rows == 0:
-            table.append(table.schema.empty_table(), note)
-        else:
-            table.replace(rows.cast(table.schema), predicate, note)
-
-    def _old(
-        self, aggregate: Aggregate, table: Table, part: pa.Table
-    ) -> tuple[str | None, str | None]:
-        """What the table holds of the partitions that new rows touch, and their predicate."""
-        key = aggregate.partition
-        if not key:
-            files = table.files()
-            return (f"read_parquet({files!r})" if files else None), None
-        touched = sorted(str(value) for value in pc.unique(part[key]).to_pylist())
-        names = {f"{key}={value}" for value in touched}
-        files = [f for f in table.files() if f.rsplit("/", 2)[1] in names]
-        values = ", ".join(f"'{value}'" for value in touched)
-        old = f"read_parquet({files!r}, hive_partitioning=true)" if files else None
-        return old, f"{key} IN ({values})"
 
     def _persist_is_due(self) -> bool:
         pending = sum(s.pending_rows for s in self._states)
@@ -371,17 +331,6 @@ class SilverPublisher:
                 state.persist({"source": self._at(self.version), "flow": self.flow.name})
                 failpoint.reach(Step.FINER_COMMITTED)
         self._persisted_at = time.monotonic()
-
-
-def _text_schema(keys: Any) -> pa.Schema:
-    return pa.schema(
-        [
-            pa.field(
-                n, pa.timestamp("us", "UTC") if n == "event_time" else pa.string(), nullable=False
-            )
-            for n in keys
-        ]
-    )
 
 
 def _units_schema(aggregate: Aggregate, of: str) -> pa.Schema:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -154,7 +155,7 @@ def _work(spark: SparkSession, folder: Path) -> None:
         .start()
     )
     while len(landed) < 3 and query.isActive:
-        query.awaitTermination(0.1)  # type: ignore[arg-type]
+        time.sleep(0.1)
     query.stop()
 
 

@@ -12,12 +12,14 @@ import pyarrow as pa
 import structlog
 from deltalake import DeltaTable
 
+from lakehouse.core.duck import connect
 from lakehouse.core.errors import TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
 from lakehouse.publish.delta import Table
+from lakehouse.publish.erased import drop_old_quarantine
 from lakehouse.runtime.run import tables_of
 
 log = structlog.get_logger("lakehouse")
@@ -62,7 +64,9 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     if not made:
         raise TableMissing(settings.lake.root, "holds no table", "name the lake by --root")
     chosen = sorted({*names} or made)
-    with write_locks(lake.locks, chosen, "maintain", settings.publish.lock_timeout):
+    ledgers = {name.replace("quarantine.", "erased.", 1) for name in chosen}
+    locked = sorted({*chosen, *ledgers})
+    with write_locks(lake.locks, locked, "maintain", settings.publish.lock_timeout):
         return [_maintain(name, settings, now) for name in chosen]
 
 
@@ -70,9 +74,10 @@ def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
     uri = Lake(settings.lake.root).table(name)
     table = Table(uri, pa.schema([]), settings)
     version, files, size, disk = _measured(uri)
-    keep = settings.maintenance.quarantine_retention
-    if keep and name.startswith("quarantine."):
-        table.drop_before("quarantined_at", now - keep)
+    layer, _, product = name.partition(".")
+    if settings.maintenance.quarantine_retention and layer == "quarantine":
+        with connect(settings.silver) as connection:
+            drop_old_quarantine(product, table, settings, connection, now)
     table.maintain_now()
     after = _measured(uri)
     done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])

@@ -103,7 +103,7 @@ def run(
 def tables_of(f: Flow) -> list[str]:
     """The tables that a flow writes, and so locks."""
     if isinstance(f, BronzeFlow):
-        return [f"{layer}.{f.product}" for layer in ("bronze", "ledger", "quarantine")]
+        return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
     return list(f.tables)
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,11 @@ with writing(Step.COMPACTION_FILES, uri, 2):
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "0\n"), done.stderr
     assert "as told" in done.stderr
     assert len(list(tmp_path.glob("*.parquet"))) == 3
-    assert [path.stem for path in sorted((tmp_path / "_delta_log").glob("*.json"))] == [
-        f"{0:020}",
-        f"{1:020}",
-    ]
+    log = tmp_path / "_delta_log"
+    deadline = time.monotonic() + 10
+    while any(path.is_dir() for path in log.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(path.stem for path in log.glob("*.json")) == [f"{n:020}" for n in range(2)]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_waiting_for_a_lock_ends_when_it_is_given_back(tmp_path):
     with holding(tmp_path, "brief.flow", "bronze.sales") as holder:
         holder.send_signal(signal.SIGKILL)
         with write_locks(tmp_path, ["bronze.sales"], "me", timedelta(seconds=10)):
-            pass
+            assert "me, process" in refusal(tmp_path), "the waiting one has it now"
 
 
 @pytest.fixture

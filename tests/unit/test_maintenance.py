@@ -40,6 +40,10 @@ def add(table, *numbers):
         table.append(pa.table({"n": [n]}, SCHEMA), {"ends": n})
 
 
+def add_at_once(table, numbers):
+    table.append(pa.table({"n": numbers}, SCHEMA), {"ends": 0})
+
+
 def held(table, version=None):
     """The rows of a version, read from its files alone."""
     files = DeltaTable(table.uri, version=version).file_uris()
@@ -69,6 +73,24 @@ def test_compaction_keeps_rows_and_state_in_fewer_files(make):
     add(table, 5)
     table.maintain()
     assert table.version == 6, "the next one waits for as many commits"
+
+
+def test_larger_files_are_rewritten_more_seldom(make):
+    table = make(table={"target_file_size_mb": 1}, maintenance={"compact_after_commits": 2})
+    add_at_once(table, [*range(10_000)])
+    [large] = table.files()
+    assert Path(large).stat().st_size > 2**20 / 32
+    number = 10_000
+    while table.version < 31:
+        assert large in table.files()
+        add(table, number)
+        table.maintain()
+        assert len(table.files()) <= 3
+        number += 1
+    add(table, number)
+    table.maintain()
+    assert len(table.files()) == 1
+    assert held(table) == [*range(number + 1)]
 
 
 def test_commits_of_earlier_processes_count(make):

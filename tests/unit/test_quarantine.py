@@ -234,6 +234,29 @@ def test_retention_drops_what_was_replayed_too(lake):
     assert offsets(lake, "bronze/sales") == [0, 1, 3, 4, 5, 6]
     lake.restart()
     assert finish(lake.bronze, NOW) is None
+    part = assert_proven(lake).account.partitions[0]
+    assert (part.bronze, part.quarantine, part.erased) == (6, 0, 1), "the one that was not replayed"
+
+
+def test_a_record_past_its_retention_is_not_a_lost_one(lake):
+    keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
+    lake.settings = changed(lake.settings, maintenance=keep)
+    lake.restart()
+    later = NOW + timedelta(days=2)
+    lake.bronze.maintain(later)
+    assert len(lake.rows("quarantine/sales")) == 0
+    assert offsets(lake, "erased/sales") == [1, 2, 4, 5, 6]
+    assert set(lake.rows("erased/sales")["table"]) == {"quarantine.sales"}
+    assert assert_proven(lake).account.partitions[0].erased == 5
+    version = DeltaTable(f"{lake.settings.lake.root}/erased/sales").version()
+    lake.bronze.maintain(later)
+    assert DeltaTable(f"{lake.settings.lake.root}/erased/sales").version() == version
+    lake.bronze.bronze.dt.restore(1)
+    lake.restart()
+    assert lake.bronze.ends.next == {0: 4}, "bronze goes back to its first batch"
+    lake.land(events()[4:], 4)
+    assert offsets(lake, "bronze/sales") == [0, 3]
+    assert assert_proven(lake).account.partitions[0].erased == 5
 
 
 def test_a_running_flow_is_named(lake):

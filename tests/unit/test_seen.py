@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from lakehouse.core.duck import connect
 from lakehouse.core.sections import SilverSettings
-from lakehouse.ingest.seen import Seen, copies
+from lakehouse.ingest.seen import EventKeys, Seen, copies
 from tests.conftest import NOW
 
-CONNECTION = connect(SilverSettings())
+EVENT_KEYS = EventKeys(connect(SilverSettings()))
 HOUR = 3_600_000_000
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 200)), max_size=30)
 
@@ -34,7 +34,7 @@ def table(rows, first):
 def test_copies_are_those_with_an_earlier_copy_within_the_horizon(batches):
     seen, held, first = Seen(), [], 0
     for rows in batches:
-        marks = copies(CONNECTION, table(rows, first), seen, HOUR).to_pylist()
+        marks = copies(EVENT_KEYS, table(rows, first), seen, HOUR).to_pylist()
         order = sorted(range(len(rows)), key=lambda i: (rows[i][1], i))
         within = []
         for place in order:

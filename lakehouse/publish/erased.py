@@ -1,0 +1,124 @@
+"""The ledger ``erased.<product>``: addresses that left the lake on purpose, nothing of their data.
+
+An erasure and quarantine's retention write it before rows go, so the audit tells
+an erased record from a lost one, and no flow lands it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.core.duck import query
+from lakehouse.core.paths import Lake
+from lakehouse.core.settings import Settings
+from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.publish.delta import Table
+
+KEY = ("topic", "partition", "offset")
+"""The columns of an address."""
+KEY_SQL = ", ".join(f'"{name}"' for name in KEY)
+ERASED_SCHEMA = pa.schema(
+    [
+        *[f.with_nullable(False) for f in ADDRESS[:3]],
+        pa.field("erased_at", TIME, nullable=False),
+        pa.field("table", pa.string(), nullable=False),
+        pa.field("batch_id", pa.int64()),
+    ]
+)
+_HELD = """
+FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows
+"""
+_SAME = " AND ".join(f'found."{name}" = held."{name}"' for name in (*KEY, "table"))
+_NEW = f"""
+SELECT found.* FROM found ANTI JOIN held
+ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id ORDER BY ALL
+"""
+"""An address may come again, in a topic made anew: the batch tells the records apart."""
+_ASKED = pa.schema(
+    [
+        *ERASED_SCHEMA,
+        pa.field("quarantined_at", TIME),
+        pa.field("replayed_version", pa.int64()),
+    ]
+)
+_PAST = f"""
+SELECT {KEY_SQL}, batch_id
+FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
+WHERE quarantined_at < $oldest AND replayed_version IS NULL
+"""
+
+
+class ErasedLedger:
+    """The ledger of one product, made when it is missing; its writer holds its lock."""
+
+    def __init__(
+        self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        self._product, self._connection = product, connection
+        self.table = Table(
+            Lake(settings.lake.root).table(f"erased.{product}"), ERASED_SCHEMA, settings,
+            description=f"addresses of {product} that were erased; nothing of the person",
+        )  # fmt: skip
+        self.table.widen()
+
+    def add(self, found: Mapping[str, pa.Table], now: datetime, note: Mapping[str, Any]) -> None:
+        """Take in addresses by the layer that holds them; those it has already stay as they are.
+
+        The tables have the columns of ``KEY`` and ``batch_id``.
+        """
+        rows = [
+            places.append_column("erased_at", pa.array([now] * len(places), TIME)).append_column(
+                "table", pa.array([f"{layer}.{self._product}"] * len(places), pa.string())
+            )
+            for layer, places in found.items()
+        ]
+        held = {"no_rows": ERASED_SCHEMA.empty_table(), "found": pa.concat_tables(rows)}
+        for name, table in held.items():
+            self._connection.register(name, table)
+        files = self.table.files()
+        ledger = query(self._connection, _HELD, {"files": files}) if files else held["no_rows"]
+        self._connection.register("held", ledger)
+        new = query(self._connection, _NEW).select(ERASED_SCHEMA.names).cast(ERASED_SCHEMA)
+        for name in (*held, "held"):
+            self._connection.unregister(name)
+        self.table.append(new, {**note, "rows": new.num_rows})
+
+    def since(self, begun: datetime) -> pa.Table:
+        """The addresses, each once, that it has taken since then."""
+        sql = f"SELECT DISTINCT {KEY_SQL} FROM read_parquet($files) WHERE erased_at >= $since"
+        if not (files := self.table.files()):
+            return ERASED_SCHEMA.empty_table().select(KEY)
+        return query(self._connection, sql, {"files": files, "since": begun})
+
+
+def drop_old_quarantine(
+    product: str,
+    quarantine: Table,
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+) -> None:
+    """Rows past ``quarantine_retention`` leave quarantine, their addresses kept in the ledger.
+
+    A replayed record is bronze's: its row goes without a trace here. Nothing is written
+    where nothing is past it; a drop that was cut is completed by the next one.
+    """
+    oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
+    connection.register("no_rows", _ASKED.empty_table())
+    files = quarantine.files()
+    past = (
+        query(connection, _PAST, {"files": files, "oldest": oldest})
+        if files
+        else _ASKED.empty_table().select((*KEY, "batch_id"))
+    )
+    connection.unregister("no_rows")
+    if past.num_rows:
+        ErasedLedger(product, settings, connection).add(
+            {"quarantine": past}, now, {"retention": {"before": oldest.isoformat()}}
+        )
+    quarantine.drop_before("quarantined_at", oldest)
