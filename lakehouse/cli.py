@@ -24,6 +24,7 @@ from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.narration import configure_logging
+from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
 from lakehouse.doctor import doctor
 from lakehouse.explorer.catalogue import Catalogue
@@ -172,7 +173,7 @@ def up(
             target=lambda: sent.append(send(settings, messages, stop=stop, console=quiet))
         )
         producer.start()
-        say("producing; Ctrl-C ends it. Look with: lakehouse explore")
+        say(f"producing; Ctrl-C ends it. Look with: {own_command()} explore")
         try:
             run(FLOWS, settings, wait, stop=stop)
         finally:

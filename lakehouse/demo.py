@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import Exit, UsageError
+from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
 from lakehouse.explorer.account import Line, account
 from lakehouse.explorer.catalogue import Catalogue
@@ -66,12 +67,13 @@ def demo(
     holds = all(line.holds for line in lines) and summary.failed == 0
     _show_account(lines, holds)
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
+    lakehouse = own_command()
     for command in (
-        f"lakehouse explore --root {root}",
-        f"lakehouse tables --root {root}",
-        f"lakehouse history bronze.sales --root {root}",
-        f'python query_utils.py --root {root} --sql "FROM clients LIMIT 5"',
-        "lakehouse up    # a live shop, until Ctrl-C",
+        f"{lakehouse} explore --root {root}",
+        f'{lakehouse} explore --root {root} --sql "FROM clients LIMIT 5"',
+        f"{lakehouse} tables --root {root}",
+        f"{lakehouse} history bronze.sales --root {root}",
+        f"{lakehouse} up    # a live shop, until Ctrl-C",
     ):
         say(f"  {command}")
     return Exit.OK if holds else Exit.FAULT

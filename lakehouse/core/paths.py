@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,3 +39,10 @@ class Lake:
         if self.is_local:
             return str(Path(self.root).absolute().joinpath(*parts))
         return "/".join([self.root.rstrip("/"), *parts])
+
+
+def own_command() -> str:
+    """``lakehouse`` as this shell finds it, for what is printed to be typed."""
+    if shutil.which("lakehouse"):
+        return "lakehouse"
+    return os.path.relpath(Path(sys.executable).with_name("lakehouse"))

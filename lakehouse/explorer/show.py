@@ -41,8 +41,12 @@ def render(
         return "\n".join(write(name, rows) for name, rows in sections.items())
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
+    asked = console.width
     for name, rows in sections.items():
-        console.print(_rich(name, rows))
+        table = _rich(name, rows)
+        # wider than the terminal rather than with a number cut, which would look like another
+        console.width = max(asked, _least_width(console, table))
+        console.print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -110,6 +114,18 @@ def _rich(name: str, rows: pa.Table) -> Table:
         pairs = zip(row, rows.schema.names, strict=True)
         table.add_row(*[_drawn(value, column) for value, column in pairs])
     return table
+
+
+def _least_width(console: Console, table: Table) -> int:
+    """Columns of a terminal in which no column that must not be folded is cut."""
+    wide = console.options.update(max_width=10_000)
+    widths = [
+        max(console.measure(text, options=wide).maximum for text in (c.header, *c.cells))
+        if c.no_wrap
+        else 20
+        for c in table.columns
+    ]
+    return sum(widths) + 3 * len(widths) + 1
 
 
 def _longest(column: pa.ChunkedArray) -> int:

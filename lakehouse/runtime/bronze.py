@@ -61,6 +61,7 @@ class BronzeQuery:
         """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
         self._spark_schema = from_arrow_schema(decoded_schema(self._contract))
         self._gate = threading.Lock()
+        self._stopping = False
         self._query: Any = None
         self.error: BaseException | None = None
 
@@ -151,12 +152,22 @@ class BronzeQuery:
         )
 
     def _land(self, decoded: DataFrame, batch_id: int) -> None:
-        with self._gate:
-            try:
+        """Land a batch; one that Spark begins while the query is stopped is left alone.
+
+        Spark's stop waits for it, so it must not wait for the stop; bronze's ends do
+        not have it, and the next start reads it again.
+        """
+        while not self._gate.acquire(timeout=0.05):
+            if self._stopping:
+                return
+        try:
+            if not self._stopping:
                 self._land_one(decoded, batch_id)
-            except BaseException as error:
-                self.error = error
-                raise
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._gate.release()
 
     def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
         started = time.perf_counter()
@@ -226,10 +237,11 @@ class BronzeQuery:
 
     def stop(self) -> None:
         """Let the batch in hand finish, then stop."""
-        self._topic.close()
         if self._query is None:
+            self._topic.close()
             return
         timeout = self._settings.stream.stop_timeout.total_seconds()
+        self._stopping = True
         held = self._gate.acquire(timeout=timeout)
         try:
             self._query.stop()
@@ -240,3 +252,4 @@ class BronzeQuery:
         finally:
             if held:
                 self._gate.release()
+            self._topic.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -84,7 +85,10 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         builder = builder.config(key, value)
     # what the session imports once its JVM is up: a second, while the JVM comes up
     threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
+    interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)  # PySpark's own would end a batch in its midst
     spark.sparkContext.setLogLevel(settings.spark.log_level)
     return spark
 

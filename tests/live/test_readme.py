@@ -31,6 +31,7 @@ def shell(command, **environment):
 
 @pytest.mark.parametrize("command", [c for c in READS if c != "lakehouse doctor"], ids=str)
 def test_a_command_that_reads(command, demo_lake):
+    command = command.replace("var/demo", str(demo_lake))
     done = shell(command, LAKEHOUSE_LAKE_ROOT=str(demo_lake))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stdout.strip()

@@ -1,0 +1,91 @@
+"""Ctrl-C at any moment: the batch in hand is finished, nothing hangs, nobody sees a trace."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lakehouse.core.errors import Exit
+from tests.live.conftest import LAKEHOUSE, ROOT, command
+
+pytestmark = pytest.mark.live
+STOPS = """
+import random, sys, threading, time
+from pathlib import Path
+from lakehouse.cli import engine
+from lakehouse.contracts import load_settings
+from lakehouse.products import FLOWS
+from lakehouse.runtime.run import run
+from lakehouse.runtime.session import session
+from producers.sales_generator import Shares
+from producers.sales_producer import generator, live
+from producers.sending import send
+
+settings, draw = load_settings(), random.Random(int(sys.argv[1]))
+ended, flows = threading.Event(), [f for f in FLOWS if f.product == "sales"]
+shop = generator(settings, 7, "stops", Shares(0.01, 0.01, 0.01))
+load = threading.Thread(target=lambda: send(settings, live(shop, 50, ended), stop=ended))
+load.start()
+spark = session(settings, "stops", engine())
+for _ in range(8):
+    stop, landed = threading.Event(), []
+
+    def on_landed(batch):
+        landed.append(batch)
+        if len(landed) == 2:
+            threading.Timer(draw.uniform(0, 0.5), stop.set).start()
+
+    started = time.monotonic()
+    run(flows, settings, lambda: spark, stop=stop, on_landed=on_landed)
+    print("stopped", len(landed), round(time.monotonic() - started, 1), flush=True)
+ended.set()
+load.join()
+"""
+
+
+def test_stopped_between_any_two_steps_of_a_batch(kafka, tmp_path):
+    seed = int(time.time())
+    print(f"seed {seed}")
+    environment = {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "LAKEHOUSE_SALES_TOPIC": f"stops-{tmp_path.name}",
+        "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", STOPS, str(seed)], cwd=ROOT, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("stopped ") == 8
+    assert "Exception:" not in done.stderr, done.stderr[-3000:]
+    assert command("audit", "sales", check=False, **environment).returncode == Exit.OK
+
+
+@pytest.mark.parametrize(
+    "words", [["up", "--rate", "50"], ["run", "sales.bronze", "sales.silver"]], ids=lambda w: w[0]
+)
+def test_ctrl_c_drains(words, kafka, tmp_path):
+    topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}
+    command("produce", "--count", 500, **topic)
+    environment = {**os.environ, **topic, "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake")}
+    err = tmp_path / "stderr"
+    with err.open("wb") as errors:
+        process = subprocess.Popen([*LAKEHOUSE, *words], cwd=ROOT, env=environment, stderr=errors)
+        try:
+            deadline = time.monotonic() + 90
+            while b"batch landed" not in err.read_bytes():
+                assert process.poll() is None, err.read_text()
+                assert time.monotonic() < deadline, err.read_text()
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0, err.read_text()
+        finally:
+            process.kill()
+            process.wait()
+    said = err.read_text()
+    assert "stopping: the batch in hand is finished first" in said
+    assert "Traceback" not in said
+    assert "Exception:" not in said
