@@ -74,8 +74,8 @@ CAPTURE := $(wildcard tests/live/test_capture*.py tests/live/test_postgres.py)
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
 test: setup-dev ## every test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 tests/unit
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 $(CAPTURE)
 	$(BIN)/python -m pytest -q --durations=15 tests/spark tests/live $(CAPTURE:%=--ignore %)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 $(CAPTURE)
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .
