@@ -36,7 +36,9 @@ def render(
         found = {name: _objects(rows) for name, rows in sections.items()}
         text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
         return _escape_json(text) + "\n"
-    write = {Format.csv: _csv, Format.md: _markdown}.get(form)
+    write = {Format.csv: _csv_section, Format.md: _markdown}.get(form)
+    if form is Format.csv and len(sections) == 1:
+        return "".join(_csv(rows, doubtful=False) for rows in sections.values())
     if write is not None:
         return "\n".join(write(name, rows) for name, rows in sections.items())
     out = io.StringIO()
@@ -137,17 +139,19 @@ def _drawn(value: Any, column: str) -> Text:
     return Text(cell(value, column), style="red" if negative else "")
 
 
-def _csv(name: str, rows: pa.Table) -> str:
+def _csv_section(name: str, rows: pa.Table) -> str:
     """A section of CSV; all is quoted where a value would look like a section's name."""
-    plain = [[_plain(value) for value in row] for row in _values(rows)]
-    doubtful = any("\n#" in f"\n{value}" for row in plain for value in row)
+    doubtful = any("\n#" in f"\n{_plain(value)}" for row in _values(rows) for value in row)
+    return f"# {name}\n{_csv(rows, doubtful=doubtful)}"
+
+
+def _csv(rows: pa.Table, *, doubtful: bool) -> str:
     out = io.StringIO()
-    out.write(f"# {name}\n")
     writer = csv.writer(
         out, lineterminator="\n", quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL
     )
     writer.writerow(rows.schema.names)
-    writer.writerows(plain)
+    writer.writerows([_plain(value) for value in row] for row in _values(rows))
     return out.getvalue()
 
 
@@ -192,6 +196,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, Decimal) and not _scale(value):
+        return int(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -141,7 +141,19 @@ def test_text_from_the_data_is_never_obeyed(catalogue, settings):
     assert json.loads(render({"rows": rows}, Format.json))["rows"][0]["product_name"] == HOSTILE
     assert "\\[red\\]" in render({"rows": rows}, Format.md)
     text = render({"rows": rows}, Format.csv)
-    assert [r[0] for r in csv.reader(io.StringIO(text))][:3] == ["# rows", "product_name", HOSTILE]
+    assert [r[0] for r in csv.reader(io.StringIO(text))][:2] == ["product_name", HOSTILE]
+    text = render({"rows": rows, "again": rows}, Format.csv)
+    found = [row[0] for row in csv.reader(io.StringIO(text)) if row]
+    assert found[:3] == ["# rows", "product_name", HOSTILE]
+
+
+def test_a_number_is_never_cut(catalogue, settings):
+    sql = "SELECT 12345678901.25::DECIMAL(18,2) AS n, 'w' AS t, 98765432109::HUGEINT AS whole"
+    columns = ", ".join(f"n AS n{i}, t AS t{i}, whole AS whole{i}" for i in range(5))
+    rows = read(catalogue, f"SELECT {columns} FROM ({sql})", settings.explorer)
+    shown = render({"rows": rows}, Format.table, 40)
+    assert shown.count("12,345,678,901.25") == shown.count("98,765,432,109") == 5
+    assert json.loads(render({"rows": rows}, Format.json))["rows"][0]["whole0"] == 98_765_432_109
 
 
 def test_values_of_every_kind_are_shown(catalogue, settings):
@@ -260,7 +272,7 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
     assert "Traceback" not in slow.stderr
     piped = script(*root, lines="2\nf csv\nSELECT 1 AS one\nnot sql\n")
     assert piped.returncode == 0
-    assert piped.stdout.endswith("# rows\none\n1\n")
+    assert piped.stdout.endswith("one\n1\n")
 
 
 UNIGNORED = """import signal
