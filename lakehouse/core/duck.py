@@ -77,6 +77,10 @@ class Prepared:
         """The rows at hand now."""
         return self._connection.execute(f"EXECUTE {self._name}").to_arrow_table()
 
+    def close(self) -> None:
+        """Forget the plan: the connection would keep it."""
+        self._connection.execute(f"DEALLOCATE {self._name}")
+
 
 def reading(
     connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source]

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from lakehouse.core.duck import query
 from lakehouse.core.paths import Lake
@@ -49,7 +50,7 @@ _ASKED = pa.schema(
 _PAST = f"""
 SELECT {KEY_SQL}, batch_id
 FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
-WHERE quarantined_at < $oldest AND replayed_version IS NULL
+WHERE quarantined_at < $oldest AND (replayed_version IS NULL OR replayed_version > $bronze)
 """
 
 
@@ -105,14 +106,16 @@ def drop_old_quarantine(
 ) -> None:
     """Rows past ``quarantine_retention`` leave quarantine, their addresses kept in the ledger.
 
-    A replayed record is bronze's: its row goes without a trace here. Nothing is written
+    A replayed record is bronze's: its row goes without a trace here, unless its replay
+    was cut before bronze had it. Nothing is written
     where nothing is past it; a drop that was cut is completed by the next one.
     """
     oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
     connection.register("no_rows", _ASKED.empty_table())
     files = quarantine.files()
+    bronze = DeltaTable(Lake(settings.lake.root).table(f"bronze.{product}")).version()
     past = (
-        query(connection, _PAST, {"files": files, "oldest": oldest})
+        query(connection, _PAST, {"files": files, "oldest": oldest, "bronze": bronze})
         if files
         else _ASKED.empty_table().select((*KEY, "batch_id"))
     )

@@ -91,6 +91,8 @@ class FinerState:
             return self.table.schema.empty_table()
         files = self.table.files()
         if self._prior is None or self._prior[0] != files:
+            if self._prior is not None:
+                self._prior[1].close()
             held = f"FROM read_parquet({files!r}) UNION ALL BY NAME " if files else ""
             sql = f"FROM ({held}FROM pending) SEMI JOIN entities USING ({self.finer.entity})"
             self._prior = files, Prepared(self._connection, sql)

@@ -264,3 +264,18 @@ def test_silver_is_folded_anew_when_the_log_has_gone(lake):
         Path(folder, "_delta_log", f"{version:020}.json").rename(Path(folder, f"{version}.gone"))
     lake.silver.catch_up(2)
     assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_plans_of_the_look_back_do_not_pile_up(settings):
+    lake = Lake(settings)
+    counts = []
+    for n in range(6):  # one order goes on and on, in another currency each time
+        rows = sale(event_id=f"e{n}", currency=["EUR", "USD", "GBP", "CHF", "SEK", "PLN"][n])
+        lake.land(encode(rows), n)
+        lake.silver.catch_up()
+        lake.silver.persist()
+        [orders] = [s for s in lake.silver._finers if s.finer.name == "orders"]
+        held = "SELECT count(*) FROM duckdb_prepared_statements()"
+        counts.append(orders._connection.execute(held).fetchall()[0][0])
+    assert counts[2:] == [counts[2]] * 4, counts
+    assert_silver_is_a_function_of_bronze(lake)

@@ -23,6 +23,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from lakehouse.publish.replay import finish
+from lakehouse.runtime.maintain import maintain
 from tests.conftest import NOW, SALES, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed
@@ -334,6 +335,20 @@ def test_a_replay_that_is_killed_is_completed(lake, step, tmp_path):
     assert_replay_completes(lake)
     other = Lake(cured(lake.settings).with_root(tmp_path / "flow"))
     assert_flow_completes(other, entered=not step.endswith(("the marks", "not committed")))
+
+
+def test_retention_after_a_cut_replay_loses_no_address(lake):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "marks committed", lake.settings.lake.root],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -9, killed.stderr
+    keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
+    maintain(["quarantine.sales"], changed(lake.settings, maintenance=keep), NOW + timedelta(2))
+    lake.restart()
+    assert len(lake.rows("quarantine/sales")) == 0
+    assert offsets(lake, "erased/sales") == [1, 2, 4, 5, 6]
+    assert assert_proven(lake).account.partitions[0].erased == 5
 
 
 def assert_replay_completes(lake):
