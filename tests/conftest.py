@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import structlog
+from pyspark.sql import SparkSession
 
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.settings import Settings
@@ -74,11 +75,24 @@ def _narration() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def settings_at(root: Path) -> Settings:
+    """The project's settings on a lake at this root."""
+    return load_settings(Path(__file__).parents[1] / "config.ini").with_root(root)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """The project's settings on a lake of the test's own."""
-    config = Path(__file__).parents[1] / "config.ini"
-    return load_settings(config).with_root(tmp_path / "lake")
+    return settings_at(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def spark() -> SparkSession:
+    """A local session with the pinned jars, for all tests of a process."""
+    from lakehouse.cli import engine  # noqa: PLC0415  # most tests do without Spark
+    from lakehouse.runtime.session import session  # noqa: PLC0415
+
+    return session(load_settings(), "tests", engine(print))
 
 
 @pytest.fixture(scope="session")

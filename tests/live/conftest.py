@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.contracts import PRODUCTS
+from lakehouse.core.kafka import ensure_topic
+from lakehouse.core.settings import load
+from lakehouse.runtime.run import flow, run
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
@@ -35,6 +39,28 @@ def rows(root, sql):
     """A SELECT's rows, by the explorer in another process."""
     done = command("explore", "--root", root, "--sql", sql, "--format", "json", "--limit", 10**6)
     return json.loads(done.stdout)["rows"]
+
+
+def settings_of(environment):
+    """What the lakehouse command would read in this environment."""
+    return load(PRODUCTS, ROOT / "config.ini", environment)
+
+
+def make_topic(environment):
+    """The topic of sales, before anybody writes to it."""
+    settings = settings_of(environment)
+    ensure_topic(settings.kafka, settings.products["sales"])
+
+
+@pytest.fixture(scope="session")
+def land(spark):
+    """``lakehouse run FLOW... --available-now`` without its process; waits as long."""
+
+    def land(flows, environment, root):
+        settings = settings_of(environment).with_root(root)
+        run([flow(name) for name in flows], settings, lambda: spark, available_now=True)
+
+    return land
 
 
 @pytest.fixture(scope="session")

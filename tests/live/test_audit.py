@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from lakehouse.audit.topic import Gap, judge, read_topic
 from lakehouse.contracts import load_settings
 from tests.conftest import encode, sale
-from tests.live.conftest import command
+from tests.live.conftest import command, make_topic
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -49,15 +49,14 @@ def environment(kafka, topic):
 
 
 @pytest.fixture(scope="module")
-def root(kafka, topic, environment, tmp_path_factory):
+def root(kafka, topic, environment, land, tmp_path_factory):
     """A lake landed from two committed transactions, with an aborted one between them."""
     root = tmp_path_factory.mktemp("audited") / "lake"
-    words = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-    command(*words, **environment)  # makes the topic
+    make_topic(environment)
     produce(kafka, topic, [*events(0, 40), b"{"], end="commit")  # 0 to 40, marker 41
     produce(kafka, topic, events(100, 10), end="abort")  # 42 to 51, marker 52
     produce(kafka, topic, events(40, 20), end="commit")  # 53 to 72, marker 73
-    command(*words, **environment)
+    land(["sales.bronze", "sales.silver"], environment, root)
     return root
 
 

@@ -11,12 +11,13 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.conftest import LAKEHOUSE, ROOT, command, make_topic
 from tests.unit.test_erase import GONE, traces
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 NOW = {"event_time": "2026-01-05T10:00:00Z"}
 CLIENTS = 30
+FLOWS = ("sales.bronze", "sales.silver")
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +48,14 @@ def produce(kafka, environment, first, count):
 
 
 @pytest.fixture(scope="module")
-def root(kafka, environment, tmp_path_factory):
+def root(kafka, environment, land, tmp_path_factory):
     """Landed by Spark's writer, then by delta-rs."""
     root = tmp_path_factory.mktemp("erased") / "lake"
-    words = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-    command(*words, **environment)
+    make_topic(environment)
     produce(kafka, environment, 0, 600)
-    command(*words, **environment, LAKEHOUSE_PUBLISH_WRITER="spark")
+    land(FLOWS, {**environment, "LAKEHOUSE_PUBLISH_WRITER": "spark"}, root)
     produce(kafka, environment, 600, 300)
-    command(*words, **environment)
+    land(FLOWS, environment, root)
     return root
 
 
@@ -66,7 +66,7 @@ def audited(root, environment):
     return [part[name] for name in ("bronze", "quarantine", "erased", "missing")]
 
 
-def test_a_client_is_gone_killed_or_not_and_the_flow_goes_on(kafka, root, environment):
+def test_a_client_is_gone_killed_or_not_and_the_flow_goes_on(kafka, root, environment, land):
     assert audited(root, environment) == [900, 2, 0, 0]
     assert len(traces(root)) > 10
     seed = random.randrange(10**6)
@@ -92,6 +92,5 @@ def test_a_client_is_gone_killed_or_not_and_the_flow_goes_on(kafka, root, enviro
     assert traces(root) == []
     assert audited(root, environment) == [870, 0, 32, 0]
     produce(kafka, environment, 901, 29)
-    flows = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-    command(*flows, **environment)
+    land(FLOWS, environment, root)
     assert audited(root, environment) == [899, 1, 32, 0]

@@ -78,7 +78,7 @@ def test_the_demo_of_orders_proves_itself(tmp_path):
     assert len(list(root.glob("lake/orders/date=*/v*.parquet"))) >= 2
 
 
-def test_flows_killed_under_load_give_the_table(orders):
+def test_flows_killed_under_load_give_the_table(orders, land):
     flows = [*LAKEHOUSE, "run", *FLOWS, "--root", str(orders.root)]
     armed = {**orders.environment, VARIABLE: "finer-committed:3"}
     load = ["orders", "insert", "--count", 300, "--updates", 150, "--deletes", 20]
@@ -99,7 +99,7 @@ def test_flows_killed_under_load_give_the_table(orders):
         orders.until(lambda now: now.keys() == expected.keys())
         time.sleep(2)
     orders.capture()
-    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    land(FLOWS, orders.environment, orders.root)
     checks = verified(orders)
     bad = {row["order_id"] for row in checks["quarantined"]["first"]}
     held = {
@@ -119,17 +119,17 @@ def test_flows_killed_under_load_give_the_table(orders):
     command("audit", "orders", "--root", orders.root, **orders.environment)
 
 
-def test_verify_finds_what_is_not_there(orders):
+def test_verify_finds_what_is_not_there(orders, land):
     orders.capture()
     assert not verified(orders, code=1)["bronze"]["ok"]
-    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    land(FLOWS, orders.environment, orders.root)
     assert all(check["ok"] for check in verified(orders).values())
     orders.sql("UPDATE orders SET amount = 1 WHERE order_id = 3")
     found = verified(orders, code=1)
     assert [row["order_id"] for row in found["silver"]["first"]] == [3]
     orders.sql("UPDATE orders SET amount = -1 WHERE order_id = 3")
     orders.capture()
-    command("run", *FLOWS, "--available-now", "--root", orders.root, **orders.environment)
+    land(FLOWS, orders.environment, orders.root)
     found = verified(orders)
     assert [row["order_id"] for row in found["quarantined"]["first"]] == [3]
     assert "negative" in found["quarantined"]["first"][0]["verdict"]

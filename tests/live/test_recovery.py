@@ -14,23 +14,16 @@ from kafka.admin import NewTopic
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
-from lakehouse.cli import engine
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.topic import TopicReader
 from lakehouse.products.sales import FLOWS
 from lakehouse.runtime.run import run
-from lakehouse.runtime.session import session
 from tests.conftest import encode, sale
 from tests.live.conftest import command
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 TIMES = {"event_time": "2026-01-05T10:00:00Z"}
-
-
-@pytest.fixture(scope="module")
-def spark():
-    return session(load_settings(), "tests", engine(print))
 
 
 class Shop:

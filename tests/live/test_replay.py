@@ -12,11 +12,12 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, command, rows
+from tests.live.conftest import LAKEHOUSE, ROOT, command, make_topic, rows
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 OLD = "1999-06-01T10:00:00Z"
 GOOD, CURED, HOPELESS = 400, 3000, 20
+FLOWS = ("sales.bronze", "sales.silver")
 
 
 def events():
@@ -45,17 +46,16 @@ def cured(environment):
 
 
 @pytest.fixture(scope="module")
-def landed(kafka, environment, tmp_path_factory):
+def landed(kafka, environment, land, tmp_path_factory):
     """A lake where all of it has landed, and silver with it."""
     root = tmp_path_factory.mktemp("replayed") / "lake"
-    words = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-    command(*words, **environment)  # makes the topic
+    make_topic(environment)
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
     for number, value in enumerate(events()):
         producer.send(environment["LAKEHOUSE_SALES_TOPIC"], value, partition=number % 2)
     producer.flush()
     producer.close()
-    command(*words, **environment)
+    land(FLOWS, environment, root)
     return root
 
 
@@ -97,7 +97,7 @@ def assert_all_is_there(root, environment):
     assert left[0]["n"] == HOPELESS
 
 
-def test_a_changed_setting_brings_them_back(root, environment, cured):
+def test_a_changed_setting_brings_them_back(root, environment, cured, land):
     assert audited(root, environment) == [GOOD, CURED + HOPELESS, 0]
     assert replay(root, environment)["entered"] == 0
     assert replay(root, cured, "--dry-run")["entered"] == CURED
@@ -105,12 +105,11 @@ def test_a_changed_setting_brings_them_back(root, environment, cured):
     assert audited(root, environment) == [GOOD + CURED, HOPELESS, 0], "before silver follows too"
     assert_all_is_there(root, environment)
     assert replay(root, cured)["entered"] == 0
-    flows = ["run", "sales.bronze", "sales.silver", "--available-now", "--root", root]
-    command(*flows, **environment)
+    land(FLOWS, environment, root)
     assert_all_is_there(root, environment)
 
 
-def test_killed_midway_and_completed_by_a_flow(root, environment, cured):
+def test_killed_midway_and_completed_by_a_flow(root, environment, cured, land):
     """Killed at a random moment after the marks were committed, and once more anywhere.
 
     Completed by the same command at each point: tests/unit/test_quarantine.py.
@@ -133,7 +132,7 @@ def test_killed_midway_and_completed_by_a_flow(root, environment, cured):
         running.wait()
         bronze, bad, missing = audited(root, environment)
         assert (bronze + bad, missing) == (GOOD + CURED + HOPELESS, 0)
-    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", root, **cured)
+    land(FLOWS, cured, root)
     assert_all_is_there(root, environment)
 
 

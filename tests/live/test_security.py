@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,17 +19,16 @@ import pytest
 from deltalake import DeltaTable
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
-from lakehouse.contracts import CONTRACTS, PRODUCTS
+from lakehouse.contracts import CONTRACTS
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.kafka import admin, ensure_topic
-from lakehouse.core.settings import Settings, load
 from lakehouse.doctor import kafka_checks
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from producers.sales_generator import Shares
 from producers.sales_producer import generator
 from producers.sending import send
-from tests.live.conftest import ROOT, command
+from tests.live.conftest import ROOT, command, settings_of
 from tests.live.secured_broker import SecuredBroker
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -49,10 +49,6 @@ for way, variables in json.loads(ways).items():
     counts[way] = spark.read.format("kafka").options(**options).load().count()
 print(json.dumps(counts))
 """
-
-
-def settings_of(environment: dict[str, str]) -> Settings:
-    return load(PRODUCTS, ROOT / "config.ini", environment)
 
 
 def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:
@@ -86,12 +82,13 @@ def test_events_land_over_tls_with_the_password_in_a_file(
     assert found == expected
 
 
-def test_the_audit_gets_in_by_every_way(secured: SecuredBroker, tmp_path: Path) -> None:
+def test_the_audit_gets_in_by_every_way(
+    secured: SecuredBroker, land: Callable[..., None], tmp_path: Path
+) -> None:
     """Offsets, topic and the records of a gap are asked for as the settings say."""
     root, topic = tmp_path / "lake", {"LAKEHOUSE_SALES_TOPIC": "audited"}
     expected = produce({**secured.scram(), **topic})
-    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", root,
-            **secured.scram(), **topic)  # fmt: skip
+    land(["sales.bronze", "sales.silver"], {**secured.scram(), **topic}, root)
     ways = {"scram": secured.scram(), "plain": secured.plain(), "tls": secured.mutual_tls()}
     refused = {"wrong": secured.scram(sasl_password="wrong"), "bare": secured.mutual_tls(
         ssl_certfile="", ssl_keyfile="")}  # fmt: skip

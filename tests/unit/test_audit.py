@@ -21,8 +21,8 @@ from lakehouse.core.errors import Exit, ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.topic import Topic
 from lakehouse.products.sales import FLOWS
-from tests.conftest import NOW, encode, sale
-from tests.unit.test_publish import Lake
+from tests.conftest import NOW, encode, sale, settings_at
+from tests.unit.test_publish import Lake, copied
 
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
 
@@ -75,16 +75,22 @@ class Kafka:
         return Broker(self.topic, self.judge)
 
 
-@pytest.fixture
-def lake(settings):
-    lake = Lake(settings)
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
+    """The root of a lake with both sets of events, and silver with it."""
+    lake = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
     lake.land(events(), 0)
     lake.silver.catch_up()
     lake.land(late_events(), 7)
     lake.silver.catch_up()
     lake.silver.persist()
     lake.ledger.persist()
-    return lake
+    return lake.settings.lake.root
+
+
+@pytest.fixture
+def lake(landed, settings):
+    return copied(landed, settings)
 
 
 def proof(lake, kafka=None):

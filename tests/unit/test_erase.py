@@ -23,9 +23,9 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.publish.replay import finish
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
 from tests.unit.test_quarantine import OLD, again
 
 GONE = "Müller-4711"
@@ -56,9 +56,10 @@ def values():
     ]
 
 
-@pytest.fixture
-def lake(settings):
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
     """Landed in three batches, with silver, a kept audit and a replayed record of the client."""
+    settings = settings_at(tmp_path_factory.mktemp("landed") / "lake")
     lake = Lake(settings)
     for first, last in ((0, 4), (4, 9), (9, 10)):
         lake.land(values()[first:last], first)
@@ -75,7 +76,12 @@ def lake(settings):
         "silver.sales_by_client", first=({"key": {"client_id": GONE}},)
     )
     keep(found.__class__(**{**vars(found), "tables": (wrong,)}), settings)
-    return lake
+    return settings.lake.root
+
+
+@pytest.fixture
+def lake(landed, settings):
+    return copied(landed, settings)
 
 
 def erased(lake, client=GONE, now=NOW):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,18 +25,25 @@ from lakehouse.explorer.menu import Menu
 from lakehouse.explorer.show import Format, render
 from lakehouse.explorer.sql import Reader, read
 from lakehouse.explorer.views import VIEWS, clients
-from tests.conftest import encode, sale
+from tests.conftest import encode, sale, settings_at
 from tests.unit.test_publish import Lake
 
 HOSTILE = "[red]x[/] \x1b[31m\x9b|<b>\n# quality\n\u202egnp"
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def catalogue(settings):
-    lake = Lake(settings)
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
+    """The root of a lake of two good events and a broken one."""
+    lake = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
     lake.land([*encode(sale(product_name=HOSTILE), sale(event_id="b")), b"{"], 0)
     lake.silver.catch_up()
+    return lake.settings.lake.root
+
+
+@pytest.fixture
+def catalogue(landed, settings):
+    shutil.copytree(landed, settings.lake.root)
     return Catalogue(settings.lake.root)
 
 

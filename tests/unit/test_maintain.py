@@ -14,20 +14,26 @@ from lakehouse.core.errors import Exit, TableLocked, TableMissing
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.runtime.maintain import maintain
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_lock import ROOT, holding
 from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
 
 
-@pytest.fixture
-def lake(settings):
-    made = Lake(settings)
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
+    """The root of a lake of six small batches, and silver with it."""
+    made = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
     for n in range(6):
         made.land([*encode(sale(event_id=f"e{n}", order_id=f"o{n}")), b"{"], 2 * n)
         made.silver.catch_up()
     made.silver.persist()
-    return made
+    return made.settings.lake.root
+
+
+@pytest.fixture
+def lake(landed, settings):
+    return copied(landed, settings)
 
 
 def program(lake, *words):

@@ -56,6 +56,12 @@ class Lake:
         return duckdb.sql(sql).to_arrow_table().to_pandas()
 
 
+def copied(root, settings):
+    """A lake that another one's folders were copied to."""
+    shutil.copytree(root, settings.lake.root)
+    return Lake(settings)
+
+
 @pytest.fixture
 def lake(settings):
     return Lake(settings)

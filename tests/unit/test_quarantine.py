@@ -24,10 +24,10 @@ from lakehouse.explorer.sql import read
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from lakehouse.publish.replay import finish
 from lakehouse.runtime.maintain import maintain
-from tests.conftest import NOW, SALES, encode, sale
+from tests.conftest import NOW, SALES, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
 
 OLD = "1999-06-01T10:00:00Z"
 """Before [sales] earliest: a fault that a changed setting cures."""
@@ -54,17 +54,22 @@ def events():
     ]
 
 
-@pytest.fixture
-def lake(settings):
-    """A lake that has landed :func:`events` in two batches, and silver with it."""
-    lake = Lake(settings)
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
+    """The root of a lake that has landed :func:`events` in two batches, and silver with it."""
+    lake = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
     values = events()
     lake.land(values[:4], 0)
     lake.silver.catch_up()
     lake.land(values[4:], 4)
     lake.silver.catch_up()
     lake.silver.persist()
-    return lake
+    return lake.settings.lake.root
+
+
+@pytest.fixture
+def lake(landed, settings):
+    return copied(landed, settings)
 
 
 def again(lake, choice=None, settings=None):

@@ -24,9 +24,14 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.publish.bronze import BronzePublisher
 from lakehouse.publish.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
 from lakehouse.publish.replay import finish
-from tests.conftest import NOW, SALES, encode, sale
+from tests.conftest import NOW, SALES, encode, sale, settings_at
 from tests.unit.test_audit import Kafka
-from tests.unit.test_publish import SILVER, Lake, assert_silver_is_a_function_of_bronze
+from tests.unit.test_publish import (
+    SILVER,
+    Lake,
+    assert_silver_is_a_function_of_bronze,
+    copied,
+)
 from tests.unit.test_quarantine import cured
 
 
@@ -48,14 +53,20 @@ def topic(first=0, after=12, id_="t1"):
     return Topic("sales", id_, {0: (first, after)})
 
 
-@pytest.fixture
-def lake(settings):
-    lake = Lake(settings)
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
+    """The root of a lake where all batches have landed, with silver."""
+    lake = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
     for first, after in BATCHES:
         lake.land(VALUES[first:after], first)
         lake.silver.catch_up()
     lake.silver.persist()
-    return lake
+    return lake.settings.lake.root
+
+
+@pytest.fixture
+def lake(landed, settings):
+    return copied(landed, settings)
 
 
 def uri(lake, name):
