@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -230,8 +231,9 @@ def produce(
     """Send sales events; options are those of producers/sales_producer.py (see --help there)."""
     from producers.sales_producer import run as produce_sales  # noqa: PLC0415
 
-    command = typer.Typer(add_completion=False, rich_markup_mode=None)
-    command.command("lakehouse produce")(produce_sales)
+    sales = typer.Typer(add_completion=False, rich_markup_mode=None)
+    sales.command()(produce_sales)
+    command = partial(sales, prog_name="lakehouse produce")
     words = [*(arguments or []), *context.args]
     if "--help" in words or "--bootstrap-servers" in words:
         command(words)

@@ -41,6 +41,11 @@ class Summary:
     error: str = ""
 
     @property
+    def events(self) -> int:
+        """Records without the copies made on purpose: what ``--count`` asks for."""
+        return self.sent - self.by_kind["duplicate"]
+
+    @property
     def by_fault(self) -> dict[str, int]:
         """Records that were made late, duplicate or corrupt:<fault> on purpose."""
         return {kind: n for kind, n in sorted(self.by_kind.items()) if kind != "good"}
@@ -113,11 +118,11 @@ def send(
             for message in messages:
                 post(message)
                 if summary.sent % 500 == 0:
-                    progress.update(task, completed=summary.sent)
+                    progress.update(task, completed=summary.events)
                     _hold(summary, patience)
                 if stop.is_set():
                     break
-            progress.update(task, completed=summary.sent)
+            progress.update(task, completed=summary.events)
             producer.flush(timeout=patience)
     except KafkaError as error:  # the broker went away
         summary.error = summary.error or f"{type(error).__name__}: {error}"
