@@ -68,14 +68,11 @@ demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 demo-orders: setup ## food orders from an embedded Postgres to the lake, compared row by row
 	@$(BIN)/lakehouse demo orders
 
-# they wait for Postgres and Kafka more than they compute
-CAPTURE := $(wildcard tests/live/test_capture*.py tests/live/test_postgres.py)
 # C1 alone compiles what short tests run for a third less time than both compilers take
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
+# three at a time fill two cores: one of them waits for Kafka or Postgres; the long ones come first
 test: setup-dev ## every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 tests/unit
-	$(BIN)/python -m pytest -q --durations=15 tests/spark tests/live $(CAPTURE:%=--ignore %)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 $(CAPTURE)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .

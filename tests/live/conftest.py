@@ -86,16 +86,3 @@ def secured(tmp_path_factory):
     """A broker that lets nobody in unproven; its password is a canary."""
     with secured_broker(tmp_path_factory.mktemp("b"), f"c4n4ry-{secrets.token_hex(8)}") as broker:
         yield broker
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    """The demo, run once: its root and what it printed."""
-    root = tmp_path_factory.mktemp("demo") / "lake"
-    return root, command("demo", "--count", 6000, "--root", root)
-
-
-@pytest.fixture(scope="session")
-def demo_lake(demo):
-    """The root of a lake that the demo made."""
-    return demo[0]

@@ -1,12 +1,36 @@
-"""The demo as a stranger runs it, and what can be looked at afterwards."""
+"""The demo as a stranger runs it, and its lake: README's commands that read, the notebook."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from tests.live.conftest import command, rows
+from lakehouse.services.jars import default_cache
+from lakehouse.services.java import find_java
+from tests.live.conftest import ROOT, command, rows
+from tests.unit.test_readme import COMMANDS, READS, kind
 
 pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo, run once: its root and what it printed."""
+    root = tmp_path_factory.mktemp("demo") / "lake"
+    return root, command("demo", "--count", 6000, "--root", root)
+
+
+@pytest.fixture(scope="module")
+def demo_lake(demo):
+    """The root of a lake that the demo made."""
+    return demo[0]
 
 
 def test_the_demo_proves_itself(demo):
@@ -58,3 +82,43 @@ def test_a_lake_that_no_demo_made_is_left_alone(tmp_path):
     done = command("demo", "--root", tmp_path, check=False)
     assert done.returncode == 2
     assert (tmp_path / "precious").exists()
+
+
+def shell(line, **environment):
+    """Run one line as a reader's shell would, in an activated environment.
+
+    A menu is given its first entry, and left.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["sh", "-c", line], cwd=ROOT, env={**os.environ, "PATH": path, **environment},
+        input="1\nq\n", capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", [c for c in READS if c != "lakehouse doctor"], ids=str)
+def test_a_command_of_readme_that_reads(line, demo_lake):
+    line = line.replace("var/demo", str(demo_lake))
+    done = shell(line, LAKEHOUSE_LAKE_ROOT=str(demo_lake))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.strip()
+    assert "Traceback" not in done.stderr
+    if line == "./check_setup.sh":  # which hands on to `lakehouse doctor`
+        assert "Spark wrote 3 rows, delta-rs read them" in done.stdout
+
+
+def test_options_of_spark_submit():
+    shown = shell("spark-submit --help", JAVA_HOME=str(find_java(default_cache()).home))
+    known = set(re.findall(r"--[a-z-]+", shown.stdout + shown.stderr))
+    jobs = [shlex.split(c) for c in COMMANDS if kind(c) == "job"]
+    assert jobs
+    for words in jobs:
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_notebook_runs_and_draws(demo_lake, monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", str(demo_lake))
+    notebook = nbformat.read(ROOT / "notebooks" / "sales_analysis.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
