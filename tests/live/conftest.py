@@ -1,17 +1,21 @@
 """Real parts for the live tests: a broker, Spark's jars, a lake that the demo made."""
 
-import json
 import os
 import secrets
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from lakehouse.audit.proof import Verdict
+from lakehouse.audit.run import audit, broker_of
 from lakehouse.contracts import PRODUCTS
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.settings import load
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.sql import read
 from lakehouse.runtime.run import flow, run
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
@@ -35,15 +39,28 @@ def command(*words, timeout=180, check=True, **environment):
     return done
 
 
-def rows(root, sql):
-    """A SELECT's rows, by the explorer in another process."""
-    done = command("explore", "--root", root, "--sql", sql, "--format", "json", "--limit", 10**6)
-    return json.loads(done.stdout)["rows"]
-
-
 def settings_of(environment):
     """What the lakehouse command would read in this environment."""
     return load(PRODUCTS, ROOT / "config.ini", environment)
+
+
+def rows(root, sql):
+    """A SELECT's rows, read as the explorer reads them."""
+    return read(Catalogue(str(root)), sql, settings_of({}).explorer).to_pylist()
+
+
+def proof(settings):
+    """What ``lakehouse audit sales`` finds."""
+    broker = broker_of(settings, "sales")
+    return audit("sales", settings, broker, datetime.now(UTC), lambda _: None)
+
+
+def account(root, environment, *columns):
+    """Sums of an account's columns over the partitions; the audit must be proven."""
+    found = proof(settings_of(environment).with_root(root))
+    assert (found.faults, found.doubts) == ((), ())
+    assert found.verdict is Verdict.PROVEN
+    return [found.account.total(name) for name in columns]
 
 
 def make_topic(environment):

@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, command, make_topic
+from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic
 from tests.unit.test_erase import GONE, traces
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -60,10 +60,7 @@ def root(kafka, environment, land, tmp_path_factory):
 
 
 def audited(root, environment):
-    done = command("audit", "--root", root, "--json", check=False, **environment)
-    assert done.returncode == 0, done.stdout[:3000] + done.stderr[-2000:]
-    [part] = json.loads(done.stdout)["sales"]["account"]["partitions"]
-    return [part[name] for name in ("bronze", "quarantine", "erased", "missing")]
+    return account(root, environment, "bronze", "quarantine", "erased", "missing")
 
 
 def test_a_client_is_gone_killed_or_not_and_the_flow_goes_on(kafka, root, environment, land):

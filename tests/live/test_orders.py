@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
+from producers import orders_load
 from tests.live.conftest import LAKEHOUSE, command, rows
 from tests.live.orders_table import ROOT, Orders
 
@@ -53,6 +55,14 @@ def process(words, environment):
                 running.kill()
 
 
+def load(orders, seed, bad=0):
+    """``lakehouse orders insert`` without its process."""
+    orders_load.load(
+        orders.settings().postgres, "orders", count=300, updates=150, deletes=20, bad=bad,
+        seed=seed, now=datetime.now(UTC),
+    )  # fmt: skip
+
+
 def verified(orders, code=0):
     """The checks of ``orders verify`` by name."""
     done = command("orders", "verify", "--json", check=False, **orders.environment)
@@ -81,20 +91,20 @@ def test_the_demo_of_orders_proves_itself(tmp_path):
 def test_flows_killed_under_load_give_the_table(orders, land):
     flows = [*LAKEHOUSE, "run", *FLOWS, "--root", str(orders.root)]
     armed = {**orders.environment, VARIABLE: "finer-committed:3"}
-    load = ["orders", "insert", "--count", 300, "--updates", 150, "--deletes", 20]
     with process([*LAKEHOUSE, "capture", "orders"], orders.environment):
         orders.until(lambda now: len(now) == 10)
         with process(flows, armed) as doomed:
             for seed in range(20):
-                command(*load, "--bad", 5, "--seed", seed, **orders.environment)
+                load(orders, seed, bad=5)
+                time.sleep(1)
                 if doomed.poll() is not None:
                     break
             assert doomed.wait(60) == -signal.SIGKILL
         armed[VARIABLE] = "parquet-written:2"
         with process(flows, armed) as doomed:
-            command(*load, "--seed", 99, **orders.environment)
+            load(orders, 99)
             assert doomed.wait(90) == -signal.SIGKILL
-        command(*load, "--seed", 100, **orders.environment)
+        load(orders, 100)
         expected = orders.table()
         orders.until(lambda now: now.keys() == expected.keys())
         time.sleep(2)

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +30,12 @@ HERE = Path(__file__).parents[2]
 SHARES = Shares(late=0.02, duplicates=0.05, corrupt=0.1)
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    cache = default_cache()
-    java = find_java(cache)
-    jars = kafka_jars(cache, java, print)
-    with EmbeddedKafka.start(tmp_path_factory.mktemp("lake"), java=java, jars=jars) as kafka:
-        yield kafka.bootstrap_servers
+def settings_for(kafka: str, topic: str) -> Settings:
+    return _settings(None, kafka, topic)
 
 
-def settings_for(broker: str, topic: str) -> Settings:
-    return _settings(None, broker, topic)
-
-
-def consumed(broker: str, topic: str) -> list[Any]:
-    consumer = KafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest")
+def consumed(kafka: str, topic: str) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
     try:
         parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
         consumer.assign(parts)
@@ -60,16 +50,16 @@ def consumed(broker: str, topic: str) -> list[Any]:
         consumer.close()
 
 
-def command(broker: str, *words: str) -> list[str]:
-    return [sys.executable, "producers/sales_producer.py", "--bootstrap-servers", broker, *words]
+def command(kafka: str, *words: str) -> list[str]:
+    return [sys.executable, "producers/sales_producer.py", "--bootstrap-servers", kafka, *words]
 
 
-def test_what_is_counted_is_what_kafka_holds(broker: str) -> None:
-    settings = settings_for(broker, "counted")
+def test_what_is_counted_is_what_kafka_holds(kafka: str) -> None:
+    settings = settings_for(kafka, "counted")
     end = load_settings().products["sales"].earliest_time.replace(year=2026)
     source = generator(settings, 7, "live", SHARES).history(5_000, end, 30)
     summary = produce(settings, source, total=5_000, progress=False)
-    records = consumed(broker, "counted")
+    records = consumed(kafka, "counted")
     faults = Counter(
         value.decode() for r in records for name, value in r.headers if name == "fault"
     )
@@ -85,8 +75,8 @@ def test_what_is_counted_is_what_kafka_holds(broker: str) -> None:
     assert {p for partitions in homes.values() for p in partitions} == {0, 1}
 
 
-def test_stop_ends_a_run_with_everything_acknowledged(broker: str) -> None:
-    settings = settings_for(broker, "stopped")
+def test_stop_ends_a_run_with_everything_acknowledged(kafka: str) -> None:
+    settings = settings_for(kafka, "stopped")
     stop = threading.Event()
     end = load_settings().products["sales"].earliest_time.replace(year=2026)
     source = generator(settings, 7, "live", SHARES).history(1_000_000, end, 30)
@@ -96,27 +86,27 @@ def test_stop_ends_a_run_with_everything_acknowledged(broker: str) -> None:
     assert summary.acknowledged == summary.sent
 
 
-def test_the_command_counts_and_ends(broker: str) -> None:
-    words = command(broker, "--topic", "command", "--count", "500", "--json")
+def test_the_command_counts_and_ends(kafka: str) -> None:
+    words = command(kafka, "--topic", "command", "--count", "500", "--json")
     done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == Exit.OK, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["acknowledged"] == summary["sent"] == len(consumed(broker, "command"))
+    assert summary["acknowledged"] == summary["sent"] == len(consumed(kafka, "command"))
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.OK)]
 )
-def test_a_signal_ends_a_live_shop_with_its_summary(broker: str, number: int, code: Exit) -> None:
+def test_a_signal_ends_a_live_shop_with_its_summary(kafka: str, number: int, code: Exit) -> None:
     topic = f"signal-{number}"
-    words = command(broker, "--topic", topic, "--rate", "50", "--json")
+    words = command(kafka, "--topic", topic, "--rate", "50", "--json")
     process = subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(5)
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err.decode()
     summary = json.loads(out)
-    assert summary["sent"] == summary["acknowledged"] == len(consumed(broker, topic)) > 0
+    assert summary["sent"] == summary["acknowledged"] == len(consumed(kafka, topic)) > 0
 
 
 def test_no_broker_is_said_without_a_traceback() -> None:

@@ -4,7 +4,6 @@ import json
 import shutil
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,13 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.run import audit, broker_of
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.topic import TopicReader
 from lakehouse.products.sales import FLOWS
 from lakehouse.runtime.run import run
 from tests.conftest import encode, sale
-from tests.live.conftest import command
+from tests.live.conftest import command, proof
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 TIMES = {"event_time": "2026-01-05T10:00:00Z"}
@@ -60,12 +58,8 @@ class Shop:
     def lakehouse(self, *words, check=True):
         return command(*words, "--root", self.root, check=check, **self.environment)
 
-    def proof(self):
-        broker = broker_of(self.settings, "sales")
-        return audit("sales", self.settings, broker, datetime.now(UTC), lambda _: None)
-
     def assert_proven(self, held=None):
-        found = self.proof()
+        found = proof(self.settings)
         assert (found.faults, found.doubts) == ((), ())
         assert found.verdict is Verdict.PROVEN
         account = found.account

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, command, make_topic, rows
+from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic, rows
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 OLD = "1999-06-01T10:00:00Z"
@@ -66,11 +66,7 @@ def root(landed, tmp_path):
 
 
 def audited(root, environment):
-    """The partitions' sums; the audit must be proven."""
-    done = command("audit", "--root", root, "--json", check=False, **environment)
-    assert done.returncode == 0, done.stdout[:3000] + done.stderr[-2000:]
-    parts = json.loads(done.stdout)["sales"]["account"]["partitions"]
-    return [sum(part[name] for part in parts) for name in ("bronze", "quarantine", "missing")]
+    return account(root, environment, "bronze", "quarantine", "missing")
 
 
 def replay(root, environment, *words):
@@ -78,12 +74,7 @@ def replay(root, environment, *words):
     return json.loads(done.stdout)["sales"]
 
 
-def silver(root, environment):
-    command("run", "sales.silver", "--available-now", "--root", root, **environment)
-
-
 def assert_all_is_there(root, environment):
-    silver(root, environment)
     assert audited(root, environment) == [GOOD + CURED, HOPELESS, 0]
     found = rows(
         root,
@@ -103,6 +94,7 @@ def test_a_changed_setting_brings_them_back(root, environment, cured, land):
     assert replay(root, cured, "--dry-run")["entered"] == CURED
     assert replay(root, cured)["entered"] == CURED
     assert audited(root, environment) == [GOOD + CURED, HOPELESS, 0], "before silver follows too"
+    land(["sales.silver"], environment, root)
     assert_all_is_there(root, environment)
     assert replay(root, cured)["entered"] == 0
     land(FLOWS, environment, root)
