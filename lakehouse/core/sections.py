@@ -185,6 +185,7 @@ class TableSettings(Section):
     """[table]: properties that a table gets when it is made."""
 
     log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
+    log_entries: Count = Field(10_000, description="... but no more commits than this, where the lake is on a local disk: each costs every later commit 2 µs; looked at every vacuum_interval")
     deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel")
     checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
     target_file_size_mb: Count = Field(128, description="size that compaction aims for")

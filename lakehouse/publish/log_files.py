@@ -37,19 +37,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def forget_before(table: Path, version: int) -> None:
-    """Remove the log's files of older versions, and data files that a crash left half written.
-
-    The newest version must have a checkpoint: it is synced first.
-    """
+    """Remove the log's files of older versions than one that has a checkpoint, synced first."""
     sync_checkpoints(table)
     log = table / "_delta_log"
     for path in log.iterdir():
         number = re.match(r"\.?(\d{20})\.", path.name)
         if path.is_file() and number and int(number.group(1)) < version:
             path.unlink()
+    _sync([log])
+
+
+def remove_leftovers(table: Path) -> None:
+    """Remove data files that a crash left half written."""
     for path in table.rglob("*.parquet#*"):
         path.unlink()
-    _sync([log])
 
 
 def _sync(paths: Iterable[Path]) -> None:

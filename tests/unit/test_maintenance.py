@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
@@ -279,6 +281,37 @@ def test_a_checkpoint_comes_with_each_interval(make):
         table.maintain()
     found = sorted(p.name for p in Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
     assert [int(name.split(".")[0]) for name in found] == [3, 6]
+
+
+def test_the_log_keeps_no_more_commits_than_it_may(make):
+    table = make(table={"checkpoint_interval": 3, "log_entries": 5},
+                 maintenance={"compact_after_commits": 0, "vacuum_interval": ALWAYS})  # fmt: skip
+    for n in range(20):
+        add(table, n)
+        table.maintain()
+    first = int(entries(table.uri)[0].removesuffix(".json"))
+    assert table.version - 5 - 3 <= first <= table.version - 5
+    check_log(table.uri)
+    assert DeltaTable(table.uri, version=first).to_pyarrow_table().num_rows >= 10
+    assert sorted(DeltaTable(table.uri).to_pyarrow_table()["n"].to_pylist()) == list(range(20))
+    with pytest.raises(DeltaError):
+        DeltaTable(table.uri, version=first - 1)
+    assert table.last_note("ends") == 19
+
+
+def test_silver_that_is_behind_what_the_log_keeps_is_folded_anew(settings):
+    lake = Lake(changed(settings, table={"checkpoint_interval": 3, "log_entries": 4},
+                        maintenance={"vacuum_interval": ALWAYS}))  # fmt: skip
+    for n in range(12):
+        lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n % 3}")), n)
+        lake.bronze.maintain(NOW)
+        if n == 2:
+            lake.silver.catch_up()
+    assert int(entries(lake.bronze.bronze.uri)[0].removesuffix(".json")) > lake.silver.version
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+    lake.restart()
+    assert lake.bronze.ends.next == {0: 12}
 
 
 def test_ends_are_read_from_rows_where_another_tool_cut_the_log(settings):
