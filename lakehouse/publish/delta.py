@@ -292,12 +292,14 @@ class Table:
 
     def _vacuum(self, commit: CommitProperties) -> None:
         """Remove data files and log entries past the retention that the table's properties say."""
+        # without full, files whose removal a checkpoint no longer tells of stay for ever
         self.dt.vacuum(
             None,
             dry_run=False,
             enforce_retention_duration=False,
             commit_properties=commit,
             post_commithook_properties=_QUIET,
+            full=True,
         )
         failpoint.reach(Step.VACUUMED)
         if self._is_synced:  # removed entries are then only in the checkpoint

@@ -1,5 +1,7 @@
 """Maintenance between batches: rows stay, files go when their time is over, state is never lost."""
 
+import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -204,6 +206,40 @@ def test_silver_that_lags_behind_removed_files_is_folded_anew(settings):
     assert not any(Path(file).exists() for file in before)
     lake.silver.catch_up()
     assert_silver_is_a_function_of_bronze(lake)
+
+
+def data_files(table):
+    return {path.name for path in Path(table.uri).glob("*.parquet")}
+
+
+def test_removed_files_go_where_a_checkpoint_no_longer_tells_of_them(make):
+    short = {"deleted_file_retention": timedelta(seconds=1), "checkpoint_interval": 3}
+    table = make(table=short)
+    for n in range(12):
+        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"ends": n})
+    removed = data_files(table) - {Path(file).name for file in table.files()}
+    assert len(removed) == 11
+    time.sleep(1.1)
+    for n in range(12, 16):
+        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"ends": n})
+    make(table=short).maintain_now()
+    assert not data_files(table) & removed
+
+
+def test_vacuum_goes_by_the_time_of_the_removal_and_takes_what_a_crash_left(make):
+    table = make(table={"deleted_file_retention": timedelta(hours=1)})
+    add(table, 1)
+    [first] = map(Path, table.files())
+    table.replace(pa.table({"n": [2]}, SCHEMA), None, {"ends": 2})
+    young, stale = first.with_name("part-young.parquet"), first.with_name("part-stale.parquet")
+    for path in (young, stale):
+        shutil.copy(first, path)
+    days_ago = time.time() - 3 * 86_400
+    for path in (first, stale):
+        os.utime(path, (days_ago, days_ago))
+    table.maintain_now()
+    assert (first.exists(), young.exists(), stale.exists()) == (True, True, False)
+    assert held(table, 1) == [1]
 
 
 # Quarantine
