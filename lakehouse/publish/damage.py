@@ -130,6 +130,14 @@ def log_damage(uri: str, *, deep: bool = False) -> Iterator[Damage]:
         yield Damage(str(hint), "it names a checkpoint that is not there", log.newest, (hint,))
 
 
+def whole_checkpoints(uri: str) -> list[int]:
+    """Versions that a local log can be read from, without what came before."""
+    found = Log.of(uri).checkpoints.items()
+    return [
+        v for v, parts in found if not any(_checkpoint_fault(part, deep=False) for part in parts)
+    ]
+
+
 def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
     for version in range(base + 1, log.newest + 1):
         path = log.folder / f"{version:020}.json"

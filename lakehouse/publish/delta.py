@@ -34,7 +34,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
-from lakehouse.publish.damage import Damage, Log, check_files, check_log, damaged
+from lakehouse.publish.damage import Damage, check_files, check_log, damaged, whole_checkpoints
 from lakehouse.publish.log_files import (
     NOTE,
     commits,
@@ -306,6 +306,7 @@ class Table:
             sync_checkpoints(Path(self.uri))
         self.dt.cleanup_metadata()
         if "://" not in self.uri:
+            remove_leftovers(Path(self.uri))
             self._shorten_log()
 
     def _shorten_log(self) -> None:
@@ -313,8 +314,9 @@ class Table:
 
         At each commit delta-rs lists the log's folder twice: 2 ms for 1,000 entries.
         """
-        oldest = self.version - self._settings.table.log_entries
-        if starts := [v for v in Log.of(self.uri).checkpoints if v <= oldest]:
+        oldest = self.version - self._settings.maintenance.log_entries
+        starts = [version for version in whole_checkpoints(self.uri) if version <= oldest]
+        if starts:
             forget_before(Path(self.uri), max(starts))
 
     def drop_is_due(self) -> bool:

@@ -48,7 +48,7 @@ def forget_before(table: Path, version: int) -> None:
 
 
 def remove_leftovers(table: Path) -> None:
-    """Remove data files that a crash left half written."""
+    """Remove data files that a crash left half written; delta-rs, which named them, lists none."""
     for path in table.rglob("*.parquet#*"):
         path.unlink()
 

@@ -15,7 +15,9 @@ BATCHES = [
 ]
 
 
-@pytest.mark.parametrize("by_spark", [(True, False, True), (False, True, False)])
+@pytest.mark.parametrize(
+    "by_spark", [(True, True, True), (True, False, True), (False, True, False)]
+)
 def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
     arrow, mixed = Lake(settings), Lake(settings.with_root(tmp_path / "mixed"))
     first = 0

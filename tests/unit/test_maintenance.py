@@ -234,11 +234,14 @@ def test_vacuum_goes_by_the_time_of_the_removal_and_takes_what_a_crash_left(make
     young, stale = first.with_name("part-young.parquet"), first.with_name("part-stale.parquet")
     for path in (young, stale):
         shutil.copy(first, path)
+    cut = first.with_name(f"{first.name}#1")
+    cut.touch()
     days_ago = time.time() - 3 * 86_400
     for path in (first, stale):
         os.utime(path, (days_ago, days_ago))
     table.maintain_now()
-    assert (first.exists(), young.exists(), stale.exists()) == (True, True, False)
+    assert (first.exists(), young.exists()) == (True, True)
+    assert (stale.exists(), cut.exists()) == (False, False)
     assert held(table, 1) == [1]
 
 
@@ -320,8 +323,8 @@ def test_a_checkpoint_comes_with_each_interval(make):
 
 
 def test_the_log_keeps_no_more_commits_than_it_may(make):
-    table = make(table={"checkpoint_interval": 3, "log_entries": 5},
-                 maintenance={"compact_after_commits": 0, "vacuum_interval": ALWAYS})  # fmt: skip
+    often = {"compact_after_commits": 0, "vacuum_interval": ALWAYS, "log_entries": 5}
+    table = make(table={"checkpoint_interval": 3}, maintenance=often)
     for n in range(20):
         add(table, n)
         table.maintain()
@@ -335,9 +338,19 @@ def test_the_log_keeps_no_more_commits_than_it_may(make):
     assert table.last_note("ends") == 19
 
 
+def test_the_log_is_not_cut_at_a_checkpoint_that_cannot_be_read(make):
+    table = make(table={"checkpoint_interval": 3}, maintenance={"log_entries": 1})
+    for n in range(5):
+        add(table, n)
+    [checkpoint] = Path(table.uri, "_delta_log").glob("*.checkpoint.parquet")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:50])
+    table._shorten_log()
+    assert entries(table.uri)[0] == f"{0:020}.json"
+
+
 def test_silver_that_is_behind_what_the_log_keeps_is_folded_anew(settings):
-    lake = Lake(changed(settings, table={"checkpoint_interval": 3, "log_entries": 4},
-                        maintenance={"vacuum_interval": ALWAYS}))  # fmt: skip
+    often = {"vacuum_interval": ALWAYS, "log_entries": 4}
+    lake = Lake(changed(settings, table={"checkpoint_interval": 3}, maintenance=often))
     for n in range(12):
         lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n % 3}")), n)
         lake.bronze.maintain(NOW)
