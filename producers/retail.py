@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from lakehouse.contracts.money import exact
 from lakehouse.contracts.sales import SALES, Sale
 from lakehouse.core.errors import UsageError
 from producers.message import Message
@@ -27,8 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 B2B_FROM = 12
 """A client whose median |quantity| a line is at least a dozen buys for a business."""
-PRICE_LIMIT = Decimal(10) ** 14
-"""What a price may not reach: decimal(18,4)."""
 MOST_PIECES = 1_000_000_000
 """The greatest quantity, sold or returned."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,7 +101,9 @@ def _kind(sale: Sale) -> str:
         return "corrupt:zero_quantity"
     if not (sale.order_id and sale.product_id and sale.country):
         return "corrupt:empty_field"
-    if sale.unit_price >= PRICE_LIMIT or sale.unit_price != round(sale.unit_price, 4):
+    try:
+        exact(str(sale.unit_price))
+    except ValueError:
         return "corrupt:odd_price"
     return "good"
 

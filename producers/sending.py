@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from kafka import KafkaProducer
@@ -25,6 +25,7 @@ from producers.message import Message
 
 IN_FLIGHT = 50_000
 """Most records that wait for their acknowledgement."""
+_EXACT = Context(prec=60)  # the usual one rounds sums to 28 digits
 
 
 @dataclass
@@ -193,7 +194,7 @@ def _count(summary: Summary, message: Message) -> None:
     summary.by_kind[message.kind] += 1
     if message.revenue:
         before = summary.revenue.get(message.currency, Decimal(0))
-        summary.revenue[message.currency] = before + message.revenue
+        summary.revenue[message.currency] = _EXACT.add(before, message.revenue)
 
 
 def make_producer(settings: Settings, **options: Any) -> KafkaProducer:

@@ -11,11 +11,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from lakehouse.contracts.contract import Record
+from lakehouse.contracts.money import NUMBER
+from lakehouse.contracts.nesting import is_too_deep
 
 Op = Literal["c", "u", "d", "r"]
 
@@ -72,12 +75,15 @@ def encode_key(key: dict[str, Any]) -> bytes:
 
 
 class _Source(msgspec.Struct, gc=False):
-    """Of the source what bronze keeps; fields of Debezium's own are let pass."""
+    """Of the source what bronze keeps; fields of Debezium's own are let pass.
 
-    ts_ms: int
+    What the contract judges stays raw: a number here may be greater than any column.
+    """
+
+    ts_ms: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     sequence: str
-    txId: int | None = None  # noqa: N815  # Debezium's name
-    lsn: int | None = None
+    txId: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815  # Debezium's name
+    lsn: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -90,7 +96,8 @@ class _Envelope(msgspec.Struct, gc=False):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SEQUENCE = msgspec.json.Decoder(list[str | None])
-_NUMBER = re.compile(rb'"(-?(?:0|[1-9]\d*)(?:\.\d+)?)"')
+_TEXT = msgspec.json.Decoder(str)
+_NUMBER = re.compile(NUMBER)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TOMBSTONE = "t"
 """The op of a null value: it says again that its key is deleted."""
@@ -107,6 +114,9 @@ def flatten(
     """
     if record.value is None:
         return _ENCODER.encode(_tombstone(record, key))
+    record.value.decode("utf-8")  # what is let pass is not looked at otherwise
+    if is_too_deep(record.value):
+        raise ValueError("the value is nested too deeply")
     try:
         envelope = _ENVELOPE.decode(record.value)
     except msgspec.ValidationError as error:
@@ -153,9 +163,20 @@ def _columns(
     own = set(change.__struct_fields__) - set(hints)
     found: dict[str, Any] = {(f"after.{n}" if n in own else n): v for n, v in after.items()}
     for name, hint in hints.items():
-        if hint is Decimal and (number := _NUMBER.fullmatch(bytes(after[name]))):
-            found[name] = msgspec.Raw(number.group(1))
+        if hint is Decimal:
+            found[name] = _number(after[name])
     return found
+
+
+def _number(raw: msgspec.Raw) -> msgspec.Raw:
+    """A number that is written as text, without its quotes; anything else as it is.
+
+    Java writes a decimal as text in either of JSON's ways: 0.00000001 as 1E-8.
+    """
+    data = bytes(raw)
+    if data.startswith(b'"') and _NUMBER.fullmatch(text := _TEXT.decode(data)):
+        return msgspec.Raw(text.encode())
+    return raw
 
 
 def _tombstone(record: Record, key: str) -> dict[str, Any]:
@@ -173,6 +194,8 @@ def _tombstone(record: Record, key: str) -> dict[str, Any]:
 
 
 def _row(data: bytes) -> dict[str, msgspec.Raw]:
+    if is_too_deep(data):
+        return {}
     try:
         return _KEY.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -13,10 +13,8 @@ import msgspec
 import pyarrow as pa
 from msgspec import UNSET
 
+from lakehouse.contracts.money import DIGITS, MONEY
 from lakehouse.core.sections import ProductSettings
-
-MONEY = pa.decimal128(18, 4)
-"""The type of a price: 14 digits before the point, 4 after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class Contract:
     """The declared fields, types and rules of one kind of event.
 
     ``nonzero`` names whole-number fields that may not be 0; Decimal fields are
-    money: JSON numbers, not negative, that fit :data:`MONEY`. A field whose default
-    is UNSET may be absent, and is null in bronze then, but not be null itself.
+    money: JSON numbers that :func:`lakehouse.contracts.money.exact` takes. A field whose
+    default is UNSET may be absent, and is null in bronze then, but not be null itself.
     """
 
     name: str
@@ -96,7 +94,8 @@ class Contract:
         body = definitions[self.event.__name__]
         for name in self.money:
             body["properties"][name] = {
-                "type": "number", "minimum": 0, "exclusiveMaximum": 1e14, "multipleOf": 0.0001,
+                "type": "number", "minimum": 0, "exclusiveMaximum": 10**DIGITS,
+                "multipleOf": 0.0001,
             }  # fmt: skip
         for name in self.nonzero:
             body["properties"][name]["not"] = {"const": 0}

@@ -19,7 +19,7 @@ from lakehouse.contracts.contract import Contract, Record
 from lakehouse.core.sections import CapturedSettings, Duration, SqlName, TableName, Topic
 
 NAME = "orders"
-VERSION = 1
+VERSION = 2
 KEY = "order_id"
 Status = Literal["placed", "preparing", "on_the_way", "delivered", "cancelled"]
 
@@ -96,7 +96,7 @@ ORDERS = Contract(
         "customer_name": "who ordered; null, as the columns up to created_at, for d and t",
         "restaurant_name": "who cooks",
         "item": "what was ordered",
-        "amount": "price, not negative",
+        "amount": "price: not negative, at most 12 digits before the point and 4 after",
         "order_status": "placed, preparing, on_the_way, delivered or cancelled",
         "created_at": "when the order was placed",
         "sequence": "orders the changes of an order, as text",

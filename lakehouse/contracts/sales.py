@@ -48,12 +48,12 @@ class Sale(msgspec.Struct, kw_only=True, gc=False):
 
 SALES = Contract(
     name="sales",
-    version=1,
+    version=2,
     event=Sale,
     nonzero=("quantity",),
     descriptions={
         "event_id": "unique; a copy with the same id counts once",
-        "event_time": "when it happened: RFC 3339 with an offset",
+        "event_time": "when it happened: RFC 3339 with an offset; to the microsecond, half up",
         "order_id": "the order that the line belongs to",
         "client_id": "null for a guest",
         "country": "where the client buys from",
@@ -61,7 +61,8 @@ SALES = Contract(
         "product_id": "the article",
         "product_name": "the article's name, may be null",
         "quantity": "pieces; not 0, negative for a return",
-        "unit_price": "price of one piece, not negative, in the event's currency",
+        "unit_price": "price of one piece in the event's currency: not negative, at most 12 digits "
+        "before the point and 4 after, never rounded",
         "currency": "ISO 4217 code",
         "channel": "how it was sold: web, store, app, phone ...",
     },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -20,9 +20,13 @@ import pyarrow.compute as pc
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.contracts.contract import Contract, Record, base_type
-from lakehouse.ingest.verdict import PLAIN_MONEY, TimeRules, explain
+from lakehouse.contracts.money import MONEY, PLAIN
+from lakehouse.ingest.verdict import TimeRules, explain
 
 TIME = pa.timestamp("us", "UTC")
+_FIRST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME)
+_LAST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC), TIME)
+"""What a time may be in UTC: Arrow has room for more than Python."""
 ADDRESS = [
     pa.field("topic", pa.string()),
     pa.field("partition", pa.int32()),
@@ -184,7 +188,7 @@ def _columns(events: Sequence[Any], contract: Contract) -> dict[str, pa.Array]:
         cells = [None if e is None else getattr(e, name) for e in events]
         if base_type(hint) is Decimal:
             texts = [None if c is None else bytes(c) for c in cells]
-            columns[name] = _money(pa.array(texts, pa.binary()).cast(pa.string()))
+            columns[name] = _money(pa.array(texts, pa.binary()))
         elif base_type(hint) is datetime:
             columns[name] = _times(cells)
         else:
@@ -193,11 +197,11 @@ def _columns(events: Sequence[Any], contract: Contract) -> dict[str, pa.Array]:
 
 
 def _money(text: pa.Array) -> pa.Array:
-    """Plain numbers as decimal(18,4); anything else null, for the slow pass to judge."""
-    plain = pc.match_substring_regex(text, PLAIN_MONEY)
+    """Plain numbers as money; anything else null, UTF-8 or not, for the slow pass to judge."""
+    plain = pc.match_substring_regex(text, PLAIN)
     if not pc.all(plain).as_py():
-        text = pc.if_else(plain, text, pa.scalar(None, pa.string()))
-    return text.cast(pa.decimal128(18, 4))
+        text = pc.if_else(plain, text, pa.scalar(None, pa.binary()))
+    return text.cast(pa.string()).cast(MONEY)
 
 
 def _times(cells: list[datetime | None]) -> pa.Array:
@@ -223,6 +227,7 @@ def _suspects(
             flags.append(pc.is_null(column))
         if pa.types.is_timestamp(column.type):
             flags.append(pc.is_null(column))
+            flags += [pc.less(column, _FIRST), pc.greater(column, _LAST)]
         if name == "event_time":
             newest = pc.add(kafka_time, pa.scalar(rules.future_tolerance, pa.duration("us")))
             flags.append(pc.less(column, pa.scalar(rules.earliest, TIME)))

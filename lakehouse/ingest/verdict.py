@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from lakehouse.contracts.contract import Contract, Record
+from lakehouse.contracts.money import exact
+from lakehouse.contracts.nesting import is_too_deep
 
-PLAIN_MONEY = r"^(0|[1-9]\d{0,13})(\.\d{1,4})?$"
-"""JSON numbers that are decimal(18,4) as they stand, and not negative."""
-
+_TOO_DEEP = "the value is nested too deeply"
 _WORDS = {
     "int": "a whole number",
     "float": "a number with a fraction",
@@ -95,7 +95,7 @@ def _object(value: bytes | None) -> dict[str, msgspec.Raw]:
             f"the value is not UTF-8: byte 0x{value[error.start]:02x} at position {error.start}"
         ) from None
     try:
-        return msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
         got = re.search(r"got `(\w+)`", str(error))
         kind = _WORDS.get(got.group(1), got.group(1)) if got else "something else"
@@ -104,7 +104,10 @@ def _object(value: bytes | None) -> dict[str, msgspec.Raw]:
         text = str(error).removeprefix("JSON is malformed: ")
         raise ValueError(f"the value is not valid JSON: {text}") from None
     except RecursionError:
-        raise ValueError("the value is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    if is_too_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return fields
 
 
 def _field(name: str, raw: bytes, hint: Any, contract: Contract) -> Any:
@@ -129,17 +132,9 @@ def _money(raw: bytes) -> Decimal:
         kind = {'"': "text", "t": "true", "f": "false", "n": "null", "[": "a list"}
         raise ValueError(f"must be a number, not {kind.get(text[0], 'an object')}")
     try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"is not a number: {_short(raw)}") from None
-    if value < 0:
-        raise ValueError(f"is negative: {_short(raw)}")
-    if value and value.adjusted() >= 14:
-        raise ValueError(f"has more than 14 digits before the point: {_short(raw)}")
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -4:
-        raise ValueError(f"has more than 4 decimals: {_short(raw)}")
-    return abs(value.quantize(Decimal("0.0001")))
+        return exact(text)
+    except ValueError as fault:
+        raise ValueError(f"{fault}: {_short(raw)}") from None
 
 
 def _check_time(name: str, value: datetime, kafka_time: datetime, rules: TimeRules) -> None:

@@ -25,7 +25,7 @@ SALE = st.builds(
     product_id=TEXT,
     product_name=st.none() | st.text(st.characters(exclude_categories=["Cs"])),
     quantity=st.integers(-(10**9), 10**9).filter(bool),
-    unit_price=st.decimals(0, Decimal("99999999999999.9999"), places=4),
+    unit_price=st.decimals(0, Decimal("999999999999.9999"), places=4),
     currency=st.sampled_from(["EUR", "GBP", "JPY"]),
     channel=TEXT,
 )

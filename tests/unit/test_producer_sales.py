@@ -192,7 +192,7 @@ def test_a_record_has_its_orders_partition_and_names_contract_and_fault() -> Non
     post = _poster(producer, "sales", summary)
     for kind in ("good", "corrupt:truncated", "duplicate"):
         post(Message(b"order-1", b"{}", kind, "order-1", END))
-    contract = ("contract", b"sales/1")
+    contract = ("contract", b"sales/2")
     assert [r["headers"] for r in producer.sent] == [
         [contract], [contract, ("fault", b"corrupt:truncated")], [contract],
     ]  # fmt: skip
