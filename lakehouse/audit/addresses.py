@@ -7,7 +7,7 @@ same offset again is a doubled address, a later one a gap. Only seams leave Duck
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -48,8 +48,10 @@ FROM ends LEFT JOIN addresses USING ("partition") GROUP BY ALL ORDER BY ALL
 _SEAMS = """
 CREATE OR REPLACE TEMP TABLE seams AS
 WITH starts AS (
-    SELECT "partition", "end", least(coalesce(min("offset"), beginning), beginning, lost) AS start
-    FROM ends LEFT JOIN addresses USING ("partition") GROUP BY "partition", "end", beginning, lost
+    SELECT "partition", "end",
+        least(coalesce(min("offset"), beginning), beginning, lost, first) AS start
+    FROM ends LEFT JOIN addresses USING ("partition")
+    GROUP BY "partition", "end", beginning, lost, first
 ), bounded AS (
     SELECT "partition", "offset" FROM addresses
     UNION ALL SELECT "partition", start - 1 FROM starts WHERE start < "end"
@@ -67,6 +69,11 @@ FROM addresses SEMI JOIN (
     SELECT DISTINCT "partition", "offset" FROM seams WHERE following = "offset"
     ORDER BY ALL LIMIT $sample
 ) USING ("partition", "offset") GROUP BY ALL ORDER BY ALL
+"""
+_LOWEST = """
+SELECT "partition" FROM ends ANTI JOIN addresses
+ON addresses."partition" = ends."partition" AND addresses."offset" = ends.first
+WHERE first < "end"
 """
 _ABOVE = """
 {table} LEFT JOIN ends USING ("partition")
@@ -110,6 +117,14 @@ class Partition:
     unknown: int = 0
     erased: int = 0
     """Addresses that the ledger of `lakehouse erase` names."""
+    first: int | None = None
+    """The lowest offset that bronze ever took; None where it is not recorded."""
+    lowest_missing: bool = False
+    """Whether no table holds that offset."""
+    unread: int = 0
+    """Offsets that expired in Kafka before bronze took them."""
+    waiting: int = 0
+    """Records that Kafka has and bronze has not taken in; offsets where they are many."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,13 @@ class Account:
     former_doubled: int = 0
     erasing: int = 0
     """Addresses that the ledger names and a table still holds."""
+    is_compared: bool = False
+    """Whether Kafka's offsets were at hand."""
+
+    @classmethod
+    def unknown(cls) -> Account:
+        """Nothing counted: the addresses could not be read."""
+        return cls((), (), (), (), 0, 0, 0)
 
     def total(self, name: str) -> int:
         """A column's sum over the partitions."""
@@ -176,17 +198,20 @@ def account(
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
     found = _judge_gaps(connection, ends, topic, judge)
+    lowest = {row[0] for row in connection.execute(_LOWEST).fetchall()}
     partitions = []
     for number, end, bronze, quarantine, below, erased in counted:
-        first, after = topic.ranges.get(number, (None, None)) if topic else (None, None)
+        beginning, after = topic.ranges.get(number, (None, None)) if topic else (None, None)
         kept = below if topic else 0
         twice, more = doubled.get(number, 0), found.counts.get(number, {})
-        more = {**more, "erased": erased}
-        partitions.append(
-            Partition(number, first, end, after, bronze, quarantine, kept, twice, **more)
-        )
+        unread = max(0, (beginning or 0) - end) if ends.next else 0
+        partition = Partition(
+            number, beginning, end, after, bronze, quarantine, kept, twice, erased=erased,
+            first=ends.first.get(number), lowest_missing=number in lowest, unread=unread, **more,
+        )  # fmt: skip
+        partitions.append(partition)
     return Account(
-        tuple(partitions),
+        tuple(_with_waiting(partitions, judge)),
         tuple(found.missing),
         tuple(query(connection, _DOUBLED, {"sample": SAMPLE}).to_pylist()),
         tuple(found.apart),
@@ -196,7 +221,21 @@ def account(
         tuple(_lost(gap) for gap in ends.lost),
         *_former(connection, ends),
         count(connection, _STILL_HELD.format(now=now), named),
+        topic is not None,
     )
+
+
+def _with_waiting(partitions: list[Partition], judge: Judge | None) -> Iterator[Partition]:
+    """The partitions with the records that wait in Kafka: looked at where they are few."""
+    gaps = {
+        p.partition: Gap(p.partition, max(p.end, p.beginning or 0), p.kafka_end)
+        for p in partitions
+        if p.kafka_end is not None and max(p.end, p.beginning or 0) < p.kafka_end
+    }
+    waiting = {number: len(gap) for number, gap in gaps.items()}
+    if judge is not None and sum(waiting.values()) <= FEW:
+        waiting |= {j.gap.partition: j.committed for j in judge(gaps.values())} if gaps else {}
+    yield from (replace(p, waiting=waiting.get(p.partition, 0)) for p in partitions)
 
 
 def _lost(gap: Lost) -> dict[str, Any]:
@@ -220,14 +259,15 @@ def _former(connection: duckdb.DuckDBPyConnection, ends: Ends) -> tuple[int, int
 
 def _register_ends(connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None) -> None:
     ranges: Mapping[int, tuple[int, int]] = topic.ranges if topic else {}
-    numbers = sorted(ends.next)
+    numbers = sorted({*ends.next, *ranges})
     table = pa.table(
         {
             "partition": pa.array(numbers, pa.int32()),
-            "end": pa.array([ends.next[n] for n in numbers], pa.int64()),
+            "end": pa.array([ends.next.get(n, 0) for n in numbers], pa.int64()),
             "beginning": pa.array([ranges.get(n, (_NEVER, 0))[0] for n in numbers], pa.int64()),
             "held": pa.array([ends.held.get(n, 0) for n in numbers], pa.int64()),
             "lost": pa.array([_first_lost(ends, n) for n in numbers], pa.int64()),
+            "first": pa.array([_first_taken(ends, n) for n in numbers], pa.int64()),
         }
     )
     connection.register("ends", table)
@@ -239,11 +279,23 @@ def _first_lost(ends: Ends, partition: int) -> int:
     return min(first, default=_NEVER)
 
 
+def _first_taken(ends: Ends, partition: int) -> int:
+    """The lowest offset that bronze ever took of a partition, unless it was given up since."""
+    first = ends.first.get(partition, _NEVER)
+    given_up = any(
+        gap.partition == partition and gap.first <= first < (gap.next or 0)
+        for gap in _accepted(ends)
+    )
+    return _NEVER if given_up else first
+
+
 def _accepted(ends: Ends) -> list[Lost]:
     """What was given up of the topic that there is now, and how far it reaches."""
     return [gap for gap in ends.lost if gap.next is not None and gap.topic_id == ends.topic_id]
 
 
+FEW = 10_000
+"""So many offsets that wait are read, to tell records from markers."""
 _NEVER = 2**62
 """A beginning above every offset, where Kafka's is not known: no gap precedes the first held."""
 

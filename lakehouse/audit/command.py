@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
+from lakehouse.audit.check import Content, Say
 from lakehouse.audit.keep import as_json, keep
-from lakehouse.audit.proof import Verdict
-from lakehouse.audit.run import Say, audit, broker_of
+from lakehouse.audit.proof import Proof, Verdict
+from lakehouse.audit.run import audit, broker_of
 from lakehouse.audit.show import render
 from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import Exit, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 
@@ -33,6 +34,12 @@ def audit_command(
     def audit_verb(
         product: Annotated[str | None, typer.Argument(help="one product; all without it")] = None,
         as_json_: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
+        content: Annotated[
+            Content, typer.Option(help="how many records are compared with Kafka's own bytes")
+        ] = Content.SAMPLE,
+        caught_up: Annotated[
+            bool, typer.Option("--caught-up", help="exit 1 where tables are behind, too")
+        ] = False,
         kept: Annotated[
             bool, typer.Option("--keep", help="add the result to the table audit.<product>")
         ] = False,
@@ -41,17 +48,17 @@ def audit_command(
     ) -> None:
         """Prove that nothing was lost, doubled or invented, from outside Spark.
 
-        Kafka's offsets against bronze and quarantine, silver against a recompute from
-        bronze. Runs while the streams run. Exit 0 proven, 1 not, 3 cannot tell.
+        Kafka's offsets and bytes against bronze and quarantine, silver against a recompute
+        from bronze. Runs while the streams run. Exit 0 proven, 1 not, 3 cannot tell.
 
-        Examples: lakehouse audit   |   lakehouse audit sales --root var/demo --keep --json
+        Examples: lakehouse audit   |   lakehouse audit sales --content all --caught-up --json
         """
         settings = load_settings(config)
         settings = settings.with_root(root) if root else settings
         products = _products(product, settings)
         with broker(settings) as settings:
             proofs = [
-                audit(name, settings, broker_of(settings, name), datetime.now(UTC), say)
+                audit(name, settings, broker_of(settings, name), datetime.now(UTC), say, content)
                 for name in products
             ]
         if kept:
@@ -63,10 +70,17 @@ def audit_command(
             width = max(shutil.get_terminal_size().columns, 132)
             for proof in proofs:
                 sys.stdout.write(render(proof, width, color=sys.stdout.isatty()))
-        verdicts = {proof.verdict for proof in proofs}
-        raise SystemExit(next(v for v in WORST if v in verdicts).exit_code)
+        raise SystemExit(_exit_code(proofs, caught_up=caught_up))
 
     return audit_verb
+
+
+def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
+    """That of the worst verdict; 1 also where tables are behind and may not be."""
+    verdicts = {proof.verdict for proof in proofs}
+    if caught_up and not all(proof.reach.is_caught_up for proof in proofs):
+        verdicts.add(Verdict.NOT_PROVEN)
+    return next(v for v in WORST if v in verdicts).exit_code
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 
+from lakehouse.audit.check import Say
 from lakehouse.audit.erase import CLIENT, Erased, Found, erase, find, is_begun
 from lakehouse.audit.keep import as_json
-from lakehouse.audit.run import Say
 from lakehouse.audit.topic import read_topic, retention
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing

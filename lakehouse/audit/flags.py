@@ -72,6 +72,11 @@ class Flags:
     wrong_late: Listed
     wrong_duplicates: Listed
 
+    @classmethod
+    def unknown(cls) -> Flags:
+        """Nothing counted: the rows could not be read."""
+        return cls(*[Listed(0, ())] * 5)
+
 
 def flags(connection: duckdb.DuckDBPyConnection, horizon: timedelta) -> Flags:
     """Count and check the marks of the view ``bronze``."""

@@ -64,6 +64,7 @@ class Snapshots:
 
     def __init__(self, root: str, connection: duckdb.DuckDBPyConnection) -> None:
         self.lake, self.connection = Lake(root), connection
+        self._files: set[str] = set()
         if not self.lake.is_local:
             raise LakehouseError(
                 root, "is not a folder of this machine", "audit a lake on a local disk"
@@ -99,6 +100,7 @@ class Snapshots:
         """Make ``view`` the rows of the table at a version (None: the newest there is now)."""
         table = self.open(name, version)
         files = [_on_disk(str(uri)) for uri in table.file_uris()]
+        self._files.update(files)
         self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
         columns = [field.name for field in table.schema().fields]
         empty = pa.schema(table.schema().to_arrow()).empty_table()
@@ -112,6 +114,20 @@ class Snapshots:
             both = f'SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}"'
             self.connection.execute(f"{create} ({both})")
         return Pin(name, str(table.metadata().id), int(table.version()), tuple(columns))
+
+    def unreadable(self) -> list[str]:
+        """Files of the tables pinned so far, by name, that DuckDB cannot read whole."""
+        return [file for file in sorted(self._files) if not self._is_readable(file)]
+
+    def _is_readable(self, file: str) -> bool:
+        scan = f"read_parquet([{_literal(file)}], hive_partitioning = false)"
+        try:
+            self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {scan} AS row").fetchall()
+        except duckdb.OutOfMemoryException:
+            return True
+        except duckdb.Error:
+            return False
+        return True
 
     def note(self, name: str, key: str, upto: int) -> Any:
         """What the newest commit up to a version says under ``key``; None where none does."""
@@ -138,7 +154,7 @@ def _on_disk(uri: str) -> str:
 
 def _scan(table: DeltaTable, files: list[str]) -> str:
     """A FROM item over these files, partition columns with their declared types."""
-    listed = ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
+    listed = ", ".join(map(_literal, files))
     kinds = {f.name: _HIVE.get(str(getattr(f.type, "type", "")), "VARCHAR")
              for f in table.schema().fields}  # fmt: skip
     partitions = table.metadata().partition_columns
@@ -147,6 +163,11 @@ def _scan(table: DeltaTable, files: list[str]) -> str:
         pairs = ", ".join(f'"{column}": {kinds[column]}' for column in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
     return f"read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def _literal(file: str) -> str:
+    """A file's name as SQL, so that nothing in it is a pattern."""
+    return _text(re.sub(r"([*?\[])", r"[\1]", file))
 
 
 def _text(value: str) -> str:

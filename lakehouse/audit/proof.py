@@ -8,8 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from lakehouse.audit.addresses import Account
+from lakehouse.audit.addresses import Account, Partition
+from lakehouse.audit.check import Check
 from lakehouse.audit.flags import Flags
+from lakehouse.audit.reach import ContentRead, Reach
 from lakehouse.audit.recompute import Compared
 from lakehouse.core.errors import Exit
 
@@ -42,7 +44,30 @@ class Proof:
     flags: Flags
     tables: tuple[Compared, ...]
     open_questions: tuple[str, ...] = ()
-    """What kept Kafka's side from being known."""
+    """What kept Kafka's side, or a step of the audit, from being known."""
+    checks: tuple[Check, ...] = ()
+    """What was asked besides; each says for itself what is wrong."""
+    content: ContentRead | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """How far the audit looked, and how far the tables are."""
+        total = self.account.total
+        return Reach(
+            taken=total("bronze") + total("quarantine") + total("erased") - total("doubled"),
+            waiting=total("waiting"),
+            missing=total("missing"),
+            lacking={t.table: t.lacking for t in self.tables if t.lacking},
+            content=self.content,
+        )
+
+    @property
+    def headline(self) -> str:
+        """The verdict and how far it goes, in one line."""
+        if self.bronze_version < 0:
+            return f"{self.verdict.value}: {self.product} cannot be opened"
+        so_far = self.verdict is Verdict.PROVEN and not self.reach.is_caught_up
+        return f"{self.verdict.value}{' so far' if so_far else ''}: {self.reach.told()}"
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -66,25 +91,22 @@ class Proof:
         return {
             "product": self.product,
             "verdict": self.verdict.value,
+            "headline": self.headline,
+            "records": self.reach.as_dict(),
             "faults": list(self.faults),
             "doubts": list(self.doubts),
-            **{k: v for k, v in asdict(self).items() if k not in {"product", "open_questions"}},
+            **{k: v for k, v in asdict(self).items() if k not in _TOLD},
         }
+
+
+_TOLD = {"product", "open_questions", "content"}
+"""Fields that JSON has under another name."""
 
 
 def _faults(proof: Proof) -> Iterator[str]:
     account, flags = proof.account, proof.flags
     for partition in account.partitions:
-        place = f"partition {partition.partition}"
-        if partition.missing:
-            yield f"{place}: {partition.missing:,} records of Kafka are in no table"
-        if partition.doubled:
-            yield f"{place}: {partition.doubled:,} addresses are held more than once"
-        if partition.kafka_end is not None and partition.end > partition.kafka_end:
-            yield (
-                f"{place}: bronze has taken in up to {partition.end}, "
-                f"and Kafka ends at {partition.kafka_end}"
-            )
+        yield from _partition_faults(partition)
     if account.former_doubled:
         yield f"{account.former_doubled:,} addresses of a topic that is gone are held twice"
     if account.above_ends:
@@ -101,6 +123,26 @@ def _faults(proof: Proof) -> Iterator[str]:
             yield f"{table.table}: {table.fault}"
         if table.differing:
             yield f"{table.table}: {table.differing:,} rows are not what bronze gives"
+    for check in proof.checks:
+        yield from check.faults
+
+
+def _partition_faults(partition: Partition) -> Iterator[str]:
+    place = f"partition {partition.partition}"
+    if partition.missing:
+        yield f"{place}: {partition.missing:,} records of Kafka are in no table"
+    if partition.doubled:
+        yield f"{place}: {partition.doubled:,} addresses are held more than once"
+    if partition.lowest_missing:
+        yield (
+            f"{place}: bronze has taken in offset {partition.first}, the lowest that it ever "
+            "took, and no table holds it"
+        )
+    if partition.kafka_end is not None and partition.end > partition.kafka_end:
+        yield (
+            f"{place}: bronze has taken in up to {partition.end}, "
+            f"and Kafka ends at {partition.kafka_end}"
+        )
 
 
 def _doubts(proof: Proof) -> Iterator[str]:
@@ -113,9 +155,10 @@ def _doubts(proof: Proof) -> Iterator[str]:
             )
         if partition.unknown:
             yield f"{place}: {partition.unknown:,} offsets that no table holds could not be read"
-        if partition.beginning is not None and partition.beginning > partition.end:
-            lost = partition.beginning - partition.end
-            yield f"{place}: {lost:,} offsets expired in Kafka before bronze took them"
+        if partition.unread:
+            yield f"{place}: {partition.unread:,} offsets expired in Kafka before bronze took them"
+        if partition.kafka_end is None and proof.account.is_compared:
+            yield f"{place}: bronze has taken it in, and the topic has no such partition"
     if erasing := proof.account.erasing:
         yield (
             f"{erasing:,} addresses are in the ledger of erased ones and in a table: an erasure "
@@ -125,3 +168,5 @@ def _doubts(proof: Proof) -> Iterator[str]:
     for table in proof.tables:
         if table.doubt:
             yield f"{table.table}: {table.doubt}"
+    for check in proof.checks:
+        yield from check.doubts

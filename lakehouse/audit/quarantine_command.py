@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from lakehouse.audit.check import Say
 from lakehouse.audit.keep import as_json
 from lakehouse.audit.quarantine import Choice, opened
 from lakehouse.audit.replay import Replayed, dry_run, replay
-from lakehouse.audit.run import Say
 from lakehouse.audit.show import printable, table
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.errors import Exit, TableMissing, UsageError

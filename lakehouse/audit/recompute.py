@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 
 from lakehouse.audit.pins import Pin, Snapshots, count
+from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
 from lakehouse.core.duck import query
-from lakehouse.core.errors import LakehouseError
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Compared:
     """Key, column, what the table holds, what the recompute gives."""
     fault: str = ""
     doubt: str = ""
+    lacking: int = 0
+    """Rows of bronze that it has not taken in."""
 
 
 _DIFFERING = """
@@ -78,13 +80,14 @@ def compare(
     snapshots: Snapshots, name: str, counted: str, recompute: Recompute, bronze: Pin
 ) -> Compared:
     """Compare one table; a doubt where it, or bronze at its version, cannot be read."""
+    steps = Steps()
+    steps.unreadable = snapshots.unreadable
     try:
         return _compare(snapshots, name, counted, recompute, bronze)
-    except LakehouseError as error:
-        return Compared(name, doubt=f"{error.place}: {error.fault}")
-    except duckdb.IOException as error:
-        gone = " ".join(str(error).split())[:200]
-        return Compared(name, doubt=f"its files cannot be read: {gone}")
+    except BaseException as error:
+        if not is_told(error):
+            raise
+        return Compared(name, doubt=steps.told(error))
 
 
 def _compare(
@@ -106,7 +109,9 @@ def _compare(
     columns = [row[0] for row in connection.execute("DESCRIBE wanted").fetchall()]
     behind = max(0, bronze.version - max(version, 0))
     rows, recomputed = count(connection, "held"), count(connection, "wanted")
-    report = Compared(name, held.version, version, behind, rows, recomputed)
+    taken = count(connection, "bronze_then") if version >= 0 else 0
+    lacking = max(0, count(connection, "bronze") - taken)
+    report = Compared(name, held.version, version, behind, rows, recomputed, lacking=lacking)
     if odd := set(columns) ^ set(held.columns):
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
     differing, first = differences(connection, columns, recompute.keys)

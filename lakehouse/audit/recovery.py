@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.audit.backup import backup, restore
+from lakehouse.audit.check import Say
 from lakehouse.audit.keep import as_json
 from lakehouse.audit.rebuild import rebuild, silver_flow
 from lakehouse.audit.repair import Repair
-from lakehouse.audit.run import Say
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.duck import connect
 from lakehouse.core.errors import ServiceUnavailable, TableMissing, UsageError

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
-from lakehouse.audit.flags import flags
+from lakehouse.audit.check import Check, Content, Say, Scene
+from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
-from lakehouse.audit.topic import Judge, judge, read_topic
+from lakehouse.audit.steps import Steps
+from lakehouse.audit.topic import Broker, judge, read_topic
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.settings import Settings
@@ -21,20 +23,13 @@ from lakehouse.core.topic import Topic
 from lakehouse.products import FLOWS
 from lakehouse.publish.ends import Ends
 
-Say = Callable[[str], None]
 RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
     "sales": (sales.COUNTED, sales.RECOMPUTES),
     "orders": (orders.COUNTED, orders.RECOMPUTES),
 }
 """Product → the rows that count, and what each silver table must hold."""
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Kafka's side of the audit: how to read a topic, and how to judge a gap."""
-
-    topic: Callable[[], Topic | None]
-    judge: Judge
+CHECKS: dict[str, Callable[[Scene], Check]] = {}
+"""What is asked besides addresses, marks and silver, by name, in this order."""
 
 
 def broker_of(settings: Settings, product: str) -> Broker:
@@ -43,43 +38,91 @@ def broker_of(settings: Settings, product: str) -> Broker:
     return Broker(lambda: read_topic(settings.kafka, name), judge(settings.kafka, name))
 
 
-def audit(product: str, settings: Settings, broker: Broker, now: datetime, say: Say) -> Proof:
-    """The proof of one product.
+def audit(
+    product: str,
+    settings: Settings,
+    broker: Broker,
+    now: datetime,
+    say: Say,
+    content: Content = Content.SAMPLE,
+) -> Proof:
+    """The proof of one product; what cannot be told is in it, and raises nothing.
 
     Bronze's version is pinned first, then quarantine's, then the ledger of erased
     addresses, then Kafka is asked: what lands meanwhile lies above bronze's ends, and
-    is left out. Raises TableMissing
-    where there is no bronze.
+    is left out. Raises TableMissing where there is no bronze.
     """
-    with engine(settings) as connection:
-        snapshots = Snapshots(settings.lake.root, connection)
-        name = f"bronze.{product}"
-        if not snapshots.exists(name):
-            raise TableMissing(
-                f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
-            )
-        bronze = snapshots.pin("bronze", name)
-        bad = f"quarantine.{product}"
-        quarantine = snapshots.pin("all_quarantine", bad) if snapshots.exists(bad) else None
-        quarantine_view(connection, quarantine, bronze)
-        gone = f"erased.{product}"
-        erased_view(connection, snapshots.pin("ledger", gone) if snapshots.exists(gone) else None)
-        say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
-        ends, topic, questions = _ends(snapshots, bronze, settings, product, broker)
-        found, more = _account(snapshots, ends, topic, broker)
-        say("checking what is late and what was sent twice")
-        marks = flags(connection, settings.product(product).deduplication_horizon)
-        tables = _silver(snapshots, product, bronze, say)
-        tables.append(compare_ledger(snapshots, product, bronze))
-    return Proof(
-        product, now, ends.topic, ends.topic_id, bronze.version,
-        quarantine.version if quarantine else None, found, marks, tuple(tables),
-        (*questions, *more),
+    steps = Steps()
+    proof = steps.run(
+        f"bronze.{product}", lambda: _proof(product, settings, broker, now, say, content, steps)
+    )
+    if isinstance(proof, TableMissing):
+        raise proof
+    return proof or Proof(
+        product, now, settings.product(product).topic, "", -1, None, Account.unknown(),
+        Flags.unknown(), (), tuple(steps.doubts),
     )  # fmt: skip
 
 
+def _proof(
+    product: str,
+    settings: Settings,
+    broker: Broker,
+    now: datetime,
+    say: Say,
+    content: Content,
+    steps: Steps,
+) -> Proof | TableMissing:
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        steps.unreadable = snapshots.unreadable
+        name = f"bronze.{product}"
+        if not snapshots.exists(name):
+            return TableMissing(
+                f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
+            )
+        bronze = snapshots.pin("bronze", name)
+        quarantine = _pinned(snapshots, "all_quarantine", f"quarantine.{product}", steps)
+        quarantine_view(connection, quarantine, bronze)
+        erased_view(connection, _pinned(snapshots, "ledger", f"erased.{product}", steps))
+        say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
+        ends, topic, questions = _ends(snapshots, bronze, settings, product, broker, steps)
+        found, more = (
+            (Account.unknown(), [])
+            if steps.doubts  # what a table that cannot be read holds would count as missing
+            else _account(snapshots, ends, topic, broker, steps)
+        )
+        say("checking what is late and what was sent twice")
+        horizon = settings.product(product).deduplication_horizon
+        marks = steps.run("marks of bronze", lambda: flags(connection, horizon))
+        tables = _silver(snapshots, product, bronze, say)
+        tables.append(compare_ledger(snapshots, product, bronze))
+        scene = Scene(
+            snapshots, product, settings, bronze, quarantine, ends, topic, broker, content, say
+        )
+        checks = [steps.run(name, partial(check, scene)) for name, check in CHECKS.items()]
+    return Proof(
+        product, now, ends.topic, ends.topic_id, bronze.version,
+        quarantine.version if quarantine else None, found, marks or Flags.unknown(),
+        tuple(tables), (*questions, *more, *steps.doubts),
+        tuple(check for check in checks if check),
+    )  # fmt: skip
+
+
+def _pinned(snapshots: Snapshots, view: str, name: str, steps: Steps) -> Pin | None:
+    """The table as a view; None where it does not exist, or, with a doubt, cannot be opened."""
+    if not snapshots.exists(name):
+        return None
+    return steps.run(name, lambda: snapshots.pin(view, name))
+
+
 def _ends(
-    snapshots: Snapshots, bronze: Pin, settings: Settings, product: str, broker: Broker
+    snapshots: Snapshots,
+    bronze: Pin,
+    settings: Settings,
+    product: str,
+    broker: Broker,
+    steps: Steps,
 ) -> tuple[Ends, Topic | None, list[str]]:
     """Bronze's ends and the topic that they are of; None and why where they cannot be compared."""
     name, questions = settings.product(product).topic, []
@@ -91,7 +134,10 @@ def _ends(
     except ServiceUnavailable as error:
         questions.append(f"{error.place}: {error.fault}")
     id_, numbers = (topic.id, list(topic.ranges)) if topic else ("", [])
-    ends = snapshots.ends(bronze, name, id_, numbers)
+    known = len(steps.doubts)
+    ends = steps.run(f"ends of {bronze.name}", lambda: snapshots.ends(bronze, name, id_, numbers))
+    if ends is None and len(steps.doubts) > known:
+        return Ends(name, id_), None, questions
     if ends is None:
         if count(snapshots.connection, "bronze"):
             questions.append("no commit of bronze says how far it holds the topic")
@@ -106,23 +152,30 @@ def _ends(
 
 
 def _account(
-    snapshots: Snapshots, ends: Ends, topic: Topic | None, broker: Broker
+    snapshots: Snapshots, ends: Ends, topic: Topic | None, broker: Broker, steps: Steps
 ) -> tuple[Account, list[str]]:
     """The account, and a question where Kafka expired records while they were read."""
     connection = snapshots.connection
-    if topic is None:
-        return account(connection, ends, None, None), []
-    try:
-        found = account(connection, ends, topic, broker.judge)
-        after = broker.topic()
-    except ServiceUnavailable as error:
-        return account(connection, ends, None, None), [f"{error.place}: {error.fault}"]
-    moved = after is None or any(
-        after.ranges.get(p.partition, (0, 0))[0] != p.beginning
-        for p in found.partitions
-        if p.markers
-    )
-    return found, ["records expired in Kafka while they were read: run it again"] * moved
+
+    def alone() -> Account:
+        return account(connection, ends, None, None)
+
+    def compared() -> tuple[Account, list[str]]:
+        if topic is None:
+            return alone(), []
+        try:
+            found = account(connection, ends, topic, broker.judge)
+            after = broker.topic()
+        except ServiceUnavailable as error:
+            return alone(), [f"{error.place}: {error.fault}"]
+        moved = after is None or any(
+            after.ranges.get(p.partition, (0, 0))[0] != p.beginning
+            for p in found.partitions
+            if p.markers
+        )
+        return found, ["records expired in Kafka while they were read: run it again"] * moved
+
+    return steps.run("addresses", compared) or (Account.unknown(), [])
 
 
 def _silver(snapshots: Snapshots, product: str, bronze: Pin, say: Say) -> list[Compared]:

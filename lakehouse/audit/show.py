@@ -24,7 +24,8 @@ def render(proof: Proof, width: int, *, color: bool) -> str:
     """The verdict in the first line, its reasons, and the tables."""
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
-    console.print(Text(_headline(proof), style=_STYLES.get(proof.verdict, "bold yellow")))
+    console.print(Text(proof.headline, style=_STYLES.get(proof.verdict, "bold yellow")))
+    console.print(Text(_tables(proof)))
     for reason in [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]:
         console.print(Text(f"  - {printable(reason)}"), soft_wrap=True)
     for title, rows in _sections(proof):
@@ -33,13 +34,14 @@ def render(proof: Proof, width: int, *, color: bool) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _headline(proof: Proof) -> str:
+def _tables(proof: Proof) -> str:
+    """What was looked at: which tables, at which version."""
     account = proof.account
     landed = f"{account.total('bronze'):,} in bronze, {account.total('quarantine'):,} in quarantine"
     compared = sum(1 for table in proof.tables if not table.doubt)
     lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
     return (
-        f"{proof.verdict.value}: {proof.product} at bronze version {proof.bronze_version}: "
+        f"{proof.product} at bronze version {proof.bronze_version}: "
         f"{landed}, {compared} tables recomputed{lost}"
     )
 
@@ -47,7 +49,11 @@ def _headline(proof: Proof) -> str:
 def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
     account, flags = proof.account, proof.flags
     tables = [
-        {k: v for k, v in asdict(t).items() if k not in {"first", "fault", "doubt"}}
+        {
+            k: v
+            for k, v in asdict(t).items()
+            if k not in {"first", "fault", "doubt"} and (v or k != "lacking")
+        }
         for t in proof.tables
     ]
     differences = [
@@ -61,6 +67,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
             ("events that count twice: copies beyond the horizon", flags.beyond_horizon.count),
             ("late events, kept and marked", flags.late.count),
             ("copies, kept and marked", flags.duplicates.count)]  # fmt: skip
+    rest += [(what, count) for check in proof.checks for what, count in check.counts.items()]
     return [
         (f"topic {proof.topic}, by partition", [_short(asdict(p)) for p in account.partitions]),
         ("missing", account.missing),
@@ -75,12 +82,14 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         (_first("copy marks that are wrong", flags.wrong_duplicates), flags.wrong_duplicates.first),
         ("tables against a recompute from bronze", tables),
         ("rows that differ", differences),
+        *[(check.name, check.first) for check in proof.checks],
     ]
 
 
 def _short(partition: dict[str, Any]) -> dict[str, Any]:
     """A partition's line without the columns that are seldom anything but 0."""
-    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept", "erased")
+    seldom = ("aborted", "markers", "accepted", "expired", "unknown", "kept", "erased",
+              "first", "lowest_missing", "unread", "waiting")  # fmt: skip
     return {k: v for k, v in partition.items() if k not in seldom or v}
 
 

@@ -51,6 +51,14 @@ Judge = Callable[[Iterable[Gap]], Iterator[Judged]]
 """Tells what is in gaps; they come by partition, the lower offsets first."""
 
 
+@dataclass(frozen=True)
+class Broker:
+    """Kafka's side of the audit: how to read a topic, and how to judge a gap."""
+
+    topic: Callable[[], Topic | None]
+    judge: Judge
+
+
 def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
     """The topic as the broker has it now; None where it has none of this name.
 

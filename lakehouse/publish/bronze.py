@@ -329,6 +329,7 @@ class BronzePublisher:
             self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
         rows = self.bronze_rows(good, self._duplicates(good), now)
+        self.ends = self.ends.beginning(lowest_offsets(decoded))
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
         late, duplicates = marked(rows)
         note = self.bronze_note(rows.num_rows, bad.num_rows, late, duplicates)
@@ -447,6 +448,14 @@ class BronzePublisher:
         unmarked = {f.name: pa.nulls(size, f.type) for f in QUARANTINE_SCHEMA}
         columns = unmarked | held | added
         return pa.table([columns[n] for n in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)
+
+
+def lowest_offsets(rows: pa.Table) -> dict[int, int]:
+    """The lowest offset of each partition among the rows."""
+    found = (
+        rows.select(["partition", "offset"]).group_by("partition").aggregate([("offset", "min")])
+    )
+    return dict(zip(found["partition"].to_pylist(), found["offset_min"].to_pylist(), strict=True))
 
 
 def _key(rows: pa.Table) -> pa.ChunkedArray:

@@ -60,6 +60,8 @@ class Ends:
     """Where the flow went back: below this the tables may hold rows above the ends."""
     lost: tuple[Lost, ...] = ()
     """What was accepted as lost, the oldest first."""
+    first: Mapping[int, int] = field(default_factory=dict)
+    """The lowest offset of each partition that was taken in since this is recorded."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
     """Quarantine's version when this was recorded, and the time of that commit in ms."""
 
@@ -72,6 +74,8 @@ class Ends:
             "newest": self.newest.isoformat() if self.newest else None,
             "batch": self.batch,
         }
+        if self.first:
+            note["first"] = {str(p): o for p, o in sorted(self.first.items())}
         if self.held:
             note["held"] = {str(p): o for p, o in sorted(self.held.items())}
         if self.lost:
@@ -91,6 +95,7 @@ class Ends:
             newest=datetime.fromisoformat(newest).astimezone(UTC) if newest else None,
             batch=int(note["batch"]),
             held=_offsets(note.get("held", {})),
+            first=_offsets(note.get("first", {})),
             lost=tuple(Lost(**lost) for lost in note.get("lost", ())),
             quarantine=(int(quarantine[0]), int(quarantine[1])) if quarantine else None,
         )
@@ -98,6 +103,10 @@ class Ends:
     def reached(self, other: Mapping[int, int]) -> bool:
         """Whether every partition of ``other`` is held up to there."""
         return all(self.next.get(p, 0) >= o for p, o in other.items())
+
+    def beginning(self, lowest: Mapping[int, int]) -> Ends:
+        """These ends, given the lowest offset of each partition among rows that come in."""
+        return replace(self, first={**lowest, **self.first})
 
     def gone_back(self, start: Mapping[int, int]) -> Ends:
         """These ends, lowered to ``start`` where that is lower; what lies between is matched."""
@@ -121,6 +130,7 @@ class Ends:
             topic_id=topic.id,
             next=first if anew else {**self.next, **moved},
             held={p: o for p, o in self.held.items() if p not in again},
+            first={p: o for p, o in self.first.items() if not anew and o < again.get(p, o + 1)},
             batch=max([self.batch, *(gap.batch for gap in lost)]),
             lost=(*self.lost, *lost),
         )

@@ -52,6 +52,7 @@ def publish_with_spark(
                 F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
                 F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
             ).collect()[0]
+            publisher.ends = publisher.ends.beginning(_lowest_offsets(rows))
             publisher.advance(_utc(found["newest"]), ends, batch)
             note = publisher.bronze_note(found["rows"], bad_count, found["late"], found["doubled"])
             landing = marked.select(bronze_schema(publisher.contract).names)
@@ -67,6 +68,12 @@ def publish_with_spark(
         publisher.bronze.version, None, found["rows"], bad_count, found["late"],
         found["doubled"], time.perf_counter() - started,
     )  # fmt: skip
+
+
+def _lowest_offsets(rows: DataFrame) -> dict[int, int]:
+    """The lowest offset of each partition among the rows."""
+    found = rows.groupBy("partition").agg(F.min("offset").alias("lowest")).collect()
+    return {row["partition"]: row["lowest"] for row in found}
 
 
 def _new(publisher: BronzePublisher, decoded: DataFrame) -> DataFrame:

@@ -443,7 +443,8 @@ def test_the_proof_is_kept_and_shown(lake):
     kept = rows.order("verdict").select("verdict, bronze, late").fetchall()
     assert kept == [("CANNOT TELL", 9, 2), ("PROVEN", 9, 2)]
     text = render(broken, 132, color=False)
-    assert text.startswith("CANNOT TELL: sales at bronze version 2: 9 in bronze, 1 in quarantine")
+    assert text.startswith("CANNOT TELL: 10 of 10 records")
+    assert "sales at bronze version 2: 9 in bronze, 1 in quarantine, 9 tables" in text
     assert "\x1b" not in text
     whole = json.loads(as_json(found.as_dict()))
     assert whole["verdict"] == "PROVEN"

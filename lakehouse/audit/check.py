@@ -1,0 +1,62 @@
+"""What one check of the audit is given, and what it gives: each check is a file of its own.
+
+``CHECKS`` in :mod:`lakehouse.audit.run` lists them. A check reads and writes nothing;
+an error in it is a doubt (:mod:`lakehouse.audit.steps`), not the end of the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from lakehouse.audit.pins import Pin, Snapshots
+from lakehouse.audit.topic import Broker
+from lakehouse.core.settings import Settings
+from lakehouse.core.topic import Topic
+from lakehouse.publish.ends import Ends
+
+Say = Callable[[str], None]
+
+
+class Content(StrEnum):
+    """How many records are read again from Kafka and compared with what landed."""
+
+    NONE = "none"
+    SAMPLE = "sample"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The pinned tables and Kafka's side.
+
+    DuckDB has the views ``bronze``, ``quarantine`` (not replayed rows), ``all_quarantine``
+    where the table exists, and ``erased``. ``topic`` is None where the topic that
+    bronze holds could not be asked.
+    """
+
+    snapshots: Snapshots
+    product: str
+    settings: Settings
+    bronze: Pin
+    quarantine: Pin | None
+    ends: Ends
+    topic: Topic | None
+    broker: Broker
+    content: Content
+    say: Say
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question of the audit and its answer: what is wrong, what cannot be told."""
+
+    name: str
+    faults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What was counted, by what it is; shown where it is not 0."""
+    first: tuple[dict[str, Any], ...] = ()
+    """The first of what is wrong."""

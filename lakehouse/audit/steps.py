@@ -1,0 +1,73 @@
+"""The one place where an error of the audit becomes a doubt: it ends with an answer, always.
+
+A file that cannot be read, a number that overflows, too little memory, a log that is
+broken: none of them says that the tables differ, so none may end as "not proven",
+and none may hide what the other steps find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+from kafka.errors import KafkaError
+
+from lakehouse.core.errors import LakehouseError
+
+T = TypeVar("T")
+_MEMORY = (duckdb.OutOfMemoryException, MemoryError)
+_NUMBERS = (duckdb.OutOfRangeException, duckdb.ConversionException, OverflowError)
+_FILES = (duckdb.Error, DeltaError, pa.ArrowException, OSError)
+_PANIC = "pyo3_runtime"
+"""The module of a panic in delta-rs's Rust, which is no ``Exception``."""
+
+
+class Steps:
+    """Runs the steps of one audit and keeps what could not be told, in words."""
+
+    def __init__(self) -> None:
+        self.doubts: list[str] = []
+        self.unreadable: Callable[[], list[str]] = list
+        """Names the files of the tables at hand that cannot be read."""
+
+    def run(self, what: str, step: Callable[[], T]) -> T | None:
+        """What the step gives; None, and a doubt, where it fails."""
+        try:
+            return step()
+        except BaseException as error:
+            if not is_told(error):
+                raise
+            self.doubts.append(f"{what}: {self.told(error)}")
+            return None
+
+    def told(self, error: BaseException) -> str:
+        """The error in words, with the file where one is the cause."""
+        text = explain(error)
+        if isinstance(error, _FILES) and not isinstance(error, (*_MEMORY, *_NUMBERS)):
+            named = [file for file in self.unreadable() if file not in text]
+            return f"{text}; cannot be read: {', '.join(named)}" if named else text
+        return text
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether an error is told as a doubt; an interrupt and an exit are what they are."""
+    return isinstance(error, Exception) or type(error).__module__ == _PANIC
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what kind of error it is, and its own words."""
+    words = " ".join(str(error).split())[:400]
+    if isinstance(error, LakehouseError):
+        return f"{error.place}: {error.fault}"
+    if isinstance(error, _MEMORY):
+        return f"too little memory, raise [silver] engine_memory: {words}"
+    if isinstance(error, _NUMBERS):
+        return f"a number is too large to be computed with: {words}"
+    if isinstance(error, KafkaError):
+        return f"Kafka's answer cannot be used: {type(error).__name__} {words}"
+    if isinstance(error, _FILES):
+        return f"a file cannot be read: {words}"
+    return f"the audit itself failed: {type(error).__name__}: {words}"
