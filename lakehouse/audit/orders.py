@@ -6,7 +6,7 @@ written apart from the fold that makes the tables: it looks at all changes at on
 
 from __future__ import annotations
 
-from lakehouse.audit.recompute import Recompute
+from lakehouse.audit.recompute import WHOLE, Recompute
 
 COUNTED = "SELECT *, (order_id // 20000) % 256 AS block FROM bronze_then WHERE NOT is_duplicate"
 _NOW = """
@@ -51,21 +51,21 @@ WITH now AS ({now}), sums AS (
         count(*) AS orders,
         count(*) FILTER (order_status = 'delivered') AS delivered,
         count(*) FILTER (order_status = 'cancelled') AS cancelled,
-        CAST(sum(amount) AS DECIMAL(28, 4)) AS amount,
-        CAST(coalesce(sum(amount) FILTER (order_status <> 'cancelled'), 0) AS DECIMAL(28, 4))
+        CAST(sum(amount) AS DECIMAL(38, 4)) AS amount,
+        CAST(coalesce(sum(amount) FILTER (order_status <> 'cancelled'), 0) AS DECIMAL(38, 4))
             AS revenue
     FROM now GROUP BY ALL
 )
 SELECT *, CAST(CAST(
-    CAST(amount * 10000 AS HUGEINT) // orders
-    + CASE WHEN 2 * (CAST(amount * 10000 AS HUGEINT) % orders) >= orders THEN 1 ELSE 0 END
-    AS DECIMAL(28, 0)) * 0.0001 AS DECIMAL(28, 4)) AS average_order
+    {whole} // orders
+    + CASE WHEN 2 * ({whole} % orders) >= orders THEN 1 ELSE 0 END
+    AS DECIMAL(38, 0)) * 0.0001 AS DECIMAL(38, 4)) AS average_order
 FROM sums
 """
 
 
 def _by(key: str) -> str:
-    return _BY.format(now=_NOW, key=key)
+    return _BY.format(now=_NOW, key=key, whole=WHOLE.format("amount"))
 
 
 RECOMPUTES = (

@@ -13,6 +13,9 @@ from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
 from lakehouse.core.duck import query
 
+WHOLE = "CAST(replace(CAST({} AS VARCHAR), '.', '') AS HUGEINT)"
+"""Money as ten-thousandths: its digits, since no product with 10,000 has room for them."""
+
 
 @dataclass(frozen=True)
 class Recompute:

@@ -7,32 +7,32 @@ the tables: a fault there is not repeated here. Money is decimal throughout.
 
 from __future__ import annotations
 
-from lakehouse.audit.recompute import Recompute
+from lakehouse.audit.recompute import WHOLE, Recompute
 
 COUNTED = """
 SELECT *, coalesce(client_id, '') AS client, quantity > 0 AS sold,
-    unit_price * CAST(quantity AS DECIMAL(10, 0)) AS money
+    CAST(unit_price AS DECIMAL(38, 4)) * quantity AS money
 FROM bronze_then WHERE NOT is_duplicate
 """
 _SUMS = """
     count(*) AS lines,
-    CAST(sum(quantity) AS BIGINT) AS units,
-    CAST(coalesce(-sum(quantity) FILTER (NOT sold), 0) AS BIGINT) AS units_returned,
-    CAST(coalesce(sum(money) FILTER (sold), 0) AS DECIMAL(28, 4)) AS gross_revenue,
-    CAST(coalesce(-sum(money) FILTER (NOT sold), 0) AS DECIMAL(28, 4)) AS returns,
-    CAST(sum(money) AS DECIMAL(28, 4)) AS net_revenue
+    CAST(sum(quantity) AS DECIMAL(38, 0)) AS units,
+    CAST(coalesce(-sum(quantity) FILTER (NOT sold), 0) AS DECIMAL(38, 0)) AS units_returned,
+    CAST(coalesce(sum(money) FILTER (sold), 0) AS DECIMAL(38, 4)) AS gross_revenue,
+    CAST(coalesce(-sum(money) FILTER (NOT sold), 0) AS DECIMAL(38, 4)) AS returns,
+    CAST(sum(money) AS DECIMAL(38, 4)) AS net_revenue
 """
 _TIMES = """
     min(event_time) FILTER (sold) AS first_sale,
     max(event_time) FILTER (sold) AS last_sale
 """
 # Whole ten-thousandths, divided as whole numbers: half of one is rounded up.
-_BASKET = """
+_BASKET = f"""
     CASE WHEN coalesce(orders, 0) > 0 THEN CAST((
-        CAST(gross_revenue * 10000 AS HUGEINT) // orders
-        + CASE WHEN 2 * (CAST(gross_revenue * 10000 AS HUGEINT) % orders) >= orders
+        {WHOLE.format("gross_revenue")} // orders
+        + CASE WHEN 2 * ({WHOLE.format("gross_revenue")} % orders) >= orders
             THEN 1 ELSE 0 END
-    ) AS DECIMAL(28, 0)) * 0.0001 END
+    ) AS DECIMAL(38, 0)) * 0.0001 END
 """
 _ORDERS_OF = """
     SELECT {key}, currency, count(*) AS orders
@@ -47,7 +47,7 @@ _BY_PLACE = """
 WITH sums AS (SELECT {key}, currency, {sums}, {times} FROM counted GROUP BY ALL),
 orders_of AS ({orders}), clients_of AS ({clients})
 SELECT sums.*, coalesce(orders, 0) AS orders, coalesce(clients, 0) AS clients,
-    CAST({basket} AS DECIMAL(28, 4)) AS average_basket
+    CAST({basket} AS DECIMAL(38, 4)) AS average_basket
 FROM sums LEFT JOIN orders_of USING ({key}, currency) LEFT JOIN clients_of USING ({key}, currency)
 """
 
@@ -73,7 +73,7 @@ chosen AS (
     FROM bought JOIN most USING (client, currency, pieces) GROUP BY ALL
 )
 SELECT sums.client AS client_id, sums.* EXCLUDE (client), coalesce(orders, 0) AS orders,
-    favourite_product, CAST({_BASKET} AS DECIMAL(28, 4)) AS average_basket
+    favourite_product, CAST({_BASKET} AS DECIMAL(38, 4)) AS average_basket
 FROM sums LEFT JOIN orders_of USING (client, currency) LEFT JOIN chosen USING (client, currency)
 """
 
@@ -89,11 +89,11 @@ hours AS (
     FROM counted GROUP BY ALL
 ), sums AS (
     SELECT grain, date_trunc(grain, hour) AS period_start, dimension, {_VALUE} AS value, currency,
-        CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS BIGINT) AS units,
-        CAST(sum(units_returned) AS BIGINT) AS units_returned,
-        CAST(sum(gross_revenue) AS DECIMAL(28, 4)) AS gross_revenue,
-        CAST(sum(returns) AS DECIMAL(28, 4)) AS returns,
-        CAST(sum(net_revenue) AS DECIMAL(28, 4)) AS net_revenue
+        CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS DECIMAL(38, 0)) AS units,
+        CAST(sum(units_returned) AS DECIMAL(38, 0)) AS units_returned,
+        CAST(sum(gross_revenue) AS DECIMAL(38, 4)) AS gross_revenue,
+        CAST(sum(returns) AS DECIMAL(38, 4)) AS returns,
+        CAST(sum(net_revenue) AS DECIMAL(38, 4)) AS net_revenue
     FROM hours, grains, dimensions GROUP BY ALL
 ), bought AS (
     SELECT DISTINCT order_id, date_trunc('hour', event_time) AS hour,
@@ -105,7 +105,7 @@ hours AS (
     FROM bought, grains, dimensions GROUP BY ALL
 )
 SELECT sums.*, CAST(period_start AS DATE) AS period_date,
-    coalesce(orders, 0) AS orders, CAST({_BASKET} AS DECIMAL(28, 4)) AS average_basket
+    coalesce(orders, 0) AS orders, CAST({_BASKET} AS DECIMAL(38, 4)) AS average_basket
 FROM sums LEFT JOIN orders_of USING (grain, period_start, dimension, value, currency)
 """
 PRODUCT_TRENDS = f"""
@@ -118,11 +118,11 @@ days AS (
 SELECT grain, date_trunc(grain, day) AS period_start, product_id, currency,
     CAST(date_trunc(grain, day) AS DATE) AS period_date,
     max(product_name) AS product_name,
-    CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS BIGINT) AS units,
-    CAST(sum(units_returned) AS BIGINT) AS units_returned,
-    CAST(sum(gross_revenue) AS DECIMAL(28, 4)) AS gross_revenue,
-    CAST(sum(returns) AS DECIMAL(28, 4)) AS returns,
-    CAST(sum(net_revenue) AS DECIMAL(28, 4)) AS net_revenue
+    CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS DECIMAL(38, 0)) AS units,
+    CAST(sum(units_returned) AS DECIMAL(38, 0)) AS units_returned,
+    CAST(sum(gross_revenue) AS DECIMAL(38, 4)) AS gross_revenue,
+    CAST(sum(returns) AS DECIMAL(38, 4)) AS returns,
+    CAST(sum(net_revenue) AS DECIMAL(38, 4)) AS net_revenue
 FROM days, grains GROUP BY ALL
 """
 ORDERS = """
@@ -134,7 +134,7 @@ CLIENTS = """
 SELECT DISTINCT client AS client_id, country, segment, currency FROM counted WHERE client <> ''
 """
 CLIENT_PRODUCTS = """
-SELECT client AS client_id, currency, product_id, CAST(sum(quantity) AS BIGINT) AS units
+SELECT client AS client_id, currency, product_id, CAST(sum(quantity) AS DECIMAL(38, 0)) AS units
 FROM counted WHERE sold GROUP BY ALL
 """
 

@@ -42,6 +42,14 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -
     return connection.sql(sql, params=values).to_arrow_table()
 
 
+def ten_thousandths(money: str) -> str:
+    """SQL: an amount at scale 4 as a whole number of its last place.
+
+    In parts, because ``money * 10000`` has no room above 10^30 in DuckDB.
+    """
+    return f"(CAST(trunc({money}) AS HUGEINT) * 10000 + CAST({money} % 1 * 10000 AS HUGEINT))"
+
+
 class Source:
     """Rows under a name in SQL that change: a prepared statement reads those of the moment."""
 

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Combine = Literal["sum", "min", "max"]
+MONEY = "DECIMAL(38,4)"
+"""Of sums of money: 10^12 lines of the greatest price and quantity are below 10^33."""
+UNITS = "DECIMAL(38,0)"
+"""Of sums of quantities: 10^12 of the greatest are 10^21, more than 64 bits hold."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lakehouse.contracts import CONTRACTS, PRODUCTS
 from lakehouse.core.errors import Exit
-from lakehouse.core.flow import ParquetFlow, SilverFlow
+from lakehouse.core.flow import UNITS, ParquetFlow, SilverFlow
 from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.products import FLOWS
@@ -139,9 +139,7 @@ def _silver(flow: SilverFlow) -> list[str]:
         for favourite in (aggregate.favourite or {}).values():
             out += [f"## {flow.table(favourite.finer)}", "", f"Finer table: {favourite.doc}.", ""]
             rows = [(n, kind, "") for n, (_, kind) in aggregate.keys.items()]
-            out += _rows(
-                [*rows, (favourite.of, "VARCHAR", ""), ("units", "BIGINT", "units bought")]
-            )
+            out += _rows([*rows, (favourite.of, "VARCHAR", ""), ("units", UNITS, "units bought")])
     if flow.keyed:
         docs = {**flow.keyed.docs, **HISTORY_DOCS}
         what = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from lakehouse.core.duck import ten_thousandths
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import Catalogue
@@ -87,8 +88,8 @@ SHAPE = f"""
     tops AS (SELECT currency, max(net_revenue) AS top, sum(lines) AS lines FROM recent GROUP BY 1)
     SELECT currency, min(day) AS from_day, max(day) AS to_day, max(top) AS best_day,
         string_agg(CASE WHEN net_revenue IS NULL THEN '·' WHEN net_revenue <= 0 THEN '▁'
-            ELSE substr('{BLOCKS}', 1 + CAST(CAST(net_revenue * 10000 AS HUGEINT) * 7
-                // CAST(top * 10000 AS HUGEINT) AS INTEGER), 1) END, '' ORDER BY day)
+            ELSE substr('{BLOCKS}', 1 + CAST({ten_thousandths("net_revenue")} * 7
+                // {ten_thousandths("top")} AS INTEGER), 1) END, '' ORDER BY day)
             AS net_revenue_by_day
     FROM tops CROSS JOIN span LEFT JOIN recent USING (currency, day)
     GROUP BY currency ORDER BY max(tops.lines) DESC, currency"""

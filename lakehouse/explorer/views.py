@@ -7,6 +7,8 @@ divisions at a declared scale.
 
 from __future__ import annotations
 
+from lakehouse.core.duck import ten_thousandths
+
 TIERS = (("platinum", 10_000), ("gold", 2_500), ("silver", 500), ("bronze", 0))
 """Loyalty tier → least net revenue, in the client's currency."""
 LATEST = "(SELECT max(last_sale) FROM silver.sales_by_country)"
@@ -46,12 +48,15 @@ def clients(as_of: str = LATEST) -> str:
 
 
 def percent(part: str, whole: str) -> str:
-    """100 × part ÷ whole at one decimal, half away from zero; null unless whole > 0."""
-    top, bottom = f"CAST({part} * 10000 AS HUGEINT)", f"CAST({whole} * 10000 AS HUGEINT)"
+    """100 × part ÷ whole at one decimal, half away from zero; null unless whole > 0.
+
+    Null too where the quotient, or 2,000 times the part, has no room in 38 digits.
+    """
+    top, bottom = ten_thousandths(part), ten_thousandths(whole)
     size = f"(2000 * abs({top}) + {bottom}) // (2 * {bottom})"
     return (
-        f"CASE WHEN {whole} > 0 THEN CAST(CAST(sign({top}) AS HUGEINT) * ({size}) "
-        "AS DECIMAL(36,0)) * CAST(0.1 AS DECIMAL(2,1)) END"
+        f"TRY(CASE WHEN {whole} > 0 THEN CAST(CAST(sign({top}) AS HUGEINT) * ({size}) "
+        "AS DECIMAL(36,0)) * CAST(0.1 AS DECIMAL(2,1)) END)"
     )
 
 

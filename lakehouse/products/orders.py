@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.core.flow import (
+    MONEY,
     Aggregate,
     BronzeFlow,
     Flow,
@@ -12,8 +13,6 @@ from lakehouse.core.flow import (
     Ratio,
     SilverFlow,
 )
-
-MONEY = "DECIMAL(28,4)"
 
 ORDERS = Keyed(
     key="order_id",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from lakehouse.core.flow import (
+    MONEY,
+    UNITS,
     Aggregate,
     BronzeFlow,
     Distinct,
@@ -14,14 +16,14 @@ from lakehouse.core.flow import (
     SilverFlow,
 )
 
-MONEY = "DECIMAL(28,4)"
+# of wide decimals: DuckDB keeps a product of two narrow ones within 18 digits
 _LINE = "CAST(unit_price AS DECIMAL(28,4)) * quantity"
 
 LINES = Measure("count(*)", "BIGINT", "sum", "lines, sold and returned")
-UNITS = Measure("sum(CAST(quantity AS BIGINT))", "BIGINT", "sum", "Σ quantity: sold less returned")
+PIECES = Measure("sum(CAST(quantity AS BIGINT))", UNITS, "sum", "Σ quantity: sold less returned")
 UNITS_RETURNED = Measure(
     "sum(CASE WHEN quantity < 0 THEN -CAST(quantity AS BIGINT) ELSE 0 END)",
-    "BIGINT",
+    UNITS,
     "sum",
     "pieces that came back",
 )
@@ -50,7 +52,7 @@ LAST = Measure(
 
 SHARED = {
     "lines": LINES,
-    "units": UNITS,
+    "units": PIECES,
     "units_returned": UNITS_RETURNED,
     "gross_revenue": GROSS,
     "returns": RETURNS,

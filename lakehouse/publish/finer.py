@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.duck import Prepared, Source, query
-from lakehouse.core.flow import Aggregate, Favourite, Finer
+from lakehouse.core.flow import UNITS, Aggregate, Favourite, Finer
 from lakehouse.ingest.seen import Seen, words, words_sql
 from lakehouse.publish.delta import Table
 from lakehouse.publish.render import finer_sql, hash_key, units_sql
@@ -121,6 +121,14 @@ class FinerState:
         self.pending = []
 
 
+def _whole(units: pa.ChunkedArray) -> list[int]:
+    """Numbers of units; by way of 64 bits, which is ten times as fast, where all fit."""
+    try:
+        return list(units.cast(pa.int64()).to_pylist())
+    except pa.ArrowInvalid:
+        return [int(number) for number in units.to_pylist()]
+
+
 class FavouriteState:
     """Units by (an aggregate's keys, what is chosen among), and the choice of each key.
 
@@ -168,10 +176,10 @@ class FavouriteState:
         return f"SELECT *, {pair} FROM ({rows})"
 
     def _add(self, hashed: pa.Table) -> set[tuple[str, ...]]:
-        columns = ["pair_high", "pair_low", "units", *self.aggregate.keys, self.favourite.of]
+        columns = ["pair_high", "pair_low", *self.aggregate.keys, self.favourite.of]
         touched = set()
-        for high, low, units, *key, item in zip(
-            *(hashed[c].to_pylist() for c in columns), strict=True
+        for units, high, low, *key, item in zip(
+            _whole(hashed["units"]), *(hashed[c].to_pylist() for c in columns), strict=True
         ):
             pair = (high << 64) | low
             total = self._units[pair] = self._units.get(pair, 0) + units
@@ -196,7 +204,7 @@ class FavouriteState:
         if sources:
             rows = query(
                 self._connection,
-                f"SELECT {columns}, CAST(sum(units) AS BIGINT) AS units "
+                f"SELECT {columns}, CAST(sum(units) AS {UNITS}) AS units "
                 f"FROM ({' UNION ALL BY NAME '.join(sources)}) GROUP BY ALL ORDER BY ALL",
             )
         else:

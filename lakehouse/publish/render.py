@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lakehouse.core.flow import Aggregate, Distinct, Favourite, Finer, Measure, Ratio
+from lakehouse.core.duck import ten_thousandths
+from lakehouse.core.flow import (
+    MONEY,
+    UNITS,
+    Aggregate,
+    Distinct,
+    Favourite,
+    Finer,
+    Measure,
+    Ratio,
+)
 
-MONEY_SCALE = "DECIMAL(28,4)"
 ARROW = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
@@ -19,7 +28,8 @@ ARROW = {
     "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
     "DECIMAL(18,3)": pa.decimal128(18, 3),
     "DECIMAL(18,4)": pa.decimal128(18, 4),
-    MONEY_SCALE: pa.decimal128(28, 4),
+    MONEY: pa.decimal128(38, 4),
+    UNITS: pa.decimal128(38, 0),
 }
 """SQL type → Arrow type of silver's columns."""
 
@@ -79,7 +89,7 @@ def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
     """Units by the aggregate's keys and what is chosen among, from ``rows``."""
     return (
         f"SELECT {keys_sql(aggregate)}, {favourite.of}, "
-        f"CAST(sum({favourite.units}) AS BIGINT) AS units "
+        f"CAST(sum({favourite.units}) AS {UNITS}) AS units "
         f"FROM rows WHERE {favourite.where} GROUP BY ALL"
     )
 
@@ -115,10 +125,10 @@ def _combined(name: str, measure: Measure) -> str:
 
 def _ratio(ratio: Ratio) -> str:
     """Decimal division by whole numbers: half up at scale 4, no float in between."""
-    units = f"CAST({ratio.numerator} * 10000 AS HUGEINT)"
+    units = ten_thousandths(ratio.numerator)
     rounded = f"(2 * {units} + {ratio.denominator}) // (2 * {ratio.denominator})"
-    quotient = f"CAST({rounded} AS DECIMAL(28,0)) * CAST(0.0001 AS DECIMAL(5,4))"
-    return f"CASE WHEN {ratio.denominator} > 0 THEN CAST({quotient} AS {MONEY_SCALE}) END"
+    quotient = f"CAST({rounded} AS DECIMAL(38,0)) * CAST(0.0001 AS DECIMAL(5,4))"
+    return f"CASE WHEN {ratio.denominator} > 0 THEN CAST({quotient} AS {MONEY}) END"
 
 
 def table_columns(aggregate: Aggregate) -> dict[str, str]:
@@ -127,7 +137,7 @@ def table_columns(aggregate: Aggregate) -> dict[str, str]:
     columns |= {name: m.type for name, m in aggregate.measures.items()}
     columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
     columns |= dict.fromkeys(aggregate.favourite or {}, "VARCHAR")
-    return columns | dict.fromkeys(aggregate.ratios or {}, MONEY_SCALE)
+    return columns | dict.fromkeys(aggregate.ratios or {}, MONEY)
 
 
 def column_docs(aggregate: Aggregate) -> dict[str, str]:

@@ -25,7 +25,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.duck import Source, query, reading
 from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.failpoint import Step
-from lakehouse.core.flow import Aggregate, SilverFlow
+from lakehouse.core.flow import UNITS, Aggregate, SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.damage import check_log
@@ -336,5 +336,5 @@ class SilverPublisher:
 def _units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
     keys = [pa.field(n, ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
     return pa.schema(
-        [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", pa.int64())]
+        [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", ARROW[UNITS])]
     )

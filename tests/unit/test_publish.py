@@ -182,7 +182,7 @@ def held(lake):
             favourite = row.get("favourite_product")
             clients = row.get("clients", 0 if row.get("client_id") == "" else 1)
             found[(key, row[key], row["currency"])] = (
-                row["lines"], row["units"], row["net_revenue"], row["orders"],
+                row["lines"], int(row["units"]), row["net_revenue"], row["orders"],
                 clients,
                 favourite if isinstance(favourite, str) else None,
             )  # fmt: skip
