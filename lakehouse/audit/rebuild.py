@@ -171,7 +171,7 @@ def _swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bo
     """Put the new rows in the old ones' place; the folder, where the old one is of no use."""
     uri = lake.table(name)
     note = {"source": new.last_note("source"), "flow": new.last_note("flow")}
-    if readable and _columns(uri) == new.schema.names:
+    if readable and _columns(uri) == _columns(new.uri):
         held = Table(uri, new.schema, settings, partition_by=new.partition_by)
         held.replace(_rows(new), None, note)
         return
@@ -185,8 +185,9 @@ def _swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bo
     Path(new.uri).rename(uri)
 
 
-def _columns(uri: str) -> list[str]:
-    return [field.name for field in DeltaTable(uri).schema().fields]
+def _columns(uri: str) -> list[tuple[str, Any]]:
+    """Names and types: a table of an earlier release has less room for sums."""
+    return [(field.name, field.type) for field in DeltaTable(uri).schema().fields]
 
 
 def _rows(table: Table) -> pa.RecordBatchReader:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -29,6 +30,7 @@ from deltalake import (
 )
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
+from deltalake.schema import PrimitiveType
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
@@ -52,6 +54,7 @@ _SHARE, _WHOLE = 32, 16
 
 A commit costs delta-rs time for each file that there is; rows are rewritten seldom all the same.
 """
+_LOG = structlog.get_logger("lakehouse")
 _QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -206,6 +209,38 @@ class Table:
     def _add_columns(self, fields: list[Any], commit: CommitProperties) -> None:
         self.dt.alter.add_columns(
             fields, commit_properties=commit, post_commithook_properties=_QUIET
+        )
+
+    def widen_numbers(self) -> None:
+        """Give decimal columns that had less room in an earlier release the room of ``schema``.
+
+        Delta keeps one type for all files, so all rows are written anew, in one commit
+        that carries the table's state on. After a crash before it, the next start does it.
+        """
+        wanted = {field.name: field.type for field in DeltaSchema.from_arrow(self.schema).fields}
+        narrow = [
+            f"{field.name} {field.type.type}"
+            for field in self.dt.schema().fields
+            if isinstance(field.type, PrimitiveType)
+            and field.type != wanted.get(field.name, field.type)
+            and pa.types.is_decimal(self.schema.field(field.name).type)
+        ]
+        if narrow:
+            reason = f"an earlier release gave sums less room: {', '.join(narrow)}"
+            _LOG.warning("a table is written anew", table=self.uri, reason=reason)
+            self._upkeep(self._write_anew)
+
+    def _write_anew(self, commit: CommitProperties) -> None:
+        batches = (batch for part in self._parts(None) for batch in part.to_batches())
+        write_deltalake(
+            self.dt,
+            pa.RecordBatchReader.from_batches(self.schema, batches),
+            mode="overwrite",
+            schema_mode="overwrite",
+            partition_by=list(self.partition_by),
+            writer_properties=self._writer,
+            commit_properties=commit,
+            post_commithook_properties=_QUIET,
         )
 
     def _write(
@@ -374,7 +409,10 @@ class Table:
 
     def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:
         """The rows of this version, or of the partitions named as ``column=value``."""
-        parts = [self.schema.empty_table()]
+        return pa.concat_tables([self.schema.empty_table(), *self._parts(partitions)])
+
+    def _parts(self, partitions: Sequence[str] | None) -> Iterator[pa.Table]:
+        """The rows of each file, in the table's own schema."""
         for file in self.files():
             folder = file.rsplit("/", 2)[1]
             if partitions is None or folder in partitions:
@@ -382,8 +420,7 @@ class Table:
                 if self.partition_by:
                     column, _, value = folder.partition("=")
                     part = part.append_column(column, pa.repeat(value, part.num_rows))
-                parts.append(part.select(self.schema.names).cast(self.schema))
-        return pa.concat_tables(parts)
+                yield part.select(self.schema.names).cast(self.schema)
 
     def files(self) -> list[str]:
         """Paths of the Parquet files of this version."""

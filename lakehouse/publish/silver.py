@@ -73,13 +73,15 @@ class SilverPublisher:
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
-        return Table(
+        table = Table(
             self._lake.table(self.flow.table(aggregate.name)),
             silver_schema(aggregate),
             self.settings,
             partition_by=[aggregate.partition] if aggregate.partition else [],
             description=aggregate.doc,
         )
+        table.widen_numbers()
+        return table
 
     def _load(self) -> None:
         """The state at the versions that the tables record; from nothing where they disagree."""
@@ -132,10 +134,12 @@ class SilverPublisher:
         return [*self.tables.values(), *(state.table for state in self._states), *keyed]
 
     def _finer_table(self, name: str, schema: pa.Schema) -> Table:
-        return Table(
+        table = Table(
             self._lake.table(self.flow.table(name)), schema, self.settings,
             description=f"finer table of {self.flow.name}",
         )  # fmt: skip
+        table.widen_numbers()
+        return table
 
     def _taken(self, table: Table) -> int:
         note = table.last_note("source")
