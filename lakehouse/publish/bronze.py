@@ -106,6 +106,7 @@ class BronzePublisher:
             bronze_schema(contract),
             settings,
             partition_by=["event_date"],
+            fingerprinted=True,
             description=f"typed {contract.name} events, each with its Kafka address",
         )
         self.quarantine = Table(
@@ -113,6 +114,7 @@ class BronzePublisher:
             QUARANTINE_SCHEMA,
             settings,
             description=f"records of {contract.name} that broke the contract, bytes kept",
+            fingerprinted=True,
         )
         self.quarantine.widen()
         self.ends = self._read_ends(topic_id or "")

@@ -37,6 +37,7 @@ from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
 from lakehouse.publish.damage import Damage, check_files, check_log, damaged, whole_checkpoints
+from lakehouse.publish.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.publish.log_files import (
     NOTE,
     commits,
@@ -46,6 +47,7 @@ from lakehouse.publish.log_files import (
     sync_checkpoints,
     sync_commit,
 )
+from lakehouse.publish.rows import data_files, marked_rows, rows_where
 
 STATE = ("flow", "ends", "source")
 """Keys of a note that say how far a table is; the others tell of one commit."""
@@ -62,7 +64,9 @@ class Table:
     """A table that this process alone writes; made when it is missing.
 
     ``schema`` is the Arrow schema that a new table gets, ``partition_by`` its
-    partition columns; ``description`` goes into its metadata.
+    partition columns; ``description`` goes into its metadata. A ``fingerprinted``
+    table's commits say what they changed and what all rows come to; a table that
+    has begun to goes on whoever opens it (:mod:`lakehouse.publish.fingerprint`).
     """
 
     def __init__(
@@ -73,11 +77,13 @@ class Table:
         *,
         partition_by: Sequence[str] = (),
         description: str = "",
+        fingerprinted: bool = False,
     ) -> None:
         self.uri, self.schema, self.partition_by = uri, schema, tuple(partition_by)
         self._settings = settings
         self._writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
         self.dt = self._open(description)
+        self._fingerprints = fingerprinted
         self._compacted_at = self.version
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
@@ -121,13 +127,15 @@ class Table:
 
         An empty table commits the note alone.
         """
-        self._write(rows, "append", None, note, transactions)
+        self._write(rows, "append", None, self.fingerprinted(note, rows), transactions)
         return self.version
 
     def replace(
         self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
     ) -> int:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
+        if self.total() is not None:
+            note = self.fingerprinted(note, rows, rows_where(self.dt, predicate))
         self._write(rows, "overwrite", predicate, note, None)
         return self.version
 
@@ -140,6 +148,9 @@ class Table:
         Marks that are set already are set again: a retry changes nothing but the version.
         """
         before = self.version
+        if self.total() is not None:
+            removed, added = marked_rows(self.dt, marks, keys, where)
+            note = self.fingerprinted(note, added, removed)
         same = " AND ".join([*(f't."{key}" = s."{key}"' for key in keys), where])
         commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
         try:
@@ -164,6 +175,7 @@ class Table:
 
         Nothing is committed where there are none, so a retry changes nothing.
         """
+        note = self.fingerprinted(note, (), rows_where(self.dt, predicate))
         self._upkeep(lambda commit: self._delete(predicate, commit), note)
 
     def _delete(self, predicate: str, commit: CommitProperties) -> None:
@@ -363,7 +375,7 @@ class Table:
         """Delete rows whose time is older; nothing is committed where there are none."""
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
         predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
-        self._upkeep(lambda commit: self._delete(predicate, commit))
+        self.delete(predicate, {})
         self._dropped_at = time.monotonic()
 
     def _upkeep(
@@ -381,7 +393,29 @@ class Table:
 
     def _state(self) -> dict[str, Any]:
         newest = next((note for note in self.notes() if note), {})
-        return {key: newest[key] for key in STATE if key in newest}
+        state = {key: newest[key] for key in STATE if key in newest}
+        return state | ({KEY: total.note()} if (total := self.total()) else {})
+
+    def total(self) -> Total | None:
+        """The fingerprint of all rows, as the newest commit says it; None where none is kept.
+
+        Of a table of an earlier release it begins with the rows as they are found now.
+        """
+        if note := self.last_note(KEY):
+            return Total.read(note)
+        if not self._fingerprints:
+            return None
+        files = data_files(self.dt, self.uri)
+        found = total_of(by_batch(batch for file in files for batch in file.rows()))
+        return Total(found, self.version + 1, found.rows)
+
+    def fingerprinted(
+        self, note: Mapping[str, Any], added: Rows, removed: Rows = ()
+    ) -> Mapping[str, Any]:
+        """The note of a commit that will add and remove these rows, its fingerprint in it."""
+        if (total := self.total()) is None:
+            return note
+        return {**note, KEY: changed(total, by_batch(added), by_batch(removed))}
 
     def last_note(self, key: str) -> Any:
         """What the newest commit that has ``key`` says; None where no commit in the log has it.

@@ -64,6 +64,7 @@ class ErasedLedger:
         self.table = Table(
             Lake(settings.lake.root).table(f"erased.{product}"), ERASED_SCHEMA, settings,
             description=f"addresses of {product} that were erased; nothing of the person",
+            fingerprinted=True,
         )  # fmt: skip
         self.table.widen()
 

@@ -92,6 +92,7 @@ class Ledger:
             LEDGER_SCHEMA,
             settings,
             description=f"batches of {product} that held late or doubled events",
+            fingerprinted=True,
         )
         self._landed = Source(_LANDED)
         cursor = reading(connection, {"landed_rows": self._landed})

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
@@ -19,6 +20,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher, Landed, bronze_schema
 from lakehouse.publish.delta import Table
+from lakehouse.publish.fingerprint import KEY, Fingerprint, by_batch, changed, total_of
 from lakehouse.publish.log_files import NOTE
 
 
@@ -42,7 +44,8 @@ def publish_with_spark(
         check()
         if bad_count:
             note = publisher.quarantine_note(batch, bad_count)
-            _append(publisher.quarantine, _quarantined(publisher, bad, batch, now), note)
+            quarantined = _quarantined(publisher, bad, batch, now)
+            _append(publisher.quarantine, quarantined, note, batch)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
         marked = _marked(publisher, good, batch, now).persist()
         try:
@@ -57,7 +60,7 @@ def publish_with_spark(
             note = publisher.bronze_note(found["rows"], bad_count, found["late"], found["doubled"])
             landing = marked.select(bronze_schema(publisher.contract).names)
             with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
-                _append(publisher.bronze, landing, note)
+                _append(publisher.bronze, landing, note, batch)
             failpoint.reach(Step.BRONZE_COMMITTED)
         finally:
             marked.unpersist()
@@ -145,10 +148,23 @@ def _recent(publisher: BronzePublisher, good: DataFrame, horizon: int) -> DataFr
     return bronze.select(F.col("event_id").alias("held_id"), F.col("kafka_time").alias("held_time"))
 
 
-def _append(table: Table, rows: DataFrame, note: Mapping[str, Any]) -> None:
+def _append(table: Table, rows: DataFrame, note: Mapping[str, Any], batch: int) -> None:
     before = table.version
-    (rows.write.format("delta").mode("append").option(NOTE, json.dumps(note)).save(table.uri))
+    if total := table.total():
+        note = {**note, KEY: changed(total, {batch: _fingerprint(rows)}, {})}
+    rows.write.format("delta").mode("append").option(NOTE, json.dumps(note)).save(table.uri)
     table.taken_in(before)
+
+
+def _fingerprint(rows: DataFrame) -> Fingerprint:
+    """The fingerprint of rows that stay with Spark, added up by its executors."""
+    parts = rows.mapInArrow(_partial_fingerprints, "rows long, sum string").collect()
+    return sum((Fingerprint.read([part["rows"], part["sum"]]) for part in parts), Fingerprint())
+
+
+def _partial_fingerprints(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows, sum_ = total_of(by_batch(batches)).note()
+    yield pa.RecordBatch.from_pydict({"rows": [rows], "sum": [sum_]})
 
 
 def _micros(time_column: Column) -> Column:

@@ -1,0 +1,162 @@
+"""What a table's rows say against the fingerprints that its commits carry.
+
+Kafka is not asked: a changed, lost or invented row is found also where the topic has
+long forgotten its record, and so is a page of a file that no longer fits its checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from lakehouse.audit.pins import Snapshots
+from lakehouse.audit.topic import SAMPLE
+from lakehouse.publish.fingerprint import (
+    KEY,
+    Batches,
+    Fingerprint,
+    Total,
+    batches_of,
+    by_batch,
+    total_of,
+)
+from lakehouse.publish.log_files import commits, entry, note_of, notes
+from lakehouse.publish.rows import DataFile, data_files
+
+_ZERO = Fingerprint()
+
+
+@dataclass(frozen=True)
+class Fingerprinted:
+    """One table's rows added up again.
+
+    From version ``since`` on each commit says what it added; the ``rows_before`` that
+    the table had then are as they were found. ``since`` is None where no commit says
+    anything. ``batches``, ``files`` and ``commits`` are the first that are concerned
+    where there is a fault.
+    """
+
+    table: str
+    version: int
+    rows: int = 0
+    since: int | None = None
+    rows_before: int = 0
+    fault: str = ""
+    doubt: str = ""
+    batches: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+
+
+def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerprinted:
+    """Add up the digests of all rows of a table at a version."""
+    uri = snapshots.lake.table(name)
+    told = next((note[KEY] for note in notes(commits(uri, version)) if KEY in note), None)
+    if told is None:
+        return Fingerprinted(name, version)
+    try:
+        total = Total.read(told)
+    except ValueError as error:
+        return Fingerprinted(name, version, fault=f"its newest fingerprint cannot be read: {error}")
+    files = data_files(snapshots.open(name, version), uri)
+    with ThreadPoolExecutor(2) as pool:
+        read = list(pool.map(_of_file, files))
+    if unreadable := [found for found in read if isinstance(found, str)]:
+        doubt = "; ".join(unreadable[:SAMPLE])
+        return Fingerprinted(name, version, since=total.since, doubt=doubt)
+    by_file = [found for found in read if isinstance(found, dict)]
+    found = _added(by_file)
+    sum_ = total_of(found)
+    report = Fingerprinted(name, version, sum_.rows, total.since, total.rows_before)
+    if sum_ == total.fingerprint:
+        return report
+    wrong = _wrong_batches(uri, version, total, found)
+    told_rows = total.fingerprint.rows
+    rows = f"{sum_.rows:,} rows where its commits tell of {told_rows:,}"
+    if sum_.rows == told_rows:
+        rows = "as many rows, of other content"
+    return Fingerprinted(
+        name, version, sum_.rows, total.since, total.rows_before,
+        fault=f"its rows are not those that its commits added: {rows}",
+        batches=tuple(_told(wrong)),
+        files=tuple(_concerned(files, by_file, wrong)),
+        commits=tuple(_foreign(uri, version, total.since)),
+    )  # fmt: skip
+
+
+def _of_file(file: DataFile) -> Batches | str:
+    """A file's fingerprints by batch; why it cannot be read."""
+    try:
+        return by_batch(file.rows())
+    except (OSError, pa.ArrowException, MemoryError) as error:
+        return f"{file.path} cannot be read: {' '.join(str(error).split())[:200]}"
+
+
+def _added(parts: list[Batches]) -> Batches:
+    found: Batches = {}
+    for part in parts:
+        for batch, fingerprint in part.items():
+            found[batch] = found.get(batch, _ZERO) + fingerprint
+    return found
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """Batches that differ, and whether those do that the log no longer tells apart."""
+
+    batches: tuple[int | None, ...]
+    known: frozenset[int | None]
+    others: bool
+
+
+def _wrong_batches(uri: str, version: int, total: Total, found: Batches) -> _Wrong:
+    """Which batches differ. A batch is known where the log still has the commit that landed it."""
+    expected: Batches = {}
+    known = set()
+    for note in notes(commits(uri, version)):
+        for batch, part in batches_of(note.get(KEY) or {}).items():
+            expected[batch] = expected.get(batch, _ZERO) + part
+            if part.rows > 0:
+                known.add(batch)
+    differ = [b for b in sorted(known, key=str) if found.get(b, _ZERO) != expected[b]]
+    rest = total.fingerprint - total_of({b: expected[b] for b in known})
+    others = total_of({b: part for b, part in found.items() if b not in known}) != rest
+    return _Wrong(tuple(differ), frozenset(known), others)
+
+
+def _told(wrong: _Wrong) -> Iterator[str]:
+    for batch in wrong.batches[:SAMPLE]:
+        yield "rows without a batch" if batch is None else f"batch {batch}"
+    if wrong.others:
+        yield "batches whose commits the log no longer has"
+
+
+def _concerned(files: list[DataFile], by_file: list[Batches], wrong: _Wrong) -> Iterator[str]:
+    """The first files that hold rows of batches that differ."""
+    listed = 0
+    for file, batches in zip(files, by_file, strict=True):
+        here = set(batches)
+        if listed < SAMPLE and (here & {*wrong.batches} or (wrong.others and here - wrong.known)):
+            listed += 1
+            yield str(file.path)
+
+
+def _foreign(uri: str, version: int, since: int) -> Iterator[str]:
+    """Commits that changed rows and carry no fingerprint: another program made them."""
+    listed = 0
+    for commit in commits(uri, version):
+        if commit["version"] < since or listed == SAMPLE:
+            return
+        if KEY not in note_of(commit) and _changes_rows(uri, commit):
+            listed += 1
+            yield f"version {commit['version']} ({commit.get('operation', 'unknown')})"
+
+
+def _changes_rows(uri: str, commit: dict[str, Any]) -> bool:
+    text = entry(uri, int(commit["version"])).read_text("utf-8")
+    is_rewrite = commit.get("operation") in {"OPTIMIZE", "VACUUM START", "VACUUM END", "RESTORE"}
+    return not is_rewrite and ('{"add"' in text or '{"remove"' in text)
