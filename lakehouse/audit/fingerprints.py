@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
+from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import Snapshots
+from lakehouse.audit.steps import explain, is_told
 from lakehouse.audit.topic import SAMPLE
 from lakehouse.publish.fingerprint import (
     KEY,
@@ -52,14 +52,55 @@ class Fingerprinted:
     commits: tuple[str, ...] = ()
 
 
+def fingerprints(scene: Scene) -> Check:
+    """Each table of the product that keeps fingerprints, its rows added up again."""
+    pinned = [pin for pin in (scene.bronze, scene.quarantine) if pin]
+    versions = {pin.name: pin.version for pin in pinned}
+    for layer in ("ledger", "erased"):
+        name = f"{layer}.{scene.product}"
+        if scene.snapshots.exists(name):
+            versions[name] = int(scene.snapshots.open(name).version())
+    scene.say("adding up what the rows say")
+    return told([check_fingerprint(scene.snapshots, *table) for table in versions.items()])
+
+
+def told(found: list[Fingerprinted]) -> Check:
+    """What was found, as the audit says it."""
+    counts = {"rows whose fingerprints were added up": sum(table.rows for table in found)}
+    for table in found:
+        if table.since is None and table.rows_before:
+            counts[f"rows of {table.table} that no fingerprint tells of yet"] = table.rows_before
+        elif table.rows_before:
+            since = f"its fingerprints begin, at version {table.since}"
+            counts[f"rows of {table.table} that were there when {since}"] = table.rows_before
+    return Check(
+        "tables that are not what their commits say",
+        faults=tuple(f"{t.table}: {_with_places(t)}" for t in found if t.fault),
+        doubts=tuple(f"{table.table}: {table.doubt}" for table in found if table.doubt),
+        counts=counts,
+        first=tuple(
+            {"table": table.table, "what": what, "which": which}
+            for table in found
+            for what in ("batches", "commits", "files")
+            for which in getattr(table, what)
+        ),
+    )
+
+
+def _with_places(table: Fingerprinted) -> str:
+    """The fault, and the first place that it is known to be at."""
+    places = [*table.commits[:1], *table.batches[:1], *table.files[:1]]
+    return f"{table.fault}: {', '.join(places)}" if places else table.fault
+
+
 def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerprinted:
     """Add up the digests of all rows of a table at a version."""
     uri = snapshots.lake.table(name)
-    told = next((note[KEY] for note in notes(commits(uri, version)) if KEY in note), None)
-    if told is None:
-        return Fingerprinted(name, version)
+    note = next((note[KEY] for note in notes(commits(uri, version)) if KEY in note), None)
+    if note is None:
+        return Fingerprinted(name, version, rows_before=snapshots.open(name, version).count())
     try:
-        total = Total.read(told)
+        total = Total.read(note)
     except ValueError as error:
         return Fingerprinted(name, version, fault=f"its newest fingerprint cannot be read: {error}")
     files = data_files(snapshots.open(name, version), uri)
@@ -92,8 +133,10 @@ def _of_file(file: DataFile) -> Batches | str:
     """A file's fingerprints by batch; why it cannot be read."""
     try:
         return by_batch(file.rows())
-    except (OSError, pa.ArrowException, MemoryError) as error:
-        return f"{file.path} cannot be read: {' '.join(str(error).split())[:200]}"
+    except BaseException as error:
+        if not is_told(error):
+            raise
+        return f"{file.path}: {explain(error)}"
 
 
 def _added(parts: list[Batches]) -> Batches:
@@ -153,7 +196,7 @@ def _foreign(uri: str, version: int, since: int) -> Iterator[str]:
             return
         if KEY not in note_of(commit) and _changes_rows(uri, commit):
             listed += 1
-            yield f"version {commit['version']} ({commit.get('operation', 'unknown')})"
+            yield f"version {commit['version']} ({commit.get('operation', 'unknown')}), another's"
 
 
 def _changes_rows(uri: str, commit: dict[str, Any]) -> bool:

@@ -15,9 +15,10 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
+from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.audit.recompute import differences
-from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
@@ -89,6 +90,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
         opened(lake.table(f"bronze.{flow.product}"))
         before = {name: _source(old, name) for name in tables_of(flow)}
         version = _pinned(flow, lake, before)
+        _must_be_whole(old, f"bronze.{flow.product}")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
         new = SilverPublisher(flow, beside, connection.cursor())
         new.bronze_uri = lake.table(f"bronze.{flow.product}")
@@ -103,6 +105,18 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
             say(f"swapped {name}")
     shutil.rmtree(beside.lake.root, ignore_errors=True)
     return found
+
+
+def _must_be_whole(lake: Snapshots, bronze: str) -> None:
+    """Raise TableDamaged where bronze is not what its commits say: silver would take that in."""
+    found = check_fingerprint(lake, bronze, int(lake.open(bronze).version()))
+    if found.fault or found.doubt:
+        raise TableDamaged(
+            bronze,
+            found.fault or found.doubt,
+            f"lakehouse audit {bronze.partition('.')[2]} names the place; go back to a backup "
+            "(lakehouse restore), or RESTORE the version before it, then rebuild",
+        )
 
 
 def _source(old: Snapshots, name: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from functools import partial
 from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.check import Check, Content, Say, Scene
+from lakehouse.audit.fingerprints import fingerprints
 from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
@@ -28,7 +29,7 @@ RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
     "orders": (orders.COUNTED, orders.RECOMPUTES),
 }
 """Product → the rows that count, and what each silver table must hold."""
-CHECKS: dict[str, Callable[[Scene], Check]] = {}
+CHECKS: dict[str, Callable[[Scene], Check]] = {"fingerprints": fingerprints}
 """What is asked besides addresses, marks and silver, by name, in this order."""
 
 

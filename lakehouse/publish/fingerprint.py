@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -66,14 +65,13 @@ class Fingerprint:
 Rows: TypeAlias = pa.Table | Iterable[pa.RecordBatch]
 Batches = dict[int | None, Fingerprint]
 """Fingerprints by the number of the batch that landed the rows."""
-_POOL = ThreadPoolExecutor(2, "digest")
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def by_batch(rows: Rows) -> Batches:
     """The fingerprints of some rows, by the batch that landed them; None where they have none."""
     found: Batches = {}
-    for part in _POOL.map(_block_by_batch, _blocks(rows)):
+    for part in map(_block_by_batch, _blocks(rows)):
         for batch, fingerprint in part.items():
             found[batch] = found.get(batch, Fingerprint()) + fingerprint
     return found

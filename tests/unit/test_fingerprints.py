@@ -19,7 +19,9 @@ from lakehouse.audit.erase import erase
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.quarantine import Choice
+from lakehouse.audit.rebuild import rebuild, silver_flow
 from lakehouse.audit.replay import replay
+from lakehouse.core.errors import TableDamaged
 from lakehouse.publish.fingerprint import KEY
 from lakehouse.publish.log_files import NOTE
 from lakehouse.runtime.maintain import maintain
@@ -132,8 +134,14 @@ def test_a_changed_price_is_named_by_batch_file_and_commit(root):
     found = checked(root)
     assert "of other content" in found.fault
     assert found.batches == ("batches whose commits the log no longer has",)
-    assert found.commits == (f"version {found.version} (UPDATE)",)
+    assert found.commits == (f"version {found.version} (UPDATE), another's",)
     assert all(Path(file).exists() for file in found.files)
+
+
+def test_a_rebuild_refuses_a_bronze_that_was_changed(root):
+    hostile_update(root, "bronze.sales", {"quantity": "7"}, "event_id = 'y'")
+    with pytest.raises(TableDamaged, match="its rows are not those that its commits added"):
+        rebuild(silver_flow("sales"), settings_at(root), lambda _: None)
 
 
 def test_a_batch_whose_commit_is_in_the_log_is_named(root):
