@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, count, engine
@@ -23,8 +22,9 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
+from lakehouse.publish.anew import swap
 from lakehouse.publish.damage import lacking_files
-from lakehouse.publish.delta import Table, opened
+from lakehouse.publish.delta import opened
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.run import tables_of
 
@@ -101,7 +101,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
         ]
         for table in new.every_table():
             name = ".".join(table.uri.rsplit("/", 2)[-2:])
-            _swap(lake, settings, name, table, readable=before[name] is not None)
+            swap(lake, settings, name, table, readable=before[name] is not None)
             say(f"swapped {name}")
     shutil.rmtree(beside.lake.root, ignore_errors=True)
     return found
@@ -179,39 +179,3 @@ def _keys(flow: SilverFlow, name: str, columns: tuple[str, ...]) -> tuple[str, .
     if flow.keyed and name == flow.table(flow.keyed.history):
         return (flow.keyed.key, "started_at")
     return tuple(column for column in columns if column != "units")
-
-
-def _swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bool) -> None:
-    """Put the new rows in the old ones' place; the folder, where the old one is of no use."""
-    uri = lake.table(name)
-    note = {"source": new.last_note("source"), "flow": new.last_note("flow")}
-    if readable and _columns(uri) == _columns(new.uri):
-        held = Table(uri, new.schema, settings, partition_by=new.partition_by)
-        held.replace(_rows(new), None, note)
-        return
-    if Path(uri).exists():
-        number = 1
-        while (aside := Path(lake.join("_aside", f"{name}-{number}"))).exists():
-            number += 1
-        aside.parent.mkdir(exist_ok=True)
-        Path(uri).rename(aside)
-    Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    Path(new.uri).rename(uri)
-
-
-def _columns(uri: str) -> list[tuple[str, Any]]:
-    """Names and types: a table of an earlier release has less room for sums."""
-    return [(field.name, field.type) for field in DeltaTable(uri).schema().fields]
-
-
-def _rows(table: Table) -> pa.RecordBatchReader:
-    """A table's rows, a batch at a time, in its own schema."""
-    found = QueryBuilder().register("t", table.dt).execute("SELECT * FROM t")
-    names = table.schema.names
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in pa.RecordBatchReader.from_stream(found):
-            rows = pa.Table.from_batches([batch]).select(names).cast(table.schema)
-            yield from rows.to_batches()
-
-    return pa.RecordBatchReader.from_batches(table.schema, batches())

@@ -20,6 +20,9 @@ from lakehouse.ingest.seen import Seen, words, words_sql
 from lakehouse.publish.delta import Table
 from lakehouse.publish.render import finer_sql, hash_key, units_sql
 
+TORN = -2
+"""The version of a state that has taken in a part of one: of none."""
+
 
 def text_schema(keys: Iterable[str]) -> pa.Schema:
     """The Arrow schema of a finer table's keys: text, and truncated time."""
@@ -52,6 +55,7 @@ class FinerState:
         self.finer, self.table, self._connection = finer, table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
+        """The bronze version of the state; TORN while one is taken in, and where that failed."""
         self._new = Source(text_schema(finer.keys))
         self._repeated = Source(text_schema([finer.entity]))
         connection.register("pending", self._new)
@@ -147,6 +151,7 @@ class FavouriteState:
         self.table, self._connection = table, connection
         self.pending: list[pa.Table] = []
         self.held = -1
+        """The bronze version of the state; TORN while one is taken in, and where that failed."""
         self._found = Prepared(connection, self._hashed(units_sql(aggregate, favourite)))
         self._units: dict[int, int] = {}
         self._best: dict[tuple[str, ...], tuple[int, str]] = {}

@@ -21,6 +21,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.anew import warn
 from lakehouse.publish.bronze import Landed
 from lakehouse.publish.delta import Table
 from lakehouse.publish.increments import increments
@@ -84,7 +85,7 @@ class Ledger:
         self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> None:
         lake = Lake(settings.lake.root)
-        self._flow, self._connection = f"{product}.bronze", connection
+        self._flow, self._connection = f"{product}.bronze", connection.cursor()
         self._bronze_uri, self._bronze_name = lake.table(f"bronze.{product}"), f"bronze.{product}"
         self._wait = settings.silver.finer_persist_interval.total_seconds()
         self.table = Table(
@@ -130,12 +131,12 @@ class Ledger:
     def _follow(self, upto: int) -> None:
         """Take in bronze's versions up to ``upto`` from its log, or all of bronze anew."""
         if self._held == _NOTHING and self.table.files():
-            self._anew(upto)
+            self._anew(upto, "its rows are of another bronze table, or bronze went back")
             return
         try:
             steps = [*increments(self._bronze_uri, self._held, upto, 0)]
-        except (FileNotFoundError, TableDamaged):
-            self._anew(upto)
+        except (FileNotFoundError, TableDamaged) as error:
+            self._anew(upto, str(error))
             return
         found = {file: step.version for step in steps for file in step.files}
         if found:
@@ -144,8 +145,12 @@ class Ledger:
             self._add(_OF_FILES, {"files": files})
         self._held = upto
 
-    def _anew(self, upto: int) -> None:
-        """All rows from bronze's; their versions as far as its log still tells of them."""
+    def _anew(self, upto: int, reason: str) -> None:
+        """All rows from bronze's; their versions as far as its log still tells of them.
+
+        In bounded memory: the engine reads bronze as a stream, and keeps a row a batch.
+        """
+        warn(f"{self._flow}'s ledger", upto, reason)
         bronze = DeltaTable(self._bronze_uri)
         commits = [(c["version"], json.loads(c.get(NOTE) or "{}")) for c in bronze.history()]
         landed = {n["ends"]["batch"]: v for v, n in commits if "late" in n and "ends" in n}

@@ -27,6 +27,7 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import ParquetFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.anew import parts, warn
 from lakehouse.publish.increments import increments
 from lakehouse.publish.log_files import commit_time, is_same_commit, sync_folder
 
@@ -63,7 +64,7 @@ class ParquetPublisher:
     def __init__(
         self, flow: ParquetFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> None:
-        self.flow, self.settings, self._connection = flow, settings, connection
+        self.flow, self.settings, self._connection = flow, settings, connection.cursor()
         lake = Lake(settings.lake.root)
         if not lake.is_local:
             raise UsageError(
@@ -93,33 +94,39 @@ class ParquetPublisher:
         bronze = DeltaTable(self._bronze_uri)
         id_ = str(bronze.metadata().id)
         target = int(bronze.version()) if upto is None else upto
-        if self._must_start_anew(id_, target):
-            self._anew(bronze, target)
+        if reason := self._must_start_anew(id_, target):
+            self._anew(bronze, target, reason)
             return target
         self._taken = self._taken or Taken(id_)
         try:
             for step in increments(self._bronze_uri, self.version, target, max_rows=0):
-                self._write(step.version, self._rows(step.files))
+                self._write(f"v{step.version}", self._rows(step.files))
                 self._record(step.version)
-        except (FileNotFoundError, TableDamaged):
-            self._anew(bronze, target)
+        except (FileNotFoundError, TableDamaged) as error:
+            self._anew(bronze, target, str(error))
         return target
 
-    def _must_start_anew(self, id_: str, target: int) -> bool:
-        """Whether the files are of another table or unknown versions, or bronze went back."""
+    def _must_start_anew(self, id_: str, target: int) -> str:
+        """Why the files cannot go on from the version that they have; or nothing."""
         if self._taken is None:
-            return any(self.folder.glob(f"{DATE}=*/*.parquet"))
-        if self._taken.bronze != id_ or self._taken.version == NOTHING:
-            return True
-        same = is_same_commit(self._bronze_uri, asdict(self._taken))
-        return self._taken.version > target or not same
+            there = any(self.folder.glob(f"{DATE}=*/*.parquet"))
+            return f"files are there, and no {TAKEN} says what they have" if there else ""
+        if self._taken.bronze != id_:
+            return "the files are of another bronze table"
+        if self._taken.version == NOTHING:
+            return "they were being made anew when the flow ended"
+        if self._taken.version > target:
+            return f"the files have version {self._taken.version}, and bronze is at {target}"
+        if not is_same_commit(self._bronze_uri, asdict(self._taken)):
+            return "bronze went back, and wrote other commits since"
+        return ""
 
     def take(self, version: int, rows: pa.Table) -> None:
         """Write the rows of one new bronze version that are at hand."""
         if version != self.version + 1:
             self.catch_up(version)
             return
-        self._write(version, rows)
+        self._write(f"v{version}", rows)
         self._record(version)
 
     def _rows(self, files: tuple[str, ...]) -> pa.Table | None:
@@ -128,7 +135,7 @@ class ParquetPublisher:
         listed = f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
         return query(self._connection, f"SELECT * FROM {listed}")
 
-    def _write(self, version: int, rows: pa.Table | None) -> list[Path]:
+    def _write(self, name: str, rows: pa.Table | None) -> list[Path]:
         """A file a date, each complete under its name; which those are."""
         if rows is None:
             return []
@@ -140,13 +147,13 @@ class ParquetPublisher:
             f'WHERE NOT is_duplicate AND ({self.flow.where}) ORDER BY "partition", "offset"',
         )
         self._connection.unregister("landing")
-        return [self._write_one(version, date, part) for date, part in _by_date(chosen)]
+        return [self._write_one(name, date, part) for date, part in _by_date(chosen)]
 
-    def _write_one(self, version: int, date: str, rows: pa.Table) -> Path:
+    def _write_one(self, name: str, date: str, rows: pa.Table) -> Path:
         folder = self.folder / f"{DATE}={date}"
         is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
-        path, part = folder / f"v{version}.parquet", folder / f".v{version}.part"
+        path, part = folder / f"{name}.parquet", folder / f".{name}.part"
         with part.open("wb") as out:
             pq.write_table(rows, out, compression=self.settings.publish.compression)
             out.flush()
@@ -171,15 +178,21 @@ class ParquetPublisher:
         part.replace(self.folder / TAKEN)
         sync_folder(self.folder)
 
-    def _anew(self, bronze: DeltaTable, target: int) -> None:
-        """All of bronze under its newest version's name; the files before it go.
+    def _anew(self, bronze: DeltaTable, target: int, reason: str) -> None:
+        """All of bronze under its newest version's name, a part at a time; older files go.
 
         Run again after a crash it begins anew: what the files hold is then unknown.
         """
+        warn(self.flow.name, target, reason)
         self._taken = Taken(str(bronze.metadata().id))
         self._record(NOTHING)
         bronze.load_as_version(target)
-        kept = set(self._write(target, self._rows(tuple(bronze.file_uris()))))
+        files = [str(uri) for uri in bronze.file_uris()]
+        kept: set[Path] = set()
+        for number, (part, _, _) in enumerate(parts(files, self.settings.silver.max_rows_per_fold)):
+            kept |= {
+                *self._write(f"v{target}-{number}" if number else f"v{target}", self._rows(part))
+            }
         for file in self.folder.glob(f"{DATE}=*/*.parquet"):
             if file not in kept:
                 file.unlink()

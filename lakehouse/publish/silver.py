@@ -4,20 +4,23 @@ Each silver commit records bronze's table id and the version it has taken in,
 so a fold that is run again finds the tables it already wrote and leaves them.
 Coarser tables commit first; the finer tables that they count are written back
 later and record their own version (see :mod:`lakehouse.publish.finer`). After a
-crash every table is brought to the same version before a new one is taken.
+crash every table is brought to the same version before a new one is taken. What
+cannot be brought there is made anew, beside itself (see :mod:`lakehouse.publish.anew`).
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import structlog
 from deltalake import DeltaTable
 
 from lakehouse.contracts import CONTRACTS
@@ -28,15 +31,17 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import UNITS, Aggregate, SilverFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
+from lakehouse.publish.anew import parts, swap, warn
 from lakehouse.publish.damage import check_log
 from lakehouse.publish.delta import Table
-from lakehouse.publish.finer import FavouriteState, FinerState, gained_by, text_schema
+from lakehouse.publish.finer import TORN, FavouriteState, FinerState, gained_by, text_schema
 from lakehouse.publish.fold import Fold
 from lakehouse.publish.increments import increments
 from lakehouse.publish.keyed import KeyedState, keyed_schemas, signed_schema
 from lakehouse.publish.log_files import commit_time, is_same_commit
 from lakehouse.publish.render import ARROW, table_columns
 
+log = structlog.get_logger("lakehouse")
 NOTHING = -1
 """The version of a table that has taken in nothing."""
 
@@ -60,16 +65,21 @@ class SilverPublisher:
         self.flow, self.settings, self._connection = flow, settings, connection
         self._lake = Lake(settings.lake.root)
         self.bronze_uri = self._lake.table(f"bronze.{flow.product}")
-        self.tables = {a.name: self._table(a) for a in flow.aggregates}
         self._rows = Source(CONTRACTS[flow.product].schema)
         self._reader = reading(connection, {"rows": self._rows})
         self._gained = {n: Source(s) for a in flow.aggregates for n, s in gained_by(a).items()}
         self._folded = Source(signed_schema(flow.keyed)) if flow.keyed else self._rows
+        self._pool = ThreadPoolExecutor(len(flow.aggregates), "silver")
+        self._open()
+
+    def _open(self) -> None:
+        """The tables, their folds, and the state."""
+        self.tables = {a.name: self._table(a) for a in self.flow.aggregates}
         sources = {"rows": self._folded, **self._gained}
         self._folds = {
-            a.name: Fold(a, self.tables[a.name], connection, sources) for a in flow.aggregates
+            a.name: Fold(a, self.tables[a.name], self._connection, sources)
+            for a in self.flow.aggregates
         }
-        self._pool = ThreadPoolExecutor(len(self._folds), "silver")
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
@@ -166,27 +176,40 @@ class SilverPublisher:
         target = bronze.version() if upto is None else upto
         if target != self.version:
             check_log(self.bronze_uri)
-        if self._must_start_anew(target):
-            self._reset()
+        if self._is_torn():
+            self._load()
+        if reason := self._must_start_anew(target):
+            self._anew(target, reason)
+            return target
         try:
             self._level(target)
-        except (FileNotFoundError, TableDamaged):
-            self._reset()
-            bronze.load_as_version(target)
-            self._rows_of(tuple(bronze.file_uris()))
-            self._fold(target, list(self.tables))
+        except (FileNotFoundError, TableDamaged) as error:
+            self._anew(target, str(error))
         return target
 
-    def _must_start_anew(self, target: int) -> bool:
+    def _is_torn(self) -> bool:
+        """Whether a fold failed on the way: the state has rows that the tables lack."""
+        return any(state.held == TORN or state.held > self.version for state in self._states)
+
+    def _must_start_anew(self, target: int) -> str:
+        """Why the tables cannot go on from the versions that they have taken in; or nothing."""
         versions = set(self._versions.values())
         ids = {
             note["id"]
             for table in self.tables.values()
             if (note := table.last_note("source")) is not None
         }
-        behind = NOTHING in versions and len(versions) > 1
-        ahead = max(versions) > target
-        return behind or ahead or bool(ids - {self._source["id"]}) or self._took_another_commit()
+        if NOTHING in versions and (
+            len(versions) > 1 or any(t.files() for t in self.every_table())
+        ):
+            return "a table has taken in nothing that the others have"
+        if max(versions) > target:
+            return f"silver has taken in version {max(versions)}, and bronze is at {target}"
+        if ids - {self._source["id"]}:
+            return "silver is of another bronze table"
+        if self._took_another_commit():
+            return "bronze went back, and wrote other commits since"
+        return ""
 
     def _took_another_commit(self) -> bool:
         """Whether bronze's log has another commit under a version that a table has taken in.
@@ -201,11 +224,27 @@ class SilverPublisher:
         time = commit_time(self.bronze_uri, version)
         return {**self._source, "version": version, "time": time}
 
-    def _reset(self) -> None:
-        note = {"source": {**self._source, "version": NOTHING}, "flow": self.flow.name}
-        for table in reversed(self.every_table()):
-            table.replace(table.schema.empty_table(), None, note)
-        self._load()
+    def _anew(self, target: int, reason: str) -> None:
+        """Fold all of bronze beside the tables, a part at a time, then swap it in.
+
+        A crash before or between the swaps leaves tables of which the next start finds
+        again that they cannot go on, or that they can.
+        """
+        warn(self.flow.name, target, reason)
+        beside = self.settings.with_root(Path(self._lake.join("_rebuild", self.flow.product)))
+        shutil.rmtree(beside.lake.root, ignore_errors=True)
+        self._finers, self._favourites = [], []  # not twice in memory
+        new = SilverPublisher(self.flow, beside, self._connection)
+        new.bronze_uri = self.bronze_uri
+        flow = self.flow.name
+        new.fold_from_nothing(
+            target, lambda done, of: log.info("folding anew", flow=flow, rows=done, of=of)
+        )
+        for table in new.every_table():
+            name = ".".join(table.uri.rsplit("/", 2)[-2:])
+            swap(self._lake, self.settings, name, table, readable=True)
+        shutil.rmtree(beside.lake.root, ignore_errors=True)
+        self._open()
 
     def fold_from_nothing(self, version: int, say: Callable[[int, int], None]) -> None:
         """Fold all of bronze at a version into tables that are empty, a part at a time.
@@ -216,22 +255,11 @@ class SilverPublisher:
         bronze = DeltaTable(self.bronze_uri, version=version)
         self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
         files = [str(uri) for uri in bronze.file_uris()]
-        sizes = [pq.read_metadata(file).num_rows for file in files]
-        total, most = sum(sizes), self.settings.silver.max_rows_per_fold
-        done = 0
-        part: list[str] = []
-        for file, size in zip(files, sizes, strict=True):
-            if part and done // most < (done + size) // most:
-                self._rows_of(tuple(part))
-                self._fold(NOTHING, list(self.tables))
-                say(done, total)
-                part = []
-            part.append(file)
-            done += size
-        self._rows_of(tuple(part))
-        self._fold(version, list(self.tables))
+        for part, done, total in parts(files, self.settings.silver.max_rows_per_fold):
+            self._rows_of(part)
+            self._fold(version if done == total else NOTHING, list(self.tables))
+            say(done, total)
         self.persist()
-        say(total, total)
 
     def _level(self, target: int) -> None:
         """Bring the finer state to the tables' version, then tables behind to those ahead."""
@@ -251,6 +279,7 @@ class SilverPublisher:
         for state in self._states:
             for step in self._steps(state.held, upto):
                 self._rows_of(step.files)
+                state.held = TORN
                 state.absorb()
                 state.held = step.version
 
@@ -293,6 +322,8 @@ class SilverPublisher:
         """Add ``rows`` to the named tables and record the version in each commit."""
         if self._keyed is not None:
             self._folded.put(self._keyed.absorb())
+        for state in self._states:
+            state.held = TORN  # of no version, until all of it is taken in
         for found in self._pool.map(lambda state: state.absorb(), self._states):
             for name, gained in found.items():
                 self._gained[name].put(gained)
@@ -328,11 +359,17 @@ class SilverPublisher:
             table.maintain()
 
     def persist(self) -> None:
-        """Write the finer tables back at the version that every table has taken in."""
+        """Write the finer tables back, each at the version that its state holds.
+
+        A state that a failed fold left ahead of the tables, or torn, is not written: the
+        next start reads what its table lacks from bronze.
+        """
         for state in self._states:
-            if self._taken(state.table) < self.version:
+            if state.held != self.version:
+                continue
+            if state.pending_rows or self._taken(state.table) < state.held:
                 failpoint.reach(Step.FINER_DUE)
-                state.persist({"source": self._at(self.version), "flow": self.flow.name})
+                state.persist({"source": self._at(state.held), "flow": self.flow.name})
                 failpoint.reach(Step.FINER_COMMITTED)
         self._persisted_at = time.monotonic()
 

@@ -235,14 +235,17 @@ class BronzeQuery:
                 return refused
         return self.error or error
 
-    def stop(self) -> None:
-        """Let the batch in hand finish, then stop."""
+    def stop(self) -> bool:
+        """Let the batch in hand finish, then stop; whether what was landed is whole.
+
+        It is not where a batch failed, or did not finish in time: it may still be at work.
+        """
         if self._query is None:
             self._topic.close()
-            return
+            return self.error is None
         timeout = self._settings.stream.stop_timeout.total_seconds()
         self._stopping = True
-        held = self._gate.acquire(timeout=timeout)
+        finished = self._gate.acquire(timeout=timeout)
         try:
             self._query.stop()
         except JVM_GONE:
@@ -250,6 +253,7 @@ class BronzeQuery:
         except PySparkException as error:
             log.warning("the query did not stop cleanly", reason=str(error)[:200])
         finally:
-            if held:
+            if finished:
                 self._gate.release()
             self._topic.close()
+        return finished and self.error is None

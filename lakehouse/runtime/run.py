@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,22 @@ import structlog
 from duckdb import DuckDBPyConnection
 from pyspark.sql import SparkSession
 
-from lakehouse.contracts import CONTRACTS
 from lakehouse.core.duck import connect
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
-from lakehouse.core.flow import BronzeFlow, Flow, Follower, SilverFlow
+from lakehouse.core.flow import BronzeFlow, Flow, Follower
 from lakehouse.core.kafka import ensure_topic
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import TopicReader
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import BronzePublisher, Landed
-from lakehouse.publish.ledger import Ledger
-from lakehouse.publish.parquet import ParquetPublisher
-from lakehouse.publish.replay import finish
-from lakehouse.publish.silver import SilverPublisher
+from lakehouse.publish.bronze import Landed
 from lakehouse.runtime.bronze import BronzeQuery
+from lakehouse.runtime.landing import Landing, Publisher, follow
 from lakehouse.runtime.session import warm
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
-Publisher = SilverPublisher | ParquetPublisher
-"""What follows bronze's versions."""
 UNFINISHED_RESTORE = "_restore"
 """A folder in the lake's root while a restore puts tables in their places."""
 
@@ -83,19 +76,16 @@ def run(
             queries.append(_bronze(f, mine, settings, session, on_landed, connection))
         landed = {f.product for f in bronze}
         alone = [
-            _publisher(f, settings, connection.cursor())
-            for f in followers
-            if f.product not in landed
+            follow(f, settings, connection.cursor()) for f in followers if f.product not in landed
         ]
         try:
             for query, _ in queries:
                 query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
-            for query, beside in queries:
-                query.stop()
-                for publisher in beside if query.error is None else ():
-                    publisher.persist()
+            for query, landing in queries:
+                if query.stop():
+                    landing.persist()
             for publisher in alone:
                 publisher.persist()
 
@@ -107,13 +97,6 @@ def tables_of(f: Flow) -> list[str]:
     return list(f.tables)
 
 
-def _publisher(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
-    """What keeps the tables of a flow that follows bronze."""
-    if isinstance(f, SilverFlow):
-        return SilverPublisher(f, settings, connection)
-    return ParquetPublisher(f, settings, connection)
-
-
 def _bronze(
     f: BronzeFlow,
     followers: Sequence[Follower],
@@ -121,33 +104,19 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
-) -> tuple[BronzeQuery, list[Publisher | Ledger]]:
+) -> tuple[BronzeQuery, Landing]:
     spark = session()
     warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
-    publisher = BronzePublisher(CONTRACTS[f.product], settings, None, connection)
-    if replayed := finish(publisher, datetime.now(UTC)):
-        log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
+    landing = Landing.open(f, followers, settings, connection)
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
-    ledger = Ledger(f.product, settings, connection)
-    publishers = [_publisher(follower, settings, connection) for follower in followers]
-    for follower in publishers:
-        follower.catch_up()
 
     def landed(batch: Landed) -> None:
-        for follower in publishers:
-            if batch.rows is None:
-                follower.catch_up(batch.version)
-            else:
-                follower.take(batch.version, batch.rows)
-            follower.maintain()
-        ledger.take(batch)
-        ledger.maintain()
-        publisher.maintain(datetime.now(UTC))
+        landing.take(batch)
         if on_landed is not None:
             on_landed(batch)
 
-    return BronzeQuery(spark, publisher, settings, topic, landed), [ledger, *publishers]
+    return BronzeQuery(spark, landing.bronze, settings, topic, landed), landing
 
 
 def _wait(

@@ -1,0 +1,153 @@
+"""What is made anew from all of bronze: part by part, said with its reason, old rows until then."""
+
+import json
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from structlog.testing import capture_logs
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.publish.ledger import Ledger
+from lakehouse.publish.silver import SilverPublisher
+from tests.conftest import encode, sale
+from tests.unit import test_orders as orders
+from tests.unit.test_maintenance import changed
+from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+
+SMALL = {"max_rows_per_fold": 3}
+
+
+def land_days(lake, days, first=0):
+    """Two sales a day, one of them of an order and a client that go on from day to day."""
+    for day in range(days):
+        events = [
+            sale(
+                event_id=f"e{first}-{day}-{n}", order_id=f"o{n * day}", client_id=f"c{n * day}",
+                product_id=f"p{day % 2}", event_time=f"2026-11-{day + 1:02}T11:00:00Z",
+            )
+            for n in range(2)
+        ]  # fmt: skip
+        lake.land(encode(*events), first + 2 * day)
+
+
+def cut_log(uri):
+    """The log begins at its newest version: what came before cannot be told."""
+    table = DeltaTable(uri)
+    table.create_checkpoint()
+    for entry in Path(uri, "_delta_log").glob("*.json"):
+        if int(entry.stem) < table.version():
+            entry.unlink()
+
+
+def warned(logs):
+    return [e for e in logs if e["log_level"] == "warning" and "made anew" in e["event"]]
+
+
+def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    land_days(lake, 4, first=8)
+    cut_log(lake.bronze.bronze.uri)
+    most = []
+    whole = SilverPublisher._rows_of
+
+    def measured(self, files):
+        whole(self, files)
+        most.append(self._rows._rows.num_rows)
+
+    monkeypatch.setattr(SilverPublisher, "_rows_of", measured)
+    lake.restart()
+    with capture_logs() as logs:
+        lake.silver.catch_up()
+    assert len(most) >= 5
+    assert max(most) <= 3
+    [warning] = warned(logs)
+    assert warning["flow"] == "sales.silver"
+    assert ".json" in warning["reason"]
+    assert_silver_is_a_function_of_bronze(lake)
+    lake.restart()
+    land_days(lake, 2, first=16)
+    with capture_logs() as logs:
+        lake.silver.catch_up()
+    assert warned(logs) == []
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_silver_stays_readable_until_it_is_made_anew(settings, monkeypatch):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    lake.silver.catch_up()
+    before = lake.rows("silver/sales_by_country").to_dict("records")
+    land_days(lake, 4, first=8)
+    cut_log(lake.bronze.bronze.uri)
+    lake.restart()
+
+    def crash(self, version, say):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SilverPublisher, "fold_from_nothing", crash)
+        with pytest.raises(KeyboardInterrupt):
+            lake.silver.catch_up()
+    assert lake.rows("silver/sales_by_country").to_dict("records") == before
+    lake.restart()
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_fold_anew_that_fails_between_two_swaps_is_done_again(settings):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    land_days(lake, 4, first=8)
+    cut_log(lake.bronze.bronze.uri)
+    lake.restart()
+    uri = lake.silver.tables["by_client"].uri
+    place = Path(uri, "_delta_log", f"{DeltaTable(uri).version() + 1:020}.json")
+    place.mkdir()
+    with pytest.raises(LakehouseError):
+        lake.silver.catch_up()
+    place.rmdir()
+    lake.restart()
+    lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_parquet_is_made_anew_in_parts_and_says_why(settings):
+    lake = orders.Lake(changed(settings, silver=SMALL))
+    for number in range(8):
+        day = f"2026-11-{number + 1:02}T10:00:00Z"
+        lake.land([orders.change("c", number, orders.row(order_id=number, created_at=day))])
+    lake.parquet.catch_up()
+    wanted = lake.files()
+    taken = lake.parquet.folder / orders.TAKEN
+    taken.write_text(json.dumps({**json.loads(taken.read_text()), "bronze": "another"}))
+    lake.restart()
+    with capture_logs() as logs:
+        lake.parquet.catch_up()
+    [warning] = warned(logs)
+    assert warning["flow"] == "orders.parquet"
+    assert "another bronze table" in warning["reason"]
+    assert sorted(map(str, lake.files())) == sorted(map(str, wanted))
+    names = {p.name for p in lake.parquet.folder.glob("date=*/*.parquet")}
+    assert len(names) >= 3
+
+
+def test_the_ledger_made_anew_says_why(settings):
+    lake = Lake(settings)
+    lake.land(encode(sale(event_id="a"), sale(event_id="a")), 0)
+    lake.land(encode(sale(event_id="b"), sale(event_id="b")), 2)
+    cut_log(lake.bronze.bronze.uri)
+    with capture_logs() as logs:
+        Ledger("sales", settings, lake.connection)
+    [warning] = warned(logs)
+    assert "ledger" in warning["flow"]
+    assert ".json" in warning["reason"]
+    assert len(lake.rows("ledger/sales")) == 2
+    with capture_logs() as logs:
+        Ledger("sales", settings, lake.connection)
+    assert warned(logs) == []
