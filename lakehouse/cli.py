@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.narration import configure_logging
 from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
+from lakehouse.core.signals import Stopped, stop_on_signals, stopped_by_sigterm
 from lakehouse.doctor import doctor
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import MOST, explore
@@ -35,7 +36,7 @@ from lakehouse.orders import capture_command, orders_verbs
 from lakehouse.products.sales import FLOWS
 from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.maintain import maintain
-from lakehouse.runtime.run import flow, run, stop_on_signals
+from lakehouse.runtime.run import flow, run, say_stopping
 from lakehouse.runtime.session import Engine, session
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
@@ -52,6 +53,8 @@ NARRATION = Console(stderr=True)
 Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
 Root = Annotated[Path | None, typer.Option(help="the lake's root")]
 AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
+UNLESS_ENDED = suppress(Stopped)
+"""Around a flow: SIGTERM before there is anything in hand ends it too, and is no fault."""
 
 
 def say(text: str) -> None:
@@ -96,8 +99,13 @@ def database(settings: Settings) -> Iterator[Settings]:
         yield settings.with_postgres(postgres.url)
 
 
-def session_in_background(settings: Settings, name: str) -> Callable[[], SparkSession]:
-    """Begin to start Spark now; the function given waits for it."""
+def session_in_background(
+    settings: Settings, name: str, stop: threading.Event | None = None
+) -> Callable[[], SparkSession]:
+    """Begin to start Spark now; the function given waits for it, and for no longer than ``stop``.
+
+    Then it raises Stopped.
+    """
     found: list[SparkSession] = []
     failed: list[BaseException] = []
 
@@ -111,7 +119,10 @@ def session_in_background(settings: Settings, name: str) -> Callable[[], SparkSe
     thread.start()
 
     def wait() -> SparkSession:
-        thread.join()
+        while thread.is_alive():
+            thread.join(0.1)
+            if stop is not None and stop.is_set():
+                raise Stopped
         if failed:
             raise failed[0]
         return found[0]
@@ -135,7 +146,7 @@ def run_flows(
     """
     settings = settings_of(config, root)
     chosen = [flow(name) for name in flows]
-    with broker(settings) as settings, stop_on_signals() as stop:
+    with UNLESS_ENDED, broker(settings) as settings, stop_on_signals(say_stopping) as stop:
         run(
             chosen,
             settings,
@@ -151,7 +162,9 @@ def up(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Broker, producer and every flow, until Ctrl-C.
+    """A live shop until Ctrl-C: the broker, the producer of sales, sales.bronze and sales.silver.
+
+    Orders run beside it: lakehouse capture orders, and run orders.bronze orders.silver.
 
     Examples: lakehouse up   |   lakehouse up --rate 50
     """
@@ -166,8 +179,8 @@ def up(
         Shares(given.late, given.duplicates, given.corrupt),
     )  # fmt: skip
     sent: list[Summary] = []
-    with broker(settings) as settings, stop_on_signals() as stop:
-        wait = session_in_background(settings, "up")
+    with UNLESS_ENDED, broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+        wait = session_in_background(settings, "up", stop)
         quiet = Console(file=sys.stderr, force_terminal=False)
         messages = live(shop, rate or given.rate, stop)
         producer = threading.Thread(
@@ -347,6 +360,7 @@ app.command("doctor")(doctor)
 
 def main() -> None:
     """The command; a user's mistake is one message, never a traceback."""
+    stopped_by_sigterm()
     code = int(Exit.OK)
     try:
         app()
@@ -357,6 +371,9 @@ def main() -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:
         code = int(Exit.INTERRUPTED)
+    except Stopped:
+        say("stopped before it was done")
+        code = int(Exit.INTERRUPTED)
     leave(code)
 
 
@@ -364,8 +381,10 @@ def leave(code: int) -> None:
     """End the process at once: threads that Spark calls back on never return.
 
     Everything is committed, synced and closed by now; a slow end would only print
-    what native libraries still hold.
+    what native libraries still hold. What nobody reads of stderr is not waited for.
     """
     sys.stdout.flush()
-    sys.stderr.flush()
+    narration = threading.Thread(target=sys.stderr.flush, daemon=True)
+    narration.start()
+    narration.join(1)
     os._exit(code)

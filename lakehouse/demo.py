@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
+from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.account import Line, account
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import report
@@ -23,7 +24,7 @@ from lakehouse.explorer.show import Format, render
 from lakehouse.explorer.views import VIEWS
 from lakehouse.products.sales import FLOWS
 from lakehouse.publish.bronze import Landed
-from lakehouse.runtime.run import run, stop_on_signals
+from lakehouse.runtime.run import run, say_stopping
 from producers import retail
 from producers.message import Message
 from producers.sales_generator import Shares
@@ -52,7 +53,7 @@ def demo(
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} events)")
-    with broker(settings) as settings, stop_on_signals() as stop:
+    with broker(settings) as settings, stop_on_signals(say_stopping) as stop:
         wait = start_session(settings, "demo")
         summary = send(settings, _messages(settings, count, replay), total=total, stop=stop)
         show(summary, as_json=False)

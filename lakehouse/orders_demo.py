@@ -17,12 +17,13 @@ from lakehouse.core.errors import Exit
 from lakehouse.core.postgres import connect
 from lakehouse.core.sections import PostgresSettings
 from lakehouse.core.settings import Settings
+from lakehouse.core.signals import stop_on_signals
 from lakehouse.demo import fresh
 from lakehouse.explorer.show import Format, render
 from lakehouse.orders_verify import show, verify
 from lakehouse.products.orders import FLOWS
 from lakehouse.publish.bronze import Landed
-from lakehouse.runtime.run import run, stop_on_signals
+from lakehouse.runtime.run import run, say_stopping
 from producers.orders_cdc import capture_orders
 from producers.orders_load import load, make_table
 
@@ -48,7 +49,11 @@ def demo(
     fresh(root)
     settings = settings.model_copy(update={"postgres": PostgresSettings()})
     rounds: list[dict[str, Any]] = []
-    with broker(settings) as settings, database(settings) as settings, stop_on_signals() as stop:
+    with (
+        broker(settings) as settings,
+        database(settings) as settings,
+        stop_on_signals(say_stopping) as stop,
+    ):
         wait = start_session(settings, "demo")
         with closing(connect(settings.postgres)) as connection:
             make_table(connection)

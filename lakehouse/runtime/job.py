@@ -12,7 +12,8 @@ import structlog
 
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, UsageError
-from lakehouse.runtime.run import flow, run, stop_on_signals
+from lakehouse.core.signals import stop_on_signals
+from lakehouse.runtime.run import flow, run, say_stopping
 from lakehouse.runtime.session import session
 
 
@@ -48,7 +49,7 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
                 "is empty, and a deployed job starts no broker",
                 "set it in config.ini or by LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS",
             )
-        with stop_on_signals() as stop:
+        with stop_on_signals(say_stopping) as stop:
             run(
                 [flow(name) for name in flows],
                 settings,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 from duckdb import DuckDBPyConnection
@@ -80,7 +77,8 @@ def run(
         ]
         try:
             for query, _ in queries:
-                query.start(available_now=available_now)
+                if not stop.is_set():
+                    query.start(available_now=available_now)
             _wait([q for q, _ in queries], alone, settings, available_now, stop)
         finally:
             for query, landing in queries:
@@ -145,20 +143,6 @@ def _wait(
             stop.wait(poll)
 
 
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def handle(number: int, _frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        log.info("stopping: the batch in hand is finished first")
-        stop.set()
-
-    before = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def say_stopping() -> None:
+    """Tell that the stop was heard, and what it waits for."""
+    log.info("stopping: the batch in hand is finished first")

@@ -15,6 +15,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.signals import uninterrupted
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.folder import HOST, one_at_a_time
 from lakehouse.services.java import Java
@@ -97,20 +98,22 @@ class EmbeddedKafka:
         if not files.is_formatted:
             _format(files, command)
         servers = f"{HOST}:{client}"
-        with files.console.open("wb") as out:
-            process = subprocess.Popen(
-                [*command, "kafka.Kafka", str(files.config)],
-                cwd=files.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-        broker = cls(files, servers, process.pid, process)
+        broker: EmbeddedKafka | None = None
         try:
-            files.remember(process.pid, servers)
+            with uninterrupted(), files.console.open("wb") as out:
+                process = subprocess.Popen(
+                    [*command, "kafka.Kafka", str(files.config)],
+                    cwd=files.folder, stdin=subprocess.DEVNULL, stdout=out,
+                    stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
+                broker = cls(files, servers, process.pid, process)
+                files.remember(process.pid, servers)
             broker._wait_ready(process)
+            say(f"Kafka on {servers} ({time.monotonic() - started:.1f} s)")
         except BaseException:
-            broker.stop()
+            if broker is not None:
+                broker.stop()
             raise
-        say(f"Kafka on {servers} ({time.monotonic() - started:.1f} s)")
         return broker
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -129,14 +132,15 @@ class EmbeddedKafka:
         """End the broker that we started, and reap it; leave an adopted one. Harmless twice."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._files.forget(self.pid)
-        self._process = None
+        with uninterrupted():
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._files.forget(self.pid)
+            self._process = None
 
     def __enter__(self) -> EmbeddedKafka:
         return self

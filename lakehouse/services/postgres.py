@@ -19,6 +19,7 @@ import psutil
 import psycopg
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.signals import uninterrupted
 from lakehouse.services.folder import HOST, is_free, one_at_a_time, write
 from lakehouse.services.kafka import Say
 
@@ -112,18 +113,20 @@ class EmbeddedPostgres:
         while (adopted := cls._adopt(folder, say)) is None:
             port = _port(folder)
             command = _command("postgres", "-D", str(folder / "data"), "-p", str(port), *words)
-            with (folder / "postgres.log").open("wb") as out:
-                process = subprocess.Popen(
-                    command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
-                    stderr=subprocess.STDOUT, start_new_session=True,
-                )  # fmt: skip
-            server = cls(folder, port, process.pid, process)
+            server: EmbeddedPostgres | None = None
             try:
+                with uninterrupted(), (folder / "postgres.log").open("wb") as out:
+                    process = subprocess.Popen(
+                        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
+                        stderr=subprocess.STDOUT, start_new_session=True,
+                    )  # fmt: skip
+                    server = cls(folder, port, process.pid, process)
                 if server._is_ready(process, started + READY_SECONDS):
                     say(f"Postgres in {time.monotonic() - started:.1f} s: psql '{server.url}'")
                     return server
             except BaseException:
-                server.stop()
+                if server is not None:
+                    server.stop()
                 raise
         return adopted
 
@@ -156,17 +159,18 @@ class EmbeddedPostgres:
         """End the server that we started, and reap it; leave an adopted one. Harmless twice."""
         if self._process is None:
             return
-        for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, STOP_SECONDS)):
-            self._process.send_signal(number)
-            try:
-                self._process.wait(seconds)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        else:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        with uninterrupted():
+            for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, STOP_SECONDS)):
+                self._process.send_signal(number)
+                try:
+                    self._process.wait(seconds)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+            else:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
 
     def __enter__(self) -> EmbeddedPostgres:
         return self

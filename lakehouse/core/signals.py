@@ -1,0 +1,78 @@
+"""SIGTERM and Ctrl-C: an event while a flow runs, an exception before; a handler never blocks.
+
+A handler runs between two steps of the main thread, which may hold any lock or be writing
+to a full pipe: it logs nothing, and takes no lock.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(BaseException):
+    """A polite kill came while nothing was in hand: what was started is ended on the way out."""
+
+
+def stopped_by_sigterm() -> None:
+    """From now on SIGTERM raises :class:`Stopped` in the main thread, as Ctrl-C does its own."""
+
+    def handle(_number: int, _frame: Any) -> None:
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+@contextmanager
+def stop_on_signals(told: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once.
+
+    ``told`` is called once it is set by one of them, in a thread of its own: it may block.
+    """
+    stop, came = threading.Event(), SimpleQueue[int]()
+    asked: list[int] = []
+
+    def handle(number: int, _frame: Any) -> None:
+        came.put(number)  # an event's own lock may be held by the thread that was interrupted
+        asked.append(number)
+        if len(asked) > 1 and number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+    def listen() -> None:
+        came.get()
+        stop.set()
+        told()
+
+    threading.Thread(target=listen, name="stop-on-signals", daemon=True).start()
+    with _handled(handle):
+        yield stop
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What must not be left half done: a signal that comes meanwhile is handled at the end."""
+    came: list[int] = []
+    with _handled(lambda number, _frame: came.append(number)):
+        yield
+    for number in came[-1:]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(handle: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Both signals given to ``handle``; nothing in a thread, where no handler runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

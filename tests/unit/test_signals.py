@@ -1,0 +1,89 @@
+"""SIGTERM at any moment, in processes of their own: also with a pipe that nobody reads."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FULL = """
+import fcntl, os, sys
+from lakehouse.runtime import run as runtime
+from lakehouse.core.narration import configure_logging
+from lakehouse.contracts import load_settings
+try:
+    from lakehouse.core.signals import stop_on_signals
+    enter = lambda: stop_on_signals(runtime.say_stopping)
+except ImportError:
+    enter = runtime.stop_on_signals
+configure_logging(load_settings())
+flags = fcntl.fcntl(2, fcntl.F_GETFL)
+fcntl.fcntl(2, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+try:
+    while True:
+        os.write(2, b"x")
+except BlockingIOError:
+    fcntl.fcntl(2, fcntl.F_SETFL, flags)
+with enter() as stop:
+    os.write(1, b"waiting\\n")
+    while not stop.wait(0.05):
+        pass
+    os.write(1, b"stopped\\n")
+    from lakehouse.cli import leave
+    leave(0)
+"""
+STORM = """
+import os, signal, threading
+from lakehouse.core.signals import stop_on_signals
+for _ in range(200):
+    with stop_on_signals() as stop:
+        threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        while not stop.wait(0.0002):
+            pass
+print("all")
+"""
+HELD = """
+import os, signal
+from lakehouse.core.signals import Stopped, stopped_by_sigterm, uninterrupted
+stopped_by_sigterm()
+done = []
+try:
+    with uninterrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("whole")
+    done.append("never")
+except Stopped:
+    done.append("stopped")
+print(done)
+"""
+
+
+def test_a_signal_stops_while_stderr_is_full():
+    process = subprocess.Popen(
+        [sys.executable, "-c", FULL], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert process.wait(20) == 0
+        assert process.stdout.readline() == b"stopped\n"
+        assert time.monotonic() - started < 15
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("program", "says"), [(STORM, "all"), (HELD, "['whole', 'stopped']")], ids=["storm", "held"]
+)
+def test_a_signal_at_any_moment(program, says):
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == says
