@@ -22,6 +22,7 @@ from lakehouse.core.flow import SilverFlow
 from lakehouse.core.topic import Topic
 from lakehouse.products.sales import FLOWS
 from tests.conftest import NOW, encode, sale, settings_at
+from tests.earlier import without_fingerprints
 from tests.unit.test_publish import Lake, copied
 
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
@@ -185,6 +186,7 @@ def test_what_kafka_has_expired_is_kept_and_no_doubt(lake):
 
 
 def test_a_gap_that_kafka_has_expired_cannot_be_told(lake):
+    without_fingerprints(path(lake, "quarantine/sales"))
     without(lake, "quarantine/sales", '"offset" = 3')
     kafka = Kafka(beginning=5)
     found = proof(lake, kafka)
@@ -264,11 +266,13 @@ def replayed(lake, version):
     ("version", "verdict"), [(2, Verdict.PROVEN), (3, Verdict.NOT_PROVEN)]
 )  # fmt: skip
 def test_a_replayed_record_counts_in_bronze_from_its_version_on(lake, version, verdict):
+    without_fingerprints(path(lake, "quarantine/sales"))
     replayed(lake, version)
     assert proof(lake).verdict is verdict
 
 
 def test_what_quarantine_took_above_the_ends_is_left_over(lake):
+    without_fingerprints(path(lake, "quarantine/sales"))
     rewrite(
         lake, "quarantine/sales",
         lambda rows: pa.concat_tables([rows, put("offset", ("offset", 3), 10)(rows)]),

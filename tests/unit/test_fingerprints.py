@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from datetime import timedelta
@@ -22,10 +21,10 @@ from lakehouse.audit.quarantine import Choice
 from lakehouse.audit.rebuild import rebuild, silver_flow
 from lakehouse.audit.replay import replay
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.fingerprint import KEY
 from lakehouse.publish.log_files import NOTE
 from lakehouse.runtime.maintain import maintain
 from tests.conftest import NOW, encode, sale, settings_at
+from tests.earlier import without_fingerprints
 from tests.unit.test_maintenance import changed
 from tests.unit.test_publish import Lake
 from tests.unit.test_quarantine import cured, events
@@ -100,14 +99,7 @@ def test_a_restored_backup_and_a_restored_version_keep_their_totals(root, tmp_pa
 
 def test_a_table_of_an_earlier_release_begins_with_its_rows_as_they_are_found(root):
     for name in TABLES:
-        for entry in Path(folder(root, name), "_delta_log").glob("*.json"):
-            lines = [json.loads(line) for line in entry.read_text().splitlines()]
-            for line in lines:
-                info = line.get("commitInfo", {})
-                if NOTE in info:
-                    note = {k: v for k, v in json.loads(info[NOTE]).items() if k != KEY}
-                    info[NOTE] = json.dumps(note)
-            entry.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        without_fingerprints(folder(root, name))
         assert checked(root, name).since is None
     version, rows = checked(root).version, DeltaTable(folder(root, "bronze.sales")).count()
     Lake(settings_at(root)).land(encode(sale(event_id="new")), 10)
