@@ -157,7 +157,16 @@ class _Wrong:
 
 
 def _wrong_batches(uri: str, version: int, total: Total, found: Batches) -> _Wrong:
-    """Which batches differ. A batch is known where the log still has the commit that landed it."""
+    """Which batches differ, and whether those do that the log tells nothing of any more."""
+    expected, known = _expected(uri, version)
+    differ = [b for b in sorted(known, key=str) if found.get(b, _ZERO) != expected[b]]
+    rest = total.fingerprint - total_of({b: expected[b] for b in known})
+    others = total_of({b: part for b, part in found.items() if b not in known}) != rest
+    return _Wrong(tuple(differ), frozenset(known), others)
+
+
+def _expected(uri: str, version: int) -> tuple[Batches, set[int | None]]:
+    """What the log's commits changed by batch, and which batches it has from their landing on."""
     expected: Batches = {}
     known = set()
     for note in notes(commits(uri, version)):
@@ -165,10 +174,17 @@ def _wrong_batches(uri: str, version: int, total: Total, found: Batches) -> _Wro
             expected[batch] = expected.get(batch, _ZERO) + part
             if part.rows > 0:
                 known.add(batch)
-    differ = [b for b in sorted(known, key=str) if found.get(b, _ZERO) != expected[b]]
-    rest = total.fingerprint - total_of({b: expected[b] for b in known})
-    others = total_of({b: part for b, part in found.items() if b not in known}) != rest
-    return _Wrong(tuple(differ), frozenset(known), others)
+    return expected, known
+
+
+def altered(uri: str, version: int, found: Batches) -> str:
+    """Batches that lack no row and say something else; of a batch that lacks rows nobody knows."""
+    expected, known = _expected(uri, version)
+    wrong = [
+        b for b in sorted(known & {*found}, key=str)
+        if found[b].rows >= expected[b].rows and found[b] != expected[b]
+    ]  # fmt: skip
+    return ", ".join(f"batch {batch}" for batch in wrong[:SAMPLE])
 
 
 def _told(wrong: _Wrong) -> Iterator[str]:

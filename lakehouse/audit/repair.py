@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 
+from lakehouse.audit.fingerprints import altered
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
@@ -32,7 +33,9 @@ from lakehouse.publish.damage import (
 )
 from lakehouse.publish.delta import opened
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
+from lakehouse.publish.fingerprint import KEY, Total, by_batch, total_of
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
+from lakehouse.publish.rows import data_files, local_file
 
 Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")
@@ -109,9 +112,10 @@ class Repair:
     def _mend_files(self, table: DeltaTable, lacking: dict[str, str]) -> str:
         found = files_damage(self.uri, lacking)
         if not self.name.startswith("bronze."):
+            rest = json.dumps(self._without(table, lacking))
             for path in lacking:
                 self._move(Path(self.uri, path), self._aside_folder())
-            table.repair(commit_properties=CommitProperties({NOTE: "{}"}))
+            table.repair(commit_properties=CommitProperties({NOTE: rest}))
             sync_commit(Path(self.uri), table.version())
             again = "its records are read from Kafka again" if self._is_quarantine else "it is lost"
             return f"{found.place}: {found.fault}: left out, {again}"
@@ -126,6 +130,24 @@ class Repair:
         table.restore(version, commit_properties=commit)
         sync_commit(Path(self.uri), table.version())
         return f"{found.place}: {found.fault}: the table is as at version {version} again"
+
+    def _without(self, table: DeltaTable, lacking: Iterable[str]) -> dict[str, Any]:
+        """The note of a commit that leaves these files out: fingerprints begin with the rest.
+
+        Raises TableDamaged where the rest is not what its commits say: to begin with
+        that would hide it.
+        """
+        gone = {local_file(self.uri, name) for name in lacking}
+        files = [file for file in data_files(table, self.uri) if file.path not in gone]
+        found = by_batch(batch for file in files for batch in file.rows())
+        if wrong := altered(self.uri, table.version(), found):
+            raise TableDamaged(
+                f"table {self.name}",
+                f"rows of {wrong} are not those that its commits added, and files are lost too",
+                "only a backup has it: lakehouse restore BACKUP",
+            )
+        total = total_of(found)
+        return {KEY: Total(total, table.version() + 1, total.rows).note()} if total.rows else {}
 
     def _newest_whole(self, newest: int) -> int | None:
         """The newest version whose files are all there, as far as the log goes back."""

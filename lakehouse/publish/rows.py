@@ -39,11 +39,11 @@ def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
     actions = pa.table(table.get_add_actions())
     paths = actions["path"].to_pylist()
     if "partition" not in actions.schema.names:
-        return [DataFile(_path(uri, path), {}) for path in paths]
+        return [DataFile(local_file(uri, path), {}) for path in paths]
     partitions = actions["partition"].combine_chunks()
     names = [field.name for field in partitions.type]
     return [
-        DataFile(_path(uri, path), {name: partitions.field(name)[row] for name in names})
+        DataFile(local_file(uri, path), {name: partitions.field(name)[row] for name in names})
         for row, path in enumerate(paths)
     ]
 
@@ -83,6 +83,7 @@ def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> 
     return rows
 
 
-def _path(uri: str, name: str) -> Path:
+def local_file(uri: str, name: str) -> Path:
+    """The file that a log names: it may write the name percent-encoded."""
     path = Path(uri, name)
     return path if path.exists() else Path(uri, unquote(name))

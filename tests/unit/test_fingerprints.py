@@ -19,6 +19,7 @@ from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.quarantine import Choice
 from lakehouse.audit.rebuild import rebuild, silver_flow
+from lakehouse.audit.repair import Repair
 from lakehouse.audit.replay import replay
 from lakehouse.core.errors import TableDamaged
 from lakehouse.publish.log_files import NOTE
@@ -225,3 +226,40 @@ def test_one_cell_anywhere_is_found(landed, seed):
         assert found.fault
     finally:
         file.write_bytes(before)
+
+
+def lose_a_file(root, name):
+    file = Path(DeltaTable(folder(root, name)).file_uris()[0])
+    file.unlink()
+
+
+def mend(root, name):
+    return Repair(name, settings_at(root), lambda: None, lambda _: None).run()
+
+
+def test_fingerprints_begin_anew_with_what_a_repair_left(root):
+    lake = Lake(settings_at(root))
+    lake.land([b"{"], 10)
+    lake.land([b"["], 11)
+    lose_a_file(root, "quarantine.sales")
+    mend(root, "quarantine.sales")
+    found = checked(root, "quarantine.sales")
+    assert (found.fault, found.since, found.rows_before) == ("", found.version, found.rows)
+
+
+def test_a_repair_hides_no_edit(root):
+    lake = Lake(settings_at(root))
+    lake.land([b"{"], 10)
+    lake.land([b"["], 11)
+    hostile_update(root, "quarantine.sales", {"verdict": "'x'"}, '"offset" = 10')
+    files = DeltaTable(folder(root, "quarantine.sales")).get_add_actions(flatten=True)
+    lowest = dict(
+        zip(
+            pa.table(files)["min.offset"].to_pylist(),
+            pa.table(files)["path"].to_pylist(),
+            strict=True,
+        )
+    )
+    Path(folder(root, "quarantine.sales"), lowest[11]).unlink()
+    with pytest.raises(TableDamaged, match=r"batch .* are not those that its commits added"):
+        mend(root, "quarantine.sales")
