@@ -95,7 +95,8 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 bench: setup-dev ## measure beside other engines; writes docs/performance.md (25 minutes)
 	$(BIN)/python -m bench
 
-crash-matrix: setup-dev ## kill, pause and starve it in every way listed; writes docs/reliability.md (half an hour)
+crash-matrix: setup-dev ## kill, pause and starve it in every way listed, and fuzz its decoder; writes docs/reliability.md (45 minutes)
+	$(BIN)/python -m tests.fuzz --records 3000000
 	$(BIN)/python -m tests.matrix
 
 docs: setup ## write the generated documents

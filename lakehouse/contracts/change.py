@@ -118,7 +118,7 @@ def flatten(
     if is_too_deep(record.value):
         raise ValueError("the value is nested too deeply")
     try:
-        envelope = _ENVELOPE.decode(record.value)
+        envelope = _envelope(record.value)
     except msgspec.ValidationError as error:
         raise ValueError(f"the envelope is broken: {_plainly(error)}") from None
     source, after = envelope.source, envelope.after
@@ -146,6 +146,17 @@ def flatten(
         "before": None if old == b"null" else old.decode(),
     }  # fmt: skip
     return _ENCODER.encode(flat)
+
+
+def _envelope(value: bytes) -> _Envelope:
+    """The envelope; of doubled names the last counts, though msgspec judges each of them."""
+    try:
+        return _ENVELOPE.decode(value)
+    except msgspec.ValidationError:
+        last = _KEY.decode(value)
+        if source := _row(bytes(last.get("source", b""))):
+            last["source"] = msgspec.Raw(_ENCODER.encode(source))
+        return _ENVELOPE.decode(_ENCODER.encode(last))
 
 
 @cache
@@ -197,6 +208,7 @@ def _row(data: bytes) -> dict[str, msgspec.Raw]:
     if is_too_deep(data):
         return {}
     try:
+        data.decode("utf-8")  # values that nobody asks for stay raw
         return _KEY.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
