@@ -23,7 +23,7 @@ from lakehouse.audit.erase_command import erase_command
 from lakehouse.audit.quarantine_command import quarantine_app
 from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import Exit, LakehouseError, TableLocked, UsageError
 from lakehouse.core.narration import configure_logging
 from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
@@ -221,6 +221,7 @@ def demo_command(
         raise UsageError(f"product {product!r}", "has no demo", "use sales or orders")
     root = root or Path("var/demo" if product == "sales" else f"var/demo-{product}")
     settings = settings_of(config, root)
+    _refuse_services(root)
     settings = settings.model_copy(
         update={"logging": settings.logging.model_copy(update={"level": "warning"})}
     )
@@ -235,6 +236,20 @@ def demo_command(
     raise SystemExit(
         demo(settings, count, replay, say, broker=broker, start_session=session_in_background)
     )
+
+
+def _refuse_services(root: Path) -> None:
+    """A root whose broker or database runs is another process's: its files are not removed."""
+    postgres = EmbeddedPostgres.running(root)
+    for name, pid in (
+        ("Kafka", EmbeddedKafka.running(root)), ("Postgres", postgres and postgres.pid),
+    ):  # fmt: skip
+        if pid:
+            raise TableLocked(
+                str(root),
+                f"its {name}, process {pid}, runs: another command uses this lake",
+                f"end that command, or what a kill -9 left: kill {pid}; or give another --root",
+            )
 
 
 @app.command("produce", context_settings={"ignore_unknown_options": True, "help_option_names": []})

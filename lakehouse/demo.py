@@ -14,7 +14,8 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import Exit, UsageError
-from lakehouse.core.paths import own_command
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake, own_command
 from lakehouse.core.settings import Settings
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.account import Line, account
@@ -22,9 +23,10 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.command import report
 from lakehouse.explorer.show import Format, render
 from lakehouse.explorer.views import VIEWS
+from lakehouse.products import FLOWS as EVERY_FLOW
 from lakehouse.products.sales import FLOWS
 from lakehouse.publish.bronze import Landed
-from lakehouse.runtime.run import run, say_stopping
+from lakehouse.runtime.run import run, say_stopping, tables_of
 from producers import retail
 from producers.message import Message
 from producers.sales_generator import Shares
@@ -49,7 +51,7 @@ def demo(
     started = time.perf_counter()
     root = Path(settings.lake.root)
     total = retail.count_lines(replay) if replay else count
-    fresh(root)
+    fresh(root, settings)
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} events)")
@@ -88,21 +90,39 @@ def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[M
     return shop.history(count, datetime.now(UTC), HISTORY_DAYS)
 
 
-def fresh(root: Path) -> None:
-    """An empty root; a lake that no demo made is left alone."""
+def fresh(root: Path, settings: Settings) -> None:
+    """A root without a lake, once nobody writes the one there; what no demo made is left alone.
+
+    TableLocked where another process writes a table of it. The mark and the locks stay, so
+    that a crash half way leaves what the next demo may remove.
+    """
+    lake = Lake(str(root))
     try:
         if root.exists() and any(root.iterdir()):
             if not (root / MARK).is_file():
                 raise UsageError(
                     str(root), "holds something that no demo made", "give another --root"
                 )
-            shutil.rmtree(root)
+            tables = {table for f in EVERY_FLOW for table in tables_of(f)}
+            tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
+            with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
+                _clear(root.absolute(), {root.absolute() / MARK, lake.locks})
         root.mkdir(parents=True, exist_ok=True)
         (root / MARK).touch()
     except OSError as error:
         raise UsageError(
             str(root), f"cannot be a lake: {error.strerror}", "give another --root"
         ) from None
+
+
+def _clear(folder: Path, kept: set[Path]) -> None:
+    for path in folder.iterdir():
+        if path in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 class _Progress:

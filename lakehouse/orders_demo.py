@@ -46,7 +46,7 @@ def demo(
     """
     started = time.perf_counter()
     root = Path(settings.lake.root)
-    fresh(root)
+    fresh(root, settings)
     settings = settings.model_copy(update={"postgres": PostgresSettings()})
     rounds: list[dict[str, Any]] = []
     with (

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.narration import configure_logging
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.runtime.run import flow, run, say_stopping
 from lakehouse.runtime.session import session
@@ -23,15 +21,6 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
     Settings are config.ini's (LAKEHOUSE_CONFIG, or the working folder) and the
     environment's; master, memory and jars are spark-submit's.
     """
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     try:
         unknown = set(arguments) - {"--available-now"}
         if unknown:
@@ -43,6 +32,7 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
         settings = load_settings(
             Path(os.environ["LAKEHOUSE_CONFIG"]) if "LAKEHOUSE_CONFIG" in os.environ else None
         )
+        configure_logging(settings)
         if not settings.kafka.bootstrap_servers and any(f.endswith(".bronze") for f in flows):
             raise UsageError(
                 "[kafka] bootstrap_servers",

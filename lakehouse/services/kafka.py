@@ -65,6 +65,13 @@ class EmbeddedKafka:
             ) from None
 
     @classmethod
+    def running(cls, root: Path) -> int | None:
+        """Process id of the broker of this lake, where one runs; starts nothing."""
+        files = BrokerFiles(root.resolve() / "kafka")
+        found = files.running()
+        return found[0] if found and _is_broker_of(files, found[0]) else None
+
+    @classmethod
     def _adopt(cls, files: BrokerFiles, say: Say) -> EmbeddedKafka | None:
         """The broker that already runs here; it may still be starting, orphaned by a kill -9."""
         running = files.running()

@@ -1,0 +1,49 @@
+"""The demo's own root: made anew under its tables' locks, and never under another's feet."""
+
+from datetime import timedelta
+
+import pytest
+
+from lakehouse.core.errors import TableLocked, UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.demo import MARK, fresh
+
+
+@pytest.fixture
+def root(tmp_path, settings):
+    root = tmp_path / "demo"
+    fresh(root, settings)
+    (root / "bronze" / "sales").mkdir(parents=True)
+    (root / "bronze" / "sales" / "rows").write_text("old")
+    return root
+
+
+@pytest.mark.parametrize("table", ["bronze.sales", "silver.orders_current", "lake.made_later"])
+def test_a_root_that_another_process_writes_is_left_whole(root, settings, table):
+    locks = Lake(str(root)).locks
+    with (
+        write_locks(locks, [table], "sales.bronze", timedelta(0)),
+        pytest.raises(TableLocked, match=f"{table}.*is being written by sales.bronze"),
+    ):
+        fresh(root, settings)
+    assert (root / "bronze" / "sales" / "rows").read_text() == "old"
+
+
+def test_a_root_of_a_demo_is_emptied_and_stays_the_demos(root, settings):
+    fresh(root, settings)
+    fresh(root, settings)
+    assert {path.name for path in root.iterdir()} == {MARK, "_locks"}
+
+
+def test_a_relative_root_too(root, settings, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    fresh(type(root)("demo"), settings)
+    assert {path.name for path in root.iterdir()} == {MARK, "_locks"}
+
+
+def test_a_root_that_no_demo_made_is_refused(tmp_path, settings):
+    (tmp_path / "mine").write_text("keep")
+    with pytest.raises(UsageError, match="holds something that no demo made"):
+        fresh(tmp_path, settings)
+    assert (tmp_path / "mine").read_text() == "keep"

@@ -1,0 +1,48 @@
+"""A deployed job narrates as [logging] says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lakehouse.runtime.job import main
+from tests.conftest import encode, sale
+from tests.unit.test_made_anew import cut_log
+from tests.unit.test_publish import Lake
+
+CONFIG = Path(__file__).parents[2] / "config.ini"
+
+
+@pytest.fixture
+def said(settings, monkeypatch, capsys):
+    """What a silver job says that has something to warn of."""
+    lake = Lake(settings)
+    for n in range(2):
+        lake.land(encode(sale(event_id=f"e{n}")), n)
+    cut_log(lake.bronze.bronze.uri)
+    monkeypatch.setenv("LAKEHOUSE_CONFIG", str(CONFIG))
+    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", settings.lake.root)
+
+    def said(**logging):
+        for key, value in logging.items():
+            monkeypatch.setenv(f"LAKEHOUSE_LOGGING_{key.upper()}", value)
+        capsys.readouterr()
+        main(["sales.silver"], ["--available-now"])
+        return capsys.readouterr().err
+
+    return said
+
+
+def test_json_where_nothing_is_said(said):
+    events = [json.loads(line) for line in said().splitlines()]
+    assert "made anew from all of bronze" in [event["event"] for event in events]
+
+
+def test_the_level_is_the_settings(said):
+    assert said(level="error") == ""
+
+
+def test_the_format_is_the_settings(said):
+    text = said(format="console")
+    assert "made anew from all of bronze" in text
+    assert '{"' not in text
