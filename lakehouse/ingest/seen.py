@@ -7,6 +7,7 @@ seen within the horizon", and "is this key of a finer table known".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import duckdb
@@ -95,15 +96,18 @@ class Seen:
                 )
             ]
 
-    def expire(self, before: int) -> None:
-        """Forget runs whose newest key is older than this time."""
-        self._runs = [run for run in self._runs if int(run.time.max()) >= before]
+    def keep(self, chosen: Callable[[Micros], npt.NDArray[np.bool_]]) -> None:
+        """Forget the keys whose times are not chosen."""
+        kept = [run.where(chosen(run.time)) for run in self._runs]
+        self._runs = [run for run in kept if len(run)]
 
     def near(self, asked: Keys, within: int = 0) -> npt.NDArray[np.bool_]:
         """For each key, whether a copy is held whose time lies within so many µs."""
         found = np.zeros(len(asked), dtype=bool)
+        order = np.argsort(asked.high)  # sorted keys are found ten times sooner
         for run in self._runs:
-            place = np.searchsorted(run.high, asked.high)
+            place = np.empty(len(asked), dtype=np.int64)
+            place[order] = np.searchsorted(run.high, asked.high[order])
             open_rows = np.arange(len(asked))
             while len(open_rows):
                 spot = place[open_rows]
@@ -141,19 +145,18 @@ class EventKeys:
         return Keys(*(hashed[name].to_numpy() for name in ("a", "b", "t")))
 
 
-def copies(event_keys: EventKeys, rows: pa.Table, seen: Seen, within: int) -> pa.Array:
-    """Which rows are later copies of an event_id: within the batch or of one already held.
+def copies(
+    asked: Keys, rows: pa.Table, held: npt.NDArray[np.bool_], within: int
+) -> npt.NDArray[np.bool_]:
+    """Which rows are later copies of an event_id: of one already held, or of one in the batch.
 
-    ``rows`` has event_id, kafka_time, partition, offset. The first by
+    ``asked`` are the keys of ``rows``, which has partition and offset. The first by
     (kafka_time, partition, offset) counts; ``within`` is the horizon in µs.
-    The rows are remembered.
     """
-    asked = event_keys.of(rows)
-    held = seen.near(asked, within)
     address = (rows["offset"].to_numpy(), rows["partition"].to_numpy())
     order = np.lexsort((*address, asked.time, asked.low, asked.high))
     high, low, time = asked.high[order], asked.low[order], asked.time[order]
     repeat = (high[1:] == high[:-1]) & (low[1:] == low[:-1]) & (time[1:] - time[:-1] <= within)
-    held[order[1:][repeat]] = True
-    seen.add(asked)
-    return pa.array(held)
+    marks = held.copy()
+    marks[order[1:][repeat]] = True
+    return marks

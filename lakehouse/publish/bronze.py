@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -28,7 +28,7 @@ from lakehouse.core.sections import ProductSettings
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic
 from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
-from lakehouse.ingest.seen import EventKeys, Seen, copies, hash_sql, keys
+from lakehouse.publish.copies import Copies
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
 from lakehouse.publish.erased import drop_old_quarantine
@@ -123,8 +123,7 @@ class BronzePublisher:
         if (has := self._quarantine_has()) is not None:
             self.ends, self.went_back = self.ends.gone_back(has), True
         self.ahead = self._held_above_ends()
-        self.event_keys = EventKeys(connection)
-        self._seen: Seen | None = None
+        self.copies = Copies(connection, self.bronze, self.product.deduplication_horizon)
         if topic_id is not None:
             self.refuse(self.meet(Topic(self.product.topic, topic_id)))
 
@@ -330,7 +329,7 @@ class BronzePublisher:
             note = self.quarantine_note(batch, bad.num_rows)
             self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
             failpoint.reach(Step.QUARANTINE_COMMITTED)
-        rows = self.bronze_rows(good, self._duplicates(good), now)
+        rows = self.bronze_rows(good, self.copies.marks(good), now)
         self.ends = self.ends.beginning(lowest_offsets(decoded))
         self.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
         late, duplicates = marked(rows)
@@ -372,10 +371,6 @@ class BronzePublisher:
             "duplicates": duplicates,
         }
 
-    def forget_seen(self) -> None:
-        """Spark wrote rows that the memory of event_ids did not see: read it anew next time."""
-        self._seen = None
-
     def maintain(self, now: datetime) -> None:
         """Between batches: drop old quarantine, compact, remove old files, as settings say."""
         if self.settings.maintenance.quarantine_retention and self.quarantine.drop_is_due():
@@ -411,33 +406,6 @@ class BronzePublisher:
         newest = self.ends.newest
         return None if newest is None else newest - self.product.watermark_delay
 
-    def _duplicates(self, good: pa.Table) -> pa.Array:
-        horizon = micros(self.product.deduplication_horizon)
-        if self._seen is None:
-            self._seen = self._recent(horizon)
-        if not good.num_rows:
-            return pa.array([], pa.bool_())
-        marks = copies(self.event_keys, good, self._seen, horizon)
-        newest = pc.max(good["kafka_time"]).as_py()
-        self._seen.expire(micros(newest - datetime(1970, 1, 1, tzinfo=UTC)) - horizon)
-        return marks
-
-    def _recent(self, horizon: int) -> Seen:
-        """The event_ids that bronze took within the horizon before its newest record."""
-        seen, files = Seen(), self.bronze.files()
-        if files:
-            select = hash_sql("event_id", "epoch_us(kafka_time)")
-            self.connection.execute("SET VARIABLE files = $files", {"files": files})
-            seen.add(
-                keys(
-                    self.connection,
-                    f"SELECT {select} FROM read_parquet(getvariable('files')) "
-                    "WHERE epoch_us(kafka_time) >= (SELECT max(epoch_us(kafka_time)) "
-                    f"FROM read_parquet(getvariable('files'))) - {horizon}",
-                )
-            )
-        return seen
-
     def _quarantine_rows(self, bad: pa.Table, batch: int, now: datetime) -> pa.Table:
         size = bad.num_rows
         added = {
@@ -470,8 +438,3 @@ def marked(rows: pa.Table) -> tuple[int, int]:
     """How many of bronze's rows are late, and how many are copies."""
     late, duplicates = (int(pc.sum(rows[c]).as_py() or 0) for c in ("is_late", "is_duplicate"))
     return late, duplicates
-
-
-def micros(span: timedelta) -> int:
-    """A span in whole microseconds."""
-    return span // timedelta(microseconds=1)

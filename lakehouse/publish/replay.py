@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 
 from lakehouse.core.duck import query
 from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
-from lakehouse.ingest.seen import Seen, copies, hash_sql, keys
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.publish.bronze import BronzePublisher, marked, micros
+from lakehouse.publish.bronze import BronzePublisher, marked
 from lakehouse.publish.erased import KEY
 from lakehouse.publish.erased import KEY_SQL as _KEY
 
@@ -132,13 +131,12 @@ def enter(
         _mark(publisher, wanted_marks, {"replayed": good.num_rows, "version": before + 1})
     late = duplicates = 0
     if good.num_rows:
-        rows = publisher.bronze_rows(good, _duplicates(publisher, good), now)
+        rows = publisher.bronze_rows(good, publisher.copies.marks(good), now)
         late, duplicates = marked(rows)
         publisher.advance(pc.max(rows["event_time"]).as_py(), {}, publisher.ends.batch + 1)
         note = publisher.bronze_note(rows.num_rows, 0, late, duplicates)
         note["replay"] = {"quarantine": publisher.quarantine.version}
         publisher.bronze.append(rows, note)
-        publisher.forget_seen()
     return Entered(
         publisher.bronze.version, good.num_rows, late, duplicates, refused.num_rows, held.num_rows
     )
@@ -167,19 +165,6 @@ def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Tab
     if held.num_rows:
         good = _select(publisher, _NOT_HELD, files, good=good, held=held).cast(good.schema)
     return good, held
-
-
-def _duplicates(publisher: BronzePublisher, good: pa.Table) -> pa.Array:
-    """Which records are copies: of one that bronze holds, or of an earlier one among them."""
-    seen, horizon = Seen(), micros(publisher.product.deduplication_horizon)
-    if files := publisher.bronze.files():
-        publisher.connection.execute("SET VARIABLE files = $files", {"files": files})
-        publisher.connection.register("good", good.select(["event_id"]))
-        select = hash_sql("event_id", "epoch_us(kafka_time)")
-        rows = "read_parquet(getvariable('files')) SEMI JOIN good USING (event_id)"
-        seen.add(keys(publisher.connection, f"SELECT {select} FROM {rows}"))
-        publisher.connection.unregister("good")
-    return copies(publisher.event_keys, good, seen, horizon)
 
 
 def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Table:

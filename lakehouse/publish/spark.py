@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
 from lakehouse.core import failpoint
@@ -22,6 +23,8 @@ from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher, Landed,
 from lakehouse.publish.delta import Table
 from lakehouse.publish.fingerprint import KEY, Fingerprint, by_batch, changed, total_of
 from lakehouse.publish.log_files import NOTE
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def publish_with_spark(
@@ -51,7 +54,7 @@ def publish_with_spark(
         try:
             found = marked.agg(
                 F.count("*").alias("rows"),
-                F.max("event_time").alias("newest"),
+                F.max(F.unix_micros("event_time")).alias("newest"),
                 F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
                 F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
             ).collect()[0]
@@ -66,7 +69,7 @@ def publish_with_spark(
             marked.unpersist()
     finally:
         rows.unpersist()
-    publisher.forget_seen()
+    publisher.copies.forget()
     return Landed(
         publisher.bronze.version, None, found["rows"], bad_count, found["late"],
         found["doubled"], time.perf_counter() - started,
@@ -121,11 +124,11 @@ def _marked(publisher: BronzePublisher, good: DataFrame, batch: int, now: dateti
 
 def _with_duplicates(publisher: BronzePublisher, good: DataFrame) -> DataFrame:
     """Copies within the horizon: of an earlier row of the batch, or of one that bronze holds."""
-    horizon = int(publisher.product.deduplication_horizon.total_seconds() * 1_000_000)
+    horizon = publisher.copies.slots.within
     order = Window.partitionBy("event_id").orderBy("kafka_time", "partition", "offset")
     earlier = _micros(F.lag("kafka_time").over(order))
     repeated = _micros(F.col("kafka_time")) - earlier <= horizon
-    recent = _recent(publisher, good, horizon)
+    recent = _recent(publisher, good)
     near = F.abs(_micros(F.col("held_time")) - _micros(F.col("kafka_time"))) <= horizon
     held = (
         good.join(recent, (F.col("event_id") == F.col("held_id")) & near, "left_semi")
@@ -139,13 +142,27 @@ def _with_duplicates(publisher: BronzePublisher, good: DataFrame) -> DataFrame:
     )
 
 
-def _recent(publisher: BronzePublisher, good: DataFrame, horizon: int) -> DataFrame:
-    spark: SparkSession = good.sparkSession
-    first = good.agg(F.min("kafka_time")).collect()[0][0]
-    bronze = spark.read.format("delta").load(publisher.bronze.uri)
-    if first is not None:
-        bronze = bronze.where(_micros(F.col("kafka_time")) >= _micros(F.lit(first)) - horizon)
+def _recent(publisher: BronzePublisher, good: DataFrame) -> DataFrame:
+    """What bronze holds within the horizon of the batch's records, and some more.
+
+    The column itself is compared with literals, so that Delta leaves out files by their
+    statistics. Times leave Spark as numbers: a collected timestamp is in the machine's
+    zone, where an hour comes twice a year.
+    """
+    slots, spark = publisher.copies.slots, good.sparkSession
+    micros = F.unix_micros("kafka_time")
+    start = (micros - F.pmod(micros, F.lit(slots.width))).alias("start")
+    found = [row["start"] for row in good.select(start).distinct().collect()]
+    near = F.lit(False)
+    for first, after in slots.spans(slots.near(slots.of(np.array(found, dtype=np.int64)))):
+        time = F.col("kafka_time")
+        near = near | ((time >= _at(first)) & (time < _at(after)))
+    bronze = spark.read.format("delta").load(publisher.bronze.uri).where(near)
     return bronze.select(F.col("event_id").alias("held_id"), F.col("kafka_time").alias("held_time"))
+
+
+def _at(micros: int) -> Column:
+    return F.timestamp_micros(F.lit(micros))
 
 
 def _append(table: Table, rows: DataFrame, note: Mapping[str, Any], batch: int) -> None:
@@ -171,6 +188,5 @@ def _micros(time_column: Column) -> Column:
     return F.unix_micros(time_column)
 
 
-def _utc(value: datetime | None) -> datetime | None:
-    """A collected timestamp, which comes without an offset in the machine's zone."""
-    return None if value is None else value.astimezone()
+def _utc(micros: int | None) -> datetime | None:
+    return None if micros is None else _EPOCH + timedelta(microseconds=micros)

@@ -34,7 +34,10 @@ def table(rows, first):
 def test_copies_are_those_with_an_earlier_copy_within_the_horizon(batches):
     seen, held, first = Seen(), [], 0
     for rows in batches:
-        marks = copies(EVENT_KEYS, table(rows, first), seen, HOUR).to_pylist()
+        batch = table(rows, first)
+        asked = EVENT_KEYS.of(batch)
+        marks = copies(asked, batch, seen.near(asked, HOUR), HOUR).tolist()
+        seen.add(asked)
         order = sorted(range(len(rows)), key=lambda i: (rows[i][1], i))
         within = []
         for place in order:

@@ -1,0 +1,73 @@
+"""Spark's writer marks copies as the other does: clocks that are wrong, hours that come twice."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from lakehouse.publish.spark import _recent, publish_with_spark
+from tests.conftest import NOW
+from tests.unit.test_copies import HOUR, Flow, assert_marked_by_the_rule
+
+BATCHES = [
+    [(0, f"e{n}", n * 60) for n in range(40)] + [(1, "ahead", 5 * HOUR)],
+    [(1, f"e{n}", 3 * HOUR + n * 60) for n in range(40)] + [(0, "e3", -2 * HOUR)],
+    [(0, f"e{n}", 1_800 + n * 60) for n in range(40)] + [(0, "ahead", 5 * HOUR + 1)],
+]
+
+
+class BySpark(Flow):
+    """The same flow, some of its batches committed by Spark."""
+
+    def __init__(self, settings, spark, turns):
+        self.spark, self.turns = spark, list(turns)
+        super().__init__(settings)
+
+    def publish(self, rows):
+        if not self.turns.pop(0):
+            return super().publish(rows)
+        rows = self.spark.createDataFrame(rows)
+        return publish_with_spark(self.bronze, rows, self.next, NOW)
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    """A machine whose clock is set back an hour in October."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+    assert os.environ.get("TZ") != "Europe/Berlin"
+
+
+@pytest.mark.parametrize("turns", [(True, True, True), (False, True, False)])
+def test_partitions_out_of_step_are_marked_by_the_rule(spark, settings, turns):
+    flow = BySpark(settings, spark, turns)
+    for records in BATCHES:
+        flow.land(records)
+    assert flow.counted == 42
+    assert_marked_by_the_rule(flow)
+
+
+def test_the_hour_that_comes_twice_is_two_hours(spark, settings, berlin):
+    """00:30 and 01:30 UTC are both half past two in Berlin, the night the clocks go back."""
+    half_past_one = (datetime(2026, 10, 25, 1, 30, tzinfo=UTC) - NOW).total_seconds()
+    flow = BySpark(settings, spark, (True, True))
+    newest = "2026-10-25T01:25:00Z"
+    flow.land([(0, "a", half_past_one)], event_time=newest)
+    assert flow.bronze.ends.newest == datetime(2026, 10, 25, 1, 25, tzinfo=UTC)
+    flow.land([(0, "a", half_past_one + 50 * 60)], event_time=newest)
+    assert flow.counted == 1
+
+
+def test_files_of_other_hours_are_not_read(spark, settings):
+    flow = BySpark(settings, spark, [False] * 12)
+    for hour in range(12):
+        flow.land([(0, f"e{hour}", hour * 3 * HOUR)])
+    good = spark.createDataFrame([(NOW,)], "kafka_time timestamp")
+    read = _recent(flow.bronze, good)
+    read.collect()
+    scans = read._jdf.queryExecution().executedPlan().collectLeaves()
+    assert scans.apply(0).metrics().apply("numFiles").value() == 1
