@@ -90,7 +90,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
         opened(lake.table(f"bronze.{flow.product}"))
         before = {name: _source(old, name) for name in tables_of(flow)}
         version = _pinned(flow, lake, before)
-        _must_be_whole(old, f"bronze.{flow.product}")
+        must_be_whole(old, f"bronze.{flow.product}", "rebuild")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
         new = SilverPublisher(flow, beside, connection.cursor())
         new.bronze_uri = lake.table(f"bronze.{flow.product}")
@@ -107,15 +107,15 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
     return found
 
 
-def _must_be_whole(lake: Snapshots, bronze: str) -> None:
-    """Raise TableDamaged where bronze is not what its commits say: silver would take that in."""
+def must_be_whole(lake: Snapshots, bronze: str, verb: str) -> None:
+    """Raise TableDamaged where bronze is not what its commits say: a verb would conceal that."""
     found = check_fingerprint(lake, bronze, int(lake.open(bronze).version()))
     if found.fault or found.doubt:
         raise TableDamaged(
             bronze,
             found.fault or found.doubt,
             f"lakehouse audit {bronze.partition('.')[2]} names the place; go back to a backup "
-            "(lakehouse restore), or RESTORE the version before it, then rebuild",
+            f"(lakehouse restore), or RESTORE the version before it, then {verb}",
         )
 
 

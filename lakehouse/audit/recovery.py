@@ -1,4 +1,4 @@
-"""The verbs of recovery: accept-gap, repair, rebuild, backup, restore."""
+"""The verbs of recovery: accept-gap, repair, rebuild, remark, backup, restore."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lakehouse.audit.backup import backup, restore
 from lakehouse.audit.check import Say
 from lakehouse.audit.keep import as_json
 from lakehouse.audit.rebuild import rebuild, silver_flow
+from lakehouse.audit.remark import remark
 from lakehouse.audit.repair import Repair
 from lakehouse.contracts import CONTRACTS, load_settings
 from lakehouse.core.duck import connect
@@ -130,6 +131,30 @@ def _without_kafka(say: Say) -> dict[str, Callable[..., None]]:
         else:
             sys.stdout.write("".join(f"{line}\n" for table in found for line in table.told()))
 
+    def remark_verb(
+        product: Annotated[str, typer.Argument(help="as in sales")],
+        root: Root = None,
+        config: Config = None,
+        as_json_: AsJson = False,
+    ) -> None:
+        """Mark anew what bronze marks late, or a copy, wrongly; then bring silver up to date.
+
+        Each batch by the horizon that it recorded. Only rows whose marks are wrong are
+        written again; without one nothing is changed. Stop the flows first.
+
+        Examples: lakehouse remark sales   |   lakehouse remark sales --root var/demo --json
+        """
+        settings = _settings(config, root)
+        _known(product)
+        _must_exist(settings, f"bronze.{product}")
+        done = remark(product, settings, datetime.now(UTC), say)
+        say(
+            f"{product}: {done.duplicates:,} marks of copies and {done.late:,} of late events are "
+            f"set anew, at bronze version {done.bronze_version}"
+        )
+        if as_json_:
+            _print(asdict(done))
+
     def backup_verb(
         to: Annotated[Path, typer.Argument(help="a folder that is not there yet")],
         root: Root = None,
@@ -171,7 +196,12 @@ def _without_kafka(say: Say) -> dict[str, Callable[..., None]]:
         if as_json_:
             _print(tables)
 
-    return {"rebuild": rebuild_verb, "backup": backup_verb, "restore": restore_verb}
+    return {
+        "rebuild": rebuild_verb,
+        "remark": remark_verb,
+        "backup": backup_verb,
+        "restore": restore_verb,
+    }
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from lakehouse.audit import orders, sales
@@ -17,6 +17,7 @@ from lakehouse.audit.proof import Proof
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
 from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, judge, read_topic
+from lakehouse.audit.watermarks import watermarks
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
 from lakehouse.core.settings import Settings
@@ -29,7 +30,10 @@ RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
     "orders": (orders.COUNTED, orders.RECOMPUTES),
 }
 """Product → the rows that count, and what each silver table must hold."""
-CHECKS: dict[str, Callable[[Scene], Check]] = {"fingerprints": fingerprints}
+CHECKS: dict[str, Callable[[Scene], Check]] = {
+    "fingerprints": fingerprints,
+    "watermarks": watermarks,
+}
 """What is asked besides addresses, marks and silver, by name, in this order."""
 
 
@@ -94,8 +98,9 @@ def _proof(
             else _account(snapshots, ends, topic, broker, steps)
         )
         say("checking what is late and what was sent twice")
-        horizon = settings.product(product).deduplication_horizon
-        marks = steps.run("marks of bronze", lambda: flags(connection, horizon))
+        horizon = settings.product(product).deduplication_horizon // timedelta(microseconds=1)
+        rules = ends.rules_of_all(horizon)
+        marks = steps.run("marks of bronze", lambda: flags(connection, rules))
         tables = _silver(snapshots, product, bronze, say)
         tables.append(compare_ledger(snapshots, product, bronze))
         scene = Scene(

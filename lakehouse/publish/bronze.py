@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -347,8 +347,9 @@ class BronzePublisher:
         """The ends that the next bronze commit will carry."""
         known = [t for t in (newest, self.ends.newest) if t is not None]
         reached = {**self.ends.next, **ends}
+        delay = self.product.watermark_delay // timedelta(microseconds=1)
         self.ends = replace(
-            self.ends,
+            self.ends.marked_by(batch, self.copies.slots.within, delay),
             next=reached,
             newest=max(known) if known else None,
             batch=batch,

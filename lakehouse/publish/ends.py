@@ -47,6 +47,18 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """How rows of batches from ``batch`` on are marked: by which horizon and delay, in µs.
+
+    The delay is None where nobody recorded it.
+    """
+
+    batch: int
+    horizon: int
+    delay: int | None
+
+
+@dataclass(frozen=True)
 class Ends:
     """The next offset of each partition of one topic, and the newest event time held."""
 
@@ -62,6 +74,8 @@ class Ends:
     """What was accepted as lost, the oldest first."""
     first: Mapping[int, int] = field(default_factory=dict)
     """The lowest offset of each partition that was taken in since this is recorded."""
+    rules: tuple[Rule, ...] = ()
+    """How batches were marked, by batch, since this is recorded: settings may change."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
     """Quarantine's version when this was recorded, and the time of that commit in ms."""
 
@@ -80,6 +94,8 @@ class Ends:
             note["held"] = {str(p): o for p, o in sorted(self.held.items())}
         if self.lost:
             note["lost"] = [asdict(lost) for lost in self.lost]
+        if self.rules:
+            note["rules"] = [[rule.batch, rule.horizon, rule.delay] for rule in self.rules]
         if self.quarantine:
             note["quarantine"] = list(self.quarantine)
         return note
@@ -97,6 +113,7 @@ class Ends:
             held=_offsets(note.get("held", {})),
             first=_offsets(note.get("first", {})),
             lost=tuple(Lost(**lost) for lost in note.get("lost", ())),
+            rules=tuple(Rule(*rule) for rule in note.get("rules", ())),
             quarantine=(int(quarantine[0]), int(quarantine[1])) if quarantine else None,
         )
 
@@ -107,6 +124,24 @@ class Ends:
     def beginning(self, lowest: Mapping[int, int]) -> Ends:
         """These ends, given the lowest offset of each partition among rows that come in."""
         return replace(self, first={**lowest, **self.first})
+
+    def marked_by(self, batch: int, horizon: int, delay: int) -> Ends:
+        """These ends, given how rows of the next batch are marked."""
+        rules = tuple(rule for rule in self.rules if rule.batch < batch)
+        if not rules or (rules[-1].horizon, rules[-1].delay) != (horizon, delay):
+            rules = (*rules, Rule(batch, horizon, delay))
+        return replace(self, rules=rules)
+
+    def rules_of_all(self, horizon: int) -> tuple[Rule, ...]:
+        """How batches were marked, from the first on.
+
+        What an earlier release landed says nothing of itself: it counts as marked by the
+        first horizon that is recorded, or else by ``horizon``.
+        """
+        if self.rules and self.rules[0].batch <= 0:
+            return self.rules
+        first = self.rules[0].horizon if self.rules else horizon
+        return (Rule(0, first, None), *self.rules)
 
     def gone_back(self, start: Mapping[int, int]) -> Ends:
         """These ends, lowered to ``start`` where that is lower; what lies between is matched."""

@@ -350,7 +350,7 @@ def test_a_wrong_late_mark_is_found(lake):
     rewrite(lake, "bronze/sales", put("is_late", ("event_id", "g"), False))
     found = proof(lake)
     assert [row["event_id"] for row in found.flags.wrong_late.first] == ["g"]
-    assert "1 events are marked late, or not late, wrongly" in found.faults
+    assert "1 events are marked late, or not late, wrongly: lakehouse remark sales" in found.faults
 
 
 @pytest.mark.parametrize(("offset", "marked"), [(5, False), (1, True)])
@@ -358,7 +358,10 @@ def test_a_wrong_copy_mark_is_found(lake, offset, marked):
     rewrite(lake, "bronze/sales", put("is_duplicate", ("offset", offset), marked))
     found = proof(lake)
     assert [row["offset"] for row in found.flags.wrong_duplicates.first] == [offset]
-    assert "1 events are marked as copies, or as no copies, wrongly" in found.faults
+    assert (
+        "1 events are marked as copies, or as no copies, wrongly: lakehouse remark sales"
+        in found.faults
+    )
 
 
 def test_copies_in_any_order_and_distance_are_marked_as_landing_marks_them(settings):

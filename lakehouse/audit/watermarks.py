@@ -1,0 +1,77 @@
+"""The watermark that each row records, against the events of the batches before its own.
+
+A batch's watermark is the newest event time of all earlier batches, less the delay that
+the batch recorded. Rows that were erased may have held the newest event: after them it
+may be later than what is left says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lakehouse.audit.check import Check, Scene
+from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.duck import query
+from lakehouse.publish.ends import Rule
+
+_BATCHES = """
+CREATE OR REPLACE TEMP TABLE batches AS
+WITH landed AS (
+    SELECT batch_id, count(*) AS rows, max(event_time) AS newest, min(watermark) AS watermark,
+        count(DISTINCT watermark) > 1 OR count(watermark) NOT IN (0, count(*)) AS differs,
+        {delay} AS delay
+    FROM bronze GROUP BY batch_id
+), gone AS (
+    {gone}
+), known AS (
+    SELECT *, max(newest) OVER (
+        ORDER BY batch_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS before FROM landed
+)
+SELECT *, before - to_microseconds(delay) AS expected,
+    coalesce((SELECT batch FROM gone) < batch_id, false) AS may_be_later
+FROM known
+"""
+_ERASED = """
+SELECT min(coalesce(batch_id, -1)) AS batch FROM erased WHERE "table" = 'bronze.{product}'
+"""
+_NONE_ERASED = "SELECT CAST(NULL AS BIGINT) AS batch"
+_WRONG = """
+SELECT batch_id, rows, watermark, expected FROM batches WHERE CASE
+    WHEN differs THEN true
+    WHEN may_be_later THEN watermark IS NULL AND before IS NOT NULL OR watermark < expected
+    WHEN watermark IS NULL OR before IS NULL THEN watermark IS NOT NULL OR before IS NOT NULL
+    WHEN delay IS NULL THEN watermark > before
+    ELSE watermark <> expected
+END
+"""
+
+
+def watermarks(scene: Scene) -> Check:
+    """Each batch of the view ``bronze``, its watermark computed again."""
+    connection, product = scene.snapshots.connection, scene.product
+    is_erased = scene.snapshots.exists(f"erased.{product}")
+    gone = _ERASED.format(product=product) if is_erased else _NONE_ERASED
+    connection.execute(_BATCHES.format(delay=_delay(scene.ends.rules), gone=gone))
+    [(wrong, batches, unknown)] = connection.execute(
+        f"SELECT coalesce(sum(rows), 0), count(*), (SELECT count(*) FROM batches "
+        f"WHERE delay IS NULL) FROM ({_WRONG})"
+    ).fetchall()
+    first = query(connection, f"{_WRONG} ORDER BY batch_id LIMIT {SAMPLE}").to_pylist()
+    connection.execute("DROP TABLE batches")
+    fault = f"{wrong:,} rows of {batches:,} batches record another watermark than their batch had"
+    return Check(
+        "batches whose watermark is wrong",
+        faults=(fault,) if wrong else (),
+        counts={"batches that did not record by which delay they were marked": int(unknown)},
+        first=tuple(first),
+    )
+
+
+def _delay(rules: Sequence[Rule]) -> str:
+    """SQL for the delay of a row's batch in µs; null where it was not recorded."""
+    known = [
+        f"WHEN batch_id >= {rule.batch} THEN {'NULL' if rule.delay is None else rule.delay}"
+        for rule in reversed(rules)
+    ]
+    return f"CAST(CASE {' '.join(known)} END AS BIGINT)" if known else "CAST(NULL AS BIGINT)"
