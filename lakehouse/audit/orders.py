@@ -6,7 +6,21 @@ written apart from the fold that makes the tables: it looks at all changes at on
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 from lakehouse.audit.recompute import WHOLE, Recompute
+from lakehouse.audit.witness import (
+    Broken,
+    Instant,
+    Kind,
+    Number,
+    Raw,
+    Witness,
+    parse,
+    parse_object,
+)
 
 COUNTED = "SELECT *, (order_id // 20000) % 256 AS block FROM bronze_then WHERE NOT is_duplicate"
 _NOW = """
@@ -76,3 +90,76 @@ RECOMPUTES = (
     Recompute("current", ("order_id",), CURRENT),
 )
 """Every silver table of orders."""
+
+_ROW = {
+    "customer_name": Kind.TEXT, "restaurant_name": Kind.TEXT, "item": Kind.TEXT,
+    "amount": Kind.MONEY, "order_status": Kind.TEXT, "created_at": Kind.TIME,
+}  # fmt: skip
+_CHANGE = {
+    "event_id": Kind.TEXT, "event_time": Kind.TIME, "op": Kind.TEXT, "sequence": Kind.TEXT,
+    "lsn": Kind.WHOLE, "xid": Kind.WHOLE, "before": Kind.JSON,
+}  # fmt: skip
+_AMOUNT = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+
+
+def _event(record: Raw) -> dict[str, Any]:
+    """The change in a Debezium envelope, or a tombstone, as one flat object."""
+    if record.value is None:
+        return _tombstone(record)
+    envelope = parse_object(record.value)
+    source, before, after = (envelope.get(name) for name in ("source", "before", "after"))
+    op = envelope.get("op")
+    if not isinstance(source, dict) or op not in {"c", "u", "d", "r"}:
+        raise Broken("no envelope of a change")
+    row = before if op == "d" else after
+    if not isinstance(row, dict) or not isinstance(row.get("order_id"), Number):
+        raise Broken("'order_id' is missing")
+    order = _order(source.get("sequence"))
+    flat: dict[str, Any] = {"order_id": row["order_id"]}
+    if op != "d":
+        if lacking := _ROW.keys() - row.keys():
+            raise Broken(f"{sorted(lacking)[0]!r} is missing")
+        flat = {(f"after.{name}" if name in _CHANGE else name): row[name] for name in row}
+        if isinstance(flat["amount"], str) and _AMOUNT.fullmatch(flat["amount"]):
+            flat["amount"] = Number(flat["amount"])
+    return flat | {
+        "event_id": f"{row['order_id']}@{order}", "event_time": _millis(source.get("ts_ms")),
+        "op": op, "sequence": order, "lsn": source.get("lsn"), "xid": source.get("txId"),
+        "before": before,
+    }  # fmt: skip
+
+
+def _tombstone(record: Raw) -> dict[str, Any]:
+    """A null value says again that its key is deleted."""
+    key = parse_object(record.key).get("order_id")
+    if not isinstance(key, Number):
+        raise Broken("the key names no order")
+    said = [value for name, value in record.headers if name == "sequence" and value]
+    order = _order(said[0].decode("utf-8", "replace")) if said else None
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=record.time)
+    return {
+        "order_id": key, "op": "t", "sequence": order, "event_time": Instant(record.time * 1000),
+        "event_id": f"{key}@{order or time.isoformat()}#",
+    }  # fmt: skip
+
+
+def _millis(value: Any) -> Instant:
+    if not isinstance(value, Number) or not value.lstrip("-").isdecimal():
+        raise Broken("'ts_ms' is no whole number")
+    return Instant(int(value) * 1000)
+
+
+def _order(text: Any) -> str:
+    """The source's sequence, each number padded so that the text sorts."""
+    numbers = parse(text) if type(text) is str else None
+    if not isinstance(numbers, list) or not all(n is None or type(n) is str for n in numbers):
+        raise Broken("'sequence' is no list of numbers as text")
+    return "-".join((n or "0").zfill(20) for n in numbers)
+
+
+WITNESS = Witness(
+    {"order_id": Kind.WHOLE, **_ROW, **_CHANGE},
+    frozenset({"event_id", "event_time", "op", "order_id"}),
+    _event,
+)
+"""What a record of orders says: bronze's own columns, in the audit's words."""

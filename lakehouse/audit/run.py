@@ -9,14 +9,17 @@ from functools import partial
 from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.check import Check, Content, Say, Scene
+from lakehouse.audit.content import COMPARED, compare_content
 from lakehouse.audit.fingerprints import fingerprints
 from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger
+from lakehouse.audit.outside import outside_the_topic
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
+from lakehouse.audit.reach import ContentRead
 from lakehouse.audit.recompute import Compared, Recompute, compare_all
 from lakehouse.audit.steps import Steps
-from lakehouse.audit.topic import Broker, judge, read_topic
+from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
 from lakehouse.audit.watermarks import watermarks
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
@@ -33,6 +36,8 @@ RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
 CHECKS: dict[str, Callable[[Scene], Check]] = {
     "fingerprints": fingerprints,
     "watermarks": watermarks,
+    "offsets": outside_the_topic,
+    "content": compare_content,
 }
 """What is asked besides addresses, marks and silver, by name, in this order."""
 
@@ -40,7 +45,13 @@ CHECKS: dict[str, Callable[[Scene], Check]] = {
 def broker_of(settings: Settings, product: str) -> Broker:
     """The broker that settings name."""
     name = settings.product(product).topic
-    return Broker(lambda: read_topic(settings.kafka, name), judge(settings.kafka, name))
+    kafka = settings.kafka
+    return Broker(
+        lambda: read_topic(kafka, name),
+        judge(kafka, name),
+        records(kafka, name),
+        lambda: is_compacted(kafka, name),
+    )
 
 
 def audit(
@@ -107,12 +118,19 @@ def _proof(
             snapshots, product, settings, bronze, quarantine, ends, topic, broker, content, say
         )
         checks = [steps.run(name, partial(check, scene)) for name, check in CHECKS.items()]
+    answers = tuple(check for check in checks if check)
     return Proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
         quarantine.version if quarantine else None, found, marks or Flags.unknown(),
         tuple(tables), (*questions, *more, *steps.doubts),
-        tuple(check for check in checks if check),
+        answers, _read(content, answers, found),
     )  # fmt: skip
+
+
+def _read(content: Content, checks: Sequence[Check], account: Account) -> ContentRead | None:
+    """How many records were compared by content; None where nobody looked."""
+    compared = [check.counts[COMPARED] for check in checks if COMPARED in check.counts]
+    return ContentRead(content, compared[0], account.total("kept")) if compared else None
 
 
 def _pinned(snapshots: Snapshots, view: str, name: str, steps: Steps) -> Pin | None:

@@ -8,6 +8,7 @@ the tables: a fault there is not repeated here. Money is decimal throughout.
 from __future__ import annotations
 
 from lakehouse.audit.recompute import WHOLE, Recompute
+from lakehouse.audit.witness import Kind, Witness, whole_value
 
 COUNTED = """
 SELECT *, coalesce(client_id, '') AS client, quantity > 0 AS sold,
@@ -154,3 +155,12 @@ RECOMPUTES = (
     Recompute("client_products", ("client_id", "currency", "product_id"), CLIENT_PRODUCTS),
 )
 """Every silver table of sales, the finer ones too."""
+
+_FIELDS = {
+    "event_id": Kind.TEXT, "event_time": Kind.TIME, "order_id": Kind.TEXT, "client_id": Kind.TEXT,
+    "country": Kind.TEXT, "segment": Kind.TEXT, "product_id": Kind.TEXT,
+    "product_name": Kind.TEXT, "quantity": Kind.WHOLE, "unit_price": Kind.MONEY,
+    "currency": Kind.TEXT, "channel": Kind.TEXT,
+}  # fmt: skip
+WITNESS = Witness(_FIELDS, frozenset(_FIELDS) - {"client_id", "product_name"}, whole_value)
+"""What a record of sales says: bronze's own columns, in the audit's words."""

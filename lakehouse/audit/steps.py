@@ -20,6 +20,10 @@ from lakehouse.core.errors import LakehouseError
 T = TypeVar("T")
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
 _NUMBERS = (duckdb.OutOfRangeException, duckdb.ConversionException, OverflowError)
+_OURS = (
+    duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException,
+)  # fmt: skip
+"""What SQL of the audit's own is at fault for."""
 _FILES = (duckdb.Error, DeltaError, pa.ArrowException, OSError)
 _PANIC = "pyo3_runtime"
 """The module of a panic in delta-rs's Rust, which is no ``Exception``."""
@@ -46,7 +50,7 @@ class Steps:
     def told(self, error: BaseException) -> str:
         """The error in words, with the file where one is the cause."""
         text = explain(error)
-        if isinstance(error, _FILES) and not isinstance(error, (*_MEMORY, *_NUMBERS)):
+        if isinstance(error, _FILES) and not isinstance(error, (*_MEMORY, *_NUMBERS, *_OURS)):
             named = [file for file in self.unreadable() if file not in text]
             return f"{text}; cannot be read: {', '.join(named)}" if named else text
         return text
@@ -68,6 +72,6 @@ def explain(error: BaseException) -> str:
         return f"a number is too large to be computed with: {words}"
     if isinstance(error, KafkaError):
         return f"Kafka's answer cannot be used: {type(error).__name__} {words}"
-    if isinstance(error, _FILES):
+    if isinstance(error, _FILES) and not isinstance(error, _OURS):
         return f"a file cannot be read: {words}"
     return f"the audit itself failed: {type(error).__name__}: {words}"

@@ -13,6 +13,7 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
+from lakehouse.audit.witness import Raw
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.kafka import admin, unreachable
 from lakehouse.core.sections import KafkaSettings
@@ -20,6 +21,8 @@ from lakehouse.core.topic import Topic, TopicReader, consumer
 
 NEAR = 2_000
 """Offsets that are read over rather than sought past: a seek drops what was fetched."""
+FETCH = 1024 * 1024
+"""Bytes that are asked for at a time where records are read one after the other."""
 SAMPLE = 20
 """How many of anything are listed."""
 
@@ -51,12 +54,20 @@ Judge = Callable[[Iterable[Gap]], Iterator[Judged]]
 """Tells what is in gaps; they come by partition, the lower offsets first."""
 
 
+Records = Callable[[Iterable[Gap]], Iterator[Raw]]
+"""Gives the committed records of ranges; they come by partition, the lower offsets first."""
+
+
 @dataclass(frozen=True)
 class Broker:
     """Kafka's side of the audit: how to read a topic, and how to judge a gap."""
 
     topic: Callable[[], Topic | None]
     judge: Judge
+    records: Records | None = None
+    """How to read records; None where their content is not to be had."""
+    is_compacted: Callable[[], bool] = lambda: False
+    """Whether the topic loses records to compaction."""
 
 
 def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
@@ -70,19 +81,50 @@ def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
 
 def retention(kafka: KafkaSettings, name: str) -> str:
     """How long the topic keeps records, in words. Raises ServiceUnavailable."""
+    policy, kept = _policy(kafka, name)
+    if "delete" not in policy or int(kept) < 0:
+        return f"for good (cleanup.policy {policy}, retention.ms {kept})"
+    return f"for {timedelta(milliseconds=int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
+
+
+def is_compacted(kafka: KafkaSettings, name: str) -> bool:
+    """Whether compaction takes records of the topic. Raises ServiceUnavailable."""
+    return "compact" in _policy(kafka, name)[0]
+
+
+def _policy(kafka: KafkaSettings, name: str) -> tuple[str, str]:
+    """The topic's ``cleanup.policy`` and ``retention.ms``."""
     client = admin(kafka)
     try:
         asked = ConfigResource(ConfigResourceType.TOPIC, name)
         found = client.describe_configs([asked], config_filter="all")
         values = next(iter(found.values()))[name]
-        policy, kept = (str(values[key]["value"]) for key in ("cleanup.policy", "retention.ms"))
+        return str(values["cleanup.policy"]["value"]), str(values["retention.ms"]["value"])
     except (KafkaError, OSError) as error:
         raise unreachable(kafka, error) from None
     finally:
         client.close()
-    if "delete" not in policy or int(kept) < 0:
-        return f"for good (cleanup.policy {policy}, retention.ms {kept})"
-    return f"for {timedelta(milliseconds=int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
+
+
+def records(kafka: KafkaSettings, topic: str) -> Records:
+    """A reader of the topic's committed records; only what a poll brought is in memory."""
+
+    def read(gaps: Iterable[Gap]) -> Iterator[Raw]:
+        try:
+            with consumer(kafka, "read_committed", FETCH) as committed:
+                reader = _Reader(committed, topic, kafka)
+                for gap in gaps:
+                    yield from (_raw(record) for record in reader.records(gap))
+        except (KafkaError, OSError) as error:
+            raise unreachable(kafka, error) from None
+
+    return read
+
+
+def _raw(record: Any) -> Raw:
+    return Raw(
+        record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+    )
 
 
 def judge(kafka: KafkaSettings, topic: str) -> Judge:
@@ -117,23 +159,27 @@ def _judged(gap: Gap, everything: _Reader, committed: _Reader) -> Judged:
 
 
 class _Reader:
-    """Offsets of the records of gap after gap; only what a poll brought is in memory."""
+    """The records of gap after gap; only what a poll brought is in memory."""
 
     def __init__(self, consumer: Any, topic: str, kafka: KafkaSettings) -> None:
         self._consumer, self._topic, self._kafka = consumer, topic, kafka
         self._place: TopicPartition | None = None
-        self._ahead: deque[int] = deque()
+        self._ahead: deque[Any] = deque()
 
     def offsets(self, gap: Gap) -> Iterator[int]:
         """Offsets in the gap that hold a record, as this consumer sees them."""
+        return (record.offset for record in self.records(gap))
+
+    def records(self, gap: Gap) -> Iterator[Any]:
+        """The gap's records, as this consumer sees them."""
         self._go_to(gap)
         while True:
             while self._ahead:
-                if self._ahead[0] >= gap.next:
+                if self._ahead[0].offset >= gap.next:
                     return
-                offset = self._ahead.popleft()
-                if offset >= gap.first:
-                    yield offset
+                record = self._ahead.popleft()
+                if record.offset >= gap.first:
+                    yield record
             if self._position() >= gap.next:
                 return
             self._fetch(gap)
@@ -157,7 +203,7 @@ class _Reader:
         deadline = time.monotonic() + self._kafka.request_timeout.total_seconds()
         while time.monotonic() < deadline:
             for records in self._consumer.poll(timeout_ms=200).values():
-                self._ahead.extend(record.offset for record in records)
+                self._ahead.extend(records)
             if self._ahead or self._position() > before:
                 return
         raise ServiceUnavailable(

@@ -87,7 +87,7 @@ class TopicReader:
         self.close()
 
 
-def consumer(kafka: KafkaSettings, isolation: str) -> Any:
+def consumer(kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024) -> Any:
     """A consumer of no group that begins at the earliest record."""
     return KafkaConsumer(
         **client_options(kafka),
@@ -95,5 +95,6 @@ def consumer(kafka: KafkaSettings, isolation: str) -> Any:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_records=5_000,
-        max_partition_fetch_bytes=256 * 1024,
+        max_partition_fetch_bytes=fetch_bytes,
+        fetch_max_wait_ms=50,  # an answer that waits for new records holds up what is sought
     )

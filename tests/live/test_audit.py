@@ -105,3 +105,31 @@ def test_a_lost_row_is_not_proven_and_then_expires(kafka, topic, root, environme
     found = audited(root, environment, code=3)
     part = found["account"]["partitions"][0]
     assert (part["beginning"], part["expired"], part["kept"]) == (30, 1, 29)
+
+
+def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
+    kafka, environment, land, tmp_path
+):
+    """Aborted transactions, compression, a null value and a header come from the broker itself."""
+    topic = f"content-{os.getpid()}"
+    environment = {**environment, "LAKEHOUSE_SALES_TOPIC": topic}
+    root = tmp_path / "lake"
+    make_topic(environment)
+    produce(kafka, topic, [*events(0, 30), b"{", None], end="commit")  # 0 to 31, marker 32
+    produce(kafka, topic, events(100, 10), end="abort")  # 33 to 42, marker 43
+    sender = KafkaProducer(bootstrap_servers=kafka, compression_type="gzip")
+    for value in [*events(40, 5), b"[1]"]:
+        sender.send(topic, value, key=b"k\xff", headers=[("a", b"\x00"), ("b", b"")])
+    sender.close()  # 44 to 49
+    land(["sales.bronze", "sales.silver"], environment, root)
+    for how in ("sample", "all"):
+        found = audited(root, environment, "--content", how, "--caught-up", code=0)
+        assert found["headline"] == "PROVEN: 38 of 38 records, content of all"
+    DeltaTable(str(root / "bronze" / "sales")).update({"unit_price": "9.99"}, '"offset" = 46')
+    found = audited(root, environment, code=1)
+    first = next(c for c in found["checks"] if c["name"] == "content against Kafka")["first"]
+    assert [(row["offset"], row["column"]) for row in first] == [(46, "unit_price")]
+    table = DeltaTable(str(root / "bronze" / "sales"))
+    table.update({"offset": "40"}, '"offset" = 46')
+    found = audited(root, environment, code=1)
+    assert "content: 1 rows are at offsets where Kafka has no committed record" in found["faults"]

@@ -1,0 +1,192 @@
+"""Bronze and quarantine against Kafka's own bytes, record by record.
+
+The tables' rows become one number each, a hash of every column that a record says;
+so do the records as the witness tells them, a range of offsets at a time. What
+differs is read again and named. Memory holds the numbers of the tables' rows (they
+go to disk where they do not fit) and the records of one poll.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from lakehouse.audit import orders, sales
+from lakehouse.audit.check import Check, Content, Scene
+from lakehouse.audit.pins import count
+from lakehouse.audit.sample import INSIDE, register, sample, slices
+from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
+from lakehouse.audit.topic import SAMPLE, Gap, Records
+from lakehouse.audit.witness import Witness
+from lakehouse.core.topic import Topic
+
+NAME = "content against Kafka"
+COMPARED = "records whose content was compared"
+WITNESSES: dict[str, Witness] = {"sales": sales.WITNESS, "orders": orders.WITNESS}
+DEEP = 20_000
+"""Levels of nested JSON that are followed: more than a decoder lets pass."""
+_QUARANTINED = """
+CREATE OR REPLACE TEMP VIEW quarantined AS
+SELECT key, value, headers, "partition", "offset", kafka_time
+FROM (SELECT *, {batch} FROM {table}) WHERE topic = '{topic}' AND {now}
+"""
+_NONE = """
+SELECT CAST(NULL AS BLOB) AS key, CAST(NULL AS BLOB) AS value, '' AS topic, 0 AS "partition",
+    CAST(NULL AS STRUCT("key" VARCHAR, "value" BLOB)[]) AS headers, 0 AS "offset",
+    CAST(NULL AS TIMESTAMPTZ) AS kafka_time, 0 AS batch_id WHERE false
+"""
+_HELD = """
+CREATE OR REPLACE TEMP TABLE numbers AS
+SELECT "partition", "offset", hash({bronze}) AS says, true AS in_bronze
+FROM bronze {inside_bronze} WHERE topic = $topic AND {now}
+UNION ALL
+SELECT "partition", "offset", hash({quarantine}), false FROM quarantined {inside_quarantined}
+"""
+_DIFFERING = """
+CREATE OR REPLACE TEMP TABLE differing AS
+SELECT "partition", "offset", in_bronze, told.place IS NULL AS gone, said IS NULL AS broken
+FROM (SELECT * FROM numbers {inside}) AS ours
+LEFT JOIN (SELECT *, "offset" AS place FROM told) AS told USING ("partition", "offset")
+WHERE place IS NULL OR says IS DISTINCT FROM CASE WHEN in_bronze THEN said ELSE raw END
+"""
+_LAST = 'SELECT "partition", max("offset") + 1 FROM quarantined GROUP BY 1'
+VALUES = "rows of bronze are not what Kafka's records say"
+BROKEN = "rows of bronze come from records that say no such event in plain JSON"
+BYTES = "rows of quarantine are not Kafka's bytes"
+GONE = "rows are at offsets where Kafka has no committed record"
+
+
+@dataclass
+class _Found:
+    compared: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    first: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, what: str, where: str, scene: Scene) -> None:
+        rows = count(scene.snapshots.connection, f"differing WHERE {where}")
+        if rows:
+            self.counts[what] = self.counts.get(what, 0) + rows
+
+
+def compare_content(scene: Scene) -> Check:
+    """The content of none, of a sample or of all of the records that both sides have.
+
+    Records that Kafka has no more are left out. A row at an offset without a committed
+    record is a fault; in a topic that is compacted nobody can tell.
+    """
+    records = scene.broker.records
+    if scene.topic is None or records is None or scene.content is Content.NONE:
+        return Check(NAME)
+    witness = WITNESSES.get(scene.product)
+    if witness is None:
+        return Check(NAME, doubts=(f"content: the audit has no witness for {scene.product}",))
+    scene.say(f"comparing content with Kafka's own bytes: {scene.content.value}")
+    with _deep():
+        found = _compared(scene, scene.topic, witness, records)
+    doubts = []
+    if GONE in found.counts and scene.broker.is_compacted():
+        doubts.append(f"content: {found.counts.pop(GONE):,} {GONE}, and it compacts the topic")
+    faults = [f"content: {number:,} {what}" for what, number in found.counts.items()]
+    return Check(
+        NAME, tuple(faults), tuple(doubts), {COMPARED: found.compared}, tuple(found.first[:SAMPLE])
+    )
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Python may go as deep as a valid record does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEP))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) -> _Found:
+    connection, found, all_ = scene.snapshots.connection, _Found(), scene.content is Content.ALL
+    told = Told(connection, witness)
+    _view(scene)
+    ranges = _ranges(scene, topic)
+    parts = slices(ranges) if all_ else iter([sample(connection, ranges)])
+    drawn = None if all_ else next(parts)
+    _hold(scene, witness, drawn)
+    for gaps in parts if drawn is None else [drawn]:
+        told.take(records(gaps))
+        register(connection, gaps)
+        _compare(scene, found)
+        if room := max(0, SAMPLE - len(found.first)):
+            found.first += told.explain(records, room)
+        if all_:
+            scene.say(f"  {found.compared:>12,} compared: partition {gaps[0].partition}, "
+                      f"offset {gaps[0].next}")  # fmt: skip
+    return found
+
+
+def _compare(scene: Scene, found: _Found) -> None:
+    connection = scene.snapshots.connection
+    connection.execute(_DIFFERING.format(inside=INSIDE.format(table="numbers")))
+    if count(connection, "differing WHERE gone"):
+        _forget_expired(scene)
+    both = 'told SEMI JOIN numbers USING ("partition", "offset")'
+    found.compared += count(connection, both)
+    found.add(VALUES, "in_bronze AND NOT gone AND NOT broken", scene)
+    found.add(BROKEN, "in_bronze AND NOT gone AND broken", scene)
+    found.add(BYTES, "NOT in_bronze AND NOT gone", scene)
+    found.add(GONE, "gone", scene)
+
+
+def _view(scene: Scene) -> None:
+    """The view ``quarantined``: every row of the topic as it is now, replayed ones too."""
+    pin = scene.quarantine
+    lacks = pin is not None and "batch_id" not in pin.columns
+    scene.snapshots.connection.execute(
+        _QUARANTINED.format(
+            batch="CAST(NULL AS BIGINT) AS batch_id" if lacks else "1 AS one",
+            table=f"({_NONE})" if pin is None else "all_quarantine",
+            topic=scene.ends.topic.replace("'", "''"),
+            now=scene.ends.are_of_now(),
+        )
+    )
+
+
+def _ranges(scene: Scene, topic: Topic) -> dict[int, tuple[int, int]]:
+    """Of each partition the offsets that Kafka has and a table may hold."""
+    held = dict(scene.snapshots.connection.execute(_LAST).fetchall())
+    found = {}
+    for partition, (first, after) in topic.ranges.items():
+        upto = min(after, max(scene.ends.next.get(partition, 0), held.get(partition, 0)))
+        if upto > first:
+            found[partition] = (first, upto)
+    return found
+
+
+def _hold(scene: Scene, witness: Witness, gaps: list[Gap] | None) -> None:
+    """The table ``numbers``: the rows of both tables as numbers, all or those in the ranges."""
+    connection = scene.snapshots.connection
+    if gaps is not None:
+        register(connection, gaps)
+    inside = {
+        f"inside_{table}": "" if gaps is None else INSIDE.format(table=table)
+        for table in ("bronze", "quarantined")
+    }
+    sql = _HELD.format(
+        bronze=", ".join(bronze_columns(witness).values()),
+        quarantine=", ".join(RAW_COLUMNS.values()),
+        now=scene.ends.are_of_now(),
+        **inside,
+    )
+    connection.execute(sql, {"topic": scene.ends.topic})
+
+
+def _forget_expired(scene: Scene) -> None:
+    """Rows whose records expired while they were read are no difference."""
+    after = scene.broker.topic()
+    for partition, (beginning, _) in (after.ranges if after else {}).items():
+        scene.snapshots.connection.execute(
+            'DELETE FROM differing WHERE gone AND "partition" = $partition AND "offset" < $first',
+            {"partition": partition, "first": beginning},
+        )

@@ -1,0 +1,180 @@
+"""Kafka's records as the witness tells them, as rows that DuckDB compares with a table's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.audit.topic import Gap, Records
+from lakehouse.audit.witness import Broken, Kind, Raw, Witness, canonical_text
+from lakehouse.core.duck import query
+
+ROWS, BYTES = 10_000, 8 * 1024 * 1024
+"""A part of what is read is handed to DuckDB at so many records, or bytes."""
+_TIME = pa.timestamp("us", "UTC")
+_HEADERS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())]))
+RAW_COLUMNS = {
+    "kafka_time": "kafka_time",
+    "key": "key",
+    "value": "value",
+    "headers": "coalesce(headers, [])",
+}
+"""Columns of quarantine that Kafka has too, as SQL."""
+
+
+def bronze_columns(witness: Witness) -> dict[str, str]:
+    """Columns of bronze that a record says, as SQL of the type that the witness has."""
+    columns = {name: _as(kind, name) for name, kind in witness.fields.items()}
+    more = {"kafka_time": "kafka_time", "event_date": "event_date"}
+    return {**columns, "extra": _as(Kind.JSON, "extra"), **more}
+
+
+def _as(kind: Kind, name: str) -> str:
+    return f'canonical_json("{name}")' if kind is Kind.JSON else f'CAST("{name}" AS {kind.sql})'
+
+
+def _told_columns(witness: Witness) -> dict[str, str]:
+    columns = {name: f'"{name}"' for name in bronze_columns(witness)}
+    return {**columns, "event_date": "CAST(event_time AS DATE)"}
+
+
+class Told:
+    """The temporary table ``told``: of each record its address and two hashes.
+
+    ``said`` is over what bronze must hold, null where the record is broken; ``raw`` over
+    what quarantine must hold.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, witness: Witness) -> None:
+        self._connection, self._witness = connection, witness
+        event = [pa.field(name, kind.arrow) for name, kind in witness.fields.items()]
+        self._schema = pa.schema(
+            [
+                *event,
+                pa.field("extra", pa.string()),
+                pa.field("broken", pa.string()),
+                pa.field("partition", pa.int32()),
+                pa.field("offset", pa.int64()),
+                pa.field("kafka_time", _TIME),
+                pa.field("key", pa.binary()),
+                pa.field("value", pa.binary()),
+                pa.field("headers", _HEADERS),
+            ]
+        )
+        connection.create_function("canonical_json", canonical_text, ["VARCHAR"], "VARCHAR")
+        said = ", ".join(_told_columns(witness).values())
+        self._insert = (
+            'INSERT INTO told SELECT "partition", "offset", '
+            f"CASE WHEN broken IS NULL THEN hash({said}) END, "
+            f"hash({', '.join(RAW_COLUMNS.values())}) FROM part"
+        )
+
+    def take(self, records: Iterable[Raw]) -> int:
+        """Make ``told`` of these records alone; how many there are."""
+        self._connection.execute(
+            'CREATE OR REPLACE TEMP TABLE told ("partition" INTEGER, "offset" BIGINT, '
+            "said UBIGINT, raw UBIGINT)"
+        )
+        total = 0
+        for part in self._parts(records):
+            self._connection.register("part", part)
+            self._connection.execute(self._insert)
+            self._connection.unregister("part")
+            total += part.num_rows
+        return total
+
+    def _parts(self, records: Iterable[Raw]) -> Iterator[pa.Table]:
+        held: list[Raw] = []
+        size = 0
+        for record in records:
+            held.append(record)
+            size += len(record.value or b"") + len(record.key or b"")
+            if len(held) >= ROWS or size >= BYTES:
+                yield self._table(held)
+                held, size = [], 0
+        if held:
+            yield self._table(held)
+
+    def _table(self, records: list[Raw]) -> pa.Table:
+        told = [self._row(record) for record in records]
+        event = list(zip(*told, strict=True))
+        columns = [
+            *event,
+            [r.partition for r in records],
+            [r.offset for r in records],
+            [r.time * 1000 for r in records],
+            [r.key for r in records],
+            [r.value for r in records],
+            [[{"key": k, "value": v} for k, v in r.headers] for r in records],
+        ]
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=self._schema)
+
+    def _row(self, record: Raw) -> list[Any]:
+        try:
+            return [*self._witness.tell(record), None]
+        except Broken as error:
+            return [*[None] * (len(self._witness.fields) + 1), str(error)]
+
+    def explain(self, records: Records, room: int) -> list[dict[str, Any]]:
+        """The first rows of ``differing``, each with a column that differs, and both values."""
+        connection = self._connection
+        rows = connection.execute(
+            'SELECT "partition", "offset", in_bronze, gone FROM differing ORDER BY ALL '
+            f"LIMIT {room}"
+        ).fetchall()
+        places = sorted({(row[0], row[1]) for row in rows})
+        gone = [
+            {"partition": row[0], "offset": row[1], "table": _table(row[2]),
+             "column": "(no record)", "held": "a row", "kafka": None}
+            for row in rows if row[3]
+        ]  # fmt: skip
+        gaps = [Gap(partition, offset, offset + 1) for partition, offset in places]
+        parts = [*self._parts(records(gaps)), self._schema.empty_table()]
+        connection.register("said", pa.concat_tables(parts))
+        found = [*self._columns("bronze"), *self._columns("quarantined")] if rows else []
+        connection.unregister("said")
+        return gone + found
+
+    def _columns(self, table: str) -> list[dict[str, Any]]:
+        bronze = table == "bronze"
+        columns = bronze_columns(self._witness) if bronze else RAW_COLUMNS
+        told = _told_columns(self._witness) if bronze else RAW_COLUMNS
+        said = ", ".join(f'{sql} AS "{name}"' for name, sql in told.items())
+        held = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+        address = '"partition", "offset"'
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE both_sides AS "
+            f"SELECT {address}, broken, held, kafka FROM (SELECT {address}, "
+            f"struct_pack({_packed(columns)}) AS held FROM (SELECT {address}, {held} FROM {table} "
+            f"SEMI JOIN (FROM differing WHERE in_bronze = {bronze} AND NOT gone) "
+            f"USING ({address}))) JOIN (SELECT {address}, broken, struct_pack({_packed(told)}) "
+            f"AS kafka FROM (SELECT {address}, broken, {said} FROM said)) USING ({address})"
+        )
+        ways = [
+            f'SELECT {address}, \'{name}\' AS "column", CAST(held."{name}" AS VARCHAR) AS held, '
+            f'CAST(kafka."{name}" AS VARCHAR) AS kafka FROM both_sides '
+            f'WHERE broken IS NULL AND held."{name}" IS DISTINCT FROM kafka."{name}"'
+            for name in columns
+        ]
+        if bronze:
+            ways.append(
+                f"SELECT {address}, '(record)', 'a row', broken FROM both_sides "
+                "WHERE broken IS NOT NULL"
+            )
+        else:
+            ways = [way.replace("broken IS NULL AND ", "") for way in ways]
+        found = query(self._connection, f"{' UNION ALL '.join(ways)} ORDER BY ALL")
+        self._connection.execute("DROP TABLE both_sides")
+        return [{**row, "table": _table(bronze)} for row in found.to_pylist()]
+
+
+def _packed(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{name}" := "{name}"' for name in columns)
+
+
+def _table(in_bronze: bool) -> str:
+    return "bronze" if in_bronze else "quarantine"
