@@ -18,6 +18,7 @@ from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged
 from lakehouse.core.duck import query
 from lakehouse.core.topic import Topic
 from lakehouse.publish.ends import Ends, Lost
+from lakehouse.publish.replayed import true_marks
 
 _LANDED = """
 CREATE OR REPLACE TEMP TABLE addresses AS
@@ -25,17 +26,18 @@ SELECT "partition", "offset", true AS in_bronze
 FROM bronze JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end" AND {now}
 UNION ALL
 SELECT "partition", "offset", false
-FROM quarantine JOIN ends USING ("partition") WHERE topic = $topic AND "offset" < "end" AND {now}
+FROM quarantine JOIN ends USING ("partition")
+WHERE topic = $topic AND "offset" < "end" AND {now_by_id}
 """
 _ERASED = """
 INSERT INTO addresses SELECT DISTINCT "partition", "offset", CAST(NULL AS BOOLEAN)
 FROM erased JOIN ends USING ("partition") ANTI JOIN addresses USING ("partition", "offset")
-WHERE topic = $topic AND "offset" < "end" AND {now}
+WHERE topic = $topic AND "offset" < "end" AND {now_by_id}
 """
 _STILL_HELD = """
 (SELECT DISTINCT "partition", "offset" FROM erased
 SEMI JOIN (FROM addresses WHERE in_bronze IS NOT NULL) USING ("partition", "offset")
-WHERE topic = $topic AND {now})
+WHERE topic = $topic AND {now_by_id})
 """
 _COUNTED = """
 SELECT "partition", ends."end",
@@ -80,14 +82,20 @@ _ABOVE = """
 WHERE topic = $topic AND ("end" IS NULL OR "offset" >= greatest("end", held)) AND {now}
 """
 _FORMER = """
-SELECT {cuts} AS logs_since, "partition", "offset", count(*) AS times
+SELECT {cuts} AS logs_since, "partition", "offset", untaken, count(*) AS times
 FROM (
-    SELECT "partition", "offset", batch_id FROM bronze WHERE topic = $topic
-    UNION ALL SELECT "partition", "offset", batch_id FROM quarantine WHERE topic = $topic
-) WHERE NOT {now} GROUP BY ALL
+    SELECT "partition", "offset", batch_id, NULL AS untaken FROM bronze
+    WHERE topic = $topic AND NOT ({now})
+    UNION ALL SELECT "partition", "offset", batch_id,
+        CASE WHEN topic_id NOT IN ({known}) THEN topic_id END FROM quarantine
+    WHERE topic = $topic AND NOT ({now_by_id})
+) GROUP BY ALL
 """
-_REPLAYED = "SELECT * FROM all_quarantine WHERE replayed_version IS NULL OR replayed_version > {}"
-_EMPTY = 'SELECT "partition", "offset", topic, batch_id FROM bronze WHERE false'
+"""``untaken`` is the id of a topic that bronze took nothing of before it was made anew."""
+_EMPTY = """
+SELECT "partition", "offset", topic, batch_id, CAST(NULL AS VARCHAR) AS topic_id, '' AS "table"
+FROM bronze WHERE false
+"""
 
 
 @dataclass(frozen=True)
@@ -161,24 +169,31 @@ class Account:
         return sum(getattr(p, name) for p in self.partitions)
 
 
-def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, bronze: Pin) -> None:
-    """The view ``quarantine``: rows that were not replayed into the pinned bronze."""
-    rows = _EMPTY if pin is None else "SELECT * FROM all_quarantine"
+def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, ends: Ends) -> None:
+    """The view ``quarantine``: rows that the pinned bronze, or what was erased of it, lacks.
+
+    The views ``bronze`` and ``erased`` are there.
+    """
+    rows = _with_columns(pin, "all_quarantine")
     if pin is not None and "replayed_version" in pin.columns:
-        rows = _REPLAYED.format(bronze.version)
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {_with_batch(pin, rows)}")
+        marked = true_marks(f"({rows})", "bronze", "erased", ends)
+        rows = f"SELECT * FROM ({marked}) WHERE replayed_version IS NULL"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {rows}")
 
 
 def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
     """The view ``erased``: the ledger's addresses; empty where nothing was erased."""
-    rows = _EMPTY if pin is None else "SELECT * FROM ledger"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {_with_batch(pin, rows)}")
+    rows = _with_columns(pin, "ledger")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {rows}")
 
 
-def _with_batch(pin: Pin | None, rows: str) -> str:
-    """The rows with a batch number, null in a table of an earlier release."""
-    lacks = pin is not None and "batch_id" not in pin.columns
-    return rows.replace("*", "*, CAST(NULL AS BIGINT) AS batch_id", 1) if lacks else rows
+def _with_columns(pin: Pin | None, view: str) -> str:
+    """The rows with batch and topic id, null in a table of an earlier release; none without one."""
+    if pin is None:
+        return _EMPTY
+    kinds = {"batch_id": "BIGINT", "topic_id": "VARCHAR"}
+    added = [f", CAST(NULL AS {kinds[n]}) AS {n}" for n in kinds if n not in pin.columns]
+    return f"SELECT *{''.join(added)} FROM {view}"
 
 
 def account(
@@ -191,9 +206,9 @@ def account(
     """
     _register_ends(connection, ends, topic)
     named = {"topic": ends.topic}
-    now = ends.are_of_now()
-    connection.execute(_LANDED.format(now=now), named)
-    connection.execute(_ERASED.format(now=now), named)
+    now, by_id = ends.are_of_now(), ends.are_of_now(by_id=True)
+    connection.execute(_LANDED.format(now=now, now_by_id=by_id), named)
+    connection.execute(_ERASED.format(now_by_id=by_id), named)
     counted = connection.execute(_COUNTED).fetchall()
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
@@ -216,11 +231,11 @@ def account(
         tuple(query(connection, _DOUBLED, {"sample": SAMPLE}).to_pylist()),
         tuple(found.apart),
         count(connection, _ABOVE.format(table="bronze", now=now), named),
-        count(connection, _ABOVE.format(table="quarantine", now=now), named),
+        count(connection, _ABOVE.format(table="quarantine", now=by_id), named),
         count(connection, "bronze WHERE topic <> $topic", named),
         tuple(_lost(gap) for gap in ends.lost),
         *_former(connection, ends),
-        count(connection, _STILL_HELD.format(now=now), named),
+        count(connection, _STILL_HELD.format(now_by_id=by_id), named),
         topic is not None,
     )
 
@@ -246,11 +261,15 @@ def _lost(gap: Lost) -> dict[str, Any]:
 
 def _former(connection: duckdb.DuckDBPyConnection, ends: Ends) -> tuple[int, int]:
     """How many addresses are of a log that is gone, and how many of them are held twice."""
-    if not any(gap.again is not None for gap in ends.lost):
-        return 0, 0
     batches = sorted({gap.batch for gap in ends.lost if gap.again is not None})
     cuts = " + ".join(f"CAST(coalesce(batch_id, 0) <= {batch} AS INTEGER)" for batch in batches)
-    sql = _FORMER.format(cuts=cuts, now=ends.are_of_now())
+    ids = sorted({ends.topic_id, *(gap.topic_id for gap in ends.lost)})
+    sql = _FORMER.format(
+        cuts=cuts or "0",
+        known=", ".join("'" + id_.replace("'", "''") + "'" for id_ in ids),
+        now=ends.are_of_now(),
+        now_by_id=ends.are_of_now(by_id=True),
+    )
     row = connection.execute(
         f"SELECT count(*), count(*) FILTER (times > 1) FROM ({sql})", {"topic": ends.topic}
     ).fetchone()

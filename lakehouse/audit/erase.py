@@ -31,25 +31,32 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA, BronzePublisher
 from lakehouse.publish.delta import Table
+from lakehouse.publish.ends import Ends
 from lakehouse.publish.erased import ERASED_SCHEMA, KEY, ErasedLedger
 from lakehouse.publish.erased import KEY_SQL as _KEY
 from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.replay import finish
+from lakehouse.publish.replayed import true_marks
 from lakehouse.publish.silver import SilverPublisher
 from lakehouse.runtime.run import tables_of
 
 CLIENT = "client_id"
 """The field of a contract that names a client."""
-_THEIRS = f"SELECT {_KEY}, batch_id FROM bronze WHERE {CLIENT} = $client"
+_NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
+_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {CLIENT} = $client"
 _COPIES = f"""
-SELECT {_KEY}, batch_id FROM bronze
+SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze
 SEMI JOIN (FROM bronze WHERE {CLIENT} = $client) AS theirs USING (event_id)
 WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
 """
 """Copies of their events under another name: no table of silver counts them."""
-_RAW = f"SELECT {_KEY}, {{batch}} AS batch_id, key, value, headers, verdict FROM quarantine"
+_RAW = f"""
+SELECT {_KEY}, batch_id, topic_id, key, value, headers, verdict,
+    replayed_version IS NOT NULL AS is_theirs
+FROM ({{rows}})
+"""
 
 
 @dataclass(frozen=True)
@@ -94,30 +101,36 @@ def find(client: str, product: str, settings: Settings) -> Found:
             raise TableMissing(
                 f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
             )
-        snapshots.pin("bronze", name)
+        version = snapshots.pin("bronze", name).version
         bronze = query(connection, _THEIRS, {"client": client})
         copies = query(connection, _COPIES, {"client": client})
         quarantine = bronze.schema.empty_table()
         if snapshots.exists(f"quarantine.{product}"):
-            pin = snapshots.pin("quarantine", f"quarantine.{product}")
-            batch = "batch_id" if "batch_id" in pin.columns else "CAST(NULL AS BIGINT)"
-            quarantine = _in_quarantine(connection, client, batch, bronze.schema)
+            snapshots.pin("quarantine", f"quarantine.{product}")
+            note = snapshots.note(name, "ends", version)
+            ends = Ends.read(note) if note else Ends("", "")
+            in_bronze = pa.concat_tables([bronze, copies])
+            quarantine = _in_quarantine(connection, client, in_bronze, ends)
     return Found(bronze, copies, quarantine)
 
 
 def _in_quarantine(
-    connection: duckdb.DuckDBPyConnection, client: str, batch: str, schema: pa.Schema
+    connection: duckdb.DuckDBPyConnection, client: str, in_bronze: pa.Table, ends: Ends
 ) -> pa.Table:
-    """Addresses of quarantined records whose bytes name the client."""
+    """Addresses of quarantined records whose bytes name the client, or bronze took as theirs."""
+    connection.register("theirs", in_bronze)
+    connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
+    every = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
     named = naming(client)
     found = []
-    for part in connection.sql(_RAW.format(batch=batch)).to_arrow_reader(2048):
+    raw = _RAW.format(rows=true_marks(every, "theirs", None, ends))
+    for part in connection.sql(raw).to_arrow_reader(2048):
         for row in part.to_pylist():
             headers = [h["value"] for h in row["headers"] or []]
             texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
-            if any(text is not None and named.search(text) for text in texts):
-                found.append({name: row[name] for name in (*KEY, "batch_id")})
-    return pa.Table.from_pylist(found, schema)
+            if row["is_theirs"] or any(t is not None and named.search(t) for t in texts):
+                found.append({name: row[name] for name in (*KEY, "batch_id", "topic_id")})
+    return pa.Table.from_pylist(found, in_bronze.schema)
 
 
 def naming(client: str) -> re.Pattern[bytes]:
@@ -212,13 +225,15 @@ def _among(addresses: pa.Table) -> str:
     """A predicate that names these addresses."""
     places: dict[tuple[str, int, str], list[str]] = {}
     for row in addresses.to_pylist():
-        batch = "IS NULL" if row["batch_id"] is None else f"= {row['batch_id']}"
-        place = (row["topic"], row["partition"], batch)
+        which = "batch_id " + ("IS NULL" if row["batch_id"] is None else f"= {row['batch_id']}")
+        if row["topic_id"] is not None:
+            which += f" AND topic_id = '{_quoted(row['topic_id'])}'"
+        place = (row["topic"], row["partition"], which)
         places.setdefault(place, []).append(str(row["offset"]))
     return " OR ".join(
         f"(topic = '{_quoted(topic)}' AND \"partition\" = {partition} "
-        f'AND batch_id {batch} AND "offset" IN ({", ".join(offsets)}))'
-        for (topic, partition, batch), offsets in sorted(places.items())
+        f'AND {which} AND "offset" IN ({", ".join(offsets)}))'
+        for (topic, partition, which), offsets in sorted(places.items())
     )
 
 

@@ -1,7 +1,7 @@
 """The quarantine from outside: what lies there, and what today's contract says of it.
 
-A record is replayed once bronze has reached its ``replayed_version``; such rows
-stay as the trail and count no longer.
+A record is replayed once it is marked and bronze has it; such rows stay as the trail
+and count no longer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.erased import KEY
+from lakehouse.publish.replayed import true_marks
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A replay enters about so much at a time; a row counts for 1,000 bytes more than its value."""
@@ -35,10 +36,10 @@ KIND = """
 regexp_replace(regexp_replace({0}, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
 """
 """A verdict without the values that it quotes."""
+_EVERY = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
 _KEPT = """
 CREATE OR REPLACE TEMP VIEW every_row AS
-SELECT *, coalesce(replayed_version <= {version}, false) AS replayed
-FROM (SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns);
+SELECT *, replayed_version IS NOT NULL AS replayed FROM ({rows});
 CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE {now}
 """
 """``kept`` leaves out records of a topic that was made anew: their addresses come again."""
@@ -106,14 +107,18 @@ class Quarantine:
             raise TableMissing(
                 f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
             )
-        self.bronze_version = int(self._snapshots.open(f"bronze.{product}").version())
+        self.bronze_version = self._snapshots.pin("bronze", f"bronze.{product}").version
         self._snapshots.pin("quarantine", name)
+        erased = f"erased.{product}" if self._snapshots.exists(f"erased.{product}") else None
+        if erased:
+            self._snapshots.pin("erased", erased)
         connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
         note = self._snapshots.note(f"bronze.{product}", "ends", self.bronze_version)
         ends = Ends.read(note) if note else Ends("", "")
         self.topic_id = ends.topic_id or None
         """The id of the topic that bronze holds; None where no commit says it."""
-        connection.execute(_KEPT.format(version=self.bronze_version, now=ends.are_of_now()))
+        rows = true_marks(_EVERY, "bronze", "erased" if erased else None, ends)
+        connection.execute(_KEPT.format(rows=rows, now=ends.are_of_now(by_id=True)))
 
     def count(self, choice: Choice) -> int:
         """How many records are meant."""

@@ -96,7 +96,6 @@ def show(
         if not rows:
             raise _unknown(address, name)
         judged = quarantine.judge(whole)
-        version = quarantine.bronze_version
     found = _listed(rows[0]) | {
         "passes_now": judged["passes"][0].as_py(),
         "verdict_now": judged["now"][0].as_py(),
@@ -109,7 +108,7 @@ def show(
     if as_json_:
         _write_json(found)
     else:
-        sys.stdout.write(_shown(found, version))
+        sys.stdout.write(_shown(found))
 
 
 def stats(
@@ -305,11 +304,11 @@ def _bytes(value: bytes | None) -> dict[str, Any] | None:
         return {"hex": value.hex(), "bytes": len(value)}
 
 
-def _shown(found: Mapping[str, Any], bronze_version: int) -> str:
+def _shown(found: Mapping[str, Any]) -> str:
     now = "passes" if found["passes_now"] else found["verdict_now"]
     mark = found["replayed_version"]
     replayed = "no"
-    if mark is not None and mark <= bronze_version:
+    if mark is not None:
         replayed = f"into bronze version {mark}, at {found['replayed_at'].isoformat()}"
     elif found["passes_now"]:
         replayed = f"no; it can be: lakehouse quarantine replay {found['address']}"

@@ -28,6 +28,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic, TopicReader
 from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.publish.replay import finish
 from lakehouse.runtime.run import tables_of
 
 Broker = Callable[[Settings], AbstractContextManager[Settings]]
@@ -66,6 +67,7 @@ def _with_kafka(broker: Broker, say: Say) -> dict[str, Callable[..., None]]:
             ensure_topic(settings.kafka, settings.product(product))
             topic = _topic(settings, product)
             publisher = BronzePublisher(CONTRACTS[product], settings, None, connection)
+            finish(publisher, datetime.now(UTC))
             lost = publisher.accept(topic) if topic else ()
         for gap in lost:
             say(f"given up: {gap.told()}")

@@ -99,10 +99,10 @@ def _proof(
             )
         bronze = snapshots.pin("bronze", name)
         quarantine = _pinned(snapshots, "all_quarantine", f"quarantine.{product}", steps)
-        quarantine_view(connection, quarantine, bronze)
         erased_view(connection, _pinned(snapshots, "ledger", f"erased.{product}", steps))
         say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
         ends, topic, questions = _ends(snapshots, bronze, settings, product, broker, steps)
+        quarantine_view(connection, quarantine, ends)
         found, more = (
             (Account.unknown(), [])
             if steps.doubts  # what a table that cannot be read holds would count as missing

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.publish.damage import check_files, check_log
+from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, note_of, notes
 from lakehouse.publish.parquet import TAKEN, taken
 
@@ -167,6 +168,11 @@ class Catalogue:
     def _commits(self, name: str, newest: int) -> Iterator[dict[str, Any]]:
         """Commits up to a version, the newest first."""
         return commits(self.lake.table(name), newest)
+
+    def ends(self, bronze: str, version: int) -> Ends:
+        """How far a version of bronze holds its topic; of no topic where no commit says it."""
+        told = (n["ends"] for n in notes(self._commits(bronze, version)) if "ends" in n)
+        return next((Ends.read(note) for note in told), Ends("", ""))
 
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         """The newest commits: version, time, operation, rows, and the note each carries."""

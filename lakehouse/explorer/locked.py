@@ -21,6 +21,8 @@ from lakehouse.core.duck import hide_progress
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
+from lakehouse.publish.ends import Ends
+from lakehouse.publish.replayed import true_marks
 
 T = TypeVar("T")
 _HIVE = {
@@ -28,8 +30,12 @@ _HIVE = {
     "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
 }  # fmt: skip
 _UNITS = {"MB": 10**6, "GB": 10**9}
-_ADDED = {"replayed_version": "BIGINT", "replayed_at": "TIMESTAMPTZ"}
-"""Columns of quarantine that tables of an earlier release lack until they are written again."""
+_BATCH = {"batch_id": "BIGINT", "topic_id": "VARCHAR"}
+_ADDED = {
+    "quarantine": {"replayed_version": "BIGINT", "replayed_at": "TIMESTAMPTZ", **_BATCH},
+    "erased": _BATCH,
+}
+"""Columns by layer that tables of an earlier release lack until they are written again."""
 _GIVE_UP = 5.0
 """Seconds that an interrupted query may still take; then it is left behind."""
 
@@ -42,12 +48,14 @@ def locked(
     tables: Mapping[str, DeltaTable],
     plain: Mapping[str, list[str]],
     views: Mapping[str, str],
+    ends: Mapping[str, Ends],
     settings: ExplorerSettings,
 ) -> duckdb.DuckDBPyConnection:
     """A new connection with every table under its name and every view that can be made.
 
     ``plain`` are tables that are Parquet files by date, and no more. A view whose tables
-    are not all there is left out.
+    are not all there is left out. ``ends`` are bronze's by product, where it is there:
+    quarantine's rows are marked as replayed only where bronze has them.
     """
     connection = duckdb.connect(
         config={
@@ -67,7 +75,13 @@ def locked(
     connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
     connection.execute("SET enable_external_access = false")
     for name, table in tables.items():
-        _register(connection, name, table)
+        if not name.startswith("quarantine."):
+            _register(connection, name, table)
+    for name, table in tables.items():
+        product = name.partition(".")[2]
+        if name.startswith("quarantine."):
+            erased = f"erased.{_name(product)}" if f"erased.{product}" in tables else None
+            _register(connection, name, table, ends.get(product), erased)
     for name, files in plain.items():
         _register_plain(connection, name, files)
     for name, sql in views.items():
@@ -79,17 +93,36 @@ def locked(
     return connection
 
 
-def _register(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable) -> None:
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    table: DeltaTable,
+    ends: Ends | None = None,
+    erased: str | None = None,
+) -> None:
     layer, _, short = name.partition(".")
     files = _files(table)
     target = f"{layer}.{_name(short)}"
     if files:
-        connection.execute(f"CREATE VIEW {target} AS {_scan(connection, layer, table, files)}")
+        source = _scan(connection, layer, table, files)
+        if ends is not None and _has_marks(table):
+            source = true_marks(f"({source})", f"bronze.{_name(short)}", erased, ends)
+        connection.execute(f"CREATE VIEW {target} AS {source}")
         return
     schema = QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema(table.schema().to_arrow())
     connection.register("no_rows", schema.empty_table())
     connection.execute(f"CREATE TABLE {target} AS SELECT * FROM no_rows")
     connection.unregister("no_rows")
+
+
+def _has_marks(table: DeltaTable) -> bool:
+    """Whether a row of quarantine may be marked as replayed, by the log's statistics."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    name = "null_count.replayed_version"
+    if name not in actions.column_names:
+        return "replayed_version" in {field.name for field in table.schema().fields}
+    nulls, rows = actions[name].to_pylist(), actions["num_records"].to_pylist()
+    return any(n is None or n != size for n, size in zip(nulls, rows, strict=True))
 
 
 def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> None:
@@ -127,12 +160,12 @@ def _scan(
         pairs = ", ".join(f"{_name(c)}: {kinds[c]}" for c in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
     source = f"FROM read_parquet([{_escaped(files)}], union_by_name = true, {hive})"
-    if layer == "quarantine":
-        kinds = _ADDED | kinds
+    if added := _ADDED.get(layer):
+        kinds = added | kinds
         held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
         columns = [
             _name(c) if c in held else f"CAST(NULL AS {kinds[c]}) AS {_name(c)}"
-            for c in dict.fromkeys([*fields, *_ADDED])
+            for c in dict.fromkeys([*fields, *added])
         ]
     else:
         columns = [_name(c) for c in fields]

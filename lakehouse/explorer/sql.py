@@ -61,7 +61,12 @@ class Reader:
                 tables[name] = catalogue.open(name)
             except LakehouseError as error:
                 self._absent[name] = error
-        self._connection = locked(tables, plain, self._views, settings)
+        ends = {
+            name.partition(".")[2]: catalogue.ends(name, int(table.version()))
+            for name, table in tables.items()
+            if name.startswith("bronze.")
+        }
+        self._connection = locked(tables, plain, self._views, ends, settings)
 
     def __enter__(self) -> Reader:
         return self

@@ -65,9 +65,10 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("replayed_version", pa.int64()),
         pa.field("replayed_at", TIME),
         pa.field("batch_id", pa.int64()),
+        pa.field("topic_id", pa.string()),
     ]
 )
-"""A row counts as quarantined while bronze is below its ``replayed_version``."""
+"""Which rows count as replayed: see :mod:`lakehouse.publish.replayed`."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class BronzePublisher:
         for commit in self.bronze.commits():
             if commit.get("operation") == "RESTORE":
                 return True
-            if "ends" in note_of(commit):
+            if "rows" in note_of(commit):  # upkeep carries the ends on, and lands nothing
                 return False
         return False
 
@@ -183,8 +184,9 @@ class BronzePublisher:
 
         A gap whose every offset one of the tables holds is none.
         """
-        if not self.ends.next:
+        if not self.ends.next and self.ends.topic_id != topic.id:
             self.ends = replace(self.ends, topic_id=topic.id)
+            self.ahead = self._held_above_ends()
         found = self.gaps(topic)
         if any(gap.offsets != 0 for gap in found):
             return found
@@ -263,7 +265,7 @@ class BronzePublisher:
 
         A crash left them in quarantine alone, or the ends went back; erased ones count as held.
         """
-        held = [self._addresses_above_ends([*self.quarantine.files(), *self._erased()])]
+        held = [self._addresses_above_ends([*self.quarantine.files(), *self.erased_files()])]
         if self.ends.held:
             held.append(self._addresses_above_ends(self.bronze.files()))
         return pa.concat_tables(held)
@@ -277,7 +279,7 @@ class BronzePublisher:
         found = query(
             self.connection,
             f'SELECT "partition", "offset" FROM {source} WHERE topic = $topic '
-            f"AND {self.ends.are_above()} AND {self.ends.are_of_now()}",
+            f"AND {self.ends.are_above()} AND {self.ends.are_of_now(by_id=True)}",
             {"topic": self.product.topic},
         )
         self.connection.unregister("no_rows")
@@ -293,7 +295,7 @@ class BronzePublisher:
         newest = next(self.quarantine.commits(), None)
         return (int(newest["version"]), int(newest["timestamp"])) if newest else None
 
-    def _erased(self) -> list[str]:
+    def erased_files(self) -> list[str]:
         """Files of the ledger of erased addresses: what it names is not landed again."""
         uri = Lake(self.settings.lake.root).table(f"erased.{self.contract.name}")
         return (
@@ -414,6 +416,7 @@ class BronzePublisher:
             "flow": pa.repeat(pa.scalar(f"{self.contract.name}.bronze"), size),
             "contract_version": pa.repeat(pa.scalar(self.contract.version, pa.int32()), size),
             "quarantined_at": pa.repeat(pa.scalar(now, TIME), size),
+            "topic_id": pa.repeat(pa.scalar(self.ends.topic_id or None, pa.string()), size),
         }
         held = {name: bad[name] for name in bad.schema.names}
         unmarked = {f.name: pa.nulls(size, f.type) for f in QUARANTINE_SCHEMA}

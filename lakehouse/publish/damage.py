@@ -138,6 +138,12 @@ def whole_checkpoints(uri: str) -> list[int]:
     ]
 
 
+def oldest_version(uri: str) -> int:
+    """The oldest version that a table can be restored to, by its log; 0 where nobody can tell."""
+    log = Log.of(uri)
+    return 0 if "://" in uri or 0 in log.entries else min(whole_checkpoints(uri), default=0)
+
+
 def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
     for version in range(base + 1, log.newest + 1):
         path = log.folder / f"{version:020}.json"

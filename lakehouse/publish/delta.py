@@ -371,10 +371,13 @@ class Table:
         wait = self._settings.maintenance.vacuum_interval or timedelta(hours=1)
         return time.monotonic() - self._dropped_at >= wait.total_seconds()
 
-    def drop_before(self, column: str, oldest: datetime) -> None:
-        """Delete rows whose time is older; nothing is committed where there are none."""
+    def drop_before(self, column: str, oldest: datetime, which: str) -> None:
+        """Delete rows whose time is older, of those ``which`` (SQL) holds for.
+
+        Nothing is committed where there are none.
+        """
         # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
-        predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
+        predicate = f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}' AND {which}"
         self.delete(predicate, {})
         self._dropped_at = time.monotonic()
 

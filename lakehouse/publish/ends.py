@@ -175,18 +175,31 @@ class Ends:
         below = [f'("partition" = {p} AND "offset" < {o})' for p, o in self.next.items()]
         return f"NOT ({' OR '.join(below)})" if below else "true"
 
-    def are_of_now(self, of: str = "") -> str:
+    def are_of_now(self, of: str = "", *, by_id: bool = False) -> str:
         """SQL that holds for rows of the topic as it is now: of no log that is gone.
 
         ``of`` goes before each column: ``"t."`` where others have such columns too.
+        ``by_id`` is for rows that have a ``topic_id``, null where nobody recorded it.
         """
-        gone = [
+        gone = self._gone(of)
+        now = f"NOT ({' OR '.join(gone)})" if gone else "true"
+        if by_id and self.topic_id:
+            id_ = self.topic_id.replace("'", "''")
+            now += f" AND coalesce({of}topic_id, '{id_}') = '{id_}'"
+        return now
+
+    def logs_gone(self, of: str = "") -> str:
+        """SQL for how many logs have gone since a row: the same for all rows of one log."""
+        return " + ".join(f"CAST({gone} AS INTEGER)" for gone in self._gone(of)) or "0"
+
+    def _gone(self, of: str) -> list[str]:
+        """For each log that is gone, SQL that holds for rows of it or of an older one."""
+        return [
             f'({of}"partition" = {gap.partition} AND {of}"offset" >= {gap.again} '
             f"AND coalesce({of}batch_id, 0) <= {gap.batch})"
             for gap in self.lost
             if gap.again is not None
         ]
-        return f"NOT ({' OR '.join(gone)})" if gone else "true"
 
 
 def gaps(ends: Ends, topic: Topic) -> tuple[Lost, ...]:

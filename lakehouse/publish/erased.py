@@ -6,7 +6,8 @@ an erased record from a lost one, and no flow lands it again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,11 @@ from lakehouse.core.duck import query
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.publish.damage import oldest_version
 from lakehouse.publish.delta import Table
+from lakehouse.publish.ends import Ends
+from lakehouse.publish.log_files import commits, notes
+from lakehouse.publish.replayed import true_marks
 
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
@@ -29,6 +34,7 @@ ERASED_SCHEMA = pa.schema(
         pa.field("erased_at", TIME, nullable=False),
         pa.field("table", pa.string(), nullable=False),
         pa.field("batch_id", pa.int64()),
+        pa.field("topic_id", pa.string()),
     ]
 )
 _HELD = """
@@ -37,20 +43,15 @@ FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows
 _SAME = " AND ".join(f'found."{name}" = held."{name}"' for name in (*KEY, "table"))
 _NEW = f"""
 SELECT found.* FROM found ANTI JOIN held
-ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id ORDER BY ALL
+ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id
+AND found.topic_id IS NOT DISTINCT FROM held.topic_id ORDER BY ALL
 """
-"""An address may come again, in a topic made anew: the batch tells the records apart."""
-_ASKED = pa.schema(
-    [
-        *ERASED_SCHEMA,
-        pa.field("quarantined_at", TIME),
-        pa.field("replayed_version", pa.int64()),
-    ]
-)
+"""An address may come again, in a topic made anew: batch and topic id tell the records apart."""
+
+
 _PAST = f"""
-SELECT {KEY_SQL}, batch_id
-FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
-WHERE quarantined_at < $oldest AND (replayed_version IS NULL OR replayed_version > $bronze)
+SELECT {KEY_SQL}, batch_id, topic_id FROM ({{rows}})
+WHERE quarantined_at < $oldest AND replayed_version IS NULL AND (mark IS NULL OR mark <= $kept)
 """
 
 
@@ -71,7 +72,7 @@ class ErasedLedger:
     def add(self, found: Mapping[str, pa.Table], now: datetime, note: Mapping[str, Any]) -> None:
         """Take in addresses by the layer that holds them; those it has already stay as they are.
 
-        The tables have the columns of ``KEY`` and ``batch_id``.
+        The tables have the columns of ``KEY``, ``batch_id`` and ``topic_id``.
         """
         rows = [
             places.append_column("erased_at", pa.array([now] * len(places), TIME)).append_column(
@@ -107,22 +108,48 @@ def drop_old_quarantine(
 ) -> None:
     """Rows past ``quarantine_retention`` leave quarantine, their addresses kept in the ledger.
 
-    A replayed record is bronze's: its row goes without a trace here, unless its replay
-    was cut before bronze had it. Nothing is written
+    A replayed record is bronze's: its row goes without a trace here, and not before no
+    older version of bronze, one without the record, can be restored. Nothing is written
     where nothing is past it; a drop that was cut is completed by the next one.
     """
+    quarantine.widen()
+    bronze = f"bronze.{product}"
     oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
-    connection.register("no_rows", _ASKED.empty_table())
-    files = quarantine.files()
-    bronze = DeltaTable(Lake(settings.lake.root).table(f"bronze.{product}")).version()
-    past = (
-        query(connection, _PAST, {"files": files, "oldest": oldest, "bronze": bronze})
-        if files
-        else _ASKED.empty_table().select((*KEY, "batch_id"))
-    )
-    connection.unregister("no_rows")
+    restorable = oldest_version(Lake(settings.lake.root).table(bronze))
+    with _true_marks(product, quarantine, settings, connection) as rows:
+        past = query(connection, _PAST.format(rows=rows), {"oldest": oldest, "kept": restorable})
     if past.num_rows:
         ErasedLedger(product, settings, connection).add(
             {"quarantine": past}, now, {"retention": {"before": oldest.isoformat()}}
         )
-    quarantine.drop_before("quarantined_at", oldest)
+    unmarked = f"(replayed_version IS NULL OR replayed_version <= {restorable})"
+    quarantine.drop_before("quarantined_at", oldest, unmarked)
+
+
+@contextmanager
+def _true_marks(
+    product: str, quarantine: Table, settings: Settings, connection: duckdb.DuckDBPyConnection
+) -> Iterator[str]:
+    """SQL for quarantine's rows by :func:`true_marks`, and ``mark``, as each row has it."""
+    lake = Lake(settings.lake.root)
+    bronze, erased = lake.table(f"bronze.{product}"), lake.table(f"erased.{product}")
+    table = DeltaTable(bronze)
+    told = (n["ends"] for n in notes(commits(bronze, table.version())) if "ends" in n)
+    ends = next((Ends.read(note) for note in told), Ends("", ""))
+    held = {"bronze": table.file_uris(), "quarantine": quarantine.files()}
+    held["erased"] = DeltaTable(erased).file_uris() if DeltaTable.is_deltatable(erased) else []
+    empty = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
+    for name, schema in empty.items():
+        connection.register(f"no_{name}", schema.empty_table())
+        source = f"SELECT * FROM no_{name}"
+        if held[name]:
+            files = ", ".join("'" + str(file).replace("'", "''") + "'" for file in held[name])
+            source += f" UNION ALL BY NAME FROM read_parquet([{files}], union_by_name = true)"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW of_{name} AS {source}")
+    rows = "(SELECT *, replayed_version AS mark FROM of_quarantine)"
+    try:
+        yield true_marks(rows, "of_bronze", "of_erased", ends)
+    finally:
+        for name in empty:
+            connection.execute(f"DROP VIEW of_{name}")
+            connection.unregister(f"no_{name}")

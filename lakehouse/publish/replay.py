@@ -1,10 +1,10 @@
 """Quarantined records that keep today's contract enter bronze, by address, once.
 
-Quarantine's rows are first marked with the version that bronze will have, then
-bronze commits them. A row counts as quarantined while bronze is below its mark, so
+Quarantine's rows are first marked, then bronze commits them. A marked row counts as
+quarantined until bronze holds its address (:mod:`lakehouse.publish.replayed`), so
 whoever reads bronze and then quarantine finds each record once, at any moment. A
-mark above bronze's newest version is a replay that a crash cut: :func:`finish`
-completes it before anything else is written to bronze.
+mark whose address bronze lacks is a replay that a crash cut: :func:`finish`
+completes it before a flow lands anything.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from lakehouse.core.duck import query
 from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, marked
-from lakehouse.publish.erased import KEY
+from lakehouse.publish.erased import ERASED_SCHEMA, KEY
 from lakehouse.publish.erased import KEY_SQL as _KEY
 
 _MARKED = f"""
 SELECT {_KEY}, replayed_version
 FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
-WHERE {{now}}
+WHERE {{now}} AND {{which}}
 """
 _RAW = f"""
 SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp
 FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME FROM no_rows)
-SEMI JOIN wanted USING ({_KEY}) WHERE {{now}}
+SEMI JOIN wanted USING ({_KEY}) WHERE {{now_by_id}}
 QUALIFY row_number() OVER (PARTITION BY {_KEY}) = 1
 """
 _HELD = f"""
@@ -39,6 +39,12 @@ SELECT {_KEY} FROM (FROM read_parquet(getvariable('files')) WHERE {{now}})
 SEMI JOIN good USING ({_KEY})
 """
 _NOT_HELD = f"SELECT good.* FROM good ANTI JOIN held USING ({_KEY})"
+_NOT_ERASED = f"""
+SELECT wanted.* FROM wanted ANTI JOIN (
+    FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME
+    FROM no_rows) WHERE {{now_by_id}}
+) USING ({_KEY})
+"""
 
 
 @dataclass(frozen=True)
@@ -60,34 +66,32 @@ def finish(publisher: BronzePublisher, now: datetime) -> Entered | None:
 
     Records that no longer pass lose their mark.
     """
-    marked_rows = _marked_rows(publisher)
     if publisher.went_back:
-        marked_rows = _level_marks(publisher, marked_rows, now)
-    cut = marked_rows.filter(
-        pc.fill_null(pc.greater(marked_rows["replayed_version"], publisher.bronze.version), False)
-    )
-    return enter(publisher, cut.select(KEY), now, unmark=True) if cut.num_rows else None
+        _level_marks(publisher, now)
+    marked_rows = _addresses(publisher, "replayed_version IS NOT NULL").select(KEY)
+    cut, _ = _apart(publisher, _not_erased(publisher, marked_rows))
+    return enter(publisher, cut, now, unmark=True) if cut.num_rows else None
 
 
-def _marked_rows(publisher: BronzePublisher) -> pa.Table:
+def _addresses(publisher: BronzePublisher, which: str) -> pa.Table:
     """Addresses of the topic as it is now that quarantine has, and their marks."""
     files, no_rows = publisher.quarantine.files(), publisher.quarantine.schema.empty_table()
     if not files:
         return no_rows.select([*KEY, "replayed_version"])
     publisher.connection.register("no_rows", no_rows)
-    sql = _MARKED.format(now=publisher.ends.are_of_now())
+    sql = _MARKED.format(now=publisher.ends.are_of_now(by_id=True), which=which)
     found = query(publisher.connection, sql, {"files": files})
     publisher.connection.unregister("no_rows")
     return found
 
 
-def _level_marks(publisher: BronzePublisher, rows: pa.Table, now: datetime) -> pa.Table:
-    """Marks that fit bronze again, once one of the tables went back to an older version.
+def _level_marks(publisher: BronzePublisher, now: datetime) -> None:
+    """Make marks fit bronze again, once one of the tables went back to an older version.
 
     A replay that bronze no longer has is undone: the record counts as quarantined. A
-    record that bronze does have is marked. Gives the rows with their marks.
+    record that bronze does have is marked.
     """
-    version = publisher.bronze.version
+    version, rows = publisher.bronze.version, _addresses(publisher, "true")
     _, held = _apart(publisher, rows.select(KEY))
     known = pa.array([True] * held.num_rows, pa.bool_())
     rows = rows.join(held.append_column("held", known), list(KEY), join_type="left outer")
@@ -98,12 +102,11 @@ def _level_marks(publisher: BronzePublisher, rows: pa.Table, now: datetime) -> p
     marks = pa.concat_tables([_marks(lacking, version, now), _marks(undone, None, None)])
     if marks.num_rows:
         _mark(publisher, marks, {"levelled": marks.num_rows, "version": version})
-    return _marked_rows(publisher)
 
 
 def _mark(publisher: BronzePublisher, marks: pa.Table, note: dict[str, Any]) -> None:
     flow = f"{publisher.contract.name}.bronze"
-    where = publisher.ends.are_of_now("t.")
+    where = publisher.ends.are_of_now("t.", by_id=True)
     publisher.quarantine.mark(marks, KEY, where, {"flow": flow, **note})
 
 
@@ -116,9 +119,9 @@ def enter(
     batch has a number of its own and leaves the ends where they are. Run again after
     a crash at any point, it enters what bronze does not hold: before the marks nothing
     has changed, after them :func:`finish` comes first, after bronze's commit the
-    addresses are found there.
+    addresses are found there. What was erased is left alone.
     """
-    decoded = _decoded(publisher, wanted)
+    decoded = _decoded(publisher, _not_erased(publisher, wanted))
     good = decoded.filter(pc.is_null(decoded["verdict"]))
     refused = decoded.filter(pc.is_valid(decoded["verdict"]))
     good, held = _apart(publisher, good)
@@ -156,6 +159,15 @@ def _decoded(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
     return pa.Table.from_batches(decoded, decoded_schema(publisher.contract))
 
 
+def _not_erased(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
+    """The addresses that the ledger of erased ones does not name."""
+    if not wanted.num_rows or not (files := publisher.erased_files()):
+        return wanted
+    no_rows = ERASED_SCHEMA.empty_table()
+    found = _select(publisher, _NOT_ERASED, files, wanted=wanted, no_rows=no_rows)
+    return found.cast(wanted.schema)
+
+
 def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that bronze does not hold, and the addresses of those that it does."""
     files = publisher.bronze.files()
@@ -180,7 +192,9 @@ def _select(publisher: BronzePublisher, sql: str, files: list[str], **tables: pa
     connection.execute("SET VARIABLE files = $files", {"files": files})
     for name, rows in tables.items():
         connection.register(name, rows)
-    found = query(connection, sql.replace("{now}", publisher.ends.are_of_now()))
+    ends = publisher.ends
+    sql = sql.replace("{now_by_id}", ends.are_of_now(by_id=True))
+    found = query(connection, sql.replace("{now}", ends.are_of_now()))
     for name in tables:
         connection.unregister(name)
     return found

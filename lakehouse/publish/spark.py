@@ -104,6 +104,7 @@ def _quarantined(
         "quarantined_at": F.lit(now),
         "replayed_version": F.lit(None).cast("long"),
         "replayed_at": F.lit(None).cast("timestamp"),
+        "topic_id": F.lit(publisher.ends.topic_id or None).cast("string"),
     }
     return bad.withColumns(added).select(QUARANTINE_SCHEMA.names)
 

@@ -18,6 +18,7 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
+from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from lakehouse.publish.delta import Table
 from lakehouse.publish.erased import drop_old_quarantine
 from lakehouse.runtime.run import tables_of
@@ -72,9 +73,9 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
 
 def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
     uri = Lake(settings.lake.root).table(name)
-    table = Table(uri, pa.schema([]), settings)
-    version, files, size, disk = _measured(uri)
     layer, _, product = name.partition(".")
+    table = Table(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
+    version, files, size, disk = _measured(uri)
     if settings.maintenance.quarantine_retention and layer == "quarantine":
         with connect(settings.silver) as connection:
             drop_old_quarantine(product, table, settings, connection, now)

@@ -263,9 +263,9 @@ def replayed(lake, version):
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict"), [(2, Verdict.PROVEN), (3, Verdict.NOT_PROVEN)]
+    ("version", "verdict"), [(2, Verdict.PROVEN), (3, Verdict.PROVEN), (None, Verdict.NOT_PROVEN)]
 )  # fmt: skip
-def test_a_replayed_record_counts_in_bronze_from_its_version_on(lake, version, verdict):
+def test_a_marked_record_that_bronze_has_counts_there(lake, version, verdict):
     without_fingerprints(path(lake, "quarantine/sales"))
     replayed(lake, version)
     assert proof(lake).verdict is verdict

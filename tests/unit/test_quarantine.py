@@ -236,6 +236,10 @@ def test_retention_drops_what_was_replayed_too(lake):
     lake.bronze.maintain(NOW + timedelta(hours=23))
     assert len(lake.rows("quarantine/sales")) == 5
     lake.bronze.maintain(NOW + timedelta(days=2))
+    assert offsets(lake, "quarantine/sales") == [1, 4, 5, 6], "bronze can be restored to before"
+    lake.bronze.bronze.forget_history({})
+    lake.restart()
+    lake.bronze.maintain(NOW + timedelta(days=2))
     assert len(lake.rows("quarantine/sales")) == 0
     assert offsets(lake, "bronze/sales") == [0, 1, 3, 4, 5, 6]
     lake.restart()
@@ -351,9 +355,14 @@ def test_retention_after_a_cut_replay_loses_no_address(lake):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
     maintain(["quarantine.sales"], changed(lake.settings, maintenance=keep), NOW + timedelta(2))
     lake.restart()
-    assert len(lake.rows("quarantine/sales")) == 0
-    assert offsets(lake, "erased/sales") == [1, 2, 4, 5, 6]
-    assert assert_proven(lake).account.partitions[0].erased == 5
+    assert offsets(lake, "quarantine/sales") == [1, 4, 5, 6], "marked rows wait for the end"
+    assert offsets(lake, "erased/sales") == [2]
+    assert assert_proven(lake).account.partitions[0].erased == 1
+    lake.settings = cured(lake.settings)
+    lake.restart()
+    assert finish(lake.bronze, NOW).rows == 4
+    part = assert_proven(lake).account.partitions[0]
+    assert (part.bronze, part.quarantine, part.erased) == (6, 0, 1)
 
 
 def assert_replay_completes(lake):
