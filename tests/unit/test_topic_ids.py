@@ -11,13 +11,14 @@ from deltalake import write_deltalake
 from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.quarantine import Choice, opened
+from lakehouse.audit.replay import replay
 from lakehouse.core.topic import Topic
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed
 from tests.unit.test_publish import Lake
-from tests.unit.test_quarantine import OLD, again, offsets
+from tests.unit.test_quarantine import OLD, again, cured, offsets
 
 
 @pytest.fixture
@@ -89,9 +90,6 @@ def test_only_records_of_the_topic_as_it_is_are_replayed(crashed):
 
 
 def again_at(lake):
-    from lakehouse.audit.replay import replay
-    from tests.unit.test_quarantine import cured
-
     done = replay("sales", cured(lake.settings), Choice(), NOW)
     lake.restart("t2")
     lake.silver.catch_up()
