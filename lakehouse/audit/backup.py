@@ -2,8 +2,10 @@
 
 A backup may be taken while flows run. Tables are pinned so that what is copied fits
 together: finer silver tables, silver, audits, then bronze (so that silver holds
-nothing that bronze does not), quarantine last (so that it has whatever bronze's ends
-passed; records above them are matched by address). Spark's checkpoints are no part of
+nothing that bronze does not), quarantine (so that it has whatever bronze's ends
+passed; records above them are matched by address), and the ledger of erased addresses
+last (so that it has whatever left the others). A table's log is copied when it is
+pinned: its writer may shorten it later. Spark's checkpoints are no part of
 it: bronze's commits say where Kafka stands, and each start makes a checkpoint anew.
 """
 
@@ -13,7 +15,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
 from lakehouse.core.flow import SilverFlow
@@ -35,6 +39,10 @@ from lakehouse.publish.log_files import sync_folder
 from lakehouse.runtime.run import UNFINISHED_RESTORE, tables_of
 
 Say = Callable[[str], None]
+Files = dict[str, dict[str, Any]]
+"""Path in the lake → bytes and SHA-256."""
+_TRIES = 5
+"""How often a log that its writer shortens meanwhile is copied again."""
 MANIFEST = "manifest.json"
 """Written last: a backup without it is not whole."""
 
@@ -75,17 +83,15 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     names = _in_order(tables_in(lake.root))
     if not names:
         raise TableMissing(lake.root, "holds no table", "name the lake by --root")
-    pinned = {name: opened(lake.table(name)) for name in names}
     to.absolute().parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f"{to.name}.partial-", dir=to.absolute().parent))
-    files: dict[str, dict[str, Any]] = {}
+    copying = _Copying(Path(lake.root).absolute(), partial)
+    pinned = {name: copying.pin(name) for name in names}
+    files: Files = {}
     found = []
-    for name, table in pinned.items():
-        copied: dict[str, dict[str, Any]] = {}
-        for path in _files_of(lake.table(name), table):
-            relative = str(path.relative_to(Path(lake.root).absolute()))
-            size, digest = _copy(path, partial / relative, name)
-            copied[relative] = {"bytes": size, "sha256": digest}
+    for name, (table, log) in pinned.items():
+        copied = log | copying.data(name, table)
+        copying.check(name, table)
         files |= copied
         total = sum(int(file["bytes"]) for file in copied.values())
         found.append(Copied(name, int(table.version()), len(copied), total))
@@ -108,26 +114,83 @@ def _in_order(names: list[str]) -> list[str]:
     }
 
     def place(name: str) -> tuple[int, str]:
-        layers = {"bronze": 3, "quarantine": 4, "silver": 1}
+        layers = {"bronze": 3, "quarantine": 4, "erased": 5, "silver": 1}
         layer = 0 if name in finer else layers.get(name.partition(".")[0], 2)
         return layer, name
 
     return sorted(names, key=place)
 
 
-def _files_of(uri: str, table: DeltaTable) -> Iterator[Path]:
-    """The data files of this version, and the log up to it."""
-    version = int(table.version())
-    for file in table.file_uris():
-        path = Path(str(file))
-        yield path if path.exists() else Path(unquote(str(file)))
-    log = Log.of(uri)
-    for number, entry in log.entries.items():
-        if number <= version:
-            yield entry
-    for number, parts in log.checkpoints.items():
-        if number <= version:
-            yield from parts
+class _Copying:
+    """Tables of a lake on their way into a folder."""
+
+    def __init__(self, root: Path, to: Path) -> None:
+        self._root, self._to = root, to
+
+    def pin(self, name: str) -> tuple[DeltaTable, Files]:
+        """A table at its newest version, and its log up to there, copied.
+
+        A log that is shortened meanwhile is copied again.
+        """
+        for _ in range(_TRIES):
+            shutil.rmtree(self._at(self._to, name), ignore_errors=True)
+            table = opened(str(self._at(self._root, name)))
+            with suppress(TableDamaged):  # an entry was removed: the copy is looked at below
+                log = self._copied(name, _log_of(table, self._at(self._root, name)))
+                if self._is_same(name, table):
+                    return table, log
+        raise TableDamaged(
+            f"table {name}", "its log was shortened while it was copied, again and again",
+            "run it again, with a longer [table] log_retention or more [maintenance] log_entries",
+        )  # fmt: skip
+
+    def data(self, name: str, table: DeltaTable) -> Files:
+        """The data files of the pinned version, copied."""
+        files = [Path(str(file)) for file in table.file_uris()]
+        return self._copied(name, [f if f.exists() else Path(unquote(str(f))) for f in files])
+
+    def check(self, name: str, table: DeltaTable) -> None:
+        """Raise TableDamaged where the copy is not the table that was pinned, whole."""
+        try:
+            opened(str(self._at(self._to, name)))
+            same = self._is_same(name, table)
+        except TableDamaged as damage:
+            same, fault = False, damage.fault
+        else:
+            fault = "it opens at another version, or with other files"
+        if not same:
+            raise TableDamaged(f"table {name}", f"its copy is not whole: {fault}", "run it again")
+
+    def _is_same(self, name: str, table: DeltaTable) -> bool:
+        try:
+            copy = DeltaTable(str(self._at(self._to, name)))
+        except (DeltaError, OSError):
+            return False
+        return copy.version() == table.version() and _data_of(copy) == _data_of(table)
+
+    def _copied(self, name: str, paths: Iterable[Path]) -> Files:
+        copied: Files = {}
+        for path in paths:
+            relative = str(path.relative_to(self._root))
+            size, digest = _copy(path, self._to / relative, name)
+            copied[relative] = {"bytes": size, "sha256": digest}
+        return copied
+
+    @staticmethod
+    def _at(root: Path, name: str) -> Path:
+        return root.joinpath(*name.split(".", 1))
+
+
+def _data_of(table: DeltaTable) -> list[str]:
+    return sorted(table.get_add_actions(flatten=True)["path"].to_pylist())
+
+
+def _log_of(table: DeltaTable, folder: Path) -> list[Path]:
+    """The log's files up to the table's version."""
+    version, log = int(table.version()), Log.of(str(folder))
+    entries = [entry for number, entry in log.entries.items() if number <= version]
+    parts = [part for number, few in log.checkpoints.items() if number <= version for part in few]
+    return [*entries, *parts]
 
 
 def _copy(path: Path, to: Path, name: str) -> tuple[int, str]:

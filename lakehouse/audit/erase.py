@@ -14,6 +14,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -40,11 +41,13 @@ from lakehouse.publish.ledger import Ledger
 from lakehouse.publish.replay import finish
 from lakehouse.publish.replayed import true_marks
 from lakehouse.publish.silver import SilverPublisher
-from lakehouse.runtime.run import tables_of
+from lakehouse.runtime.run import UNFINISHED_RESTORE, tables_of
 
 CLIENT = "client_id"
 """The field of a contract that names a client."""
 _NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
+_OUTSIDE = ("_aside", "_rebuild", "_restore.partial", UNFINISHED_RESTORE)
+"""Folders of a lake that hold rows and are no table's."""
 _THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {CLIENT} = $client"
 _COPIES = f"""
 SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze
@@ -146,6 +149,29 @@ def naming(client: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?<!" + word + rb")(?:" + choices + rb")(?!" + word + rb")")
 
 
+def refuse_set_aside(settings: Settings) -> None:
+    """Raise UsageError where `repair`, `restore` or `rebuild` left files that may hold records.
+
+    They are no table's any more, and may be all that is left of other records: only a
+    person can say that they may go.
+    """
+    lake = Lake(settings.lake.root)
+    found = []
+    for name in _OUTSIDE:
+        for folder in sorted(Path(lake.join(name)).glob("*")):
+            files = [path for path in (folder, *folder.rglob("*")) if path.is_file()]
+            if files:
+                size = sum(path.stat().st_size for path in files)
+                found.append(f"{folder}: {len(files):,} files, {size:,} bytes")
+    if found:
+        raise UsageError(
+            f"lake {lake.root}",
+            "holds files outside of its tables, which may hold the client's records:"
+            + "".join(f"\n  {line}" for line in found),
+            "keep what you need of them outside of the lake, remove them here, then erase again",
+        )
+
+
 def is_begun(product: str, settings: Settings) -> bool:
     """Whether an erasure was cut."""
     with engine(settings) as connection:
@@ -160,8 +186,10 @@ def is_begun(product: str, settings: Settings) -> bool:
 def erase(client: str, product: str, settings: Settings, now: datetime) -> Erased:
     """Remove the client's records and all that is made of them, and forget the history.
 
-    Raises TableLocked while anything writes the product's tables.
+    Raises TableLocked while anything writes the product's tables, UsageError where
+    rows lie outside of the tables: see :func:`refuse_set_aside`.
     """
+    refuse_set_aside(settings)
     lake = Lake(settings.lake.root)
     silver = _silver(product, lake)
     names = [*tables_of(BronzeFlow(product)), *(t for f in silver for t in tables_of(f))]
@@ -189,7 +217,9 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             publisher.persist()
             tables += publisher.every_table()
         if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
-            tables.append(Ledger(product, settings, connection).table)
+            late = Ledger(product, settings, connection)
+            late.persist()
+            tables.append(late.table)
         tables += _redact(client, product, settings, done)
         for table in tables:
             table.forget_history(note)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import typer
 
 from lakehouse.audit.check import Say
-from lakehouse.audit.erase import CLIENT, Erased, Found, erase, find, is_begun
+from lakehouse.audit.erase import CLIENT, Erased, Found, erase, find, is_begun, refuse_set_aside
 from lakehouse.audit.keep import as_json
 from lakehouse.audit.topic import read_topic, retention
 from lakehouse.contracts import CONTRACTS, load_settings
@@ -41,12 +41,14 @@ def erase_command(
 
         Stop the flows first. Time travel ends at the erasure. A ledger of erased
         addresses stays, so that the audit holds; what Kafka still has is said at the
-        end. Run it again if it was cut.
+        end. Run it again if it was cut. Refused while _aside holds files: they may hold
+        the client's records.
 
         Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
         """
         settings = load_settings(config)
         settings = settings.with_root(root) if root else settings
+        refuse_set_aside(settings)
         meant = {}
         for name in _products(product, settings):
             found = find(client, name, settings)

@@ -21,7 +21,7 @@ from lakehouse.core.duck import connect, hide_progress
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
-from lakehouse.publish.damage import check_files, check_log
+from lakehouse.publish.damage import newest
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, notes
 
@@ -77,11 +77,8 @@ class Snapshots:
     def open(self, name: str, version: int | None = None) -> DeltaTable:
         """The table at a version, or at its newest; TableDamaged where that cannot be read."""
         try:
-            if version is None:
-                check_log(self.lake.table(name))
-            table = DeltaTable(self.lake.table(name), version=version)
-            if version is None:
-                check_files(table, self.lake.table(name))
+            uri = self.lake.table(name)
+            table = newest(uri) if version is None else DeltaTable(uri, version=version)
         except (DeltaError, OSError) as error:
             raise TableDamaged(
                 f"table {name}",

@@ -69,8 +69,8 @@ class Repair:
         if self.name.startswith("ledger."):
             return self._make_anew()
         done: list[str] = []
-        while found := next(log_damage(self.uri, deep=True), None):
-            done.append(self._mend_log(found))
+        while found := log_damage(self.uri, deep=True):
+            done.append(self._mend_log(found[0]))
             self._say(done[-1])
         if not DeltaTable.is_deltatable(self.uri):
             raise TableMissing(f"table {self.name}", "is an empty folder", "remove it")

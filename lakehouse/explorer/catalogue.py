@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.publish.damage import check_files, check_log
+from lakehouse.publish.damage import newest
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, note_of, notes
 from lakehouse.publish.parquet import TAKEN, taken
@@ -98,12 +98,7 @@ class Catalogue:
                 f"table {name}", "is plain Parquet files: it has no versions", "read it by SQL"
             )
         try:
-            newest = self._is_newest
-            if newest:
-                check_log(self.lake.table(name))
-            table = self._load(name)
-            if newest:
-                check_files(table, self.lake.table(name))
+            table = newest(self.lake.table(name)) if self._is_newest else self._load(name)
         except (DeltaError, OSError) as error:
             if self.version is not None or self.at is not None:
                 raise UsageError(

@@ -106,8 +106,10 @@ _ADDED = {
     "verdict": "every fault, in the data's words",
     "contract_version": "the version that it broke",
     "quarantined_at": "when it was refused",
-    "replayed_version": "the bronze version that a replay brought it into; it counts there then",
+    "replayed_version": "the bronze version that a replay meant it for; where bronze has it, "
+    "it counts there",
     "replayed_at": "when it was replayed",
+    "topic_id": "id of the topic that it was read from; null where nobody recorded it",
     "erased_at": "when it was erased, or dropped past its retention",
     "table": "the table that held it",
 }

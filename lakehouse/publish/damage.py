@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 
@@ -39,6 +42,9 @@ _COUNTED = {
 Spark's ``numFiles`` is not among them: it counts empty files, which are not committed.
 """
 HINT = "_last_checkpoint"
+T = TypeVar("T")
+_LOOKS, _PAUSE = 20, 0.05
+"""How often a log that changes is looked at again, and the seconds in between."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,28 @@ def table_name(uri: str) -> str:
 
 def check_log(uri: str) -> None:
     """Raise TableDamaged, with the command that mends it, where the log is not whole."""
-    if "://" not in uri and (found := next(log_damage(uri), None)):
-        raise damaged(uri, found)
+    if "://" not in uri and (found := log_damage(uri)):
+        raise damaged(uri, found[0])
 
 
-def check_files(table: DeltaTable, uri: str) -> None:
-    """Raise TableDamaged where data files of this version are not there, or cut."""
-    if "://" not in uri and (lacking := lacking_files(table, uri)):
-        raise damaged(uri, files_damage(uri, lacking))
+def newest(uri: str) -> DeltaTable:
+    """A table at its newest version, its log and its files found whole; or else TableDamaged.
+
+    A version whose files a writer removes meanwhile is no longer the newest: it is opened anew.
+    Raises DeltaError where it cannot be opened.
+    """
+    check_log(uri)
+    if "://" in uri:
+        return DeltaTable(uri)
+    opened: list[DeltaTable] = []
+
+    def lacking() -> dict[str, str]:
+        opened[:] = [DeltaTable(uri)]
+        return lacking_files(opened[0], uri)
+
+    if found := unmoved(uri, lacking):
+        raise damaged(uri, files_damage(uri, found))
+    return opened[0]
 
 
 def damaged(uri: str, found: Damage) -> TableDamaged:
@@ -108,8 +128,51 @@ def damaged(uri: str, found: Damage) -> TableDamaged:
     )
 
 
-def log_damage(uri: str, *, deep: bool = False) -> Iterator[Damage]:
-    """What is wrong with the log, the gravest first; checkpoints are read whole where ``deep``."""
+def log_damage(uri: str, *, deep: bool = False) -> list[Damage]:
+    """What is wrong with the log, the gravest first; checkpoints are read whole where ``deep``.
+
+    A writer may add a checkpoint, or remove old entries, between two looks at the folder:
+    what is found holds for a log that stayed as it was.
+    """
+    return unmoved(uri, lambda: list(_log_damage(uri, deep))) or []
+
+
+def unmoved(uri: str, look: Callable[[], T]) -> T:
+    """What ``look`` finds wrong with a local table whose log stays as it is; else it looks again.
+
+    Nothing wrong is told at once. Raises what ``look`` raises, by the same rule.
+    """
+    for last in (*[False] * _LOOKS, True):
+        before = _listing(uri)
+        try:
+            if not (found := look()):
+                return found
+        except (DeltaError, OSError):
+            if last or _is_still(uri, before):
+                raise
+        else:
+            if last or _is_still(uri, before):
+                return found
+    raise AssertionError("the last look returns or raises")
+
+
+def _is_still(uri: str, before: frozenset[tuple[str, int, int]]) -> bool:
+    time.sleep(_PAUSE)  # a checkpoint that is being written grows meanwhile
+    return _listing(uri) == before
+
+
+def _listing(uri: str) -> frozenset[tuple[str, int, int]]:
+    """Name, size and time of each file of the log."""
+    found = set()
+    folder = Path(uri, "_delta_log")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # it was removed since it was listed
+            about = path.stat()
+            found.add((path.name, about.st_size, about.st_mtime_ns))
+    return frozenset(found)
+
+
+def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
     log = Log.of(uri)
     if log.newest < 0:
         if any(Path(uri).rglob("*.parquet")):

@@ -36,7 +36,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
-from lakehouse.publish.damage import Damage, check_files, check_log, damaged, whole_checkpoints
+from lakehouse.publish.damage import Damage, check_log, damaged, newest, whole_checkpoints
 from lakehouse.publish.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.publish.log_files import (
     NOTE,
@@ -466,13 +466,10 @@ class Table:
 
 def opened(uri: str) -> DeltaTable:
     """A table at its newest version, its log and its files found whole; or else TableDamaged."""
-    check_log(uri)
     try:
-        table = DeltaTable(uri)
+        return newest(uri)
     except DeltaError as error:
         raise damaged(uri, Damage(uri, f"cannot be opened: {_line(error)}")) from None
-    check_files(table, uri)
-    return table
 
 
 def table_properties(settings: Settings) -> dict[str, str | None]:

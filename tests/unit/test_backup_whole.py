@@ -1,0 +1,110 @@
+"""What a backup copies fits together, and is a table, whatever flows do meanwhile."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.audit import backup as module
+from lakehouse.audit.backup import backup, restore
+from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.erased import ErasedLedger
+from lakehouse.publish.log_files import forget_before
+from lakehouse.runtime.maintain import maintain
+from tests.conftest import NOW
+from tests.unit.test_audit import Kafka
+from tests.unit.test_maintenance import ALWAYS, changed
+from tests.unit.test_publish import copied
+from tests.unit.test_recovery import (
+    assert_proven,
+    events,
+    landed,  # noqa: F401  # the fixture
+    proof,
+)
+
+
+@pytest.fixture
+def lake(landed, settings):  # noqa: F811  # the fixture's name
+    return copied(landed, settings)
+
+
+def shorten(uri):
+    """As upkeep does: a checkpoint at the newest version, and nothing before it."""
+    table = DeltaTable(uri)
+    table.create_checkpoint()
+    forget_before(Path(uri), table.version())
+
+
+def restored(lake, tmp_path):
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+    lake.settings = other
+    lake.restart()
+    return lake
+
+
+def test_a_log_that_is_shortened_while_tables_are_copied_is_in_the_backup(lake, tmp_path):
+    done = []
+
+    def say(_):
+        if not done:
+            done.append(True)
+            lake.land(events(12, 1), 12)
+            shorten(lake.bronze.bronze.uri)
+            shorten(lake.bronze.quarantine.uri)
+
+    backup(lake.settings, tmp_path / "b", NOW, say)
+    assert DeltaTable(tmp_path / "b" / "bronze" / "sales").version() == 3
+    assert_proven(restored(lake, tmp_path))
+
+
+def test_a_log_that_is_shortened_while_it_is_copied_is_copied_again(lake, tmp_path, monkeypatch):
+    real, done = module._copy, []
+
+    def copy(path, to, name):
+        if name == "bronze.sales" and not done:
+            done.append(True)
+            shorten(lake.bronze.bronze.uri)
+        return real(path, to, name)
+
+    monkeypatch.setattr(module, "_copy", copy)
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    assert done
+    assert_proven(restored(lake, tmp_path))
+
+
+def test_a_copy_that_is_not_the_table_is_no_backup(lake, tmp_path, monkeypatch):
+    """The disk gives back something else than was written."""
+    real = module._copy
+
+    def copy(path, to, name):
+        size = real(path, to, name)
+        if name == "bronze.sales" and path.suffix == ".parquet":
+            to.write_bytes(to.read_bytes()[:-7])
+        return size
+
+    monkeypatch.setattr(module, "_copy", copy)
+    with pytest.raises(TableDamaged, match="its copy is not whole"):
+        backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_retention_drops_between_two_pins_is_in_the_ledger(lake, tmp_path, monkeypatch):
+    ErasedLedger("sales", lake.settings, lake.connection)
+    keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
+    strict, real, done = changed(lake.settings, maintenance=keep), module.opened, []
+
+    def opened(path):
+        table = real(path)
+        if path.endswith(("erased/sales", "quarantine/sales")) and not done:
+            done.append(True)
+            maintain(["quarantine.sales"], strict, NOW + timedelta(days=2))
+        return table
+
+    monkeypatch.setattr(module, "opened", opened)
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    monkeypatch.undo()
+    found = proof(restored(lake, tmp_path), Kafka(end=12))
+    assert found.faults == ()
+    assert found.account.total("missing") == 0

@@ -1,0 +1,68 @@
+"""A log that a writer checkpoints and shortens meanwhile is never called damaged."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.damage import check_log, newest
+from lakehouse.publish.delta import Table
+from tests.conftest import settings_at
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = pa.schema([pa.field("n", pa.int64())])
+WRITER = """
+import sys
+from pathlib import Path
+from lakehouse.publish.delta import Table
+from lakehouse.publish.log_files import forget_before
+from tests.unit.test_damage_race import SCHEMA, settings
+
+uri = sys.argv[1]
+table = Table(uri, SCHEMA, settings(Path(uri).parents[1]))
+while True:
+    table.append(SCHEMA.empty_table(), {"n": table.version})
+    forget_before(Path(uri), table.version)
+"""
+
+
+def settings(root):
+    """A checkpoint at each commit, nothing synced: as many of them as can be."""
+    found = settings_at(root)
+    table = found.table.model_copy(update={"checkpoint_interval": 1})
+    publish = found.publish.model_copy(update={"fsync": False})
+    return found.model_copy(update={"table": table, "publish": publish})
+
+
+@pytest.fixture
+def uri(tmp_path):
+    table = Table(str(tmp_path / "lake" / "silver" / "x"), SCHEMA, settings(tmp_path / "lake"))
+    return table.uri
+
+
+def test_a_log_that_is_written_meanwhile_is_whole(uri):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, uri], cwd=ROOT)
+    try:
+        until, looks, versions = time.monotonic() + 60, 0, set()
+        while time.monotonic() < until and (looks < 300 or len(versions) < 100):
+            check_log(uri)
+            versions.add(newest(uri).version())
+            looks += 1
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+    assert len(versions) > 10, "the writer wrote meanwhile"
+
+
+def test_damage_that_stays_is_told_while_another_file_comes(uri):
+    table = Table(uri, SCHEMA, settings_at(Path(uri).parents[1]))
+    for n in range(3):
+        table.append(SCHEMA.empty_table(), {"n": n})
+    Path(uri, "_delta_log", f"{2:020}.json").write_bytes(b"")
+    with pytest.raises(TableDamaged, match="is cut"):
+        check_log(uri)
