@@ -188,7 +188,7 @@ def _bronze(parts: _Parts) -> Iterator[Check]:
     with TopicReader(parts.settings.kafka, section.topic) as reader:
         topic = reader.read()
     ranges = topic.ranges if topic else {}
-    ends = snapshots.ends(pin, section.topic, topic.id if topic else "", list(ranges))
+    ends = snapshots.ends(pin, section.topic, topic.id if topic else "")
     sent = sum(after - first for first, after in ranges.values())
     yield Check(
         "topic",

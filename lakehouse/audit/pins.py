@@ -26,6 +26,10 @@ from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, notes
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
+_ENDS_OF_ROWS = """
+SELECT "partition", max("offset") + 1 FROM bronze
+WHERE topic = $topic AND batch_id > $since GROUP BY 1
+"""
 _UNREADABLE = {"deletionVectors", "columnMapping"}
 
 
@@ -131,17 +135,19 @@ class Snapshots:
         found = notes(commits(self.lake.table(name), upto))
         return next((note[key] for note in found if key in note), None)
 
-    def ends(self, pin: Pin, topic: str, topic_id: str, partitions: list[int]) -> Ends | None:
+    def ends(self, pin: Pin, topic: str, topic_id: str) -> Ends | None:
         """How far bronze holds its topic at the pinned version; None where nothing says it.
 
-        Where the log no longer has a commit with ends, application transactions do.
+        Where the log no longer has a commit with ends, the rows of the view ``bronze`` do,
+        as for the flow: ``is_from_rows``.
         """
         if note := self.note(pin.name, "ends", pin.version):
             return Ends.read(note)
-        table = self.open(pin.name, pin.version)
-        found = {p: table.transaction_version(f"ends:{topic_id}:{p}") for p in partitions}
-        held = {p: int(next_) for p, next_ in found.items() if next_ is not None}
-        return Ends(topic, topic_id, held) if held else None
+        since = self.open(pin.name, pin.version).transaction_version(f"since:{topic_id}")
+        found = self.connection.execute(
+            _ENDS_OF_ROWS, {"topic": topic, "since": -1 if since is None else since}
+        ).fetchall()
+        return Ends(topic, topic_id, dict(found), is_from_rows=True) if found else None
 
 
 def _on_disk(uri: str) -> str:

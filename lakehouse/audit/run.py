@@ -157,15 +157,20 @@ def _ends(
             questions.append(f"the broker has no topic {name!r}")
     except ServiceUnavailable as error:
         questions.append(f"{error.place}: {error.fault}")
-    id_, numbers = (topic.id, list(topic.ranges)) if topic else ("", [])
+    id_ = topic.id if topic else ""
     known = len(steps.doubts)
-    ends = steps.run(f"ends of {bronze.name}", lambda: snapshots.ends(bronze, name, id_, numbers))
+    ends = steps.run(f"ends of {bronze.name}", lambda: snapshots.ends(bronze, name, id_))
     if ends is None and len(steps.doubts) > known:
         return Ends(name, id_), None, questions
     if ends is None:
         if count(snapshots.connection, "bronze"):
             questions.append("no commit of bronze says how far it holds the topic")
         return Ends(name, id_), topic, questions
+    if ends.is_from_rows:
+        questions.append(
+            "no commit in bronze's log says how far it holds the topic, its rows alone do: "
+            f"run {product}.bronze until it lands a batch"
+        )
     if topic is not None and (ends.topic, ends.topic_id) != (topic.name, topic.id):
         questions.append(
             f"bronze holds topic {ends.topic!r} with id {ends.topic_id}, and the broker has "

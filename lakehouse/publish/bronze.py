@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
 from deltalake import DeltaTable
 
 from lakehouse.contracts.contract import Contract
@@ -33,6 +34,8 @@ from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
 from lakehouse.publish.erased import drop_old_quarantine
 from lakehouse.publish.log_files import note_of
+
+log = structlog.get_logger("lakehouse")
 
 
 def bronze_schema(contract: Contract) -> pa.Schema:
@@ -184,14 +187,51 @@ class BronzePublisher:
 
         A gap whose every offset one of the tables holds is none.
         """
-        if not self.ends.next and self.ends.topic_id != topic.id:
+        known = self.ends
+        if not self.ends.next:
             self.ends = replace(self.ends, topic_id=topic.id)
+        elif not self.ends.topic_id:
+            self.ends = self._recognised(topic)
+        if self.ends != known:
             self.ahead = self._held_above_ends()
         found = self.gaps(topic)
         if any(gap.offsets != 0 for gap in found):
             return found
         self.ends = self.ends.past(found, topic)
         return ()
+
+    def _recognised(self, topic: Topic) -> Ends:
+        """The ends where no commit in the log says of which topic they are: the id is found.
+
+        Bronze's application transactions name topics that it landed, and quarantine's
+        rows the one that they came from. Where neither does it is taken for the topic
+        as it is now: what bronze holds is not landed again.
+        """
+        landed = [f"ends:{topic.id}:{partition}" for partition in topic.ranges]
+        marks = [f"since:{topic.id}", *landed]
+        id_ = topic.id
+        if all(self.bronze.dt.transaction_version(mark) is None for mark in marks):
+            id_ = self._quarantined_from() or topic.id
+            told = {"topic": topic.name, "bronze": id_, "now": topic.id}
+            log.warning("no commit says which topic bronze holds: found by what it holds", **told)
+        if self.bronze.last_note("ends") is None:
+            return self._ends_from_rows(id_)
+        return replace(self.ends, topic_id=id_)
+
+    def _quarantined_from(self) -> str | None:
+        """The topic's id that quarantine's newest rows have; None where they have none."""
+        if not (files := self.quarantine.files()):
+            return None
+        self.connection.register("no_rows", QUARANTINE_SCHEMA.empty_table())
+        found = query(
+            self.connection,
+            "SELECT arg_max(topic_id, batch_id) AS id FROM (FROM read_parquet($files, "
+            "union_by_name = true) UNION ALL BY NAME FROM no_rows) WHERE topic = $topic",
+            {"files": files, "topic": self.product.topic},
+        )
+        self.connection.unregister("no_rows")
+        id_: str | None = found["id"][0].as_py()
+        return id_
 
     def gaps(self, topic: Topic) -> tuple[Lost, ...]:
         """What bronze has not taken and the topic no longer has."""

@@ -76,6 +76,8 @@ class Ends:
     """The lowest offset of each partition that was taken in since this is recorded."""
     rules: tuple[Rule, ...] = ()
     """How batches were marked, by batch, since this is recorded: settings may change."""
+    is_from_rows: bool = False
+    """Whether no commit says this: it is what the rows hold, and more may have been taken in."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
     """Quarantine's version when this was recorded, and the time of that commit in ms."""
 

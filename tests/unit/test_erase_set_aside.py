@@ -51,8 +51,8 @@ def test_erase_is_refused_while_set_aside_files_may_hold_the_client(lake, tmp_pa
 def test_what_a_crash_left_is_named_too(lake, folder):
     left = Path(lake.settings.lake.root, folder)
     left.mkdir(parents=True)
+    (left / "x.parquet").write_bytes(b"abc")
     with pytest.raises(UsageError, match="1 files, 3 bytes"):
-        (left / "x.parquet").write_bytes(b"abc")
         erased(lake)
 
 
