@@ -244,6 +244,7 @@ def test_retention_drops_what_was_replayed_too(lake):
     assert offsets(lake, "bronze/sales") == [0, 1, 3, 4, 5, 6]
     lake.restart()
     assert finish(lake.bronze, NOW) is None
+    lake.ledger.persist()
     part = assert_proven(lake).account.partitions[0]
     assert (part.bronze, part.quarantine, part.erased) == (6, 0, 1), "the one that was not replayed"
 
