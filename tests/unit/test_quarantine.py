@@ -510,4 +510,4 @@ def test_the_contract_in_use_decides(lake):
     with opened("sales", cured(lake.settings)) as quarantine:
         assert quarantine.topic_id == "t1"
         assert quarantine.judge(Choice())["passes"].to_pylist().count(True) == 4
-    assert SALES.version == 1
+    assert SALES.version == 2
