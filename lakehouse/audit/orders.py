@@ -99,7 +99,7 @@ _CHANGE = {
     "event_id": Kind.TEXT, "event_time": Kind.TIME, "op": Kind.TEXT, "sequence": Kind.TEXT,
     "lsn": Kind.WHOLE, "xid": Kind.WHOLE, "before": Kind.JSON,
 }  # fmt: skip
-_AMOUNT = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+_AMOUNT = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def _event(record: Raw) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _event(record: Raw) -> dict[str, Any]:
     envelope = parse_object(record.value)
     source, before, after = (envelope.get(name) for name in ("source", "before", "after"))
     op = envelope.get("op")
-    if not isinstance(source, dict) or op not in {"c", "u", "d", "r"}:
+    if not isinstance(source, dict) or op not in ["c", "u", "d", "r"]:
         raise Broken("no envelope of a change")
     row = before if op == "d" else after
     if not isinstance(row, dict) or not isinstance(row.get("order_id"), Number):
@@ -144,8 +144,10 @@ def _tombstone(record: Raw) -> dict[str, Any]:
 
 
 def _millis(value: Any) -> Instant:
-    if not isinstance(value, Number) or not value.lstrip("-").isdecimal():
+    if not isinstance(value, Number) or len(value) > 20 or not value.lstrip("-").isdecimal():
         raise Broken("'ts_ms' is no whole number")
+    if not abs(int(value)) < 10**15:
+        raise Broken("'ts_ms' is no time")
     return Instant(int(value) * 1000)
 
 

@@ -24,6 +24,7 @@ _TIME = re.compile(
     re.ASCII,
 )
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
+_HALF = re.compile("[\ud800-\udfff]")
 _EPOCH = date(1970, 1, 1).toordinal()
 _PLAIN = re.compile(r"\d{1,18}(?:\.\d{1,10})?", re.ASCII)
 _PLACES, _WHOLE_DIGITS = 10, 28
@@ -88,6 +89,12 @@ class Witness:
 
     def tell(self, record: Raw) -> list[Any]:
         """The values of the fields in their order, then ``extra``; raises Broken."""
+        try:
+            return self._tell(record)
+        except RecursionError:
+            raise Broken("nested too deeply") from None
+
+    def _tell(self, record: Raw) -> list[Any]:
         event = self.event(record)
         values: list[Any] = []
         for name, kind in self.fields.items():
@@ -111,7 +118,7 @@ def parse(text: str) -> Any:
     """A JSON value, numbers as they are written; raises Broken."""
     try:
         return _DECODER.decode(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Broken(f"no plain JSON: {error}") from None
 
 
@@ -144,7 +151,7 @@ def canonical_text(text: str) -> str:
     """The canonical form of JSON text; of other text what is wrong with it."""
     try:
         return canonical(parse(text))
-    except Broken as error:
+    except (Broken, RecursionError) as error:
         return str(error)
 
 
@@ -158,6 +165,8 @@ _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant
 def _text(name: str, value: Any) -> str:
     if type(value) is not str:
         raise Broken(f"{name!r} is no text")
+    if _HALF.search(value):
+        raise Broken(f"{name!r} has half a surrogate pair")
     return value
 
 
@@ -177,6 +186,8 @@ def _money(name: str, value: Any) -> Decimal:
     try:
         sign, digits, exponent = Decimal(value).as_tuple()
     except InvalidOperation:
+        if not Decimal(re.split("[eE]", value)[0]):
+            return Decimal(0)  # whatever its exponent
         raise Broken(f"{name!r} has too large an exponent") from None
     text = "".join(map(str, digits))
     bare = text.rstrip("0")

@@ -66,7 +66,7 @@ _ODD = 0.02
 
 
 def _kafka_time(draw: Random) -> datetime:
-    return NEWEST - timedelta(microseconds=draw.randint(0, 10**10))
+    return NEWEST - timedelta(milliseconds=draw.randint(0, 10**7))
 
 
 def _pick(draw: Random, good: Make, *odd: Make) -> str:

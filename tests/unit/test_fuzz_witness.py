@@ -1,0 +1,65 @@
+"""The audit's second decoder on drawn records: it says what the oracle says, and never raises."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pytest
+
+from lakehouse.audit.content import WITNESSES
+from lakehouse.audit.told import Told
+from lakehouse.audit.witness import Broken as NotSaid
+from lakehouse.audit.witness import Raw
+from tests.fuzz.compare import PRODUCTS, batch_of
+from tests.fuzz.oracle import Broken, parse
+
+SEED = 77
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_raw(record):
+    time = (record.time - EPOCH) // timedelta(milliseconds=1)
+    headers = [(header["key"], header["value"]) for header in record.headers]
+    return Raw(0, 0, time, record.key, record.value, headers)
+
+
+def said(product, record):
+    """The witness's columns as the oracle has them; None where it calls the record broken."""
+    witness = WITNESSES[product.name]
+    try:
+        row = dict(zip([*witness.fields, "extra"], witness.tell(as_raw(record)), strict=True))
+    except NotSaid:
+        return None
+    for name in product.json:
+        row[name] = None if row[name] is None else parse(row[name])
+    for name in ("event_time", "created_at"):
+        if row.get(name) is not None:
+            row[name] = EPOCH + timedelta(microseconds=row[name])
+    return row
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda p: p.name)
+@pytest.mark.parametrize("number", range(3))
+def test_the_witness_says_what_the_oracle_says(product, number):
+    for record in batch_of(product, SEED, number):
+        try:
+            wanted = product.oracle(record)
+        except Broken:
+            tell_or_not(product, record)
+            continue
+        assert said(product, record) == wanted, record
+
+
+def tell_or_not(product, record):
+    """Of a record that bronze refuses; but it must not raise: the audit reads these too."""
+    with suppress(NotSaid):
+        WITNESSES[product.name].tell(as_raw(record))
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda p: p.name)
+def test_a_range_with_any_records_is_told(product):
+    """One record whose numbers fit no column must not end the audit of all."""
+    records = [r for number in range(3) for r in batch_of(product, SEED, number)]
+    with duckdb.connect() as connection:
+        told = Told(connection, WITNESSES[product.name])
+        assert told.take(as_raw(record) for record in records) == len(records)
