@@ -6,6 +6,7 @@ an erased record from a lost one, and no flow lands it again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, notes
 from lakehouse.publish.replayed import true_marks
+from lakehouse.publish.rows import data_files
 
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
@@ -136,14 +138,20 @@ def _true_marks(
     table = DeltaTable(bronze)
     told = (n["ends"] for n in notes(commits(bronze, table.version())) if "ends" in n)
     ends = next((Ends.read(note) for note in told), Ends("", ""))
-    held = {"bronze": table.file_uris(), "quarantine": quarantine.files()}
-    held["erased"] = DeltaTable(erased).file_uris() if DeltaTable.is_deltatable(erased) else []
+    held = {
+        "bronze": data_files(table, bronze),
+        "quarantine": data_files(quarantine.dt, quarantine.uri),
+        "erased": data_files(DeltaTable(erased), erased)
+        if DeltaTable.is_deltatable(erased)
+        else [],
+    }
     empty = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
     for name, schema in empty.items():
         connection.register(f"no_{name}", schema.empty_table())
         source = f"SELECT * FROM no_{name}"
         if held[name]:
-            files = ", ".join("'" + str(file).replace("'", "''") + "'" for file in held[name])
+            paths = (re.sub(r"([*?\[])", r"[\1]", str(file.path)) for file in held[name])
+            files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             source += f" UNION ALL BY NAME FROM read_parquet([{files}], union_by_name = true)"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW of_{name} AS {source}")
     rows = "(SELECT *, replayed_version AS mark FROM of_quarantine)"
