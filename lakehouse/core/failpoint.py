@@ -48,6 +48,8 @@ class Step(StrEnum):
     """A table is compacted; its old files are still there."""
     VACUUMED = "vacuumed"
     """A table's old files are removed; its old log entries are not."""
+    REPLAY_MARKED = "replay-marked"
+    """Quarantine's rows are marked as replayed; bronze does not have them."""
     BATCH_LANDED = "batch-landed"
     """All of the batch is done; Spark's checkpoint does not say so yet."""
     RECORD_POSTED = "record-posted"

@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.core import failpoint
 from lakehouse.core.duck import query
+from lakehouse.core.failpoint import Step
 from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, marked
@@ -132,6 +134,7 @@ def enter(
     wanted_marks = pa.concat_tables(marks)
     if wanted_marks.num_rows:
         _mark(publisher, wanted_marks, {"replayed": good.num_rows, "version": before + 1})
+        failpoint.reach(Step.REPLAY_MARKED)
     late = duplicates = 0
     if good.num_rows:
         rows = publisher.bronze_rows(good, publisher.copies.marks(good), now)

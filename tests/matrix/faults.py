@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -18,7 +19,7 @@ from tests.matrix.broker import running
 from tests.matrix.check import read
 from tests.matrix.clock import Clock
 from tests.matrix.sending import Sender, huge, make_topic, messages
-from tests.matrix.stage import Failed, Skipped, Stage
+from tests.matrix.stage import PATIENCE, Failed, Skipped, Stage
 
 Act = Callable[[Stage], None]
 MID_WRITE = (Step.BRONZE_FILES, Step.COMPACTION_FILES)
@@ -51,6 +52,25 @@ def killed_at_random(stage: Stage) -> None:
     stage.recover()
     time.sleep(stage.draw.uniform(0, 2))
     stage.driver.kill()
+    stage.recover()
+
+
+def replay_killed(stage: Stage) -> None:
+    """Records that a setting refused are replayed; killed -9 between the replay's two commits.
+
+    Then upkeep of bronze commits, under the version that the marks name, and the flow
+    starts again.
+    """
+    right = dict(stage.environment)
+    earliest = datetime.now(UTC).date() - timedelta(days=stage.days // 3)
+    stage.environment["LAKEHOUSE_SALES_EARLIEST"] = earliest.isoformat()
+    _running(stage, 15)
+    stage.driver.kill()
+    stage.environment = right
+    failpoint = stage.step(Step.REPLAY_MARKED, range(1, 2))
+    stage.expect_kill(stage.verb("quarantine", "replay", failpoint=failpoint), "the replay")
+    if code := stage.verb("maintain", "bronze.sales").wait(PATIENCE):
+        raise Failed(f"maintain ended with {code}")
     stage.recover()
 
 

@@ -154,6 +154,17 @@ class Stage:
         self._drivers.append(Driver(flows, environment, log))
         return self.driver
 
+    def verb(self, *words: str, failpoint: str = "") -> subprocess.Popen[bytes]:
+        """Start a verb of the command line, which ends itself at a failpoint if one is given."""
+        environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
+        with (self.folder / f"{words[0]}.log").open("wb") as out:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "lakehouse", *words],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            )  # fmt: skip
+        self.later.callback(started.kill)
+        return started
+
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
         """Start the sales producer, for about so long; the same events again when called again."""
         count = int(seconds * ORDERS_A_SECOND * EVENTS_AN_ORDER)

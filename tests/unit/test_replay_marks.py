@@ -1,5 +1,6 @@
 """A mark is true when bronze holds the record, and no other commit makes it so."""
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,6 +12,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.quarantine import Choice, opened
+from lakehouse.core.failpoint import VARIABLE, Step
 from lakehouse.core.topic import Topic
 from lakehouse.publish.erased import ErasedLedger
 from lakehouse.publish.replay import finish
@@ -50,6 +52,26 @@ def cut(lake):
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
     lake.restart()
+
+
+def test_the_verb_is_killed_at_its_failpoint_and_upkeep_commits(lake):
+    """As the row ``replay-marked`` of the crash matrix does it."""
+    words = [sys.executable, "-m", "lakehouse"]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
+    kept |= {"LAKEHOUSE_LAKE_ROOT": lake.settings.lake.root}
+    cure = {"LAKEHOUSE_SALES_EARLIEST": "1990-01-01", VARIABLE: f"{Step.REPLAY_MARKED.value}:1"}
+    killed = subprocess.run(
+        [*words, "quarantine", "replay"], cwd=ROOT, env=kept | cure, check=False
+    )
+    assert killed.returncode == -9
+    lake.restart()
+    assert sum(lake.rows("quarantine/sales")["replayed_version"].notna()) == 4
+    subprocess.run([*words, "maintain", "bronze.sales"], cwd=ROOT, env=kept, check=True)
+    lake.settings = cured(lake.settings)
+    lake.restart()
+    assert quarantined(lake) == [1, 2, 4, 5, 6]
+    assert finish(lake.bronze, NOW).rows == 4
+    assert_proven(lake, end=8)
 
 
 def others_commit(lake, what):
