@@ -18,7 +18,7 @@ _BATCHES = """
 CREATE OR REPLACE TEMP TABLE batches AS
 WITH landed AS (
     SELECT batch_id, count(*) AS rows, max(event_time) AS newest, min(watermark) AS watermark,
-        count(DISTINCT watermark) > 1 OR count(watermark) NOT IN (0, count(*)) AS differs,
+        max(watermark) > min(watermark) OR count(watermark) NOT IN (0, count(*)) AS differs,
         {delay} AS delay
     FROM bronze GROUP BY batch_id
 ), gone AS (
