@@ -23,10 +23,13 @@ from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, recor
 from lakehouse.audit.watermarks import watermarks
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.flow import SilverFlow
+from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic
 from lakehouse.products import FLOWS
+from lakehouse.publish.damage import Log
 from lakehouse.publish.ends import Ends
+from lakehouse.publish.log_files import commits, notes
 
 RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
     "sales": (sales.COUNTED, sales.RECOMPUTES),
@@ -42,9 +45,17 @@ CHECKS: dict[str, Callable[[Scene], Check]] = {
 """What is asked besides addresses, marks and silver, by name, in this order."""
 
 
+def topic_of(settings: Settings, product: str) -> str:
+    """The topic that bronze says it holds, whatever settings name now; theirs where none does."""
+    uri = Lake(settings.lake.root).table(f"bronze.{product}")
+    held = notes(commits(uri, Log.of(uri).newest))
+    told = (str(note["ends"]["topic"]) for note in held if "ends" in note)
+    return next(told, settings.product(product).topic)
+
+
 def broker_of(settings: Settings, product: str) -> Broker:
-    """The broker that settings name."""
-    name = settings.product(product).topic
+    """The broker that settings name, asked of the topic that bronze holds."""
+    name = topic_of(settings, product)
     kafka = settings.kafka
     return Broker(
         lambda: read_topic(kafka, name),
@@ -149,7 +160,7 @@ def _ends(
     steps: Steps,
 ) -> tuple[Ends, Topic | None, list[str]]:
     """Bronze's ends and the topic that they are of; None and why where they cannot be compared."""
-    name, questions = settings.product(product).topic, []
+    name, questions = topic_of(settings, product), []
     topic: Topic | None = None
     try:
         topic = broker.topic()

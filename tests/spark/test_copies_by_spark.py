@@ -46,8 +46,8 @@ def berlin(monkeypatch):
 def test_partitions_out_of_step_are_marked_by_the_rule(spark, settings, turns):
     flow = BySpark(settings, spark, turns)
     for records in BATCHES:
-        flow.land(records)
-    assert flow.counted == 42
+        flow.land(records, event_time="2026-11-20T08:00:00Z")
+    assert flow.counted == 82
     assert_marked_by_the_rule(flow)
 
 

@@ -9,6 +9,7 @@ import pytest
 from lakehouse.audit import remark as verb
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.remark import remark
+from lakehouse.audit.run import topic_of
 from lakehouse.core.errors import TableDamaged
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends
@@ -60,6 +61,18 @@ def test_a_horizon_and_a_delay_changed_later_are_no_fault(settings):
         assert found.faults == found.doubts == ()
         assert found.verdict is Verdict.PROVEN
     assert [rule.batch for rule in lake.bronze.ends.rules] == [0, 1]
+
+
+def test_a_topic_setting_changed_later_is_no_doubt(settings):
+    """Kafka is asked of the topic that bronze holds, and a lake without bronze of the setting's."""
+    changed = with_sales(settings, topic="other")
+    assert topic_of(changed, "sales") == "other"
+    lake = Lake(settings)
+    land(lake, "ab", 0, 0)
+    caught_up(lake)
+    lake.settings = changed
+    assert topic_of(changed, "sales") == "sales"
+    assert proof(lake, Kafka(end=2)).verdict is Verdict.PROVEN
 
 
 @pytest.mark.parametrize("value", [None, NOW])
