@@ -18,7 +18,7 @@ from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.audit.show import render
 from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.core.errors import Exit, TableMissing, UsageError
+from lakehouse.core.errors import Exit, TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 
@@ -62,8 +62,7 @@ def audit_command(
                 for name in products
             ]
         if kept:
-            for proof in proofs:
-                say(f"kept as version {keep(proof, settings)} of audit.{proof.product}")
+            _keep(proofs, settings, say)
         if as_json_:
             sys.stdout.write(as_json({p.product: p.as_dict() for p in proofs}, indent=2) + "\n")
         else:
@@ -73,6 +72,15 @@ def audit_command(
         raise SystemExit(_exit_code(proofs, caught_up=caught_up))
 
     return audit_verb
+
+
+def _keep(proofs: list[Proof], settings: Settings, say: Say) -> None:
+    """Add the proofs to their tables; one that cannot be kept is as good all the same."""
+    for proof in proofs:
+        try:
+            say(f"kept as version {keep(proof, settings)} of audit.{proof.product}")
+        except TableDamaged as error:  # its exit code would say that something differs
+            say(f"not kept: {error}")
 
 
 def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:

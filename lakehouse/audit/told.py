@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import duckdb
@@ -99,7 +101,11 @@ class Told:
             yield self._table(held)
 
     def _table(self, records: list[Raw]) -> pa.Table:
-        told = [self._row(record) for record in records]
+        gc.disable()  # short-lived objects by the thousand, without a cycle
+        try:
+            told = [self._row(record) for record in records]
+        finally:
+            gc.enable()
         event = list(zip(*told, strict=True))
         columns = [
             *event,
@@ -108,10 +114,11 @@ class Told:
             [r.time * 1000 for r in records],
             [r.key for r in records],
             [r.value for r in records],
-            [[{"key": k, "value": v} for k, v in r.headers] for r in records],
         ]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=self._schema)
+        arrays = [
+            pa.array(c, f.type) for c, f in zip(columns, list(self._schema)[:-1], strict=True)
+        ]
+        return pa.Table.from_arrays([*arrays, _headers(records)], schema=self._schema)
 
     def _row(self, record: Raw) -> list[Any]:
         try:
@@ -170,6 +177,15 @@ class Told:
         found = query(self._connection, f"{' UNION ALL '.join(ways)} ORDER BY ALL")
         self._connection.execute("DROP TABLE both_sides")
         return [{**row, "table": _table(bronze)} for row in found.to_pylist()]
+
+
+def _headers(records: list[Raw]) -> pa.Array:
+    pairs = [pair for record in records for pair in record.headers]
+    ends = accumulate((len(record.headers) for record in records), initial=0)
+    keys = pa.array([key for key, _ in pairs], pa.string())
+    values = pa.array([value for _, value in pairs], pa.binary())
+    structs = pa.StructArray.from_arrays([keys, values], fields=list(_HEADERS.value_type))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs)
 
 
 def _packed(columns: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -97,16 +98,20 @@ class Witness:
     def _tell(self, record: Raw) -> list[Any]:
         event = self.event(record)
         values: list[Any] = []
-        for name, kind in self.fields.items():
+        for name, read, is_required in self._readers:
             value = event.pop(name, None)
             if value is not None:
-                values.append(_READ[kind](name, value))
-            elif name in self.required:
+                values.append(read(name, value))
+            elif is_required:
                 raise Broken(f"{name!r} is missing")
             else:
                 values.append(None)
         values.append(canonical(event) if event else None)
         return values
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[str, Any], Any], bool]]:
+        return [(name, _READ[kind], name in self.required) for name, kind in self.fields.items()]
 
 
 def whole_value(record: Raw) -> dict[str, Any]:
@@ -209,7 +214,7 @@ def _time(name: str, value: Any) -> int:
         raise Broken(f"{name!r} is no RFC 3339 time")
     year, month, day, hour, minute, second, fraction, sign, hours, minutes = found.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH
+        days = _days(year, month, day)
     except ValueError:
         raise Broken(f"{name!r} is no date") from None
     seconds = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second)
@@ -220,6 +225,11 @@ def _time(name: str, value: Any) -> int:
     if fraction:
         micros = int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
     return seconds * 1_000_000 + micros
+
+
+@lru_cache(4096)
+def _days(year: str, month: str, day: str) -> int:
+    return date(int(year), int(month), int(day)).toordinal() - _EPOCH
 
 
 _READ: dict[Kind, Callable[[str, Any], Any]] = {

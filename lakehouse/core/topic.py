@@ -10,8 +10,11 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from lakehouse.core import codecs
 from lakehouse.core.kafka import admin, client_options, unreachable
 from lakehouse.core.sections import KafkaSettings
+
+codecs.install()
 
 
 @dataclass(frozen=True)

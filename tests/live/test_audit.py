@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from confluent_kafka import Producer
 from deltalake import DeltaTable
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
@@ -121,10 +122,15 @@ def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
     for value in [*events(40, 5), b"[1]"]:
         sender.send(topic, value, key=b"k\xff", headers=[("a", b"\x00"), ("b", b"")])
     sender.close()  # 44 to 49
+    for number, compression in enumerate(["lz4", "snappy", "zstd"]):  # 50 to 64
+        other = Producer({"bootstrap.servers": kafka, "compression.type": compression})
+        for value in events(50 + 5 * number, 5):
+            other.produce(topic, value, partition=0)
+        other.flush()
     land(["sales.bronze", "sales.silver"], environment, root)
     for how in ("sample", "all"):
         found = audited(root, environment, "--content", how, "--caught-up", code=0)
-        assert found["headline"] == "PROVEN: 38 of 38 records, content of all"
+        assert found["headline"] == "PROVEN: 53 of 53 records, content of all"
     DeltaTable(str(root / "bronze" / "sales")).update({"unit_price": "9.99"}, '"offset" = 46')
     found = audited(root, environment, code=1)
     first = next(c for c in found["checks"] if c["name"] == "content against Kafka")["first"]

@@ -1,0 +1,31 @@
+"""What other producers compress is read: kafka-python alone reads gzip only."""
+
+import pyarrow as pa
+import pytest
+from kafka import codec
+
+import lakehouse.core.topic  # noqa: F401  # what reads topics installs the codecs
+from lakehouse.core.codecs import lz4, snappy, zstd
+
+DATA = [b"", b"x", b"record " * 50_000]
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("name", "read"), [("lz4", lz4), ("zstd", zstd)])
+def test_frames_are_read_one_after_the_other(data, name, read):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, name) as stream:
+        stream.write(data)
+    frame = sink.getvalue().to_pybytes()
+    assert read(frame) == data
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_a_block_of_snappy_is_read(data):
+    assert snappy(pa.compress(data, codec="snappy", asbytes=True)) == data
+
+
+def test_kafka_python_has_every_codec():
+    assert codec.has_snappy()
+    assert codec.has_lz4()
+    assert codec.has_zstd()
