@@ -49,7 +49,8 @@ def topic_of(settings: Settings, product: str) -> str:
     """The topic that bronze says it holds, whatever settings name now; theirs where none does."""
     uri = Lake(settings.lake.root).table(f"bronze.{product}")
     held = notes(commits(uri, Log.of(uri).newest))
-    told = (str(note["ends"]["topic"]) for note in held if "ends" in note)
+    ends = (note["ends"] for note in held if isinstance(note.get("ends"), dict))
+    told = (str(end["topic"]) for end in ends if "topic" in end)
     return next(told, settings.product(product).topic)
 
 

@@ -7,6 +7,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
+from lakehouse.audit.run import topic_of
 from lakehouse.audit.steps import Steps
 from tests.unit.test_audit import lake, landed, path, proof  # noqa: F401  # fixtures
 
@@ -65,6 +66,7 @@ def test_a_note_that_says_nonsense_is_told(lake, note):  # noqa: F811
             while text[end] != '"' or text[end - 1] == "\\":
                 end += 1
             entry.write_text(text[:start] + note.replace('"', '\\"') + text[end:])
+    assert topic_of(lake.settings, "sales") == "sales"
     assert proof(lake).verdict is not Verdict.NOT_PROVEN
 
 
