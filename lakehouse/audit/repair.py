@@ -35,7 +35,7 @@ from lakehouse.publish.delta import opened
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
 from lakehouse.publish.fingerprint import KEY, Total, by_batch, total_of
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
-from lakehouse.publish.rows import data_files, local_file
+from lakehouse.publish.rows import data_files, local_path
 
 Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")

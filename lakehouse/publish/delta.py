@@ -24,7 +24,6 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     PostCommitHookProperties,
-    Transaction,
     WriterProperties,
     write_deltalake,
 )
@@ -36,7 +35,15 @@ from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
-from lakehouse.publish.damage import Damage, check_log, damaged, newest, whole_checkpoints
+from lakehouse.publish.damage import (
+    Damage,
+    check_log,
+    damaged,
+    newest,
+    table_name,
+    whole_checkpoints,
+)
+from lakehouse.publish.data_files import WrittenFile, files_of, write_files
 from lakehouse.publish.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.publish.log_files import (
     NOTE,
@@ -46,6 +53,8 @@ from lakehouse.publish.log_files import (
     remove_leftovers,
     sync_checkpoints,
     sync_commit,
+    sync_files,
+    write_entry,
 )
 from lakehouse.publish.rows import data_files, marked_rows, rows_where
 
@@ -125,9 +134,27 @@ class Table:
     ) -> int:
         """Add rows in one commit that carries ``note``; the version that holds them.
 
-        An empty table commits the note alone.
+        Its files have page checksums. An empty table commits the note alone.
         """
-        self._write(rows, "append", None, self.fingerprinted(note, rows), transactions)
+        note = self.fingerprinted(note, rows)
+        before, table = self.version, Path(self.uri)
+        held = pa.schema(self.dt.schema())
+        rows = rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
+        try:
+            added = write_files(table, rows, self.partition_by, self._settings.publish.compression)
+            if self._is_synced:
+                sync_files(table, (file.name for file in added))
+            told = _commit_info(added, rows.num_rows, self.partition_by, note)
+            marks = [_transaction(*mark) for mark in (transactions or {}).items()]
+            write_entry(table, before + 1, [told, *marks, *(file.add() for file in added)])
+            self.dt.update_incremental()
+        except FileExistsError:
+            raise self._another_writer(before) from None
+        except (DeltaError, OSError) as error:
+            raise _unusable(self.uri, error) from None
+        if self.version != before + 1:
+            raise self._another_writer(before)
+        self._checkpoint(before)
         return self.version
 
     def replace(
@@ -136,7 +163,22 @@ class Table:
         """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
         if self.total() is not None:
             note = self.fingerprinted(note, rows, rows_where(self.dt, predicate))
-        self._write(rows, "overwrite", predicate, note, None)
+        before = self.version
+        try:
+            write_deltalake(
+                self.dt,
+                rows,
+                mode="overwrite",
+                predicate=predicate,
+                writer_properties=self._writer,
+                commit_properties=CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0),
+                post_commithook_properties=_QUIET,
+            )
+        except (DeltaError, OSError) as error:
+            raise _unusable(self.uri, error) from None
+        if self.version != before + 1:
+            raise self._another_writer(before)
+        self._committed(before)
         return self.version
 
     def mark(
@@ -255,46 +297,25 @@ class Table:
             post_commithook_properties=_QUIET,
         )
 
-    def _write(
-        self,
-        rows: pa.Table | pa.RecordBatchReader,
-        mode: Any,
-        predicate: str | None,
-        note: Mapping[str, Any],
-        transactions: Mapping[str, int] | None,
-    ) -> None:
-        before = self.version
-        properties = CommitProperties(
-            custom_metadata={NOTE: json.dumps(note)},
-            app_transactions=[Transaction(k, v) for k, v in (transactions or {}).items()],
-            max_commit_retries=0,
+    def _another_writer(self, before: int) -> TableDamaged:
+        return TableDamaged(
+            f"table {table_name(self.uri)}",
+            f"version {before + 1} was expected, and another writer has committed one since",
+            "find the other process; a table has one writer",
         )
-        try:
-            write_deltalake(
-                self.dt,
-                rows,
-                mode=mode,
-                predicate=predicate,
-                writer_properties=self._writer,
-                commit_properties=properties,
-                post_commithook_properties=_QUIET,
-            )
-        except (DeltaError, OSError) as error:
-            raise _unusable(self.uri, error) from None
-        if self.version != before + 1:
-            raise TableDamaged(
-                self.uri,
-                f"version {before + 1} was expected and {self.version} came: another writer",
-                "find the other process; a table has one writer",
-            )
-        self._committed(before)
 
     def _committed(self, before: int) -> None:
         """Sync what was committed after version ``before``; a checkpoint where one is due."""
         for version in range(before + 1, self.version + 1):
             self._sync(version)
+        self._checkpoint(before)
+
+    def _checkpoint(self, before: int) -> None:
+        """Make a checkpoint where one is due since version ``before``."""
         if _crossed(before, self.version, self._settings.table.checkpoint_interval):
             self.dt.create_checkpoint()
+            if self._is_synced:
+                sync_checkpoints(Path(self.uri))
 
     @property
     def _is_synced(self) -> bool:
@@ -460,8 +481,8 @@ class Table:
                 yield part.select(self.schema.names).cast(self.schema)
 
     def files(self) -> list[str]:
-        """Paths of the Parquet files of this version."""
-        return [str(uri) for uri in self.dt.file_uris()]
+        """Paths of the Parquet files of this version, as they are on disk."""
+        return files_of(self.dt)
 
 
 def opened(uri: str) -> DeltaTable:
@@ -484,6 +505,26 @@ def table_properties(settings: Settings) -> dict[str, str | None]:
         "delta.checkpointInterval": str(settings.table.checkpoint_interval),
         **settings.table_properties,
     }
+
+
+def _commit_info(
+    added: Sequence[WrittenFile], rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The action that tells of an append, in the words of delta-rs."""
+    return {
+        "commitInfo": {
+            "timestamp": int(time.time() * 1000),
+            "operation": "WRITE",
+            "operationParameters": {"mode": "Append", "partitionBy": json.dumps(partition_by)},
+            "engineInfo": "lakehouse",
+            "operationMetrics": {"num_added_files": len(added), "num_added_rows": rows},
+            NOTE: json.dumps(note),
+        }
+    }
+
+
+def _transaction(name: str, version: int) -> dict[str, Any]:
+    return {"txn": {"appId": name, "version": version}}
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

@@ -5,24 +5,60 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
+PART = ".part"
+"""How an entry's name ends while it is written."""
+_MANY, _AT_ONCE = 32, 8
+"""So many files and folders are synced side by side, so many at once."""
+
+
+def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]]) -> None:
+    """Commit a version: its entry comes under its name whole and on disk, or not at all.
+
+    FileExistsError where another writer has committed it.
+    """
+    log = entry(str(table), version)
+    part = log.with_name(f".{log.name}.{os.getpid()}{PART}")
+    with part.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(action, separators=(",", ":")) + "\n" for action in actions)
+        out.flush()
+        os.fsync(out.fileno())
+    try:
+        os.link(part, log)
+    finally:
+        part.unlink()
+    _sync([log.parent])
+
+
+def sync_files(table: Path, names: Iterable[str]) -> None:
+    """fsync data files, named as they are on disk, and their folders up to the table's."""
+    paths = {table}
+    for name in names:
+        file = table / name
+        paths |= {file, *file.parents[: name.count("/") + 1]}
+    _sync(paths)
 
 
 def sync_commit(table: Path, version: int) -> None:
-    """fsync a commit: the files it added, its log entry, and their folders."""
-    entry = table / "_delta_log" / f"{version:020}.json"
-    paths = {entry, entry.parent}
-    for line in entry.read_text(encoding="utf-8").splitlines():
-        added = json.loads(line).get("add")
-        if added:
-            paths |= {table / added["path"], (table / added["path"]).parent}
-    _sync(paths)
+    """fsync a commit: the files it added, its log entry, and their folders up to the table's.
+
+    A folder that is new is an entry in the one above it; the first commit's are the
+    table's own, up to the lake's root.
+    """
+    log = entry(str(table), version)
+    lines = log.read_text(encoding="utf-8").splitlines()
+    adds = (add for line in lines if (add := json.loads(line).get("add")))
+    sync_files(table, (unquote(add["path"]) for add in adds))
+    above = table.parents[:2] if version == 0 else ()
+    _sync([log, log.parent, *above])
 
 
 def sync_checkpoints(table: Path) -> None:
@@ -48,20 +84,28 @@ def forget_before(table: Path, version: int) -> None:
 
 
 def remove_leftovers(table: Path) -> None:
-    """Remove data files that a crash left half written; delta-rs, which named them, lists none."""
-    for path in table.rglob("*.parquet#*"):
+    """Remove what a crash left half written: data files of delta-rs, which it does not list itself,
+    and entries that were not committed."""
+    for path in [*table.rglob("*.parquet#*"), *table.glob(f"_delta_log/.*{PART}")]:
         path.unlink()
 
 
-def _sync(paths: Iterable[Path]) -> None:
-    """fsync files and folders, those that are there."""
-    for path in paths:
-        if path.exists():  # percent-encoded partition names differ on disk
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _sync(paths: Collection[Path]) -> None:
+    """fsync files and folders; side by side where there are many, as a disk takes them together."""
+    if len(paths) < _MANY:
+        for path in paths:
+            _sync_one(path)
+        return
+    with ThreadPoolExecutor(_AT_ONCE, "sync") as pool:
+        list(pool.map(_sync_one, paths))
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def commit_info(uri: str, version: int) -> dict[str, Any] | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
+
+from lakehouse.publish.data_files import local_path
 
 _ROWS = 65_536
 
@@ -39,11 +40,11 @@ def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
     actions = pa.table(table.get_add_actions())
     paths = actions["path"].to_pylist()
     if "partition" not in actions.schema.names:
-        return [DataFile(local_file(uri, path), {}) for path in paths]
+        return [DataFile(local_path(uri, path), {}) for path in paths]
     partitions = actions["partition"].combine_chunks()
     names = [field.name for field in partitions.type]
     return [
-        DataFile(local_file(uri, path), {name: partitions.field(name)[row] for name in names})
+        DataFile(local_path(uri, path), {name: partitions.field(name)[row] for name in names})
         for row, path in enumerate(paths)
     ]
 
@@ -81,9 +82,3 @@ def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> 
         marked = marks[name].combine_chunks()
         rows = rows.set_column(rows.schema.get_field_index(name), name, marked)
     return rows
-
-
-def local_file(uri: str, name: str) -> Path:
-    """The file that a log names: it may write the name percent-encoded."""
-    path = Path(uri, name)
-    return path if path.exists() else Path(uri, unquote(name))

@@ -1,0 +1,235 @@
+"""Data files of a Delta table: Parquet, with a checksum on every page, written and read here.
+
+delta-rs writes no checksums, and without them a value that a flipped bit changed is
+read as if it had been written so. Files that a merge or a delete of delta-rs wrote,
+or an earlier release, have none: reading those finds only what breaks their format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_DICTIONARY = 256
+"""Fewer rows are written without dictionaries: their making costs more than they save."""
+_LONGEST = 64
+"""Longer text has no statistics: a bound that is cut must be rounded up to stay one."""
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that become one file: their partition's values, and where they lie."""
+
+    values: Mapping[str, str | None]
+    first: int
+    rows: int
+    statistics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file that is written: its name below the table, and what a log tells of it."""
+
+    name: str
+    size: int
+    values: Mapping[str, str | None]
+    modified: int
+    statistics: str
+
+    def add(self, *, data_change: bool = True) -> dict[str, Any]:
+        """The action that adds it to the table."""
+        return {
+            "add": {
+                "path": quote(self.name, safe="/="),
+                "partitionValues": dict(self.values),
+                "size": self.size,
+                "modificationTime": self.modified,
+                "dataChange": data_change,
+                "stats": self.statistics,
+            }
+        }
+
+
+def local_path(table: str | Path, name: str) -> Path:
+    """The file that a table's log calls ``name``: there it is percent-encoded."""
+    return Path(table, unquote(name))
+
+
+def files_of(table: DeltaTable) -> list[str]:
+    """Paths of a local table's data files, as they are on disk.
+
+    delta-rs gives them below a folder that is percent-encoded, and themselves decoded.
+    """
+    folder = table.table_uri.removeprefix("file://")
+    return [str(Path(unquote(folder), uri.removeprefix(folder))) for uri in table.file_uris()]
+
+
+def write_files(
+    folder: Path, rows: pa.Table, partition_by: Sequence[str], codec: str
+) -> list[WrittenFile]:
+    """Write rows as one file a partition; what they are.
+
+    Nothing is committed: files of a write that fails belong to no version, and vacuum
+    removes them.
+    """
+    parts, rows = _parted(rows, partition_by)
+
+    def write(part: _Part) -> WrittenFile:
+        whole = _parquet(rows.slice(part.first, part.rows), codec)
+        names = [f"{quote(n)}={_encoded(value)}" for n, value in part.values.items()]
+        name = "/".join([*names, f"part-{uuid4()}.{codec}.parquet"])
+        try:
+            out = (folder / name).open("wb")
+        except FileNotFoundError:  # the partition is new
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            out = (folder / name).open("wb")
+        with out:
+            out.write(whole)
+        now, told = int(time.time() * 1000), json.dumps(part.statistics)
+        return WrittenFile(name, whole.size, part.values, now, told)
+
+    if len(parts) <= 1:
+        return [write(part) for part in parts]
+    with ThreadPoolExecutor(_THREADS, "data-files") as pool:
+        return list(pool.map(write, parts))
+
+
+def _parquet(rows: pa.Table, codec: str) -> pa.Buffer:
+    """The bytes of a file; in memory, as a file that pyarrow opens costs half a small one."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink, rows.schema, compression=codec, write_page_checksum=True, store_schema=False,
+        use_dictionary=rows.num_rows >= _DICTIONARY,
+    ) as out:  # fmt: skip
+        out.write_table(rows)
+    return sink.getvalue()
+
+
+def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], pa.Table]:
+    """Where each partition's rows lie in the rows, which are put in order where need be."""
+    if not rows.num_rows:
+        return [], rows
+    bounds = [0, rows.num_rows]
+    values: list[dict[str, str | None]] = [{}]
+    if partition_by:
+        keys = rows.select(partition_by)
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in partition_by])
+        rows, keys = rows.take(order), keys.take(order)
+        bounds = [0, *_changes(keys), rows.num_rows]
+        firsts = keys.take(pa.array(bounds[:-1])).to_pylist()
+        values = [{name: _text(value) for name, value in first.items()} for first in firsts]
+        rows = rows.drop_columns([*partition_by])
+    told = _statistics(rows, bounds)
+    spans = zip(pairwise(bounds), values, told, strict=True)
+    return [_Part(of, a, b - a, one) for (a, b), of, one in spans], rows
+
+
+def _changes(keys: pa.Table) -> list[int]:
+    """The places, but the first, where another key begins."""
+    places: set[int] = set()
+    for column in keys.itercolumns():
+        codes = column.combine_chunks().dictionary_encode("encode").indices
+        changed = pc.indices_nonzero(pc.not_equal(codes.slice(1), codes.slice(0, len(codes) - 1)))
+        places |= {place + 1 for place in changed.to_pylist()}
+    return sorted(places)
+
+
+def _text(value: Any) -> str | None:
+    """A partition's value as a log writes it."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+def _encoded(value: str | None) -> str:
+    return NULL_PARTITION if value is None else quote(value, safe=" ")
+
+
+def _statistics(rows: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
+    """Rows, bounds and nulls of each part as a log has them; of columns that can be ordered."""
+    sizes = [b - a for a, b in pairwise(bounds)]
+    names = [field.name for field in rows.schema if _is_ordered(field.type)]
+    number = np.repeat(np.arange(len(sizes)), sizes)
+    lacking = [name for name in names if rows[name].null_count]
+    wanted = [*((name, "min_max") for name in names), *((name, "count") for name in lacking)]
+    numbered = rows.select(names).append_column("", pa.array(number))
+    grouped = numbered.group_by("", use_threads=False).aggregate(wanted)
+    told: list[dict[str, Any]] = [
+        {"numRecords": n, "minValues": {}, "maxValues": {}, "nullCount": dict.fromkeys(names, 0)}
+        for n in sizes
+    ]
+    for name in names:
+        found = grouped[f"{name}_min_max"].combine_chunks()
+        low, high = (_bounds(found.field(end)) for end in ("min", "max"))
+        for one, least, most in zip(told, low, high, strict=True):
+            if least is not None and most is not None:
+                one["minValues"][name], one["maxValues"][name] = least, most
+    for name in lacking:
+        for one, count in zip(told, grouped[f"{name}_count"].to_pylist(), strict=True):
+            one["nullCount"][name] = one["numRecords"] - count
+    return told
+
+
+def _is_ordered(kind: pa.DataType) -> bool:
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind))
+
+
+def _bounds(values: pa.Array) -> list[Any]:
+    """Bounds as JSON has them exactly; None where it cannot."""
+    kind = values.type
+    if pa.types.is_temporal(kind):
+        text = values.cast(pa.string()).to_pylist()  # one call: a batch of one row has 40 of them
+        return [None if t is None else t.replace(" ", "T") for t in text]
+    found = values.to_pylist()
+    if pa.types.is_string(kind):
+        return [v if v is not None and len(v) <= _LONGEST else None for v in found]
+    if pa.types.is_decimal(kind):
+        exact = ((v, None if v is None else float(v)) for v in found)
+        return [f if f is not None and Decimal(repr(f)) == v else None for v, f in exact]
+    if pa.types.is_floating(kind):
+        return [v if v is not None and math.isfinite(v) else None for v in found]
+    return list(found)
+
+
+def corrupt_files(paths: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
+    """Files of which a page cannot be read, or is not what was written, and why.
+
+    All pages of all columns are read, a row group at a time.
+    """
+    with ThreadPoolExecutor(_THREADS, "data-files") as pool:
+        for path, fault in zip(paths, pool.map(_page_fault, paths), strict=True):
+            if fault:
+                yield str(path), fault
+
+
+def _page_fault(path: str | Path) -> str:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                for _ in file.iter_batches(row_groups=[group], use_threads=False):
+                    pass
+    except (pa.ArrowException, OSError) as error:
+        return f"cannot be read: {' '.join(str(error).split())[:120]}"
+    return ""
