@@ -19,7 +19,7 @@ from psycopg import sql
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.contracts.change import sortable
 from lakehouse.contracts.orders import NAME
-from lakehouse.core.duck import query
+from lakehouse.core.duck import query, reads
 from lakehouse.core.errors import LakehouseError, TableMissing
 from lakehouse.core.flow import ParquetFlow, SilverFlow
 from lakehouse.core.postgres import connect, slot_of, unavailable
@@ -244,7 +244,7 @@ def _parquet(parts: _Parts) -> Iterator[Check]:
     found = "(SELECT '' AS event_id, DATE '1970-01-01' AS day WHERE false)"
     if files:
         found = f"(SELECT event_id, CAST({DATE} AS DATE) AS day FROM "
-        found += f"read_parquet({files!r}, hive_partitioning = true))"
+        found += f"{reads(files, 'hive_partitioning = true')})"
     rows, due = count(parts.connection, found), count(parts.connection, wanted)
     differing = count(
         parts.connection,

@@ -22,7 +22,6 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
-from urllib.parse import unquote
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -34,6 +33,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.products import FLOWS
 from lakehouse.publish.damage import Log
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.delta import opened
 from lakehouse.publish.log_files import sync_folder
 from lakehouse.runtime.run import UNFINISHED_RESTORE, tables_of
@@ -74,8 +74,6 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     The folder gets its name when it is whole; a crash leaves one named ``….partial-…``.
     """
     lake = Lake(settings.lake.root)
-    if not lake.is_local:
-        raise LakehouseError(lake.root, "is not a folder of this machine", "copy it where it is")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(str(to), "is there already", "name a folder that is not there yet")
     if to.absolute().is_relative_to(Path(lake.root).absolute()):
@@ -146,8 +144,7 @@ class _Copying:
 
     def data(self, name: str, table: DeltaTable) -> Files:
         """The data files of the pinned version, copied."""
-        files = [Path(str(file)) for file in table.file_uris()]
-        return self._copied(name, [f if f.exists() else Path(unquote(str(f))) for f in files])
+        return self._copied(name, map(Path, files_of(table)))
 
     def check(self, name: str, table: DeltaTable) -> None:
         """Raise TableDamaged where the copy is not the table that was pinned, whole."""

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.duck import connect, hide_progress
-from lakehouse.core.errors import LakehouseError, TableDamaged
+from lakehouse.core.duck import connect, hide_progress, reads, text
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.damage import newest
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, notes
 
@@ -38,7 +37,7 @@ def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with bounded memory; what does not fit goes to a temporary folder."""
     with TemporaryDirectory(prefix="lakehouse-audit-") as folder:
         connection = connect(settings.silver)
-        connection.execute("SET temp_directory = " + _text(folder))
+        connection.execute("SET temp_directory = " + text(folder))
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET threads = {os.cpu_count() or 1}")  # flows share the machine
         hide_progress(connection)
@@ -69,10 +68,6 @@ class Snapshots:
     def __init__(self, root: str, connection: duckdb.DuckDBPyConnection) -> None:
         self.lake, self.connection = Lake(root), connection
         self._files: set[str] = set()
-        if not self.lake.is_local:
-            raise LakehouseError(
-                root, "is not a folder of this machine", "audit a lake on a local disk"
-            )
 
     def exists(self, name: str) -> bool:
         """Whether a flow has made the table."""
@@ -100,7 +95,7 @@ class Snapshots:
     def pin(self, view: str, name: str, version: int | None = None) -> Pin:
         """Make ``view`` the rows of the table at a version (None: the newest there is now)."""
         table = self.open(name, version)
-        files = [_on_disk(str(uri)) for uri in table.file_uris()]
+        files = files_of(table)
         self._files.update(files)
         self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
         columns = [field.name for field in table.schema().fields]
@@ -121,7 +116,7 @@ class Snapshots:
         return [file for file in sorted(self._files) if not self._is_readable(file)]
 
     def _is_readable(self, file: str) -> bool:
-        scan = f"read_parquet([{_literal(file)}], hive_partitioning = false)"
+        scan = reads([file], "hive_partitioning = false")
         try:
             self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {scan} AS row").fetchall()
         except duckdb.OutOfMemoryException:
@@ -150,14 +145,8 @@ class Snapshots:
         return Ends(topic, topic_id, dict(found), is_from_rows=True) if found else None
 
 
-def _on_disk(uri: str) -> str:
-    """The file's own name: a log may write it percent-encoded."""
-    return unquote(uri) if "%" in uri and not Path(uri).exists() else uri
-
-
 def _scan(table: DeltaTable, files: list[str]) -> str:
     """A FROM item over these files, partition columns with their declared types."""
-    listed = ", ".join(map(_literal, files))
     kinds = {f.name: _HIVE.get(str(getattr(f.type, "type", "")), "VARCHAR")
              for f in table.schema().fields}  # fmt: skip
     partitions = table.metadata().partition_columns
@@ -165,13 +154,4 @@ def _scan(table: DeltaTable, files: list[str]) -> str:
     if partitions:
         pairs = ", ".join(f'"{column}": {kinds[column]}' for column in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    return f"read_parquet([{listed}], union_by_name = true, {hive})"
-
-
-def _literal(file: str) -> str:
-    """A file's name as SQL, so that nothing in it is a pattern."""
-    return _text(re.sub(r"([*?\[])", r"[\1]", file))
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return reads(files, f"union_by_name = true, {hive}")

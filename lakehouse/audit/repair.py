@@ -31,11 +31,12 @@ from lakehouse.publish.damage import (
     lacking_files,
     log_damage,
 )
+from lakehouse.publish.data_files import local_path
 from lakehouse.publish.delta import opened
 from lakehouse.publish.ends import EXPIRED, Ends, gaps
 from lakehouse.publish.fingerprint import KEY, Total, by_batch, total_of
 from lakehouse.publish.log_files import NOTE, commits, notes, sync_commit, sync_folder
-from lakehouse.publish.rows import data_files, local_path
+from lakehouse.publish.rows import data_files
 
 Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")
@@ -137,7 +138,7 @@ class Repair:
         Raises TableDamaged where the rest is not what its commits say: to begin with
         that would hide it.
         """
-        gone = {local_file(self.uri, name) for name in lacking}
+        gone = {local_path(self.uri, name) for name in lacking}
         files = [file for file in data_files(table, self.uri) if file.path not in gone]
         found = by_batch(batch for file in files for batch in file.rows())
         if wrong := altered(self.uri, table.version(), found):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ from lakehouse.core.sections import SilverSettings
 # a copy of a small result costs less than planning the statement once more
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 _NUMBERS = itertools.count()
+_SPECIAL = re.compile(r"([*?\[])")
 
 
 def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
@@ -48,6 +50,22 @@ def ten_thousandths(money: str) -> str:
     In parts, because ``money * 10000`` has no room above 10^30 in DuckDB.
     """
     return f"(CAST(trunc({money}) AS HUGEINT) * 10000 + CAST({money} % 1 * 10000 AS HUGEINT))"
+
+
+def patterns(files: Iterable[str]) -> list[str]:
+    """Files as DuckDB's readers take them: in a bare name they read ``*``, ``?`` and ``[``."""
+    return [_SPECIAL.sub(r"[\1]", file) for file in files]
+
+
+def reads(files: Iterable[str], more: str = "") -> str:
+    """A FROM item over Parquet files; ``more`` are options of the reader."""
+    listed = ", ".join(text(file) for file in patterns(files))
+    return f"read_parquet([{listed}]{', ' if more else ''}{more})"
+
+
+def text(value: str) -> str:
+    """A value as SQL text."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 class Source:

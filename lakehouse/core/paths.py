@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from lakehouse.core.errors import UsageError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^]|[^\x00-\ud7ff\ue000-\U0010ffff]")
+"""What delta-rs 1.6 decodes, refuses or ends the process at, wherever it stands in a path."""
+_PARTITION = re.compile(r"[^/=]+=[^/]*")
 
 
 @dataclass(frozen=True)
@@ -15,10 +23,10 @@ class Lake:
 
     root: str
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the root is a folder of this machine, and not a URI such as s3://."""
-        return "://" not in self.root
+    def __post_init__(self) -> None:
+        """Raise UsageError where the root is an address, or a path that an engine misreads."""
+        if fault := _root_fault(self.root):
+            raise UsageError(f"lake {self.root}", *fault)
 
     def table(self, name: str) -> str:
         """The path or URI of a table by its name."""
@@ -36,9 +44,28 @@ class Lake:
 
     def join(self, *parts: str) -> str:
         """A path below the root."""
-        if self.is_local:
-            return str(Path(self.root).absolute().joinpath(*parts))
-        return "/".join([self.root.rstrip("/"), *parts])
+        return str(Path(self.root).absolute().joinpath(*parts))
+
+
+def _root_fault(root: str) -> tuple[str, str] | None:
+    """What is wrong with a lake's root, and the remedy; None where every engine can use it."""
+    if _ADDRESS.match(root):
+        return (
+            "is an address, and a lake is a folder: of this machine, or a shared mount",
+            "mount the store as a folder, and name that",
+        )
+    path = str(Path(root).absolute())
+    if found := _MISREAD.search(path):
+        return (
+            f"its path holds {found[0]!r}, which delta-rs reads as something else",
+            "name a folder whose path has no control characters, \\ [ ] | ^, nor % and two digits",
+        )
+    if found := _PARTITION.search(path):
+        return (
+            f"its path holds {found[0]!r}, which readers take for a column of every table",
+            "name a folder whose path has no name=value in it",
+        )
+    return None
 
 
 def own_command() -> str:

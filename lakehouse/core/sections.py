@@ -88,7 +88,7 @@ class Section(BaseModel):
 class LakeSettings(Section):
     """[lake]: where the tables are."""
 
-    root: Annotated[str, AfterValidator(_path)] = Field("./var/lake", min_length=1, description="folder of the lake (or a URI that Spark can write, with [publish] writer = spark)")
+    root: Annotated[str, AfterValidator(_path)] = Field("./var/lake", min_length=1, description="folder of the lake: of this machine, or a shared mount")
 
 
 class KafkaSettings(Section):

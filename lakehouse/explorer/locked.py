@@ -8,19 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import duckdb
 import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.core.duck import hide_progress
+from lakehouse.core.duck import hide_progress, patterns, reads, text
 from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.publish.bronze import QUARANTINE_SCHEMA
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.replayed import true_marks
 
@@ -70,8 +69,8 @@ def locked(
     hide_progress(connection)
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
-    listed = [*map(_files, tables.values()), *plain.values()]
-    allowed = [_text(file) for files in listed for file in files]
+    listed = [*map(files_of, tables.values()), *plain.values()]
+    allowed = [text(path) for files in listed for path in {*files, *patterns(files)}]
     connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
     connection.execute("SET enable_external_access = false")
     for name, table in tables.items():
@@ -101,7 +100,7 @@ def _register(
     erased: str | None = None,
 ) -> None:
     layer, _, short = name.partition(".")
-    files = _files(table)
+    files = files_of(table)
     target = f"{layer}.{_name(short)}"
     if files:
         source = _scan(connection, layer, table, files)
@@ -129,20 +128,9 @@ def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: lis
     layer, _, short = name.partition(".")
     if files:
         connection.execute(
-            f"CREATE VIEW {layer}.{_name(short)} AS FROM read_parquet([{_escaped(files)}], "
-            "hive_partitioning = true, hive_types = {date: DATE})"
+            f"CREATE VIEW {layer}.{_name(short)} AS FROM "
+            + reads(files, "hive_partitioning = true, hive_types = {date: DATE}")
         )
-
-
-def _escaped(files: list[str]) -> str:
-    """The files as a list of SQL texts, none of them a pattern."""
-    return ", ".join(_text(re.sub(r"([*?\[])", r"[\1]", file)) for file in files)
-
-
-def _files(table: DeltaTable) -> list[str]:
-    """The snapshot's files as they are on disk: delta-rs writes a space as ``%20``."""
-    uris = [str(uri) for uri in table.file_uris()]
-    return [unquote(u) if "%" in u and not Path(u).exists() else u for u in uris]
 
 
 def _scan(
@@ -159,7 +147,7 @@ def _scan(
     if partitions:
         pairs = ", ".join(f"{_name(c)}: {kinds[c]}" for c in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    source = f"FROM read_parquet([{_escaped(files)}], union_by_name = true, {hive})"
+    source = f"FROM {reads(files, f'union_by_name = true, {hive}')}"
     if added := _ADDED.get(layer):
         kinds = added | kinds
         held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
@@ -230,10 +218,6 @@ def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None
         connection.interrupt()
         if ended.wait(0.1):
             return
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _name(value: str) -> str:

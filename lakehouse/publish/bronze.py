@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.core import failpoint
-from lakehouse.core.duck import query
+from lakehouse.core.duck import patterns, query, reads
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
@@ -30,6 +30,7 @@ from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic
 from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
 from lakehouse.publish.copies import Copies
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends, Lost, gaps
 from lakehouse.publish.erased import drop_old_quarantine
@@ -227,7 +228,7 @@ class BronzePublisher:
             self.connection,
             "SELECT arg_max(topic_id, batch_id) AS id FROM (FROM read_parquet($files, "
             "union_by_name = true) UNION ALL BY NAME FROM no_rows) WHERE topic = $topic",
-            {"files": files, "topic": self.product.topic},
+            {"files": patterns(files), "topic": self.product.topic},
         )
         self.connection.unregister("no_rows")
         id_: str | None = found["id"][0].as_py()
@@ -291,7 +292,7 @@ class BronzePublisher:
             'SELECT "partition", max("offset") + 1, max(event_time), max(batch_id) '
             "FROM read_parquet($files) WHERE topic = $topic AND batch_id > $since GROUP BY 1",
             {
-                "files": self.bronze.files(),
+                "files": patterns(self.bronze.files()),
                 "topic": self.product.topic,
                 "since": -1 if since is None else since,
             },
@@ -313,7 +314,7 @@ class BronzePublisher:
     def _addresses_above_ends(self, files: list[str]) -> pa.Table:
         source = "no_rows"
         if files:
-            source = f"(FROM read_parquet({files!r}, union_by_name = true) UNION ALL BY NAME "
+            source = f"(FROM {reads(files, 'union_by_name = true')} UNION ALL BY NAME "
             source += "FROM no_rows)"
         self.connection.register("no_rows", QUARANTINE_SCHEMA.empty_table())
         found = query(
@@ -338,9 +339,7 @@ class BronzePublisher:
     def erased_files(self) -> list[str]:
         """Files of the ledger of erased addresses: what it names is not landed again."""
         uri = Lake(self.settings.lake.root).table(f"erased.{self.contract.name}")
-        return (
-            [str(f) for f in DeltaTable(uri).file_uris()] if DeltaTable.is_deltatable(uri) else []
-        )
+        return files_of(DeltaTable(uri)) if DeltaTable.is_deltatable(uri) else []
 
     def _without_held(self, decoded: pa.Table) -> pa.Table:
         """The rows that no table holds already."""

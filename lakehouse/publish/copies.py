@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.core.duck import patterns
 from lakehouse.ingest.seen import MAX_RUN, EventKeys, Keys, Micros, Seen, copies, hash_sql
 from lakehouse.publish.delta import Table
 
@@ -149,12 +150,14 @@ class Copies:
 
     def _count(self, files: Sequence[str], spans: Sequence[Span]) -> int:
         sql = f"SELECT count(*) FROM read_parquet($files) WHERE {_lies_in(spans)}"
-        return int(self._connection.execute(sql, {"files": files}).fetchall()[0][0])
+        return int(self._connection.execute(sql, {"files": patterns(files)}).fetchall()[0][0])
 
     def _read(self, files: Sequence[str], spans: Sequence[Span], among: str) -> Iterator[Keys]:
         select = hash_sql("event_id", "epoch_us(kafka_time)")
         sql = f"SELECT {select} FROM read_parquet($files) {among} WHERE {_lies_in(spans)}"
-        parts = self._connection.sql(sql, params={"files": files}).to_arrow_reader(MAX_RUN)
+        parts = self._connection.sql(sql, params={"files": patterns(files)}).to_arrow_reader(
+            MAX_RUN
+        )
         for part in parts:
             yield Keys(*(part.column(name).to_numpy() for name in ("a", "b", "t")))
 

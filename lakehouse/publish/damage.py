@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.data_files import local_path
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -95,7 +95,7 @@ def table_name(uri: str) -> str:
 
 def check_log(uri: str) -> None:
     """Raise TableDamaged, with the command that mends it, where the log is not whole."""
-    if "://" not in uri and (found := log_damage(uri)):
+    if found := log_damage(uri):
         raise damaged(uri, found[0])
 
 
@@ -106,8 +106,6 @@ def newest(uri: str) -> DeltaTable:
     Raises DeltaError where it cannot be opened.
     """
     check_log(uri)
-    if "://" in uri:
-        return DeltaTable(uri)
     opened: list[DeltaTable] = []
 
     def lacking() -> dict[str, str]:
@@ -204,7 +202,7 @@ def whole_checkpoints(uri: str) -> list[int]:
 def oldest_version(uri: str) -> int:
     """The oldest version that a table can be restored to, by its log; 0 where nobody can tell."""
     log = Log.of(uri)
-    return 0 if "://" in uri or 0 in log.entries else min(whole_checkpoints(uri), default=0)
+    return 0 if 0 in log.entries else min(whole_checkpoints(uri), default=0)
 
 
 def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
@@ -285,9 +283,8 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
     for name, size in zip(
         actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
     ):
-        path = Path(uri, name)
         try:
-            there = (path if path.exists() else Path(uri, unquote(name))).stat().st_size
+            there = local_path(uri, name).stat().st_size
         except OSError:
             found[name] = "is missing"
         else:
@@ -300,4 +297,4 @@ def files_damage(uri: str, lacking: dict[str, str]) -> Damage:
     """The damage of data files that are not whole."""
     name, fault = next(iter(lacking.items()))
     more = f", and {len(lacking) - 1} more files are not whole" if len(lacking) > 1 else ""
-    return Damage(str(Path(uri, name)), f"the data file {fault}{more}")
+    return Damage(str(local_path(uri, name)), f"the data file {fault}{more}")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -319,7 +320,7 @@ class Table:
 
     @property
     def _is_synced(self) -> bool:
-        return self._settings.publish.fsync and "://" not in self.uri
+        return self._settings.publish.fsync
 
     def _sync(self, version: int) -> None:
         if self._is_synced:
@@ -373,9 +374,8 @@ class Table:
         if self._is_synced:  # removed entries are then only in the checkpoint
             sync_checkpoints(Path(self.uri))
         self.dt.cleanup_metadata()
-        if "://" not in self.uri:
-            remove_leftovers(Path(self.uri))
-            self._shorten_log()
+        remove_leftovers(Path(self.uri))
+        self._shorten_log()
 
     def _shorten_log(self) -> None:
         """Keep the newest ``log_entries`` commits, from a checkpoint on.
@@ -454,16 +454,7 @@ class Table:
 
     def commits(self) -> Iterator[dict[str, Any]]:
         """What each commit says of itself, the newest first, as far as the log goes back."""
-        if "://" not in self.uri:
-            yield from commits(self.uri, self.version)
-            return
-        seen = 0
-        for limit in (1, 100, None):  # the whole log is read only when asked for
-            history = self.dt.history(limit)
-            yield from history[seen:]
-            seen = len(history)
-            if limit is None or seen < limit:
-                return
+        return commits(self.uri, self.version)
 
     def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:
         """The rows of this version, or of the partitions named as ``column=value``."""
@@ -477,7 +468,7 @@ class Table:
                 part = pq.ParquetFile(file).read(use_threads=False)
                 if self.partition_by:
                     column, _, value = folder.partition("=")
-                    part = part.append_column(column, pa.repeat(value, part.num_rows))
+                    part = part.append_column(column, pa.repeat(unquote(value), part.num_rows))
                 yield part.select(self.schema.names).cast(self.schema)
 
     def files(self) -> list[str]:

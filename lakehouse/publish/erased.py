@@ -6,7 +6,6 @@ an erased record from a lost one, and no flow lands it again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,16 +15,16 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.core.duck import query
+from lakehouse.core.duck import patterns, query, reads
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import ADDRESS, TIME
 from lakehouse.publish.damage import oldest_version
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.delta import Table
 from lakehouse.publish.ends import Ends
 from lakehouse.publish.log_files import commits, notes
 from lakehouse.publish.replayed import true_marks
-from lakehouse.publish.rows import data_files
 
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
@@ -86,7 +85,9 @@ class ErasedLedger:
         for name, table in held.items():
             self._connection.register(name, table)
         files = self.table.files()
-        ledger = query(self._connection, _HELD, {"files": files}) if files else held["no_rows"]
+        ledger = (
+            query(self._connection, _HELD, {"files": patterns(files)}) if files else held["no_rows"]
+        )
         self._connection.register("held", ledger)
         new = query(self._connection, _NEW).select(ERASED_SCHEMA.names).cast(ERASED_SCHEMA)
         for name in (*held, "held"):
@@ -98,7 +99,7 @@ class ErasedLedger:
         sql = f"SELECT DISTINCT {KEY_SQL} FROM read_parquet($files) WHERE erased_at >= $since"
         if not (files := self.table.files()):
             return ERASED_SCHEMA.empty_table().select(KEY)
-        return query(self._connection, sql, {"files": files, "since": begun})
+        return query(self._connection, sql, {"files": patterns(files), "since": begun})
 
 
 def drop_old_quarantine(
@@ -138,21 +139,14 @@ def _true_marks(
     table = DeltaTable(bronze)
     told = (n["ends"] for n in notes(commits(bronze, table.version())) if "ends" in n)
     ends = next((Ends.read(note) for note in told), Ends("", ""))
-    held = {
-        "bronze": data_files(table, bronze),
-        "quarantine": data_files(quarantine.dt, quarantine.uri),
-        "erased": data_files(DeltaTable(erased), erased)
-        if DeltaTable.is_deltatable(erased)
-        else [],
-    }
+    held = {"bronze": files_of(table), "quarantine": quarantine.files()}
+    held["erased"] = files_of(DeltaTable(erased)) if DeltaTable.is_deltatable(erased) else []
     empty = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
     for name, schema in empty.items():
         connection.register(f"no_{name}", schema.empty_table())
         source = f"SELECT * FROM no_{name}"
         if held[name]:
-            paths = (re.sub(r"([*?\[])", r"[\1]", str(file.path)) for file in held[name])
-            files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            source += f" UNION ALL BY NAME FROM read_parquet([{files}], union_by_name = true)"
+            source += f" UNION ALL BY NAME FROM {reads(held[name], 'union_by_name = true')}"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW of_{name} AS {source}")
     rows = "(SELECT *, replayed_version AS mark FROM of_quarantine)"
     try:

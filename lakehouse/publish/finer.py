@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lakehouse.core.duck import Prepared, Source, query
+from lakehouse.core.duck import Prepared, Source, query, reads
 from lakehouse.core.flow import UNITS, Aggregate, Favourite, Finer
 from lakehouse.ingest.seen import Seen, words, words_sql
 from lakehouse.publish.delta import Table
@@ -64,7 +64,7 @@ class FinerState:
         self._prior: tuple[list[str], Prepared] | None = None
         self._known, self._entities = Seen(), Seen()
         if files := table.files():
-            held = self._hashed(f"FROM read_parquet({files!r})")
+            held = self._hashed(f"FROM {reads(files)}")
             self._remember(query(connection, held))
 
     @property
@@ -97,7 +97,7 @@ class FinerState:
         if self._prior is None or self._prior[0] != files:
             if self._prior is not None:
                 self._prior[1].close()
-            held = f"FROM read_parquet({files!r}) UNION ALL BY NAME " if files else ""
+            held = f"FROM {reads(files)} UNION ALL BY NAME " if files else ""
             sql = f"FROM ({held}FROM pending) SEMI JOIN entities USING ({self.finer.entity})"
             self._prior = files, Prepared(self._connection, sql)
         if self.pending:
@@ -156,7 +156,7 @@ class FavouriteState:
         self._units: dict[int, int] = {}
         self._best: dict[tuple[str, ...], tuple[int, str]] = {}
         if files := table.files():
-            self._add(query(connection, self._hashed(f"FROM read_parquet({files!r})")))
+            self._add(query(connection, self._hashed(f"FROM {reads(files)}")))
 
     @property
     def pending_rows(self) -> int:
@@ -205,7 +205,7 @@ class FavouriteState:
             self._connection.register("pending", pa.concat_tables(self.pending))
             sources.append("SELECT * FROM pending")
         if files := self.table.files():
-            sources.append(f"SELECT * FROM read_parquet({files!r})")
+            sources.append(f"SELECT * FROM {reads(files)}")
         if sources:
             rows = query(
                 self._connection,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.publish.damage import entry_fault
+from lakehouse.publish.data_files import local_path
 from lakehouse.publish.log_files import entry as entry_of
 
 
@@ -52,7 +51,7 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
         if "add" in action and action["add"].get("dataChange", True):
             add = action["add"]
             stats = json.loads(add.get("stats") or "{}")
-            path = Path(uri, unquote(add["path"]))
+            path = local_path(uri, add["path"])
             if not path.exists():
                 raise FileNotFoundError(path)
             yield str(path), int(stats.get("numRecords", 0))

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from lakehouse.core.duck import query
+from lakehouse.core.duck import query, reads
 from lakehouse.core.flow import Keyed
 from lakehouse.publish.delta import Table
 from lakehouse.publish.render import ARROW
@@ -100,7 +100,7 @@ class KeyedState:
         source = f"no_{name}"
         if files:
             listed = ", ".join(f'"{column}"' for column in table.schema.names)
-            source = f"(SELECT {listed} FROM read_parquet({files!r}, hive_partitioning = true))"
+            source = f"(SELECT {listed} FROM {reads(files, 'hive_partitioning = true')})"
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {source}")
 
     def persist(self, note: dict[str, Any], version: int) -> None:

@@ -16,13 +16,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
-from lakehouse.core.duck import Prepared, Source, query, reading
+from lakehouse.core.duck import Prepared, Source, patterns, query, reading
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.anew import warn
 from lakehouse.publish.bronze import Landed
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.delta import Table
 from lakehouse.publish.increments import increments
 from lakehouse.publish.log_files import NOTE, commit_time, is_same_commit
@@ -142,7 +143,7 @@ class Ledger:
         if found:
             files, versions = [*found], [*found.values()]
             self._landed_in(file=files, bronze_version=versions)
-            self._add(_OF_FILES, {"files": files})
+            self._add(_OF_FILES, {"files": patterns(files)})
         self._held = upto
 
     def _anew(self, upto: int, reason: str) -> None:
@@ -156,9 +157,9 @@ class Ledger:
         landed = {n["ends"]["batch"]: v for v, n in commits if "late" in n and "ends" in n}
         bronze.load_as_version(upto)
         self._pending = []
-        if files := bronze.file_uris():
+        if files := files_of(bronze):
             self._landed_in(batch_id=[*landed], bronze_version=[*landed.values()])
-            self._add(_OF_BATCHES, {"files": files})
+            self._add(_OF_BATCHES, {"files": patterns(files)})
         self.table.replace(self._rows(), None, self._note(upto))
         self._pending, self._held, self._written = [], upto, upto
 

@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
-from lakehouse.core.duck import query
-from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
+from lakehouse.core.duck import query, reads
+from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import ParquetFlow
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.anew import parts, warn
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.increments import increments
 from lakehouse.publish.log_files import commit_time, is_same_commit, sync_folder
 
@@ -66,10 +67,6 @@ class ParquetPublisher:
     ) -> None:
         self.flow, self.settings, self._connection = flow, settings, connection.cursor()
         lake = Lake(settings.lake.root)
-        if not lake.is_local:
-            raise UsageError(
-                "[lake] root", f"{lake.root} is no local folder", f"run {flow.name} on one"
-            )
         self.folder = Path(lake.table(flow.table))
         self.folder.mkdir(parents=True, exist_ok=True)
         self._bronze_uri = lake.table(f"bronze.{flow.product}")
@@ -132,7 +129,7 @@ class ParquetPublisher:
     def _rows(self, files: tuple[str, ...]) -> pa.Table | None:
         if not files:
             return None
-        listed = f"read_parquet({list(files)!r}, hive_partitioning=false, union_by_name=true)"
+        listed = reads(files, "hive_partitioning = false, union_by_name = true")
         return query(self._connection, f"SELECT * FROM {listed}")
 
     def _write(self, name: str, rows: pa.Table | None) -> list[Path]:
@@ -187,7 +184,7 @@ class ParquetPublisher:
         self._taken = Taken(str(bronze.metadata().id))
         self._record(NOTHING)
         bronze.load_as_version(target)
-        files = [str(uri) for uri in bronze.file_uris()]
+        files = files_of(bronze)
         kept: set[Path] = set()
         for number, (part, _, _) in enumerate(parts(files, self.settings.silver.max_rows_per_fold)):
             kept |= {

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.core import failpoint
-from lakehouse.core.duck import query
+from lakehouse.core.duck import patterns, query
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
@@ -82,7 +82,7 @@ def _addresses(publisher: BronzePublisher, which: str) -> pa.Table:
         return no_rows.select([*KEY, "replayed_version"])
     publisher.connection.register("no_rows", no_rows)
     sql = _MARKED.format(now=publisher.ends.are_of_now(by_id=True), which=which)
-    found = query(publisher.connection, sql, {"files": files})
+    found = query(publisher.connection, sql, {"files": patterns(files)})
     publisher.connection.unregister("no_rows")
     return found
 
@@ -192,7 +192,7 @@ def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Tab
 
 def _select(publisher: BronzePublisher, sql: str, files: list[str], **tables: pa.Table) -> pa.Table:
     connection = publisher.connection
-    connection.execute("SET VARIABLE files = $files", {"files": files})
+    connection.execute("SET VARIABLE files = $files", {"files": patterns(files)})
     for name, rows in tables.items():
         connection.register(name, rows)
     ends = publisher.ends

@@ -25,7 +25,7 @@ from deltalake import DeltaTable
 
 from lakehouse.contracts import CONTRACTS
 from lakehouse.core import failpoint
-from lakehouse.core.duck import Source, query, reading
+from lakehouse.core.duck import Source, patterns, query, reading
 from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.failpoint import Step
 from lakehouse.core.flow import UNITS, Aggregate, SilverFlow
@@ -33,6 +33,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.publish.anew import parts, swap, warn
 from lakehouse.publish.damage import check_log
+from lakehouse.publish.data_files import files_of
 from lakehouse.publish.delta import Table
 from lakehouse.publish.finer import TORN, FavouriteState, FinerState, gained_by, text_schema
 from lakehouse.publish.fold import Fold
@@ -254,7 +255,7 @@ class SilverPublisher:
         """
         bronze = DeltaTable(self.bronze_uri, version=version)
         self._source = {"table": f"bronze.{self.flow.product}", "id": str(bronze.metadata().id)}
-        files = [str(uri) for uri in bronze.file_uris()]
+        files = files_of(bronze)
         for part, done, total in parts(files, self.settings.silver.max_rows_per_fold):
             self._rows_of(part)
             self._fold(version if done == total else NOTHING, list(self.tables))
@@ -314,7 +315,7 @@ class SilverPublisher:
                     self._reader,
                     f"SELECT {names} FROM (FROM read_parquet($files, hive_partitioning=false, "
                     "union_by_name=true) WHERE NOT is_duplicate UNION ALL BY NAME FROM rows)",
-                    {"files": list(files)},
+                    {"files": patterns(files)},
                 )
             )
 

@@ -54,7 +54,7 @@ class BronzeQuery:
         self._topic, self._on_landed = topic, on_landed
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
-        self._checkpoint = Checkpoint(spark, Lake(settings.lake.root).checkpoint(self.name))
+        self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
         writer = settings.publish.writer
         local = str(spark.sparkContext.master).startswith("local")
         self._packed = writer == "arrow" or (writer == "auto" and local)

@@ -7,32 +7,28 @@ became of the last one: lost, cut, rolled back, or ahead of a table that was res
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.publish.ends import Ends
 
 
 class Checkpoint:
-    """The checkpoint folder of one Kafka flow, on any file system that Spark reads."""
+    """The checkpoint folder of one Kafka flow."""
 
-    def __init__(self, spark: SparkSession, uri: str) -> None:
+    def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._spark = spark
 
     def clear(self) -> None:
         """Remove what an earlier run left; ServiceUnavailable where that cannot be done."""
         try:
-            files = self._path("").getFileSystem(self._spark._jsc.hadoopConfiguration())
-            if files.exists(self._path("")) and not files.delete(self._path(""), True):
-                raise self._unusable("it cannot be removed")
-        except Py4JJavaError as error:
-            raise self._unusable(str(error.java_exception.getMessage())) from None
+            shutil.rmtree(self.uri)
+        except FileNotFoundError:
+            pass  # there was none
+        except OSError as error:
+            raise self._unusable(f"it cannot be removed: {error.strerror}") from None
 
     def _unusable(self, reason: str) -> ServiceUnavailable:
         remedy = "mend the folder's rights, or remove it: the flow goes on from bronze's ends"
@@ -45,21 +41,7 @@ class Checkpoint:
         return {t: {int(p): int(o) for p, o in parts.items()} for t, parts in planned.items()}
 
     def _read(self, name: str) -> str:
-        if "://" not in self.uri:
-            return Path(self.uri, name).read_text("utf-8")
-        files = self._path("").getFileSystem(self._spark._jsc.hadoopConfiguration())
-        stream = files.open(self._path(name))
-        try:
-            return str(self._jvm().org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-        finally:
-            stream.close()
-
-    def _jvm(self) -> Any:
-        return self._spark._jvm
-
-    def _path(self, name: str) -> Any:
-        path = self._jvm().org.apache.hadoop.fs.Path
-        return path(f"{self.uri}/{name}" if name else self.uri)
+        return Path(self.uri, name).read_text("utf-8")
 
 
 def starting_offsets(ends: Ends, partitions: Iterable[int]) -> str:

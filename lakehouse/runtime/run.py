@@ -56,7 +56,7 @@ def run(
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
     followers = [f for f in flows if not isinstance(f, BronzeFlow)]
     lake = Lake(settings.lake.root)
-    if lake.is_local and Path(lake.join(UNFINISHED_RESTORE)).exists():
+    if Path(lake.join(UNFINISHED_RESTORE)).exists():
         raise TableDamaged(
             f"lake {lake.root}", "a restore into it was cut short",
             f"run it again: lakehouse restore BACKUP --force --root {lake.root}",

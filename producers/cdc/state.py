@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 
 Mode = Literal["slot", "poll"]
@@ -45,14 +45,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
 
 def state_path(root: str, product: str) -> Path:
     """``<root>/capture/<product>.json``."""
-    lake = Lake(root)
-    if not lake.is_local:
-        raise UsageError(
-            "[lake] root",
-            f"{root} is no local folder, and a capture keeps its state in one",
-            "give --root a folder",
-        )
-    return Path(lake.join("capture", f"{product}.json"))
+    return Path(Lake(root).join("capture", f"{product}.json"))
 
 
 def read_state(path: Path) -> State | None:

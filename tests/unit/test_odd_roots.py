@@ -1,0 +1,91 @@
+"""A lake works wherever its root lies; a root that an engine misreads is refused in words."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.audit.backup import backup
+from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.core.errors import UsageError
+from lakehouse.core.paths import Lake as Paths
+from lakehouse.core.sections import ExplorerSettings
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.locked import locked
+from lakehouse.publish.data_files import files_of
+from lakehouse.publish.delta import Table, opened
+from lakehouse.publish.replay import enter, finish
+from tests.conftest import NOW, encode, sale, settings_at
+from tests.unit.test_publish import Lake
+
+ODD = ["a b", "#é'\"%", "a*b?", "all # %é 'o\"f* ?{them}:;~"]
+MISREAD = ["a%41b", "a%20b", "a[b", "a]b", "a|b", "a^b", "a\\b", "a\nb", "a\tb", "a\x7fb"]
+ADDRESSES = ["s3://bucket/lake", "file:/tmp/lake", "file:lake", "abfss://c@a/lake", "HDFS:/lake"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path, name):
+    settings = settings_at(tmp_path / name / "lake")
+    lake = Lake(settings)
+    lake.land([*encode(sale(event_id="a"), sale(event_id="b", country="Ü s#%41*?[x]")), b"{"], 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.restart()
+    times = [f"2026-11-{day:02}T11:00:00Z" for day in (1, 2, 20)]
+    copies = [sale(event_id="a"), *(sale(event_id=t, event_time=t) for t in times)]
+    landed = lake.land(encode(*copies), 3)
+    assert (landed.good, landed.duplicates) == (4, 1)
+    lake.silver.catch_up()
+    lake.ledger.persist()
+    finish(lake.bronze, NOW)
+    quarantined = lake.bronze.quarantine.rows().select(["topic", "partition", "offset"])
+    assert enter(lake.bronze, quarantined, NOW).refused == 1
+    for table in (lake.bronze.bronze, lake.bronze.quarantine, *lake.silver.every_table()):
+        table.dt.create_checkpoint()
+        table.maintain_now()
+    lake.restart()
+    assert lake.silver.catch_up() >= 0
+    assert [p.name for p in tmp_path.iterdir()] == [name]  # nothing lies elsewhere
+
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        snapshots.pin("bronze", "bronze.sales")
+        snapshots.pin("country", "silver.sales_by_country")
+        assert connection.sql("SELECT count(*) FROM bronze").fetchall() == [(6,)]
+        assert connection.sql("SELECT sum(lines) FROM country").fetchall() == [(5,)]
+    catalogue = Catalogue(settings.lake.root)
+    tables = {one: catalogue.open(one) for one in catalogue.names()}
+    shown = locked(tables, {}, {}, ExplorerSettings())
+    assert shown.execute("SELECT count(*) FROM bronze.sales").fetchall() == [(6,)]
+    backup(settings, tmp_path / "copy", NOW, lambda _: None)
+    copied = opened(str(tmp_path / "copy" / "bronze" / "sales"))
+    assert all(Path(file).is_file() for file in files_of(copied))
+
+
+@pytest.mark.parametrize("name", [*MISREAD, "offset=5"])
+def test_a_root_that_an_engine_misreads_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match="its path holds"):
+        Paths(str(tmp_path / name / "lake"))
+
+
+@pytest.mark.parametrize("root", ADDRESSES)
+def test_an_address_is_refused(root):
+    with pytest.raises(UsageError, match="is an address, and a lake is a folder"):
+        Paths(root)
+
+
+def test_a_folder_named_like_an_address_in_part_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Paths("a:b").table("bronze.sales") == str(tmp_path / "a:b" / "bronze" / "sales")
+
+
+def test_a_partition_named_by_odd_text_is_read_back(tmp_path):
+    schema = pa.schema([pa.field("n", pa.int64()), pa.field("kind", pa.string())])
+    kinds = ["a b", "a/b", "a%41", "ü#?*[", "x=y", "'", "", None]
+    settings = settings_at(tmp_path / "lake")
+    table = Table(str(tmp_path / "lake" / "t"), schema, settings, partition_by=["kind"])
+    rows = pa.table([pa.array(range(len(kinds)), pa.int64()), pa.array(kinds)], schema=schema)
+    table.append(rows, {})
+    found = sorted((row["n"], row["kind"]) for row in table.dt.to_pyarrow_table().to_pylist())
+    assert found == [(n, kind or None) for n, kind in enumerate(kinds)]
+    assert all(Path(file).is_file() for file in table.files())
