@@ -20,9 +20,11 @@ import psutil
 import typer
 from rich.console import Console
 
+from lakehouse.audit.deep import read_whole
 from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.kafka import admin
+from lakehouse.core.paths import Lake
 from lakehouse.core.postgres import Slot, connect, slot_of
 from lakehouse.core.sections import CapturedSettings, PostgresSettings
 from lakehouse.core.settings import Settings
@@ -216,6 +218,7 @@ def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSe
 _ROUND_TRIP = """
 import json, sys
 from pathlib import Path
+from lakehouse.audit.deep import read_whole
 from lakehouse.contracts import load_settings
 from lakehouse.runtime.session import Engine, session
 folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
@@ -253,6 +256,13 @@ def spark_checks(_: Settings) -> Iterator[Check]:
     )  # fmt: skip
 
 
+def lake_checks(settings: Settings) -> Iterator[Check]:
+    """Every table of the lake, its files read whole."""
+    for name, read, damage in read_whole(Lake(settings.lake.root)):
+        state = "fail" if damage else "pass"
+        yield Check("lake", name, state, read, damage.remedy if damage else "")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
     postgres_checks, spark_checks,
@@ -262,10 +272,13 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
 def doctor(
     config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
+    root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
+    deep: Annotated[bool, typer.Option(help="read every page of every table too")] = False,
 ) -> None:
     """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
 
-    Exit 1 only when a check fails. Examples: lakehouse doctor   |   lakehouse doctor --json
+    With --deep the lake too: every page of every table. Exit 1 only when a check fails.
+    Examples: lakehouse doctor   |   lakehouse doctor --deep --json
     """
     console = Console(stderr=as_json)
     checks: list[Check] = []
@@ -275,7 +288,8 @@ def doctor(
     except LakehouseError as error:
         checks.append(Check("settings", error.place, "fail", error.fault, error.remedy))
         settings = Settings()
-    for check in CHECKS:
+    settings = settings.with_root(root) if root else settings
+    for check in (*CHECKS, *([lake_checks] if deep else [])):
         group = check.__name__.removesuffix("_checks")
         try:
             checks += list(check(settings))

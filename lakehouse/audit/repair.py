@@ -25,10 +25,10 @@ from lakehouse.publish.damage import (
     HINT,
     Damage,
     Log,
+    broken_files,
     damaged,
     files_damage,
     hinted,
-    lacking_files,
     log_damage,
 )
 from lakehouse.publish.data_files import local_path
@@ -55,6 +55,7 @@ class Repair:
         self._lake = Lake(settings.lake.root)
         self.name, self.uri = name, self._lake.table(name)
         self._topic, self._say = topic, say
+        self._whole: set[str] = set()
         if name.startswith("silver."):
             raise UsageError(
                 f"table {name}", "is not repaired: it is a function of bronze",
@@ -80,15 +81,16 @@ class Repair:
         except DeltaError as error:
             reason = " ".join(str(error).split())[:200]
             raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
-        if lacking := lacking_files(table, self.uri):
-            done.append(self._mend_files(table, lacking))
+        if broken := broken_files(table, self.uri, self._whole):
+            done.append(self._mend_files(table, broken))
             self._say(done[-1])
         return done
 
     def _make_anew(self) -> list[str]:
         """Move the whole table aside: the next run makes it from bronze."""
         try:
-            opened(self.uri)
+            if broken := broken_files(opened(self.uri), self.uri):
+                raise damaged(self.uri, files_damage(self.uri, broken))
         except TableDamaged as damage:
             self._move(Path(self.uri), self._aside_folder())
             done = f"{damage.fault}: the table is set aside, the next run makes it anew"
@@ -110,12 +112,12 @@ class Repair:
         self._set_aside(lambda path: _version(path) > whole)
         return f"{found.place}: {found.fault}: the table is at version {whole} again"
 
-    def _mend_files(self, table: DeltaTable, lacking: dict[str, str]) -> str:
-        found = files_damage(self.uri, lacking)
+    def _mend_files(self, table: DeltaTable, broken: dict[str, str]) -> str:
+        found = files_damage(self.uri, broken)
         if not self.name.startswith("bronze."):
-            rest = json.dumps(self._without(table, lacking))
-            for path in lacking:
-                self._move(Path(self.uri, path), self._aside_folder())
+            rest, aside = json.dumps(self._without(table, broken)), self._aside_folder()
+            for path in broken:
+                self._move(local_path(self.uri, path), aside)
             table.repair(commit_properties=CommitProperties({NOTE: rest}))
             sync_commit(Path(self.uri), table.version())
             again = "its records are read from Kafka again" if self._is_quarantine else "it is lost"
@@ -154,7 +156,7 @@ class Repair:
         """The newest version whose files are all there, as far as the log goes back."""
         for commit in commits(self.uri, newest):
             version = int(commit["version"])
-            if not lacking_files(DeltaTable(self.uri, version=version), self.uri):
+            if not broken_files(DeltaTable(self.uri, version=version), self.uri, self._whole):
                 return version
         return None
 

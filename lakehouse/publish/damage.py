@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.data_files import local_path
+from lakehouse.publish.data_files import corrupt_files, local_path
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -290,6 +290,20 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
         else:
             if there != size:
                 found[name] = f"has {there:,} of {size:,} bytes"
+    return found
+
+
+def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> dict[str, str]:
+    """Data files that are not whole, or have a page that is not what was written → what is wrong.
+
+    All pages are read, but for those of files in ``whole``, which gains what is found so.
+    """
+    whole = set() if whole is None else whole
+    found = lacking_files(table, uri)
+    names = pa.table(table.get_add_actions())["path"].to_pylist()
+    read = {str(local_path(uri, n)): n for n in names if n not in found and n not in whole}
+    found |= {read[path]: fault for path, fault in corrupt_files([*read])}
+    whole.update({*read.values()} - {*found})
     return found
 
 

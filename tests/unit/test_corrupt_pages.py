@@ -1,0 +1,78 @@
+"""One flipped bit in a page: the doctor, the audit and a repair find it, and Kafka has the rest."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import lakehouse.doctor as doctor_module
+from lakehouse.audit.proof import Verdict
+from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.data_files import files_of
+from lakehouse.publish.delta import opened
+from tests.unit.test_recovery import (
+    GOOD,
+    go_on,
+    lake,
+    landed,
+    proof,
+    repair,
+    topic,
+    uri,
+)
+
+__all__ = ["lake", "landed"]  # fixtures
+
+
+def flip(lake, name, column, number=0):
+    """Flip one bit at the end of a column's data of one file; the file."""
+    file = sorted(files_of(opened(str(uri(lake, name)))))[number]
+    group = pq.read_metadata(file).row_group(0)
+    chunk = next(
+        one for n in range(group.num_columns)
+        if (one := group.column(n)).path_in_schema == column
+    )  # fmt: skip
+    data = bytearray(Path(file).read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 4
+    Path(file).write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("bronze.sales", "unit_price"), ("quarantine.sales", "value")]
+)
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_flipped_bit_is_found_named_and_read_again_from_kafka(lake, name, column, number):
+    file = flip(lake, name, column, number)
+    found = proof(lake)
+    assert found.verdict is not Verdict.PROVEN
+    assert Path(file).name in str(found)
+    [done] = repair(lake, name)
+    assert file in done
+    go_on(lake)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == GOOD
+    assert sorted(lake.rows("quarantine/sales")["offset"]) == [2, 5, 9]
+    assert repair(lake, name) == []
+
+
+def test_a_corrupt_page_that_kafka_no_longer_has_asks_for_a_backup(lake):
+    flip(lake, "bronze.sales", "unit_price")
+    with pytest.raises(TableDamaged, match="lakehouse restore"):
+        repair(lake, "bronze.sales", at=topic(first=11))
+
+
+def test_the_doctor_reads_every_page_when_asked(lake, monkeypatch, capsys):
+    monkeypatch.setattr(doctor_module, "CHECKS", ())  # those of the machine need its services
+    file = flip(lake, "quarantine.sales", "value")
+
+    def checks(**how):
+        with pytest.raises(SystemExit):
+            doctor_module.doctor(None, True, Path(lake.settings.lake.root), **how)
+        return {c["name"]: c for c in json.loads(capsys.readouterr().out)}
+
+    assert "quarantine.sales" not in checks(deep=False)
+    found = checks(deep=True)
+    assert (found["bronze.sales"]["state"], found["quarantine.sales"]["state"]) == ("pass", "fail")
+    assert file in found["quarantine.sales"]["detail"]
+    assert "lakehouse repair quarantine.sales" in found["quarantine.sales"]["fix"]

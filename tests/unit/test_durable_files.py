@@ -1,0 +1,153 @@
+"""What a commit names is on disk, and every page that we write says whether it is whole."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.publish.data_files import corrupt_files, files_of
+from lakehouse.publish.delta import Table
+from lakehouse.publish.log_files import entry
+from tests.conftest import settings_at
+
+SCHEMA = pa.schema(
+    [
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("word", pa.string()),
+        pa.field("price", pa.decimal128(18, 4)),
+        pa.field("at", pa.timestamp("us", "UTC")),
+        pa.field("raw", pa.binary()),
+        pa.field("day", pa.date32(), nullable=False),
+    ]
+)
+
+
+def rows(*numbers, days=3):
+    at = [n * 1_000_000 + 7 for n in numbers]
+    return pa.table(
+        {
+            "n": pa.array(numbers, pa.int64()),
+            "word": [None if n % 5 == 0 else f"w{n}" * (40 if n == 9 else 1) for n in numbers],
+            "price": pa.array([n / 4 for n in numbers]).cast(pa.decimal128(18, 4)),
+            "at": pa.array(at, pa.timestamp("us", "UTC")),
+            "raw": pa.array([bytes([n % 256]) for n in numbers], pa.binary()),
+            "day": pa.array([n % days for n in numbers], pa.int32()).cast(pa.date32()),
+        },
+        schema=SCHEMA,
+    )
+
+
+@pytest.fixture
+def table(tmp_path):
+    settings = settings_at(tmp_path / "lake")
+    return Table(str(tmp_path / "lake" / "bronze" / "t"), SCHEMA, settings, partition_by=["day"])
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The paths that were synced so far, and what they were then named by."""
+    found: set[Path] = set()
+    real = os.fsync
+
+    def fsync(descriptor):
+        real(descriptor)
+        found.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def needed(table, version):
+    """What must be on disk for a version to outlive a power cut."""
+    paths = {Path(table.uri), Path(table.uri, "_delta_log")}
+    for line in entry(table.uri, version).read_text("utf-8").splitlines():
+        if add := json.loads(line).get("add"):
+            file = Path(table.uri, add["path"])
+            paths |= {file, file.parent}
+    return paths
+
+
+def test_a_commit_syncs_its_files_its_new_folders_and_the_folders_that_list_them(table, synced):
+    table.append(rows(0, 1, 2), {})
+    assert needed(table, 1) <= synced
+
+
+def test_an_entry_is_synced_before_it_has_its_name(table, synced, monkeypatch):
+    link, seen = os.link, []
+
+    def watched(source, target):
+        seen.append((Path(source) in synced, needed_files(table) <= synced))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", watched)
+    table.append(rows(0, 1, 2), {})
+    assert seen == [(True, True)]
+
+
+def needed_files(table):
+    return set(Path(table.uri).glob("day=*/*.parquet")) | set(Path(table.uri).glob("day=*"))
+
+
+def test_a_new_table_is_synced_up_to_the_root(tmp_path, synced):
+    settings = settings_at(tmp_path / "lake")
+    uri = tmp_path / "lake" / "bronze" / "t"
+    Table(str(uri), SCHEMA, settings, partition_by=["day"])
+    assert {uri / "_delta_log", uri, uri.parent, tmp_path / "lake"} <= synced
+
+
+def test_a_checkpoint_is_synced(table, synced):
+    for n in range(table._settings.table.checkpoint_interval):
+        table.append(rows(n), {})
+    log = Path(table.uri, "_delta_log")
+    assert {*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"} <= synced
+
+
+@pytest.mark.parametrize("many", [1, 40], ids=["one file", "side by side"])
+def test_a_flipped_bit_in_any_page_is_found_and_its_file_named(table, many):
+    table.append(rows(*range(3 * many), days=many), {})
+    files = files_of(table.dt)
+    assert list(corrupt_files(files)) == []
+    for number, column in enumerate(SCHEMA.names[:-1]):
+        file = files[number % len(files)]
+        whole = Path(file).read_bytes()
+        chunk = pq.read_metadata(file).row_group(0).column(number)
+        last = chunk.data_page_offset + chunk.total_compressed_size - 1
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        flipped = bytearray(whole)
+        flipped[start + chunk.total_compressed_size - 1] ^= 1
+        assert last < len(whole)
+        Path(file).write_bytes(flipped)
+        [(named, fault)] = corrupt_files(files)
+        assert (named, "cannot be read" in fault) == (file, True), column
+        Path(file).write_bytes(whole)
+
+
+def test_an_append_keeps_rows_statistics_and_marks(table):
+    version = table.append(rows(*range(30)), {"hello": 1}, {"app": 7})
+    again = DeltaTable(table.uri)
+    assert again.to_pyarrow_table().sort_by("n").equals(rows(*range(30)))
+    assert (again.version(), again.transaction_version("app")) == (version, 7)
+    assert table.last_note("hello") == 1
+    adds = pa.table(again.get_add_actions(flatten=True)).sort_by("min.n").to_pylist()
+    assert [(a["num_records"], a["min.n"], a["max.n"]) for a in adds] == [
+        (10, 0, 27), (10, 1, 28), (10, 2, 29),
+    ]  # fmt: skip
+    assert [a["null_count.word"] for a in adds] == [2, 2, 2]
+    assert adds[0].get("max.word") is None  # the third is longer than a bound may be
+    assert str(adds[0]["max.price"]) in {"6.7500", "6.75"}
+    assert again.to_pyarrow_table(filters=[("n", "=", 3)]).num_rows == 1
+    assert again.to_pyarrow_dataset().count_rows() == 30
+
+
+def test_a_version_that_another_writer_took_is_refused_and_nothing_is_changed(table):
+    other = Table(table.uri, SCHEMA, table._settings, partition_by=["day"])
+    other.append(rows(1), {})
+    with pytest.raises(TableDamaged, match="another writer"):
+        table.append(rows(2), {})
+    assert DeltaTable(table.uri).to_pyarrow_table()["n"].to_pylist() == [1]
+    assert not list(Path(table.uri, "_delta_log").glob(".*.part"))
