@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ from lakehouse.audit.erase_command import erase_command
 from lakehouse.audit.quarantine_command import quarantine_app
 from lakehouse.audit.recovery import recovery_commands
 from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.core.errors import Exit, LakehouseError, TableLocked, UsageError
+from lakehouse.core.errors import Exit, LakehouseError, TableLocked, UsageError, too_many_files
 from lakehouse.core.narration import configure_logging
 from lakehouse.core.paths import own_command
 from lakehouse.core.settings import Settings
@@ -384,6 +385,11 @@ def main() -> None:
     except LakehouseError as error:
         say(str(error))
         code = int(error.exit_code)
+    except OSError as error:
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            raise
+        sys.stderr.write(f"{too_many_files(error)}\n")  # a console would open more
+        code = int(Exit.UNAVAILABLE)
     except KeyboardInterrupt:
         code = int(Exit.INTERRUPTED)
     except Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from enum import IntEnum
 
 
@@ -66,6 +67,16 @@ class ServiceUnavailable(LakehouseError):
     """Kafka, Java, a jar or the disk cannot be had."""
 
     exit_code = Exit.UNAVAILABLE
+
+
+def too_many_files(error: OSError) -> ServiceUnavailable:
+    """The error of a process that may open no more files."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ServiceUnavailable(
+        error.filename or "this shell",
+        f"cannot be opened: {allowed:,} open files are allowed, and as many are open",
+        "ulimit -n 4096, then run it again",
+    )
 
 
 class TableLocked(LakehouseError):

@@ -101,7 +101,8 @@ def write_files(
         try:
             out = (folder / name).open("wb")
         except FileNotFoundError:  # the partition is new
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            for above in reversed(Path(name).parents[:-1]):
+                (folder / above).mkdir(exist_ok=True)  # the table's own folder must be there
             out = (folder / name).open("wb")
         with out:
             out.write(whole)

