@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -33,7 +33,7 @@ _DICTIONARY = 256
 """Fewer rows are written without dictionaries: their making costs more than they save."""
 _LONGEST = 64
 """Longer text has no statistics: a bound that is cut must be rounded up to stay one."""
-_THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -95,35 +95,43 @@ def write_files(
     parts, rows = _parted(rows, partition_by)
 
     def write(part: _Part) -> WrittenFile:
-        whole = _parquet(rows.slice(part.first, part.rows), codec)
-        names = [f"{quote(n)}={_encoded(value)}" for n, value in part.values.items()]
-        name = "/".join([*names, f"part-{uuid4()}.{codec}.parquet"])
-        try:
-            out = (folder / name).open("wb")
-        except FileNotFoundError:  # the partition is new
-            for above in reversed(Path(name).parents[:-1]):
-                (folder / above).mkdir(exist_ok=True)  # the table's own folder must be there
-            out = (folder / name).open("wb")
-        with out:
-            out.write(whole)
+        sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
+        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY) as out:
+            out.write_table(rows.slice(part.first, part.rows))
+        whole, name = sink.getvalue(), new_name(part.values, codec)
+        with created(folder, name) as file:
+            file.write(whole)
         now, told = int(time.time() * 1000), json.dumps(part.statistics)
         return WrittenFile(name, whole.size, part.values, now, told)
 
     if len(parts) <= 1:
         return [write(part) for part in parts]
-    with ThreadPoolExecutor(_THREADS, "data-files") as pool:
+    with ThreadPoolExecutor(THREADS, "data-files") as pool:
         return list(pool.map(write, parts))
 
 
-def _parquet(rows: pa.Table, codec: str) -> pa.Buffer:
-    """The bytes of a file; in memory, as a file that pyarrow opens costs half a small one."""
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink, rows.schema, compression=codec, write_page_checksum=True, store_schema=False,
-        use_dictionary=rows.num_rows >= _DICTIONARY,
-    ) as out:  # fmt: skip
-        out.write_table(rows)
-    return sink.getvalue()
+def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.ParquetWriter:
+    """A Parquet writer as every file of ours has it."""
+    return pq.ParquetWriter(
+        sink, schema, compression=codec, write_page_checksum=True, store_schema=False,
+        use_dictionary=dictionary,
+    )  # fmt: skip
+
+
+def new_name(values: Mapping[str, str | None], codec: str) -> str:
+    """A name that no file has, below the table, in the folder of these partition values."""
+    names = [f"{quote(n)}={_encoded(value)}" for n, value in values.items()]
+    return "/".join([*names, f"part-{uuid4()}.{codec}.parquet"])
+
+
+def created(folder: Path, name: str) -> BinaryIO:
+    """The file, open and new; its partition's folder is made, the table's must be there."""
+    try:
+        return (folder / name).open("wb")
+    except FileNotFoundError:
+        for above in reversed(Path(name).parents[:-1]):
+            (folder / above).mkdir(exist_ok=True)
+        return (folder / name).open("wb")
 
 
 def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], pa.Table]:
@@ -140,7 +148,7 @@ def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], p
         firsts = keys.take(pa.array(bounds[:-1])).to_pylist()
         values = [{name: _text(value) for name, value in first.items()} for first in firsts]
         rows = rows.drop_columns([*partition_by])
-    told = _statistics(rows, bounds)
+    told = statistics(rows, bounds)
     spans = zip(pairwise(bounds), values, told, strict=True)
     return [_Part(of, a, b - a, one) for (a, b), of, one in spans], rows
 
@@ -168,7 +176,7 @@ def _encoded(value: str | None) -> str:
     return NULL_PARTITION if value is None else quote(value, safe=" ")
 
 
-def _statistics(rows: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
+def statistics(rows: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
     """Rows, bounds and nulls of each part as a log has them; of columns that can be ordered."""
     sizes = [b - a for a, b in pairwise(bounds)]
     names = [field.name for field in rows.schema if _is_ordered(field.type)]
@@ -191,6 +199,24 @@ def _statistics(rows: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
         for one, count in zip(told, grouped[f"{name}_count"].to_pylist(), strict=True):
             one["nullCount"][name] = one["numRecords"] - count
     return told
+
+
+def merged(told: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The statistics of two parts together; a bound that one of them lacks is lacking."""
+    bounds = {
+        side: {
+            name: choose(value, more[side][name])
+            for name, value in told[side].items()
+            if name in more[side]
+        }
+        for side, choose in (("minValues", min), ("maxValues", max))
+    }
+    rows, nulls = told["numRecords"] + more["numRecords"], told["nullCount"]
+    return {
+        "numRecords": rows,
+        **bounds,
+        "nullCount": {name: count + nulls[name] for name, count in more["nullCount"].items()},
+    }
 
 
 def _is_ordered(kind: pa.DataType) -> bool:
@@ -219,7 +245,7 @@ def corrupt_files(paths: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
 
     All pages of all columns are read, a row group at a time.
     """
-    with ThreadPoolExecutor(_THREADS, "data-files") as pool:
+    with ThreadPoolExecutor(THREADS, "data-files") as pool:
         for path, fault in zip(paths, pool.map(_page_fault, paths), strict=True):
             if fault:
                 yield str(path), fault

@@ -37,6 +37,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableDamaged, too_many_files
 from lakehouse.core.failpoint import Step
 from lakehouse.core.settings import Settings
+from lakehouse.publish.compaction import compacted
 from lakehouse.publish.damage import (
     Damage,
     check_log,
@@ -150,8 +151,6 @@ class Table:
             marks = [_transaction(*mark) for mark in (transactions or {}).items()]
             write_entry(table, before + 1, [told, *marks, *(file.add() for file in added)])
             self.dt.update_incremental()
-        except FileExistsError:
-            raise _another_writer(self.uri) from None
         except (DeltaError, OSError) as error:
             raise _unusable(self.uri, error) from None
         if self.version != before + 1:
@@ -347,12 +346,19 @@ class Table:
         self._upkeep(self._vacuum)
 
     def _compact(self, commit: CommitProperties, share: int = 1) -> None:
-        self.dt.optimize.compact(
-            target_size=self._settings.table.target_file_size_mb * 1024 * 1024 // share,
-            writer_properties=self._writer,
-            commit_properties=commit,
-            post_commithook_properties=_QUIET,
-        )
+        table, codec = Path(self.uri), self._settings.publish.compression
+        size = self._settings.table.target_file_size_mb * 1024 * 1024 // share
+        held = pa.schema(self.dt.schema())
+        schema = pa.schema([field for field in held if field.name not in self.partition_by])
+        added, removals = compacted(self.dt, table, schema, codec, size)
+        if not added:
+            return
+        if self._is_synced:
+            sync_files(table, (file.name for file in added))
+        told = _optimized(len(added), len(removals), (commit.custom_metadata or {})[NOTE])
+        adds = (file.add(data_change=False) for file in added)
+        write_entry(table, self.version + 1, [told, *removals, *adds])
+        self.dt.update_incremental()
 
     def _vacuum(self, commit: CommitProperties) -> None:
         """Remove data files and log entries past the retention that the table's properties say."""
@@ -509,6 +515,20 @@ def _commit_info(
     }
 
 
+def _optimized(added: int, removed: int, note: str) -> dict[str, Any]:
+    """The action that tells of a compaction."""
+    return {
+        "commitInfo": {
+            "timestamp": int(time.time() * 1000),
+            "operation": "OPTIMIZE",
+            "operationParameters": {},
+            "engineInfo": "lakehouse",
+            "operationMetrics": {"numFilesAdded": added, "numFilesRemoved": removed},
+            NOTE: note,
+        }
+    }
+
+
 def _transaction(name: str, version: int) -> dict[str, Any]:
     return {"txn": {"appId": name, "version": version}}
 
@@ -520,7 +540,7 @@ def _crossed(before: int, after: int, every: int) -> bool:
 
 def _unusable(uri: str, error: Exception) -> LakehouseError:
     """What a write that failed is told as: by its cause, where that can be seen."""
-    if isinstance(error, CommitFailedError):
+    if isinstance(error, CommitFailedError | FileExistsError):
         return _another_writer(uri)
     if not Path(uri, "_delta_log").is_dir():
         return ServiceUnavailable(

@@ -151,3 +151,46 @@ def test_a_version_that_another_writer_took_is_refused_and_nothing_is_changed(ta
         table.append(rows(2), {})
     assert DeltaTable(table.uri).to_pyarrow_table()["n"].to_pylist() == [1]
     assert not list(Path(table.uri, "_delta_log").glob(".*.part"))
+
+
+def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table, synced):
+    for n in range(12):
+        table.append(rows(n, n + 12), {"ends": n})
+    version, before = table.version, DeltaTable(table.uri).to_pyarrow_table().sort_by("n")
+    synced.clear()
+    table._upkeep(table._compact)
+    assert table.version == version + 1
+    assert needed(table, version + 1) <= synced
+    after = DeltaTable(table.uri)
+    assert after.to_pyarrow_table().sort_by("n").equals(before)
+    assert table.last_note("ends") == 11
+    adds = pa.table(after.get_add_actions(flatten=True)).sort_by("min.n").to_pylist()
+    assert [(a["num_records"], a["min.n"], a["max.n"]) for a in adds] == [
+        (8, 0, 21), (8, 1, 22), (8, 2, 23),
+    ]  # fmt: skip
+    assert sum(a["null_count.word"] for a in adds) == 5
+    told = [json.loads(line) for line in entry(table.uri, version + 1).read_text().splitlines()]
+    changes = [a[kind]["dataChange"] for a in told for kind in ("add", "remove") if kind in a]
+    assert changes == [False] * 27
+    table._upkeep(table._compact)
+    assert table.version == version + 1  # nothing is left to do
+    for file in files_of(table.dt):
+        data = bytearray(Path(file).read_bytes())
+        chunk = pq.read_metadata(file).row_group(0).column(2)
+        data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+        Path(file).write_bytes(data)
+        assert [name for name, _ in corrupt_files([file])] == [file]
+
+
+def test_a_compaction_does_not_write_a_changed_value_anew(table):
+    for n in (1, 4):
+        table.append(rows(n), {})
+    file = files_of(table.dt)[0]
+    data = bytearray(Path(file).read_bytes())
+    chunk = pq.read_metadata(file).row_group(0).column(2)
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    Path(file).write_bytes(data)
+    with pytest.raises(TableDamaged, match="cannot be read") as told:
+        table._upkeep(table._compact)
+    assert Path(file).name in str(told.value)
+    assert "lakehouse repair" in told.value.remedy
