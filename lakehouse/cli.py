@@ -377,6 +377,7 @@ app.command("doctor")(doctor)
 def main() -> None:
     """The command; a user's mistake is one message, never a traceback."""
     stopped_by_sigterm()
+    _name_files_in_utf8()
     code = int(Exit.OK)
     try:
         app()
@@ -396,6 +397,13 @@ def main() -> None:
         say("stopped before it was done")
         code = int(Exit.INTERRUPTED)
     leave(code)
+
+
+def _name_files_in_utf8() -> None:
+    """Let the JVMs that are started name files as Python does: under LC_ALL=C an ü is a ?."""
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    if "utf" not in locale.lower():
+        os.environ["LC_ALL"] = "C.UTF-8"
 
 
 def leave(code: int) -> None:

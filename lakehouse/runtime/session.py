@@ -31,6 +31,7 @@ _FIXED = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.streaming.metricsEnabled": "false",
+    "spark.hadoop.parquet.page.write-checksum.enabled": "true",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
     "spark.python.daemon.module": "lakehouse.ingest.workers",
