@@ -25,8 +25,8 @@ def read_whole(lake: Lake) -> Iterator[tuple[str, str, TableDamaged | None]]:
 
 def _files_read(uri: str) -> int:
     """How many data files the table has; TableDamaged where one, or the log, is not whole."""
-    if found := next(log_damage(uri, deep=True), None):
-        raise damaged(uri, found)
+    if found := log_damage(uri, deep=True):
+        raise damaged(uri, found[0])
     table = opened(uri)
     if broken := broken_files(table, uri):
         raise damaged(uri, files_damage(uri, broken))
