@@ -95,6 +95,7 @@ class Table:
         self._settings = settings
         self._writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
         self.dt = self._open(description)
+        self.partition_by = tuple(self.dt.metadata().partition_columns)  # as it was made
         self._fingerprints = fingerprinted
         self._compacted_at = self.version
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
