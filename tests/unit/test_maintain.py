@@ -83,7 +83,7 @@ def test_what_is_past_its_retention_goes(settings):
     lake.land([b"{", *encode(sale(event_id="b"))], 2)
     old = lake.bronze.bronze.files()
     first = {u.table: u for u in maintain([], lake.settings, NOW)}
-    assert first["bronze.sales"].disk < first["bronze.sales"].disk_before
+    assert first["bronze.sales"].bytes < first["bronze.sales"].bytes_before
     assert len(lake.rows("quarantine/sales")) == 2
     time.sleep(0.01)
     done = {u.table: u for u in maintain([], lake.settings, NOW + timedelta(days=2))}

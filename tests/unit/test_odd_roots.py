@@ -55,7 +55,7 @@ def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path
         assert connection.sql("SELECT sum(lines) FROM country").fetchall() == [(5,)]
     catalogue = Catalogue(settings.lake.root)
     tables = {one: catalogue.open(one) for one in catalogue.names()}
-    shown = locked(tables, {}, {}, ExplorerSettings())
+    shown = locked(tables, {}, {}, {}, ExplorerSettings())
     assert shown.execute("SELECT count(*) FROM bronze.sales").fetchall() == [(6,)]
     backup(settings, tmp_path / "copy", NOW, lambda _: None)
     copied = opened(str(tmp_path / "copy" / "bronze" / "sales"))
