@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from lakehouse.core.kafka import admin, client_options, unreachable
 from lakehouse.core.sections import KafkaSettings
 
 codecs.install()
+_LOOK_MS, _LOOKED_AT = 50, 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,26 @@ class TopicReader:
         ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
         return Topic(self._name, str(described["topic_id"]), ranges)
 
+    def greatest(self, places: Mapping[int, Sequence[int]]) -> int:
+        """Size in bytes of the greatest of some records: a few from each offset on; 0 of none.
+
+        Raises ServiceUnavailable.
+        """
+        all_of_them = [TopicPartition(self._name, partition) for partition in places]
+        sizes = [0]
+        try:
+            self._consumer.assign(all_of_them)
+            for asked in all_of_them:
+                self._consumer.pause(*all_of_them)
+                self._consumer.resume(asked)
+                for offset in places[asked.partition]:
+                    self._consumer.seek(asked, offset)
+                    found = self._consumer.poll(timeout_ms=_LOOK_MS, max_records=_LOOKED_AT)
+                    sizes += [_size(record) for records in found.values() for record in records]
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._kafka, error) from None
+        return max(sizes)
+
     def _described(self) -> dict[str, Any] | None:
         try:
             described = self._admin.describe_topics([self._name])
@@ -88,6 +109,11 @@ class TopicReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _size(record: Any) -> int:
+    headers = sum(len(key) + len(value or b"") for key, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def consumer(kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024) -> Any:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import structlog
 from py4j.protocol import Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.core import failpoint
@@ -22,13 +20,11 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.core.settings import Settings
 from lakehouse.core.topic import Topic, TopicReader
-from lakehouse.ingest.decode import decoded_schema, decoder, packed_decoder, unpack
-from lakehouse.ingest.verdict import TimeRules
 from lakehouse.publish.bronze import BronzePublisher, Landed
 from lakehouse.publish.ends import EXPIRED, Lost
 from lakehouse.publish.spark import publish_with_spark
-from lakehouse.runtime.checkpoint import Checkpoint, starting_offsets
-from lakehouse.runtime.session import kafka_options
+from lakehouse.runtime.checkpoint import Checkpoint
+from lakehouse.runtime.reading import Reader
 
 log = structlog.get_logger("lakehouse")
 JVM_GONE = (Py4JNetworkError, ConnectionError)
@@ -59,7 +55,8 @@ class BronzeQuery:
         local = str(spark.sparkContext.master).startswith("local")
         self._packed = writer == "arrow" or (writer == "auto" and local)
         """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
-        self._spark_schema = from_arrow_schema(decoded_schema(self._contract))
+        self._reader = Reader(spark, self._contract, settings, topic, packed=self._packed)
+        self._first: dict[int, int] = {}
         self._gate = threading.Lock()
         self._stopping = False
         self._query: Any = None
@@ -72,13 +69,14 @@ class BronzeQuery:
         """
         topic = self._meet()
         self._checkpoint.clear()
+        self._first = {partition: first for partition, (first, _) in topic.ranges.items()}
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if available_now
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
         self._query = (
-            self._decoded(self._source(topic))
+            self._reader.stream(self._publisher.ends, topic)
             .writeStream.queryName(self.name)
             .foreachBatch(self._land)
             .option("checkpointLocation", self._checkpoint.uri)
@@ -130,27 +128,6 @@ class BronzeQuery:
             for gap in lost:
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
 
-    def _source(self, topic: Topic) -> DataFrame:
-        ends = self._publisher.ends
-        options = {
-            **kafka_options(self._settings.kafka),
-            "subscribe": self._publisher.product.topic,
-            "maxOffsetsPerTrigger": str(self._settings.stream.max_records_per_batch),
-            "startingOffsets": starting_offsets(ends, topic.ranges),
-        }
-        return self._spark.readStream.format("kafka").options(**options).load()
-
-    def _decoded(self, records: DataFrame) -> DataFrame:
-        product = self._publisher.product
-        rules = TimeRules(product.earliest_time, product.future_tolerance)
-        columns = ("key", "value", "headers", "topic", "partition", "offset", "timestamp")
-        if self._packed:
-            function = packed_decoder(self._contract.name, rules)
-            return records.select(*columns).mapInArrow(function, "rows binary")
-        return records.select(*columns).mapInArrow(
-            decoder(self._contract.name, rules), self._spark_schema
-        )
-
     def _land(self, decoded: DataFrame, batch_id: int) -> None:
         """Land a batch; one that Spark begins while the query is stopped is left alone.
 
@@ -170,23 +147,46 @@ class BronzeQuery:
             self._gate.release()
 
     def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
-        started = time.perf_counter()
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._publisher.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
         failpoint.reach(Step.OFFSETS_PLANNED)
-        now = datetime.now(UTC)
         if self._is_for_spark(ends):
-            fetched = 0.0
-            if self._packed:
-                decoded = decoded.mapInArrow(unpack, self._spark_schema)
-            landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
+            self._land_with_spark(decoded, ends)
         else:
-            packed = decoded.toArrow().to_batches()
-            rows = pa.Table.from_batches(unpack(packed), decoded_schema(self._contract))
+            self._land_in_parts(decoded, ends)
+        failpoint.reach(Step.BATCH_LANDED)
+
+    def _land_with_spark(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+        started = time.perf_counter()
+        if self._packed:
+            decoded = self._reader.whole(self._publisher.ends, ends)
+        now = datetime.now(UTC)
+        landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
+        self._landed(landed, started, 0.0)
+
+    def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+        """Commit a planned range in as many parts as its bytes ask for; usually one.
+
+        A stop, or a crash, between two of them leaves bronze's ends inside the range, and
+        the next start goes on from there.
+        """
+        size = self._reader.record_bytes(self._publisher.ends, ends)
+        if not self._reader.fits(size):
+            decoded = self._reader.rest(self._publisher.ends, ends, size)
+        while True:
+            started = time.perf_counter()
+            part = self._reader.part(decoded, ends)
             fetched = time.perf_counter() - started
             self._check_topic()
-            landed = self._publisher.publish(rows, ends, now)
+            landed = self._publisher.publish(part.rows, part.ends, datetime.now(UTC))
+            self._landed(landed, started, fetched)
+            if self._publisher.ends.reached(ends) or self._stopping:
+                return
+            size = max(part.record_bytes, self._reader.record_bytes(self._publisher.ends, ends))
+            decoded = self._reader.rest(self._publisher.ends, ends, size)
+
+    def _landed(self, landed: Landed, started: float, fetched: float) -> None:
         self._on_landed(landed)
         log.info(
             "batch landed",
@@ -200,14 +200,13 @@ class BronzeQuery:
             publish_ms=round(landed.seconds * 1000),
             total_ms=round((time.perf_counter() - started) * 1000),
         )
-        failpoint.reach(Step.BATCH_LANDED)
 
     def _is_for_spark(self, ends: dict[int, int]) -> bool:
         """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
         if not self._packed or self._settings.publish.writer == "arrow":
             return not self._packed
-        held = self._publisher.ends.next
-        records = sum(end - held.get(partition, 0) for partition, end in ends.items())
+        starts = {**self._first, **self._publisher.ends.next}
+        records = sum(end - starts.get(partition, 0) for partition, end in ends.items())
         return records > self._settings.publish.arrow_max_records
 
     def wait(self, seconds: float) -> bool:

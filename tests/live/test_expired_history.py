@@ -1,0 +1,35 @@
+"""A fresh table on a topic whose history has expired: a batch is as large as what is left of it."""
+
+import json
+
+import pytest
+from deltalake import DeltaTable
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from tests.conftest import encode, sale
+from tests.live.conftest import command, make_topic
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+
+def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, tmp_path):
+    topic, root = f"expired-{tmp_path.name}", tmp_path / "lake"
+    environment = {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "LAKEHOUSE_SALES_TOPIC": topic,
+        "LAKEHOUSE_LAKE_ROOT": str(root),
+        "LAKEHOUSE_PUBLISH_ARROW_MAX_RECORDS": "100",
+    }
+    make_topic(environment)
+    with KafkaProducer(bootstrap_servers=kafka) as producer:
+        for n, value in enumerate(encode(*[sale(event_id=f"e{n}") for n in range(400)])):
+            producer.send(topic, value, partition=n % 2)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_records({TopicPartition(topic, partition): 190 for partition in (0, 1)})
+    admin.close()
+    command("run", "sales.bronze", "--available-now", **environment)
+    table = DeltaTable(str(root / "bronze" / "sales"))
+    landed = [c for c in table.history() if "ends" in json.loads(c.get("userMetadata") or "{}")]
+    assert [commit["operation"] for commit in landed] == ["WRITE"]
+    assert "delta-rs" in json.dumps(landed[0]), landed[0]
+    assert table.to_pyarrow_dataset().count_rows() == 20
