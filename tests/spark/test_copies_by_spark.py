@@ -52,13 +52,13 @@ def test_partitions_out_of_step_are_marked_by_the_rule(spark, settings, turns):
 
 
 def test_the_hour_that_comes_twice_is_two_hours(spark, settings, berlin):
-    """00:30 and 01:30 UTC are both half past two in Berlin, the night the clocks go back."""
-    half_past_one = (datetime(2026, 10, 25, 1, 30, tzinfo=UTC) - NOW).total_seconds()
-    flow = BySpark(settings, spark, (True, True))
-    newest = "2026-10-25T01:25:00Z"
-    flow.land([(0, "a", half_past_one)], event_time=newest)
-    assert flow.bronze.ends.newest == datetime(2026, 10, 25, 1, 25, tzinfo=UTC)
-    flow.land([(0, "a", half_past_one + 50 * 60)], event_time=newest)
+    """00:20 and 01:20 UTC are both twenty past two in Berlin, the night the clocks go back."""
+    midnight = (datetime(2026, 10, 25, tzinfo=UTC) - NOW).total_seconds()
+    flow = BySpark(settings, spark, (True, True, True))
+    for minutes, newest in ((-20, "2026-10-24T23:39:00Z"), (20, "2026-10-25T00:19:00Z"),
+                            (70, "2026-10-25T01:09:00Z")):  # fmt: skip
+        flow.land([(0, "a", midnight + minutes * 60)], event_time=newest)
+        assert flow.bronze.ends.newest == datetime.fromisoformat(newest)
     assert flow.counted == 1
 
 
