@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from lakehouse.core.errors import UsageError
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^]|[^\x00-\ud7ff\ue000-\U0010ffff]")
 """What delta-rs 1.6 decodes, refuses or ends the process at, wherever it stands in a path."""
-_PARTITION = re.compile(r"[^/=]+=[^/]*")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,22 @@ class Lake:
         return str(Path(self.root).absolute().joinpath(*parts))
 
 
+def check_columns(uri: str, columns: Iterable[str]) -> None:
+    """Raise UsageError where a folder above a table is named like a value of one of its columns.
+
+    DuckDB gives every row that value, in the place of what the files hold.
+    """
+    names = {column.lower() for column in columns}
+    for part in Path(uri).parts:
+        key, sign, _ = part.partition("=")
+        if sign and key.lower() in names:
+            raise UsageError(
+                uri,
+                f"its path holds {part!r}, and readers take that for the table's column {key!r}",
+                "name a lake whose path has no column=value in it",
+            )
+
+
 def _root_fault(root: str) -> tuple[str, str] | None:
     """What is wrong with a lake's root, and the remedy; None where every engine can use it."""
     if _ADDRESS.match(root):
@@ -59,11 +75,6 @@ def _root_fault(root: str) -> tuple[str, str] | None:
         return (
             f"its path holds {found[0]!r}, which delta-rs reads as something else",
             "name a folder whose path has no control characters, \\ [ ] | ^, nor % and two digits",
-        )
-    if found := _PARTITION.search(path):
-        return (
-            f"its path holds {found[0]!r}, which readers take for a column of every table",
-            "name a folder whose path has no name=value in it",
         )
     return None
 

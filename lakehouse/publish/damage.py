@@ -23,6 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.paths import check_columns
 from lakehouse.publish.data_files import corrupt_files, local_path
 
 _ENTRY = re.compile(r"(\d{20})\.json")
@@ -114,6 +115,7 @@ def newest(uri: str) -> DeltaTable:
 
     if found := unmoved(uri, lacking):
         raise damaged(uri, files_damage(uri, found))
+    check_columns(uri, (field.name for field in opened[0].schema().fields))
     return opened[0]
 
 

@@ -36,6 +36,7 @@ from deltalake.schema import PrimitiveType
 from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableDamaged, too_many_files
 from lakehouse.core.failpoint import Step
+from lakehouse.core.paths import check_columns
 from lakehouse.core.settings import Settings
 from lakehouse.publish.compaction import compacted
 from lakehouse.publish.damage import (
@@ -102,6 +103,7 @@ class Table:
 
     def _open(self, description: str) -> DeltaTable:
         try:
+            check_columns(self.uri, self.schema.names)
             check_log(self.uri)
             if not DeltaTable.is_deltatable(self.uri):
                 DeltaTable.create(

@@ -62,10 +62,25 @@ def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path
     assert all(Path(file).is_file() for file in files_of(copied))
 
 
-@pytest.mark.parametrize("name", [*MISREAD, "offset=5"])
+@pytest.mark.parametrize("name", MISREAD)
 def test_a_root_that_an_engine_misreads_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match="its path holds"):
         Paths(str(tmp_path / name / "lake"))
+
+
+@pytest.mark.parametrize("name", ["offset=5", "Country=Mars"])
+def test_a_folder_named_like_a_value_of_a_column_is_refused(tmp_path, name):
+    """DuckDB would give every row that value, and the audit would prove it."""
+    with pytest.raises(UsageError, match="take that for the table's column"):
+        Lake(settings_at(tmp_path / name / "lake"))
+
+
+def test_a_folder_named_like_that_is_refused_to_readers_too(tmp_path):
+    Lake(settings_at(tmp_path / "lake")).land(encode(sale()), 0)
+    (tmp_path / "offset=5").mkdir()
+    (tmp_path / "lake").rename(tmp_path / "offset=5" / "lake")
+    with pytest.raises(UsageError, match="take that for the table's column"):
+        Catalogue(str(tmp_path / "offset=5" / "lake")).open("bronze.sales")
 
 
 @pytest.mark.parametrize("root", ADDRESSES)
