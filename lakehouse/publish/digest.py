@@ -29,11 +29,6 @@ _SHIFT, _OTHER = np.uint64(32), np.uint64(29)
 _LONG = 64
 """Bytes of the longest text whose words are summed; longer ones are hashed one by one."""
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)
-_PLACES = [
-    np.uint64((_ODD[0] * (2 * place + 1) * _ODD[1] + 2 * _ODD[2] * place) % 2**64 | 1)
-    for place in range(_LONG // 8)
-]
-"""A factor for each word of a text; odd, so no change of one word is lost."""
 _PACK = msgspec.msgpack.Encoder().encode
 
 
@@ -135,7 +130,7 @@ def _texts(column: pa.Array, seed: np.uint64) -> Words:
             padded[:, :longest] = np.frombuffer(bytes_, np.uint8, size, first).reshape(rows, -1)
         words = padded.view(np.uint64)
         for place in range(wide):
-            found += words[:, place] * _PLACES[place]
+            found += _placed(words[:, place].copy(), place)
         return found
     data = np.zeros(size + _LONG + 8, dtype=np.uint8)
     data[:size] = np.frombuffer(bytes_, np.uint8, size, first)
@@ -152,9 +147,28 @@ def _add_words(found: Words, data: Any, start: Any, length: Any, longest: int) -
     for place in range(-(-longest // 8)):
         word = words[8 * place :][start]
         word &= _MASKS[np.clip(length - 8 * place, 0, 8)]
-        word *= _PLACES[place]
-        found += word
+        found += _placed(word, place)
+
+
+def _placed(words: Words, place: int) -> Words:
+    """The words as they count at a place, in place; what is 0 stays 0.
+
+    A factor alone carries no bit of a word downwards: changes of the last bytes of two
+    words would cancel once in 256 times, and swaps of two letters more often.
+    """
+    first, second = _PLACES[place]
+    words *= first
+    words ^= words >> _SHIFT
+    words *= second
+    return words
 
 
 def _seed_of(text: Any) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
+
+
+_PLACES = [
+    tuple(_seed_of(f"{place} {which}".encode()) | np.uint64(1) for which in ("first", "second"))
+    for place in range(_LONG // 8)
+]
+"""Two factors for each word of a text; odd, so no change of one word is lost."""
