@@ -130,11 +130,13 @@ def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
     for how in ("sample", "all"):
         found = audited(root, environment, "--content", how, "--caught-up", code=0)
         assert found["headline"] == "PROVEN: 53 of 53 records, content of all"
-    DeltaTable(str(root / "bronze" / "sales")).update({"unit_price": "9.99"}, '"offset" = 46')
+    DeltaTable(str(root / "bronze" / "sales")).update(
+        {"unit_price": "9.99"}, predicate='"offset" = 46'
+    )
     found = audited(root, environment, code=1)
     first = next(c for c in found["checks"] if c["name"] == "content against Kafka")["first"]
     assert [(row["offset"], row["column"]) for row in first] == [(46, "unit_price")]
     table = DeltaTable(str(root / "bronze" / "sales"))
-    table.update({"offset": "40"}, '"offset" = 46')
+    table.update({"offset": "40"}, predicate='"offset" = 46')
     found = audited(root, environment, code=1)
     assert "content: 1 rows are at offsets where Kafka has no committed record" in found["faults"]
