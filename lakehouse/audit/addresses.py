@@ -174,7 +174,7 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, ends
 
     The views ``bronze`` and ``erased`` are there.
     """
-    rows = _with_columns(pin, "all_quarantine")
+    rows = with_columns(pin, "all_quarantine")
     if pin is not None and "replayed_version" in pin.columns:
         marked = true_marks(f"({rows})", "bronze", "erased", ends)
         rows = f"SELECT * FROM ({marked}) WHERE replayed_version IS NULL"
@@ -183,11 +183,11 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, ends
 
 def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
     """The view ``erased``: the ledger's addresses; empty where nothing was erased."""
-    rows = _with_columns(pin, "ledger")
+    rows = with_columns(pin, "ledger")
     connection.execute(f"CREATE OR REPLACE TEMP VIEW erased AS {rows}")
 
 
-def _with_columns(pin: Pin | None, view: str) -> str:
+def with_columns(pin: Pin | None, view: str) -> str:
     """The rows with batch and topic id, null in a table of an earlier release; none without one."""
     if pin is None:
         return _EMPTY

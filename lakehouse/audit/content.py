@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.audit import orders, sales
+from lakehouse.audit.addresses import with_columns
 from lakehouse.audit.check import Check, Content, Scene
 from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
@@ -31,12 +32,12 @@ DEEP = 20_000
 _QUARANTINED = """
 CREATE OR REPLACE TEMP VIEW quarantined AS
 SELECT key, value, headers, "partition", "offset", kafka_time
-FROM (SELECT *, {batch} FROM {table}) WHERE topic = '{topic}' AND {now}
+FROM ({rows}) WHERE topic = '{topic}' AND {now}
 """
 _NONE = """
 SELECT CAST(NULL AS BLOB) AS key, CAST(NULL AS BLOB) AS value, '' AS topic, 0 AS "partition",
     CAST(NULL AS STRUCT("key" VARCHAR, "value" BLOB)[]) AS headers, 0 AS "offset",
-    CAST(NULL AS TIMESTAMPTZ) AS kafka_time, 0 AS batch_id WHERE false
+    CAST(NULL AS TIMESTAMPTZ) AS kafka_time, 0 AS batch_id, '' AS topic_id WHERE false
 """
 _HELD = """
 CREATE OR REPLACE TEMP TABLE numbers AS
@@ -142,13 +143,11 @@ def _compare(scene: Scene, found: _Found) -> None:
 def _view(scene: Scene) -> None:
     """The view ``quarantined``: every row of the topic as it is now, replayed ones too."""
     pin = scene.quarantine
-    lacks = pin is not None and "batch_id" not in pin.columns
     scene.snapshots.connection.execute(
         _QUARANTINED.format(
-            batch="CAST(NULL AS BIGINT) AS batch_id" if lacks else "1 AS one",
-            table=f"({_NONE})" if pin is None else "all_quarantine",
+            rows=_NONE if pin is None else with_columns(pin, "all_quarantine"),
             topic=scene.ends.topic.replace("'", "''"),
-            now=scene.ends.are_of_now(),
+            now=scene.ends.are_of_now(by_id=True),
         )
     )
 

@@ -29,7 +29,8 @@ def outside_the_topic(scene: Scene) -> Check:
     connection.register("kafka", kafka)
     faults, first = [], []
     for table in ("bronze", "quarantine"):
-        sql = _ROWS.format(table=table, now=scene.ends.are_of_now())
+        now = scene.ends.are_of_now(by_id=table == "quarantine")
+        sql = _ROWS.format(table=table, now=now)
         named = {"topic": scene.ends.topic}
         if rows := count(connection, f"({sql})", named):
             faults.append(f"{rows:,} rows of {table} are at offsets that Kafka never gave")

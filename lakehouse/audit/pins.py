@@ -30,6 +30,15 @@ _ENDS_OF_ROWS = """
 SELECT "partition", max("offset") + 1 FROM bronze
 WHERE topic = $topic AND batch_id > $since GROUP BY 1
 """
+_CHANGED = """
+SELECT max(rows) FROM (
+    SELECT count(*) AS rows
+    FROM (SELECT {place} FROM {newer} EXCEPT ALL SELECT {place} FROM {older})
+    UNION ALL
+    SELECT count(*) FROM (SELECT {place} FROM {older} EXCEPT ALL SELECT {place} FROM {newer})
+)
+"""
+_PLACE = 'topic, "partition", "offset", batch_id, is_late, is_duplicate'
 _UNREADABLE = {"deletionVectors", "columnMapping"}
 _MANY_FILES, _FEW_ROWS = 64, 1_000_000
 """More files of no more rows than these are read once: a query costs 0.3 ms for each file."""
@@ -78,6 +87,7 @@ class Snapshots:
         self.lake, self.connection = Lake(root), connection
         self._files: set[str] = set()
         self._tables: dict[tuple[str, int], str] = {}
+        self._changed: dict[tuple[str, int, int], int] = {}
 
     def exists(self, name: str) -> bool:
         """Whether a flow has made the table."""
@@ -138,6 +148,25 @@ class Snapshots:
                 f"CREATE TEMP TABLE {self._tables[key]} AS SELECT {pin.listed} FROM {source}"
             )
         return self._tables[key]
+
+    def changed_rows(self, bronze: str, older: int, newer: int) -> int:
+        """How many rows bronze gained, lost or marked anew between two versions.
+
+        Only files are read that one version has and the other has not.
+        """
+        key = (bronze, older, newer)
+        if key not in self._changed:
+            tables = [self.open(bronze, version) for version in (older, newer)]
+            then, now = (files_of(table) for table in tables)
+            lost, gained = sorted({*then} - {*now}), sorted({*now} - {*then})
+            sources = {"older": _scan(tables[0], lost), "newer": _scan(tables[1], gained)}
+            if lost and gained:
+                sql = _CHANGED.format(place=_PLACE, **sources)
+                self._changed[key] = int(self.connection.execute(sql).fetchall()[0][0])
+            else:
+                source = sources["older" if lost else "newer"]
+                self._changed[key] = count(self.connection, source) if lost or gained else 0
+        return self._changed[key]
 
     def unreadable(self) -> list[str]:
         """Files of the tables pinned so far, by name, that DuckDB cannot read whole."""

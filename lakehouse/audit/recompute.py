@@ -46,7 +46,7 @@ class Compared:
     fault: str = ""
     doubt: str = ""
     lacking: int = 0
-    """Rows of bronze that it has not taken in."""
+    """Rows that bronze gained, lost or marked anew since the version that it has taken in."""
 
 
 _DIFFERING = """
@@ -112,8 +112,10 @@ def _compare(
     columns = [row[0] for row in connection.execute("DESCRIBE wanted").fetchall()]
     behind = max(0, bronze.version - max(version, 0))
     rows, recomputed = count(connection, "held"), count(connection, "wanted")
-    taken = count(connection, "bronze_then") if version >= 0 else 0
-    lacking = max(0, count(connection, "bronze") - taken)
+    if version < 0:
+        lacking = count(connection, "bronze")
+    else:  # a table may have taken in what landed since bronze was pinned
+        lacking = snapshots.changed_rows(bronze.name, version, max(version, bronze.version))
     report = Compared(name, held.version, version, behind, rows, recomputed, lacking=lacking)
     if odd := set(columns) ^ set(held.columns):
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")

@@ -1,0 +1,80 @@
+"""A table is behind bronze also where bronze lost rows or marks them anew; old topics are old."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lakehouse.audit.erase import erase
+from lakehouse.audit.proof import Verdict
+from lakehouse.publish.delta import Table
+from tests.conftest import NOW, encode, sale
+from tests.unit.test_audit import Kafka, events, late_events, proof
+from tests.unit.test_audit_content import Topic
+from tests.unit.test_audit_content import proof as with_content
+from tests.unit.test_publish import Lake
+from tests.unit.test_topic_ids import made_anew
+
+
+class Killed(BaseException):
+    """Ends a verb where a kill would."""
+
+
+@pytest.fixture
+def lake(settings):
+    lake = Lake(settings)
+    lake.land(events(), 0)
+    lake.land(late_events(), 7)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.ledger.persist()
+    return lake
+
+
+def killed_before_history_goes(lake, monkeypatch):
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(Table, "forget_history", kill)
+    with pytest.raises(Killed):
+        erase("c1", "sales", lake.settings, NOW)
+
+
+def test_silver_that_counts_erased_rows_is_behind(lake, monkeypatch):
+    killed_before_history_goes(lake, monkeypatch)
+    found = proof(lake)
+    assert (found.verdict, found.faults) == (Verdict.PROVEN, ())
+    assert not found.reach.is_caught_up
+    assert found.headline.startswith("PROVEN so far")
+
+
+def test_rows_that_landed_since_an_erasure_do_not_hide_it(lake, monkeypatch):
+    killed_before_history_goes(lake, monkeypatch)
+    lake.restart()
+    values = encode(*[sale(event_id=f"n{n}", order_id=f"n{n}") for n in range(7)])
+    lake.land(values, 10)
+    lake.ledger.persist()
+    found = proof(lake, Kafka(end=17))
+    assert (found.verdict, found.reach.is_caught_up) == (Verdict.PROVEN, False)
+    assert max(found.reach.lacking.values()) == 7
+
+
+def test_compaction_alone_leaves_nobody_behind(lake):
+    lake.bronze.bronze.maintain_now()
+    found = proof(lake)
+    assert {t.behind for t in found.tables} != {0}
+    assert found.reach.is_caught_up
+
+
+def test_records_of_a_topic_that_is_gone_are_not_compared_with_the_new_one(settings):
+    """Their batch had committed in quarantine alone when the topic was made anew."""
+    lake = Lake(settings)
+    before = Path(lake.bronze.bronze.uri)
+    shutil.copytree(before, before.with_name("kept"))
+    lake.land([b"{", b"[", b"{{", b"{{{"], 0)
+    shutil.rmtree(before)
+    before.with_name("kept").rename(before)
+    new = [*encode(sale(event_id="n1")), *encode(sale(event_id="n2", order_id="o2"))]
+    made_anew(lake, new)
+    found = with_content(lake, Topic(new, topic_id="t2"))
+    assert (found.verdict, found.faults) == (Verdict.PROVEN, ())
