@@ -1,6 +1,6 @@
 """The analytics explorer: ``python query_utils.py``, or ``--batch`` for the whole report."""
 
-from lakehouse.explorer.command import main
+from lakehouse.cli.explore import main
 
 if __name__ == "__main__":
     main()

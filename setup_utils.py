@@ -2,7 +2,7 @@
 
 import typer
 
-from lakehouse.doctor import doctor
+from lakehouse.doctor.doctor import doctor
 
 if __name__ == "__main__":
     typer.run(doctor)

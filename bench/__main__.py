@@ -19,8 +19,8 @@ from bench.drain import drain
 from bench.events import fill, source
 from bench.freshness import freshness
 from bench.report import PATH, markdown, targets
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit
+from lakehouse.products.registry import load_settings
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka

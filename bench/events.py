@@ -11,12 +11,12 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from lakehouse.core.kafka import ensure_topic
-from lakehouse.core.settings import Settings
-from producers import retail
+from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.settings import Settings
 from producers.message import Message
-from producers.sales_generator import Shares
-from producers.sales_producer import generator
+from producers.sales import retail
+from producers.sales.generator import Shares
+from producers.sales.producer import generator
 
 RETAIL = Path(__file__).parents[2] / "shared" / "data" / "online_retail.csv.gz"
 """The Online Retail file, beside the project; it is not part of it."""

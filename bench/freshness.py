@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bench.process import Meter, python
 from lakehouse.core.paths import Lake
-from lakehouse.publish.increments import increments
+from lakehouse.storage.increments import increments
 
 SETTLE_SECONDS = 20
 """The start of a run that is not counted: JVM and caches are cold."""

@@ -1,17 +1,21 @@
 """A streaming medallion lakehouse that proves its own numbers. The map of the house:
 
-core/         words and ground: errors, settings, flows, aggregates, locks; imports nothing of ours
-contracts/    one file an event kind: its fields, types and rules
-ingest/       records → typed rows and verdicts; late and doubled rows are marked
-products/     meaning: each product's silver tables and flows, declared and pure
-publish/      rows → Delta, by delta-rs in the driver or by Spark
-runtime/      a declared flow → a running query: session, checkpoint, lock, maintenance
-audit/        the proof that nothing was lost, doubled or invented
-explorer/     read-only: catalogue, report, SQL, terminal menu; no JVM
+core/         ground: errors, paths, locks, signals, logging, failpoints
+model/        what is declared, frozen and pure: contracts, flows, aggregates
+settings/     config.ini and the environment; how Kafka and Postgres are reached by them
+storage/      a Delta table: commits and their metadata, fingerprints, health, increments
+ingest/       records → typed rows or verdicts → bronze and quarantine; writers/
+silver/       the follower that keeps aggregates
+sinks/        the other followers
+products/     the registry, and one folder a product
+runtime/      a flow → a running query: session, query, driver, job
+audit/        the proof; it only reads
+operations/   what mends and cares for tables: replay, repair, rebuild, backup, erase, maintain
+explorer/     read-only: catalogue, SQL, report, terminal menu; no JVM
 services/     real Kafka, Postgres, Java and jars, found or fetched and started locally
-doctor.py     checks of the environment
-orders.py     the verbs of the orders product; orders_verify.py its checks, orders_demo.py its demo
-cli.py        the verbs of the `lakehouse` command
+doctor/       checks of machine, services and lake
+cli/          the verbs of the `lakehouse` command
 
-A folder imports only from folders above it in this list.
+A folder imports only from folders above it in this list; services from core and settings
+alone.
 """

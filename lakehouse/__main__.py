@@ -1,5 +1,5 @@
 """``python -m lakehouse``: the command."""
 
-from lakehouse.cli import main
+from lakehouse.cli.app import main
 
 main()

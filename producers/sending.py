@@ -16,11 +16,11 @@ from kafka.partitioner import murmur2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lakehouse.contracts.sales import SALES
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.core.kafka import client_options, ensure_topic, unreachable
-from lakehouse.core.settings import Settings
+from lakehouse.products.sales.contract import SALES
+from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
+from lakehouse.settings.settings import Settings
 from producers.message import Message
 
 IN_FLIGHT = 50_000

@@ -13,10 +13,10 @@ import pytest
 import structlog
 from pyspark.sql import SparkSession
 
-from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
+from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.settings.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
@@ -89,7 +89,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
     """A local session with the pinned jars, for all tests of a process."""
-    from lakehouse.cli import engine  # noqa: PLC0415  # most tests do without Spark
+    from lakehouse.cli.app import engine  # noqa: PLC0415  # most tests do without Spark
     from lakehouse.runtime.session import session  # noqa: PLC0415  # likewise
 
     return session(load_settings(), "tests", engine(print))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lakehouse.publish.fingerprint import KEY
-from lakehouse.publish.log_files import NOTE
+from lakehouse.storage.fingerprint import KEY
+from lakehouse.storage.log import NOTE
 
 
 def without_fingerprints(table: str | Path) -> None:

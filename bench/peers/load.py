@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from bench.events import fast_producer, paced, post
-from lakehouse.contracts import load_settings
-from lakehouse.core.kafka import ensure_topic
-from lakehouse.core.settings import Settings
+from lakehouse.products.registry import load_settings
+from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.settings import Settings
 from producers.message import Message
-from producers.sales_generator import Shares
-from producers.sales_producer import generator
+from producers.sales.generator import Shares
+from producers.sales.producer import generator
 
 
 def main(per_second: int, seconds: float) -> None:

@@ -19,7 +19,7 @@ import pyarrow.json as pj
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from deltalake import write_deltalake
 
-from lakehouse.contracts import load_settings
+from lakehouse.products.registry import load_settings
 
 BATCH = 200_000
 SCHEMA = pa.schema(

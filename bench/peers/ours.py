@@ -9,18 +9,18 @@ import time
 
 from pyspark.sql import SparkSession
 
-from lakehouse.cli import engine
-from lakehouse.contracts import load_settings
-from lakehouse.core.narration import configure_logging
-from lakehouse.publish.bronze import Landed
-from lakehouse.runtime.run import flow, run
+from lakehouse.cli.app import engine
+from lakehouse.core.logging import configure_logging
+from lakehouse.ingest.landing import Landed
+from lakehouse.products.registry import load_settings
+from lakehouse.runtime.driver import flow, run
 from lakehouse.runtime.session import session
 
 
 def main(names: list[str]) -> None:
     """Print {rows, seconds}: from Spark's being ready to the last commit."""
     settings = load_settings(None)
-    configure_logging(settings)
+    configure_logging(settings.logging.format, settings.logging.level)
     ready = rows = 0.0
 
     def started() -> SparkSession:

@@ -10,8 +10,8 @@ import time
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from lakehouse.cli import engine
-from lakehouse.contracts import load_settings
+from lakehouse.cli.app import engine
+from lakehouse.products.registry import load_settings
 
 SCHEMA = (
     "event_id string, event_time timestamp, order_id string, client_id string, country string, "

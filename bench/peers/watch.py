@@ -12,10 +12,10 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 
-from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
+from lakehouse.model.flow import SilverFlow
 from lakehouse.products import FLOWS
-from lakehouse.publish.log_files import NOTE
+from lakehouse.storage.log import NOTE
 
 POLL_SECONDS = 0.005
 

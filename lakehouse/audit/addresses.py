@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from lakehouse.audit.pins import Pin, count
 from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged
-from lakehouse.core.duck import query
-from lakehouse.core.topic import Topic
-from lakehouse.publish.ends import Ends, Lost
-from lakehouse.publish.replayed import true_marks
+from lakehouse.ingest.ends import Ends, Lost
+from lakehouse.ingest.replayed import true_marks
+from lakehouse.ingest.topic import Topic
+from lakehouse.storage.duck import query
 
 _LANDED = """
 CREATE OR REPLACE TEMP TABLE addresses AS

@@ -13,9 +13,9 @@ from typing import Any
 
 from lakehouse.audit.pins import Pin, Snapshots
 from lakehouse.audit.topic import Broker
-from lakehouse.core.settings import Settings
-from lakehouse.core.topic import Topic
-from lakehouse.publish.ends import Ends
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.topic import Topic
+from lakehouse.settings.settings import Settings
 
 Say = Callable[[str], None]
 

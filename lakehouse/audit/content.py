@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import with_columns
 from lakehouse.audit.check import Check, Content, Scene
 from lakehouse.audit.pins import count
@@ -22,7 +21,9 @@ from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
 from lakehouse.audit.topic import SAMPLE, Gap, Records
 from lakehouse.audit.witness import Witness
-from lakehouse.core.topic import Topic
+from lakehouse.ingest.topic import Topic
+from lakehouse.products.orders import recompute as orders
+from lakehouse.products.sales import recompute as sales
 
 NAME = "content against Kafka"
 COMPARED = "records whose content was compared"

@@ -15,7 +15,7 @@ from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.steps import explain, is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.publish.fingerprint import (
+from lakehouse.storage.fingerprint import (
     KEY,
     Batches,
     Fingerprint,
@@ -24,8 +24,8 @@ from lakehouse.publish.fingerprint import (
     by_batch,
     total_of,
 )
-from lakehouse.publish.log_files import commits, entry, note_of, notes
-from lakehouse.publish.rows import DataFile, data_files
+from lakehouse.storage.log import commits, entry, note_of, notes
+from lakehouse.storage.rows import DataFile, data_files
 
 _ZERO = Fingerprint()
 

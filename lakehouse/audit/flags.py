@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from lakehouse.audit.pins import count
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.duck import query
-from lakehouse.publish.ends import Rule
+from lakehouse.ingest.ends import Rule
+from lakehouse.storage.duck import query
 
 _COPIES = """
 CREATE OR REPLACE TEMP TABLE copies AS

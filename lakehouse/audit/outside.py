@@ -7,7 +7,7 @@ import pyarrow as pa
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import count
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.duck import query
+from lakehouse.storage.duck import query
 
 _ROWS = """
 SELECT '{table}' AS "table", "partition", "offset" FROM {table} LEFT JOIN kafka USING ("partition")

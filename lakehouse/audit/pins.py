@@ -16,14 +16,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.duck import connect, hide_progress, reads, text
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
-from lakehouse.core.settings import Settings
-from lakehouse.publish.damage import newest
-from lakehouse.publish.data_files import files_of
-from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import commits, notes
+from lakehouse.ingest.ends import Ends
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.duck import connect, hide_progress, reads, text
+from lakehouse.storage.health import newest
+from lakehouse.storage.log import commits, notes
 
 _HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _ENDS_OF_ROWS = """

@@ -11,7 +11,7 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.duck import query
+from lakehouse.storage.duck import query
 
 WHOLE = "CAST(replace(CAST({} AS VARCHAR), '.', '') AS HUGEINT)"
 """Money as ten-thousandths: its digits, since no product with 10,000 has room for them."""

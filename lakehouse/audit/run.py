@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from lakehouse.audit import orders, sales
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.check import Check, Content, Say, Scene
 from lakehouse.audit.content import COMPARED, compare_content
@@ -22,14 +21,16 @@ from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
 from lakehouse.audit.watermarks import watermarks
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
-from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
-from lakehouse.core.settings import Settings
-from lakehouse.core.topic import Topic
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.topic import Topic
+from lakehouse.model.flow import SilverFlow
 from lakehouse.products import FLOWS
-from lakehouse.publish.damage import Log
-from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import commits, notes
+from lakehouse.products.orders import recompute as orders
+from lakehouse.products.sales import recompute as sales
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.health import Log
+from lakehouse.storage.log import commits, notes
 
 RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
     "sales": (sales.COUNTED, sales.RECOMPUTES),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakehouse.audit.topic import Gap, Records
 from lakehouse.audit.witness import Broken, Kind, Raw, Witness, canonical_text
-from lakehouse.core.duck import query
+from lakehouse.storage.duck import query
 
 ROWS, BYTES = 10_000, 8 * 1024 * 1024
 """A part of what is read is handed to DuckDB at so many records, or bytes."""

@@ -15,9 +15,9 @@ from kafka.errors import KafkaError
 
 from lakehouse.audit.witness import Raw
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.core.kafka import admin, unreachable
-from lakehouse.core.sections import KafkaSettings
-from lakehouse.core.topic import Topic, TopicReader, consumer
+from lakehouse.ingest.topic import Topic, TopicReader, consumer
+from lakehouse.settings.kafka_client import admin, unreachable
+from lakehouse.settings.sections import KafkaSettings
 
 NEAR = 2_000
 """Offsets that are read over rather than sought past: a seek drops what was fetched."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.duck import query
-from lakehouse.publish.ends import Rule
+from lakehouse.ingest.ends import Rule
+from lakehouse.storage.duck import query
 
 _BATCHES = """
 CREATE OR REPLACE TEMP TABLE batches AS

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
+from lakehouse.settings.sections import ExplorerSettings
 
 
 @dataclass(frozen=True)

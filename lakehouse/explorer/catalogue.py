@@ -17,10 +17,10 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.publish.damage import newest
-from lakehouse.publish.ends import Ends
-from lakehouse.publish.log_files import commits, note_of, notes
-from lakehouse.publish.parquet import TAKEN, taken
+from lakehouse.ingest.ends import Ends
+from lakehouse.sinks.parquet import TAKEN, taken
+from lakehouse.storage.health import newest
+from lakehouse.storage.log import commits, note_of, notes
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date: it has its newest state alone."""

@@ -15,13 +15,13 @@ import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.core.duck import hide_progress, patterns, reads, text
-from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import LAYERS
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA
-from lakehouse.publish.data_files import files_of
-from lakehouse.publish.ends import Ends
-from lakehouse.publish.replayed import true_marks
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.ingest.replayed import true_marks
+from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.duck import hide_progress, patterns, reads, text
 
 T = TypeVar("T")
 _HIVE = {

@@ -6,17 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lakehouse.contracts import CONTRACTS, PRODUCTS
 from lakehouse.core.errors import Exit
-from lakehouse.core.flow import UNITS, ParquetFlow, SilverFlow
-from lakehouse.core.sections import ProductSettings
-from lakehouse.core.settings import FREE_SECTIONS, RESERVED_ENV, sections
+from lakehouse.ingest.erased import ERASED_SCHEMA
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.ingest.ledger import LEDGER_SCHEMA
+from lakehouse.model.flow import UNITS, ParquetFlow, SilverFlow
 from lakehouse.products import FLOWS
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA, bronze_schema
-from lakehouse.publish.erased import ERASED_SCHEMA
-from lakehouse.publish.keyed import BLOCK, HISTORY_DOCS, keyed_columns
-from lakehouse.publish.ledger import LEDGER_SCHEMA
-from lakehouse.publish.render import column_docs, table_columns
+from lakehouse.products.registry import CONTRACTS, PRODUCTS
+from lakehouse.settings.sections import ProductSettings
+from lakehouse.settings.settings import FREE_SECTIONS, RESERVED_ENV, sections
+from lakehouse.silver.latest import BLOCK, HISTORY_DOCS, keyed_columns
+from lakehouse.silver.render import column_docs, table_columns
 
 FREE_DOCS = {
     "spark.conf": "passed on to Spark as they stand",

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from lakehouse.core.duck import ten_thousandths
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing
-from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import QueryTimedOut, Reader
 from lakehouse.explorer.views import TIERS
+from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.duck import ten_thousandths
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _TIER_LIST = ", ".join(f"'{tier}'" for tier, _ in TIERS)

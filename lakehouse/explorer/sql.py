@@ -11,10 +11,10 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
-from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
 from lakehouse.explorer.catalogue import LAYERS, Catalogue, is_plain
 from lakehouse.explorer.locked import Expired, locked, within
+from lakehouse.settings.sections import ExplorerSettings
 
 _LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
 _NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)

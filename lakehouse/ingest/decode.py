@@ -18,10 +18,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.contracts import CONTRACTS
-from lakehouse.contracts.contract import Contract, Record, base_type
-from lakehouse.contracts.money import MONEY, PLAIN
 from lakehouse.ingest.verdict import TimeRules, explain
+from lakehouse.model.contract import Contract, Record, base_type
+from lakehouse.model.money import MONEY, PLAIN
+from lakehouse.products.registry import CONTRACTS
 
 TIME = pa.timestamp("us", "UTC")
 _FIRST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME)

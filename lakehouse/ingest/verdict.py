@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.contracts.contract import Contract, Record
-from lakehouse.contracts.money import exact
-from lakehouse.contracts.nesting import is_too_deep
+from lakehouse.model.contract import Contract, Record
+from lakehouse.model.money import exact
+from lakehouse.model.nesting import is_too_deep
 
 _TOO_DEEP = "the value is nested too deeply"
 _WORDS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lakehouse.core.flow import Flow
-from lakehouse.products import orders, sales
+from lakehouse.model.flow import Flow
+from lakehouse.products.orders import tables as orders
+from lakehouse.products.sales import tables as sales
 
 FLOWS: tuple[Flow, ...] = (*sales.FLOWS, *orders.FLOWS)

@@ -25,7 +25,7 @@ from typing import Any
 import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
-from lakehouse.contracts import CONTRACTS, load_settings
+from lakehouse.products.registry import CONTRACTS, load_settings
 from lakehouse.runtime.session import Engine, session
 
 KEPT = 3

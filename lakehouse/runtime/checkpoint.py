@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.publish.ends import Ends
+from lakehouse.ingest.ends import Ends
 
 
 class Checkpoint:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, UsageError
-from lakehouse.core.narration import configure_logging
+from lakehouse.core.logging import configure_logging
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.runtime.run import flow, run, say_stopping
+from lakehouse.products.registry import load_settings
+from lakehouse.runtime.driver import flow, run, say_stopping
 from lakehouse.runtime.session import session
 
 
@@ -32,7 +32,7 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
         settings = load_settings(
             Path(os.environ["LAKEHOUSE_CONFIG"]) if "LAKEHOUSE_CONFIG" in os.environ else None
         )
-        configure_logging(settings)
+        configure_logging(settings.logging.format, settings.logging.level)
         if not settings.kafka.bootstrap_servers and any(f.endswith(".bronze") for f in flows):
             raise UsageError(
                 "[kafka] bootstrap_servers",

@@ -17,14 +17,14 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from lakehouse.contracts.contract import Contract
-from lakehouse.core.settings import Settings
-from lakehouse.core.topic import Topic, TopicReader
 from lakehouse.ingest.decode import PACKED, cuts, decoded_schema, decoder, packed_decoder, unpack
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.topic import Topic, TopicReader
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.publish.ends import Ends
+from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import starting_offsets
 from lakehouse.runtime.session import MOST_POLLED, kafka_options
+from lakehouse.settings.settings import Settings
 
 _MIB = 1024 * 1024
 _POLLED_BYTES = 8 * _MIB

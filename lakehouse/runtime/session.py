@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lakehouse.core.kafka import password, pem
-from lakehouse.core.sections import KafkaSettings
-from lakehouse.core.settings import Settings
 from lakehouse.ingest.decode import unpack
+from lakehouse.settings.kafka_client import password, pem
+from lakehouse.settings.sections import KafkaSettings
+from lakehouse.settings.settings import Settings
 
 MOST_POLLED = 500
 """Records that one poll of Spark's consumer gives, unpacked; 20,000 read no faster."""

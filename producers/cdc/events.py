@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.contracts.change import Change, Op, Source, encode, encode_key, sequence
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
+from lakehouse.model.change import Change, Op, Source, encode, encode_key, sequence
 from producers.cdc.sink import Sink
 from producers.cdc.table import STAMP, Table
 

@@ -13,8 +13,8 @@ import msgspec
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.core.sections import CapturedSettings
-from lakehouse.core.settings import Settings
+from lakehouse.settings.sections import CapturedSettings
+from lakehouse.settings.settings import Settings
 from producers.cdc.events import Events
 from producers.cdc.sink import Sink
 from producers.cdc.state import Mode, State, state_path, write_state

@@ -12,7 +12,7 @@ import structlog
 from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
-from lakehouse.core.postgres import connect, place, remedy_of, unavailable
+from lakehouse.settings.postgres_client import connect, place, remedy_of, unavailable
 from producers.cdc import follow, poll, slot
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Plan, Run, Summary

@@ -14,9 +14,9 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.partitioner import murmur2
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.core.kafka import client_options, ensure_topic, unreachable
-from lakehouse.core.sections import CapturedSettings
-from lakehouse.core.settings import Settings
+from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
+from lakehouse.settings.sections import CapturedSettings
+from lakehouse.settings.settings import Settings
 from producers.sending import make_producer
 
 IN_FLIGHT = 20_000

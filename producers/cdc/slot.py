@@ -12,8 +12,8 @@ import structlog
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.core.postgres import Slot, connect, slot_of
-from lakehouse.core.sections import CapturedSettings
+from lakehouse.settings.postgres_client import Slot, connect, slot_of
+from lakehouse.settings.sections import CapturedSettings
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import moment, take_snapshot

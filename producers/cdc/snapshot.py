@@ -11,9 +11,9 @@ import structlog
 from psycopg import IsolationLevel
 from psycopg.types.string import TextLoader
 
-from lakehouse.contracts.change import encode_key
-from lakehouse.core.postgres import connect
-from lakehouse.core.sections import PostgresSettings
+from lakehouse.model.change import encode_key
+from lakehouse.settings.postgres_client import connect
+from lakehouse.settings.sections import PostgresSettings
 from producers.cdc.events import Events, Place
 from producers.cdc.table import Table, quoted
 

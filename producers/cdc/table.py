@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 import msgspec
 import psycopg
 
-from lakehouse.contracts.contract import base_type
 from lakehouse.core.errors import LakehouseError
+from lakehouse.model.contract import base_type
 from producers.cdc.state import State
 from producers.cdc.values import KINDS, READERS, Kind
 

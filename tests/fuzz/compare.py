@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakehouse.contracts import CONTRACTS
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
+from lakehouse.products.registry import CONTRACTS
 from tests.fuzz import events
 from tests.fuzz.changes import change
 from tests.fuzz.events import Fuzzed

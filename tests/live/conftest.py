@@ -11,20 +11,20 @@ import pytest
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core.kafka import ensure_topic
-from lakehouse.core.settings import load
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
-from lakehouse.runtime.run import flow, run
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.runtime.driver import flow, run
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
+from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.settings import load
 from tests.live.secured_broker import secured_broker
 
 ROOT = Path(__file__).parents[2]
-LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli import main; main()"]
+LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli.app import main; main()"]
 
 
 def command(*words, timeout=180, check=True, **environment):

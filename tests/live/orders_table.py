@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 from kafka import KafkaConsumer, TopicPartition
 
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core.settings import load
-from producers.orders_cdc import capture_orders
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings.settings import load
+from producers.orders.capture import capture_orders
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = (
@@ -71,7 +71,7 @@ class Orders:
     def start(self, *words, **environment):
         """A capture in a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "producers/orders_cdc.py", *words],
+            [sys.executable, "producers/orders/capture.py", *words],
             cwd=ROOT, env={**os.environ, **self.environment, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

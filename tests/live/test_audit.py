@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from lakehouse.audit.topic import Gap, judge, read_topic
-from lakehouse.contracts import load_settings
+from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.live.conftest import command, make_topic
 

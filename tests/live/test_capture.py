@@ -16,11 +16,11 @@ from kafka import KafkaAdminClient
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
 from lakehouse.core.failpoint import Step
-from lakehouse.core.postgres import connect, slot_of
-from lakehouse.doctor import postgres_checks
+from lakehouse.doctor.doctor import postgres_checks
 from lakehouse.services.postgres import EmbeddedPostgres
+from lakehouse.settings.postgres_client import connect, slot_of
 from producers.cdc.table import CannotCapture
-from producers.orders_load import load
+from producers.orders.load import load
 from tests.live.conftest import command
 from tests.live.orders_table import ROOT, Orders, check_order, current, sequences
 

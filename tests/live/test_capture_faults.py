@@ -20,7 +20,7 @@ from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
-from producers.orders_load import load
+from producers.orders.load import load
 from tests.live.orders_table import ROOT, Orders, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]

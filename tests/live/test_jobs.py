@@ -60,7 +60,7 @@ def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
         "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
     }
     sent = subprocess.run(
-        [sys.executable, "producers/sales_producer.py", "--count", "1500", "--corrupt", "0.02",
+        [sys.executable, "producers/sales/producer.py", "--count", "1500", "--corrupt", "0.02",
          "--json"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip

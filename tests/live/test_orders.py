@@ -14,7 +14,7 @@ import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
-from producers import orders_load
+from producers.orders import load as orders_load
 from tests.live.conftest import LAKEHOUSE, command, rows
 from tests.live.orders_table import ROOT, Orders
 

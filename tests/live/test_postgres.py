@@ -18,9 +18,9 @@ import psycopg
 import pytest
 
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
-from lakehouse.core.postgres import connect
 from lakehouse.services import postgres as postgres_module
 from lakehouse.services.postgres import ROLE, EmbeddedPostgres
+from lakehouse.settings.postgres_client import connect
 from tests.live.orders_table import ROOT, Orders, current
 from tests.live.secured_broker import make_certificates
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit
-from lakehouse.core.settings import Settings
+from lakehouse.products.registry import load_settings
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
-from producers.sales_generator import Shares
-from producers.sales_producer import _settings, generator, produce
+from lakehouse.settings.settings import Settings
+from producers.sales.generator import Shares
+from producers.sales.producer import _settings, generator, produce
 
 pytestmark = pytest.mark.live
 HERE = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def consumed(kafka: str, topic: str) -> list[Any]:
 
 
 def command(kafka: str, *words: str) -> list[str]:
-    return [sys.executable, "producers/sales_producer.py", "--bootstrap-servers", kafka, *words]
+    return [sys.executable, "producers/sales/producer.py", "--bootstrap-servers", kafka, *words]
 
 
 def test_what_is_counted_is_what_kafka_holds(kafka: str) -> None:

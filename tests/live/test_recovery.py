@@ -12,11 +12,11 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import LakehouseError, TableDamaged
-from lakehouse.core.topic import TopicReader
-from lakehouse.products.sales import FLOWS
-from lakehouse.runtime.run import run
+from lakehouse.ingest.topic import TopicReader
+from lakehouse.products.registry import load_settings
+from lakehouse.products.sales.tables import FLOWS
+from lakehouse.runtime.driver import run
 from tests.conftest import encode, sale
 from tests.live.conftest import command, proof
 

@@ -31,8 +31,8 @@ PAGES = 40
 LOGGED = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
-from lakehouse.contracts import load_settings
-from lakehouse.core.kafka import admin
+from lakehouse.products.registry import load_settings
+from lakehouse.settings.kafka_client import admin
 settings = load_settings()
 admin(settings.kafka).close()
 print(repr(settings), settings.model_dump())

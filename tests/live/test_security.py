@@ -19,14 +19,14 @@ import pytest
 from deltalake import DeltaTable
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
-from lakehouse.contracts import CONTRACTS
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
-from lakehouse.core.kafka import admin, ensure_topic
-from lakehouse.doctor import kafka_checks
+from lakehouse.doctor.doctor import kafka_checks
+from lakehouse.products.registry import CONTRACTS
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
-from producers.sales_generator import Shares
-from producers.sales_producer import generator
+from lakehouse.settings.kafka_client import admin, ensure_topic
+from producers.sales.generator import Shares
+from producers.sales.producer import generator
 from producers.sending import send
 from tests.live.conftest import ROOT, command, settings_of
 from tests.live.secured_broker import SecuredBroker
@@ -36,8 +36,8 @@ AWKWARD = "c4n4ry \"\\ ;=,é'"
 READ = """
 import json, os, sys
 from pathlib import Path
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core.settings import load
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings.settings import load
 from lakehouse.runtime.session import Engine, kafka_options, session
 home, jars, topic, ways = sys.argv[1:]
 engine = Engine(Path(home), [Path(jar) for jar in jars.split(",")])

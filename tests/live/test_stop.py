@@ -15,13 +15,13 @@ pytestmark = pytest.mark.live
 STOPS = """
 import random, sys, threading, time
 from pathlib import Path
-from lakehouse.cli import engine
-from lakehouse.contracts import load_settings
+from lakehouse.cli.app import engine
+from lakehouse.products.registry import load_settings
 from lakehouse.products import FLOWS
-from lakehouse.runtime.run import run
+from lakehouse.runtime.driver import run
 from lakehouse.runtime.session import session
-from producers.sales_generator import Shares
-from producers.sales_producer import generator, live
+from producers.sales.generator import Shares
+from producers.sales.producer import generator, live
 from producers.sending import send
 
 settings, draw = load_settings(), random.Random(int(sys.argv[1]))

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core.settings import load
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings.settings import load
 from producers.message import Message
-from producers.sales_generator import Shares
-from producers.sales_producer import generator
+from producers.sales.generator import Shares
+from producers.sales.producer import generator
 from tests.matrix.stage import Stage
 
 HUGE = 5_000_000

@@ -19,10 +19,10 @@ import psutil
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.core.failpoint import VARIABLE, Step
-from lakehouse.core.flow import SilverFlow
 from lakehouse.core.paths import Lake
-from lakehouse.core.settings import RESERVED_ENV
+from lakehouse.model.flow import SilverFlow
 from lakehouse.products import FLOWS
+from lakehouse.settings.settings import RESERVED_ENV
 from tests.matrix.broker import Broker
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ class Stage:
         seed = str(random.Random(self.seed).randrange(10**6))
         with (self.folder / f"producer-{len(self._producers) + 1}.log").open("wb") as log:
             producer = subprocess.Popen(
-                [sys.executable, "producers/sales_producer.py", "--count", str(count), "--rate",
+                [sys.executable, "producers/sales/producer.py", "--count", str(count), "--rate",
                  str(ORDERS_A_SECOND), "--seed", seed, *shares,
                  "--days", str(self.days), "--json"],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakehouse.publish.spark import _recent, publish_with_spark
+from lakehouse.ingest.writers.spark import _recent, publish_with_spark
 from tests.conftest import NOW
 from tests.unit.test_copies import HOUR, Flow, assert_marked_by_the_rule
 

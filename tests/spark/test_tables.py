@@ -6,7 +6,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from lakehouse.publish.spark import publish_with_spark
+from lakehouse.ingest.writers.spark import publish_with_spark
 from tests.conftest import NOW, decoded, encode, sale
 from tests.spark.test_writers import BATCHES
 from tests.unit.test_publish import Lake

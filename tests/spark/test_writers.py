@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from lakehouse.publish.spark import publish_with_spark
+from lakehouse.ingest.writers.spark import publish_with_spark
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
 

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from lakehouse.audit.keep import as_json, keep
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
 from lakehouse.audit.topic import Gap, Judged
 from lakehouse.core.errors import Exit, ServiceUnavailable, TableMissing
-from lakehouse.core.flow import SilverFlow
-from lakehouse.core.topic import Topic
-from lakehouse.products.sales import FLOWS
+from lakehouse.ingest.topic import Topic
+from lakehouse.model.flow import SilverFlow
+from lakehouse.operations.keep import as_json, keep
+from lakehouse.products.sales.tables import FLOWS
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints
 from tests.unit.test_publish import Lake, copied

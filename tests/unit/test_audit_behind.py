@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
-from lakehouse.publish.delta import Table
+from lakehouse.operations.erase import erase
+from lakehouse.storage.table import Table
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, events, late_events, proof
 from tests.unit.test_audit_content import Topic

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.audit import backup as module
-from lakehouse.audit.backup import backup, restore
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.erased import ErasedLedger
-from lakehouse.publish.log_files import forget_before
-from lakehouse.runtime.maintain import maintain
+from lakehouse.ingest.erased import ErasedLedger
+from lakehouse.operations import backup as module
+from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.maintain import maintain
+from lakehouse.storage.log import forget_before
 from tests.conftest import NOW
 from tests.unit.test_audit import Kafka
 from tests.unit.test_maintenance import ALWAYS, changed

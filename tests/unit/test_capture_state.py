@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.contracts.change import sequence
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.model.change import sequence
 from producers.cdc.state import State, read_state, state_path, write_state
 from producers.cdc.table import CannotCapture, Column, Table, check, same
 from producers.cdc.values import KINDS, READERS, Kind
-from producers.orders_cdc import Order
+from producers.orders.capture import Order
 
 COLUMNS = tuple(
     Column(name, type_id, number) for number, (name, type_id) in enumerate({

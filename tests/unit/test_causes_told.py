@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
-from lakehouse.publish.delta import Table
+from lakehouse.storage.table import Table
 from tests.unit.test_durable_files import SCHEMA, rows, table
 
 __all__ = ["table"]  # a fixture

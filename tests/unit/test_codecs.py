@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from kafka import codec
 
-import lakehouse.core.topic  # noqa: F401  # what reads topics installs the codecs
+import lakehouse.ingest.topic  # noqa: F401  # what reads topics installs the codecs
 from lakehouse.core.codecs import lz4, snappy, zstd
 
 DATA = [b"", b"x", b"record " * 50_000]

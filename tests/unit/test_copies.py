@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lakehouse.core.duck import connect, query
-from lakehouse.publish import copies
-from lakehouse.publish.bronze import BronzePublisher
+from lakehouse.ingest import copies
+from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.storage.duck import connect, query
 from tests.conftest import NOW, SALES, decoded, encode, sale, settings_at
 
 HOUR = 3_600

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import lakehouse.doctor as doctor_module
+import lakehouse.doctor.doctor as doctor_module
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.data_files import files_of
-from lakehouse.publish.delta import opened
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.table import opened
 from tests.unit.test_recovery import (
     GOOD,
     go_on,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.damage import check_log, newest
-from lakehouse.publish.delta import Table
+from lakehouse.storage.health import check_log, newest
+from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,8 @@ SCHEMA = pa.schema([pa.field("n", pa.int64())])
 WRITER = """
 import sys
 from pathlib import Path
-from lakehouse.publish.delta import Table
-from lakehouse.publish.log_files import forget_before
+from lakehouse.storage.table import Table
+from lakehouse.storage.log import forget_before
 from tests.unit.test_damage_race import SCHEMA, settings
 
 uri = sys.argv[1]

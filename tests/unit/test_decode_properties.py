@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.contracts.sales import Sale
+from lakehouse.products.sales.contract import Sale
 from tests.conftest import SALES, decoded
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

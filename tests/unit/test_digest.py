@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.publish.digest import digests
-from lakehouse.publish.fingerprint import Fingerprint, by_batch, total_of
+from lakehouse.storage.digest import digests
+from lakehouse.storage.fingerprint import Fingerprint, by_batch, total_of
 
 SCHEMA = pa.schema(
     [

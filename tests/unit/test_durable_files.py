@@ -10,9 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.data_files import corrupt_files, files_of
-from lakehouse.publish.delta import Table
-from lakehouse.publish.log_files import entry
+from lakehouse.storage.data_files import corrupt_files, files_of
+from lakehouse.storage.log import entry
+from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 
 SCHEMA = pa.schema(

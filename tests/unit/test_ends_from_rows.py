@@ -7,8 +7,8 @@ from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
-from lakehouse.core.topic import Topic
-from lakehouse.publish.log_files import forget_before
+from lakehouse.ingest.topic import Topic
+from lakehouse.storage.log import forget_before
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_publish import Lake

@@ -13,16 +13,16 @@ import pytest
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from lakehouse.audit.erase import erase, find, is_begun, naming
-from lakehouse.audit.keep import keep
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.quarantine import Choice
-from lakehouse.cli import app
+from lakehouse.cli.app import app
 from lakehouse.core.errors import TableLocked, TableMissing, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.publish.replay import finish
+from lakehouse.ingest.replay import finish
+from lakehouse.operations.erase import erase, find, is_begun, naming
+from lakehouse.operations.keep import keep
+from lakehouse.operations.quarantine import Choice
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
@@ -253,9 +253,10 @@ def test_writers_are_named(lake):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lakehouse.audit.erase import erase
-from lakehouse.contracts import load_settings
-from lakehouse.publish import delta, log_files
+from lakehouse.operations.erase import erase
+from lakehouse.products.registry import load_settings
+from lakehouse.storage import table as delta
+from lakehouse.storage import log as log_files
 from tests.conftest import NOW
 from tests.unit.test_erase import GONE, ROOT
 

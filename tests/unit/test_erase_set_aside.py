@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.audit.backup import backup, restore
 from lakehouse.audit.proof import Verdict
-from lakehouse.cli import app
+from lakehouse.cli.app import app
 from lakehouse.core.errors import UsageError
+from lakehouse.operations.backup import backup, restore
 from tests.conftest import NOW
 from tests.unit.test_audit import proof
 from tests.unit.test_erase import (

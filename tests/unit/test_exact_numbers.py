@@ -7,9 +7,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from lakehouse.contracts import CONTRACTS
 from lakehouse.ingest.decode import decode_batch, decoded_schema
-from producers import retail
+from lakehouse.products.registry import CONTRACTS
+from producers.sales import retail
 from tests.conftest import RULES, SALES, decoded, encode, records, sale
 
 ORDERS = CONTRACTS["orders"]

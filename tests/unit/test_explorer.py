@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.cli import app
+from lakehouse.cli.app import app
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.explorer.allowed import SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
@@ -285,7 +285,7 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
 
 UNIGNORED = """import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from lakehouse.explorer.command import main
+from lakehouse.cli.explore import main
 main()"""
 """The script, where the tests' own shell may ignore Ctrl-C for its children."""
 

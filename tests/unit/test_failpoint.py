@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.contracts import PRODUCTS
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.failpoint import VARIABLE, Failpoint, Step
-from lakehouse.core.settings import load
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings.settings import load
 
 ROOT = Path(__file__).parents[2]
 

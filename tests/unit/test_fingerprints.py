@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from lakehouse.audit.backup import backup, restore
-from lakehouse.audit.erase import erase
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.audit.quarantine import Choice
-from lakehouse.audit.rebuild import rebuild, silver_flow
-from lakehouse.audit.repair import Repair
-from lakehouse.audit.replay import replay
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.log_files import NOTE
-from lakehouse.runtime.maintain import maintain
+from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.erase import erase
+from lakehouse.operations.maintain import maintain
+from lakehouse.operations.quarantine import Choice
+from lakehouse.operations.rebuild import rebuild, silver_flow
+from lakehouse.operations.repair import Repair
+from lakehouse.operations.replay import replay
+from lakehouse.storage.log import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints
 from tests.unit.test_maintenance import changed

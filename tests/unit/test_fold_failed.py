@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.runtime.run import run
+from lakehouse.runtime.driver import run
 from tests.conftest import encode, sale
 from tests.unit.test_maintenance import changed
 from tests.unit.test_publish import SILVER, Lake, assert_silver_is_a_function_of_bronze

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from lakehouse.core import kafka as module
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.core.kafka import Hidden, ensure_topic
-from lakehouse.core.refusal import refusal
+from lakehouse.settings import kafka_client as module
+from lakehouse.settings.kafka_client import Hidden, ensure_topic
+from lakehouse.settings.refusal import refusal
 
 
 class SlowBroker:

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lakehouse.audit.repair import Repair
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.ledger import LEDGER_SCHEMA, Ledger
+from lakehouse.ingest.ledger import LEDGER_SCHEMA, Ledger
+from lakehouse.operations.repair import Repair
+from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_maintenance import changed
 from tests.unit.test_publish import Lake
@@ -248,8 +248,8 @@ def test_it_is_the_same_however_batches_come_and_processes_end(steps):
 ENDLESS = """
 import sys
 from pathlib import Path
-from lakehouse.audit.repair import Repair
-from lakehouse.contracts import load_settings
+from lakehouse.operations.repair import Repair
+from lakehouse.products.registry import load_settings
 from lakehouse.core.errors import TableDamaged
 from tests.conftest import encode
 from tests.unit.test_ledger import OLD, changed, event

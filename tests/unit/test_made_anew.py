@@ -8,8 +8,8 @@ from deltalake import DeltaTable
 from structlog.testing import capture_logs
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.publish.ledger import Ledger
-from lakehouse.publish.silver import SilverPublisher
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.silver.publisher import SilverPublisher
 from tests.conftest import encode, sale
 from tests.unit import test_orders as orders
 from tests.unit.test_maintenance import changed

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import Exit, TableLocked, TableMissing
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
-from lakehouse.runtime.maintain import maintain
+from lakehouse.operations.maintain import maintain
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_lock import ROOT, holding
 from tests.unit.test_maintenance import changed

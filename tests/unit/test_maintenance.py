@@ -13,8 +13,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.damage import check_log
-from lakehouse.publish.delta import Table
+from lakehouse.storage.health import check_log
+from lakehouse.storage.table import Table
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 import duckdb
 import pytest
 
-from lakehouse.audit import remark as verb
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.remark import remark
 from lakehouse.audit.run import topic_of
 from lakehouse.core.errors import TableDamaged
-from lakehouse.publish.delta import Table
-from lakehouse.publish.ends import Ends
+from lakehouse.ingest.ends import Ends
+from lakehouse.operations import remark as verb
+from lakehouse.operations.remark import remark
+from lakehouse.storage.table import Table
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, proof, put, rewrite
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze

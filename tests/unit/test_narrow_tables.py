@@ -7,7 +7,7 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from structlog.testing import capture_logs
 
-from lakehouse.audit.rebuild import rebuild
+from lakehouse.operations.rebuild import rebuild
 from tests.conftest import encode, sale
 from tests.unit.test_audit import SILVER, events, late_events
 from tests.unit.test_money_limits import MOST, assert_audited, columns, fold, line, rows, silver

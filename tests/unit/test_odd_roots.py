@@ -5,16 +5,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lakehouse.audit.backup import backup
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import UsageError
 from lakehouse.core.paths import Lake as Paths
-from lakehouse.core.sections import ExplorerSettings
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.locked import locked
-from lakehouse.publish.data_files import files_of
-from lakehouse.publish.delta import Table, opened
-from lakehouse.publish.replay import enter, finish
+from lakehouse.ingest.replay import enter, finish
+from lakehouse.operations.backup import backup
+from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.table import Table, opened
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_publish import Lake
 

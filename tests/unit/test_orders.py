@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lakehouse.audit.orders import COUNTED, RECOMPUTES
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.audit.rebuild import rebuild
 from lakehouse.audit.recompute import compare_all
-from lakehouse.contracts import CONTRACTS, load_settings
-from lakehouse.contracts.change import Change, Source, encode, sequence
-from lakehouse.core.duck import connect
-from lakehouse.core.flow import ParquetFlow, SilverFlow
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
-from lakehouse.products.orders import FLOWS
-from lakehouse.publish.bronze import BronzePublisher
-from lakehouse.publish.parquet import TAKEN, ParquetPublisher
-from lakehouse.publish.silver import SilverPublisher
+from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.model.change import Change, Source, encode, sequence
+from lakehouse.model.flow import ParquetFlow, SilverFlow
+from lakehouse.operations.rebuild import rebuild
+from lakehouse.products.orders.recompute import COUNTED, RECOMPUTES
+from lakehouse.products.orders.tables import FLOWS
+from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.sinks.parquet import TAKEN, ParquetPublisher
+from lakehouse.storage.duck import connect
 from tests.conftest import NOW, RULES
 
 ORDERS = CONTRACTS["orders"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lakehouse.contracts.sales import Sale
 from lakehouse.core.errors import UsageError
-from producers import retail
+from lakehouse.products.sales.contract import Sale
+from producers.sales import retail
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 LINES = """\

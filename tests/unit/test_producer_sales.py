@@ -15,16 +15,16 @@ import typer
 from kafka.partitioner import murmur2
 from typer.testing import CliRunner
 
-from lakehouse.contracts.contract import Record
-from lakehouse.contracts.sales import SALES, Sale
-from lakehouse.core.sections import ProductSettings
 from lakehouse.ingest.verdict import TimeRules, explain
+from lakehouse.model.contract import Record
+from lakehouse.products.sales.contract import SALES, Sale
+from lakehouse.settings.sections import ProductSettings
 from producers.faults import FAULTS
 from producers.message import Message
-from producers.sales_generator import LATE_MARK, SalesGenerator, Shares
-from producers.sales_producer import paced, replayed, run
+from producers.orders.shop import COUNTRIES, busyness, make_shop
+from producers.sales.generator import LATE_MARK, SalesGenerator, Shares
+from producers.sales.producer import paced, replayed, run
 from producers.sending import Summary, _count, _poster
-from producers.shop import COUNTRIES, busyness, make_shop
 
 END = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 SHARES = Shares(late=0.02, duplicates=0.03, corrupt=0.05)

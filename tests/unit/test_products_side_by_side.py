@@ -2,11 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lakehouse.core.duck import connect
-from lakehouse.core.flow import BronzeFlow, ParquetFlow
-from lakehouse.core.topic import Topic
+from lakehouse.ingest.topic import Topic
+from lakehouse.model.flow import BronzeFlow, ParquetFlow
 from lakehouse.products import FLOWS
-from lakehouse.runtime.landing import Landing
+from lakehouse.runtime.pipeline import Landing
+from lakehouse.storage.duck import connect
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit import test_orders as orders
 from tests.unit.test_maintenance import changed

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lakehouse.contracts import load_settings
-from lakehouse.core.duck import connect
 from lakehouse.core.errors import TableDamaged, TableLocked
-from lakehouse.core.flow import SilverFlow
 from lakehouse.core.lock import write_locks
-from lakehouse.products.sales import FLOWS
-from lakehouse.publish.bronze import BronzePublisher
-from lakehouse.publish.ledger import Ledger
-from lakehouse.publish.silver import SilverPublisher
+from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.registry import load_settings
+from lakehouse.products.sales.tables import FLOWS
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.storage.duck import connect
 from tests.conftest import NOW, SALES, decoded, encode, sale
 
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))

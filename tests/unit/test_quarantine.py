@@ -13,17 +13,17 @@ from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.quarantine import Choice, opened
-from lakehouse.audit.replay import dry_run, replay
-from lakehouse.cli import app
+from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, TableLocked, TableMissing, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA
-from lakehouse.publish.replay import finish
-from lakehouse.runtime.maintain import maintain
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.ingest.replay import finish
+from lakehouse.operations.maintain import maintain
+from lakehouse.operations.quarantine import Choice, opened
+from lakehouse.operations.replay import dry_run, replay
 from tests.conftest import NOW, SALES, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed
@@ -285,10 +285,10 @@ KILLED = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
-from lakehouse.audit.quarantine import Choice
-from lakehouse.audit.replay import replay
-from lakehouse.contracts import load_settings
-from lakehouse.publish import delta
+from lakehouse.operations.quarantine import Choice
+from lakehouse.operations.replay import replay
+from lakehouse.products.registry import load_settings
+from lakehouse.storage import table as delta
 from tests.conftest import NOW
 from tests.unit.test_quarantine import ROOT, cured
 
@@ -395,7 +395,7 @@ def test_a_cut_replay_that_no_longer_passes_is_taken_back(lake):
 
 
 def test_a_replay_in_many_parts_is_the_same(lake, monkeypatch):
-    monkeypatch.setattr("lakehouse.audit.quarantine.CHUNK_BYTES", 1)
+    monkeypatch.setattr("lakehouse.operations.quarantine.CHUNK_BYTES", 1)
     done = again(lake)
     assert (done.entered, done.duplicates) == (4, 2)
     assert_proven(lake)

@@ -13,12 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lakehouse.cli import app
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core.settings import sections
-from lakehouse.explorer.command import explore
-from lakehouse.runtime.run import flow
-from producers.sales_producer import run as produce
+from lakehouse.cli.app import app
+from lakehouse.cli.explore import explore
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.runtime.driver import flow
+from lakehouse.settings.settings import sections
+from producers.sales.producer import run as produce
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")

@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.audit import backup as module
-from lakehouse.audit.backup import backup, restore
-from lakehouse.audit.erase import erase
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.quarantine import Choice
-from lakehouse.audit.rebuild import rebuild
-from lakehouse.audit.repair import Repair
-from lakehouse.audit.replay import replay
 from lakehouse.audit.run import audit
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
-from lakehouse.core.topic import Topic
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.publish.bronze import BronzePublisher
-from lakehouse.publish.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
-from lakehouse.publish.replay import finish
+from lakehouse.ingest.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
+from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.ingest.replay import finish
+from lakehouse.ingest.topic import Topic
+from lakehouse.operations import backup as module
+from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.erase import erase
+from lakehouse.operations.quarantine import Choice
+from lakehouse.operations.rebuild import rebuild
+from lakehouse.operations.repair import Repair
+from lakehouse.operations.replay import replay
 from tests.conftest import NOW, SALES, encode, sale, settings_at
 from tests.unit.test_audit import Kafka
 from tests.unit.test_publish import (

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.quarantine import Choice, opened
 from lakehouse.core.failpoint import VARIABLE, Step
-from lakehouse.core.topic import Topic
-from lakehouse.publish.erased import ErasedLedger
-from lakehouse.publish.replay import finish
-from lakehouse.runtime.maintain import maintain
+from lakehouse.ingest.erased import ErasedLedger
+from lakehouse.ingest.replay import finish
+from lakehouse.ingest.topic import Topic
+from lakehouse.operations.erase import erase
+from lakehouse.operations.maintain import maintain
+from lakehouse.operations.quarantine import Choice, opened
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed

@@ -6,9 +6,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.core.duck import connect
-from lakehouse.core.sections import SilverSettings
 from lakehouse.ingest.seen import EventKeys, Seen, copies
+from lakehouse.settings.sections import SilverSettings
+from lakehouse.storage.duck import connect
 from tests.conftest import NOW
 
 EVENT_KEYS = EventKeys(connect(SilverSettings()))

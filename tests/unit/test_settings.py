@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from lakehouse.contracts import PRODUCTS
 from lakehouse.core.errors import SettingsError
-from lakehouse.core.sections import parse_duration
-from lakehouse.core.settings import load, sections
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings.sections import parse_duration
+from lakehouse.settings.settings import load, sections
 
 
 def read(tmp_path, text, env=None):

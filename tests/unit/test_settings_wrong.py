@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from lakehouse.cli import main
-from lakehouse.contracts import PRODUCTS
-from lakehouse.core import settings as settings_module
+from lakehouse.cli.app import main
 from lakehouse.core.errors import Exit, SettingsError
-from lakehouse.core.kafka import password
-from lakehouse.core.sections import KafkaSettings
-from lakehouse.core.settings import load
+from lakehouse.products.registry import PRODUCTS
+from lakehouse.settings import settings as settings_module
+from lakehouse.settings.kafka_client import password
+from lakehouse.settings.sections import KafkaSettings
+from lakehouse.settings.settings import load
 
 GOOD = "[sales]\ntopic = t\n"
 
@@ -139,7 +139,7 @@ def test_every_command_says_it_and_ends_with_two(tmp_path, monkeypatch, capsys, 
     path = tmp_path / "config.ini"
     path.write_text("[spork]\n" + GOOD)
     ended = []
-    monkeypatch.setattr("lakehouse.cli.leave", ended.append)
+    monkeypatch.setattr("lakehouse.cli.app.leave", ended.append)
     monkeypatch.setattr(sys, "argv", ["lakehouse", *words, "--config", str(path)])
     main()
     said = capsys.readouterr()

@@ -11,15 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FULL = """
 import fcntl, os, sys
-from lakehouse.runtime import run as runtime
-from lakehouse.core.narration import configure_logging
-from lakehouse.contracts import load_settings
+from lakehouse.runtime import driver as runtime
+from lakehouse.core.logging import configure_logging
+from lakehouse.products.registry import load_settings
 try:
     from lakehouse.core.signals import stop_on_signals
     enter = lambda: stop_on_signals(runtime.say_stopping)
 except ImportError:
     enter = runtime.stop_on_signals
-configure_logging(load_settings())
+configure_logging("auto", "info")
 flags = fcntl.fcntl(2, fcntl.F_GETFL)
 fcntl.fcntl(2, fcntl.F_SETFL, flags | os.O_NONBLOCK)
 try:
@@ -32,7 +32,7 @@ with enter() as stop:
     while not stop.wait(0.05):
         pass
     os.write(1, b"stopped\\n")
-    from lakehouse.cli import leave
+    from lakehouse.cli.app import leave
     leave(0)
 """
 STORM = """

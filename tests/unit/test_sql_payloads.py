@@ -10,12 +10,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lakehouse.contracts import load_settings
 from lakehouse.core.errors import Exit
 from lakehouse.explorer.allowed import CLOSED_FUNCTIONS, TABLE_FUNCTIONS, SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import QueryTimedOut, Reader
 from lakehouse.explorer.views import VIEWS
+from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.unit.test_publish import Lake
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lakehouse.cli import app
-from lakehouse.contracts import load_settings
+from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.unit.test_publish import Lake
 

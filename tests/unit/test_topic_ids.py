@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.quarantine import Choice, opened
-from lakehouse.audit.replay import replay
-from lakehouse.core.topic import Topic
-from lakehouse.publish.bronze import QUARANTINE_SCHEMA
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.ingest.topic import Topic
+from lakehouse.operations.erase import erase
+from lakehouse.operations.quarantine import Choice, opened
+from lakehouse.operations.replay import replay
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed

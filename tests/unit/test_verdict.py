@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lakehouse.contracts.contract import Record
 from lakehouse.ingest.verdict import explain
+from lakehouse.model.contract import Record
 from tests.conftest import NOW, RULES, SALES, decoded, encode, sale
 
 BAD = [

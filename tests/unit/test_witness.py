@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakehouse.audit import orders, sales
 from lakehouse.audit.witness import Broken, Kind, Raw, canonical_text
-from lakehouse.contracts import CONTRACTS
-from lakehouse.contracts.change import Change, Source, encode, sequence
 from lakehouse.ingest.decode import HEADERS, decode_batch
+from lakehouse.model.change import Change, Source, encode, sequence
+from lakehouse.products.orders import recompute as orders
+from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.sales import recompute as sales
 from tests.conftest import NOW, RULES, SALES, records, sale
 
 ORDERS = CONTRACTS["orders"]

@@ -1,0 +1,188 @@
+"""``lakehouse erase``: one client leaves the lake, and what remains elsewhere is said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+
+from lakehouse.audit.check import Say
+from lakehouse.audit.topic import read_topic, retention
+from lakehouse.core.errors import Exit, LakehouseError, TableMissing
+from lakehouse.core.paths import Lake
+from lakehouse.operations.erase import (
+    CLIENT,
+    Erased,
+    Found,
+    erase,
+    find,
+    is_begun,
+    refuse_set_aside,
+)
+from lakehouse.operations.keep import as_json
+from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.settings.settings import Settings
+
+
+def erase_command(
+    broker: Callable[[Settings], AbstractContextManager[Settings]], say: Say
+) -> Callable[..., None]:
+    """The verb, given how a broker is found or started and where narration goes."""
+
+    def erase_verb(
+        client: Annotated[str, typer.Argument(help="the client_id, exactly as it stands")],
+        product: Annotated[
+            str | None, typer.Option(help="one product; else every one that has clients")
+        ] = None,
+        yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+        as_json_: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
+        root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
+        config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    ) -> None:
+        """Erase one client: bronze, silver, quarantine, kept audits, and all older versions.
+
+        Stop the flows first. Time travel ends at the erasure. A ledger of erased
+        addresses stays, so that the audit holds; what Kafka still has is said at the
+        end. Run it again if it was cut. Refused while _aside holds files: they may hold
+        the client's records.
+
+        Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
+        """
+        settings = load_settings(config)
+        settings = settings.with_root(root) if root else settings
+        refuse_set_aside(settings)
+        meant = {}
+        for name in _products(product, settings):
+            found = find(client, name, settings)
+            if len(found) or is_begun(name, settings):
+                meant[name] = found
+                say(_about(name, found))
+            else:
+                say(f"{name}: no record names this client")
+        if meant and not yes:
+            typer.confirm(
+                "Erase them, and every older version of these tables? It cannot be undone",
+                abort=True, err=True,
+            )  # fmt: skip
+        report = []
+        for name in meant:
+            done = erase(client, name, settings, datetime.now(UTC))
+            report.append(_report(done, _in_kafka(done, settings, broker)))
+            _tell(report[-1], say)
+        if as_json_:
+            sys.stdout.write(as_json({r["product"]: r for r in report}, indent=2) + "\n")
+        raise SystemExit(Exit.OK)
+
+    return erase_verb
+
+
+def _products(product: str | None, settings: Settings) -> list[str]:
+    if product is not None:
+        settings.product(product)
+        return [product]
+    lake = Lake(settings.lake.root)
+    found = [
+        name
+        for name, contract in CONTRACTS.items()
+        if CLIENT in contract.schema.names
+        and Path(lake.table(f"bronze.{name}"), "_delta_log").is_dir()
+    ]
+    if not found:
+        raise TableMissing(
+            f"lake {settings.lake.root}",
+            "has no table of clients' events",
+            "run `lakehouse demo` or `lakehouse run`, or name the lake by --root",
+        )
+    return found
+
+
+def _about(product: str, found: Found) -> str:
+    copies = f" ({found.copies.num_rows:,} copies under another name)" * bool(found.copies.num_rows)
+    rows = found.bronze.num_rows + found.copies.num_rows
+    cut = "" if len(found) else "; an erasure that was cut is completed"
+    return (
+        f"{product}: {rows:,} rows of bronze{copies} and {found.quarantine.num_rows:,} "
+        f"quarantined records name this client{cut}"
+    )
+
+
+def _in_kafka(
+    done: Erased, settings: Settings, broker: Callable[[Settings], AbstractContextManager[Settings]]
+) -> dict[str, Any]:
+    """What the topic still has of the erased addresses, or why that is not known."""
+    name = settings.product(done.product).topic
+    spans = _spans(done.addresses)
+    if not spans:
+        return {"topic": name, "partitions": [], "kept": None, "unknown": None}
+    try:
+        with broker(settings) as found:
+            topic = read_topic(found.kafka, name)
+            if topic is None:
+                return {"topic": name, "partitions": [], "kept": None, "unknown": None}
+            kept = retention(found.kafka, name)
+    except LakehouseError as error:
+        parts = [
+            {"partition": p, "first": o[0], "last": o[-1], "records": len(o)} for p, o in spans
+        ]
+        unknown = f"{error.place}: {error.fault}"
+        return {"topic": name, "partitions": parts, "kept": None, "unknown": unknown}
+    parts = []
+    for partition, offsets in spans:
+        begin, end = topic.ranges.get(partition, (0, 0))
+        there = [o for o in offsets if begin <= o < end]
+        if there:
+            parts.append(
+                {"partition": partition, "first": there[0], "last": there[-1],
+                 "records": len(there)}
+            )  # fmt: skip
+    return {"topic": name, "partitions": parts, "kept": kept, "unknown": None}
+
+
+def _spans(addresses: pa.Table) -> list[tuple[int, list[int]]]:
+    found: dict[int, list[int]] = {}
+    for row in addresses.to_pylist():
+        found.setdefault(row["partition"], []).append(row["offset"])
+    return [(partition, sorted(offsets)) for partition, offsets in sorted(found.items())]
+
+
+def _report(done: Erased, kafka: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "product": done.product,
+        "bronze": done.bronze,
+        "quarantine": done.quarantine,
+        "audits": done.audits,
+        "erased_addresses": done.addresses.num_rows,
+        "kafka": kafka,
+        "not_touched": ["backups", "copies made outside the lake"],
+    }
+
+
+def _tell(report: dict[str, Any], say: Say) -> None:
+    name, kafka = report["product"], report["kafka"]
+    say(
+        f"{name}: erased {report['bronze']:,} rows of bronze and {report['quarantine']:,} "
+        f"quarantined records; silver is made anew; older versions are gone; "
+        f"the ledger erased.{name} has the addresses"
+    )
+    if kafka["unknown"]:
+        say(f"what Kafka still has could not be asked: {kafka['unknown']}")
+    for part in kafka["partitions"]:
+        verb = "may still hold" if kafka["unknown"] else "still holds"
+        say(
+            f"Kafka {verb} {part['records']:,} of these records: topic {kafka['topic']}, "
+            f"partition {part['partition']}, offsets {part['first']} to {part['last']}"
+        )
+    if kafka["kept"] and kafka["partitions"]:
+        say(
+            f"the topic keeps records {kafka['kept']}; sooner only by a shorter retention.ms "
+            "or kafka-delete-records, which take other clients' records too"
+        )
+    if not kafka["partitions"]:
+        say(f"Kafka's topic {kafka['topic']} holds none of them any more")
+    say("not touched: backups, and copies made outside the lake")

@@ -1,0 +1,130 @@
+"""The analytics explorer: a menu, one statement, or the whole report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.explorer import report as batch_report
+from lakehouse.explorer.allowed import check
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.locked import bounded
+from lakehouse.explorer.menu import menu, time_of, width
+from lakehouse.explorer.show import Format, render
+from lakehouse.explorer.sql import Reader
+from lakehouse.explorer.views import VIEWS, clients
+from lakehouse.products.registry import load_settings
+from lakehouse.settings.settings import Settings
+
+NARRATION = Console(stderr=True)
+MOST = 2**62
+"""More rows or versions than there can be; a number that every engine holds."""
+
+
+def explore(
+    batch: Annotated[bool, typer.Option("--batch", help="print the complete report")] = False,
+    sql: Annotated[str | None, typer.Option(help="run one SELECT")] = None,
+    form: Annotated[Format, typer.Option("--format", help="how to print")] = Format.table,
+    limit: Annotated[int | None, typer.Option(min=1, max=MOST, help="most rows of --sql")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="read tables at a version")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="read tables as of this time, RFC 3339")] = None,
+    as_of: Annotated[str | None, typer.Option(help="the day that recency counts from")] = None,
+    root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+) -> None:
+    """Explore the silver tables: a menu, or --batch, or --sql. Reads only; needs no JVM.
+
+    Examples: --batch --format md   |   --sql "SELECT * FROM silver.sales_by_country"   |
+    --sql "FROM clients WHERE tier = 'gold'" --format json   |   --version 3 --batch
+    """
+    if batch and sql is not None:
+        raise UsageError("--batch and --sql", "exclude each other", "give one of them")
+    settings = load_settings(config)
+    settings = settings.with_root(root) if root else settings
+    catalogue = Catalogue(
+        settings.lake.root, version, time_of("--at", at) if at is not None else None
+    )
+    catalogue.require()
+    views = dict(VIEWS)
+    if as_of is not None:
+        views["clients"] = clients(f"TIMESTAMPTZ '{time_of('--as-of', as_of).isoformat()}'")
+    try:
+        with bounded(settings.explorer):
+            _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
+    except KeyboardInterrupt:  # typer would say 1
+        raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def _answer(
+    catalogue: Catalogue,
+    settings: Settings,
+    views: dict[str, str],
+    form: Format,
+    limit: int | None,
+    *,
+    sql: str | None,
+    batch: bool,
+) -> None:
+    if sql is not None:
+        _write(statement(catalogue, sql, settings, views, form, limit))
+    elif batch:
+        found = report(catalogue, settings, views)
+        _write(render(found, form, width(), color=sys.stdout.isatty()))
+    else:
+        menu(lambda lake, text, how: statement(lake, text, settings, views, how, limit), catalogue)
+
+
+def statement(
+    catalogue: Catalogue,
+    sql: str,
+    settings: Settings,
+    views: dict[str, str],
+    form: Format,
+    limit: int | None,
+) -> str:
+    """One SELECT's rows as text, cut at the row limit with a word about the rest."""
+    check(sql, views)
+    with Reader(catalogue, settings.explorer, [sql], views) as reader:
+        answer = reader.ask(sql, limit or settings.explorer.row_limit)
+    if answer.more:
+        NARRATION.print(f"{answer.more:,} more rows: raise --limit to see them")
+    return render({"rows": answer.rows}, form, width(), color=sys.stdout.isatty())
+
+
+def report(catalogue: Catalogue, settings: Settings, views: dict[str, str]) -> dict[str, pa.Table]:
+    """Every section of the report that the tables there are can answer."""
+    return batch_report.report(
+        catalogue,
+        settings.explorer,
+        views,
+        lambda text: NARRATION.print(text, markup=False, highlight=False, soft_wrap=True),
+    )
+
+
+def _write(text: str) -> None:
+    """Data to stdout; a reader that left early (``| head``) is no fault."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """``python query_utils.py``."""
+    try:
+        typer.run(explore)
+    except LakehouseError as error:
+        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.INTERRUPTED) from None

@@ -1,0 +1,1 @@
+"""Checks of machine, services, lake and flows."""

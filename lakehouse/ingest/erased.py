@@ -1,0 +1,157 @@
+"""The ledger ``erased.<product>``: addresses that left the lake on purpose, nothing of their data.
+
+An erasure and quarantine's retention write it before rows go, so the audit tells
+an erased record from a lost one, and no flow lands it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.replayed import true_marks
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.duck import patterns, query, reads
+from lakehouse.storage.health import oldest_version
+from lakehouse.storage.log import commits, notes
+from lakehouse.storage.table import Table
+
+KEY = ("topic", "partition", "offset")
+"""The columns of an address."""
+KEY_SQL = ", ".join(f'"{name}"' for name in KEY)
+ERASED_SCHEMA = pa.schema(
+    [
+        *[f.with_nullable(False) for f in ADDRESS[:3]],
+        pa.field("erased_at", TIME, nullable=False),
+        pa.field("table", pa.string(), nullable=False),
+        pa.field("batch_id", pa.int64()),
+        pa.field("topic_id", pa.string()),
+    ]
+)
+_HELD = """
+FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows
+"""
+_SAME = " AND ".join(f'found."{name}" = held."{name}"' for name in (*KEY, "table"))
+_NEW = f"""
+SELECT found.* FROM found ANTI JOIN held
+ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id
+AND found.topic_id IS NOT DISTINCT FROM held.topic_id ORDER BY ALL
+"""
+"""An address may come again, in a topic made anew: batch and topic id tell the records apart."""
+
+
+_PAST = f"""
+SELECT {KEY_SQL}, batch_id, topic_id FROM ({{rows}})
+WHERE quarantined_at < $oldest AND replayed_version IS NULL AND (mark IS NULL OR mark <= $kept)
+"""
+
+
+class ErasedLedger:
+    """The ledger of one product, made when it is missing; its writer holds its lock."""
+
+    def __init__(
+        self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        self._product, self._connection = product, connection
+        self.table = Table(
+            Lake(settings.lake.root).table(f"erased.{product}"), ERASED_SCHEMA, settings,
+            description=f"addresses of {product} that were erased; nothing of the person",
+            fingerprinted=True,
+        )  # fmt: skip
+        self.table.widen()
+
+    def add(self, found: Mapping[str, pa.Table], now: datetime, note: Mapping[str, Any]) -> None:
+        """Take in addresses by the layer that holds them; those it has already stay as they are.
+
+        The tables have the columns of ``KEY``, ``batch_id`` and ``topic_id``.
+        """
+        rows = [
+            places.append_column("erased_at", pa.array([now] * len(places), TIME)).append_column(
+                "table", pa.array([f"{layer}.{self._product}"] * len(places), pa.string())
+            )
+            for layer, places in found.items()
+        ]
+        held = {"no_rows": ERASED_SCHEMA.empty_table(), "found": pa.concat_tables(rows)}
+        for name, table in held.items():
+            self._connection.register(name, table)
+        files = self.table.files()
+        ledger = (
+            query(self._connection, _HELD, {"files": patterns(files)}) if files else held["no_rows"]
+        )
+        self._connection.register("held", ledger)
+        new = query(self._connection, _NEW).select(ERASED_SCHEMA.names).cast(ERASED_SCHEMA)
+        for name in (*held, "held"):
+            self._connection.unregister(name)
+        self.table.append(new, {**note, "rows": new.num_rows})
+
+    def since(self, begun: datetime) -> pa.Table:
+        """The addresses, each once, that it has taken since then."""
+        sql = f"SELECT DISTINCT {KEY_SQL} FROM read_parquet($files) WHERE erased_at >= $since"
+        if not (files := self.table.files()):
+            return ERASED_SCHEMA.empty_table().select(KEY)
+        return query(self._connection, sql, {"files": patterns(files), "since": begun})
+
+
+def drop_old_quarantine(
+    product: str,
+    quarantine: Table,
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    now: datetime,
+) -> None:
+    """Rows past ``quarantine_retention`` leave quarantine, their addresses kept in the ledger.
+
+    A replayed record is bronze's: its row goes without a trace here, and not before no
+    older version of bronze, one without the record, can be restored. Nothing is written
+    where nothing is past it; a drop that was cut is completed by the next one.
+    """
+    quarantine.widen()
+    bronze = f"bronze.{product}"
+    oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
+    restorable = oldest_version(Lake(settings.lake.root).table(bronze))
+    with _true_marks(product, quarantine, settings, connection) as rows:
+        past = query(connection, _PAST.format(rows=rows), {"oldest": oldest, "kept": restorable})
+    if past.num_rows:
+        ErasedLedger(product, settings, connection).add(
+            {"quarantine": past}, now, {"retention": {"before": oldest.isoformat()}}
+        )
+    unmarked = f"(replayed_version IS NULL OR replayed_version <= {restorable})"
+    quarantine.drop_before("quarantined_at", oldest, unmarked)
+
+
+@contextmanager
+def _true_marks(
+    product: str, quarantine: Table, settings: Settings, connection: duckdb.DuckDBPyConnection
+) -> Iterator[str]:
+    """SQL for quarantine's rows by :func:`true_marks`, and ``mark``, as each row has it."""
+    lake = Lake(settings.lake.root)
+    bronze, erased = lake.table(f"bronze.{product}"), lake.table(f"erased.{product}")
+    table = DeltaTable(bronze)
+    told = (n["ends"] for n in notes(commits(bronze, table.version())) if "ends" in n)
+    ends = next((Ends.read(note) for note in told), Ends("", ""))
+    held = {"bronze": files_of(table), "quarantine": quarantine.files()}
+    held["erased"] = files_of(DeltaTable(erased)) if DeltaTable.is_deltatable(erased) else []
+    empty = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
+    for name, schema in empty.items():
+        connection.register(f"no_{name}", schema.empty_table())
+        source = f"SELECT * FROM no_{name}"
+        if held[name]:
+            source += f" UNION ALL BY NAME FROM {reads(held[name], 'union_by_name = true')}"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW of_{name} AS {source}")
+    rows = "(SELECT *, replayed_version AS mark FROM of_quarantine)"
+    try:
+        yield true_marks(rows, "of_bronze", "of_erased", ends)
+    finally:
+        for name in empty:
+            connection.execute(f"DROP VIEW of_{name}")
+            connection.unregister(f"no_{name}")

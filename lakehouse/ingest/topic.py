@@ -1,0 +1,129 @@
+"""A topic as its broker has it now: its id, and which offsets each partition holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from lakehouse.core import codecs
+from lakehouse.settings.kafka_client import admin, client_options, unreachable
+from lakehouse.settings.sections import KafkaSettings
+
+codecs.install()
+_LOOK_MS, _LOOKED_AT = 50, 8
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic's id, and of each partition the first offset held and the next one to come.
+
+    The next one is that of a reader of committed records.
+    """
+
+    name: str
+    id: str
+    ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class TopicReader:
+    """One topic, asked of again and again over the same connections."""
+
+    def __init__(self, kafka: KafkaSettings, name: str) -> None:
+        self._kafka, self._name = kafka, name
+        self._admin = admin(kafka)
+        try:
+            self._consumer = consumer(kafka, "read_committed")
+        except (KafkaError, OSError) as error:
+            self._admin.close()
+            raise unreachable(kafka, error) from None
+
+    def id(self) -> str | None:
+        """The topic's id now; None where the broker has none of this name.
+
+        Raises ServiceUnavailable.
+        """
+        described = self._described()
+        return str(described["topic_id"]) if described else None
+
+    def read(self) -> Topic | None:
+        """The topic now; None where the broker has none of this name.
+
+        Raises ServiceUnavailable.
+        """
+        if not (described := self._described()):
+            return None
+        numbers = [p["partition_index"] for p in described["partitions"]]
+        partitions = [TopicPartition(self._name, number) for number in numbers]
+        try:
+            first = self._consumer.beginning_offsets(partitions)
+            after = self._consumer.end_offsets(partitions)
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._kafka, error) from None
+        ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
+        return Topic(self._name, str(described["topic_id"]), ranges)
+
+    def greatest(self, places: Mapping[int, Sequence[int]]) -> int:
+        """Size in bytes of the greatest of some records: a few from each offset on; 0 of none.
+
+        Raises ServiceUnavailable.
+        """
+        all_of_them = [TopicPartition(self._name, partition) for partition in places]
+        sizes = [0]
+        try:
+            self._consumer.assign(all_of_them)
+            for asked in all_of_them:
+                self._consumer.pause(*all_of_them)
+                self._consumer.resume(asked)
+                for offset in places[asked.partition]:
+                    self._consumer.seek(asked, offset)
+                    found = self._consumer.poll(timeout_ms=_LOOK_MS, max_records=_LOOKED_AT)
+                    sizes += [_size(record) for records in found.values() for record in records]
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._kafka, error) from None
+        return max(sizes)
+
+    def _described(self) -> dict[str, Any] | None:
+        try:
+            described = self._admin.describe_topics([self._name])
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._kafka, error) from None
+        return next((t for t in described if t.get("error_code", 0) == 0), None)
+
+    def close(self) -> None:
+        """End the connections."""
+        self._admin.close()
+        self._consumer.close()
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _size(record: Any) -> int:
+    headers = sum(len(key) + len(value or b"") for key, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def consumer(kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024) -> Any:
+    """A consumer of no group that begins at the earliest record."""
+    return KafkaConsumer(
+        **client_options(kafka),
+        isolation_level=isolation,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_records=5_000,
+        max_partition_fetch_bytes=fetch_bytes,
+        fetch_max_wait_ms=50,  # an answer that waits for new records holds up what is sought
+    )

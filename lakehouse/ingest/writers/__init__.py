@@ -1,0 +1,1 @@
+"""Who commits a batch: the driver by delta-rs, or Spark."""

@@ -1,0 +1,295 @@
+"""``lakehouse backup`` and ``restore``: all tables of a lake together, each at one version.
+
+A backup may be taken while flows run. Tables are pinned so that what is copied fits
+together: finer silver tables, silver, audits, then bronze (so that silver holds
+nothing that bronze does not), quarantine (so that it has whatever bronze's ends
+passed; records above them are matched by address), and the ledger of erased addresses
+last (so that it has whatever left the others). A table's log is copied when it is
+pinned: its writer may shorten it later. Spark's checkpoints are no part of
+it: bronze's commits say where Kafka stands, and each start makes a checkpoint anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products import FLOWS
+from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.health import Log
+from lakehouse.storage.log import sync_folder
+from lakehouse.storage.table import opened
+
+Say = Callable[[str], None]
+Files = dict[str, dict[str, Any]]
+"""Path in the lake → bytes and SHA-256."""
+_TRIES = 5
+"""How often a log that its writer shortens meanwhile is copied again."""
+MANIFEST = "manifest.json"
+"""Written last: a backup without it is not whole."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """One table of a backup: its version, its files and their bytes."""
+
+    table: str
+    version: int
+    files: int
+    bytes: int
+
+
+def tables_in(root: str) -> list[str]:
+    """Every Delta table of a lake, whatever its layer: ``silver.sales_by_country``."""
+    return sorted(
+        f"{layer.name}.{table.name}"
+        for layer in (Path(root).iterdir() if Path(root).is_dir() else [])
+        if layer.is_dir() and layer.name[0] not in "._"
+        for table in layer.iterdir()
+        if (table / "_delta_log").is_dir()
+    )
+
+
+def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied]:
+    """Copy every table into a new folder, with a manifest of sizes and SHA-256.
+
+    The folder gets its name when it is whole; a crash leaves one named ``….partial-…``.
+    """
+    lake = Lake(settings.lake.root)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UsageError(str(to), "is there already", "name a folder that is not there yet")
+    if to.absolute().is_relative_to(Path(lake.root).absolute()):
+        raise UsageError(str(to), "lies in the lake itself", "name a folder outside of it")
+    names = _in_order(tables_in(lake.root))
+    if not names:
+        raise TableMissing(lake.root, "holds no table", "name the lake by --root")
+    to.absolute().parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f"{to.name}.partial-", dir=to.absolute().parent))
+    copying = _Copying(Path(lake.root).absolute(), partial)
+    pinned = {name: copying.pin(name) for name in names}
+    files: Files = {}
+    found = []
+    for name, (table, log) in pinned.items():
+        copied = log | copying.data(name, table)
+        copying.check(name, table)
+        files |= copied
+        total = sum(int(file["bytes"]) for file in copied.values())
+        found.append(Copied(name, int(table.version()), len(copied), total))
+        say(f"{name} at version {table.version()}: {len(copied):,} files, {total:,} bytes")
+    tables = {copy.table: copy.version for copy in found}
+    manifest = {"made_at": now.isoformat(), "tables": tables, "files": files}
+    _write(partial / MANIFEST, json.dumps(manifest, indent=1))
+    if to.exists():
+        to.rmdir()
+    partial.rename(to)
+    sync_folder(to.absolute().parent)
+    return found
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Tables in the order that they are pinned in."""
+    silver = [flow for flow in FLOWS if isinstance(flow, SilverFlow)]
+    finer = {table for flow in silver for table in flow.tables} - {
+        flow.table(aggregate.name) for flow in silver for aggregate in flow.aggregates
+    }
+
+    def place(name: str) -> tuple[int, str]:
+        layers = {"bronze": 3, "quarantine": 4, "erased": 5, "silver": 1}
+        layer = 0 if name in finer else layers.get(name.partition(".")[0], 2)
+        return layer, name
+
+    return sorted(names, key=place)
+
+
+class _Copying:
+    """Tables of a lake on their way into a folder."""
+
+    def __init__(self, root: Path, to: Path) -> None:
+        self._root, self._to = root, to
+
+    def pin(self, name: str) -> tuple[DeltaTable, Files]:
+        """A table at its newest version, and its log up to there, copied.
+
+        A log that is shortened meanwhile is copied again.
+        """
+        for _ in range(_TRIES):
+            shutil.rmtree(self._at(self._to, name), ignore_errors=True)
+            table = opened(str(self._at(self._root, name)))
+            with suppress(TableDamaged):  # an entry was removed: the copy is looked at below
+                log = self._copied(name, _log_of(table, self._at(self._root, name)))
+                if self._is_same(name, table):
+                    return table, log
+        raise TableDamaged(
+            f"table {name}", "its log was shortened while it was copied, again and again",
+            "run it again, with a longer [table] log_retention or more [maintenance] log_entries",
+        )  # fmt: skip
+
+    def data(self, name: str, table: DeltaTable) -> Files:
+        """The data files of the pinned version, copied."""
+        return self._copied(name, map(Path, files_of(table)))
+
+    def check(self, name: str, table: DeltaTable) -> None:
+        """Raise TableDamaged where the copy is not the table that was pinned, whole."""
+        try:
+            opened(str(self._at(self._to, name)))
+            same = self._is_same(name, table)
+        except TableDamaged as damage:
+            same, fault = False, damage.fault
+        else:
+            fault = "it opens at another version, or with other files"
+        if not same:
+            raise TableDamaged(f"table {name}", f"its copy is not whole: {fault}", "run it again")
+
+    def _is_same(self, name: str, table: DeltaTable) -> bool:
+        try:
+            copy = DeltaTable(str(self._at(self._to, name)))
+        except (DeltaError, OSError):
+            return False
+        return copy.version() == table.version() and _data_of(copy) == _data_of(table)
+
+    def _copied(self, name: str, paths: Iterable[Path]) -> Files:
+        copied: Files = {}
+        for path in paths:
+            relative = str(path.relative_to(self._root))
+            size, digest = _copy(path, self._to / relative, name)
+            copied[relative] = {"bytes": size, "sha256": digest}
+        return copied
+
+    @staticmethod
+    def _at(root: Path, name: str) -> Path:
+        return root.joinpath(*name.split(".", 1))
+
+
+def _data_of(table: DeltaTable) -> list[str]:
+    return sorted(table.get_add_actions(flatten=True)["path"].to_pylist())
+
+
+def _log_of(table: DeltaTable, folder: Path) -> list[Path]:
+    """The log's files up to the table's version."""
+    version, log = int(table.version()), Log.of(str(folder))
+    entries = [entry for number, entry in log.entries.items() if number <= version]
+    parts = [part for number, few in log.checkpoints.items() if number <= version for part in few]
+    return [*entries, *parts]
+
+
+def _copy(path: Path, to: Path, name: str) -> tuple[int, str]:
+    """Copy one file, synced; its size and SHA-256."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as source, to.open("wb") as target:
+            while block := source.read(1 << 20):
+                digest.update(block)
+                size += target.write(block)
+            target.flush()
+            os.fsync(target.fileno())
+    except FileNotFoundError:
+        raise TableDamaged(
+            f"table {name}", f"{path.name} was removed while it was copied",
+            "run it again; keep removed files longer by [table] deleted_file_retention",
+        ) from None  # fmt: skip
+    return size, digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[str, int]:
+    """Put a backup's tables in a lake; their versions by name.
+
+    Everything is copied beside the lake and checked against the manifest before the
+    lake is touched. Tables that are there are refused without ``force``; with it they
+    are moved to ``<root>/_aside``. Flows refuse a lake whose restore was cut: run it
+    again, with ``force``.
+    """
+    manifest = _manifest(source)
+    lake = Lake(settings.lake.root)
+    there = tables_in(lake.root)
+    if there and not force:
+        raise UsageError(
+            f"lake {lake.root}", f"holds tables: {', '.join(there[:3])} …",
+            "give another --root, or --force: they are then moved to its folder _aside",
+        )  # fmt: skip
+    tables: Mapping[str, int] = manifest["tables"]
+    known = [table for flow in FLOWS for table in tables_of(flow)]
+    every = sorted({*known, *there, *tables})
+    with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
+        partial = Path(lake.join("_restore.partial"))
+        beside = Path(lake.join(UNFINISHED_RESTORE))
+        for folder in (partial, beside):
+            shutil.rmtree(folder, ignore_errors=True)
+        for relative, wanted in manifest["files"].items():
+            size, digest = _copy(source / relative, partial / relative, "of the backup")
+            if (size, digest) != (wanted["bytes"], wanted["sha256"]):
+                shutil.rmtree(partial, ignore_errors=True)
+                raise _not_whole(source / relative, "is not what the manifest says")
+        say(f"checked {len(manifest['files']):,} files")
+        for name in tables:
+            opened(str(partial.joinpath(*name.split(".", 1))))
+        partial.rename(beside)
+        aside = _aside(lake, there)
+        for name in sorted({*there, *tables}):
+            if name in there:
+                _move(Path(lake.table(name)), aside.joinpath(*name.split(".", 1)))
+            if name in tables:
+                _move(beside.joinpath(*name.split(".", 1)), Path(lake.table(name)))
+        shutil.rmtree(beside)
+    if there:
+        say(f"the tables that were there are in {aside}")
+    return dict(tables)
+
+
+def _manifest(source: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((source / MANIFEST).read_text("utf-8"))
+        names = {*manifest["files"]}
+        outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
+    except FileNotFoundError:
+        raise _not_whole(source / MANIFEST, "is not there") from None
+    except (ValueError, KeyError, TypeError, OSError):
+        raise _not_whole(source / MANIFEST, "cannot be read") from None
+    lacking = [n for n in sorted(names) if not (source / n).is_file()]
+    if outside or lacking:
+        raise _not_whole(source / (outside or lacking)[0], "is not a file of the backup")
+    return dict(manifest)
+
+
+def _not_whole(place: Path, fault: str) -> LakehouseError:
+    return LakehouseError(str(place), fault, "name the folder of a backup that is whole")
+
+
+def _aside(lake: Lake, there: list[str]) -> Path:
+    number = 1
+    while (folder := Path(lake.join("_aside", f"lake-{number}"))).exists():
+        number += 1
+    if there:
+        folder.mkdir(parents=True)
+    return folder
+
+
+def _move(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(to)
+    sync_folder(to.parent)

@@ -1,0 +1,33 @@
+"""A lake's files read whole: each log and checkpoint, and every page of every data file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.core.paths import Lake
+from lakehouse.operations.backup import tables_in
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage
+from lakehouse.storage.table import opened
+
+
+def read_whole(lake: Lake) -> Iterator[tuple[str, str, TableDamaged | None]]:
+    """Each table's name, what was read of it, and its damage where there is one."""
+    for name in tables_in(lake.root):
+        try:
+            files = _files_read(lake.table(name))
+        except TableDamaged as damage:
+            yield name, damage.fault, damage
+        else:
+            yield name, f"every page of {files:,} files is what was written", None
+
+
+def _files_read(uri: str) -> int:
+    """How many data files the table has; TableDamaged where one, or the log, is not whole."""
+    if found := log_damage(uri, deep=True):
+        raise damaged(uri, found[0])
+    table = opened(uri)
+    if broken := broken_files(table, uri):
+        raise damaged(uri, files_damage(uri, broken))
+    return len(files_of(table))

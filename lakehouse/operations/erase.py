@@ -1,0 +1,299 @@
+"""One client's records leave the lake: bronze, silver, quarantine, audits, and their history.
+
+The ledger ``erased.<product>`` is written first: it holds addresses and nothing of
+the person, so the audit tells an erased record from a lost one, and no flow lands
+it again. Then rows go, silver is folded anew, and each table keeps its newest
+version alone. Every step does nothing where it is done already; the ledger's
+newest note says ``begun`` until the last one is, so an erasure that was cut is
+completed by asking for it again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.erased import ERASED_SCHEMA, KEY, ErasedLedger
+from lakehouse.ingest.erased import KEY_SQL as _KEY
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA, BronzePublisher
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.replay import finish
+from lakehouse.ingest.replayed import true_marks
+from lakehouse.model.flow import BronzeFlow, SilverFlow
+from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
+from lakehouse.operations.replay import writer
+from lakehouse.products import FLOWS
+from lakehouse.products.registry import CONTRACTS
+from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.settings.settings import Settings
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.storage.duck import connect, query
+from lakehouse.storage.table import Table
+
+CLIENT = "client_id"
+"""The field of a contract that names a client."""
+_NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
+_OUTSIDE = ("_aside", "_rebuild", "_restore.partial", UNFINISHED_RESTORE)
+"""Folders of a lake that hold rows and are no table's."""
+_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {CLIENT} = $client"
+_COPIES = f"""
+SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze
+SEMI JOIN (FROM bronze WHERE {CLIENT} = $client) AS theirs USING (event_id)
+WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
+"""
+"""Copies of their events under another name: no table of silver counts them."""
+_RAW = f"""
+SELECT {_KEY}, batch_id, topic_id, key, value, headers, verdict,
+    replayed_version IS NOT NULL AS is_theirs
+FROM ({{rows}})
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a client's records are: tables of addresses."""
+
+    bronze: pa.Table
+    copies: pa.Table
+    """Rows of bronze that copy the client's events under another name."""
+    quarantine: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.bronze.num_rows + self.copies.num_rows + self.quarantine.num_rows)
+
+
+@dataclass
+class Erased:
+    """What one erasure did."""
+
+    product: str
+    bronze: int = 0
+    quarantine: int = 0
+    audits: int = 0
+    """Kept audits whose details were removed."""
+    addresses: pa.Table = field(default_factory=ERASED_SCHEMA.empty_table)
+    """What the ledger holds of this erasure: topic, partition, offset."""
+
+
+def find(client: str, product: str, settings: Settings) -> Found:
+    """Where the client's records are now; nothing is written and no lock is taken.
+
+    Raises UsageError where the product has no clients, or the id is empty (guests).
+    """
+    if CLIENT not in CONTRACTS[product].schema.names:
+        raise UsageError(f"product {product!r}", f"has no {CLIENT}", "name another product")
+    if not client:
+        raise UsageError("client ''", "is every guest together", "name one client")
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        name = f"bronze.{product}"
+        if not snapshots.exists(name):
+            raise TableMissing(
+                f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
+            )
+        version = snapshots.pin("bronze", name).version
+        bronze = query(connection, _THEIRS, {"client": client})
+        copies = query(connection, _COPIES, {"client": client})
+        quarantine = bronze.schema.empty_table()
+        if snapshots.exists(f"quarantine.{product}"):
+            snapshots.pin("quarantine", f"quarantine.{product}")
+            note = snapshots.note(name, "ends", version)
+            ends = Ends.read(note) if note else Ends("", "")
+            in_bronze = pa.concat_tables([bronze, copies])
+            quarantine = _in_quarantine(connection, client, in_bronze, ends)
+    return Found(bronze, copies, quarantine)
+
+
+def _in_quarantine(
+    connection: duckdb.DuckDBPyConnection, client: str, in_bronze: pa.Table, ends: Ends
+) -> pa.Table:
+    """Addresses of quarantined records whose bytes name the client, or bronze took as theirs."""
+    connection.register("theirs", in_bronze)
+    connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
+    every = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
+    named = naming(client)
+    found = []
+    raw = _RAW.format(rows=true_marks(every, "theirs", None, ends))
+    for part in connection.sql(raw).to_arrow_reader(2048):
+        for row in part.to_pylist():
+            headers = [h["value"] for h in row["headers"] or []]
+            texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
+            if row["is_theirs"] or any(t is not None and named.search(t) for t in texts):
+                found.append({name: row[name] for name in (*KEY, "batch_id", "topic_id")})
+    return pa.Table.from_pylist(found, in_bronze.schema)
+
+
+def naming(client: str) -> re.Pattern[bytes]:
+    """Finds the id in raw bytes, as UTF-8 or as JSON may escape it.
+
+    No letter or digit may touch it: ``c1`` is not found in ``c12``.
+    """
+    ascii_ = json.dumps(client)[1:-1]
+    upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda m: m.group().upper(), ascii_)
+    ways = {client, ascii_, upper, json.dumps(client, ensure_ascii=False)[1:-1]}
+    choices = b"|".join(sorted(re.escape(way.encode()) for way in ways))
+    word = rb"[0-9A-Za-z\x80-\xff]"
+    return re.compile(rb"(?<!" + word + rb")(?:" + choices + rb")(?!" + word + rb")")
+
+
+def refuse_set_aside(settings: Settings) -> None:
+    """Raise UsageError where `repair`, `restore` or `rebuild` left files that may hold records.
+
+    They are no table's any more, and may be all that is left of other records: only a
+    person can say that they may go.
+    """
+    lake = Lake(settings.lake.root)
+    found = []
+    for name in _OUTSIDE:
+        for folder in sorted(Path(lake.join(name)).glob("*")):
+            files = [path for path in (folder, *folder.rglob("*")) if path.is_file()]
+            if files:
+                size = sum(path.stat().st_size for path in files)
+                found.append(f"{folder}: {len(files):,} files, {size:,} bytes")
+    if found:
+        raise UsageError(
+            f"lake {lake.root}",
+            "holds files outside of its tables, which may hold the client's records:"
+            + "".join(f"\n  {line}" for line in found),
+            "keep what you need of them outside of the lake, remove them here, then erase again",
+        )
+
+
+def is_begun(product: str, settings: Settings) -> bool:
+    """Whether an erasure was cut."""
+    with engine(settings) as connection:
+        snapshots = Snapshots(settings.lake.root, connection)
+        name = f"erased.{product}"
+        if not snapshots.exists(name):
+            return False
+        version = int(snapshots.open(name).version())
+        return bool((snapshots.note(name, "erase", version) or {}).get("begun"))
+
+
+def erase(client: str, product: str, settings: Settings, now: datetime) -> Erased:
+    """Remove the client's records and all that is made of them, and forget the history.
+
+    Raises TableLocked while anything writes the product's tables, UsageError where
+    rows lie outside of the tables: see :func:`refuse_set_aside`.
+    """
+    refuse_set_aside(settings)
+    lake = Lake(settings.lake.root)
+    silver = _silver(product, lake)
+    names = [*tables_of(BronzeFlow(product)), *(t for f in silver for t in tables_of(f))]
+    names.append(f"audit.{product}")
+    holder = f"{product} erase"
+    with (
+        write_locks(lake.locks, names, holder, settings.publish.lock_timeout),
+        connect(settings.silver) as connection,
+    ):
+        bronze = writer(product, settings, connection)
+        finish(bronze, now)
+        found = find(client, product, settings)
+        ledger = ErasedLedger(product, settings, connection)
+        since = _begin(ledger, found, now)
+        in_bronze = found.bronze.num_rows + found.copies.num_rows
+        done = Erased(product, in_bronze, found.quarantine.num_rows)
+        _remove(bronze, client, found)
+        note = {"erase": {"records": len(found)}}
+        for table in (bronze.bronze, bronze.quarantine):
+            table.forget_history(note)
+        tables: list[Table] = []
+        for f in silver:  # at bronze's last version: no older one can be compared with
+            publisher = SilverPublisher(f, settings, connection)
+            publisher.catch_up()
+            publisher.persist()
+            tables += publisher.every_table()
+        if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
+            late = Ledger(product, settings, connection)
+            late.persist()
+            tables.append(late.table)
+        tables += _redact(client, product, settings, done)
+        for table in tables:
+            table.forget_history(note)
+        ended = {"erase": {"since": since.isoformat(), "begun": False}}
+        ledger.table.append(ERASED_SCHEMA.empty_table(), ended)
+        done.addresses = ledger.since(since)
+    return done
+
+
+def _begin(ledger: ErasedLedger, found: Found, now: datetime) -> datetime:
+    """Write down what is about to go; since when this erasure has been at work."""
+    before = ledger.table.last_note("erase") or {}
+    since = datetime.fromisoformat(before["since"]) if before.get("begun") else now.astimezone(UTC)
+    note = {"erase": {"since": since.isoformat(), "begun": True}}
+    in_bronze = pa.concat_tables([found.bronze, found.copies])
+    ledger.add({"bronze": in_bronze, "quarantine": found.quarantine}, now, note)
+    return since
+
+
+def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:
+    """The rows leave bronze and quarantine; each is one commit, or none where none is left."""
+    note = {"erase": {"records": len(found)}}
+    theirs = f"{CLIENT} = '{_quoted(client)}'"
+    if found.copies.num_rows:
+        theirs += f" OR {_among(found.copies)}"
+    if found.bronze.num_rows:
+        publisher.bronze.delete(theirs, note)
+    if found.quarantine.num_rows:
+        publisher.quarantine.delete(_among(found.quarantine), note)
+
+
+def _among(addresses: pa.Table) -> str:
+    """A predicate that names these addresses."""
+    places: dict[tuple[str, int, str], list[str]] = {}
+    for row in addresses.to_pylist():
+        which = "batch_id " + ("IS NULL" if row["batch_id"] is None else f"= {row['batch_id']}")
+        if row["topic_id"] is not None:
+            which += f" AND topic_id = '{_quoted(row['topic_id'])}'"
+        place = (row["topic"], row["partition"], which)
+        places.setdefault(place, []).append(str(row["offset"]))
+    return " OR ".join(
+        f"(topic = '{_quoted(topic)}' AND \"partition\" = {partition} "
+        f'AND {which} AND "offset" IN ({", ".join(offsets)}))'
+        for (topic, partition, which), offsets in sorted(places.items())
+    )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _redact(client: str, product: str, settings: Settings, done: Erased) -> list[Table]:
+    """Kept audits lose the details that name the client; the table, where there is one."""
+    uri = Lake(settings.lake.root).table(f"audit.{product}")
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    table = Table(uri, AUDIT_SCHEMA, settings)
+    named = naming(client)
+    rows = [row for file in table.files() for row in pq.read_table(file).to_pylist()]
+    for row in rows:
+        if named.search(row["details"].encode()):
+            row["details"] = '{"erased": true}'
+            done.audits += 1
+    if done.audits:
+        table.replace(pa.Table.from_pylist(rows, AUDIT_SCHEMA), None, {})
+    return [table]
+
+
+def _silver(product: str, lake: Lake) -> list[SilverFlow]:
+    """The product's silver flows that have run on this lake."""
+    return [
+        f
+        for f in FLOWS
+        if isinstance(f, SilverFlow)
+        and f.product == product
+        and any(DeltaTable.is_deltatable(lake.table(table)) for table in tables_of(f))
+    ]

@@ -1,0 +1,94 @@
+"""Upkeep on an operator's word: what a flow does between batches, done now, under its locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import TableMissing
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.erased import drop_old_quarantine
+from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.products import FLOWS
+from lakehouse.runtime.driver import tables_of
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.duck import connect
+from lakehouse.storage.table import Table
+
+log = structlog.get_logger("lakehouse")
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """One table before and after: its version, the files and bytes that this version has.
+
+    ``disk`` is all that its folder takes, old versions and the log too, in bytes.
+    """
+
+    table: str
+    version_before: int
+    version: int
+    files_before: int
+    files: int
+    bytes_before: int
+    bytes: int
+    disk_before: int
+    disk: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field → value."""
+        return asdict(self)
+
+
+def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Upkeep]:
+    """Compact, drop old quarantine and vacuum the tables named, or all that there are.
+
+    Raises TableMissing for a name that no flow declares or has made yet, TableLocked
+    where a table is being written; nothing was changed then. Run again, it finds less to do.
+    """
+    lake = Lake(settings.lake.root)
+    made = [t for f in FLOWS for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
+    for name in names:
+        if name not in made:
+            known = f"tables are: {', '.join(sorted(made))}. " if made else ""
+            raise TableMissing(
+                f"table {name}", "does not exist (yet)", f"{known}Name the lake by --root"
+            )
+    if not made:
+        raise TableMissing(settings.lake.root, "holds no table", "name the lake by --root")
+    chosen = sorted({*names} or made)
+    ledgers = {name.replace("quarantine.", "erased.", 1) for name in chosen}
+    locked = sorted({*chosen, *ledgers})
+    with write_locks(lake.locks, locked, "maintain", settings.publish.lock_timeout):
+        return [_maintain(name, settings, now) for name in chosen]
+
+
+def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
+    uri = Lake(settings.lake.root).table(name)
+    layer, _, product = name.partition(".")
+    table = Table(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
+    version, files, size, disk = _measured(uri)
+    if settings.maintenance.quarantine_retention and layer == "quarantine":
+        with connect(settings.silver) as connection:
+            drop_old_quarantine(product, table, settings, connection, now)
+    table.maintain_now()
+    after = _measured(uri)
+    done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])
+    log.info("maintained", **done.as_dict())
+    return done
+
+
+def _measured(uri: str) -> tuple[int, int, int, int]:
+    """Version, files, their bytes, and the bytes of the whole folder."""
+    table = DeltaTable(uri)
+    sizes = [int(n) for n in table.get_add_actions(flatten=True)["size_bytes"].to_pylist()]
+    disk = sum(path.stat().st_size for path in Path(uri).rglob("*") if path.is_file())
+    return int(table.version()), len(sizes), sum(sizes), disk

@@ -1,0 +1,223 @@
+"""``lakehouse repair``: a table whose files were damaged, brought back to what is whole.
+
+Nothing is deleted: files that are in the way are moved to ``<root>/_aside``. What a
+table loses by it the flow reads from Kafka again, by bronze's ends; where Kafka no
+longer has it, nothing is done and the error says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse.audit.fingerprints import altered
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.ends import EXPIRED, Ends, gaps
+from lakehouse.ingest.topic import Topic
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import local_path
+from lakehouse.storage.fingerprint import KEY, Total, by_batch, total_of
+from lakehouse.storage.health import (
+    HINT,
+    Damage,
+    Log,
+    broken_files,
+    damaged,
+    files_damage,
+    hinted,
+    log_damage,
+)
+from lakehouse.storage.log import NOTE, commits, notes, sync_commit, sync_folder
+from lakehouse.storage.rows import data_files
+from lakehouse.storage.table import opened
+
+Say = Callable[[str], None]
+_VERSION = re.compile(r"\.?(\d{20})\.")
+
+
+class Repair:
+    """The repair of one table, whose lock the caller holds.
+
+    ``topic`` reads the product's topic; it is asked only where bronze would lose
+    commits that are whole.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, topic: Callable[[], Topic | None], say: Say
+    ) -> None:
+        self._lake = Lake(settings.lake.root)
+        self.name, self.uri = name, self._lake.table(name)
+        self._topic, self._say = topic, say
+        self._whole: set[str] = set()
+        if name.startswith("silver."):
+            raise UsageError(
+                f"table {name}", "is not repaired: it is a function of bronze",
+                f"lakehouse rebuild {name} --root {settings.lake.root}",
+            )  # fmt: skip
+
+    @property
+    def _is_quarantine(self) -> bool:
+        return self.name.startswith("quarantine.")
+
+    def run(self) -> list[str]:
+        """Mend what is wrong; what was done, in words. Run again after a crash it goes on."""
+        if self.name.startswith("ledger."):
+            return self._make_anew()
+        done: list[str] = []
+        while found := log_damage(self.uri, deep=True):
+            done.append(self._mend_log(found[0]))
+            self._say(done[-1])
+        if not DeltaTable.is_deltatable(self.uri):
+            raise TableMissing(f"table {self.name}", "is an empty folder", "remove it")
+        try:
+            table = DeltaTable(self.uri)
+        except DeltaError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
+        if broken := broken_files(table, self.uri, self._whole):
+            done.append(self._mend_files(table, broken))
+            self._say(done[-1])
+        return done
+
+    def _make_anew(self) -> list[str]:
+        """Move the whole table aside: the next run makes it from bronze."""
+        try:
+            if broken := broken_files(opened(self.uri), self.uri):
+                raise damaged(self.uri, files_damage(self.uri, broken))
+        except TableDamaged as damage:
+            self._move(Path(self.uri), self._aside_folder())
+            done = f"{damage.fault}: the table is set aside, the next run makes it anew"
+            self._say(done)
+            return [done]
+        return []
+
+    def _mend_log(self, found: Damage) -> str:
+        if found.spare:
+            names = {path.name for path in found.spare}
+            self._set_aside(lambda path: path.name.lstrip(".").removesuffix(".crc") in names)
+            return f"{found.place}: {found.fault}: set aside, the log is whole without it"
+        log = Log.of(self.uri)
+        if found.whole is None:
+            raise self._beyond(found)
+        if found.whole < log.newest - 1:
+            self._must_be_in_kafka(found.whole, found)
+        whole = found.whole
+        self._set_aside(lambda path: _version(path) > whole)
+        return f"{found.place}: {found.fault}: the table is at version {whole} again"
+
+    def _mend_files(self, table: DeltaTable, broken: dict[str, str]) -> str:
+        found = files_damage(self.uri, broken)
+        if not self.name.startswith("bronze."):
+            rest, aside = json.dumps(self._without(table, broken)), self._aside_folder()
+            for path in broken:
+                self._move(local_path(self.uri, path), aside)
+            table.repair(commit_properties=CommitProperties({NOTE: rest}))
+            sync_commit(Path(self.uri), table.version())
+            again = "its records are read from Kafka again" if self._is_quarantine else "it is lost"
+            return f"{found.place}: {found.fault}: left out, {again}"
+        version = self._newest_whole(table.version())
+        if version is None:
+            raise self._beyond(found)
+        first = min(table.get_add_actions(flatten=True)["min.offset"].to_pylist())
+        ends = self._must_be_in_kafka(version, found, first)
+        note: dict[str, Any] = {"flow": f"{self.name.partition('.')[2]}.bronze"}
+        note |= {"ends": ends.note()} if ends.next else {}
+        commit = CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0)
+        table.restore(version, commit_properties=commit)
+        sync_commit(Path(self.uri), table.version())
+        return f"{found.place}: {found.fault}: the table is as at version {version} again"
+
+    def _without(self, table: DeltaTable, lacking: Iterable[str]) -> dict[str, Any]:
+        """The note of a commit that leaves these files out: fingerprints begin with the rest.
+
+        Raises TableDamaged where the rest is not what its commits say: to begin with
+        that would hide it.
+        """
+        gone = {local_path(self.uri, name) for name in lacking}
+        files = [file for file in data_files(table, self.uri) if file.path not in gone]
+        found = by_batch(batch for file in files for batch in file.rows())
+        if wrong := altered(self.uri, table.version(), found):
+            raise TableDamaged(
+                f"table {self.name}",
+                f"rows of {wrong} are not those that its commits added, and files are lost too",
+                "only a backup has it: lakehouse restore BACKUP",
+            )
+        total = total_of(found)
+        return {KEY: Total(total, table.version() + 1, total.rows).note()} if total.rows else {}
+
+    def _newest_whole(self, newest: int) -> int | None:
+        """The newest version whose files are all there, as far as the log goes back."""
+        for commit in commits(self.uri, newest):
+            version = int(commit["version"])
+            if not broken_files(DeltaTable(self.uri, version=version), self.uri, self._whole):
+                return version
+        return None
+
+    def _must_be_in_kafka(self, version: int, found: Damage, first: int = 0) -> Ends:
+        """The ends of an earlier version of bronze, from which Kafka can bring back the rest.
+
+        ``first`` is the lowest offset that bronze held: what is needed where the
+        earlier version is the empty table.
+        """
+        if not self.name.startswith("bronze."):
+            return Ends("", "")
+        topic = self._topic()
+        told = (note["ends"] for note in notes(commits(self.uri, version)) if "ends" in note)
+        ends = next((Ends.read(note) for note in told), None)
+        if ends is None and topic and not DeltaTable(self.uri, version=version).file_uris():
+            ends = Ends(topic.name, topic.id, dict.fromkeys(topic.ranges, first))
+            lacking = [gap for gap in gaps(ends, topic) if gap.kind == EXPIRED]
+            ends = Ends(topic.name, topic.id)
+        elif ends is not None and topic:
+            lacking = list(gaps(ends, topic))
+        else:
+            raise self._beyond(found)
+        if lacking:
+            listed = "".join(f"\n  {gap.told()}" for gap in lacking)
+            raise self._beyond(found, f"; version {version} is whole, but Kafka lacks{listed}")
+        return ends
+
+    def _beyond(self, found: Damage, more: str = "") -> TableDamaged:
+        told = damaged(self.uri, found)
+        return TableDamaged(
+            told.place,
+            told.fault + more,
+            "only a backup has it: lakehouse restore BACKUP; or put the file back where it was",
+        )
+
+    def _set_aside(self, is_chosen: Callable[[Path], bool]) -> None:
+        """Move files of the log that are chosen, and a hint at a checkpoint that is gone."""
+        log = Path(self.uri, "_delta_log")
+        aside = self._aside_folder()
+        for path in sorted(log.iterdir(), reverse=True):  # the newest first: no hole is left
+            if is_chosen(path):
+                self._move(path, aside)
+        hint = log / HINT
+        if hint.is_file() and hinted(hint) not in {None, *Log.of(self.uri).checkpoints}:
+            self._move(hint, aside)
+        sync_folder(log)
+
+    def _move(self, path: Path, aside: Path) -> None:
+        if path.exists():
+            aside.mkdir(parents=True, exist_ok=True)
+            path.rename(aside / path.name)
+
+    def _aside_folder(self) -> Path:
+        """A folder of its own outside the table."""
+        number = 1
+        while (folder := Path(self._lake.join("_aside", f"{self.name}-{number}"))).exists():
+            number += 1
+        return folder
+
+
+def _version(path: Path) -> int:
+    """The version that a file of the log belongs to; -1 for none."""
+    found = _VERSION.match(path.name)
+    return int(found[1]) if found else -1

@@ -1,0 +1,157 @@
+"""The verbs of the orders product: its capture, and the table's load."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lakehouse.core.errors import Exit
+from lakehouse.settings.postgres_client import connect
+from lakehouse.settings.settings import Settings
+from producers.orders.capture import (
+    AnewOption,
+    AvailableOption,
+    ModeOption,
+    SnapshotOption,
+    capture_orders,
+    show,
+)
+from producers.signals import stop_on_signals
+
+Root = Annotated[Path | None, typer.Option(help="the lake's root")]
+Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
+AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
+Service = Callable[[Settings], AbstractContextManager[Settings]]
+"""Settings → settings that name a running service, given or started here."""
+
+
+def capture_command(
+    settings_of: Callable[[Path | None, Path | None], Settings], broker: Service, database: Service
+) -> Callable[..., None]:
+    """The verb ``capture``, given how settings are read and services found or started."""
+
+    def capture(
+        product: Annotated[str, typer.Argument(help="what to capture: orders")],
+        mode: ModeOption = "slot",
+        snapshot: SnapshotOption = "initial",
+        anew: AnewOption = False,
+        available_now: AvailableOption = False,
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Send the changes of a product's table in Postgres to Kafka, until Ctrl-C.
+
+        The embedded Postgres and broker are started when no others are given; the
+        embedded one gets the table of db/orders.sql.
+
+        Examples: lakehouse capture orders   |   lakehouse capture orders --available-now   |
+        lakehouse capture orders --mode poll --anew
+        """
+        settings = settings_of(config, root)
+        settings.captured(product)
+        is_embedded = not settings.postgres.url
+        with database(settings) as settings, broker(settings) as settings:
+            if is_embedded:
+                _make_table(settings)
+            stop, interrupted = stop_on_signals()
+            summary = capture_orders(
+                settings, mode=mode, snapshot=snapshot, anew=anew, available_now=available_now,
+                stop=stop,
+            )  # fmt: skip
+        show(summary, as_json=as_json)
+        raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+
+    return capture
+
+
+def orders_verbs(
+    settings_of: Callable[[Path | None, Path | None], Settings],
+    broker: Service,
+    database: Service,
+    say: Callable[[str], None],
+) -> typer.Typer:
+    """The verbs under ``lakehouse orders``."""
+    verbs = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="The table of food orders in Postgres. Example: lakehouse orders insert --count 5",
+    )
+
+    @verbs.callback()
+    def group() -> None:
+        """The table of food orders in Postgres. Example: lakehouse orders insert --count 5."""
+
+    @verbs.command("insert")
+    def insert(
+        count: Annotated[int, typer.Option(min=0, help="orders to insert")] = 20,
+        updates: Annotated[int, typer.Option(min=0, help="orders to move on")] = 0,
+        deletes: Annotated[int, typer.Option(min=0, help="orders to delete")] = 0,
+        bad: Annotated[int, typer.Option(min=0, help="of the inserted, break the contract")] = 0,
+        seed: Annotated[int | None, typer.Option(help="the same seed, the same orders")] = None,
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Write orders into the table, which is made where it is missing.
+
+        Examples: lakehouse orders insert --count 5   |
+        lakehouse orders insert --count 1000 --updates 400 --deletes 20 --bad 10 --seed 7
+        """
+        from producers.orders.load import load  # noqa: PLC0415  # Faker loads slowly
+
+        settings = settings_of(config, root)
+        seed = random.randrange(2**31) if seed is None else seed  # noqa: S311  # no secret
+        with database(settings) as settings:
+            _make_table(settings)
+            done = load(
+                settings.postgres, settings.captured("orders").table,
+                count=count, updates=updates, deletes=deletes, bad=bad, seed=seed,
+                now=datetime.now(UTC),
+            )  # fmt: skip
+        if as_json:
+            sys.stdout.write(json.dumps({**done, "seed": seed}) + "\n")
+        else:
+            say(", ".join(f"{number:,} {what}" for what, number in done.items()) + f"; seed {seed}")
+
+    @verbs.command("verify")
+    def verify_orders(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+        """Check the way from Postgres to silver, part by part; exit 0 when every check holds.
+
+        silver.orders_current is compared with Postgres row by row: what the capture and
+        the flows have not yet taken in differs. Orders whose latest change is in
+        quarantine are listed apart.
+
+        Examples: lakehouse orders verify   |   lakehouse orders verify --json
+        """
+        from lakehouse.products.orders.verify import show as show_checks  # noqa: PLC0415  # loads slowly
+        from lakehouse.products.orders.verify import verify  # noqa: PLC0415
+
+        settings = settings_of(config, root)
+        with database(settings) as settings, broker(settings) as settings:
+            checks = verify(settings)
+        if as_json:
+            listed = [check.as_dict() for check in checks]
+            sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
+        else:
+            show_checks(checks)
+        raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+
+    return verbs
+
+
+def _make_table(settings: Settings) -> None:
+    """Run db/orders.sql where the table is missing."""
+    from producers.orders.load import is_made, make_table  # noqa: PLC0415  # Faker loads slowly
+
+    with closing(connect(settings.postgres)) as connection:
+        if not is_made(connection, settings.captured("orders").table):
+            make_table(connection)

@@ -1,1 +1,0 @@
-"""Rows become Delta commits."""

@@ -1,0 +1,148 @@
+"""Flows → running queries in one driver: locks, start, wait, a clean stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+from duckdb import DuckDBPyConnection
+from pyspark.sql import SparkSession
+
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.landing import Landed
+from lakehouse.ingest.topic import TopicReader
+from lakehouse.model.flow import BronzeFlow, Flow, Follower
+from lakehouse.products import FLOWS
+from lakehouse.runtime.pipeline import Landing, Publisher, follow
+from lakehouse.runtime.query import BronzeQuery
+from lakehouse.runtime.session import warm
+from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.duck import connect
+
+log = structlog.get_logger("lakehouse")
+Progress = Callable[[Landed], None]
+UNFINISHED_RESTORE = "_restore"
+"""A folder in the lake's root while a restore puts tables in their places."""
+
+
+def flow(name: str) -> Flow:
+    """The declared flow of this name, or a UsageError listing those there are."""
+    found = {f.name: f for f in FLOWS}
+    if name not in found:
+        raise UsageError(f"flow {name!r}", "is not declared", f"use one of {', '.join(found)}")
+    return found[name]
+
+
+def run(
+    flows: Sequence[Flow],
+    settings: Settings,
+    session: Callable[[], SparkSession],
+    *,
+    available_now: bool = False,
+    stop: threading.Event | None = None,
+    on_landed: Progress | None = None,
+) -> None:
+    """Run flows until ``stop`` is set, or until what is there is taken in.
+
+    ``session`` is called only when a flow needs Spark. Every table is locked
+    before anything is read.
+    """
+    stop = stop or threading.Event()
+    bronze = [f for f in flows if isinstance(f, BronzeFlow)]
+    followers = [f for f in flows if not isinstance(f, BronzeFlow)]
+    lake = Lake(settings.lake.root)
+    if Path(lake.join(UNFINISHED_RESTORE)).exists():
+        raise TableDamaged(
+            f"lake {lake.root}", "a restore into it was cut short",
+            f"run it again: lakehouse restore BACKUP --force --root {lake.root}",
+        )  # fmt: skip
+    tables = [t for f in flows for t in tables_of(f)]
+    holder = "+".join(f.name for f in flows)
+    with (
+        write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
+        connect(settings.silver) as connection,
+    ):
+        queries = []
+        for f in bronze:
+            mine = [follower for follower in followers if follower.product == f.product]
+            queries.append(_bronze(f, mine, settings, session, on_landed, connection))
+        landed = {f.product for f in bronze}
+        alone = [
+            follow(f, settings, connection.cursor()) for f in followers if f.product not in landed
+        ]
+        try:
+            for query, _ in queries:
+                if not stop.is_set():
+                    query.start(available_now=available_now)
+            _wait([q for q, _ in queries], alone, settings, available_now, stop)
+        finally:
+            for query, landing in queries:
+                if query.stop():
+                    landing.persist()
+            for publisher in alone:
+                publisher.persist()
+
+
+def tables_of(f: Flow) -> list[str]:
+    """The tables that a flow writes, and so locks."""
+    if isinstance(f, BronzeFlow):
+        return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
+    return list(f.tables)
+
+
+def _bronze(
+    f: BronzeFlow,
+    followers: Sequence[Follower],
+    settings: Settings,
+    session: Callable[[], SparkSession],
+    on_landed: Progress | None,
+    connection: DuckDBPyConnection,
+) -> tuple[BronzeQuery, Landing]:
+    spark = session()
+    warm(spark)
+    ensure_topic(settings.kafka, settings.product(f.product))
+    landing = Landing.open(f, followers, settings, connection)
+    topic = TopicReader(settings.kafka, settings.product(f.product).topic)
+
+    def landed(batch: Landed) -> None:
+        landing.take(batch)
+        if on_landed is not None:
+            on_landed(batch)
+
+    return BronzeQuery(spark, landing.bronze, settings, topic, landed), landing
+
+
+def _wait(
+    queries: list[BronzeQuery],
+    alone: list[Publisher],
+    settings: Settings,
+    available_now: bool,
+    stop: threading.Event,
+) -> None:
+    poll = settings.stream.poll.total_seconds()
+    while not stop.is_set():
+        running = [query for query in queries if not query.wait(0.0 if alone else 0.2)]
+        for publisher in alone:
+            try:
+                publisher.catch_up()
+                publisher.maintain()
+            except TableMissing as missing:
+                if available_now:
+                    raise
+                log.info("waiting", reason=missing.fault, table=missing.place)
+        if available_now and not running:
+            return
+        if queries and not running:
+            return
+        if alone:
+            stop.wait(poll)
+
+
+def say_stopping() -> None:
+    """Tell that the stop was heard, and what it waits for."""
+    log.info("stopping: the batch in hand is finished first")

@@ -1,0 +1,78 @@
+"""One product's bronze and what follows it, in one process: what a landed batch sets going."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from duckdb import DuckDBPyConnection
+
+from lakehouse.ingest.landing import BronzePublisher, Landed
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.replay import finish
+from lakehouse.model.flow import BronzeFlow, Follower, SilverFlow
+from lakehouse.products.registry import CONTRACTS
+from lakehouse.settings.settings import Settings
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.sinks.parquet import ParquetPublisher
+
+log = structlog.get_logger("lakehouse")
+Publisher = SilverPublisher | ParquetPublisher
+"""What follows bronze's versions."""
+
+
+def follow(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
+    """What keeps the tables of a flow that follows bronze."""
+    if isinstance(f, SilverFlow):
+        return SilverPublisher(f, settings, connection)
+    return ParquetPublisher(f, settings, connection)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Bronze, its ledger and its followers; used by one thread at a time."""
+
+    bronze: BronzePublisher
+    ledger: Ledger
+    followers: Sequence[Publisher]
+
+    @classmethod
+    def open(
+        cls,
+        f: BronzeFlow,
+        followers: Sequence[Follower],
+        settings: Settings,
+        connection: DuckDBPyConnection,
+    ) -> Landing:
+        """The tables opened, a cut replay completed, and each follower at bronze's version.
+
+        Products land side by side: each has a connection of its own to the same engine.
+        """
+        own = connection.cursor()
+        bronze = BronzePublisher(CONTRACTS[f.product], settings, None, own)
+        if replayed := finish(bronze, datetime.now(UTC)):
+            log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
+        ledger = Ledger(f.product, settings, own)
+        publishers = [follow(follower, settings, own) for follower in followers]
+        for publisher in publishers:
+            publisher.catch_up()
+        return cls(bronze, ledger, publishers)
+
+    def take(self, batch: Landed) -> None:
+        """Bring what follows bronze to the batch that it has committed; then upkeep."""
+        for follower in self.followers:
+            if batch.rows is None:
+                follower.catch_up(batch.version)
+            else:
+                follower.take(batch.version, batch.rows)
+            follower.maintain()
+        self.ledger.take(batch)
+        self.ledger.maintain()
+        self.bronze.maintain(datetime.now(UTC))
+
+    def persist(self) -> None:
+        """Write what is held in memory of the batches taken."""
+        for publisher in (self.ledger, *self.followers):
+            publisher.persist()

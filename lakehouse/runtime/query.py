@@ -1,0 +1,258 @@
+"""A bronze flow as a running Structured Streaming query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from py4j.protocol import Py4JNetworkError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from lakehouse.core import failpoint
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.failpoint import Step
+from lakehouse.core.paths import Lake
+from lakehouse.ingest.ends import EXPIRED, Lost
+from lakehouse.ingest.landing import BronzePublisher, Landed
+from lakehouse.ingest.topic import Topic, TopicReader
+from lakehouse.ingest.writers.spark import publish_with_spark
+from lakehouse.model.contract import Contract
+from lakehouse.runtime.checkpoint import Checkpoint
+from lakehouse.runtime.reading import Reader
+from lakehouse.settings.settings import Settings
+
+log = structlog.get_logger("lakehouse")
+JVM_GONE = (Py4JNetworkError, ConnectionError)
+"""What a call into Spark raises when its JVM has ended."""
+
+
+class BronzeQuery:
+    """Kafka → bronze and quarantine, batch by batch, until stopped.
+
+    ``on_landed`` is called after each commit, in the same thread: silver folds
+    there when it runs in the same driver.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        publisher: BronzePublisher,
+        settings: Settings,
+        topic: TopicReader,
+        on_landed: Callable[[Landed], None],
+    ) -> None:
+        self._spark, self._publisher, self._settings = spark, publisher, settings
+        self._topic, self._on_landed = topic, on_landed
+        self._contract: Contract = publisher.contract
+        self.name = f"{self._contract.name}.bronze"
+        self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
+        writer = settings.publish.writer
+        local = str(spark.sparkContext.master).startswith("local")
+        self._packed = writer == "arrow" or (writer == "auto" and local)
+        """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
+        self._reader = Reader(spark, self._contract, settings, topic, packed=self._packed)
+        self._first: dict[int, int] = {}
+        self._gate = threading.Lock()
+        self._stopping = False
+        self._query: Any = None
+        self.error: BaseException | None = None
+
+    def start(self, *, available_now: bool) -> None:
+        """Start the query from the table's ends.
+
+        TableDamaged where the topic does not go on from there: see :meth:`_meet`.
+        """
+        topic = self._meet()
+        self._checkpoint.clear()
+        self._first = {partition: first for partition, (first, _) in topic.ranges.items()}
+        trigger: dict[str, Any] = (
+            {"availableNow": True}
+            if available_now
+            else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
+        )
+        self._query = (
+            self._reader.stream(self._publisher.ends, topic)
+            .writeStream.queryName(self.name)
+            .foreachBatch(self._land)
+            .option("checkpointLocation", self._checkpoint.uri)
+            .trigger(**trigger)
+            .start()
+        )
+
+    def _meet(self) -> Topic:
+        """The topic as it is now, once bronze can go on with it.
+
+        What expired is given up only where settings say so; a topic made anew never is.
+        """
+        topic = self._read_topic()
+        lost = self._publisher.meet(topic)
+        if lost and self._may_lose(lost):
+            for gap in self._publisher.accept(topic):
+                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+            lost = ()
+        self._publisher.refuse(lost)
+        return topic
+
+    def _read_topic(self) -> Topic:
+        topic = self._topic.read()
+        if topic is None:
+            raise ServiceUnavailable(
+                f"topic {self._publisher.product.topic}",
+                "is not there any more",
+                "start the flow again: it makes the topic, and says what was lost",
+            )
+        return topic
+
+    def _may_lose(self, lost: tuple[Lost, ...]) -> bool:
+        allowed = not self._settings.kafka.fail_on_data_loss
+        return allowed and all(gap.kind == EXPIRED for gap in lost)
+
+    def _check_topic(self) -> None:
+        """Raise where the records just read may be of another topic than bronze's.
+
+        What expired while they were read stops Spark itself, unless it is told to
+        go on: then it is recorded.
+        """
+        fails = self._settings.kafka.fail_on_data_loss
+        if fails and self._topic.id() == self._publisher.ends.topic_id:
+            return
+        lost = self._publisher.gaps(self._read_topic())
+        self._publisher.refuse(tuple(gap for gap in lost if gap.kind != EXPIRED))
+        if not fails:
+            self._publisher.give_up(lost)
+            for gap in lost:
+                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+
+    def _land(self, decoded: DataFrame, batch_id: int) -> None:
+        """Land a batch; one that Spark begins while the query is stopped is left alone.
+
+        Spark's stop waits for it, so it must not wait for the stop; bronze's ends do
+        not have it, and the next start reads it again.
+        """
+        while not self._gate.acquire(timeout=0.05):
+            if self._stopping:
+                return
+        try:
+            if not self._stopping:
+                self._land_one(decoded, batch_id)
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._gate.release()
+
+    def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
+        ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
+        if self._publisher.ends.reached(ends):
+            return  # landed before a crash or a lost checkpoint
+        failpoint.reach(Step.OFFSETS_PLANNED)
+        if self._is_for_spark(ends):
+            self._land_with_spark(decoded, ends)
+        else:
+            self._land_in_parts(decoded, ends)
+        failpoint.reach(Step.BATCH_LANDED)
+
+    def _land_with_spark(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+        started = time.perf_counter()
+        if self._packed:
+            decoded = self._reader.whole(self._publisher.ends, ends)
+        now = datetime.now(UTC)
+        landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
+        self._landed(landed, started, 0.0)
+
+    def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+        """Commit a planned range in as many parts as its bytes ask for; usually one.
+
+        A stop, or a crash, between two of them leaves bronze's ends inside the range, and
+        the next start goes on from there.
+        """
+        size = self._reader.record_bytes(self._publisher.ends, ends)
+        if not self._reader.fits(size):
+            decoded = self._reader.rest(self._publisher.ends, ends, size)
+        while True:
+            started = time.perf_counter()
+            part = self._reader.part(decoded, ends)
+            fetched = time.perf_counter() - started
+            self._check_topic()
+            landed = self._publisher.publish(part.rows, part.ends, datetime.now(UTC))
+            self._landed(landed, started, fetched)
+            if self._publisher.ends.reached(ends) or self._stopping:
+                return
+            size = max(part.record_bytes, self._reader.record_bytes(self._publisher.ends, ends))
+            decoded = self._reader.rest(self._publisher.ends, ends, size)
+
+    def _landed(self, landed: Landed, started: float, fetched: float) -> None:
+        self._on_landed(landed)
+        log.info(
+            "batch landed",
+            flow=self.name,
+            rows=landed.good,
+            quarantined=landed.bad,
+            late=landed.late,
+            duplicates=landed.duplicates,
+            version=landed.version,
+            fetch_ms=round(fetched * 1000),
+            publish_ms=round(landed.seconds * 1000),
+            total_ms=round((time.perf_counter() - started) * 1000),
+        )
+
+    def _is_for_spark(self, ends: dict[int, int]) -> bool:
+        """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
+        if not self._packed or self._settings.publish.writer == "arrow":
+            return not self._packed
+        starts = {**self._first, **self._publisher.ends.next}
+        records = sum(end - starts.get(partition, 0) for partition, end in ends.items())
+        return records > self._settings.publish.arrow_max_records
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the query's end; True when it has ended. Raises what stopped it."""
+        try:
+            ended = bool(self._query.awaitTermination(seconds))
+        except PySparkException as error:
+            raise self._reason(error) from None
+        except JVM_GONE:
+            raise ServiceUnavailable(
+                "Spark",
+                "its JVM has ended",
+                "start again; where memory ran out, raise [spark] driver_memory or the machine's",
+            ) from None
+        return ended
+
+    def _reason(self, error: PySparkException) -> BaseException:
+        if isinstance(self.error, LakehouseError):
+            return self.error
+        text = str(error)
+        if "offset" in text.lower() and "data loss" in text.lower():
+            try:
+                self._publisher.refuse(self._publisher.gaps(self._read_topic()))
+            except LakehouseError as refused:
+                return refused
+        return self.error or error
+
+    def stop(self) -> bool:
+        """Let the batch in hand finish, then stop; whether what was landed is whole.
+
+        It is not where a batch failed, or did not finish in time: it may still be at work.
+        """
+        if self._query is None:
+            self._topic.close()
+            return self.error is None
+        timeout = self._settings.stream.stop_timeout.total_seconds()
+        self._stopping = True
+        finished = self._gate.acquire(timeout=timeout)
+        try:
+            self._query.stop()
+        except JVM_GONE:
+            pass  # nothing runs any more
+        except PySparkException as error:
+            log.warning("the query did not stop cleanly", reason=str(error)[:200])
+        finally:
+            if finished:
+                self._gate.release()
+            self._topic.close()
+        return finished and self.error is None

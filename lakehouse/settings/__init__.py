@@ -1,0 +1,1 @@
+"""config.ini and the environment become frozen settings."""

@@ -1,0 +1,120 @@
+"""Postgres, as settings say it: connections, and why there is none in words that name a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.settings.sections import PostgresSettings
+from lakehouse.settings.settings import secret
+
+TEXT_FORMS = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extra_float_digits=1"
+"""A value has one text form, whoever reads it: a query, a snapshot or a replication slot."""
+
+ALL_ROWS = "-c row_security=off"
+"""Rows that a policy hides are an error, not a gap."""
+
+_CREDENTIALS = (
+    "mend [postgres] user and the password (LAKEHOUSE_POSTGRES_PASSWORD or password_file)"
+)
+_REFUSALS = {
+    r"password authentication failed|no password supplied|role .* does not exist": _CREDENTIALS,
+    r"no pg_hba.conf entry": "let this user and host in by the server's pg_hba.conf, "
+    "or mend [postgres] user and sslmode",
+    r"database .* does not exist": "mend the database's name in [postgres] url",
+    r"certificate|SSL|sslmode|root\.crt|private key": "mend [postgres] sslmode, sslrootcert, "
+    "sslcert and sslkey",
+    r"superuser or replication role|permission denied to start WAL sender": "let the role "
+    "replicate: ALTER ROLE ... REPLICATION",
+    r"too many clients|remaining connection slots": "raise the server's max_connections, "
+    "or end other clients",
+}
+"""What Postgres or libpq says of a client that it will not let in, to remedy."""
+
+
+def place(postgres: PostgresSettings) -> str:
+    """The database as errors name it; never with a secret."""
+    parts = urlsplit(postgres.url)
+    return f"Postgres at {parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def connect(postgres: PostgresSettings, **options: Any) -> psycopg.Connection:
+    """An autocommitting connection whose values have :data:`TEXT_FORMS`.
+
+    ``options`` are psycopg.connect's. ServiceUnavailable where there is none, raised
+    from psycopg's error, of which :func:`remedy_of` says whether waiting may help.
+    """
+    try:
+        return psycopg.connect(postgres.url, autocommit=True, **{**_options(postgres), **options})
+    except psycopg.OperationalError as error:
+        raise unavailable(postgres, error) from error
+
+
+def _options(postgres: PostgresSettings) -> dict[str, Any]:
+    seconds = max(2, round(postgres.connect_timeout.total_seconds()))  # libpq's least is 2
+    found: dict[str, Any] = {
+        "connect_timeout": seconds,
+        "application_name": "lakehouse",
+        "client_encoding": "UTF8",
+        "options": f"{TEXT_FORMS} {ALL_ROWS}",
+        "keepalives_idle": 30,
+        "tcp_user_timeout": 60_000,
+    }
+    for key in ("user", "sslmode", "sslrootcert", "sslcert", "sslkey"):
+        if getattr(postgres, key):
+            found[key] = getattr(postgres, key)
+    if postgres.password is not None or postgres.password_file:
+        where = "[postgres] password_file"
+        found["password"] = secret(postgres.password, postgres.password_file, where)
+    return found
+
+
+def remedy_of(error: psycopg.Error) -> str | None:
+    """What to mend where the server will not let us in; None where waiting may help."""
+    said = str(error)
+    return next((remedy for pattern, remedy in _REFUSALS.items() if re.search(pattern, said)), None)
+
+
+def unavailable(postgres: PostgresSettings, error: psycopg.Error) -> ServiceUnavailable:
+    """The error of a database that does not answer, or lets nobody in."""
+    lines = str(error).strip().splitlines() or ["no answer"]
+    told = re.sub(r"^(connection failed: )?(connection to server .*? failed: )?", "", lines[0])
+    remedy = remedy_of(error) or (
+        "start the server, or mend [postgres] url; leave url empty for the embedded Postgres"
+    )
+    return ServiceUnavailable(place(postgres), told.replace("FATAL:  ", ""), remedy)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A replication slot as the server has it."""
+
+    plugin: str
+    database: str
+    active_pid: int | None
+    """The server's process that reads it for someone."""
+    wal_status: str
+    """``reserved``, ``extended``, ``unreserved`` or ``lost``."""
+    confirmed: int
+    """The LSN up to which its reader has everything."""
+    held: int
+    """Bytes of WAL that the server keeps for it."""
+
+
+def slot_of(connection: Any, name: str) -> Slot | None:
+    """The slot of this name, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT plugin, database, active_pid, wal_status, "
+            "coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint, "
+            "coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint "
+            "FROM pg_replication_slots WHERE slot_name = %s",
+            (name,),
+        )
+        found = cursor.fetchone()
+    return Slot(*found) if found else None

@@ -1,0 +1,148 @@
+"""Aggregates as SQL: the same declarations, whatever rows they are given.
+
+Every query reads ``rows`` (bronze rows that are not duplicates) or the finer
+rows ``new_<finer>`` and ``prior_<finer>``, and joins the result with what the
+table holds: because measures add up, old and new are grouped once more.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from lakehouse.model.flow import (
+    MONEY,
+    UNITS,
+    Aggregate,
+    Distinct,
+    Favourite,
+    Finer,
+    Measure,
+    Ratio,
+)
+from lakehouse.storage.duck import ten_thousandths
+
+ARROW = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DATE": pa.date32(),
+    "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    "DECIMAL(18,3)": pa.decimal128(18, 3),
+    "DECIMAL(18,4)": pa.decimal128(18, 4),
+    MONEY: pa.decimal128(38, 4),
+    UNITS: pa.decimal128(38, 0),
+}
+"""SQL type → Arrow type of silver's columns."""
+
+
+def keys_sql(aggregate: Aggregate) -> str:
+    """Select-list of the keys, from rows or from rows of a finer table."""
+    return ", ".join(
+        f"CAST({sql} AS {kind}) AS {name}" for name, (sql, kind) in aggregate.keys.items()
+    )
+
+
+def partial_sql(aggregate: Aggregate) -> str:
+    """Keys and measures of ``rows`` alone."""
+    if aggregate.slice is None:
+        measures = ", ".join(f"{m.sql} AS {n}" for n, m in aggregate.measures.items())
+        return (
+            f"SELECT {keys_sql(aggregate)}, {measures} FROM rows "
+            f"WHERE {aggregate.where} GROUP BY ALL"
+        )
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in aggregate.slice.items())
+    inner = ", ".join(f"{m.sql} AS {n}" for n, m in aggregate.measures.items())
+    outer = ", ".join(f"{m.combine}({n}) AS {n}" for n, m in aggregate.measures.items())
+    return (
+        f"SELECT {keys_sql(aggregate)}, {outer} FROM "
+        f"(SELECT {columns}, {inner} FROM rows WHERE {aggregate.where} GROUP BY ALL) "
+        f"{aggregate.explode} GROUP BY ALL"
+    )
+
+
+def finer_sql(finer: Finer) -> str:
+    """The distinct keys of a finer table among ``rows``."""
+    keys = ", ".join(f"{sql} AS {name}" for name, sql in finer.keys.items())
+    return f"SELECT DISTINCT {keys} FROM rows WHERE {finer.where}"
+
+
+def hash_key(columns: list[str]) -> str:
+    """One text of several columns, for hashing: no two keys give the same."""
+    return " || ".join(f"length(CAST({c} AS VARCHAR)) || ':' || {c}" for c in columns)
+
+
+def count_sql(aggregate: Aggregate, name: str, distinct: Distinct) -> str:
+    """How many entities the new finer rows add to each key: those it did not have."""
+    finer = distinct.finer
+    sides = [
+        f"SELECT DISTINCT {keys_sql(aggregate)}, {finer.entity} AS entity "
+        f"FROM {side}_{finer.name} {aggregate.explode}"
+        for side in ("new", "prior")
+    ]
+    keys = ", ".join(aggregate.keys)
+    return (
+        f"SELECT {keys}, count(*) AS {name} FROM ({sides[0]}) n "
+        f"ANTI JOIN ({sides[1]}) p USING ({keys}, entity) GROUP BY ALL"
+    )
+
+
+def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
+    """Units by the aggregate's keys and what is chosen among, from ``rows``."""
+    return (
+        f"SELECT {keys_sql(aggregate)}, {favourite.of}, "
+        f"CAST(sum({favourite.units}) AS {UNITS}) AS units "
+        f"FROM rows WHERE {favourite.where} GROUP BY ALL"
+    )
+
+
+def merged_sql(aggregate: Aggregate) -> str:
+    """The table's new rows: ``old_<aggregate>`` and what new rows add, grouped again.
+
+    Reads ``part_<aggregate>``, the rows of :func:`partial_sql`.
+    """
+    parts = [f"SELECT * FROM part_{aggregate.name}"]
+    parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
+    parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
+    parts.append(f"SELECT * FROM old_{aggregate.name}")
+    columns = list(aggregate.keys)
+    columns += [_combined(n, m) for n, m in aggregate.measures.items()]
+    columns += [f"CAST(coalesce(sum({n}), 0) AS BIGINT) AS {n}" for n in aggregate.distinct or {}]
+    columns += [f"coalesce(max(new_{n}), max({n})) AS {n}" for n in aggregate.favourite or {}]
+    union = " UNION ALL BY NAME ".join(parts)
+    grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {', '.join(aggregate.keys)}"
+    ratios = "".join(f", {_ratio(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
+    return (
+        f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} "
+        f"ORDER BY {', '.join(aggregate.keys)}"
+    )
+
+
+def _combined(name: str, measure: Measure) -> str:
+    combined = f"{measure.combine}({name})"
+    if measure.combine == "sum":
+        combined = f"coalesce({combined}, 0)"
+    return f"CAST({combined} AS {measure.type}) AS {name}"
+
+
+def _ratio(ratio: Ratio) -> str:
+    """Decimal division by whole numbers: half up at scale 4, no float in between."""
+    units = ten_thousandths(ratio.numerator)
+    rounded = f"(2 * {units} + {ratio.denominator}) // (2 * {ratio.denominator})"
+    quotient = f"CAST({rounded} AS DECIMAL(38,0)) * CAST(0.0001 AS DECIMAL(5,4))"
+    return f"CASE WHEN {ratio.denominator} > 0 THEN CAST({quotient} AS {MONEY}) END"
+
+
+def table_columns(aggregate: Aggregate) -> dict[str, str]:
+    """Column → SQL type of the silver table, in order."""
+    columns = {name: kind for name, (_, kind) in aggregate.keys.items()}
+    columns |= {name: m.type for name, m in aggregate.measures.items()}
+    columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
+    columns |= dict.fromkeys(aggregate.favourite or {}, "VARCHAR")
+    return columns | dict.fromkeys(aggregate.ratios or {}, MONEY)
+
+
+def column_docs(aggregate: Aggregate) -> dict[str, str]:
+    """Column → what it says, for docs/tables.md."""
+    docs = dict(aggregate.docs or {})
+    for group in (aggregate.measures, aggregate.distinct, aggregate.favourite, aggregate.ratios):
+        docs |= {name: item.doc for name, item in (group or {}).items()}
+    return docs

@@ -1,0 +1,1 @@
+"""The other followers of bronze."""

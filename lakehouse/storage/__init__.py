@@ -1,0 +1,1 @@
+"""A Delta table: commits and their metadata, fingerprints, health, increments."""

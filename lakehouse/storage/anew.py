@@ -1,0 +1,81 @@
+"""What a follower made anew needs: bronze a part at a time, and new rows in the old ones' place.
+
+Silver is made anew beside itself and swapped, a commit a table: readers see the old
+rows until then, and a crash leaves them, or both, for the next start to begin again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import structlog
+from deltalake import DeltaTable, QueryBuilder
+
+from lakehouse.core.paths import Lake
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.table import Table
+
+log = structlog.get_logger("lakehouse")
+
+
+def warn(follower: str, version: int, reason: str) -> None:
+    """Say that a follower is made anew from all of bronze, and why."""
+    log.warning("made anew from all of bronze", flow=follower, version=version, reason=reason)
+
+
+def parts(files: Sequence[str], most: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Files in parts of about ``most`` rows; with each the rows so far, and those of all.
+
+    A file is not divided. Of no files there is one part, which is empty.
+    """
+    sizes = [int(pq.read_metadata(file).num_rows) for file in files]
+    total = sum(sizes)
+    part: list[str] = []
+    done = rows = 0
+    for file, size in zip(files, sizes, strict=True):
+        if part and rows + size > most:
+            yield tuple(part), done, total
+            part, rows = [], 0
+        part.append(file)
+        done, rows = done + size, rows + size
+    yield tuple(part), total, total
+
+
+def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bool) -> None:
+    """Put the new rows in the old ones' place; the folder, where the old one is of no use."""
+    uri = lake.table(name)
+    note = {"source": new.last_note("source"), "flow": new.last_note("flow")}
+    if readable and _columns(uri) == _columns(new.uri):
+        held = Table(uri, new.schema, settings, partition_by=new.partition_by)
+        held.replace(_rows(new), None, note)
+        return
+    if Path(uri).exists():
+        number = 1
+        while (aside := Path(lake.join("_aside", f"{name}-{number}"))).exists():
+            number += 1
+        aside.parent.mkdir(exist_ok=True)
+        Path(uri).rename(aside)
+    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    Path(new.uri).rename(uri)
+
+
+def _columns(uri: str) -> list[tuple[str, Any]]:
+    """Names and types: a table of an earlier release has less room for sums."""
+    return [(field.name, field.type) for field in DeltaTable(uri).schema().fields]
+
+
+def _rows(table: Table) -> pa.RecordBatchReader:
+    """A table's rows, a batch at a time, in its own schema."""
+    found = QueryBuilder().register("t", table.dt).execute("SELECT * FROM t")
+    names = table.schema.names
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in pa.RecordBatchReader.from_stream(found):
+            rows = pa.Table.from_batches([batch]).select(names).cast(table.schema)
+            yield from rows.to_batches()
+
+    return pa.RecordBatchReader.from_batches(table.schema, batches())

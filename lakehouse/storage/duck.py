@@ -1,0 +1,118 @@
+"""DuckDB in the driver: one connection, UTC, bounded memory, no network."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.settings.sections import SilverSettings
+
+# a copy of a small result costs less than planning the statement once more
+warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+_NUMBERS = itertools.count()
+_SPECIAL = re.compile(r"([*?\[])")
+
+
+def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection for folding and look-ups."""
+    return duckdb.connect(
+        config={
+            "memory_limit": silver.engine_memory,
+            "threads": str(silver.engine_threads),
+            "TimeZone": "UTC",
+            "autoinstall_known_extensions": "false",
+            "preserve_insertion_order": "true",  # hashes are matched to rows by position
+        }
+    )
+
+
+def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
+    """No bar of DuckDB's own on a long query."""
+    with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to hide
+        connection.execute("SET enable_progress_bar = false")
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:
+    """A query's rows as one Arrow table."""
+    return connection.sql(sql, params=values).to_arrow_table()
+
+
+def ten_thousandths(money: str) -> str:
+    """SQL: an amount at scale 4 as a whole number of its last place.
+
+    In parts, because ``money * 10000`` has no room above 10^30 in DuckDB.
+    """
+    return f"(CAST(trunc({money}) AS HUGEINT) * 10000 + CAST({money} % 1 * 10000 AS HUGEINT))"
+
+
+def patterns(files: Iterable[str]) -> list[str]:
+    """Files as DuckDB's readers take them: in a bare name they read ``*``, ``?`` and ``[``."""
+    return [_SPECIAL.sub(r"[\1]", file) for file in files]
+
+
+def reads(files: Iterable[str], more: str = "") -> str:
+    """A FROM item over Parquet files; ``more`` are options of the reader."""
+    listed = ", ".join(text(file) for file in patterns(files))
+    return f"read_parquet([{listed}]{', ' if more else ''}{more})"
+
+
+def text(value: str) -> str:
+    """A value as SQL text."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+class Source:
+    """Rows under a name in SQL that change: a prepared statement reads those of the moment."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._rows = schema.empty_table()
+
+    def put(self, rows: pa.Table) -> None:
+        """Rows that have the columns of the schema, among others perhaps."""
+        self._rows = rows.select(self._rows.schema.names).cast(self._rows.schema)
+
+    def clear(self) -> None:
+        """No rows."""
+        self._rows = self._rows.slice(0, 0)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._rows.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._rows.__arrow_c_stream__(requested_schema)
+
+
+class Prepared:
+    """A query that is planned once: on a small batch planning takes longer than the work.
+
+    Whatever it reads must keep its name and columns; see :class:`Source`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+        self._connection, self._name = connection, f"prepared_{next(_NUMBERS)}"
+        connection.execute(f"PREPARE {self._name} AS {sql}")
+
+    def __call__(self) -> pa.Table:
+        """The rows at hand now."""
+        return self._connection.execute(f"EXECUTE {self._name}").to_arrow_table()
+
+    def close(self) -> None:
+        """Forget the plan: the connection would keep it."""
+        self._connection.execute(f"DEALLOCATE {self._name}")
+
+
+def reading(
+    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source]
+) -> duckdb.DuckDBPyConnection:
+    """A connection of its own to the same database, in which these names are read."""
+    cursor = connection.cursor()
+    for name, source in sources.items():
+        cursor.register(name, source)
+    return cursor

@@ -1,0 +1,316 @@
+"""What is wrong with a local Delta table's files, found before anything relies on them.
+
+Both engines open a log whose entry is empty, or cut at the end of a line, as if
+nothing were amiss, and delta-rs one whose first entry is gone: rows vanish in
+silence. So the log's files are looked at whenever a table is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.core.paths import check_columns
+from lakehouse.storage.data_files import corrupt_files, local_path
+
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
+_COUNTED = {
+    b'{"add":': (
+        "num_added_files", "numFilesAdded", "num_target_files_added", "numRestoredFile",
+        "numAddedFiles", "numTargetFilesAdded", "numRestoredFiles",
+    ),
+    b'{"remove":': (
+        "num_removed_files", "numFilesRemoved", "num_target_files_removed", "numRemovedFile",
+        "numRemovedFiles", "numTargetFilesRemoved",
+    ),
+}  # fmt: skip
+"""Actions, and the metrics by which delta-rs or Spark says how many a commit has.
+
+Spark's ``numFiles`` is not among them: it counts empty files, which are not committed.
+"""
+HINT = "_last_checkpoint"
+T = TypeVar("T")
+_LOOKS, _PAUSE = 20, 0.05
+"""How often a log that changes is looked at again, and the seconds in between."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One fault: where, what, and how far the table can be gone back to.
+
+    ``whole`` is the newest version that can still be opened, None where there is
+    none; ``spare`` are files that the table is whole without.
+    """
+
+    place: str
+    fault: str
+    whole: int | None = None
+    spare: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Log:
+    """The entries and checkpoints in a table's log, by version."""
+
+    folder: Path
+    entries: dict[int, Path]
+    checkpoints: dict[int, list[Path]]
+
+    @classmethod
+    def of(cls, uri: str) -> Log:
+        """What the folder lists."""
+        folder = Path(uri, "_delta_log")
+        entries: dict[int, Path] = {}
+        checkpoints: dict[int, list[Path]] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if found := _ENTRY.fullmatch(path.name):
+                entries[int(found[1])] = path
+            elif found := _CHECKPOINT.fullmatch(path.name):
+                checkpoints.setdefault(int(found[1]), []).append(path)
+        return cls(folder, entries, checkpoints)
+
+    @property
+    def newest(self) -> int:
+        """The newest version that any file tells of; -1 where none does."""
+        return max([*self.entries, *self.checkpoints], default=-1)
+
+
+def table_name(uri: str) -> str:
+    """``bronze.sales`` of the folder ``<root>/bronze/sales``."""
+    return ".".join(uri.rstrip("/").rsplit("/", 2)[-2:])
+
+
+def check_log(uri: str) -> None:
+    """Raise TableDamaged, with the command that mends it, where the log is not whole."""
+    if found := log_damage(uri):
+        raise damaged(uri, found[0])
+
+
+def newest(uri: str) -> DeltaTable:
+    """A table at its newest version, its log and its files found whole; or else TableDamaged.
+
+    A version whose files a writer removes meanwhile is no longer the newest: it is opened anew.
+    Raises DeltaError where it cannot be opened.
+    """
+    check_log(uri)
+    opened: list[DeltaTable] = []
+
+    def lacking() -> dict[str, str]:
+        opened[:] = [DeltaTable(uri)]
+        return lacking_files(opened[0], uri)
+
+    if found := unmoved(uri, lacking):
+        raise damaged(uri, files_damage(uri, found))
+    check_columns(uri, (field.name for field in opened[0].schema().fields))
+    return opened[0]
+
+
+def damaged(uri: str, found: Damage) -> TableDamaged:
+    """The error that a damage is told as: silver is made anew, other tables are repaired."""
+    name, root = table_name(uri), Path(uri).parents[1]
+    verb = "rebuild" if name.startswith("silver.") else "repair"
+    return TableDamaged(
+        f"table {name}", f"{found.place}: {found.fault}", f"lakehouse {verb} {name} --root {root}"
+    )
+
+
+def log_damage(uri: str, *, deep: bool = False) -> list[Damage]:
+    """What is wrong with the log, the gravest first; checkpoints are read whole where ``deep``.
+
+    A writer may add a checkpoint, or remove old entries, between two looks at the folder:
+    what is found holds for a log that stayed as it was.
+    """
+    return unmoved(uri, lambda: list(_log_damage(uri, deep))) or []
+
+
+def unmoved(uri: str, look: Callable[[], T]) -> T:
+    """What ``look`` finds wrong with a local table whose log stays as it is; else it looks again.
+
+    Nothing wrong is told at once. Raises what ``look`` raises, by the same rule.
+    """
+    for last in (*[False] * _LOOKS, True):
+        before = _listing(uri)
+        try:
+            if not (found := look()):
+                return found
+        except (DeltaError, OSError):
+            if last or _is_still(uri, before):
+                raise
+        else:
+            if last or _is_still(uri, before):
+                return found
+    raise AssertionError("the last look returns or raises")
+
+
+def _is_still(uri: str, before: frozenset[tuple[str, int, int]]) -> bool:
+    time.sleep(_PAUSE)  # a checkpoint that is being written grows meanwhile
+    return _listing(uri) == before
+
+
+def _listing(uri: str) -> frozenset[tuple[str, int, int]]:
+    """Name, size and time of each file of the log."""
+    found = set()
+    folder = Path(uri, "_delta_log")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # it was removed since it was listed
+            about = path.stat()
+            found.add((path.name, about.st_size, about.st_mtime_ns))
+    return frozenset(found)
+
+
+def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
+    log = Log.of(uri)
+    if log.newest < 0:
+        if any(Path(uri).rglob("*.parquet")):
+            yield Damage(str(log.folder), "the table has data files and no log")
+        return
+    base, broken = -1, []
+    for version, parts in sorted(log.checkpoints.items(), reverse=True):
+        faults = [(part, fault) for part in parts if (fault := _checkpoint_fault(part, deep))]
+        if not faults:
+            base = version
+            break
+        broken += faults
+    yield from _entry_damage(log, base)
+    for part, fault in broken:
+        yield Damage(str(part), fault, log.newest, (part, log.folder / HINT))
+    hint = log.folder / HINT
+    if hint.is_file() and hinted(hint) not in {None, *log.checkpoints}:
+        yield Damage(str(hint), "it names a checkpoint that is not there", log.newest, (hint,))
+
+
+def whole_checkpoints(uri: str) -> list[int]:
+    """Versions that a local log can be read from, without what came before."""
+    found = Log.of(uri).checkpoints.items()
+    return [
+        v for v, parts in found if not any(_checkpoint_fault(part, deep=False) for part in parts)
+    ]
+
+
+def oldest_version(uri: str) -> int:
+    """The oldest version that a table can be restored to, by its log; 0 where nobody can tell."""
+    log = Log.of(uri)
+    return 0 if 0 in log.entries else min(whole_checkpoints(uri), default=0)
+
+
+def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
+    for version in range(base + 1, log.newest + 1):
+        path = log.folder / f"{version:020}.json"
+        fault = entry_fault(path, version, whole=version == log.newest)
+        if fault:
+            before = version - 1 if version > 0 else None
+            place = "the newest commit" if version == log.newest else f"of {log.newest} commits one"
+            yield Damage(str(path), f"{place} {fault}", before)
+            return
+
+
+def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
+    """What is wrong with a log entry; all its lines are parsed where ``whole``."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return "is missing"
+    lines = data.splitlines()
+    try:
+        read = [json.loads(line) for line in (lines if whole else lines[:1])]
+        found = (a["commitInfo"] for a in read if isinstance(a, dict) and "commitInfo" in a)
+        info = next(found, None)
+        cut = whole and info is None
+        cut = cut or not data.rstrip().endswith(b"}") or _lacks_actions(lines, info or {})
+        makes = b'{"metaData":' in data and b'{"protocol":' in data
+        cut = cut or (version == 0 and not makes)
+    except (ValueError, KeyError, TypeError):
+        cut = True
+    return f"is cut ({len(data)} bytes)" if cut else ""
+
+
+def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:
+    """Whether the commit has fewer actions, or rows, than it says."""
+    metrics = info.get("operationMetrics") or {}
+    for action, names in _COUNTED.items():
+        told = next((str(metrics[name]) for name in names if name in metrics), "0")
+        if told.isdigit() and sum(line.startswith(action) for line in lines) < int(told):
+            return True
+    rows = _rows_told(info)
+    return rows > 0 and _rows_added(lines) < rows
+
+
+def _rows_told(info: dict[str, Any]) -> int:
+    """How many rows Spark says that a write added; 0 of any other commit."""
+    rows = str((info.get("operationMetrics") or {}).get("numOutputRows", ""))
+    return int(rows) if info.get("operation") == "WRITE" and rows.isdigit() else 0
+
+
+def _rows_added(lines: list[bytes]) -> float:
+    """How many rows the added files have; beyond every number where one does not say it."""
+    adds = (json.loads(line)["add"] for line in lines if line.startswith(b'{"add":'))
+    told = (json.loads(add.get("stats") or "{}").get("numRecords", math.inf) for add in adds)
+    return float(sum(told))
+
+
+def _checkpoint_fault(path: Path, deep: bool) -> str:
+    try:
+        pq.read_table(path) if deep else pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        return f"the checkpoint cannot be read: {' '.join(str(error).split())[:80]}"
+    return ""
+
+
+def hinted(hint: Path) -> int | None:
+    """The version that ``_last_checkpoint`` names; None where it cannot be read, as engines do."""
+    try:
+        return int(json.loads(hint.read_bytes())["version"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
+
+
+def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
+    """Data files of this version, as the log writes them, that are not whole → what is wrong."""
+    found = {}
+    actions = table.get_add_actions(flatten=True)
+    for name, size in zip(
+        actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
+    ):
+        try:
+            there = local_path(uri, name).stat().st_size
+        except OSError:
+            found[name] = "is missing"
+        else:
+            if there != size:
+                found[name] = f"has {there:,} of {size:,} bytes"
+    return found
+
+
+def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> dict[str, str]:
+    """Data files that are not whole, or have a page that is not what was written → what is wrong.
+
+    All pages are read, but for those of files in ``whole``, which gains what is found so.
+    """
+    whole = set() if whole is None else whole
+    found = lacking_files(table, uri)
+    names = pa.table(table.get_add_actions())["path"].to_pylist()
+    read = {str(local_path(uri, n)): n for n in names if n not in found and n not in whole}
+    found |= {read[path]: fault for path, fault in corrupt_files([*read])}
+    whole.update({*read.values()} - {*found})
+    return found
+
+
+def files_damage(uri: str, lacking: dict[str, str]) -> Damage:
+    """The damage of data files that are not whole."""
+    name, fault = next(iter(lacking.items()))
+    more = f", and {len(lacking) - 1} more files are not whole" if len(lacking) > 1 else ""
+    return Damage(str(local_path(uri, name)), f"the data file {fault}{more}")

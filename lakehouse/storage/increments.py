@@ -1,0 +1,57 @@
+"""What bronze gained between two versions, read from its Delta log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.storage.data_files import local_path
+from lakehouse.storage.health import entry_fault
+from lakehouse.storage.log import entry as entry_of
+
+
+@dataclass(frozen=True)
+class Increment:
+    """Files whose rows bronze gained after one version, up to another."""
+
+    version: int
+    files: tuple[str, ...]
+
+
+def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Increment]:
+    """The versions after ``after`` up to ``upto``, in steps of about ``max_rows`` rows.
+
+    Commits that only compact add nothing. Raises FileNotFoundError where the log
+    no longer has a version, or where a file was compacted and then removed, and
+    TableDamaged where rows were removed: all ask for a fold from nothing.
+    """
+    files: list[str] = []
+    rows = 0
+    for version in range(after + 1, upto + 1):
+        for added, count in _added(uri, version):
+            files.append(added)
+            rows += count
+        if rows >= max_rows or version == upto:
+            yield Increment(version, tuple(files))
+            files, rows = [], 0
+
+
+def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
+    entry = entry_of(uri, version)
+    if entry.exists() and (fault := entry_fault(entry, version)):
+        raise TableDamaged(str(entry), fault, "silver is folded anew")
+    for line in entry.read_text("utf-8").splitlines():
+        action = json.loads(line)
+        if "remove" in action and action["remove"].get("dataChange", True):
+            raise TableDamaged(
+                uri, f"rows were removed in version {version}", "silver is folded anew"
+            )
+        if "add" in action and action["add"].get("dataChange", True):
+            add = action["add"]
+            stats = json.loads(add.get("stats") or "{}")
+            path = local_path(uri, add["path"])
+            if not path.exists():
+                raise FileNotFoundError(path)
+            yield str(path), int(stats.get("numRecords", 0))

@@ -1,0 +1,84 @@
+"""A table's rows, file by file as Parquet holds them; and those that a commit will change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, QueryBuilder
+
+from lakehouse.storage.data_files import local_path
+
+_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One data file of a local table, and the partition values that the log gives its rows."""
+
+    path: Path
+    partition: dict[str, pa.Scalar[Any]]
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """Its rows, a part at a time; page checksums are looked at where pages have one."""
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(_ROWS, use_threads=False):
+                yield self._with_partition(batch)
+
+    def _with_partition(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for name, value in self.partition.items():
+            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+        return batch
+
+
+def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
+    """The data files of the table's version."""
+    actions = pa.table(table.get_add_actions())
+    paths = actions["path"].to_pylist()
+    if "partition" not in actions.schema.names:
+        return [DataFile(local_path(uri, path), {}) for path in paths]
+    partitions = actions["partition"].combine_chunks()
+    names = [field.name for field in partitions.type]
+    return [
+        DataFile(local_path(uri, path), {name: partitions.field(name)[row] for name in names})
+        for row, path in enumerate(paths)
+    ]
+
+
+def rows_where(table: DeltaTable, predicate: str | None) -> Iterator[pa.RecordBatch]:
+    """The rows that a delete or an overwrite by ``predicate`` takes out; None takes all."""
+    where = "" if predicate is None else f" WHERE {predicate}"
+    schema = pa.schema(table.schema().to_arrow())
+    for batch in QueryBuilder().register("t", table).execute(f"SELECT * FROM t{where}"):
+        yield pa.record_batch(batch).select(schema.names).cast(schema)  # no view types
+
+
+def marked_rows(
+    table: DeltaTable, marks: pa.Table, keys: Sequence[str], where: str
+) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+    """The rows ``t`` that a merge of ``marks`` by ``keys`` changes: before it, and after it."""
+    before, after = [], []
+    numbers = pa.array(range(len(marks)), pa.int64())
+    wanted = marks.select(keys).append_column("mark", numbers)
+    names = [name for name in marks.schema.names if name not in keys]
+    for batch in rows_where(table, where):
+        here = pa.table([batch.column(key) for key in keys], names=list(keys))
+        here = here.cast(marks.select(keys).schema)
+        here = here.append_column("row", pa.array(range(len(batch)), pa.int64()))
+        found = here.join(wanted, list(keys), join_type="inner").combine_chunks()
+        if len(found):
+            old = batch.take(found["row"].combine_chunks())
+            before.append(old)
+            after.append(_with_marks(old, marks.take(found["mark"]).combine_chunks(), names))
+    return before, after
+
+
+def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
+    for name in names:
+        marked = marks[name].combine_chunks()
+        rows = rows.set_column(rows.schema.get_field_index(name), name, marked)
+    return rows

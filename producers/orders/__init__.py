@@ -1,0 +1,1 @@
+"""Food orders' table, and its capture."""

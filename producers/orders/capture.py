@@ -1,0 +1,130 @@
+"""The orders capture: the table's snapshot and every change of it, to Kafka.
+
+python producers/orders/capture.py                     # from a replication slot, until Ctrl-C
+python producers/orders/capture.py --mode poll         # where the database allows no slot
+python producers/orders/capture.py --available-now     # what is there, then end
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.logging import configure_logging
+from lakehouse.products.orders.contract import NAME, VERSION, Order
+from lakehouse.products.registry import load_settings
+from lakehouse.settings.settings import Settings
+from producers.cdc.plan import Plan, SnapshotMode, Summary
+from producers.cdc.run import capture
+from producers.cdc.state import Mode
+from producers.signals import stop_on_signals
+
+NARRATION = Console(stderr=True)
+
+
+def capture_orders(
+    settings: Settings,
+    *,
+    mode: Mode = "slot",
+    snapshot: SnapshotMode = "initial",
+    anew: bool = False,
+    available_now: bool = False,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Capture [orders] table until ``stop`` is set; what was sent and where it stands."""
+    plan = Plan(
+        settings, NAME, f"{NAME}/{VERSION}", Order, mode, snapshot, available_now,
+        stop or threading.Event(),
+    )  # fmt: skip
+    return capture(plan, anew=anew)
+
+
+ModeOption = Annotated[
+    Literal["slot", "poll"],
+    typer.Option(help="slot: every change; poll: by transaction id, and no deletes"),
+]
+SnapshotOption = Annotated[
+    Literal["initial", "never", "only"],
+    typer.Option(help="the table as it is, before its changes: at first, never, or nothing else"),
+]
+AnewOption = Annotated[
+    bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")
+]
+AvailableOption = Annotated[
+    bool, typer.Option("--available-now", help="take in what is there, then end")
+]
+
+
+def run(
+    mode: ModeOption = "slot",
+    snapshot: SnapshotOption = "initial",
+    anew: AnewOption = False,
+    available_now: AvailableOption = False,
+    root: Annotated[
+        Path | None, typer.Option(help="the lake's root, which keeps the state")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+) -> None:
+    """Send the orders table's snapshot and changes to Kafka, until Ctrl-C.
+
+    Examples: --mode poll   |   --available-now --json   |   --anew
+    """
+    stop, interrupted = stop_on_signals()
+    settings = load_settings(config)
+    configure_logging(settings.logging.format, settings.logging.level)
+    settings = settings.with_root(root) if root else settings
+    for section, key, given in (
+        ("kafka", "bootstrap_servers", settings.kafka.bootstrap_servers),
+        ("postgres", "url", settings.postgres.url),
+    ):
+        if not given:
+            raise UsageError(
+                f"[{section}] {key}",
+                "is empty, and a producer of its own starts no service",
+                f"set LAKEHOUSE_{section}_{key}".upper() + ", or use `lakehouse capture orders`",
+            )
+    summary = capture_orders(
+        settings, mode=mode, snapshot=snapshot, anew=anew, available_now=available_now, stop=stop
+    )
+    show(summary, as_json=as_json)
+    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+
+
+def show(summary: Summary, *, as_json: bool) -> None:
+    """The closing summary: JSON on stdout, or a line on stderr."""
+    if as_json:
+        sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
+        return
+    names = {"r": "read", "c": "created", "u": "updated", "d": "deleted"}
+    told = ", ".join(f"{n:,} {names[op]}" for op, n in summary.counts.items() if op in names)
+    NARRATION.print(
+        f"captured in {summary.seconds:.1f} s: {told or 'nothing new'}; "
+        f"{summary.acknowledged:,} of {summary.sent:,} records acknowledged",
+        highlight=False,
+    )
+
+
+def main() -> None:
+    """The command; a user's mistake is one message, not a traceback."""
+    try:
+        typer.run(run)
+    except LakehouseError as error:
+        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:  # the second Ctrl-C
+        raise SystemExit(Exit.INTERRUPTED) from None
+
+
+if __name__ == "__main__":
+    main()

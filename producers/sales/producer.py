@@ -1,0 +1,230 @@
+"""The sales producer: a shop's orders, or a retail file, to Kafka.
+
+python producers/sales/producer.py                       # an order every 2 seconds
+python producers/sales/producer.py --rate 1000 --late 0.02 --corrupt 0.01
+python producers/sales/producer.py --count 100000 --seed 7
+python producers/sales/producer.py --replay online_retail.csv --speed 3600
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.products.registry import load_settings
+from lakehouse.settings.settings import Settings
+from producers.message import Message
+from producers.orders.shop import make_shop
+from producers.sales import retail
+from producers.sales.generator import SalesGenerator, Shares
+from producers.sending import Summary, send
+from producers.signals import stop_on_signals
+
+HISTORY_DAYS = 30
+"""Days that a counted run spreads its events over."""
+AT_ONCE = 1e9
+"""A rate that never waits."""
+NARRATION = Console(stderr=True)
+
+
+def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
+    """The generator of the shop that [producer] describes."""
+    producer = settings.producer
+    shop = make_shop(seed, producer.clients, producer.products)
+    return SalesGenerator(shop, seed, run_id, shares)
+
+
+def produce(
+    settings: Settings,
+    source: Iterable[Message],
+    *,
+    rate: float | None = None,
+    total: int | None = None,
+    progress: bool = True,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Send the messages of ``source``, at ``rate`` orders a second where one is given.
+
+    ``total`` is for the progress bar, which only a terminal sees. Setting ``stop``
+    ends it after the message in hand; everything sent is flushed first.
+    """
+    stop = stop or threading.Event()
+    messages = paced(source, rate, stop) if rate else source
+    console = NARRATION if progress else Console(quiet=True)
+    return send(settings, messages, total=total, stop=stop, console=console)
+
+
+def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
+    """Messages at so many orders a second."""
+    due, order = time.monotonic(), None
+    for message in messages:
+        if message.order != order:
+            order = message.order
+            due += 1 / rate
+            if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
+                return
+        yield message
+
+
+def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
+    """Messages at ``speed`` times the pace of their event times.
+
+    A line that tells no time goes with the line before it.
+    """
+    first, started = None, time.monotonic()
+    for message in messages:
+        if first is None:
+            first = None if message.event_time == retail.EPOCH else message.event_time
+            started = time.monotonic()
+            yield message
+            continue
+        due = started + (message.event_time - first).total_seconds() / speed
+        if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
+            return
+        yield message
+
+
+def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
+    """Orders placed now, until ``stop``."""
+    due = time.monotonic()
+    while not stop.is_set():
+        yield from shop.order_now(datetime.now(UTC))
+        due += 1 / rate
+        if (wait := due - time.monotonic()) > 0:
+            stop.wait(wait)
+
+
+def run(
+    rate: Annotated[float | None, typer.Option(min=0, help="orders a second; 0: no pause")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    days: Annotated[
+        int, typer.Option(min=1, help="with --count: days that the events are spread over")
+    ] = HISTORY_DAYS,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="the same seed makes the same events")
+    ] = None,
+    late: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
+    ] = None,
+    duplicates: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent twice")
+    ] = None,
+    corrupt: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events broken on purpose")
+    ] = None,
+    replay: Annotated[Path | None, typer.Option(help="a retail CSV to send, plain or .gz")] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
+    bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+) -> None:
+    """Send sales events to Kafka: one order every 2 seconds, unless told otherwise.
+
+    Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
+    """
+    stop, interrupted = stop_on_signals()
+    settings = _settings(config, bootstrap_servers, topic)
+    given = settings.producer
+    total = count
+    messages: Iterable[Message]
+    if replay:
+        lines = retail.count_lines(replay)
+        total = min(lines, count or lines)
+        messages = itertools.islice(retail.read(replay), total)
+        messages = replayed(messages, speed, stop) if speed else messages
+    else:
+        shares = Shares(
+            given.late if late is None else late,
+            given.duplicates if duplicates is None else duplicates,
+            given.corrupt if corrupt is None else corrupt,
+        )
+        seed = given.seed if seed is None else seed
+        run_id = f"s{seed}n{count}" if count else f"s{seed}t{int(time.time() * 1000):x}"
+        shop = generator(settings, seed, run_id, shares)
+        if count:
+            messages = shop.history(count, datetime.now(UTC), days)
+        else:
+            messages = live(shop, (given.rate if rate is None else rate) or AT_ONCE, stop)
+    pace = rate if count or replay else None
+    summary = produce(settings, messages, rate=pace, total=total, stop=stop)
+    show(summary, as_json=as_json)
+    if summary.failed:
+        raise SystemExit(Exit.FAULT)
+    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+
+
+def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:
+    """Settings with the broker and the topic of the command line."""
+    settings = load_settings(config)
+    if bootstrap_servers:
+        settings = settings.with_kafka(bootstrap_servers)
+    if not settings.kafka.bootstrap_servers:
+        raise UsageError(
+            "[kafka] bootstrap_servers",
+            "is empty, and a producer of its own starts no broker",
+            "give --bootstrap-servers, or use `lakehouse produce`",
+        )
+    if topic is None:
+        return settings
+    sales = settings.product("sales")
+    try:
+        sales = type(sales)(**{**sales.model_dump(), "topic": topic})
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--topic {topic!r}", fault, "give a Kafka topic's name") from None
+    return settings.model_copy(update={"products": {**settings.products, "sales": sales}})
+
+
+def show(summary: Summary, *, as_json: bool) -> None:
+    """The closing summary: JSON on stdout, or a table on stderr."""
+    if as_json:
+        sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
+        return
+    table = Table(title=f"sent in {summary.seconds:.1f} s")
+    table.add_column("what")
+    table.add_column("records", justify="right")
+    rows = {
+        "sent": summary.sent,
+        "acknowledged": summary.acknowledged,
+        "failed": summary.failed,
+        **dict(sorted(summary.by_kind.items())),
+        "belongs in bronze": summary.bronze,
+        "belongs in quarantine": summary.quarantine,
+    }
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}")
+    NARRATION.print(table)
+    if summary.error:
+        NARRATION.print(f"last failure: {summary.error}", markup=False)
+
+
+def main() -> None:
+    """The command; a user's mistake is one message, not a traceback."""
+    try:
+        typer.run(run)
+    except LakehouseError as error:
+        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A retail CSV (the columns of Online Retail) as sales events, in the file's order."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from typing import NoReturn
+
+import msgspec
+
+from lakehouse.core.errors import UsageError
+from lakehouse.model.money import exact
+from lakehouse.products.sales.contract import SALES, Sale
+from producers.message import Message
+
+COLUMNS = (
+    "InvoiceNo", "StockCode", "Description", "Quantity",
+    "InvoiceDate", "UnitPrice", "CustomerID", "Country",
+)  # fmt: skip
+B2B_FROM = 12
+"""A client whose median |quantity| a line is at least a dozen buys for a business."""
+MOST_PIECES = 1_000_000_000
+"""The greatest quantity, sold or returned."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Row = tuple[str, ...]
+
+
+def count_lines(path: Path) -> int:
+    """Data lines of the file."""
+    return sum(1 for _ in _rows(path))
+
+
+def segments(path: Path) -> dict[str, str]:
+    """Client → B2B or B2C, by the client's typical quantity."""
+    quantities: dict[str, list[int]] = defaultdict(list)
+    for _, _, _, quantity, _, _, client, _ in _rows(path):
+        if client and quantity.removeprefix("-").isdecimal():
+            quantities[_client(client)].append(abs(int(quantity)))
+    return {c: "B2B" if median(q) >= B2B_FROM else "B2C" for c, q in quantities.items()}
+
+
+def read(path: Path) -> Iterator[Message]:
+    """One message a data line.
+
+    ``event_id`` is the invoice and the line's number in the file, times are taken
+    as UTC, ``client_id`` loses its ``.0``. A line that makes no sale is sent as it
+    is, for the contract to judge; its kind names what is wrong.
+    """
+    known = segments(path)
+    last = EPOCH
+    for number, row in enumerate(_rows(path), 1):
+        message = _message(row, number, known, last)
+        last = message.event_time
+        yield message
+
+
+def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Message:
+    """The line's sale; ``last`` is the event time of a line that tells none."""
+    order, product, name, quantity_text, time_text, price_text, client_text, country = row
+    key, client = order.encode(), _client(client_text)
+    try:
+        time, price, quantity = _time(time_text), Decimal(price_text), int(quantity_text)
+        if not price.is_finite() or abs(quantity) > MOST_PIECES:
+            raise ValueError(row)
+    except (ValueError, InvalidOperation):
+        fields = {"event_id": f"{order}-{number}", **dict(zip(COLUMNS, row, strict=True))}
+        return Message(key, msgspec.json.encode(fields), "corrupt:line", order, last)
+    sale = Sale(
+        event_id=f"{order}-{number}",
+        event_time=time,
+        order_id=order,
+        client_id=client or None,
+        country=country,
+        segment="B2B" if known.get(client) == "B2B" else "B2C",
+        product_id=product,
+        product_name=name or None,
+        quantity=quantity,
+        unit_price=price,
+        currency="GBP",
+        channel="web",
+    )
+    kind = _kind(sale)
+    revenue = price * quantity if kind == "good" else Decimal(0)
+    return Message(key, SALES.encode(sale), kind, order, time, revenue, sale.currency)
+
+
+def _kind(sale: Sale) -> str:
+    """``good``, or what the contract will say against the line."""
+    if sale.unit_price < 0:
+        return "corrupt:negative_price"
+    if sale.quantity == 0:
+        return "corrupt:zero_quantity"
+    if not (sale.order_id and sale.product_id and sale.country):
+        return "corrupt:empty_field"
+    try:
+        exact(str(sale.unit_price))
+    except ValueError:
+        return "corrupt:odd_price"
+    return "good"
+
+
+@lru_cache(maxsize=1024)
+def _time(text: str) -> datetime:
+    """ISO 8601, or the month-first times of the dataset's other editions; as UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = datetime.strptime(text, "%m/%d/%Y %H:%M").replace(tzinfo=UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _client(text: str) -> str:
+    return text.removesuffix(".0")
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """Each data line's cells in the order of COLUMNS; a short line's missing cells are ''."""
+    try:
+        with _open(path) as binary:
+            text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+            lines = csv.reader(text)
+            header = next(lines, [])
+            if missing := [c for c in COLUMNS if c not in header]:
+                raise UsageError(
+                    str(path), f"has no column {', '.join(missing)}", f"give {', '.join(COLUMNS)}"
+                )
+            places = [header.index(c) for c in COLUMNS]
+            for line in lines:
+                if len(line) < len(header):
+                    if not line:
+                        continue  # an empty line is no record, as csv.DictReader has it
+                    line += [""] * (len(header) - len(line))  # noqa: PLW2901  # the reader's own list
+                yield tuple([line[place] for place in places])
+    except UnicodeDecodeError as error:
+        _unreadable(path, error, "write it as UTF-8: iconv -f ISO-8859-1 -t UTF-8")
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        _unreadable(path, error, "name a retail CSV, plain or .gz")
+
+
+def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _unreadable(path: Path, error: Exception, remedy: str) -> NoReturn:
+    raise UsageError(str(path), f"cannot be read: {error}", remedy) from None
