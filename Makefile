@@ -95,8 +95,9 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 bench: setup-dev ## measure beside other engines; writes docs/performance.md (25 minutes)
 	$(BIN)/python -m bench
 
-crash-matrix: setup-dev ## kill, pause and starve it in every way listed, and fuzz its decoder; writes docs/reliability.md (45 minutes)
+crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz its decoder, edit its tables; writes docs/reliability.md (45 minutes)
 	$(BIN)/python -m tests.fuzz --records 3000000
+	$(BIN)/python -m tests.hostile 200
 	$(BIN)/python -m tests.matrix
 
 docs: setup ## write the generated documents

@@ -413,6 +413,16 @@ class BronzePublisher:
             "duplicates": duplicates,
         }
 
+    def ends_note(self) -> dict[str, Any]:
+        """What a commit says before quarantine's log forgets that it went back or lost files.
+
+        The ends as they are then: what quarantine lacks is read again. Empty where bronze
+        says nothing of its ends.
+        """
+        if not self.ends.next:
+            return {}
+        return {"ends": replace(self.ends, quarantine=self._quarantine_now()).note()}
+
     def maintain(self, now: datetime) -> None:
         """Between batches: drop old quarantine, compact, remove old files, as settings say."""
         if self.settings.maintenance.quarantine_retention and self.quarantine.drop_is_due():

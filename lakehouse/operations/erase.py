@@ -208,8 +208,8 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
         note = {"erase": {"records": len(found)}}
-        for table in (bronze.bronze, bronze.quarantine):
-            table.forget_history(note)
+        bronze.bronze.forget_history({**bronze.ends_note(), **note})
+        bronze.quarantine.forget_history(note)
         tables: list[Table] = []
         for f in silver:  # at bronze's last version: no older one can be compared with
             publisher = SilverPublisher(f, settings, connection)

@@ -150,7 +150,7 @@ class Repair:
                 "only a backup has it: lakehouse restore BACKUP",
             )
         total = total_of(found)
-        return {KEY: Total(total, table.version() + 1, total.rows).note()} if total.rows else {}
+        return {KEY: Total(total, table.version() + 1, total.rows).note()}
 
     def _newest_whole(self, newest: int) -> int | None:
         """The newest version whose files are all there, as far as the log goes back."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lakehouse.audit.proof import Verdict
-from tests.conftest import settings_at
+from lakehouse.audit.run import audit
+from tests.conftest import NOW, settings_at
 from tests.hostile.edits import missed
-from tests.unit.test_audit import Kafka, events, late_events, proof
-from tests.unit.test_publish import Lake
+from tests.hostile.lakes import LAKES
 
-EDITS = 16
+EDITS = 12
 
 
-def test_an_edit_of_one_cell_is_not_proven(tmp_path):
-    lake = Lake(settings_at(tmp_path / "lake"))
-    lake.land(events(), 0)
-    lake.land(late_events(), 7)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
-    forgetful = Kafka(beginning=10)
-    assert proof(lake, forgetful).verdict is Verdict.PROVEN
-    assert missed(tmp_path / "lake", forgetful.broker(), range(EDITS)) == []
+@pytest.mark.parametrize("product", LAKES)
+def test_an_edit_of_one_cell_is_not_proven(product, tmp_path):
+    root = tmp_path / "lake"
+    broker = LAKES[product](root)
+    found = audit(product, settings_at(root), broker, NOW, lambda _: None)
+    assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
+    assert missed(root, broker, range(EDITS), product) == []
