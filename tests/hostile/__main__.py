@@ -1,4 +1,4 @@
-"""``python -m tests.hostile [EDITS]``: so many edits of one cell a product; exit 1 for one missed."""
+"""``python -m tests.hostile [EDITS]``: edits of one cell, a product; exit 1 where one is missed."""
 
 from __future__ import annotations
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse.audit.run import Broker
-from lakehouse.core.topic import Topic
-from lakehouse.publish.ledger import Ledger
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.topic import Topic
+from lakehouse.operations.erase import erase
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, events, late_events
 from tests.unit.test_orders import Lake as OrdersLake
 from tests.unit.test_orders import change, row, tombstone
 from tests.unit.test_publish import Lake
-from lakehouse.audit.erase import erase
 
 
 def sales(root: Path) -> Broker:

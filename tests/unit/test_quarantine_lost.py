@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.audit.erase import erase
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.repair import Repair
-from lakehouse.core.topic import Topic
+from lakehouse.ingest.topic import Topic
+from lakehouse.operations.erase import erase
+from lakehouse.operations.repair import Repair
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_publish import Lake
