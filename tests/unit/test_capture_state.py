@@ -66,7 +66,7 @@ def test_a_state_that_cannot_be_understood_is_refused(tmp_path, text, said):
 
 
 def test_a_state_needs_a_folder():
-    with pytest.raises(UsageError, match="no local folder"):
+    with pytest.raises(UsageError, match="is an address"):
         state_path("s3://bucket/lake", "orders")
 
 

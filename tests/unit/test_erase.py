@@ -352,4 +352,5 @@ def test_the_ledger_has_nothing_of_the_person(lake):
         "erased_at",
         "table",
         "batch_id",
+        "topic_id",
     ]

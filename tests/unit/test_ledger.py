@@ -39,7 +39,7 @@ def rows(lake):
     files = DeltaTable(lake.ledger.table.uri).file_uris()
     if not files:
         return []
-    return duckdb.sql(f"FROM read_parquet({files!r}) ORDER BY bronze_version").fetchall()
+    return duckdb.connect().sql(f"FROM read_parquet({files!r}) ORDER BY bronze_version").fetchall()
 
 
 def wanted(lake):
@@ -51,7 +51,7 @@ def wanted(lake):
         now = set(table.file_uris())
         table.load_as_version(version - 1)
         files = sorted(now - set(table.file_uris()))
-        batch = duckdb.sql(f"FROM read_parquet({files!r})").df() if files else None
+        batch = duckdb.connect().sql(f"FROM read_parquet({files!r})").df() if files else None
         if batch is None or not (batch["is_late"] | batch["is_duplicate"]).any():
             continue
         late = batch[batch["is_late"]]

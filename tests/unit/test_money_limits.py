@@ -142,7 +142,9 @@ def test_an_amount_is_counted_in_its_last_place(number):
     for sql in (ten_thousandths("m"), WHOLE.format("m")):
         told = f"SELECT {sql} FROM (SELECT CAST(? AS {MONEY}) AS m)"
         with localcontext(prec=80):
-            assert duckdb.execute(told, [str(number)]).fetchone() == (int(number * 10_000),)
+            assert duckdb.connect().execute(told, [str(number)]).fetchone() == (
+                int(number * 10_000),
+            )
 
 
 @pytest.mark.parametrize(
@@ -154,5 +156,5 @@ def test_a_percentage_is_exact_or_left_out(part, whole, expected):
     sql = (
         f"SELECT {percent('a', 'b')} FROM (SELECT CAST(? AS {MONEY}) AS a, CAST(? AS {MONEY}) AS b)"
     )
-    found = duckdb.execute(sql, [f"{Decimal(part):f}", f"{Decimal(whole):f}"]).fetchone()
+    found = duckdb.connect().execute(sql, [f"{Decimal(part):f}", f"{Decimal(whole):f}"]).fetchone()
     assert found == (expected and Decimal(expected),)

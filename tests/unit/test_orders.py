@@ -112,7 +112,11 @@ class Lake:
         found = sorted(str(p) for p in self.parquet.folder.glob("date=*/*.parquet"))
         if not found:
             return []
-        return duckdb.sql(f"SELECT {columns} FROM read_parquet({found!r}) ORDER BY ALL").fetchall()
+        return (
+            duckdb.connect()
+            .sql(f"SELECT {columns} FROM read_parquet({found!r}) ORDER BY ALL")
+            .fetchall()
+        )
 
     def audited(self):
         """What the audit's own recompute finds wrong."""

@@ -53,7 +53,7 @@ class Lake:
         if not files:
             return pd.DataFrame()
         sql = f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true)"
-        return duckdb.sql(sql).to_arrow_table().to_pandas()
+        return duckdb.connect().sql(sql).to_arrow_table().to_pandas()
 
 
 def copied(root, settings):
