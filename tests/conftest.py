@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import structlog
+from hypothesis import settings as hypothesis
 from pyspark.sql import SparkSession
 
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
@@ -21,6 +22,8 @@ from lakehouse.settings.settings import Settings
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
 SALES = CONTRACTS["sales"]
+hypothesis.register_profile("lakehouse", deadline=None)  # a busy machine is no fault
+hypothesis.load_profile("lakehouse")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

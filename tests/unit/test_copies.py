@@ -121,7 +121,7 @@ RECORD = st.tuples(
 BATCH = st.tuples(st.lists(RECORD, min_size=1, max_size=12), st.booleans())
 
 
-@hypothesis(max_examples=10, deadline=None)
+@hypothesis(max_examples=10)
 @given(st.lists(BATCH, min_size=1, max_size=8))
 def test_marks_are_the_rules_in_any_order_of_reading_with_restarts_between(batches):
     with tempfile.TemporaryDirectory() as root:

@@ -31,7 +31,7 @@ SALE = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(SALE, min_size=1, max_size=8))
 def test_round_trip(sales):
     rows = decoded([SALES.encode(s) for s in sales]).to_pylist()
@@ -42,7 +42,7 @@ def test_round_trip(sales):
         }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_exactly_one_place(value):
     rows = decoded([value]).to_pylist()

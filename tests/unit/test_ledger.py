@@ -222,7 +222,7 @@ EVENT = st.builds(
 STEP = st.sampled_from(["on", "crash", "persist", "compact"])
 
 
-@hypothesis(max_examples=10, deadline=None)
+@hypothesis(max_examples=10)
 @given(st.lists(st.tuples(st.lists(EVENT, max_size=4), STEP), min_size=1, max_size=6))
 def test_it_is_the_same_however_batches_come_and_processes_end(steps):
     with tempfile.TemporaryDirectory() as root:

@@ -218,7 +218,7 @@ EVENT = st.builds(
 STEP = st.sampled_from(["fold", "lag", "restart", "persist"])
 
 
-@hypothesis(max_examples=5, deadline=None)
+@hypothesis(max_examples=5)
 @given(st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=1, max_size=5))
 def test_silver_is_the_same_in_any_order_batching_and_with_any_copies(steps):
     config = Path(__file__).parents[2] / "config.ini"

@@ -29,7 +29,7 @@ def table(rows, first):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ROWS, max_size=4))
 def test_copies_are_those_with_an_earlier_copy_within_the_horizon(batches):
     seen, held, first = Seen(), [], 0

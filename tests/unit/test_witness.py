@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 from hypothesis import example, given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.audit.witness import Broken, Kind, Raw, canonical_text
@@ -88,7 +87,6 @@ _json = st.recursive(
 )  # fmt: skip
 
 
-@hypothesis(deadline=None)
 @given(
     st.dictionaries(st.text(), _json, max_size=3),
     st.integers(-(10**9), 10**9),
@@ -104,7 +102,6 @@ def test_what_lands_says_what_the_witness_says(extra, quantity, price, time, tex
     agree(value.encode("utf-8", "surrogatepass"))
 
 
-@hypothesis(deadline=None)
 @given(st.data())
 def test_what_lands_of_records_with_a_changed_byte_says_it_too(data):
     value = bytearray(json.dumps({**sale(), "more": [1.5, "é", {"a": None}]}).encode())
