@@ -20,11 +20,13 @@ from lakehouse.ingest.decode import ADDRESS, TIME
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.columns import add_missing_columns
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import patterns, query, reads
 from lakehouse.storage.health import oldest_version
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import drop_before
 
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
@@ -63,12 +65,12 @@ class ErasedLedger:
         self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> None:
         self._product, self._connection = product, connection
-        self.table = Table(
+        self.table = Table.open(
             Lake(settings.lake.root).table(f"erased.{product}"), ERASED_SCHEMA, settings,
             description=f"addresses of {product} that were erased; nothing of the person",
             fingerprinted=True,
         )  # fmt: skip
-        self.table.widen()
+        add_missing_columns(self.table)
 
     def add(self, found: Mapping[str, pa.Table], now: datetime, note: Mapping[str, Any]) -> None:
         """Take in addresses by the layer that holds them; those it has already stay as they are.
@@ -115,7 +117,7 @@ def drop_old_quarantine(
     older version of bronze, one without the record, can be restored. Nothing is written
     where nothing is past it; a drop that was cut is completed by the next one.
     """
-    quarantine.widen()
+    add_missing_columns(quarantine)
     bronze = f"bronze.{product}"
     oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
     restorable = oldest_version(Lake(settings.lake.root).table(bronze))
@@ -126,7 +128,7 @@ def drop_old_quarantine(
             {"quarantine": past}, now, {"retention": {"before": oldest.isoformat()}}
         )
     unmarked = f"(replayed_version IS NULL OR replayed_version <= {restorable})"
-    quarantine.drop_before("quarantined_at", oldest, unmarked)
+    drop_before(quarantine, "quarantined_at", oldest, unmarked)
 
 
 @contextmanager

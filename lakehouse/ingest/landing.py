@@ -31,10 +31,12 @@ from lakehouse.ingest.topic import Topic
 from lakehouse.model.contract import Contract
 from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.columns import add_missing_columns
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import patterns, query, reads
 from lakehouse.storage.log import note_of
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import Upkeep
 
 log = structlog.get_logger("lakehouse")
 
@@ -106,7 +108,7 @@ class BronzePublisher:
         lake = Lake(settings.lake.root)
         self.contract, self.settings, self.connection = contract, settings, connection
         self.product: ProductSettings = settings.product(contract.name)
-        self.bronze = Table(
+        self.bronze = Table.open(
             lake.table(f"bronze.{contract.name}"),
             bronze_schema(contract),
             settings,
@@ -114,14 +116,15 @@ class BronzePublisher:
             fingerprinted=True,
             description=f"typed {contract.name} events, each with its Kafka address",
         )
-        self.quarantine = Table(
+        self.quarantine = Table.open(
             lake.table(f"quarantine.{contract.name}"),
             QUARANTINE_SCHEMA,
             settings,
             description=f"records of {contract.name} that broke the contract, bytes kept",
             fingerprinted=True,
         )
-        self.quarantine.widen()
+        add_missing_columns(self.quarantine)
+        self._upkeep = Upkeep(self.bronze), Upkeep(self.quarantine)
         self.ends = self._read_ends(topic_id or "")
         self.went_back = self._was_restored()
         """Whether a table is at an older version than when bronze recorded its ends."""
@@ -425,12 +428,14 @@ class BronzePublisher:
 
     def maintain(self, now: datetime) -> None:
         """Between batches: drop old quarantine, compact, remove old files, as settings say."""
-        if self.settings.maintenance.quarantine_retention and self.quarantine.drop_is_due():
+        bronze, quarantine = self._upkeep
+        if self.settings.maintenance.quarantine_retention and quarantine.drop_is_due():
             drop_old_quarantine(
                 self.contract.name, self.quarantine, self.settings, self.connection, now
             )
-        self.quarantine.maintain()
-        self.bronze.maintain()
+            quarantine.dropped()
+        quarantine.run()
+        bronze.run()
 
     def bronze_rows(self, good: pa.Table, duplicates: pa.Array, now: datetime) -> pa.Table:
         """Decoded good rows as the next batch of bronze, with what landing adds."""

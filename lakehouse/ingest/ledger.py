@@ -27,6 +27,7 @@ from lakehouse.storage.duck import Prepared, Source, patterns, query, reading
 from lakehouse.storage.increments import increments
 from lakehouse.storage.log import NOTE, commit_time, is_same_commit
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import Upkeep
 
 _TIME = pa.timestamp("us", "UTC")
 LEDGER_SCHEMA = pa.schema(
@@ -89,13 +90,14 @@ class Ledger:
         self._flow, self._connection = f"{product}.bronze", connection.cursor()
         self._bronze_uri, self._bronze_name = lake.table(f"bronze.{product}"), f"bronze.{product}"
         self._wait = settings.silver.finer_persist_interval.total_seconds()
-        self.table = Table(
+        self.table = Table.open(
             lake.table(f"ledger.{product}"),
             LEDGER_SCHEMA,
             settings,
             description=f"batches of {product} that held late or doubled events",
             fingerprinted=True,
         )
+        self._upkeep = Upkeep(self.table)
         self._landed = Source(_LANDED)
         cursor = reading(connection, {"landed_rows": self._landed})
         self._summed = Prepared(cursor, _SUMMED.format(rows="landed_rows"))
@@ -198,4 +200,4 @@ class Ledger:
 
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""
-        self.table.maintain()
+        self._upkeep.run()

@@ -34,9 +34,8 @@ from lakehouse.products import FLOWS
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.health import Log
+from lakehouse.storage.health import Log, opened
 from lakehouse.storage.log import sync_folder
-from lakehouse.storage.table import opened
 
 Say = Callable[[str], None]
 Files = dict[str, dict[str, Any]]

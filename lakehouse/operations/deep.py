@@ -8,8 +8,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.operations.backup import tables_in
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage
-from lakehouse.storage.table import opened
+from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage, opened
 
 
 def read_whole(lake: Lake) -> Iterator[tuple[str, str, TableDamaged | None]]:

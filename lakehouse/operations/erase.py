@@ -42,6 +42,7 @@ from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.duck import connect, query
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import forget_history
 
 CLIENT = "client_id"
 """The field of a contract that names a client."""
@@ -208,8 +209,8 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
         note = {"erase": {"records": len(found)}}
-        bronze.bronze.forget_history({**bronze.ends_note(), **note})
-        bronze.quarantine.forget_history(note)
+        forget_history(bronze.bronze, {**bronze.ends_note(), **note})
+        forget_history(bronze.quarantine, note)
         tables: list[Table] = []
         for f in silver:  # at bronze's last version: no older one can be compared with
             publisher = SilverPublisher(f, settings, connection)
@@ -222,7 +223,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             tables.append(late.table)
         tables += _redact(client, product, settings, done)
         for table in tables:
-            table.forget_history(note)
+            forget_history(table, note)
         ended = {"erase": {"since": since.isoformat(), "begun": False}}
         ledger.table.append(ERASED_SCHEMA.empty_table(), ended)
         done.addresses = ledger.since(since)
@@ -276,7 +277,7 @@ def _redact(client: str, product: str, settings: Settings, done: Erased) -> list
     uri = Lake(settings.lake.root).table(f"audit.{product}")
     if not DeltaTable.is_deltatable(uri):
         return []
-    table = Table(uri, AUDIT_SCHEMA, settings)
+    table = Table.open(uri, AUDIT_SCHEMA, settings)
     named = naming(client)
     rows = [row for file in table.files() for row in pq.read_table(file).to_pylist()]
     for row in rows:

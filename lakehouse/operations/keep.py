@@ -45,7 +45,7 @@ def keep(proof: Proof, settings: Settings) -> int:
     lake = Lake(settings.lake.root)
     with write_locks(lake.locks, [name], name, timedelta(seconds=10)):
         description = f"audits of {proof.product}, one a row"
-        table = Table(lake.table(name), SCHEMA, settings, description=description)
+        table = Table.open(lake.table(name), SCHEMA, settings, description=description)
         note = {"flow": f"{proof.product}.audit", "verdict": proof.verdict.value}
         return table.append(pa.Table.from_pylist([_row(proof)], SCHEMA), note)
 

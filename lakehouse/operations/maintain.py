@@ -22,6 +22,7 @@ from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact, vacuum
 
 log = structlog.get_logger("lakehouse")
 
@@ -74,12 +75,13 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
 def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
     uri = Lake(settings.lake.root).table(name)
     layer, _, product = name.partition(".")
-    table = Table(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
+    table = Table.open(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
     version, files, size, disk = _measured(uri)
     if settings.maintenance.quarantine_retention and layer == "quarantine":
         with connect(settings.silver) as connection:
             drop_old_quarantine(product, table, settings, connection, now)
-    table.maintain_now()
+    compact(table)
+    vacuum(table)
     after = _measured(uri)
     done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])
     log.info("maintained", **done.as_dict())

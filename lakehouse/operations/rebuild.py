@@ -25,8 +25,7 @@ from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.anew import swap
-from lakehouse.storage.health import lacking_files
-from lakehouse.storage.table import opened
+from lakehouse.storage.health import lacking_files, opened
 
 Say = Callable[[str], None]
 

@@ -33,10 +33,10 @@ from lakehouse.storage.health import (
     files_damage,
     hinted,
     log_damage,
+    opened,
 )
 from lakehouse.storage.log import NOTE, commits, notes, sync_commit, sync_folder
 from lakehouse.storage.rows import data_files
-from lakehouse.storage.table import opened
 
 Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")

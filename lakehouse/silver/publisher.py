@@ -35,12 +35,14 @@ from lakehouse.silver.fold import Fold
 from lakehouse.silver.latest import KeyedState, keyed_schemas, signed_schema
 from lakehouse.silver.render import ARROW, table_columns
 from lakehouse.storage.anew import parts, swap, warn
+from lakehouse.storage.columns import widen_numbers
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import Source, patterns, query, reading
 from lakehouse.storage.health import check_log
 from lakehouse.storage.increments import increments
 from lakehouse.storage.log import commit_time, is_same_commit
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import Upkeep
 
 log = structlog.get_logger("lakehouse")
 NOTHING = -1
@@ -84,14 +86,14 @@ class SilverPublisher:
         self._load()
 
     def _table(self, aggregate: Aggregate) -> Table:
-        table = Table(
+        table = Table.open(
             self._lake.table(self.flow.table(aggregate.name)),
             silver_schema(aggregate),
             self.settings,
             partition_by=[aggregate.partition] if aggregate.partition else [],
             description=aggregate.doc,
         )
-        table.widen_numbers()
+        widen_numbers(table)
         return table
 
     def _load(self) -> None:
@@ -118,13 +120,14 @@ class SilverPublisher:
         self._versions = {name: self._taken(table) for name, table in self.tables.items()}
         for state in self._states:
             state.held = self._taken(state.table)
+        self._upkeep = [Upkeep(table) for table in self.every_table()]
         self._persisted_at = time.monotonic()
 
     def _keyed_state(self) -> KeyedState | None:
         if (keyed := self.flow.keyed) is None:
             return None
         current, history = (
-            Table(
+            Table.open(
                 self._lake.table(self.flow.table(name)), schema, self.settings,
                 partition_by=["block"], description=f"{name} of {self.flow.product}",
             )
@@ -145,11 +148,11 @@ class SilverPublisher:
         return [*self.tables.values(), *(state.table for state in self._states), *keyed]
 
     def _finer_table(self, name: str, schema: pa.Schema) -> Table:
-        table = Table(
+        table = Table.open(
             self._lake.table(self.flow.table(name)), schema, self.settings,
             description=f"finer table of {self.flow.name}",
         )  # fmt: skip
-        table.widen_numbers()
+        widen_numbers(table)
         return table
 
     def _taken(self, table: Table) -> int:
@@ -356,8 +359,8 @@ class SilverPublisher:
 
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""
-        for table in self.every_table():
-            table.maintain()
+        for upkeep in self._upkeep:
+            upkeep.run()
 
     def persist(self) -> None:
         """Write the finer tables back, each at the version that its state holds.

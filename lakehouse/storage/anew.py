@@ -50,7 +50,7 @@ def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: boo
     uri = lake.table(name)
     note = {"source": new.last_note("source"), "flow": new.last_note("flow")}
     if readable and _columns(uri) == _columns(new.uri):
-        held = Table(uri, new.schema, settings, partition_by=new.partition_by)
+        held = Table.open(uri, new.schema, settings, partition_by=new.partition_by)
         held.replace(_rows(new), None, note)
         return
     if Path(uri).exists():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import local_path
-from lakehouse.storage.health import entry_fault
+from lakehouse.storage.entries import entry_fault
 from lakehouse.storage.log import entry as entry_of
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,40 @@ def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]])
     finally:
         part.unlink()
     _sync([log.parent])
+
+
+def append_info(
+    files: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The action that tells of an append, in the words of delta-rs."""
+    metrics = {"num_added_files": files, "num_added_rows": rows}
+    parameters = {"mode": "Append", "partitionBy": json.dumps(partition_by)}
+    return _info("WRITE", parameters, metrics, json.dumps(note))
+
+
+def optimize_info(added: int, removed: int, note: str) -> dict[str, Any]:
+    """The action that tells of a compaction."""
+    return _info("OPTIMIZE", {}, {"numFilesAdded": added, "numFilesRemoved": removed}, note)
+
+
+def _info(
+    operation: str, parameters: Mapping[str, str], metrics: Mapping[str, int], note: str
+) -> dict[str, Any]:
+    return {
+        "commitInfo": {
+            "timestamp": int(time.time() * 1000),
+            "operation": operation,
+            "operationParameters": parameters,
+            "engineInfo": "lakehouse",
+            "operationMetrics": metrics,
+            NOTE: note,
+        }
+    }
+
+
+def transaction(name: str, version: int) -> dict[str, Any]:
+    """The action that records an application's transaction."""
+    return {"txn": {"appId": name, "version": version}}
 
 
 def sync_files(table: Path, names: Iterable[str]) -> None:
@@ -132,8 +167,8 @@ def is_same_commit(uri: str, source: Mapping[str, Any]) -> bool:
 
     It has another one where it went back and wrote on. True where nobody can tell.
     """
-    time = commit_time(uri, int(source["version"]))
-    return time is None or source.get("time", time) == time
+    held = commit_time(uri, int(source["version"]))
+    return held is None or source.get("time", held) == held
 
 
 def entry(uri: str, version: int) -> Path:
@@ -160,17 +195,17 @@ def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     From a RESTORE it goes on at the version that was restored: what lies between
     is no part of the table any more. Ends where nobody can tell which that is.
     """
-    version, time = None, None
+    version, moment = None, None
     for commit in history:
         if version is not None and commit["version"] > version:
             continue
-        if time is not None and commit["timestamp"] > time:
+        if moment is not None and commit["timestamp"] > moment:
             continue
-        version = time = None
+        version = moment = None
         yield note_of(commit)
         if commit.get("operation") == "RESTORE":
-            version, time = _restored(commit.get("operationParameters") or {})
-            if version is None and time is None:
+            version, moment = _restored(commit.get("operationParameters") or {})
+            if version is None and moment is None:
                 return
 
 
@@ -185,12 +220,12 @@ def note_of(commit: Mapping[str, Any]) -> dict[str, Any]:
 
 def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """The version, or else the time in ms, that delta-rs or Spark restored."""
-    version, time = parameters.get("version"), parameters.get("datetime")
+    version, millis = parameters.get("version"), parameters.get("datetime")
     try:
         if version not in {None, "null"}:
             return int(str(version)), None
-        if time is not None:
-            return None, int(time)
+        if millis is not None:
+            return None, int(millis)
         moment = datetime.fromisoformat(str(parameters["timestamp"]))
         return None, int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
     except (KeyError, ValueError):

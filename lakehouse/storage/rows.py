@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,3 +83,20 @@ def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> 
         marked = marks[name].combine_chunks()
         rows = rows.set_column(rows.schema.get_field_index(name), name, marked)
     return rows
+
+
+def fitted_rows(
+    files: Sequence[str],
+    schema: pa.Schema,
+    partition_by: Sequence[str],
+    partitions: Sequence[str] | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of each file, in a table's own schema; of the partitions named, where some are."""
+    for file in files:
+        folder = file.rsplit("/", 2)[1]
+        if partitions is None or folder in partitions:
+            part = pq.ParquetFile(file).read(use_threads=False)
+            if partition_by:
+                column, _, value = folder.partition("=")
+                part = part.append_column(column, pa.repeat(unquote(value), part.num_rows))
+            yield part.select(schema.names).cast(schema)

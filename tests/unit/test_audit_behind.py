@@ -7,7 +7,7 @@ import pytest
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.operations.erase import erase
-from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact, vacuum
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, events, late_events, proof
 from tests.unit.test_audit_content import Topic
@@ -35,7 +35,7 @@ def killed_before_history_goes(lake, monkeypatch):
     def kill(*_):
         raise Killed
 
-    monkeypatch.setattr(Table, "forget_history", kill)
+    monkeypatch.setattr("lakehouse.operations.erase.forget_history", kill)
     with pytest.raises(Killed):
         erase("c1", "sales", lake.settings, NOW)
 
@@ -60,7 +60,8 @@ def test_rows_that_landed_since_an_erasure_do_not_hide_it(lake, monkeypatch):
 
 
 def test_compaction_alone_leaves_nobody_behind(lake):
-    lake.bronze.bronze.maintain_now()
+    compact(lake.bronze.bronze)
+    vacuum(lake.bronze.bronze)
     found = proof(lake)
     assert {t.behind for t in found.tables} != {0}
     assert found.reach.is_caught_up

@@ -10,6 +10,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact
 from tests.unit.test_durable_files import SCHEMA, rows, table
 
 __all__ = ["table"]  # a fixture
@@ -17,7 +18,7 @@ __all__ = ["table"]  # a fixture
 WRITES = {
     "append": lambda table: table.append(rows(9), {}),
     "replace": lambda table: table.replace(rows(9), None, {}),
-    "compact": lambda table: table._upkeep(table._compact),
+    "compact": compact,
     "delete": lambda table: table.delete("n = 1", {}),
 }
 
@@ -48,7 +49,7 @@ def test_a_folder_that_moved_away_is_called_that_and_is_not_made_again(filled, w
     assert not list(folder.rglob("*.parquet"))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(folder.with_name("elsewhere"), folder)
-    again = Table(filled.uri, SCHEMA, filled._settings, partition_by=["day"])
+    again = Table.open(filled.uri, SCHEMA, filled.settings, partition_by=["day"])
     assert sorted(again.rows()["n"].to_pylist()) == [1, 4, 7]
 
 

@@ -10,7 +10,7 @@ import lakehouse.doctor.doctor as doctor_module
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.table import opened
+from lakehouse.storage.health import opened
 from tests.unit.test_recovery import (
     GOOD,
     go_on,

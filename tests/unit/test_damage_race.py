@@ -23,7 +23,7 @@ from lakehouse.storage.log import forget_before
 from tests.unit.test_damage_race import SCHEMA, settings
 
 uri = sys.argv[1]
-table = Table(uri, SCHEMA, settings(Path(uri).parents[1]))
+table = Table.open(uri, SCHEMA, settings(Path(uri).parents[1]))
 while True:
     table.append(SCHEMA.empty_table(), {"n": table.version})
     forget_before(Path(uri), table.version)
@@ -40,7 +40,7 @@ def settings(root):
 
 @pytest.fixture
 def uri(tmp_path):
-    table = Table(str(tmp_path / "lake" / "silver" / "x"), SCHEMA, settings(tmp_path / "lake"))
+    table = Table.open(str(tmp_path / "lake" / "silver" / "x"), SCHEMA, settings(tmp_path / "lake"))
     return table.uri
 
 
@@ -60,7 +60,7 @@ def test_a_log_that_is_written_meanwhile_is_whole(uri):
 
 
 def test_damage_that_stays_is_told_while_another_file_comes(uri):
-    table = Table(uri, SCHEMA, settings_at(Path(uri).parents[1]))
+    table = Table.open(uri, SCHEMA, settings_at(Path(uri).parents[1]))
     for n in range(3):
         table.append(SCHEMA.empty_table(), {"n": n})
     Path(uri, "_delta_log", f"{2:020}.json").write_bytes(b"")

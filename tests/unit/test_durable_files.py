@@ -13,6 +13,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import corrupt_files, files_of
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact
 from tests.conftest import settings_at
 
 SCHEMA = pa.schema(
@@ -45,7 +46,9 @@ def rows(*numbers, days=3):
 @pytest.fixture
 def table(tmp_path):
     settings = settings_at(tmp_path / "lake")
-    return Table(str(tmp_path / "lake" / "bronze" / "t"), SCHEMA, settings, partition_by=["day"])
+    return Table.open(
+        str(tmp_path / "lake" / "bronze" / "t"), SCHEMA, settings, partition_by=["day"]
+    )
 
 
 @pytest.fixture
@@ -96,12 +99,12 @@ def needed_files(table):
 def test_a_new_table_is_synced_up_to_the_root(tmp_path, synced):
     settings = settings_at(tmp_path / "lake")
     uri = tmp_path / "lake" / "bronze" / "t"
-    Table(str(uri), SCHEMA, settings, partition_by=["day"])
+    Table.open(str(uri), SCHEMA, settings, partition_by=["day"])
     assert {uri / "_delta_log", uri, uri.parent, tmp_path / "lake"} <= synced
 
 
 def test_a_checkpoint_is_synced(table, synced):
-    for n in range(table._settings.table.checkpoint_interval):
+    for n in range(table.settings.table.checkpoint_interval):
         table.append(rows(n), {})
     log = Path(table.uri, "_delta_log")
     assert {*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"} <= synced
@@ -145,7 +148,7 @@ def test_an_append_keeps_rows_statistics_and_marks(table):
 
 
 def test_a_version_that_another_writer_took_is_refused_and_nothing_is_changed(table):
-    other = Table(table.uri, SCHEMA, table._settings, partition_by=["day"])
+    other = Table.open(table.uri, SCHEMA, table.settings, partition_by=["day"])
     other.append(rows(1), {})
     with pytest.raises(TableDamaged, match="another program has committed"):
         table.append(rows(2), {})
@@ -158,7 +161,7 @@ def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table,
         table.append(rows(n, n + 12), {"ends": n})
     version, before = table.version, DeltaTable(table.uri).to_pyarrow_table().sort_by("n")
     synced.clear()
-    table._upkeep(table._compact)
+    compact(table)
     assert table.version == version + 1
     assert needed(table, version + 1) <= synced
     after = DeltaTable(table.uri)
@@ -172,7 +175,7 @@ def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table,
     told = [json.loads(line) for line in entry(table.uri, version + 1).read_text().splitlines()]
     changes = [a[kind]["dataChange"] for a in told for kind in ("add", "remove") if kind in a]
     assert changes == [False] * 15
-    table._upkeep(table._compact)
+    compact(table)
     assert table.version == version + 1  # nothing is left to do
     for file in files_of(table.dt):
         data = bytearray(Path(file).read_bytes())
@@ -191,6 +194,6 @@ def test_a_compaction_does_not_write_a_changed_value_anew(table):
     data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     Path(file).write_bytes(data)
     with pytest.raises(TableDamaged, match="cannot be read") as told:
-        table._upkeep(table._compact)
+        compact(table)
     assert Path(file).name in str(told.value)
     assert "lakehouse repair" in told.value.remedy

@@ -256,7 +256,7 @@ from pathlib import Path
 from lakehouse.operations.erase import erase
 from lakehouse.products.registry import load_settings
 from lakehouse.storage import table as delta
-from lakehouse.storage import log as log_files
+from lakehouse.storage import upkeep
 from tests.conftest import NOW
 from tests.unit.test_erase import GONE, ROOT
 
@@ -271,9 +271,10 @@ def counted(work):
         return work(*words, **named)
     return both
 
-for name in ("append", "replace", "delete", "mark", "_remove_old_files"):
+for name in ("append", "replace", "delete", "mark"):
     setattr(delta.Table, name, counted(getattr(delta.Table, name)))
-delta.forget_before = counted(delta.forget_before)
+for name in ("_remove_old_files", "forget_before"):
+    setattr(upkeep, name, counted(getattr(upkeep, name)))
 Path.unlink = counted(Path.unlink)
 erase(GONE, "sales", load_settings(ROOT / "config.ini").with_root(Path(sys.argv[2])), NOW)
 """

@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.health import check_log
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
 
@@ -34,7 +35,7 @@ def make(tmp_path, settings):
     """Open a table of numbers whose maintenance is as the sections given say."""
 
     def make(**sections):
-        return Table(str(tmp_path / "table"), SCHEMA, changed(settings, **sections))
+        return Table.open(str(tmp_path / "table"), SCHEMA, changed(settings, **sections))
 
     return make
 
@@ -63,11 +64,12 @@ def entries(uri):
 
 def test_compaction_keeps_rows_and_state_in_fewer_files(make):
     table = make(maintenance={"compact_after_commits": 4})
+    upkeep = Upkeep(table)
     add(table, 1, 2, 3)
-    table.maintain()
+    upkeep.run()
     assert len(table.files()) == 3
     add(table, 4)
-    table.maintain()
+    upkeep.run()
     assert len(table.files()) == 1
     assert held(table) == [1, 2, 3, 4]
     assert table.version == 5
@@ -75,12 +77,13 @@ def test_compaction_keeps_rows_and_state_in_fewer_files(make):
     assert newest["operation"] == "OPTIMIZE"
     assert newest["userMetadata"] == '{"ends": 4}'
     add(table, 5)
-    table.maintain()
+    upkeep.run()
     assert table.version == 6, "the next one waits for as many commits"
 
 
 def test_larger_files_are_rewritten_more_seldom(make):
     table = make(table={"target_file_size_mb": 1}, maintenance={"compact_after_commits": 2})
+    upkeep = Upkeep(table)
     add_at_once(table, [*range(10_000)])
     [large] = table.files()
     assert Path(large).stat().st_size > 2**20 / 32
@@ -88,11 +91,11 @@ def test_larger_files_are_rewritten_more_seldom(make):
     while table.version < 31:
         assert large in table.files()
         add(table, number)
-        table.maintain()
+        upkeep.run()
         assert len(table.files()) <= 3
         number += 1
     add(table, number)
-    table.maintain()
+    upkeep.run()
     assert len(table.files()) == 1
     assert held(table) == [*range(number + 1)]
 
@@ -100,8 +103,9 @@ def test_larger_files_are_rewritten_more_seldom(make):
 def test_commits_of_earlier_processes_count(make):
     for n in range(1, 5):
         table = make(maintenance={"compact_after_commits": 4})
+        upkeep = Upkeep(table)
         add(table, n)
-        table.maintain()
+        upkeep.run()
     assert len(table.files()) == 1
     assert held(table) == [1, 2, 3, 4]
 
@@ -129,10 +133,11 @@ def test_silver_folds_on_after_bronze_was_compacted(settings):
 
 def test_a_table_that_cannot_be_compacted_is_a_fault_with_a_remedy(make):
     table = make(maintenance={"compact_after_commits": 2})
+    upkeep = Upkeep(table)
     add(table, 1, 2)
     Path(table.files()[0]).unlink()
     with pytest.raises(TableDamaged, match="the data file cannot be read") as caught:
-        table.maintain()
+        upkeep.run()
     assert "lakehouse repair" in caught.value.remedy
 
 
@@ -144,13 +149,14 @@ def test_vacuum_removes_only_files_past_retention(make):
         table={"deleted_file_retention": timedelta(seconds=2)},
         maintenance={"vacuum_interval": ALWAYS, "compact_after_commits": 0},
     )
+    upkeep = Upkeep(table)
     add(table, 1, 2)
     first = table.files()
     table.replace(pa.table({"n": [3]}, SCHEMA), None, {"ends": 3})
     time.sleep(2.1)
     second = table.files()
     table.replace(pa.table({"n": [4]}, SCHEMA), None, {"ends": 4})
-    table.maintain()
+    upkeep.run()
     assert not any(Path(file).exists() for file in first)
     assert all(Path(file).exists() for file in [*second, *table.files()])
     assert held(table) == [4]
@@ -163,8 +169,9 @@ def test_a_retention_below_an_hour_is_kept(make):
         table={"deleted_file_retention": timedelta(minutes=30)},
         maintenance={"vacuum_interval": ALWAYS, "compact_after_commits": 2},
     )
+    upkeep = Upkeep(table)
     add(table, 1, 2)
-    table.maintain()
+    upkeep.run()
     assert len(table.files()) == 1
     assert held(table, version=1) == [1]
 
@@ -175,15 +182,16 @@ def test_vacuum_is_done_at_start_and_then_waits(make):
         "maintenance": {"vacuum_interval": timedelta(hours=1)},
     }
     table = make(**sections)
-    table.maintain()
+    upkeep = Upkeep(table)
+    upkeep.run()
     for again in (1, 2):
         add(table, again)
         old = table.files()
         table.replace(pa.table({"n": [9]}, SCHEMA), None, {"ends": 9})
         time.sleep(0.01)
-        table.maintain()
+        upkeep.run()
         assert all(Path(file).exists() for file in old)
-    make(**sections).maintain()
+    Upkeep(make(**sections)).run()
     assert not any(Path(file).exists() for file in old)
 
 
@@ -222,7 +230,7 @@ def test_removed_files_go_where_a_checkpoint_no_longer_tells_of_them(make):
     time.sleep(1.1)
     for n in range(12, 16):
         table.replace(pa.table({"n": [n]}, SCHEMA), None, {"ends": n})
-    make(table=short).maintain_now()
+    vacuum(make(table=short))
     assert not data_files(table) & removed
 
 
@@ -239,7 +247,7 @@ def test_vacuum_goes_by_the_time_of_the_removal_and_takes_what_a_crash_left(make
     days_ago = time.time() - 3 * 86_400
     for path in (first, stale):
         os.utime(path, (days_ago, days_ago))
-    table.maintain_now()
+    vacuum(table)
     assert (first.exists(), young.exists()) == (True, True)
     assert (stale.exists(), cut.exists()) == (False, False)
     assert held(table, 1) == [1]
@@ -315,9 +323,10 @@ def test_state_outlives_the_log(settings):
 
 def test_a_checkpoint_comes_with_each_interval(make):
     table = make(table={"checkpoint_interval": 3}, maintenance={"compact_after_commits": 5})
+    upkeep = Upkeep(table)
     for n in range(7):
         add(table, n)
-        table.maintain()
+        upkeep.run()
     found = sorted(p.name for p in Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
     assert [int(name.split(".")[0]) for name in found] == [3, 6]
 
@@ -325,9 +334,10 @@ def test_a_checkpoint_comes_with_each_interval(make):
 def test_the_log_keeps_no_more_commits_than_it_may(make):
     often = {"compact_after_commits": 0, "vacuum_interval": ALWAYS, "log_entries": 5}
     table = make(table={"checkpoint_interval": 3}, maintenance=often)
+    upkeep = Upkeep(table)
     for n in range(20):
         add(table, n)
-        table.maintain()
+        upkeep.run()
     first = int(entries(table.uri)[0].removesuffix(".json"))
     assert table.version - 5 - 3 <= first <= table.version - 5
     check_log(table.uri)
@@ -344,7 +354,7 @@ def test_the_log_is_not_cut_at_a_checkpoint_that_cannot_be_read(make):
         add(table, n)
     [checkpoint] = Path(table.uri, "_delta_log").glob("*.checkpoint.parquet")
     checkpoint.write_bytes(checkpoint.read_bytes()[:50])
-    table._shorten_log()
+    _shorten_log(table)
     assert entries(table.uri)[0] == f"{0:020}.json"
 
 

@@ -14,7 +14,9 @@ from lakehouse.ingest.replay import enter, finish
 from lakehouse.operations.backup import backup
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.table import Table, opened
+from lakehouse.storage.health import opened
+from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact, vacuum
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.unit.test_publish import Lake
 
@@ -42,7 +44,8 @@ def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path
     assert enter(lake.bronze, quarantined, NOW).refused == 1
     for table in (lake.bronze.bronze, lake.bronze.quarantine, *lake.silver.every_table()):
         table.dt.create_checkpoint()
-        table.maintain_now()
+        compact(table)
+        vacuum(table)
     lake.restart()
     assert lake.silver.catch_up() >= 0
     assert [p.name for p in tmp_path.iterdir()] == [name]  # nothing lies elsewhere
@@ -98,7 +101,7 @@ def test_a_partition_named_by_odd_text_is_read_back(tmp_path):
     schema = pa.schema([pa.field("n", pa.int64()), pa.field("kind", pa.string())])
     kinds = ["a b", "a/b", "a%41", "ü#?*[", "x=y", "'", "", None]
     settings = settings_at(tmp_path / "lake")
-    table = Table(str(tmp_path / "lake" / "t"), schema, settings, partition_by=["kind"])
+    table = Table.open(str(tmp_path / "lake" / "t"), schema, settings, partition_by=["kind"])
     rows = pa.table([pa.array(range(len(kinds)), pa.int64()), pa.array(kinds)], schema=schema)
     table.append(rows, {})
     found = sorted((row["n"], row["kind"]) for row in table.dt.to_pyarrow_table().to_pylist())

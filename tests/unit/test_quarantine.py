@@ -24,6 +24,7 @@ from lakehouse.ingest.replay import finish
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import dry_run, replay
+from lakehouse.storage.upkeep import forget_history
 from tests.conftest import NOW, SALES, encode, sale, settings_at
 from tests.unit.test_audit import Kafka, proof
 from tests.unit.test_maintenance import ALWAYS, changed
@@ -237,7 +238,7 @@ def test_retention_drops_what_was_replayed_too(lake):
     assert len(lake.rows("quarantine/sales")) == 5
     lake.bronze.maintain(NOW + timedelta(days=2))
     assert offsets(lake, "quarantine/sales") == [1, 4, 5, 6], "bronze can be restored to before"
-    lake.bronze.bronze.forget_history({})
+    forget_history(lake.bronze.bronze, {})
     lake.restart()
     lake.bronze.maintain(NOW + timedelta(days=2))
     assert len(lake.rows("quarantine/sales")) == 0

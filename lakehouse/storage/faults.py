@@ -1,0 +1,47 @@
+"""What a write that failed is told as: by its cause, where that can be seen."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableDamaged, too_many_files
+from lakehouse.storage.health import Damage, damaged, table_name
+
+
+def write_fault(uri: str, error: Exception) -> LakehouseError:
+    """The error of ours for one of delta-rs, or of the disk."""
+    if isinstance(error, CommitFailedError | FileExistsError):
+        return another_writer(uri)
+    if not Path(uri, "_delta_log").is_dir():
+        return ServiceUnavailable(
+            f"table {table_name(uri)}",
+            f"its folder was moved or removed since it was opened: {uri}",
+            "put it back, or name the lake by --root where it is now; then start again",
+        )
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return too_many_files(error)
+    if isinstance(error, TableNotFoundError) or "ile not found" in str(error):
+        return damaged(uri, Damage(uri, f"a file of it is gone: {one_line(error)}"))
+    return ServiceUnavailable(
+        uri,
+        f"cannot be written: {one_line(error)}",
+        "mend the disk or the folder's rights, then start again",
+    )
+
+
+def another_writer(uri: str) -> TableDamaged:
+    """The error of a commit that another program made meanwhile."""
+    return TableDamaged(
+        f"table {table_name(uri)}",
+        "another program has committed to it since this process read it",
+        "find that program and stop it: a table has one writer; then start again, and "
+        "`lakehouse audit` says whether it changed rows",
+    )
+
+
+def one_line(error: Exception) -> str:
+    """An error's text, not too long."""
+    return " ".join(str(error).split())[:300]

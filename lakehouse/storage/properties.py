@@ -1,0 +1,21 @@
+"""The properties that a table is made with."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from lakehouse.settings.settings import Settings
+
+
+def table_properties(settings: Settings) -> dict[str, str | None]:
+    """The properties a table is made with: retention, and what [table.properties] adds."""
+
+    def interval(value: timedelta) -> str:
+        return f"interval {int(value.total_seconds())} seconds"
+
+    return {
+        "delta.logRetentionDuration": interval(settings.table.log_retention),
+        "delta.deletedFileRetentionDuration": interval(settings.table.deleted_file_retention),
+        "delta.checkpointInterval": str(settings.table.checkpoint_interval),
+        **settings.table_properties,
+    }

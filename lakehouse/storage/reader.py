@@ -1,0 +1,63 @@
+"""A Delta table as this process has read it last: its rows, and what its commits say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.log import commits, notes
+from lakehouse.storage.rows import fitted_rows
+
+STATE = ("flow", "ends", "source")
+"""Keys of a note that say how far a table is; the others tell of one commit."""
+
+
+class DeltaReader:
+    """One version of a table at a time; ``schema`` is what its rows are given in."""
+
+    def __init__(self, dt: DeltaTable, uri: str, schema: pa.Schema) -> None:
+        self.dt, self.uri, self.schema = dt, uri, schema
+        self.partition_by = tuple(dt.metadata().partition_columns)  # as it was made
+
+    @property
+    def version(self) -> int:
+        """The version that this process has read or written last."""
+        return int(self.dt.version())
+
+    def refresh(self) -> int:
+        """Take in commits made beside this handle (Spark's); the version."""
+        self.dt.update_incremental()
+        return self.version
+
+    def state(self) -> dict[str, Any]:
+        """What the newest commit says of how far the table is; a commit of upkeep says it again."""
+        newest = next((note for note in self.notes() if note), {})
+        return {key: newest[key] for key in STATE if key in newest}
+
+    def last_note(self, key: str) -> Any:
+        """What the newest commit that has ``key`` says; None where no commit in the log has it.
+
+        After a RESTORE, what the restored version says.
+        """
+        return next((note[key] for note in self.notes() if key in note), None)
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """The notes that hold at this version, the newest first; see :func:`log_files.notes`."""
+        return notes(self.commits())
+
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """What each commit says of itself, the newest first, as far as the log goes back."""
+        return commits(self.uri, self.version)
+
+    def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:
+        """The rows of this version, or of the partitions named as ``column=value``."""
+        parts = fitted_rows(self.files(), self.schema, self.partition_by, partitions)
+        return pa.concat_tables([self.schema.empty_table(), *parts])
+
+    def files(self) -> list[str]:
+        """Paths of the Parquet files of this version, as they are on disk."""
+        return files_of(self.dt)

@@ -1,0 +1,152 @@
+"""A table's upkeep between batches: compact, vacuum, shorten the log, drop or forget what is old.
+
+Each step may be cut and done again, and its commits carry the table's state on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties
+
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
+from lakehouse.storage.compaction import compacted
+from lakehouse.storage.health import whole_checkpoints
+from lakehouse.storage.log import (
+    NOTE,
+    forget_before,
+    optimize_info,
+    remove_leftovers,
+    sync_checkpoints,
+    sync_files,
+    write_entry,
+)
+from lakehouse.storage.table import QUIET, Table, crossed
+
+_SHARE, _WHOLE = 32, 16
+"""A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
+
+A commit costs delta-rs time for each file that there is; rows are rewritten seldom all the same.
+"""
+
+
+class Upkeep:
+    """When one table is due for upkeep, as [maintenance] says, by what this process has done."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._compacted_at = table.version
+        self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
+
+    def run(self) -> None:
+        """Compact and remove old files where it is time."""
+        table, maintenance = self.table, self.table.settings.maintenance
+        every = maintenance.compact_after_commits
+        if every and crossed(self._compacted_at, table.version, every):
+            is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
+            with failpoint.writing(Step.COMPACTION_FILES, table.uri, table.version + 1):
+                compact(table, 1 if is_whole else _SHARE)
+            failpoint.reach(Step.COMPACTED)
+            self._compacted_at = table.version
+        wait = maintenance.vacuum_interval.total_seconds()
+        if wait and time.monotonic() - self._vacuumed_at >= wait:
+            vacuum(table)
+            self._vacuumed_at = time.monotonic()
+
+    def drop_is_due(self) -> bool:
+        """Whether old rows were dropped last before vacuum_interval, or never."""
+        wait = self.table.settings.maintenance.vacuum_interval or timedelta(hours=1)
+        return time.monotonic() - self._dropped_at >= wait.total_seconds()
+
+    def dropped(self) -> None:
+        """Old rows are dropped now."""
+        self._dropped_at = time.monotonic()
+
+
+def compact(table: Table, share: int = 1) -> None:
+    """Make few files of many small ones, each about a ``share``-th of the target size."""
+    table.carrying_state(lambda commit: _compact(table, commit, share))
+
+
+def _compact(table: Table, commit: CommitProperties, share: int) -> None:
+    folder, settings = Path(table.uri), table.settings
+    size = settings.table.target_file_size_mb * 1024 * 1024 // share
+    held = pa.schema(table.dt.schema())
+    schema = pa.schema([field for field in held if field.name not in table.partition_by])
+    added, removals = compacted(table.dt, folder, schema, settings.publish.compression, size)
+    if not added:
+        return
+    if settings.publish.fsync:
+        sync_files(folder, (file.name for file in added))
+    told = optimize_info(len(added), len(removals), (commit.custom_metadata or {})[NOTE])
+    adds = (file.add(data_change=False) for file in added)
+    write_entry(folder, table.version + 1, [told, *removals, *adds])
+    table.dt.update_incremental()
+
+
+def vacuum(table: Table) -> None:
+    """Remove data files and log entries past the retention that the table's properties say."""
+    table.carrying_state(lambda commit: _vacuum(table, commit))
+
+
+def _vacuum(table: Table, commit: CommitProperties) -> None:
+    # without full, files whose removal a checkpoint no longer tells of stay for ever
+    table.dt.vacuum(
+        None, dry_run=False, enforce_retention_duration=False, commit_properties=commit,
+        post_commithook_properties=QUIET, full=True,
+    )  # fmt: skip
+    failpoint.reach(Step.VACUUMED)
+    if table.settings.publish.fsync:  # removed entries are then only in the checkpoint
+        sync_checkpoints(Path(table.uri))
+    table.dt.cleanup_metadata()
+    remove_leftovers(Path(table.uri))
+    _shorten_log(table)
+
+
+def _shorten_log(table: Table) -> None:
+    """Keep the newest ``log_entries`` commits, from a checkpoint on.
+
+    At each commit delta-rs lists the log's folder twice: 2 ms for 1,000 entries.
+    """
+    oldest = table.version - table.settings.maintenance.log_entries
+    starts = [version for version in whole_checkpoints(table.uri) if version <= oldest]
+    if starts:
+        forget_before(Path(table.uri), max(starts))
+
+
+def drop_before(table: Table, column: str, oldest: datetime, which: str) -> None:
+    """Delete rows whose time is older, of those ``which`` (SQL) holds for.
+
+    Nothing is committed where there are none.
+    """
+    # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
+    table.delete(f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}' AND {which}", {})
+
+
+def forget_history(table: Table, note: Mapping[str, Any]) -> None:
+    """Leave the newest version alone: older files and log entries go, and what a crash left.
+
+    Statistics and predicates in older entries quote values, so they go too; no
+    retention holds. The last commit carries the table's state and ``note``. A
+    retry does it again.
+    """
+    time.sleep(0.01)  # a file that was removed in this millisecond is not yet older
+    table.carrying_state(lambda commit: _remove_old_files(table, commit))
+    table.append(table.schema.empty_table(), {**table.state(), **note})
+    table.dt.create_checkpoint()
+    forget_before(Path(table.uri), table.version)
+    remove_leftovers(Path(table.uri))
+
+
+def _remove_old_files(table: Table, commit: CommitProperties) -> None:
+    table.dt.vacuum(
+        0, dry_run=False, enforce_retention_duration=False, commit_properties=commit,
+        post_commithook_properties=QUIET, full=True,
+    )  # fmt: skip
