@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lakehouse.audit.check import Check, Scene
@@ -24,7 +24,7 @@ from lakehouse.storage.fingerprint import (
     by_batch,
     total_of,
 )
-from lakehouse.storage.log import commits, entry, note_of, notes
+from lakehouse.storage.log import commit_time, commits, entry, note_of, notes
 from lakehouse.storage.rows import DataFile, data_files
 
 _ZERO = Fingerprint()
@@ -61,7 +61,26 @@ def fingerprints(scene: Scene) -> Check:
         if scene.snapshots.exists(name):
             versions[name] = int(scene.snapshots.open(name).version())
     scene.say("adding up what the rows say")
-    return told([check_fingerprint(scene.snapshots, *table) for table in versions.items()])
+    found = [check_fingerprint(scene.snapshots, *table) for table in versions.items()]
+    return told([_known(scene, table) for table in found])
+
+
+def _known(scene: Scene, table: Fingerprinted) -> Fingerprinted:
+    """The table; with a doubt where it is quarantine, and not the one that bronze recorded.
+
+    One that was made anew by hand, or whose log was cut, may hold anything.
+    """
+    version, time = scene.ends.quarantine or (0, 0)
+    if table.table != f"quarantine.{scene.product}" or not version or table.doubt:
+        return table
+    known = commit_time(scene.snapshots.lake.table(table.table), version)
+    if table.version >= version and known in {time, None}:
+        return table
+    doubt = (
+        f"it is not the table that bronze recorded at version {version}: it was made anew, or "
+        f"commits of it are gone: put it back, or run {scene.product}.bronze"
+    )
+    return replace(table, doubt=doubt)
 
 
 def told(found: list[Fingerprinted]) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +50,7 @@ class Compared:
     """Rows that bronze gained, lost or marked anew since the version that it has taken in."""
 
 
+_EXACT = re.compile("[A-Z]*INT|INTEGER|DECIMAL")
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT {columns}, sum(side) AS side FROM (
@@ -109,7 +111,8 @@ def _compare(
     nothing = " AND false" if version < 0 else ""
     connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {counted}{nothing}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}")
-    columns = [row[0] for row in connection.execute("DESCRIBE wanted").fetchall()]
+    wanted, kinds = (_kinds(connection, view) for view in ("wanted", "held"))
+    columns = [*wanted]
     behind = max(0, bronze.version - max(version, 0))
     rows, recomputed = count(connection, "held"), count(connection, "wanted")
     if version < 0:
@@ -117,11 +120,18 @@ def _compare(
     else:  # a table may have taken in what landed since bronze was pinned
         lacking = snapshots.changed_rows(bronze.name, version, max(version, bronze.version))
     report = Compared(name, held.version, version, behind, rows, recomputed, lacking=lacking)
-    if odd := set(columns) ^ set(held.columns):
+    if odd := {name for name, _ in wanted.items() ^ kinds.items()}:
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
     differing, first = differences(connection, columns, recompute.keys)
     connection.execute("DROP TABLE wanted")
     return replace(report, differing=differing, first=first)
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:
+    """Each column's kind, whatever room it has: numbers that are rounded are equal to others."""
+    rows = connection.execute(f"DESCRIBE {view}").fetchall()
+    kinds = {name: re.split(r"[ (\[]", kind)[0] for name, kind, *_ in rows}
+    return {name: "EXACT" if _EXACT.fullmatch(kind) else kind for name, kind in kinds.items()}
 
 
 def differences(

@@ -7,7 +7,6 @@ reads it from there, whoever wrote bronze and however the process before ended.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -25,7 +24,7 @@ from lakehouse.storage.anew import warn
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import Prepared, Source, patterns, query, reading
 from lakehouse.storage.increments import increments
-from lakehouse.storage.log import NOTE, commit_time, is_same_commit
+from lakehouse.storage.log import commit_time, commits, is_same_commit, note_of
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
@@ -155,8 +154,8 @@ class Ledger:
         """
         warn(f"{self._flow}'s ledger", upto, reason)
         bronze = DeltaTable(self._bronze_uri)
-        commits = [(c["version"], json.loads(c.get(NOTE) or "{}")) for c in bronze.history()]
-        landed = {n["ends"]["batch"]: v for v, n in commits if "late" in n and "ends" in n}
+        told = [(c["version"], note_of(c)) for c in commits(self._bronze_uri, bronze.version())]
+        landed = {n["ends"]["batch"]: v for v, n in told if "late" in n and "ends" in n}
         bronze.load_as_version(upto)
         self._pending = []
         if files := files_of(bronze):

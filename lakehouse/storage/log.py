@@ -15,6 +15,9 @@ from urllib.parse import unquote
 
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
+_NUMBERS = frozenset({"batch", "rows"})
+_OBJECTS = {"source": {"id", "version"}, "fingerprint": {"total"}, "erase": set[str]()}
+"""Keys of our notes whose words others use too, and what each of ours has."""
 PART = ".part"
 """How an entry's name ends while it is written."""
 _MANY, _AT_ONCE = 32, 8
@@ -210,12 +213,23 @@ def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def note_of(commit: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object that a commit carries; nothing where another writer put something else."""
+    """What of the JSON object that a commit carries may be ours.
+
+    Another writer may put anything there: text, or a key of ours that says another thing.
+    """
     try:
         note = json.loads(commit.get(NOTE) or "{}")
     except ValueError:
         return {}
-    return note if isinstance(note, dict) else {}
+    return {k: v for k, v in note.items() if _is_ours(k, v)} if isinstance(note, dict) else {}
+
+
+def _is_ours(key: str, value: Any) -> bool:
+    if key in _NUMBERS:
+        return isinstance(value, int)
+    if key in _OBJECTS:
+        return isinstance(value, dict) and _OBJECTS[key] <= value.keys()
+    return True
 
 
 def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:
