@@ -16,12 +16,12 @@ from pyspark.sql import SparkSession
 
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contract, load_settings
 from lakehouse.settings.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
-SALES = CONTRACTS["sales"]
+SALES = contract("sales")
 hypothesis.register_profile("lakehouse", deadline=None)  # a busy machine is no fault
 hypothesis.load_profile("lakehouse")
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products import FLOWS
+from lakehouse.products.sales.tables import FLOWS
 from lakehouse.storage.log import NOTE
 
 POLL_SECONDS = 0.005
@@ -47,7 +47,7 @@ class Watched:
 
 def main(root: str) -> None:
     """Watch the silver tables of sales."""
-    flow = next(f for f in FLOWS if isinstance(f, SilverFlow) and f.product == "sales")
+    flow = next(f for f in FLOWS if isinstance(f, SilverFlow))
     tables = [Watched(Lake(root).table(flow.table(a.name))) for a in flow.aggregates]
     seen = -1
     while True:

@@ -15,6 +15,7 @@ from lakehouse.audit.pins import Pin, Snapshots
 from lakehouse.audit.topic import Broker
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
+from lakehouse.model.recompute import Recomputes
 from lakehouse.settings.settings import Settings
 
 Say = Callable[[str], None]
@@ -45,6 +46,7 @@ class Scene:
     ends: Ends
     topic: Topic | None
     broker: Broker
+    recomputes: Recomputes
     content: Content
     say: Say
 

@@ -20,14 +20,11 @@ from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
 from lakehouse.audit.topic import SAMPLE, Gap, Records
-from lakehouse.audit.witness import Witness
 from lakehouse.ingest.topic import Topic
-from lakehouse.products.orders import recompute as orders
-from lakehouse.products.sales import recompute as sales
+from lakehouse.model.witness import Witness
 
 NAME = "content against Kafka"
 COMPARED = "records whose content was compared"
-WITNESSES: dict[str, Witness] = {"sales": sales.WITNESS, "orders": orders.WITNESS}
 DEEP = 20_000
 """Levels of nested JSON that are followed: more than a decoder lets pass."""
 _QUARANTINED = """
@@ -82,12 +79,9 @@ def compare_content(scene: Scene) -> Check:
     records = scene.broker.records
     if scene.topic is None or records is None or scene.content is Content.NONE:
         return Check(NAME)
-    witness = WITNESSES.get(scene.product)
-    if witness is None:
-        return Check(NAME, doubts=(f"content: the audit has no witness for {scene.product}",))
     scene.say(f"comparing content with Kafka's own bytes: {scene.content.value}")
     with _deep():
-        found = _compared(scene, scene.topic, witness, records)
+        found = _compared(scene, scene.topic, scene.recomputes.witness, records)
     doubts = []
     if GONE in found.counts and scene.broker.is_compacted():
         doubts.append(f"content: {found.counts.pop(GONE):,} {GONE}, and it compacts the topic")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lakehouse.audit.compare import Compared, compare
 from lakehouse.audit.pins import Pin, Snapshots
-from lakehouse.audit.recompute import Compared, Recompute, compare
+from lakehouse.model.recompute import Recompute
 
 _COUNTED = "SELECT * FROM bronze_then WHERE true"
 _RECOUNT = Recompute(

@@ -10,9 +10,9 @@ from typing import Any
 
 from lakehouse.audit.addresses import Account, Partition
 from lakehouse.audit.check import Check
+from lakehouse.audit.compare import Compared
 from lakehouse.audit.flags import Flags
 from lakehouse.audit.reach import ContentRead, Reach
-from lakehouse.audit.recompute import Compared
 from lakehouse.core.errors import Exit
 
 
@@ -48,6 +48,8 @@ class Proof:
     checks: tuple[Check, ...] = ()
     """What was asked besides; each says for itself what is wrong."""
     content: ContentRead | None = None
+    is_by_declaration: bool = False
+    """Whether silver was held against its own declarations, as the product has no recompute."""
 
     @property
     def reach(self) -> Reach:

@@ -8,7 +8,9 @@ from functools import partial
 
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
 from lakehouse.audit.check import Check, Content, Say, Scene
+from lakehouse.audit.compare import Compared, compare_all
 from lakehouse.audit.content import COMPARED, compare_content
+from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.fingerprints import fingerprints
 from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger
@@ -16,7 +18,6 @@ from lakehouse.audit.outside import outside_the_topic
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.reach import ContentRead
-from lakehouse.audit.recompute import Compared, Recompute, compare_all
 from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
 from lakehouse.audit.watermarks import watermarks
@@ -25,18 +26,12 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products import FLOWS
-from lakehouse.products.orders import recompute as orders
-from lakehouse.products.sales import recompute as sales
+from lakehouse.model.recompute import Recomputes
+from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.health import Log
 from lakehouse.storage.log import commits, notes
 
-RECOMPUTES: dict[str, tuple[str, Sequence[Recompute]]] = {
-    "sales": (sales.COUNTED, sales.RECOMPUTES),
-    "orders": (orders.COUNTED, orders.RECOMPUTES),
-}
-"""Product → the rows that count, and what each silver table must hold."""
 CHECKS: dict[str, Callable[[Scene], Check]] = {
     "fingerprints": fingerprints,
     "watermarks": watermarks,
@@ -125,10 +120,21 @@ def _proof(
         horizon = settings.product(product).deduplication_horizon // timedelta(microseconds=1)
         rules = ends.rules_of_all(horizon)
         marks = steps.run("marks of bronze", lambda: flags(connection, rules))
-        tables = _silver(snapshots, product, bronze, say)
+        recomputes = recomputes_of(product)
+        tables = _silver(snapshots, product, recomputes, bronze, say)
         tables.append(compare_ledger(snapshots, product, bronze))
         scene = Scene(
-            snapshots, product, settings, bronze, quarantine, ends, topic, broker, content, say
+            snapshots,
+            product,
+            settings,
+            bronze,
+            quarantine,
+            ends,
+            topic,
+            broker,
+            recomputes,
+            content,
+            say,
         )
         checks = [steps.run(name, partial(check, scene)) for name, check in CHECKS.items()]
     answers = tuple(check for check in checks if check)
@@ -136,7 +142,7 @@ def _proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
         quarantine.version if quarantine else None, found, marks or Flags.unknown(),
         tuple(tables), (*questions, *more, *steps.doubts),
-        answers, _read(content, answers, found),
+        answers, _read(content, answers, found), recomputes.is_declared,
     )  # fmt: skip
 
 
@@ -220,13 +226,14 @@ def _account(
     return steps.run("addresses", compared) or (Account.unknown(), [])
 
 
-def _silver(snapshots: Snapshots, product: str, bronze: Pin, say: Say) -> list[Compared]:
+def _silver(
+    snapshots: Snapshots, product: str, recomputes: Recomputes, bronze: Pin, say: Say
+) -> list[Compared]:
     """Every table that the product's silver flow declares, compared or said why not."""
-    counted, recomputes = RECOMPUTES.get(product, ("", ()))
-    known = {f"silver.{product}_{r.name}" for r in recomputes}
+    known = {f"silver.{product}_{r.name}" for r in recomputes.tables}
     declared = {
         name
-        for flow in FLOWS
+        for flow in flows()
         if isinstance(flow, SilverFlow) and flow.product == product
         for name in flow.tables
     }
@@ -234,4 +241,4 @@ def _silver(snapshots: Snapshots, product: str, bronze: Pin, say: Say) -> list[C
         Compared(name, doubt="the audit has no recompute for it")
         for name in sorted(declared - known)
     ]
-    return [*compare_all(snapshots, product, counted, recomputes, bronze, say), *unknown]
+    return [*compare_all(snapshots, product, recomputes, bronze, say), *unknown]

@@ -40,9 +40,13 @@ def _tables(proof: Proof) -> str:
     landed = f"{account.total('bronze'):,} in bronze, {account.total('quarantine'):,} in quarantine"
     compared = sum(1 for table in proof.tables if not table.doubt)
     lost = f"; {len(account.lost)} gaps were accepted as lost" if account.lost else ""
+    how = (
+        " from their own declarations, evaluated whole: less independent than a recompute of "
+        "the product's own" * proof.is_by_declaration
+    )
     return (
         f"{proof.product} at bronze version {proof.bronze_version}: "
-        f"{landed}, {compared} tables recomputed{lost}"
+        f"{landed}, {compared} tables recomputed{how}{lost}"
     )
 
 

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.audit.topic import Gap, Records
-from lakehouse.audit.witness import Broken, Kind, Raw, Witness, canonical_text
+from lakehouse.model.witness import Broken, Kind, Raw, Witness, canonical_text
 from lakehouse.storage.duck import query
 
 ROWS, BYTES = 10_000, 8 * 1024 * 1024

@@ -13,9 +13,9 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from lakehouse.audit.witness import Raw
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.topic import Topic, TopicReader, consumer
+from lakehouse.model.witness import Raw
 from lakehouse.settings.kafka_client import admin, unreachable
 from lakehouse.settings.sections import KafkaSettings
 

@@ -33,7 +33,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.reference import write_docs
 from lakehouse.operations.maintain import maintain
 from lakehouse.products.orders.verbs import capture_command, orders_verbs
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contract, load_settings
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.driver import flow, run, say_stopping
@@ -342,9 +342,7 @@ def schema(product: Annotated[str, typer.Argument()]) -> None:
 
     Example: lakehouse schema sales
     """
-    if product not in CONTRACTS:
-        raise UsageError(f"product {product!r}", "has no contract", f"use {', '.join(CONTRACTS)}")
-    sys.stdout.write(json.dumps(CONTRACTS[product].json_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(contract(product).json_schema(), indent=2) + "\n")
 
 
 @app.command("docs")

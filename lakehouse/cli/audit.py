@@ -16,10 +16,10 @@ from lakehouse.audit.check import Content, Say
 from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.audit.show import render
-from lakehouse.core.errors import Exit, TableDamaged, TableMissing, UsageError
+from lakehouse.core.errors import Exit, TableDamaged, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.operations.keep import as_json, keep
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contract, contracts, load_settings
 from lakehouse.settings.settings import Settings
 
 WORST = (Verdict.NOT_PROVEN, Verdict.CANNOT_TELL, Verdict.PROVEN)
@@ -93,10 +93,7 @@ def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
 
 def _products(product: str | None, settings: Settings) -> list[str]:
     """The products to audit: the one named, or all that have landed anything."""
-    if product is not None and product not in CONTRACTS:
-        known = ", ".join(CONTRACTS)
-        raise UsageError(f"product {product!r}", "is not known", f"use one of {known}")
-    wanted = [product] if product else list(CONTRACTS)
+    wanted = [contract(product).name] if product else list(contracts())
     lake = Lake(settings.lake.root)
     landed = [n for n in wanted if Path(lake.table(f"bronze.{n}"), "_delta_log").is_dir()]
     if not landed:

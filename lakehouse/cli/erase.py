@@ -17,7 +17,6 @@ from lakehouse.audit.topic import read_topic, retention
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.operations.erase import (
-    CLIENT,
     Erased,
     Found,
     erase,
@@ -26,7 +25,7 @@ from lakehouse.operations.erase import (
     refuse_set_aside,
 )
 from lakehouse.operations.keep import as_json
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contracts, load_settings
 from lakehouse.settings.settings import Settings
 
 
@@ -89,9 +88,8 @@ def _products(product: str | None, settings: Settings) -> list[str]:
     lake = Lake(settings.lake.root)
     found = [
         name
-        for name, contract in CONTRACTS.items()
-        if CLIENT in contract.schema.names
-        and Path(lake.table(f"bronze.{name}"), "_delta_log").is_dir()
+        for name, contract in contracts().items()
+        if contract.person and Path(lake.table(f"bronze.{name}"), "_delta_log").is_dir()
     ]
     if not found:
         raise TableMissing(

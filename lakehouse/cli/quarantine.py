@@ -21,7 +21,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.operations.keep import as_json
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import Replayed, dry_run, replay
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contracts, load_settings
 from lakehouse.settings.settings import Settings
 
 ADDRESS = "topic/partition/offset, or partition/offset"
@@ -211,7 +211,7 @@ def _products(product: str | None, settings: Settings) -> list[str]:
         settings.product(product)
         return [product]
     lake = Lake(settings.lake.root)
-    found = [n for n in CONTRACTS if Path(lake.table(f"quarantine.{n}"), "_delta_log").is_dir()]
+    found = [n for n in contracts() if Path(lake.table(f"quarantine.{n}"), "_delta_log").is_dir()]
     if not found:
         raise TableMissing(
             f"lake {settings.lake.root}",

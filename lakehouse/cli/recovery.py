@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.audit.check import Say
-from lakehouse.core.errors import ServiceUnavailable, TableMissing, UsageError
+from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import BronzePublisher
@@ -25,7 +25,7 @@ from lakehouse.operations.keep import as_json
 from lakehouse.operations.rebuild import rebuild, silver_flow
 from lakehouse.operations.remark import remark
 from lakehouse.operations.repair import Repair
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contract, load_settings
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
@@ -57,7 +57,7 @@ def _with_kafka(broker: Broker, say: Say) -> dict[str, Callable[..., None]]:
         Examples: lakehouse accept-gap sales   |   lakehouse accept-gap sales --json
         """
         settings = _settings(config, root)
-        _known(product)
+        contract(product)
         _must_exist(settings, f"bronze.{product}")
         with (
             broker(settings) as settings,
@@ -66,7 +66,7 @@ def _with_kafka(broker: Broker, say: Say) -> dict[str, Callable[..., None]]:
         ):
             ensure_topic(settings.kafka, settings.product(product))
             topic = _topic(settings, product)
-            publisher = BronzePublisher(CONTRACTS[product], settings, None, connection)
+            publisher = BronzePublisher(contract(product), settings, None, connection)
             finish(publisher, datetime.now(UTC))
             lost = publisher.accept(topic) if topic else ()
         for gap in lost:
@@ -147,7 +147,7 @@ def _without_kafka(say: Say) -> dict[str, Callable[..., None]]:
         Examples: lakehouse remark sales   |   lakehouse remark sales --root var/demo --json
         """
         settings = _settings(config, root)
-        _known(product)
+        contract(product)
         _must_exist(settings, f"bronze.{product}")
         done = remark(product, settings, datetime.now(UTC), say)
         say(
@@ -221,12 +221,6 @@ def _disk(folder: Path) -> Iterator[None]:
 def _settings(config: Path | None, root: Path | None) -> Settings:
     settings = load_settings(config)
     return settings.with_root(root) if root else settings
-
-
-def _known(product: str) -> None:
-    if product not in CONTRACTS:
-        known = ", ".join(CONTRACTS)
-        raise UsageError(f"product {product!r}", "is not known", f"use one of {known}")
 
 
 def _must_exist(settings: Settings, name: str) -> None:

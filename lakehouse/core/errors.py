@@ -57,6 +57,12 @@ class UsageError(LakehouseError):
     exit_code = Exit.USAGE
 
 
+class DeclarationError(LakehouseError):
+    """A product that is declared wrong, or cannot be loaded: nothing runs before it is mended."""
+
+    exit_code = Exit.USAGE
+
+
 class TableMissing(LakehouseError):
     """A table was asked for that no flow has made yet."""
 

@@ -11,9 +11,7 @@ from lakehouse.ingest.erased import ERASED_SCHEMA
 from lakehouse.ingest.landing import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.ingest.ledger import LEDGER_SCHEMA
 from lakehouse.model.flow import UNITS, ParquetFlow, SilverFlow
-from lakehouse.products import FLOWS
-from lakehouse.products.registry import CONTRACTS, PRODUCTS
-from lakehouse.settings.sections import ProductSettings
+from lakehouse.products.registry import contracts, flows, sections_of_products
 from lakehouse.settings.settings import FREE_SECTIONS, RESERVED_ENV, sections
 from lakehouse.silver.latest import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.silver.render import column_docs, table_columns
@@ -32,7 +30,6 @@ EXIT_DOCS = {
     Exit.LOCKED: "another process writes the table",
     Exit.INTERRUPTED: "Ctrl-C",
 }
-TOPICS = {name: name for name in CONTRACTS}
 
 
 def write_docs(root: Path, *, check: bool) -> list[str]:
@@ -55,7 +52,7 @@ def write_docs(root: Path, *, check: bool) -> list[str]:
 def tables_md() -> str:
     """Every table, its columns, their types and what they say."""
     out = ["# Tables", "", "Generated from the code by `lakehouse docs`.", ""]
-    for name, contract in CONTRACTS.items():
+    for name, contract in contracts().items():
         out += [f"## bronze.{name}", "", "Append-only, partitioned by `event_date`.", ""]
         docs = {**contract.descriptions, **_ADDED}
         out += _rows(
@@ -76,13 +73,13 @@ def tables_md() -> str:
             "",
         ]
         out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in ERASED_SCHEMA)
-    for flow in FLOWS:
+    for flow in flows():
         if isinstance(flow, SilverFlow):
             out += _silver(flow)
         if isinstance(flow, ParquetFlow):
             out += [f"## {flow.table}", "", f"Parquet files, not Delta: {flow.doc}.", ""]
-            docs = {**CONTRACTS[flow.product].descriptions, **_ADDED}
-            schema = bronze_schema(CONTRACTS[flow.product])
+            docs = {**flow.contract.descriptions, **_ADDED}
+            schema = bronze_schema(flow.contract)
             out += _rows((n, str(schema.field(n).type), docs[n]) for n in flow.columns)
     return "\n".join(out)
 
@@ -167,13 +164,13 @@ def settings_md() -> str:
         "",
     ]
     out[-1:] = ["`config.ini`, `config.ini` over the defaults.", ""]
-    for name, section in sections(PRODUCTS).items():
+    for name, section in sections(sections_of_products()).items():
         out += [f"## [{name}]", ""]
         out += _rows(
             (
                 key,
                 f"`LAKEHOUSE_{name}_{key}`".upper(),
-                f"`{_default(name, key, field.default)}`",
+                f"`{_default(field.default)}`",
                 field.description or "",
             )
             for key, field in section.model_fields.items()
@@ -193,7 +190,7 @@ def config_ini() -> str:
         "# Settings of the lakehouse. Written by `lakehouse docs`. Change values here, in a copy",
         "# named by LAKEHOUSE_CONFIG, or override one key by LAKEHOUSE_<SECTION>_<KEY>.",
     ]
-    for name, section in sections(PRODUCTS).items():
+    for name, section in sections(sections_of_products()).items():
         doc = (section.__doc__ or "").splitlines()[0].partition(": ")[2]
         out += ["", f"[{name}]", f"# {doc}"] if doc else ["", f"[{name}]"]
         for key, field in section.model_fields.items():
@@ -201,19 +198,13 @@ def config_ini() -> str:
                 variable = f"LAKEHOUSE_{name}_{key}".upper()
                 out += [f"# {key}: only from the environment, {variable}"]
                 continue
-            out += [f"# {field.description}", f"{key} = {_default(name, key, field.default)}"]
+            out += [f"# {field.description}", f"{key} = {_default(field.default)}"]
     for name in FREE_SECTIONS:
         out += ["", f"[{name}]", f"# {FREE_DOCS[name]}"]
     return "\n".join(out) + "\n"
 
 
-def _default(section: str, key: str, value: Any) -> str:
-    if (
-        section in TOPICS
-        and key == "topic"
-        and issubclass(CONTRACTS[section].settings, ProductSettings)
-    ):
-        return TOPICS[section]
+def _default(value: Any) -> str:
     if isinstance(value, timedelta):
         for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
             if value.total_seconds() % seconds == 0 and value.total_seconds() >= seconds:

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.money import MONEY, PLAIN
-from lakehouse.products.registry import CONTRACTS
 
 TIME = pa.timestamp("us", "UTC")
 _FIRST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME)
@@ -49,21 +48,20 @@ def decoded_schema(contract: Contract) -> pa.Schema:
 
 
 def decoder(
-    product: str, rules: TimeRules
+    contract: Contract, rules: TimeRules
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, :func:`decoded_schema` rows out.
 
     In: columns key, value, headers, topic, partition, offset, timestamp. A partial
-    of a module's function, so that it travels to the executors by name.
+    of a module's function, so that it travels to the executors by name, and the contract with it.
     """
 
-    return partial(_decode, product, rules)
+    return partial(_decode, contract, rules)
 
 
 def _decode(
-    product: str, rules: TimeRules, batches: Iterable[pa.RecordBatch]
+    contract: Contract, rules: TimeRules, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    contract = CONTRACTS[product]
     for batch in batches:
         yield from decode_batch(batch, contract, rules)
 
@@ -73,7 +71,7 @@ PACKED = "rows binary, taken bigint, is_cut boolean"
 
 
 def packed_decoder(
-    product: str, rules: TimeRules, most_bytes: int
+    contract: Contract, rules: TimeRules, most_bytes: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The same, one row a batch: its decoded rows as one Arrow stream in column ``rows``.
 
@@ -82,18 +80,18 @@ def packed_decoder(
     ends where it has ``most_bytes``, of records or of decoded rows: its last row then
     ``is_cut``, and whoever reads it goes on from there.
     """
-    return partial(_decode_packed, product, rules, most_bytes)
+    return partial(_decode_packed, contract, rules, most_bytes)
 
 
 def _decode_packed(
-    product: str, rules: TimeRules, most_bytes: int, batches: Iterable[pa.RecordBatch]
+    contract: Contract, rules: TimeRules, most_bytes: int, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    schema = decoded_schema(CONTRACTS[product])
+    schema = decoded_schema(contract)
     total = 0
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, schema) as stream:
-            for decoded in _decode(product, rules, [batch]):
+            for decoded in _decode(contract, rules, [batch]):
                 stream.write_batch(decoded)
         packed = sink.getvalue()
         offsets = pa.array([0, packed.size], pa.int32()).buffers()[1]
@@ -186,7 +184,7 @@ def _events_of(
 
 
 def _fast(values: list[bytes | None], contract: Contract, slow: dict[int, Any]) -> list[Any]:
-    decode = _wire_decoder(contract).decode
+    decode = _wire_decoder(contract.wire).decode
     events: list[Any] = []
     for row, value in enumerate(values):
         try:
@@ -197,13 +195,9 @@ def _fast(values: list[bytes | None], contract: Contract, slow: dict[int, Any]) 
     return events
 
 
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {}
-
-
-def _wire_decoder(contract: Contract) -> msgspec.json.Decoder[Any]:
-    if contract.name not in _DECODERS:
-        _DECODERS[contract.name] = msgspec.json.Decoder(contract.wire)
-    return _DECODERS[contract.name]
+@cache
+def _wire_decoder(wire: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(wire)
 
 
 def _columns(events: Sequence[Any], contract: Contract) -> dict[str, pa.Array]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -14,7 +14,6 @@ import pyarrow as pa
 from msgspec import UNSET
 
 from lakehouse.model.money import DIGITS, MONEY
-from lakehouse.settings.sections import ProductSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,59 +33,52 @@ class Contract:
     ``nonzero`` names whole-number fields that may not be 0; Decimal fields are
     money: JSON numbers that :func:`lakehouse.model.money.exact` takes. A field whose
     default is UNSET may be absent, and is null in bronze then, but not be null itself.
+
+    It travels to Spark's executors by pickle: the event class and ``unwrap`` by their
+    names, so their module must be importable there. What is made of the event class is
+    made once a process.
     """
 
     name: str
     version: int
     event: type[msgspec.Struct]
     nonzero: tuple[str, ...] = ()
-    settings: type[ProductSettings] = ProductSettings
     descriptions: Mapping[str, str] = field(default_factory=dict)
     unwrap: Callable[[Record], bytes] | None = None
     """Record → the event's JSON object, where its value is not that itself.
 
     Raises ValueError with the verdict; a value that is there is a JSON object.
     """
+    person: str = ""
+    """The field that says whose event it is: what ``lakehouse erase`` goes by."""
 
-    @cached_property
+    @property
     def hints(self) -> dict[str, Any]:
         """Field name → its annotated type."""
-        return get_type_hints(self.event, include_extras=True)
+        return _hints(self.event)
 
-    @cached_property
+    @property
     def required(self) -> frozenset[str]:
         """Fields that an event must have."""
-        return frozenset(f.name for f in msgspec.structs.fields(self.event) if f.required)
+        return _required(self.event)
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """The event's own columns as Arrow: what bronze stores, before its address."""
-        return pa.schema(
-            [
-                pa.field(n, arrow_type(t), nullable=n not in self.required)
-                for n, t in self.hints.items()
-            ]
-        )
+        return _schema(self.event)
 
-    @cached_property
+    @property
     def money(self) -> frozenset[str]:
         """Names of the Decimal fields."""
-        return frozenset(n for n, t in self.hints.items() if base_type(t) is Decimal)
+        return _money(self.event)
 
-    @cached_property
+    @property
     def wire(self) -> type[msgspec.Struct]:
         """The event class as the fast decoder reads it: money stays raw text.
 
         Raw, because a Decimal field would also accept a number in quotes.
         """
-        fields: list[Any] = []
-        for f in msgspec.structs.fields(self.event):
-            hint = msgspec.Raw if f.name in self.money else self.hints[f.name]
-            absent = None if f.default is UNSET else f.default
-            fields.append((f.name, hint) if f.required else (f.name, hint, absent))
-        return msgspec.defstruct(
-            f"{self.event.__name__}Wire", fields, kw_only=True, gc=False, forbid_unknown_fields=True
-        )
+        return _wire(self.event)
 
     def json_schema(self) -> dict[str, Any]:
         """The contract as JSON Schema (draft 2020-12)."""
@@ -115,6 +107,41 @@ class Contract:
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _MAX_32 = 2**31 - 1
 _ARROW = {str: pa.string(), int: pa.int32(), datetime: pa.timestamp("us", "UTC"), Decimal: MONEY}
+
+
+@cache
+def _hints(event: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(event, include_extras=True)
+
+
+@cache
+def _required(event: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(f.name for f in msgspec.structs.fields(event) if f.required)
+
+
+@cache
+def _schema(event: type[msgspec.Struct]) -> pa.Schema:
+    required = _required(event)
+    return pa.schema(
+        [pa.field(n, arrow_type(t), nullable=n not in required) for n, t in _hints(event).items()]
+    )
+
+
+@cache
+def _money(event: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(n for n, t in _hints(event).items() if base_type(t) is Decimal)
+
+
+@cache
+def _wire(event: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for f in msgspec.structs.fields(event):
+        hint = msgspec.Raw if f.name in _money(event) else _hints(event)[f.name]
+        absent = None if f.default is UNSET else f.default
+        fields.append((f.name, hint) if f.required else (f.name, hint, absent))
+    return msgspec.defstruct(
+        f"{event.__name__}Wire", fields, kw_only=True, gc=False, forbid_unknown_fields=True
+    )
 
 
 def base_type(hint: Any) -> Any:

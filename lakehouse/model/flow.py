@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from lakehouse.model.contract import Contract
+
 Combine = Literal["sum", "min", "max"]
 MONEY = "DECIMAL(38,4)"
 """Of sums of money: 10^12 lines of the greatest price and quantity are below 10^33."""
@@ -140,7 +142,12 @@ class Keyed:
 class BronzeFlow:
     """Kafka topic → ``bronze.<product>`` and ``quarantine.<product>``."""
 
-    product: str
+    contract: Contract
+
+    @property
+    def product(self) -> str:
+        """What its tables are named by: the contract's name."""
+        return self.contract.name
 
     @property
     def name(self) -> str:
@@ -152,9 +159,14 @@ class BronzeFlow:
 class SilverFlow:
     """New versions of ``bronze.<product>`` → its silver tables, as one group."""
 
-    product: str
+    contract: Contract
     aggregates: tuple[Aggregate, ...]
     keyed: Keyed | None = None
+
+    @property
+    def product(self) -> str:
+        """Whose bronze it follows: the contract's name."""
+        return self.contract.name
 
     @property
     def name(self) -> str:
@@ -190,13 +202,18 @@ class ParquetFlow:
     For readers that know no Delta: ``<root>/lake/<product>/date=YYYY-MM-DD/``.
     """
 
-    product: str
+    contract: Contract
     columns: tuple[str, ...]
     date: str
     """Expression: the UTC date that a row belongs to."""
     where: str
     """Which rows land; copies never do."""
     doc: str
+
+    @property
+    def product(self) -> str:
+        """Whose bronze it follows: the contract's name."""
+        return self.contract.name
 
     @property
     def name(self) -> str:

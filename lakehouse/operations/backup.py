@@ -30,7 +30,7 @@ from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, Us
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import files_of
@@ -105,7 +105,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
 
 def _in_order(names: list[str]) -> list[str]:
     """Tables in the order that they are pinned in."""
-    silver = [flow for flow in FLOWS if isinstance(flow, SilverFlow)]
+    silver = [flow for flow in flows() if isinstance(flow, SilverFlow)]
     finer = {table for flow in silver for table in flow.tables} - {
         flow.table(aggregate.name) for flow in silver for aggregate in flow.aggregates
     }
@@ -232,7 +232,7 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
             "give another --root, or --force: they are then moved to its folder _aside",
         )  # fmt: skip
     tables: Mapping[str, int] = manifest["tables"]
-    known = [table for flow in FLOWS for table in tables_of(flow)]
+    known = [table for flow in flows() for table in tables_of(flow)]
     every = sorted({*known, *there, *tables})
     with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
         partial = Path(lake.join("_restore.partial"))

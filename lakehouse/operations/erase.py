@@ -35,8 +35,7 @@ from lakehouse.ingest.replayed import true_marks
 from lakehouse.model.flow import BronzeFlow, SilverFlow
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.replay import writer
-from lakehouse.products import FLOWS
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
@@ -44,16 +43,14 @@ from lakehouse.storage.duck import connect, query
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import forget_history
 
-CLIENT = "client_id"
-"""The field of a contract that names a client."""
 _NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
 _OUTSIDE = ("_aside", "_rebuild", "_restore.partial", UNFINISHED_RESTORE)
 """Folders of a lake that hold rows and are no table's."""
-_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {CLIENT} = $client"
+_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {{person}} = $client"
 _COPIES = f"""
 SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze
-SEMI JOIN (FROM bronze WHERE {CLIENT} = $client) AS theirs USING (event_id)
-WHERE is_duplicate AND {CLIENT} IS DISTINCT FROM $client
+SEMI JOIN (FROM bronze WHERE {{person}} = $client) AS theirs USING (event_id)
+WHERE is_duplicate AND {{person}} IS DISTINCT FROM $client
 """
 """Copies of their events under another name: no table of silver counts them."""
 _RAW = f"""
@@ -94,8 +91,12 @@ def find(client: str, product: str, settings: Settings) -> Found:
 
     Raises UsageError where the product has no clients, or the id is empty (guests).
     """
-    if CLIENT not in CONTRACTS[product].schema.names:
-        raise UsageError(f"product {product!r}", f"has no {CLIENT}", "name another product")
+    person = contract(product).person
+    if not person:
+        raise UsageError(
+            f"product {product!r}", "has no field that says whose event it is",
+            "name another product",
+        )  # fmt: skip
     if not client:
         raise UsageError("client ''", "is every guest together", "name one client")
     with engine(settings) as connection:
@@ -106,8 +107,8 @@ def find(client: str, product: str, settings: Settings) -> Found:
                 f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
             )
         version = snapshots.pin("bronze", name).version
-        bronze = query(connection, _THEIRS, {"client": client})
-        copies = query(connection, _COPIES, {"client": client})
+        bronze = query(connection, _THEIRS.format(person=person), {"client": client})
+        copies = query(connection, _COPIES.format(person=person), {"client": client})
         quarantine = bronze.schema.empty_table()
         if snapshots.exists(f"quarantine.{product}"):
             snapshots.pin("quarantine", f"quarantine.{product}")
@@ -193,7 +194,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
     refuse_set_aside(settings)
     lake = Lake(settings.lake.root)
     silver = _silver(product, lake)
-    names = [*tables_of(BronzeFlow(product)), *(t for f in silver for t in tables_of(f))]
+    names = [*tables_of(BronzeFlow(contract(product))), *(t for f in silver for t in tables_of(f))]
     names.append(f"audit.{product}")
     holder = f"{product} erase"
     with (
@@ -243,7 +244,7 @@ def _begin(ledger: ErasedLedger, found: Found, now: datetime) -> datetime:
 def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:
     """The rows leave bronze and quarantine; each is one commit, or none where none is left."""
     note = {"erase": {"records": len(found)}}
-    theirs = f"{CLIENT} = '{_quoted(client)}'"
+    theirs = f"{publisher.contract.person} = '{_quoted(client)}'"
     if found.copies.num_rows:
         theirs += f" OR {_among(found.copies)}"
     if found.bronze.num_rows:
@@ -293,7 +294,7 @@ def _silver(product: str, lake: Lake) -> list[SilverFlow]:
     """The product's silver flows that have run on this lake."""
     return [
         f
-        for f in FLOWS
+        for f in flows()
         if isinstance(f, SilverFlow)
         and f.product == product
         and any(DeltaTable.is_deltatable(lake.table(table)) for table in tables_of(f))

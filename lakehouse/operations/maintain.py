@@ -17,7 +17,7 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.erased import drop_old_quarantine
 from lakehouse.ingest.landing import QUARANTINE_SCHEMA
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -56,7 +56,7 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     where a table is being written; nothing was changed then. Run again, it finds less to do.
     """
     lake = Lake(settings.lake.root)
-    made = [t for f in FLOWS for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
+    made = [t for f in flows() for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
     for name in names:
         if name not in made:
             known = f"tables are: {', '.join(sorted(made))}. " if made else ""

@@ -23,7 +23,7 @@ from lakehouse.ingest.erased import KEY
 from lakehouse.ingest.landing import QUARANTINE_SCHEMA
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import query
 
@@ -100,7 +100,7 @@ class Quarantine:
         self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> None:
         self.product, self._connection = product, connection
-        self._contract, self._settings = CONTRACTS[product], settings.product(product)
+        self._contract, self._settings = contract(product), settings.product(product)
         self._snapshots = Snapshots(settings.lake.root, connection)
         name = f"quarantine.{product}"
         if not self._snapshots.exists(name):

@@ -14,13 +14,13 @@ from typing import Any
 import duckdb
 from deltalake import DeltaTable
 
+from lakehouse.audit.compare import differences
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, count, engine
-from lakehouse.audit.recompute import differences
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
@@ -67,11 +67,11 @@ class Rebuilt:
 
 def silver_flow(target: str) -> SilverFlow:
     """The silver flow of a product, of a flow's name or of one of its tables; UsageError."""
-    flows = [flow for flow in FLOWS if isinstance(flow, SilverFlow)]
-    for flow in flows:
+    silver = [flow for flow in flows() if isinstance(flow, SilverFlow)]
+    for flow in silver:
         if target in {flow.product, flow.name, *tables_of(flow)}:
             return flow
-    known = ", ".join([*(f.product for f in flows), *(t for f in flows for t in tables_of(f))])
+    known = ", ".join([*(f.product for f in silver), *(t for f in silver for t in tables_of(f))])
     raise UsageError(f"{target!r}", "is no silver table and no product", f"use one of {known}")
 
 

@@ -30,7 +30,7 @@ from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, Follower, SilverFlow
 from lakehouse.operations.rebuild import must_be_whole
 from lakehouse.operations.replay import writer
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
@@ -61,7 +61,10 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
     """
     lake = Lake(settings.lake.root)
     followers = _followers(product, lake)
-    names = [*tables_of(BronzeFlow(product)), *(t for f in followers for t in tables_of(f))]
+    names = [
+        *tables_of(BronzeFlow(contract(product))),
+        *(t for f in followers for t in tables_of(f)),
+    ]
     with (
         write_locks(lake.locks, names, f"{product} remark", settings.publish.lock_timeout),
         connect(settings.silver) as connection,
@@ -81,7 +84,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
 
 def _followers(product: str, lake: Lake) -> list[Follower]:
     """The flows that follow the product's bronze and have run on this lake."""
-    found = [f for f in FLOWS if not isinstance(f, BronzeFlow) and f.product == product]
+    found = [f for f in flows() if not isinstance(f, BronzeFlow) and f.product == product]
     return [f for f in found if any(Path(lake.table(name)).exists() for name in tables_of(f))]
 
 

@@ -16,7 +16,7 @@ from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.replay import enter, finish
 from lakehouse.model.flow import BronzeFlow
 from lakehouse.operations.quarantine import Choice, opened
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -66,7 +66,7 @@ def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> R
     crash the next replay completes the part that was cut, and goes on. Raises
     TableLocked while a flow writes the tables.
     """
-    tables = tables_of(BronzeFlow(product))
+    tables = tables_of(BronzeFlow(contract(product)))
     locks = Lake(settings.lake.root).locks
     holder = f"{product} replay"
     with (
@@ -98,7 +98,7 @@ def writer(product: str, settings: Settings, connection: Any) -> BronzePublisher
             "no commit in its log says how far it holds its topic",
             f"run {product}.bronze until it lands a batch, then replay",
         )
-    return BronzePublisher(CONTRACTS[product], settings, topic_id, connection)
+    return BronzePublisher(contract(product), settings, topic_id, connection)
 
 
 def _enter(publisher: BronzePublisher, part: pa.Table, now: datetime, done: Replayed) -> None:

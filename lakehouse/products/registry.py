@@ -1,22 +1,138 @@
-"""Contracts: one file an event kind; ``CONTRACTS`` lists them by product."""
+"""Every product there is, found where it lies and checked before anything of it runs.
+
+Ours are the folders beside this file. Another package's come by its entry points of the
+group ``lakehouse.products``; each names a :class:`lakehouse.model.product.Product`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
+import lakehouse.products
+from lakehouse.core.errors import DeclarationError, LakehouseError, UsageError
 from lakehouse.model.contract import Contract
-from lakehouse.products.orders.contract import ORDERS
-from lakehouse.products.sales.contract import SALES
+from lakehouse.model.flow import Flow
+from lakehouse.model.product import Product
+from lakehouse.products.declared import check
 from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings, load
 
-CONTRACTS: dict[str, Contract] = {SALES.name: SALES, ORDERS.name: ORDERS}
-PRODUCTS: dict[str, type[ProductSettings]] = {
-    name: contract.settings for name, contract in CONTRACTS.items()
-}
-"""The class of each product's section."""
+GROUP = "lakehouse.products"
+
+
+@cache
+def products() -> dict[str, Product]:
+    """Name → product: ours, then those of other packages by name.
+
+    DeclarationError where one cannot be loaded, or does not hold together.
+    """
+    return collect([*_ours(), *_theirs()])
+
+
+def collect(found: Iterable[tuple[str, object]]) -> dict[str, Product]:
+    """Products by name, of (where it was found, what was found there); each is checked."""
+    known: dict[str, Product] = {}
+    for place, product in found:
+        if not isinstance(product, Product):
+            raise DeclarationError(
+                place, f"is {type(product).__name__}, and no Product",
+                "name a lakehouse.model.product.Product, as in 'mypackage:PRODUCT'",
+            )  # fmt: skip
+        check(product, place, known.values())
+        known[product.name] = product
+    return known
+
+
+def product(name: str) -> Product:
+    """The product of this name, or a UsageError listing those there are."""
+    if name not in products():
+        raise UsageError(f"product {name!r}", "is not known", f"use one of {', '.join(products())}")
+    return products()[name]
+
+
+def contracts() -> dict[str, Contract]:
+    """Name → contract, of every product; its bronze and quarantine have the same name."""
+    return {c.name: c for p in products().values() for c in p.contracts}
+
+
+def contract(name: str) -> Contract:
+    """The contract of this name, or a UsageError listing those there are."""
+    if name not in contracts():
+        raise UsageError(
+            f"product {name!r}", "is not known", f"use one of {', '.join(contracts())}"
+        )
+    return contracts()[name]
+
+
+def owner(name: str) -> Product:
+    """The product that a contract is of."""
+    return next(p for p in products().values() if contract(name) in p.contracts)
+
+
+@cache
+def flows() -> tuple[Flow, ...]:
+    """Every declared flow; DeclarationError where SQL of one cannot run."""
+    from lakehouse.products.bound import check_sql  # noqa: PLC0415  # DuckDB loads slowly
+
+    for product in products().values():
+        check_sql(product)
+    return tuple(f for p in products().values() for f in p.flows)
+
+
+@cache
+def sections_of_products() -> dict[str, type[ProductSettings]]:
+    """Name → class of the section, one a contract."""
+    return {c.name: _section(p, c) for p in products().values() for c in p.contracts}
 
 
 def load_settings(path: Path | None = None) -> Settings:
     """config.ini and the environment, with a section for every product."""
-    return load(PRODUCTS, path)
+    return load(sections_of_products(), path)
+
+
+def part(product: Product, name: str) -> ModuleType | None:
+    """The module that a product names as its ``report``, ``demo`` and so on; None without one."""
+    module = getattr(product, name)
+    return _loaded(f"product {product.name!r}, {name}", module) if module else None
+
+
+def _section(product: Product, contract: Contract) -> type[ProductSettings]:
+    if product.settings is None or contract.name != product.name:
+        return ProductSettings.of(contract.name)
+    if not issubclass(product.settings, ProductSettings):
+        raise DeclarationError(
+            f"product {product.name!r}", f"settings = {product.settings.__name__} is no section",
+            "make it a class of lakehouse.settings.sections.ProductSettings",
+        )  # fmt: skip
+    return product.settings
+
+
+def _ours() -> Iterator[tuple[str, object]]:
+    for found in pkgutil.iter_modules(lakehouse.products.__path__, "lakehouse.products."):
+        if found.ispkg:
+            yield found.name, getattr(_loaded(found.name, found.name), "PRODUCT", None)
+
+
+def _theirs() -> Iterator[tuple[str, object]]:
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        place = f"entry point {entry.name} = {entry.value}"
+        yield place, getattr(_loaded(place, entry.module), entry.attr or "PRODUCT", None)
+
+
+def _loaded(place: str, name: str) -> ModuleType:
+    """A module by its name; whatever its code raises is a fault of the declaration."""
+    try:
+        return importlib.import_module(name)
+    except LakehouseError:
+        raise
+    except Exception as error:
+        raise DeclarationError(
+            place, f"cannot be loaded: {type(error).__name__}: {error}",
+            f"mend the module {name}, or remove the package that names it",
+        ) from error  # fmt: skip

@@ -25,7 +25,7 @@ from typing import Any
 import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
 KEPT = 3
@@ -117,7 +117,7 @@ def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> Non
     """Do what a flow does, by a JVM that writes the archive of its classes when it ends."""
     options = (f"-XX:ArchiveClassesAtExit={archive}", "-XX:TieredStopAtLevel=1", *_QUIET)
     defaults = folder / "config.ini"
-    defaults.write_text("".join(f"[{name}]\ntopic = {name}\n" for name in CONTRACTS))
+    defaults.write_text("".join(f"[{name}]\ntopic = {name}\n" for name in contracts()))
     settings = load_settings(defaults)
     spark = session(settings, "archive", Engine(java_home, jars, options))
     try:

@@ -16,7 +16,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, Follower
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows as declared_flows
 from lakehouse.runtime.pipeline import Landing, Publisher, follow
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.runtime.session import warm
@@ -32,7 +32,7 @@ UNFINISHED_RESTORE = "_restore"
 
 def flow(name: str) -> Flow:
     """The declared flow of this name, or a UsageError listing those there are."""
-    found = {f.name: f for f in FLOWS}
+    found = {f.name: f for f in declared_flows()}
     if name not in found:
         raise UsageError(f"flow {name!r}", "is not declared", f"use one of {', '.join(found)}")
     return found[name]

@@ -13,7 +13,6 @@ from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, Follower, SilverFlow
-from lakehouse.products.registry import CONTRACTS
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
@@ -51,7 +50,7 @@ class Landing:
         Products land side by side: each has a connection of its own to the same engine.
         """
         own = connection.cursor()
-        bronze = BronzePublisher(CONTRACTS[f.product], settings, None, own)
+        bronze = BronzePublisher(f.contract, settings, None, own)
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
         ledger = Ledger(f.product, settings, own)

@@ -121,12 +121,12 @@ class Reader:
 
     def _decoded(self, records: DataFrame) -> DataFrame:
         share = self._settings.stream.max_mb_per_batch * _MIB // self._partitions
-        function = packed_decoder(self._contract.name, self._rules, max(_LEAST, share))
+        function = packed_decoder(self._contract, self._rules, max(_LEAST, share))
         return records.select(*_COLUMNS).mapInArrow(function, PACKED)
 
     def _plain(self, records: DataFrame) -> DataFrame:
         schema = from_arrow_schema(decoded_schema(self._contract))
-        function = decoder(self._contract.name, self._rules)
+        function = decoder(self._contract, self._rules)
         return records.select(*_COLUMNS).mapInArrow(function, schema)
 
     @property

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    create_model,
     model_validator,
 )
 
@@ -248,6 +249,12 @@ class ProductSettings(Section):
     future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
     earliest: date = Field(date(2000, 1, 1), description="an event before this date breaks the contract")
     deduplication_horizon: Duration = Field(timedelta(hours=1), description="copies of an event_id whose Kafka times lie this close count once")
+
+    @classmethod
+    def of(cls, topic: str) -> type[ProductSettings]:
+        """The section of a product that brings none: its topic has a default."""
+        field = Field(topic, description=cls.model_fields["topic"].description)
+        return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, topic=(Topic, field))
 
     @property
     def earliest_time(self) -> datetime:

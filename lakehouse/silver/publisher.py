@@ -28,7 +28,6 @@ from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import UNITS, Aggregate, SilverFlow
-from lakehouse.products.registry import CONTRACTS
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.finer import TORN, FavouriteState, FinerState, gained_by, text_schema
 from lakehouse.silver.fold import Fold
@@ -68,7 +67,7 @@ class SilverPublisher:
         self.flow, self.settings, self._connection = flow, settings, connection
         self._lake = Lake(settings.lake.root)
         self.bronze_uri = self._lake.table(f"bronze.{flow.product}")
-        self._rows = Source(CONTRACTS[flow.product].schema)
+        self._rows = Source(flow.contract.schema)
         self._reader = reading(connection, {"rows": self._rows})
         self._gained = {n: Source(s) for a in flow.aggregates for n, s in gained_by(a).items()}
         self._folded = Source(signed_schema(flow.keyed)) if flow.keyed else self._rows
@@ -312,7 +311,7 @@ class SilverPublisher:
     def _rows_of(self, files: tuple[str, ...]) -> None:
         self._rows.clear()
         if files:
-            names = ", ".join(CONTRACTS[self.flow.product].schema.names)
+            names = ", ".join(self.flow.contract.schema.names)
             self._rows.put(
                 query(
                     self._reader,

@@ -109,7 +109,7 @@ def merged_sql(aggregate: Aggregate) -> str:
     columns += [f"coalesce(max(new_{n}), max({n})) AS {n}" for n in aggregate.favourite or {}]
     union = " UNION ALL BY NAME ".join(parts)
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {', '.join(aggregate.keys)}"
-    ratios = "".join(f", {_ratio(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
+    ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
     return (
         f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} "
         f"ORDER BY {', '.join(aggregate.keys)}"
@@ -123,7 +123,7 @@ def _combined(name: str, measure: Measure) -> str:
     return f"CAST({combined} AS {measure.type}) AS {name}"
 
 
-def _ratio(ratio: Ratio) -> str:
+def ratio_sql(ratio: Ratio) -> str:
     """Decimal division by whole numbers: half up at scale 4, no float in between."""
     units = ten_thousandths(ratio.numerator)
     rounded = f"(2 * {units} + {ratio.denominator}) // (2 * {ratio.denominator})"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract
 from tests.fuzz import events
 from tests.fuzz.changes import change
 from tests.fuzz.events import Fuzzed
@@ -61,9 +61,9 @@ def decoded(product: Product, records: list[Fuzzed]) -> dict[int, dict[str, Any]
             "timestamp": pa.array([r.time for r in records], pa.timestamp("us", "UTC")),
         }
     )
-    contract = CONTRACTS[product.name]
-    found = list(decode_batch(batch, contract, RULES))
-    rows = pa.Table.from_batches(found, decoded_schema(contract)).to_pylist()
+    of = contract(product.name)
+    found = list(decode_batch(batch, of, RULES))
+    rows = pa.Table.from_batches(found, decoded_schema(of)).to_pylist()
     by_offset = {row["offset"]: row for row in rows}
     if len(rows) != size or by_offset.keys() != set(range(size)):
         raise AssertionError(f"{size} records became {len(rows)} rows")
@@ -82,7 +82,7 @@ def faults(product: Product, record: Fuzzed, row: dict[str, Any]) -> Iterator[st
     """How one decoded row differs from what its record must become."""
     if (row["kafka_time"], row["topic"], row["partition"]) != (record.time, product.name, 0):
         yield "another address"
-    own = [*CONTRACTS[product.name].schema.names, "extra"]
+    own = [*contract(product.name).schema.names, "extra"]
     try:
         wanted = product.oracle(record)
     except Broken as broken:

@@ -13,7 +13,7 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow, run
 from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
 from lakehouse.services.java import find_java
@@ -41,7 +41,7 @@ def command(*words, timeout=180, check=True, **environment):
 
 def settings_of(environment):
     """What the lakehouse command would read in this environment."""
-    return load(PRODUCTS, ROOT / "config.ini", environment)
+    return load(sections_of_products(), ROOT / "config.ini", environment)
 
 
 def rows(root, sql):

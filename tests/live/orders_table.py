@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from kafka import KafkaConsumer, TopicPartition
 
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings.settings import load
 from producers.orders.capture import capture_orders
 
@@ -50,7 +50,7 @@ class Orders:
 
     def settings(self, **more):
         """The same, read."""
-        return load(PRODUCTS, ROOT / "config.ini", {**self.environment, **more})
+        return load(sections_of_products(), ROOT / "config.ini", {**self.environment, **more})
 
     def connect(self):
         """A connection of the test's own, which commits by itself."""

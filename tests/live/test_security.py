@@ -21,7 +21,7 @@ from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.doctor.doctor import kafka_checks
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contracts
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.settings.kafka_client import admin, ensure_topic
@@ -36,15 +36,15 @@ AWKWARD = "c4n4ry \"\\ ;=,é'"
 READ = """
 import json, os, sys
 from pathlib import Path
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings.settings import load
 from lakehouse.runtime.session import Engine, kafka_options, session
 home, jars, topic, ways = sys.argv[1:]
 engine = Engine(Path(home), [Path(jar) for jar in jars.split(",")])
-spark = session(load(PRODUCTS), "read", engine)
+spark = session(load(sections_of_products()), "read", engine)
 counts = {}
 for way, variables in json.loads(ways).items():
-    settings = load(PRODUCTS, environment={**os.environ, **variables})
+    settings = load(sections_of_products(), environment={**os.environ, **variables})
     options = {**kafka_options(settings.kafka), "subscribe": topic}
     counts[way] = spark.read.format("kafka").options(**options).load().count()
 print(json.dumps(counts))
@@ -150,7 +150,7 @@ def test_a_topic_is_made_and_known_again(secured: SecuredBroker) -> None:
     made = ensure_topic(settings.kafka, settings.product("sales"))
     assert ensure_topic(settings.kafka, settings.product("sales")) == made
     states = {check.name: check.state for check in kafka_checks(settings)}
-    others = {f"topic {name}": "warn" for name in CONTRACTS if name != "sales"}  # not made yet
+    others = {f"topic {name}": "warn" for name in contracts() if name != "sales"}  # not made yet
     assert states == {"broker": "pass", "topic known": "pass", **others}
 
 

@@ -17,7 +17,7 @@ import random, sys, threading, time
 from pathlib import Path
 from lakehouse.cli.app import engine
 from lakehouse.products.registry import load_settings
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import run
 from lakehouse.runtime.session import session
 from producers.sales.generator import Shares
@@ -25,7 +25,7 @@ from producers.sales.producer import generator, live
 from producers.sending import send
 
 settings, draw = load_settings(), random.Random(int(sys.argv[1]))
-ended, flows = threading.Event(), [f for f in FLOWS if f.product == "sales"]
+ended, flows = threading.Event(), [f for f in flows() if f.product == "sales"]
 shop = generator(settings, 7, "stops", Shares(0.01, 0.01, 0.01))
 load = threading.Thread(target=lambda: send(settings, live(shop, 50, ended), stop=ended))
 load.start()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings.settings import load
 from producers.message import Message
 from producers.sales.generator import Shares
@@ -31,7 +31,7 @@ def make_topic(stage: Stage, partitions: int = 2) -> None:
 
 def messages(stage: Stage, count: int, run: str) -> Iterator[Message]:
     """Events of the made-up shop, with copies and broken ones; ids begin with ``run``."""
-    settings = load(PRODUCTS, None, {})
+    settings = load(sections_of_products(), None, {})
     shares = Shares(duplicates=0.02, corrupt=0.02)
     shop = generator(settings, stage.draw.randrange(10**6), run, shares)
     return shop.history(count, datetime.now(UTC), 30)

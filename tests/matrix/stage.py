@@ -21,7 +21,7 @@ from kafka import KafkaConsumer, TopicPartition
 from lakehouse.core.failpoint import VARIABLE, Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.settings.settings import RESERVED_ENV
 from tests.matrix.broker import Broker
 
@@ -37,7 +37,7 @@ SETTINGS = {
     "LAKEHOUSE_LOGGING_FORMAT": "json",
 }
 """Small batches, so that a few thousand events go through every step many times."""
-SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow) and f.product == "sales")
+SILVER = next(f for f in flows() if isinstance(f, SilverFlow) and f.product == "sales")
 FLOWS_TOGETHER = ("sales.bronze", "sales.silver")
 TABLES = [SILVER.table(aggregate.name) for aggregate in SILVER.aggregates]
 

@@ -10,8 +10,8 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.audit.check import Content
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
-from lakehouse.audit.witness import Raw
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.model.witness import Raw
 from tests.conftest import NOW, encode, sale
 from tests.unit.test_audit import Kafka, events, landed, late_events, path, without  # noqa: F401
 from tests.unit.test_audit import lake as plain_lake

@@ -26,7 +26,7 @@ def read(found):
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_task_ends_where_it_has_enough(broken):
     given = batches(9, broken=broken)
-    found = list(packed_decoder("sales", RULES, 3 * LARGE)(given))
+    found = list(packed_decoder(SALES, RULES, 3 * LARGE)(given))
     assert len(list(given)) == 9 - len(found)  # what is left was not read
     rows = read(found)
     assert cuts(found) == {1: 10 + rows.num_rows}
@@ -35,12 +35,12 @@ def test_a_task_ends_where_it_has_enough(broken):
 
 
 def test_a_task_that_has_room_is_not_cut():
-    found = list(packed_decoder("sales", RULES, 100 * LARGE)(batches(4)))
+    found = list(packed_decoder(SALES, RULES, 100 * LARGE)(batches(4)))
     assert (read(found).num_rows, cuts(found)) == (12, {})
 
 
 def test_records_that_decode_to_little_count_by_their_own_size():
     blank = [b" " * LARGE + encode(sale())[0]]
     given = (records(blank, first=n) for n in range(9))
-    found = list(packed_decoder("sales", RULES, 3 * LARGE)(given))
+    found = list(packed_decoder(SALES, RULES, 3 * LARGE)(given))
     assert cuts(found) == {0: 3}

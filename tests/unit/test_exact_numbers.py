@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract as contract_of
 from producers.sales import retail
 from tests.conftest import RULES, SALES, decoded, encode, records, sale
 
-ORDERS = CONTRACTS["orders"]
+ORDERS = contract_of("orders")
 EXACT = [
     ("0", "0"), ("-0", "0"), ("-0.000e7", "0"), ("1E2", "100"), ("1.00000", "1"),
     ("100e-2", "1"), ("0.0001", "0.0001"), ("1e-4", "0.0001"), ("0.00010e0", "0.0001"),

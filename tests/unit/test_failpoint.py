@@ -13,7 +13,7 @@ import pytest
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.failpoint import VARIABLE, Failpoint, Step
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ with writing(Step.COMPACTION_FILES, uri, 2):
 )
 def test_an_unknown_step_is_refused_at_start(text, said):
     with pytest.raises(SettingsError) as caught:
-        load(PRODUCTS, ROOT / "config.ini", {VARIABLE: text})
+        load(sections_of_products(), ROOT / "config.ini", {VARIABLE: text})
     assert said in str(caught.value)
     done = run("print('imported')", text)
     assert (done.returncode, done.stdout) == (0, "imported\n")

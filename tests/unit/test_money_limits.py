@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.audit.recompute import WHOLE
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report
 from lakehouse.explorer.views import VIEWS, percent
 from lakehouse.model.flow import MONEY
 from lakehouse.model.money import DIGITS
+from lakehouse.model.recompute import WHOLE
 from lakehouse.storage.duck import ten_thousandths
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_audit import Kafka, proof

@@ -16,22 +16,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from lakehouse.audit.compare import compare_all
+from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.audit.recompute import compare_all
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.model.change import Change, Source, encode, sequence
 from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.operations.rebuild import rebuild
-from lakehouse.products.orders.recompute import COUNTED, RECOMPUTES
 from lakehouse.products.orders.tables import FLOWS
-from lakehouse.products.registry import CONTRACTS, load_settings
+from lakehouse.products.registry import contract, load_settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import TAKEN, ParquetPublisher
 from lakehouse.storage.duck import connect
 from tests.conftest import NOW, RULES
 
-ORDERS = CONTRACTS["orders"]
+ORDERS = contract("orders")
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
 PARQUET = next(f for f in FLOWS if isinstance(f, ParquetFlow))
 START = NOW - timedelta(hours=1)
@@ -123,7 +123,9 @@ class Lake:
         with engine(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             bronze = snapshots.pin("bronze", "bronze.orders")
-            found = compare_all(snapshots, "orders", COUNTED, RECOMPUTES, bronze, lambda _: None)
+            found = compare_all(
+                snapshots, "orders", recomputes_of("orders"), bronze, lambda _: None
+            )
         return [c for c in found if c.differing or c.fault or c.doubt or c.behind]
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import BronzeFlow, ParquetFlow
-from lakehouse.products import FLOWS
+from lakehouse.products.registry import flows
 from lakehouse.runtime.pipeline import Landing
 from lakehouse.storage.duck import connect
 from tests.conftest import NOW, decoded, encode, sale
@@ -44,8 +44,8 @@ def test_sales_and_orders_land_at_once(settings):
     """Bronze is compacted after each batch, so that the ledgers read its log and rows anew."""
     settings = changed(settings, maintenance={"compact_after_commits": 1}, publish={"fsync": False})
     with connect(settings.silver) as connection:
-        bronze = {f.product: f for f in FLOWS if isinstance(f, BronzeFlow)}
-        parquet = [f for f in FLOWS if isinstance(f, ParquetFlow)]
+        bronze = {f.product: f for f in flows() if isinstance(f, BronzeFlow)}
+        parquet = [f for f in flows() if isinstance(f, ParquetFlow)]
         landings = [
             Landing.open(bronze["sales"], [], settings, connection),
             Landing.open(bronze["orders"], parquet, settings, connection),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.cli.explore import explore
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow
 from lakehouse.settings.settings import sections
 from producers.sales.producer import run as produce
@@ -137,7 +137,7 @@ def test_files_and_links_of_the_readme_are_there():
 
 
 def test_keys_and_variables_of_the_readme_are_settings():
-    known = sections(PRODUCTS)
+    known = sections(sections_of_products())
     for section, key in re.findall(r"`\[(\w+)\] (\w+)`", README):
         assert key in known[section].model_fields
     names = {f"LAKEHOUSE_{s}_{k}".upper() for s, m in known.items() for k in m.model_fields}

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from lakehouse.core.errors import SettingsError
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings.sections import parse_duration
 from lakehouse.settings.settings import load, sections
 
@@ -13,7 +13,7 @@ from lakehouse.settings.settings import load, sections
 def read(tmp_path, text, env=None):
     path = tmp_path / "config.ini"
     path.write_text(text)
-    return load(PRODUCTS, path, env or {})
+    return load(sections_of_products(), path, env or {})
 
 
 def test_environment_wins_over_file_over_default(tmp_path):
@@ -38,7 +38,7 @@ def test_every_fault_is_named_at_once_with_place_and_remedy(tmp_path):
 
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="no such file"):
-        load(PRODUCTS, tmp_path / "none.ini", {})
+        load(sections_of_products(), tmp_path / "none.ini", {})
 
 
 def test_a_password_is_never_printed(tmp_path):
@@ -71,7 +71,7 @@ def test_settings_are_frozen(settings):
 
 
 def test_there_are_thirty_or_more():
-    assert sum(len(s.model_fields) for s in sections(PRODUCTS).values()) >= 30
+    assert sum(len(s.model_fields) for s in sections(sections_of_products()).values()) >= 30
 
 
 @pytest.mark.parametrize(

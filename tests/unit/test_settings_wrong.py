@@ -8,7 +8,7 @@ import pytest
 
 from lakehouse.cli.app import main
 from lakehouse.core.errors import Exit, SettingsError
-from lakehouse.products.registry import PRODUCTS
+from lakehouse.products.registry import sections_of_products
 from lakehouse.settings import settings as settings_module
 from lakehouse.settings.kafka_client import password
 from lakehouse.settings.sections import KafkaSettings
@@ -20,7 +20,7 @@ GOOD = "[sales]\ntopic = t\n"
 def refused(path, environment=None):
     """The error of settings that cannot be used."""
     with pytest.raises(SettingsError) as caught:
-        load(PRODUCTS, path, environment or {})
+        load(sections_of_products(), path, environment or {})
     error = caught.value
     assert error.exit_code == Exit.USAGE == 2
     assert error.place == str(path)
@@ -97,7 +97,7 @@ def test_a_wrong_file(tmp_path, content, fault):
 def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "config.ini"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
-    assert load(PRODUCTS, path, {}).product("sales").topic == "t"
+    assert load(sections_of_products(), path, {}).product("sales").topic == "t"
 
 
 def test_an_absent_file(tmp_path):

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakehouse.audit.witness import Broken, Kind, Raw, canonical_text
 from lakehouse.ingest.decode import HEADERS, decode_batch
 from lakehouse.model.change import Change, Source, encode, sequence
+from lakehouse.model.witness import Broken, Kind, Raw, canonical_text
 from lakehouse.products.orders import recompute as orders
-from lakehouse.products.registry import CONTRACTS
+from lakehouse.products.registry import contract
 from lakehouse.products.sales import recompute as sales
 from tests.conftest import NOW, RULES, SALES, records, sale
 
-ORDERS = CONTRACTS["orders"]
+ORDERS = contract("orders")
 
 
 def told(value, witness=sales.WITNESS, **more):

@@ -1,1 +1,17 @@
 """Food orders, captured from Postgres."""
+
+from __future__ import annotations
+
+from lakehouse.model.product import Product
+from lakehouse.products.orders.contract import ORDERS
+from lakehouse.products.orders.settings import OrdersSettings
+from lakehouse.products.orders.tables import FLOWS
+
+PRODUCT = Product(
+    name="orders",
+    contracts=(ORDERS,),
+    flows=FLOWS,
+    settings=OrdersSettings,
+    recompute="lakehouse.products.orders.recompute",
+    needs_postgres=True,
+)

@@ -6,17 +6,15 @@ bronze has the change flat, one column a field.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from pydantic import Field
 
 from lakehouse.model.change import flatten
 from lakehouse.model.contract import Contract, Record
-from lakehouse.settings.sections import CapturedSettings, Duration, SqlName, TableName, Topic
 
 NAME = "orders"
 VERSION = 2
@@ -26,11 +24,6 @@ Status = Literal["placed", "preparing", "on_the_way", "delivered", "cancelled"]
 
 BigInt = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
-
-
-def _like(key: str, default: Any) -> Any:
-    """The key as every captured product has it, with a default."""
-    return Field(default, description=CapturedSettings.model_fields[key].description)
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -68,16 +61,6 @@ class OrderChange(msgspec.Struct, kw_only=True, gc=False):
     before: str | None = None
 
 
-class OrdersSettings(CapturedSettings):
-    """[orders]: food orders, captured from their table."""
-
-    topic: Topic = _like("topic", "orders")
-    table: TableName = _like("table", "public.orders")
-    slot: SqlName = _like("slot", "lakehouse_orders")
-    publication: SqlName = _like("publication", "lakehouse_orders")
-    deduplication_horizon: Duration = _like("deduplication_horizon", timedelta(days=7))
-
-
 def _unwrap(record: Record) -> bytes:
     return flatten(record, KEY, Order, OrderChange)
 
@@ -86,7 +69,6 @@ ORDERS = Contract(
     name=NAME,
     version=VERSION,
     event=OrderChange,
-    settings=OrdersSettings,
     unwrap=_unwrap,
     descriptions={
         "event_id": "order_id and sequence; a change that was sent again has the same",

@@ -10,8 +10,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lakehouse.audit.recompute import WHOLE, Recompute
-from lakehouse.audit.witness import (
+from lakehouse.model.recompute import WHOLE, Recompute
+from lakehouse.model.witness import (
     Broken,
     Instant,
     Kind,

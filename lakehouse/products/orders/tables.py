@@ -13,8 +13,9 @@ from lakehouse.model.flow import (
     Ratio,
     SilverFlow,
 )
+from lakehouse.products.orders.contract import ORDERS
 
-ORDERS = Keyed(
+KEYED = Keyed(
     key="order_id",
     order="sequence",
     time="changed_at",
@@ -76,18 +77,18 @@ def _by(name: str, key: str, sql: str, kind: str, doc: str) -> Aggregate:
 
 
 FLOWS: tuple[Flow, ...] = (
-    BronzeFlow("orders"),
+    BronzeFlow(ORDERS),
     SilverFlow(
-        "orders",
+        ORDERS,
         (
             _by("by_restaurant", "restaurant_name", "restaurant_name", "VARCHAR", "restaurant"),
             _by("by_item", "item", "item", "VARCHAR", "dish"),
             _by("by_day", "order_date", "CAST(created_at AS DATE)", "DATE", "UTC day of orders"),
         ),
-        keyed=ORDERS,
+        keyed=KEYED,
     ),
     ParquetFlow(
-        "orders",
+        ORDERS,
         columns=(
             "order_id", "customer_name", "restaurant_name", "item", "amount", "order_status",
             "created_at", "op", "event_time", "sequence", "event_id",

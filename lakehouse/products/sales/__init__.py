@@ -1,1 +1,14 @@
 """Sales of a shop."""
+
+from __future__ import annotations
+
+from lakehouse.model.product import Product
+from lakehouse.products.sales.contract import SALES
+from lakehouse.products.sales.tables import FLOWS
+
+PRODUCT = Product(
+    name="sales",
+    contracts=(SALES,),
+    flows=FLOWS,
+    recompute="lakehouse.products.sales.recompute",
+)

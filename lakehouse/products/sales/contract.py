@@ -51,6 +51,7 @@ SALES = Contract(
     version=2,
     event=Sale,
     nonzero=("quantity",),
+    person="client_id",
     descriptions={
         "event_id": "unique; a copy with the same id counts once",
         "event_time": "when it happened: RFC 3339 with an offset; to the microsecond, half up",

@@ -23,7 +23,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.show import Format, render
 from lakehouse.explorer.views import VIEWS
 from lakehouse.ingest.landing import Landed
-from lakehouse.products import FLOWS as EVERY_FLOW
+from lakehouse.products.registry import flows
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.driver import run, say_stopping, tables_of
 from lakehouse.settings.settings import Settings
@@ -103,7 +103,7 @@ def fresh(root: Path, settings: Settings) -> None:
                 raise UsageError(
                     str(root), "holds something that no demo made", "give another --root"
                 )
-            tables = {table for f in EVERY_FLOW for table in tables_of(f)}
+            tables = {table for f in flows() for table in tables_of(f)}
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
             with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
                 _clear(root.absolute(), {root.absolute() / MARK, lake.locks})

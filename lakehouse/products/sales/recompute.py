@@ -7,8 +7,8 @@ the tables: a fault there is not repeated here. Money is decimal throughout.
 
 from __future__ import annotations
 
-from lakehouse.audit.recompute import WHOLE, Recompute
-from lakehouse.audit.witness import Kind, Witness, whole_value
+from lakehouse.model.recompute import WHOLE, Recompute
+from lakehouse.model.witness import Kind, Witness, whole_value
 
 COUNTED = """
 SELECT *, coalesce(client_id, '') AS client, quantity > 0 AS sold,

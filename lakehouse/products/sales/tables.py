@@ -15,6 +15,7 @@ from lakehouse.model.flow import (
     Ratio,
     SilverFlow,
 )
+from lakehouse.products.sales.contract import SALES
 
 # of wide decimals: DuckDB keeps a product of two narrow ones within 18 digits
 _LINE = "CAST(unit_price AS DECIMAL(28,4)) * quantity"
@@ -199,6 +200,6 @@ PRODUCT_TRENDS = Aggregate(
 )
 
 FLOWS: tuple[Flow, ...] = (
-    BronzeFlow("sales"),
-    SilverFlow("sales", (BY_COUNTRY, BY_CLIENT, BY_SEGMENT, TRENDS, PRODUCT_TRENDS)),
+    BronzeFlow(SALES),
+    SilverFlow(SALES, (BY_COUNTRY, BY_CLIENT, BY_SEGMENT, TRENDS, PRODUCT_TRENDS)),
 )

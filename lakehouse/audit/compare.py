@@ -12,19 +12,8 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.model.recompute import Recompute, Recomputes
 from lakehouse.storage.duck import query
-
-WHOLE = "CAST(replace(CAST({} AS VARCHAR), '.', '') AS HUGEINT)"
-"""Money as ten-thousandths: its digits, since no product with 10,000 has room for them."""
-
-
-@dataclass(frozen=True)
-class Recompute:
-    """What one silver table must hold: its keys, and SQL over ``counted``."""
-
-    name: str
-    keys: tuple[str, ...]
-    sql: str
 
 
 @dataclass(frozen=True)
@@ -67,17 +56,16 @@ SELECT differing.* FROM differing SEMI JOIN (
 def compare_all(
     snapshots: Snapshots,
     product: str,
-    counted: str,
-    recomputes: Sequence[Recompute],
+    recomputes: Recomputes,
     bronze: Pin,
     say: Callable[[str], None],
 ) -> list[Compared]:
     """Compare every table; bronze is opened at the version that each one's newest note names."""
     found = []
-    for recompute in recomputes:
+    for recompute in recomputes.tables:
         name = f"silver.{product}_{recompute.name}"
         say(f"recomputing {name}")
-        found.append(compare(snapshots, name, counted, recompute, bronze))
+        found.append(compare(snapshots, name, recomputes.counted, recompute, bronze))
     return found
 
 

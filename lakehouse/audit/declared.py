@@ -1,0 +1,165 @@
+"""What the audit holds a product's tables against: its own recompute, or its declarations.
+
+A product's recompute is written apart from the declarations that make its tables. Where
+it gives none, these are evaluated whole, over all rows of bronze that count: increments,
+state and retries are checked so, and a fault in the declaration itself is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from lakehouse.model.contract import Contract, Record, base_type
+from lakehouse.model.flow import Aggregate, Flow, Keyed, SilverFlow
+from lakehouse.model.recompute import Recompute, Recomputes
+from lakehouse.model.witness import Broken, Kind, Raw, Witness, parse_object, whole_value
+from lakehouse.products.registry import contract, owner, part
+from lakehouse.silver.render import (
+    finer_sql,
+    keys_sql,
+    partial_sql,
+    ratio_sql,
+    units_sql,
+)
+
+COUNTED = "SELECT * FROM bronze_then WHERE NOT is_duplicate"
+_KINDS = {str: Kind.TEXT, int: Kind.WHOLE, Decimal: Kind.MONEY, datetime: Kind.TIME}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def recomputes_of(name: str) -> Recomputes:
+    """What the product says in words of its own; else what it declares."""
+    product = owner(name)
+    module = part(product, "recompute") if name == product.name else None
+    if module is not None:
+        return Recomputes(module.COUNTED, module.RECOMPUTES, module.WITNESS)
+    return declared(contract(name), [f for f in product.flows if f.product == name])
+
+
+def declared(of: Contract, flows: list[Flow]) -> Recomputes:
+    """The declarations of one contract's flows, as SQL over all of bronze."""
+    silver = [flow for flow in flows if isinstance(flow, SilverFlow)]
+    tables = tuple(table for flow in silver for table in _tables(flow))
+    return Recomputes(COUNTED, tables, _witness(of), is_declared=True)
+
+
+def _tables(flow: SilverFlow) -> Iterator[Recompute]:
+    rows = f"rows AS (SELECT {', '.join(flow.contract.schema.names)} FROM counted)"
+    if keyed := flow.keyed:
+        changes = f"WITH {rows}, {_changes(keyed)}"
+        yield Recompute(
+            keyed.current, (keyed.key,), f"{changes} {_CURRENT.format(**_names(keyed))}"
+        )
+        yield Recompute(
+            keyed.history,
+            (keyed.key, "started_at"),
+            f"{changes} {_HISTORY.format(**_names(keyed))}",
+        )
+        rows = f"rows AS (SELECT *, 1 AS sign FROM ({changes} {_CURRENT.format(**_names(keyed))}))"
+    for aggregate in flow.aggregates:
+        yield Recompute(aggregate.name, tuple(aggregate.keys), f"WITH {rows}, {_whole(aggregate)}")
+        for favourite in (aggregate.favourite or {}).values():
+            units = f"WITH {rows} {units_sql(aggregate, favourite)}"
+            yield Recompute(favourite.finer, (*aggregate.keys, favourite.of), units)
+    for finer in flow.finers:
+        yield Recompute(finer.name, tuple(finer.keys), f"WITH {rows} {finer_sql(finer)}")
+
+
+def _whole(aggregate: Aggregate) -> str:
+    """The table's rows, from ``rows`` at once: measures, counts and choices joined by key."""
+    keys = ", ".join(aggregate.keys)
+    parts = {"measured": partial_sql(aggregate)}
+    for name, distinct in (aggregate.distinct or {}).items():
+        finer = distinct.finer
+        parts[f"counted_{name}"] = (
+            f"SELECT {keys_sql(aggregate)}, count(DISTINCT {finer.entity}) AS {name} "
+            f"FROM ({finer_sql(finer)}) {aggregate.explode} GROUP BY ALL"
+        )
+    for name, favourite in (aggregate.favourite or {}).items():
+        parts[f"chosen_{name}"] = (
+            f"SELECT {keys}, {favourite.of} AS {name} FROM ({units_sql(aggregate, favourite)}) "
+            "QUALIFY row_number() OVER "
+            f"(PARTITION BY {keys} ORDER BY units DESC, {favourite.of}) = 1"
+        )
+    columns = [*aggregate.keys]
+    for name, measure in aggregate.measures.items():
+        value = f"coalesce({name}, 0)" if measure.combine == "sum" else name
+        columns.append(f"CAST({value} AS {measure.type}) AS {name}")
+    columns += [f"coalesce({name}, 0) AS {name}" for name in aggregate.distinct or {}]
+    columns += aggregate.favourite or {}
+    ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
+    joined = " FULL JOIN ".join(
+        name if name == "measured" else f"{name} USING ({keys})" for name in parts
+    )
+    return (
+        f"{', '.join(f'{name} AS ({sql})' for name, sql in parts.items())} "
+        f"SELECT *{ratios} FROM (SELECT {', '.join(columns)} FROM {joined}) "
+        f"WHERE {aggregate.having}"
+    )
+
+
+def _names(keyed: Keyed) -> dict[str, str]:
+    return {"key": keyed.key, "order": keyed.order, "time": keyed.time, "follows": keyed.follows,
+            "gone": keyed.gone, "columns": ", ".join(keyed.columns)}  # fmt: skip
+
+
+def _changes(keyed: Keyed) -> str:
+    columns = ", ".join(f"CAST({sql} AS {k}) AS {n}" for n, (sql, k) in keyed.columns.items())
+    return (
+        f"changes AS (SELECT {columns}, CAST({keyed.block} AS BIGINT) AS block, "
+        f"({keyed.deleted}) AS gone FROM rows WHERE {keyed.where})"
+    )
+
+
+_CURRENT = """
+SELECT {columns}, block FROM changes
+WHERE NOT gone AND {order} = (
+    SELECT max(later.{order}) FROM changes AS later WHERE later.{key} = changes.{key}
+)
+QUALIFY row_number() OVER (PARTITION BY {key}) = 1
+"""
+_HISTORY = """
+, once AS (
+    SELECT {key}, block, {order} AS place, {time} AS happened,
+        CASE WHEN gone THEN '{gone}' ELSE {follows} END AS status
+    FROM changes
+    QUALIFY row_number() OVER (PARTITION BY {key}, place ORDER BY happened, status) = 1
+), numbered AS (
+    SELECT *, max(happened) OVER (PARTITION BY {key} ORDER BY place) AS moment,
+        row_number() OVER (PARTITION BY {key} ORDER BY place)
+            - row_number() OVER (PARTITION BY {key}, status ORDER BY place) AS island
+    FROM once
+), runs AS (
+    SELECT {key}, block, status, min(place) AS first, min(moment) AS started_at,
+        list(struct_pack(sequence := place, changed_at := happened) ORDER BY place) AS changes
+    FROM numbered GROUP BY {key}, block, status, island
+), closed AS (
+    SELECT *, lead(started_at) OVER (PARTITION BY {key} ORDER BY first) AS ended_at FROM runs
+)
+SELECT {key}, status AS {follows}, started_at, ended_at,
+    CAST(CAST(epoch_ms(ended_at) - epoch_ms(started_at) AS DECIMAL(15, 0))
+        * CAST(0.001 AS DECIMAL(4, 3)) AS DECIMAL(18, 3)) AS duration_seconds, changes, block
+FROM closed
+"""
+
+
+def _witness(of: Contract) -> Witness:
+    """What a record says by its contract's fields, read by the audit's own JSON reader."""
+    fields = {name: _KINDS[base_type(hint)] for name, hint in of.hints.items()}
+    return Witness(fields, of.required, _unwrapped(of.unwrap) if of.unwrap else whole_value)
+
+
+def _unwrapped(unwrap: Callable[[Record], bytes]) -> Callable[[Raw], dict[str, Any]]:
+    def event(raw: Raw) -> dict[str, Any]:
+        headers = [{"key": key, "value": value} for key, value in raw.headers]
+        time = _EPOCH + timedelta(milliseconds=raw.time)
+        try:
+            value = unwrap(Record(raw.key, raw.value, headers, time))
+        except ValueError as error:
+            raise Broken(str(error)) from None
+        return parse_object(value)
+
+    return event

@@ -1,0 +1,40 @@
+"""What a product is: one domain, declared in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakehouse.model.contract import Contract
+from lakehouse.model.flow import Flow
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as the engine sees it; making one runs nothing and loads nothing.
+
+    Modules are named, as in ``"mypackage.report"``, and loaded when they are asked for.
+    All but ``name``, ``contracts`` and ``flows`` may be left out. ``docs/your-own-product.md``
+    shows a whole one.
+    """
+
+    name: str
+    """Lower case, as in ``lakehouse audit NAME``; a section of config.ini has it too."""
+    contracts: tuple[Contract, ...]
+    """What its topics hold; the first has the product's name."""
+    flows: tuple[Flow, ...]
+    settings: type | None = None
+    """Class of its section, a ProductSettings; without one its topic has the contract's name."""
+    recompute: str = ""
+    """Module of :mod:`lakehouse.model.recompute`; without one the audit evaluates the declared
+    SQL whole over bronze, and says so."""
+    report: str = ""
+    """Module with ``REPORT``, section → SELECT, and ``VIEWS``, name → SELECT."""
+    source: str = ""
+    """Module with ``live(settings, stop, rate)``, which feeds the topic until ``stop`` is set;
+    and with ``produce``, the function of the verb ``lakehouse produce NAME``, if it has one."""
+    verbs: str = ""
+    """Module with ``VERBS``, the commands under ``lakehouse NAME``."""
+    demo: str = ""
+    """Module with ``demo``: see :mod:`lakehouse.cli.demo`."""
+    needs_postgres: bool = False
+    """Whether its source reads [postgres]: the embedded one is started where none is named."""

@@ -1,0 +1,182 @@
+"""Whether the SQL of a product's declarations can run, and its measures add up.
+
+DuckDB plans every expression over empty tables with the columns that it will meet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.core.errors import DeclarationError
+from lakehouse.model.flow import Aggregate, Combine, Keyed, Measure, ParquetFlow, SilverFlow
+from lakehouse.model.product import Product
+from lakehouse.silver.render import (
+    ARROW,
+    finer_sql,
+    keys_sql,
+    partial_sql,
+    table_columns,
+    units_sql,
+)
+
+ADDS_UP: dict[Combine, tuple[str, ...]] = {
+    "sum": ("sum", "count", "count_star", "count_if"),
+    "min": ("min",),
+    "max": ("max",),
+}
+"""How two numbers are joined → the aggregate functions that this is right for."""
+_SQL = {arrow: sql for sql, arrow in ARROW.items()} | {pa.int32(): "INTEGER"}
+Bind = Callable[[str, str], None]
+"""Plans a SELECT, or says that it cannot be, at a place."""
+
+
+def check_sql(product: Product) -> None:
+    """Raise DeclarationError where an expression cannot be planned or a measure cannot add up."""
+    with duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "threads": "1"}
+    ) as connection:
+        for flow in product.flows:
+            if not isinstance(flow, SilverFlow | ParquetFlow):
+                continue
+            fields = flow.contract.schema
+            bind = _binder(connection, fields.names)
+            connection.execute(_rows({f.name: _SQL[f.type] for f in fields}))
+            if isinstance(flow, ParquetFlow):
+                _check_parquet(connection, flow)
+                continue
+            optional = [] if flow.keyed else [f.name for f in fields if f.nullable]
+            if flow.keyed:
+                place = f"product {flow.product!r}, table {flow.table(flow.keyed.current)}"
+                _check_keyed(flow.keyed, place, bind)
+                kinds = {name: kind for name, (_, kind) in flow.keyed.columns.items()}
+                connection.execute(_rows({**kinds, "sign": "INTEGER"}))
+                bind = _binder(connection, [*flow.keyed.columns, "sign"])
+            for aggregate in flow.aggregates:
+                place = f"product {flow.product!r}, table {flow.table(aggregate.name)}"
+                _check_aggregate(connection, aggregate, optional, place, bind)
+
+
+def _binder(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> Bind:
+    listed = ", ".join(columns)
+
+    def bind(place: str, sql: str) -> None:
+        try:
+            connection.execute(f"DESCRIBE {sql}")
+        except duckdb.Error as error:
+            said = str(error).partition(": ")[2].partition("\n")[0] or str(error)
+            raise DeclarationError(place, said, f"use SQL over {listed}") from None
+
+    return bind
+
+
+def _check_aggregate(
+    connection: duckdb.DuckDBPyConnection,
+    aggregate: Aggregate,
+    optional: Collection[str],
+    place: str,
+    bind: Bind,
+) -> None:
+    for name, kind in [
+        *((n, kind) for n, (_, kind) in aggregate.keys.items()),
+        *((n, measure.type) for n, measure in aggregate.measures.items()),
+    ]:
+        if kind not in ARROW:
+            raise DeclarationError(
+                f"{place}, column {name!r}", f"has the type {kind}, which silver does not know",
+                f"use one of {', '.join(ARROW)}",
+            )  # fmt: skip
+    for name, (sql, _) in aggregate.keys.items():
+        if sql in optional:
+            raise DeclarationError(
+                f"{place}, key {name!r}", f"is {sql}, which may be null, and no key of silver is",
+                f"write coalesce({sql}, '')",
+            )  # fmt: skip
+    for name, measure in aggregate.measures.items():
+        _must_add_up(connection, measure, f"{place}, measure {name!r}")
+    try:
+        bind(place, partial_sql(aggregate))
+    except DeclarationError as whole:
+        _bind_each(aggregate, place, bind)
+        raise whole from None
+    for name, distinct in (aggregate.distinct or {}).items():
+        here, finer = f"{place}, distinct count {name!r}", finer_sql(distinct.finer)
+        bind(here, finer)
+        kept = ", ".join(
+            n if n == "event_time" else f"CAST({n} AS VARCHAR) AS {n}" for n in distinct.finer.keys
+        )
+        finer = f"SELECT {kept} FROM ({finer})"  # a finer table has text, and truncated time
+        bind(here, f"SELECT {keys_sql(aggregate)}, {distinct.finer.entity} "
+                   f"FROM ({finer}) {aggregate.explode}")  # fmt: skip
+    for name, favourite in (aggregate.favourite or {}).items():
+        bind(f"{place}, favourite {name!r}", units_sql(aggregate, favourite))
+        if odd := [n for n, (_, kind) in aggregate.keys.items() if kind != "VARCHAR"]:
+            raise DeclarationError(
+                f"{place}, favourite {name!r}", f"is chosen by {odd[0]!r}, which is no text",
+                "let every key of a table with a favourite be VARCHAR",
+            )  # fmt: skip
+    columns = ", ".join(
+        f"CAST(NULL AS {kind}) AS {n}" for n, kind in table_columns(aggregate).items()
+    )
+    bind(f"{place}, having", f"SELECT 1 FROM (SELECT {columns}) WHERE {aggregate.having}")
+
+
+def _bind_each(aggregate: Aggregate, place: str, bind: Bind) -> None:
+    """Say which key or measure it is."""
+    rows = "rows"
+    for name, sql in (aggregate.slice or {}).items():
+        bind(f"{place}, slice {name!r}", f"SELECT {sql} FROM rows")
+    if aggregate.slice is not None:
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in aggregate.slice.items())
+        rows = f"(SELECT {columns} FROM rows) {aggregate.explode}"
+    for name, (sql, kind) in aggregate.keys.items():
+        bind(f"{place}, key {name!r}", f"SELECT CAST({sql} AS {kind}) FROM {rows}")
+    for name, measure in aggregate.measures.items():
+        bind(f"{place}, measure {name!r}", f"SELECT {measure.sql} FROM rows")
+    bind(f"{place}, where", f"SELECT 1 FROM rows WHERE {aggregate.where}")
+
+
+def _must_add_up(connection: duckdb.DuckDBPyConnection, measure: Measure, place: str) -> None:
+    """Old and new are joined by ``combine``: right only for the functions of :data:`ADDS_UP`."""
+    found = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT {measure.sql}"]).fetchone()
+    tree: dict[str, Any] = json.loads(found[0]) if found else {}
+    if tree.get("error"):
+        raise DeclarationError(place, str(tree["error_message"]), "write one SQL expression")
+    node = tree["statements"][0]["node"]["select_list"][0]
+    while node["class"] == "CAST":
+        node = node["child"]
+    usable = ADDS_UP[measure.combine]
+    if node.get("function_name") not in usable or node["distinct"]:
+        raise DeclarationError(
+            place, f"{measure.sql} does not add up: of two batches its values cannot be joined "
+            f"by {measure.combine}",
+            f"make it {', '.join(f'{n}(…)' for n in usable if n != 'count_star')}; "
+            "a quotient is a Ratio of two measures, a count of different values a Distinct",
+        )  # fmt: skip
+
+
+def _check_keyed(keyed: Keyed, place: str, bind: Bind) -> None:
+    for name, (sql, kind) in keyed.columns.items():
+        bind(f"{place}, column {name!r}", f"SELECT CAST({sql} AS {kind}) FROM rows")
+    for what, sql in (("block", f"CAST({keyed.block} AS BIGINT)"), ("deleted", keyed.deleted)):
+        bind(f"{place}, {what}", f"SELECT {sql} FROM rows WHERE {keyed.where}")
+
+
+def _rows(kinds: Mapping[str, str]) -> str:
+    """The view ``rows`` with these columns, empty."""
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in kinds.items())
+    return f"CREATE OR REPLACE TEMP VIEW rows AS SELECT {columns} WHERE false"
+
+
+def _check_parquet(connection: duckdb.DuckDBPyConnection, flow: ParquetFlow) -> None:
+    place = f"product {flow.product!r}, flow {flow.name!r}"
+    added = '\'\' AS topic, 0 AS "partition", 0 AS "offset"'
+    columns = ", ".join(f'"{name}"' for name in flow.columns)
+    _binder(connection, flow.contract.schema.names)(
+        place,
+        f"SELECT {columns}, {flow.date} FROM (SELECT *, {added} FROM rows) WHERE {flow.where}",
+    )

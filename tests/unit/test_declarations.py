@@ -1,0 +1,180 @@
+"""A wrong declaration is told when it is loaded: place, fault and remedy, before anything runs."""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from lakehouse.core.errors import DeclarationError, Exit
+from lakehouse.model.contract import Contract
+from lakehouse.model.flow import (
+    Aggregate,
+    BronzeFlow,
+    Distinct,
+    Favourite,
+    Finer,
+    Measure,
+    Ratio,
+    SilverFlow,
+)
+from lakehouse.model.product import Product
+from lakehouse.products.bound import check_sql
+from lakehouse.products.registry import collect, flows, products
+
+
+class Event(msgspec.Struct, kw_only=True):
+    event_id: str
+    event_time: Annotated[datetime, Meta(tz=True)]
+    place: str
+    user: str | None = None
+    paid: Decimal
+
+
+SHOP = Contract(name="shop", version=1, event=Event)
+COUNT = Measure("count(*)", "BIGINT", "sum", "events")
+TABLE = Aggregate(
+    name="by_place", keys={"place": ("place", "VARCHAR")}, measures={"events": COUNT}, doc="a place"
+)
+
+
+def product(*tables, contract=SHOP, **more):
+    made = (BronzeFlow(contract), SilverFlow(contract, tables or (TABLE,)))
+    given = {"name": contract.name, "contracts": (contract,), "flows": made, **more}
+    return Product(**given)
+
+
+def told(*found):
+    """The error of products that are loaded and of which one is wrong."""
+
+    def load():
+        for made in collect((f"package {n}", p) for n, p in enumerate(found)).values():
+            check_sql(made)
+
+    with pytest.raises(DeclarationError) as caught:
+        load()
+    assert caught.value.exit_code == Exit.USAGE
+    assert caught.value.remedy
+    return f"{caught.value.place} | {caught.value.fault} | {caught.value.remedy}"
+
+
+def fields(**types):
+    return msgspec.defstruct("Odd", [*types.items()], kw_only=True)
+
+
+def test_ours_and_a_right_one_pass():
+    for made in collect([("here", product()), *((n, p) for n, p in products().items())]).values():
+        check_sql(made)
+    assert {f.name for f in flows()} >= {"sales.bronze", "orders.parquet"}
+
+
+TABLES = {
+    "key of no column": (
+        replace(TABLE, keys={"place": ("plaec", "VARCHAR")}),
+        ["silver.shop_by_place, key 'place'", '"plaec" not found', "place, user, paid"],
+    ),
+    "measure of no column": (
+        replace(TABLE, measures={"paid": Measure("sum(payd)", "DECIMAL(38,4)", "sum", "")}),
+        ["measure 'paid'", '"payd" not found'],
+    ),
+    "a mean": (
+        replace(TABLE, measures={"mean": Measure("avg(paid)", "DECIMAL(38,4)", "sum", "")}),
+        ["measure 'mean'", "avg(paid) does not add up", "a quotient is a Ratio"],
+    ),
+    "a count of different values": (
+        replace(TABLE, measures={"users": Measure("count(DISTINCT user)", "BIGINT", "sum", "")}),
+        ["measure 'users'", "does not add up", "a Distinct"],
+    ),
+    "a quotient of sums": (
+        replace(TABLE, measures={"m": Measure("sum(paid) / count(*)", "DECIMAL(38,4)", "sum", "")}),
+        ["measure 'm'", "does not add up"],
+    ),
+    "the greatest, joined as a sum": (
+        replace(TABLE, measures={"most": Measure("max(paid)", "DECIMAL(18,4)", "sum", "")}),
+        ["max(paid) does not add up", "joined by sum"],
+    ),
+    "no SQL": (
+        replace(TABLE, measures={"m": Measure("count(", "BIGINT", "sum", "")}),
+        ["measure 'm'", "syntax error"],
+    ),
+    "a type of no column": (
+        replace(TABLE, keys={"place": ("place", "TEXT")}),
+        ["column 'place'", "type TEXT", "VARCHAR"],
+    ),
+    "a key that may be null": (
+        replace(TABLE, keys={"user": ("user", "VARCHAR")}),
+        ["key 'user'", "may be null", "coalesce(user, '')"],
+    ),
+    "a ratio of nothing": (
+        replace(TABLE, ratios={"mean": Ratio("paid", "events", "")}),
+        ["ratio 'mean'", "no measure or distinct count 'paid'", "events"],
+    ),
+    "a partition of no key": (replace(TABLE, partition="day"), ["partition", "no key 'day'"]),
+    "a count of no column": (
+        replace(
+            TABLE,
+            distinct={"users": Distinct(Finer("u", {"user": "usr"}, "user", "true", ""), "")},
+        ),
+        ["distinct count 'users'", '"usr" not found'],
+    ),
+    "a finer table without the key": (
+        replace(
+            TABLE,
+            distinct={"users": Distinct(Finer("u", {"user": "user"}, "user", "true", ""), "")},
+        ),
+        ["distinct count 'users'", '"place"'],
+    ),
+    "a favourite by time": (
+        replace(
+            TABLE,
+            keys={"day": ("CAST(event_time AS DATE)", "DATE")},
+            favourite={"top": Favourite("t", "place", "1", "true", "")},
+        ),
+        ["favourite 'top'", "VARCHAR"],
+    ),
+    "a where of no column": (replace(TABLE, where="ok"), ["where", '"ok" not found']),
+    "a having of no column": (replace(TABLE, having="ok > 0"), ["having", '"ok" not found']),
+}
+
+
+@pytest.mark.parametrize(("table", "words"), TABLES.values(), ids=list(TABLES))
+def test_a_wrong_table(table, words):
+    text = told(product(table))
+    assert [w for w in words if w not in text] == [], text
+
+
+MONEY_TIME = {"event_id": str, "event_time": datetime}
+WRONG = {
+    "bad name": (replace(SHOP, name="My-Shop"), "'My-Shop' is no name of a product"),
+    "a section's name": (replace(SHOP, name="kafka"), "taken by a section of config.ini"),
+    "our name": (replace(SHOP, name="sales"), "the name 'sales' is taken by product 'sales'"),
+    "a float": (
+        replace(SHOP, event=fields(**MONEY_TIME, degrees=float)),
+        "field 'degrees' is <class 'float'>, which bronze has no column for",
+    ),
+    "bronze's column": (
+        replace(SHOP, event=fields(**MONEY_TIME, offset=int)),
+        "field 'offset' has the name of a column that bronze adds",
+    ),
+    "no event_id": (replace(SHOP, event=fields(event_time=datetime)), "has no 'event_id'"),
+    "a person of no field": (replace(SHOP, person="client"), "there is no text field 'client'"),
+    "no field is described": (replace(SHOP, descriptions={"plce": "x"}), "no field 'plce'"),
+}
+
+
+@pytest.mark.parametrize(("contract", "fault"), WRONG.values(), ids=list(WRONG))
+def test_a_wrong_contract(contract, fault):
+    assert fault in told(products()["sales"], product(contract=contract))
+
+
+def test_no_product_and_wrong_flows():
+    assert "is int, and no Product" in told(1)
+    assert "is 'shop' | give it" in told(product(name="other"))
+    assert "no flow of the product lands" in told(product(flows=(SilverFlow(SHOP, (TABLE,)),)))
+    assert "table silver.shop_by_place is declared already" in told(product(TABLE, TABLE))
+    other = product(replace(TABLE, name="x_by_place"), contract=SHOP)
+    longer = product(replace(TABLE, name="by_place"), contract=replace(SHOP, name="shop_x"))
+    assert "silver.shop_x_by_place is declared already" in told(other, longer)
