@@ -8,6 +8,7 @@ reads it from there, whoever wrote bronze and however the process before ended.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -15,16 +16,15 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.anew import warn
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import Prepared, Source, patterns, query, reading
-from lakehouse.storage.increments import increments
-from lakehouse.storage.log import commit_time, commits, is_same_commit, note_of
+from lakehouse.storage.follower import Applied, Follower
+from lakehouse.storage.increments import Increment
+from lakehouse.storage.log import commits, note_of
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
@@ -43,7 +43,7 @@ LEDGER_SCHEMA = pa.schema(
         pa.field("last_late", _TIME),
     ]
 )
-_NOTHING = -1
+_PART = "ledger"
 _MOST_BEHIND = 1_000
 """Bronze versions without a late or doubled event that a restart may have to look through."""
 _SUMMED = """
@@ -76,21 +76,23 @@ _OF_BATCHES = """(
 )"""
 
 
-class Ledger:
+class Ledger(Follower):
     """The table ``ledger.<product>``, held by the process that lands bronze.
 
-    Opening it takes in what bronze's log has gained since it was last written.
+    What it has applied in memory is written when it is due, so its table lags behind:
+    a start applies from bronze's log what the table lacks.
     """
 
     def __init__(
         self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> None:
-        lake = Lake(settings.lake.root)
-        self._flow, self._connection = f"{product}.bronze", connection.cursor()
-        self._bronze_uri, self._bronze_name = lake.table(f"bronze.{product}"), f"bronze.{product}"
+        name, most = f"{product}.bronze's ledger", settings.silver.max_rows_per_fold
+        super().__init__(name, product, settings, most)
+        self._flow = f"{product}.bronze"
+        self._connection = connection
         self._wait = settings.silver.finer_persist_interval.total_seconds()
         self.table = Table.open(
-            lake.table(f"ledger.{product}"),
+            Lake(settings.lake.root).table(f"ledger.{product}"),
             LEDGER_SCHEMA,
             settings,
             description=f"batches of {product} that held late or doubled events",
@@ -100,77 +102,71 @@ class Ledger:
         self._landed = Source(_LANDED)
         cursor = reading(connection, {"landed_rows": self._landed})
         self._summed = Prepared(cursor, _SUMMED.format(rows="landed_rows"))
-        bronze = DeltaTable(self._bronze_uri)
-        self._bronze_id = str(bronze.metadata().id)
         self._pending: list[pa.Table] = []
-        self._held = self._written = self._taken(bronze.version())
+        self.applied = {_PART: Applied.read(self.table.last_note("source"))}
+        self._written = self.version
         self._persisted_at = time.monotonic()
-        self._follow(bronze.version())
-        if self._pending:
-            self.persist()
 
-    def _taken(self, newest: int) -> int:
-        """The bronze version that the table records; nothing where it is of another bronze."""
-        note = self.table.last_note("source") or {}
-        is_of_this = note.get("id") == self._bronze_id and note["version"] <= newest
-        is_of_this = is_of_this and is_same_commit(self._bronze_uri, note)
-        return int(note["version"]) if is_of_this else _NOTHING
+    @classmethod
+    def open(
+        cls, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> Ledger:
+        """The ledger at bronze's version."""
+        ledger = cls(product, settings, connection)
+        ledger.catch_up()
+        if ledger._pending:
+            ledger.persist()
+        return ledger
 
-    def take(self, landed: Landed) -> None:
-        """Take in a batch that bronze has committed; write where it is time."""
-        marked = landed.late or landed.duplicates
-        if landed.version != self._held + 1 or (marked and landed.rows is None):
-            self._follow(landed.version)
-        elif marked and landed.rows is not None:
-            versions = pa.repeat(landed.version, landed.rows.num_rows)
-            self._landed.put(landed.rows.append_column("bronze_version", versions))
-            self._keep(self._summed())
-            self._landed.clear()
-        self._held = landed.version
+    def has_rows(self) -> bool:
+        """Whether the table has rows."""
+        return bool(self.table.files())
+
+    def take_batch(self, landed: Landed) -> None:
+        """Apply a batch that bronze has committed; nothing is read where it marked nothing."""
+        if landed.version == self.version + 1 and not (landed.late or landed.duplicates):
+            self.take(landed.version, _LANDED.empty_table())
+        else:
+            self.take(landed.version, landed.rows)
+
+    def apply(self, step: Increment) -> None:
+        """Hold a row for each batch of an increment that marked any; write where it is time."""
+        if step.rows is not None:
+            if step.rows.num_rows:
+                versions = pa.repeat(step.version, step.rows.num_rows)
+                self._landed.put(step.rows.append_column("bronze_version", versions))
+                self._keep(self._summed())
+                self._landed.clear()
+        elif step.files:
+            self._add(_OF_FILES, step.files, file=[*step.files], bronze_version=[*step.versions])
+        self.applied[_PART] = self.at(step.version)
         if self._is_due():
             self.persist()
 
-    def _follow(self, upto: int) -> None:
-        """Take in bronze's versions up to ``upto`` from its log, or all of bronze anew."""
-        if self._held == _NOTHING and self.table.files():
-            self._anew(upto, "its rows are of another bronze table, or bronze went back")
-            return
-        try:
-            steps = [*increments(self._bronze_uri, self._held, upto, 0)]
-        except (FileNotFoundError, TableDamaged) as error:
-            self._anew(upto, str(error))
-            return
-        found = {file: step.version for step in steps for file in step.files}
-        if found:
-            files, versions = [*found], [*found.values()]
-            self._landed_in(file=files, bronze_version=versions)
-            self._add(_OF_FILES, {"files": patterns(files)})
-        self._held = upto
-
-    def _anew(self, upto: int, reason: str) -> None:
+    def start_anew(self, target: int) -> None:
         """All rows from bronze's; their versions as far as its log still tells of them.
 
-        In bounded memory: the engine reads bronze as a stream, and keeps a row a batch.
+        In bounded memory: the engine reads bronze as a stream, and keeps a row a batch, which
+        lies in files of several dates. So it is not done in parts.
         """
-        warn(f"{self._flow}'s ledger", upto, reason)
-        bronze = DeltaTable(self._bronze_uri)
-        told = [(c["version"], note_of(c)) for c in commits(self._bronze_uri, bronze.version())]
+        bronze = DeltaTable(self.bronze_uri)
+        told = [(c["version"], note_of(c)) for c in commits(self.bronze_uri, bronze.version())]
         landed = {n["ends"]["batch"]: v for v, n in told if "late" in n and "ends" in n}
-        bronze.load_as_version(upto)
+        bronze.load_as_version(target)
         self._pending = []
         if files := files_of(bronze):
-            self._landed_in(batch_id=[*landed], bronze_version=[*landed.values()])
-            self._add(_OF_BATCHES, {"files": patterns(files)})
-        self.table.replace(self._rows(), None, self._note(upto))
-        self._pending, self._held, self._written = [], upto, upto
+            self._add(_OF_BATCHES, files, batch_id=[*landed], bronze_version=[*landed.values()])
+        applied = self.at(target)
+        self.table.replace(self._rows(), None, self.note(applied))
+        self._pending, self._written, self.applied = [], target, {_PART: applied}
 
-    def _landed_in(self, **columns: list[Any]) -> None:
+    def _add(self, rows: str, files: Sequence[str], **columns: list[Any]) -> None:
         types = {"file": pa.string()}
         arrays = [pa.array(v, types.get(name, pa.int64())) for name, v in columns.items()]
-        self._connection.register("landed_in", pa.table(arrays, names=[*columns]))
-
-    def _add(self, rows: str, values: dict[str, Any]) -> None:
-        self._keep(query(self._connection, _SUMMED.format(rows=rows), values))
+        landed_in = pa.table(arrays, names=[*columns])
+        values = {"files": patterns(files)}
+        sql = _SUMMED.format(rows=rows)
+        self._keep(query(self._connection, sql, values, landed_in=landed_in))
 
     def _keep(self, found: pa.Table) -> None:
         if found.num_rows:
@@ -178,24 +174,24 @@ class Ledger:
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._persisted_at
-        is_behind = self._held - self._written >= _MOST_BEHIND
+        is_behind = self.version - self._written >= _MOST_BEHIND
         return is_behind or (bool(self._pending) and waited >= self._wait)
 
+    def note(self, applied: Applied) -> dict[str, Any]:
+        """Its flow is bronze's: they run as one."""
+        return {**super().note(applied), "flow": self._flow}
+
     def persist(self) -> None:
-        """Write what is pending in one commit that records the bronze version held."""
-        if self._held > self._written:
-            self.table.append(self._rows(), self._note(self._held))
+        """Write what is pending in one commit that records the version applied."""
+        applied = self.applied[_PART]
+        if applied and applied.version > self._written:
+            self.table.append(self._rows(), self.note(applied))
             failpoint.reach(Step.LEDGER_COMMITTED)
-            self._pending, self._written = [], self._held
+            self._pending, self._written = [], applied.version
         self._persisted_at = time.monotonic()
 
     def _rows(self) -> pa.Table:
         return pa.concat_tables([LEDGER_SCHEMA.empty_table(), *self._pending])
-
-    def _note(self, version: int) -> dict[str, Any]:
-        source: dict[str, Any] = {"table": self._bronze_name, "id": self._bronze_id}
-        source |= {"version": version, "time": commit_time(self._bronze_uri, version)}
-        return {"flow": self._flow, "source": source}
 
     def maintain(self) -> None:
         """Between batches: compact and remove old files, as settings say."""

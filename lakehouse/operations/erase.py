@@ -219,7 +219,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             publisher.persist()
             tables += publisher.every_table()
         if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
-            late = Ledger(product, settings, connection)
+            late = Ledger.open(product, settings, connection)
             late.persist()
             tables.append(late.table)
         tables += _redact(client, product, settings, done)

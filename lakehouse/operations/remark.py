@@ -133,7 +133,7 @@ def _catch_up(
     connection: DuckDBPyConnection,
     say: Say,
 ) -> None:
-    Ledger(product, settings, connection).persist()
+    Ledger.open(product, settings, connection).persist()
     for follower in followers:
         say(f"folding bronze anew: {follower.name}")
         if isinstance(follower, SilverFlow):

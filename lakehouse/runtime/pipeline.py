@@ -53,7 +53,7 @@ class Landing:
         bronze = BronzePublisher(f.contract, settings, None, own)
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
-        ledger = Ledger(f.product, settings, own)
+        ledger = Ledger.open(f.product, settings, own)
         publishers = [follow(follower, settings, own) for follower in followers]
         for publisher in publishers:
             publisher.catch_up()
@@ -62,12 +62,9 @@ class Landing:
     def take(self, batch: Landed) -> None:
         """Bring what follows bronze to the batch that it has committed; then upkeep."""
         for follower in self.followers:
-            if batch.rows is None:
-                follower.catch_up(batch.version)
-            else:
-                follower.take(batch.version, batch.rows)
+            follower.take(batch.version, batch.rows)
             follower.maintain()
-        self.ledger.take(batch)
+        self.ledger.take_batch(batch)
         self.ledger.maintain()
         self.bronze.maintain(datetime.now(UTC))
 

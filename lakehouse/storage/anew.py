@@ -1,48 +1,21 @@
-"""What a follower made anew needs: bronze a part at a time, and new rows in the old ones' place.
+"""A table that was made beside another one takes its place.
 
-Silver is made anew beside itself and swapped, a commit a table: readers see the old
-rows until then, and a crash leaves them, or both, for the next start to begin again.
+Readers see the old rows until one commit puts the new ones there; a crash leaves the
+old ones, or the new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import structlog
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.table import Table
-
-log = structlog.get_logger("lakehouse")
-
-
-def warn(follower: str, version: int, reason: str) -> None:
-    """Say that a follower is made anew from all of bronze, and why."""
-    log.warning("made anew from all of bronze", flow=follower, version=version, reason=reason)
-
-
-def parts(files: Sequence[str], most: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """Files in parts of about ``most`` rows; with each the rows so far, and those of all.
-
-    A file is not divided. Of no files there is one part, which is empty.
-    """
-    sizes = [int(pq.read_metadata(file).num_rows) for file in files]
-    total = sum(sizes)
-    part: list[str] = []
-    done = rows = 0
-    for file, size in zip(files, sizes, strict=True):
-        if part and rows + size > most:
-            yield tuple(part), done, total
-            part, rows = [], 0
-        part.append(file)
-        done, rows = done + size, rows + size
-    yield tuple(part), total, total
 
 
 def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bool) -> None:

@@ -39,9 +39,16 @@ def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("SET enable_progress_bar = false")
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> pa.Table:
-    """A query's rows as one Arrow table."""
-    return connection.sql(sql, params=values).to_arrow_table()
+def query(
+    connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None, **tables: pa.Table
+) -> pa.Table:
+    """A query's rows as one Arrow table; ``tables`` are what it reads by name, and it alone."""
+    if not tables:
+        return connection.sql(sql, params=values).to_arrow_table()
+    with connection.cursor() as own:
+        for name, rows in tables.items():
+            own.register(name, rows)
+        return own.sql(sql, params=values).to_arrow_table()
 
 
 def ten_thousandths(money: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import local_path
@@ -14,10 +17,16 @@ from lakehouse.storage.log import entry as entry_of
 
 @dataclass(frozen=True)
 class Increment:
-    """Files whose rows bronze gained after one version, up to another."""
+    """Rows that bronze gained after one version, up to another: files, or the rows at hand."""
 
     version: int
-    files: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    """The version that added each file; empty where all of bronze is read."""
+    rows: pa.Table | None = None
+    part: int = 0
+    is_last: bool = True
+    """Whether bronze is taken in up to the version with it: all of bronze comes in parts."""
 
 
 def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Increment]:
@@ -28,14 +37,16 @@ def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Incre
     TableDamaged where rows were removed: all ask for a fold from nothing.
     """
     files: list[str] = []
+    versions: list[int] = []
     rows = 0
     for version in range(after + 1, upto + 1):
         for added, count in _added(uri, version):
             files.append(added)
+            versions.append(version)
             rows += count
         if rows >= max_rows or version == upto:
-            yield Increment(version, tuple(files))
-            files, rows = [], 0
+            yield Increment(version, tuple(files), tuple(versions))
+            files, versions, rows = [], [], 0
 
 
 def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
@@ -55,3 +66,21 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
             if not path.exists():
                 raise FileNotFoundError(path)
             yield str(path), int(stats.get("numRecords", 0))
+
+
+def parts(files: Sequence[str], most: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Files in parts of about ``most`` rows; with each the rows so far, and those of all.
+
+    A file is not divided. Of no files there is one part, which is empty.
+    """
+    sizes = [int(pq.read_metadata(file).num_rows) for file in files]
+    total = sum(sizes)
+    part: list[str] = []
+    done = rows = 0
+    for file, size in zip(files, sizes, strict=True):
+        if part and size and rows + size > most:
+            yield tuple(part), done, total
+            part, rows = [], 0
+        part.append(file)
+        done, rows = done + size, rows + size
+    yield tuple(part), total, total

@@ -165,15 +165,6 @@ def commit_time(uri: str, version: int) -> int | None:
     return int(info["timestamp"]) if info else None
 
 
-def is_same_commit(uri: str, source: Mapping[str, Any]) -> bool:
-    """Whether a table still has the commit that ``source`` names by its version and time.
-
-    It has another one where it went back and wrote on. True where nobody can tell.
-    """
-    held = commit_time(uri, int(source["version"]))
-    return held is None or source.get("time", held) == held
-
-
 def entry(uri: str, version: int) -> Path:
     """The log file of one commit."""
     return Path(uri, "_delta_log", f"{version:020}.json")

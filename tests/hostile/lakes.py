@@ -31,12 +31,12 @@ def sales(root: Path) -> Broker:
 def orders(root: Path) -> Broker:
     """Changes of orders in bronze, quarantine and ledger, and silver of them."""
     lake = OrdersLake(settings_at(root))
-    ledger = Ledger("orders", lake.settings, lake.connection)
+    ledger = Ledger.open("orders", lake.settings, lake.connection)
     first, second = row(), row(order_id=2, customer_name="Bo", item="Udon", amount="3.1")
     ready = {**first, "order_status": "ready"}
-    ledger.take(lake.land([change("c", 1, first), change("c", 2, second), (b"k", b"{", [])]))
+    ledger.take_batch(lake.land([change("c", 1, first), change("c", 2, second), (b"k", b"{", [])]))
     more = [change("u", 3, ready, first), change("d", 4, None, second), tombstone(2, 4)]
-    ledger.take(lake.land([*more, change("c", 1, first)]))
+    ledger.take_batch(lake.land([*more, change("c", 1, first)]))
     lake.silver.catch_up()
     lake.silver.persist()
     ledger.persist()

@@ -149,7 +149,7 @@ def test_rows_that_stay_with_spark_are_read_from_the_log(lake):
     lake.restart()
     values = encode(event("x", OLD), event("a"))
     landed = lake.bronze.publish(decoded(values, first=8), {0: 10}, NOW)
-    lake.ledger.take(type(landed)(**{**vars(landed), "rows": None}))
+    lake.ledger.take_batch(type(landed)(**{**vars(landed), "rows": None}))
     lake.ledger.persist()
     assert_the_ledger_is_bronzes(lake)
     assert len(rows(lake)) == 3
@@ -184,7 +184,7 @@ def test_it_is_made_anew_where_the_log_has_gone(lake):
     for version in range(5):
         (folder / f"{version:020}.json").unlink()
     shutil.rmtree(lake.ledger.table.uri)
-    lake.ledger = Ledger("sales", lake.settings, lake.connection)
+    lake.ledger = Ledger.open("sales", lake.settings, lake.connection)
     found = rows(lake)
     assert {row[0]: row[1] for row in found} == {1: None, 2: None, 4: 5}
     assert sorted(row[:1] + row[2:] for row in found)[:2] == [row[:1] + row[2:] for row in held]

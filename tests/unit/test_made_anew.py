@@ -52,13 +52,13 @@ def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
     land_days(lake, 4, first=8)
     cut_log(lake.bronze.bronze.uri)
     most = []
-    whole = SilverPublisher._rows_of
+    whole = SilverPublisher._load
 
-    def measured(self, files):
-        whole(self, files)
+    def measured(self, step):
+        whole(self, step)
         most.append(self._rows._rows.num_rows)
 
-    monkeypatch.setattr(SilverPublisher, "_rows_of", measured)
+    monkeypatch.setattr(SilverPublisher, "_load", measured)
     lake.restart()
     with capture_logs() as logs:
         lake.silver.catch_up()
@@ -85,7 +85,7 @@ def test_silver_stays_readable_until_it_is_made_anew(settings, monkeypatch):
     cut_log(lake.bronze.bronze.uri)
     lake.restart()
 
-    def crash(self, version, say):
+    def crash(self, version):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -143,11 +143,11 @@ def test_the_ledger_made_anew_says_why(settings):
     lake.land(encode(sale(event_id="b"), sale(event_id="b")), 2)
     cut_log(lake.bronze.bronze.uri)
     with capture_logs() as logs:
-        Ledger("sales", settings, lake.connection)
+        Ledger.open("sales", settings, lake.connection)
     [warning] = warned(logs)
     assert "ledger" in warning["flow"]
     assert ".json" in warning["reason"]
     assert len(lake.rows("ledger/sales")) == 2
     with capture_logs() as logs:
-        Ledger("sales", settings, lake.connection)
+        Ledger.open("sales", settings, lake.connection)
     assert warned(logs) == []

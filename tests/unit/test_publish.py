@@ -38,13 +38,13 @@ class Lake:
     def restart(self, topic_id="t1"):
         self.connection = connect(self.settings.silver)
         self.bronze = BronzePublisher(SALES, self.settings, topic_id, self.connection)
-        self.ledger = Ledger("sales", self.settings, self.connection)
+        self.ledger = Ledger.open("sales", self.settings, self.connection)
         self.silver = SilverPublisher(SILVER, self.settings, self.connection)
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
         landed = self.bronze.publish(rows, {0: first + len(values)}, NOW)
-        self.ledger.take(landed)
+        self.ledger.take_batch(landed)
         return landed
 
     def rows(self, table):
@@ -255,7 +255,7 @@ def test_a_crash_in_the_middle_of_silver_is_completed(lake):
     shutil.rmtree(path)
     path.with_name("kept").rename(path)
     lake.restart()
-    assert len(set(lake.silver._versions.values())) == 2
+    assert len({one.version for one in lake.silver.applied.values()}) == 2
     lake.silver.catch_up()
     assert_silver_is_a_function_of_bronze(lake)
 
@@ -280,7 +280,7 @@ def test_plans_of_the_look_back_do_not_pile_up(settings):
         lake.land(encode(rows), n)
         lake.silver.catch_up()
         lake.silver.persist()
-        [orders] = [s for s in lake.silver._finers if s.finer.name == "orders"]
+        [orders] = [s for s in lake.silver._state.finers if s.finer.name == "orders"]
         held = "SELECT count(*) FROM duckdb_prepared_statements()"
         counts.append(orders._connection.execute(held).fetchall()[0][0])
     assert counts[2:] == [counts[2]] * 4, counts

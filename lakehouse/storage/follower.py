@@ -1,0 +1,219 @@
+"""The one class that follows bronze: silver, Parquet files and the ledger are kinds of it.
+
+A follower records which commit of bronze it has applied in the same write as the work:
+the table's id, the version, and that commit's time. A write that is tried again finds it.
+
+Worked example. Bronze is at version 7, and a follower of two tables has applied 6.
+
+- Before: ``country`` and ``client`` record 6. Increment 7 is read from bronze's log.
+- ``country`` commits its rows, and 7 in the same commit. Crash here.
+- After: the next start finds 7 and 6. It reads increment 7 for ``client`` alone; then
+  both are at 7. A crash after that finds nothing left to do.
+
+What only compacts bronze adds no rows and is stepped over. A follower starts anew from
+all of bronze, in parts, where it cannot go on: :func:`why_anew` says when before it
+begins, and an increment that cannot be read says so on the way (bronze's log is cut,
+a file is gone, rows were removed or marked anew). A crash while it starts anew leaves
+the old rows with the old record, or the record of NOTHING: the next start begins again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import TableDamaged, TableMissing
+from lakehouse.core.paths import Lake
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import files_of
+from lakehouse.storage.health import check_log
+from lakehouse.storage.increments import Increment, increments, parts
+from lakehouse.storage.log import commit_time
+
+Say = Callable[[int, int], None]
+log = structlog.get_logger("lakehouse")
+NOTHING = -1
+"""The version of what has applied nothing, or was starting anew when it was cut."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A commit of bronze that is applied: the table's id, the version, its time in ms."""
+
+    bronze: str
+    version: int = NOTHING
+    time: int | None = None
+    """None where an earlier release did not record it, or nobody can tell."""
+
+    @classmethod
+    def read(cls, note: Mapping[str, Any] | None) -> Applied | None:
+        """Back from a commit's metadata; None where it has none."""
+        return cls(note["id"], int(note["version"]), note.get("time")) if note else None
+
+    def note(self, table: str) -> dict[str, Any]:
+        """As recorded in a commit's metadata; ``table`` is bronze's name."""
+        return {"table": table, "id": self.bronze, "version": self.version, "time": self.time}
+
+
+def _version(applied: Applied | None) -> int:
+    return applied.version if applied else NOTHING
+
+
+def why_anew(
+    uri: str,
+    bronze: str,
+    target: int,
+    parts: Collection[Applied | None],
+    state: Collection[Applied | None] = (),
+    *,
+    has_rows: bool,
+) -> str:
+    """Why a follower cannot go on from what its parts have applied; nothing where it can.
+
+    ``bronze`` is the id that the table at ``uri`` has now, ``target`` the version to reach;
+    ``state`` is what was recorded beside the parts and may lag behind them; ``has_rows``
+    says whether there are rows.
+    """
+    records = {one for one in (*parts, *state) if one is not None}
+    versions = {*map(_version, parts)}
+    if any(one.bronze != bronze for one in records):
+        return "it is of another bronze table"
+    if NOTHING in versions and (len(versions) > 1 or has_rows):
+        return "a part of it has rows, and does not say of which version of bronze"
+    if max(versions) > target:
+        return f"it has applied version {max(versions)}, and bronze is at {target}"
+    for one in records:
+        held = commit_time(uri, one.version)
+        if None not in {held, one.time} and held != one.time:
+            return "bronze went back, and wrote other commits since"
+    return ""
+
+
+class Follower(ABC):
+    """What is kept up to date with ``bronze.<product>``, held by this process.
+
+    It has one part or more, each of which records what it has applied in its own write.
+    ``most_rows`` bounds an increment; 0 gives each version apart.
+    """
+
+    def __init__(self, name: str, product: str, settings: Settings, most_rows: int) -> None:
+        self.name, self.settings = name, settings
+        self.bronze_uri, self._bronze = Lake(settings.lake.root).table(f"bronze.{product}"), product
+        self._most_rows = most_rows
+        self.bronze_id = ""
+        self.applied: dict[str, Applied | None] = {}
+        """What each part has applied, as far as this process knows."""
+
+    @abstractmethod
+    def apply(self, step: Increment) -> None:
+        """Take an increment into the parts that are behind it, and note it in :attr:`applied`."""
+
+    @abstractmethod
+    def start_anew(self, target: int) -> None:
+        """Take all of bronze in place of what is there: see :meth:`whole`."""
+
+    @abstractmethod
+    def has_rows(self) -> bool:
+        """Whether any part has rows."""
+
+    def state(self) -> Collection[Applied | None]:
+        """What is recorded beside the parts, and may lag behind them."""
+        return ()
+
+    @abstractmethod
+    def maintain(self) -> None:
+        """Between batches: compact and remove old files, as settings say."""
+
+    @abstractmethod
+    def persist(self) -> None:
+        """Write what is held in memory."""
+
+    @property
+    def version(self) -> int:
+        """The bronze version that every part has applied."""
+        return min(map(_version, self.applied.values()))
+
+    def at(self, version: int) -> Applied:
+        """The record of a version of bronze as it is now."""
+        return Applied(self.bronze_id, version, commit_time(self.bronze_uri, version))
+
+    def note(self, applied: Applied) -> dict[str, Any]:
+        """The metadata of a commit that applies it."""
+        return {"source": applied.note(f"bronze.{self._bronze}"), "flow": self.name}
+
+    def catch_up(self, upto: int | None = None) -> int:
+        """Apply what bronze's log has gained; the version that is applied then.
+
+        Raises TableMissing while bronze does not exist.
+        """
+        bronze = self.open_bronze()
+        target = int(bronze.version()) if upto is None else upto
+        if target != self.version:
+            check_log(self.bronze_uri)
+        reason = why_anew(
+            self.bronze_uri, self.bronze_id, target, self.applied.values(), self.state(),
+            has_rows=self.has_rows(),
+        )  # fmt: skip
+        if not reason:
+            try:
+                self.follow(target)
+            except (FileNotFoundError, TableDamaged) as error:
+                reason = str(error)
+        if reason:
+            log.warning(
+                "made anew from all of bronze", flow=self.name, version=target, reason=reason
+            )
+            self.start_anew(target)
+        return target
+
+    def open_bronze(self) -> DeltaTable:
+        """Bronze as it is now; its id is what is recorded from here on."""
+        if not DeltaTable.is_deltatable(self.bronze_uri):
+            name = self._bronze
+            raise TableMissing(f"bronze.{name}", "does not exist yet", f"run {name}.bronze first")
+        bronze = DeltaTable(self.bronze_uri)
+        self.bronze_id = str(bronze.metadata().id)
+        return bronze
+
+    def follow(self, target: int) -> None:
+        """Bring parts that are behind to those ahead, then all to the target."""
+        for stop in sorted({*map(_version, self.applied.values()), target} - {self.version}):
+            for step in self.steps(self.version, stop):
+                self.apply(step)
+
+    def behind(self, version: int) -> list[str]:
+        """The parts that have not applied this version."""
+        return [name for name, one in self.applied.items() if _version(one) < version]
+
+    def steps(self, after: int, upto: int) -> Iterator[Increment]:
+        """The increments between two versions."""
+        return increments(self.bronze_uri, after, upto, self._most_rows)
+
+    def whole(self, version: int, say: Say | None = None) -> Iterator[Increment]:
+        """All of bronze at a version, a part at a time; the last alone completes it.
+
+        ``say`` is told after each how many rows are done, of how many; else the log is.
+        """
+        files = files_of(DeltaTable(self.bronze_uri, version=version))
+        most = self.settings.silver.max_rows_per_fold
+        for number, (some, done, of) in enumerate(parts(files, most)):
+            yield Increment(version, some, part=number, is_last=done == of)
+            if say:
+                say(done, of)
+            else:
+                log.info("folding anew", flow=self.name, rows=done, of=of)
+
+    def take(self, version: int, rows: pa.Table | None) -> None:
+        """Apply one new version of bronze, whose rows may be at hand."""
+        if rows is None or version != self.version + 1:
+            self.catch_up(version)
+        else:
+            if not self.bronze_id:
+                self.open_bronze()
+            self.apply(Increment(version, rows=rows))
