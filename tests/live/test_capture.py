@@ -74,7 +74,7 @@ def test_a_snapshot_then_every_kind_of_change(orders):
     assert [v and v["op"] for v, _ in gone] == ["d", None]
     assert gone[0][0]["before"]["customer_name"] == "Amara Okafor"
     assert gone[1][1]["sequence"].decode() == gone[0][0]["source"]["sequence"]
-    assert all(h["contract"] == b"orders/1" for _, _, h in records)
+    assert all(h["contract"] == b"orders/2" for _, _, h in records)
     assert orders.capture().sent == 0
 
 

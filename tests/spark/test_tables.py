@@ -49,7 +49,7 @@ def test_by_country_is_what_spark_computes_from_bronze(spark, settings, step):
     for first in range(0, len(SOLD), step):
         lake.land(encode(*SOLD[first : first + step]), first)
         lake.silver.catch_up()
-    money = (F.col("unit_price") * F.col("quantity")).cast("decimal(28,4)")
+    money = (F.col("unit_price") * F.col("quantity")).cast("decimal(38,4)")
     is_sale = F.col("quantity") > 0
     held = table(spark, lake, "silver/sales_by_country")
     wanted = (
@@ -58,9 +58,9 @@ def test_by_country_is_what_spark_computes_from_bronze(spark, settings, step):
         .groupBy("country", "currency")
         .agg(
             F.count("*").alias("lines"),
-            F.sum("quantity").alias("units"),
-            F.sum(money).cast("decimal(28,4)").alias("net_revenue"),
-            F.sum(F.when(is_sale, money)).cast("decimal(28,4)").alias("gross_revenue"),
+            F.sum("quantity").cast("decimal(38,0)").alias("units"),
+            F.sum(money).cast("decimal(38,4)").alias("net_revenue"),
+            F.sum(F.when(is_sale, money)).cast("decimal(38,4)").alias("gross_revenue"),
             F.max(F.when(is_sale, F.col("event_time"))).alias("last_sale"),
             F.countDistinct(F.when(is_sale, F.col("order_id"))).alias("orders"),
             F.countDistinct("client_id").alias("clients"),
