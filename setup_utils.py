@@ -2,7 +2,7 @@
 
 import typer
 
-from lakehouse.doctor.doctor import doctor
+from lakehouse.cli.doctor import doctor
 
 if __name__ == "__main__":
     typer.run(doctor)

@@ -92,7 +92,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
     """A local session with the pinned jars, for all tests of a process."""
-    from lakehouse.cli.app import engine  # noqa: PLC0415  # most tests do without Spark
+    from lakehouse.cli.start import engine  # noqa: PLC0415  # most tests do without Spark
     from lakehouse.runtime.session import session  # noqa: PLC0415  # likewise
 
     return session(load_settings(), "tests", engine(print))

@@ -9,7 +9,7 @@ import time
 
 from pyspark.sql import SparkSession
 
-from lakehouse.cli.app import engine
+from lakehouse.cli.start import engine
 from lakehouse.core.logging import configure_logging
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.registry import load_settings

@@ -10,7 +10,7 @@ import time
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from lakehouse.cli.app import engine
+from lakehouse.cli.start import engine
 from lakehouse.products.registry import load_settings
 
 SCHEMA = (

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from lakehouse.audit.extent import Content
 from lakehouse.audit.pins import Pin, Snapshots
 from lakehouse.audit.topic import Broker
 from lakehouse.ingest.ends import Ends
@@ -19,14 +19,6 @@ from lakehouse.model.recompute import Recomputes
 from lakehouse.settings.settings import Settings
 
 Say = Callable[[str], None]
-
-
-class Content(StrEnum):
-    """How many records are read again from Kafka and compared with what landed."""
-
-    NONE = "none"
-    SAMPLE = "sample"
-    ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.audit.addresses import with_columns
-from lakehouse.audit.check import Check, Content, Scene
+from lakehouse.audit.check import Check, Scene
+from lakehouse.audit.extent import Content
 from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.audit.check import Content
+from lakehouse.audit.extent import Content
 
 
 @dataclass(frozen=True)

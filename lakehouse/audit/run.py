@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
-from lakehouse.audit.check import Check, Content, Say, Scene
+from lakehouse.audit.check import Check, Say, Scene
 from lakehouse.audit.compare import Compared, compare_all
 from lakehouse.audit.content import COMPARED, compare_content
 from lakehouse.audit.declared import recomputes_of
+from lakehouse.audit.extent import Content
 from lakehouse.audit.fingerprints import fingerprints
 from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger

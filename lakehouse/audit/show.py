@@ -16,6 +16,7 @@ from rich.text import Text
 from lakehouse.audit.flags import Listed
 from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.text import printable
 
 _STYLES = {Verdict.PROVEN: "bold green", Verdict.NOT_PROVEN: "bold red"}
 
@@ -128,8 +129,3 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
     return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """The text with unprintable characters written out: what data says is never obeyed."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

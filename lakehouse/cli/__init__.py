@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """The ``lakehouse`` command."""
-    from lakehouse.cli.app import main as run  # noqa: PLC0415  # nothing loads before it is called
+    from lakehouse.cli.app import main as run  # nothing loads before it is called
 
     run()

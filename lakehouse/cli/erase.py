@@ -2,86 +2,75 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
 import typer
 
-from lakehouse.audit.check import Say
-from lakehouse.audit.topic import read_topic, retention
+from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.start import broker
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
+from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
-from lakehouse.operations.erase import (
-    Erased,
-    Found,
-    erase,
-    find,
-    is_begun,
-    refuse_set_aside,
-)
-from lakehouse.operations.keep import as_json
-from lakehouse.products.registry import contracts, load_settings
-from lakehouse.settings.settings import Settings
+from lakehouse.core.text import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakehouse.operations.erase import Erased, Found
+    from lakehouse.settings.settings import Settings
 
 
-def erase_command(
-    broker: Callable[[Settings], AbstractContextManager[Settings]], say: Say
-) -> Callable[..., None]:
-    """The verb, given how a broker is found or started and where narration goes."""
+def erase(
+    client: Annotated[str, typer.Argument(help="the client_id, exactly as it stands")],
+    product: Annotated[
+        str | None, typer.Option(help="one product; else every one that has clients")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    as_json: AsJson = False,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Erase one client: bronze, silver, quarantine, kept audits, and all older versions.
 
-    def erase_verb(
-        client: Annotated[str, typer.Argument(help="the client_id, exactly as it stands")],
-        product: Annotated[
-            str | None, typer.Option(help="one product; else every one that has clients")
-        ] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-        as_json_: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
-        root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
-        config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
-    ) -> None:
-        """Erase one client: bronze, silver, quarantine, kept audits, and all older versions.
+    Stop the flows first. Time travel ends at the erasure. A ledger of erased
+    addresses stays, so that the audit holds; what Kafka still has is said at the
+    end. Run it again if it was cut. Refused while _aside holds files: they may hold
+    the client's records.
 
-        Stop the flows first. Time travel ends at the erasure. A ledger of erased
-        addresses stays, so that the audit holds; what Kafka still has is said at the
-        end. Run it again if it was cut. Refused while _aside holds files: they may hold
-        the client's records.
+    Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
+    """
+    from lakehouse.operations import erase as erasure
 
-        Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
-        """
-        settings = load_settings(config)
-        settings = settings.with_root(root) if root else settings
-        refuse_set_aside(settings)
-        meant = {}
-        for name in _products(product, settings):
-            found = find(client, name, settings)
-            if len(found) or is_begun(name, settings):
-                meant[name] = found
-                say(_about(name, found))
-            else:
-                say(f"{name}: no record names this client")
-        if meant and not yes:
-            typer.confirm(
-                "Erase them, and every older version of these tables? It cannot be undone",
-                abort=True, err=True,
-            )  # fmt: skip
-        report = []
-        for name in meant:
-            done = erase(client, name, settings, datetime.now(UTC))
-            report.append(_report(done, _in_kafka(done, settings, broker)))
-            _tell(report[-1], say)
-        if as_json_:
-            sys.stdout.write(as_json({r["product"]: r for r in report}, indent=2) + "\n")
-        raise SystemExit(Exit.OK)
-
-    return erase_verb
+    settings = settings_of(config, root)
+    erasure.refuse_set_aside(settings)
+    meant = {}
+    for name in _products(product, settings):
+        found = erasure.find(client, name, settings)
+        if len(found) or erasure.is_begun(name, settings):
+            meant[name] = found
+            say(_about(name, found))
+        else:
+            say(f"{name}: no record names this client")
+    if meant and not yes:
+        typer.confirm(
+            "Erase them, and every older version of these tables? It cannot be undone",
+            abort=True, err=True,
+        )  # fmt: skip
+    report = []
+    for name in meant:
+        done = erasure.erase(client, name, settings, datetime.now(UTC))
+        report.append(_report(done, _in_kafka(done, settings)))
+        _tell(report[-1])
+    if as_json:
+        write_json({r["product"]: r for r in report})
+    raise SystemExit(Exit.OK)
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:
+    from lakehouse.products.registry import contracts
+
     if product is not None:
         settings.product(product)
         return [product]
@@ -110,10 +99,10 @@ def _about(product: str, found: Found) -> str:
     )
 
 
-def _in_kafka(
-    done: Erased, settings: Settings, broker: Callable[[Settings], AbstractContextManager[Settings]]
-) -> dict[str, Any]:
+def _in_kafka(done: Erased, settings: Settings) -> dict[str, Any]:
     """What the topic still has of the erased addresses, or why that is not known."""
+    from lakehouse.audit.topic import read_topic, retention
+
     name = settings.product(done.product).topic
     spans = _spans(done.addresses)
     if not spans:
@@ -161,7 +150,7 @@ def _report(done: Erased, kafka: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(report: dict[str, Any], say: Say) -> None:
+def _tell(report: dict[str, Any]) -> None:
     name, kafka = report["product"], report["kafka"]
     say(
         f"{name}: erased {report['bronze']:,} rows of bronze and {report['quarantine']:,} "

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
 import typer
-from rich.console import Console
 
+from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
-from lakehouse.explorer import report as batch_report
-from lakehouse.explorer.allowed import check
-from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.locked import bounded
-from lakehouse.explorer.menu import menu, time_of, width
-from lakehouse.explorer.show import Format, render
-from lakehouse.explorer.sql import Reader
-from lakehouse.explorer.views import VIEWS, clients
-from lakehouse.products.registry import load_settings
-from lakehouse.settings.settings import Settings
+from lakehouse.core.options import MOST, Config, Root
+from lakehouse.core.text import say
+from lakehouse.explorer.format import Format
 
-NARRATION = Console(stderr=True)
-MOST = 2**62
-"""More rows or versions than there can be; a number that every engine holds."""
+if TYPE_CHECKING:
+    from lakehouse.explorer.catalogue import Catalogue
+    from lakehouse.settings.settings import Settings
 
 
 def explore(
@@ -38,8 +29,8 @@ def explore(
     ] = None,
     at: Annotated[str | None, typer.Option(help="read tables as of this time, RFC 3339")] = None,
     as_of: Annotated[str | None, typer.Option(help="the day that recency counts from")] = None,
-    root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
-    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    root: Root = None,
+    config: Config = None,
 ) -> None:
     """Explore the silver tables: a menu, or --batch, or --sql. Reads only; needs no JVM.
 
@@ -48,8 +39,12 @@ def explore(
     """
     if batch and sql is not None:
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
-    settings = load_settings(config)
-    settings = settings.with_root(root) if root else settings
+    from lakehouse.explorer.catalogue import Catalogue
+    from lakehouse.explorer.locked import bounded
+    from lakehouse.explorer.times import time_of
+    from lakehouse.explorer.views import VIEWS, clients
+
+    settings = settings_of(config, root, logs=False)
     catalogue = Catalogue(
         settings.lake.root, version, time_of("--at", at) if at is not None else None
     )
@@ -74,12 +69,18 @@ def _answer(
     sql: str | None,
     batch: bool,
 ) -> None:
+    from lakehouse.explorer.show import render, width
+
     if sql is not None:
         _write(statement(catalogue, sql, settings, views, form, limit))
     elif batch:
-        found = report(catalogue, settings, views)
+        from lakehouse.explorer.report import report
+
+        found = report(catalogue, settings.explorer, views, say)
         _write(render(found, form, width(), color=sys.stdout.isatty()))
     else:
+        from lakehouse.explorer.menu import menu
+
         menu(lambda lake, text, how: statement(lake, text, settings, views, how, limit), catalogue)
 
 
@@ -92,22 +93,16 @@ def statement(
     limit: int | None,
 ) -> str:
     """One SELECT's rows as text, cut at the row limit with a word about the rest."""
+    from lakehouse.explorer.allowed import check
+    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.sql import Reader
+
     check(sql, views)
     with Reader(catalogue, settings.explorer, [sql], views) as reader:
         answer = reader.ask(sql, limit or settings.explorer.row_limit)
     if answer.more:
-        NARRATION.print(f"{answer.more:,} more rows: raise --limit to see them")
+        say(f"{answer.more:,} more rows: raise --limit to see them")
     return render({"rows": answer.rows}, form, width(), color=sys.stdout.isatty())
-
-
-def report(catalogue: Catalogue, settings: Settings, views: dict[str, str]) -> dict[str, pa.Table]:
-    """Every section of the report that the tables there are can answer."""
-    return batch_report.report(
-        catalogue,
-        settings.explorer,
-        views,
-        lambda text: NARRATION.print(text, markup=False, highlight=False, soft_wrap=True),
-    )
 
 
 def _write(text: str) -> None:
@@ -124,7 +119,7 @@ def main() -> None:
     try:
         typer.run(explore)
     except LakehouseError as error:
-        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        say(str(error))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 from enum import IntEnum
 
+from lakehouse.core.text import paragraph
+
 
 class Exit(IntEnum):
     """Exit codes of every command; listed in docs/settings.md from here."""
@@ -41,8 +43,7 @@ class LakehouseError(Exception):
 
     def __str__(self) -> str:
         """Place, fault and remedy; what a terminal might obey is written out."""
-        text = f"{self.place}: {self.fault}\n  fix: {self.remedy}"
-        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+        return paragraph(f"{self.place}: {self.fault}\n  fix: {self.remedy}")
 
 
 class SettingsError(LakehouseError):

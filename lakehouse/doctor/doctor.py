@@ -11,19 +11,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
 
 import psutil
-import typer
 from rich.console import Console
 
-from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.operations.deep import read_whole
-from lakehouse.products.registry import load_settings
 from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.session import Engine
 from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
@@ -219,7 +216,6 @@ _ROUND_TRIP = """
 import json, sys
 from pathlib import Path
 from lakehouse.operations.deep import read_whole
-from lakehouse.products.registry import load_settings
 from lakehouse.runtime.session import Engine, session
 folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
 spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
@@ -269,43 +265,21 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
 )  # fmt: skip
 
 
-def doctor(
-    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines, on stdout")] = False,
-    root: Annotated[Path | None, typer.Option(help="the lake's root")] = None,
-    deep: Annotated[bool, typer.Option(help="read every page of every table too")] = False,
-) -> None:
-    """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
-
-    With --deep the lake too: every page of every table. Exit 1 only when a check fails.
-    Examples: lakehouse doctor   |   lakehouse doctor --deep --json
-    """
-    console = Console(stderr=as_json)
-    checks: list[Check] = []
-    try:
-        settings = load_settings(config)
-        checks.append(Check("settings", "config.ini", "pass", "read"))
-    except LakehouseError as error:
-        checks.append(Check("settings", error.place, "fail", error.fault, error.remedy))
-        settings = Settings()
-    settings = settings.with_root(root) if root else settings
+def checked(settings: Settings, *, deep: bool) -> Iterator[Check]:
+    """Every check of this machine, and of the lake's pages where asked; an error is one too."""
     for check in (*CHECKS, *([lake_checks] if deep else [])):
         group = check.__name__.removesuffix("_checks")
         try:
-            checks += list(check(settings))
+            yield from check(settings)
         except LakehouseError as error:
-            checks.append(Check(group, error.place, "fail", error.fault, error.remedy))
+            yield Check(group, error.place, "fail", error.fault, error.remedy)
         except (OSError, subprocess.SubprocessError) as error:
-            checks.append(Check(group, "check", "fail", str(error), "see the message"))
-    if as_json:
-        sys.stdout.write(json.dumps([asdict(check) for check in checks], indent=2) + "\n")
-    else:
-        _print(checks, console)
-    failed = any(check.state == "fail" for check in checks)
-    raise SystemExit(Exit.FAULT if failed else Exit.OK)
+            yield Check(group, "check", "fail", str(error), "see the message")
 
 
-def _print(checks: list[Check], console: Console) -> None:
+def show(checks: list[Check]) -> None:
+    """The checks for a person, on stdout."""
+    console = Console()
     group = ""
     for check in checks:
         if check.group != group:

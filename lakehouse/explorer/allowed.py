@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 
 from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import LAYERS
-from lakehouse.explorer.show import printable
 
 READ_ONE = "write one SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW or EXPLAIN"
 BY_NAME = "read the lake's tables by name; files, network and settings are closed"

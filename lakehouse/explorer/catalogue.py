@@ -18,7 +18,6 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
-from lakehouse.sinks.parquet import TAKEN, taken
 from lakehouse.storage.health import newest
 from lakehouse.storage.log import commits, note_of, notes
 
@@ -70,7 +69,7 @@ class Catalogue:
         for layer in LAYERS:
             folder = Path(self.lake.join(layer))
             if folder.is_dir():
-                mark = TAKEN if layer == PLAIN else "_delta_log"
+                mark = "_taken.json" if layer == PLAIN else "_delta_log"
                 for path in folder.iterdir():
                     if (path / mark).exists() and (layer != PLAIN or self._is_newest):
                         yield f"{layer}.{path.name}"
@@ -147,6 +146,8 @@ class Catalogue:
         )
 
     def _plain_info(self, name: str) -> TableInfo:
+        from lakehouse.sinks.parquet import taken  # noqa: PLC0415  # a writer loads slowly
+
         files = self.plain_files(name)
         held = taken(Path(self.lake.table(name)))
         return TableInfo(

@@ -17,7 +17,6 @@ from deltalake import DeltaTable
 
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.ingest.ends import Ends
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.data_files import files_of
@@ -108,9 +107,11 @@ def _register(
             source = true_marks(f"({source})", f"bronze.{_name(short)}", erased, ends)
         connection.execute(f"CREATE VIEW {target} AS {source}")
         return
-    schema = QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema(table.schema().to_arrow())
+    schema = pa.schema(table.schema().to_arrow())
+    added = _ADDED.get(layer, {}).items()
+    lacking = [f", CAST(NULL AS {kind}) AS {c}" for c, kind in added if c not in schema.names]
     connection.register("no_rows", schema.empty_table())
-    connection.execute(f"CREATE TABLE {target} AS SELECT * FROM no_rows")
+    connection.execute(f"CREATE TABLE {target} AS SELECT *{''.join(lacking)} FROM no_rows")
     connection.unregister("no_rows")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from rich.console import Console
 from rich.prompt import Prompt
 from rich.table import Table
 
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import REPORT
-from lakehouse.explorer.show import Format, printable, render
+from lakehouse.explorer.show import render, width
+from lakehouse.explorer.times import time_of
 
 Answer = Callable[[Catalogue, str, Format], str]
 """A lake, a SELECT and a format → text."""
@@ -168,19 +170,3 @@ def _help(talk: Console) -> None:
 def is_number(text: str) -> bool:
     """Whether a text is a whole number of a size that a version can have."""
     return text.isdecimal() and len(text) < 19
-
-
-def width() -> int:
-    """Columns to draw on: the terminal's, or 120 where stdout is not one."""
-    return Console().width if sys.stdout.isatty() else 120
-
-
-def time_of(option: str, text: str) -> datetime:
-    """An RFC 3339 time or a date; UTC where it names no offset."""
-    from datetime import UTC  # noqa: PLC0415
-
-    try:
-        when = datetime.fromisoformat(text)
-        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise UsageError(option, f"{text!r} is not a time", "write 2026-11-20T12:00:00Z") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from rich import box
@@ -18,33 +19,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
-class Format(StrEnum):
-    """How rows are written."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    md = "md"
+from lakehouse.core.text import as_json, printable
+from lakehouse.explorer.format import Format
 
 
 def render(
-    sections: dict[str, pa.Table], form: Format, width: int | None = None, *, color: bool = False
+    sections: Mapping[str, pa.Table | list[dict[str, Any]]],
+    form: Format,
+    width: int | None = None,
+    *,
+    color: bool = False,
 ) -> str:
     """Named tables as one text; ``color`` adds a terminal's styles to the drawn table."""
+    drawn = {name: _columns(rows) for name, rows in sections.items()}
     if form is Format.json:
-        found = {name: _objects(rows) for name, rows in sections.items()}
-        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
-        return _escape_json(text) + "\n"
+        found = {name: _objects(rows) for name, rows in drawn.items()}
+        return as_json(found, indent=2) + "\n"
     write = {Format.csv: _csv_section, Format.md: _markdown}.get(form)
-    if form is Format.csv and len(sections) == 1:
-        return "".join(_csv(rows, doubtful=False) for rows in sections.values())
+    if form is Format.csv and len(drawn) == 1:
+        return "".join(_csv(rows, doubtful=False) for rows in drawn.values())
     if write is not None:
-        return "\n".join(write(name, rows) for name, rows in sections.items())
+        return "\n".join(write(name, rows) for name, rows in drawn.items())
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     asked = console.width
-    for name, rows in sections.items():
+    for name, rows in drawn.items():
         table = _rich(name, rows)
         # wider than the terminal rather than with a number cut, which would look like another
         console.width = max(asked, _least_width(console, table))
@@ -52,14 +51,9 @@ def render(
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def printable(text: str) -> str:
-    """The text with control, direction and other unprintable characters written out."""
-    return "".join(c if c.isprintable() else _written(c) for c in text)
-
-
-def _written(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def width() -> int:
+    """Columns to draw on: the terminal's, or 120 where stdout is not one."""
+    return Console().width if sys.stdout.isatty() else 120
 
 
 def cell(value: Any, column: str = "") -> str:
@@ -86,35 +80,67 @@ def _scale(value: Decimal) -> int:
     return -exponent if isinstance(exponent, int) else 0
 
 
-def _values(rows: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows as tuples, by position: two columns may have one name."""
-    columns = []
-    for column in rows.columns:
+@dataclass(frozen=True)
+class _Column:
+    """A column's name, its values, and what they are, so far as printing asks."""
+
+    name: str
+    values: list[Any]
+    kind: Literal["number", "text", "nested", "other"]
+
+
+def _columns(rows: pa.Table | list[dict[str, Any]]) -> list[_Column]:
+    """The columns of a table, or of rows of one shape; two of a table may have one name."""
+    if isinstance(rows, list):  # without Arrow, which would load pandas
+        names = dict.fromkeys(name for row in rows for name in row)
+        by_name = {name: [row[name] for row in rows] for name in names}
+        return [_Column(name, values, _kind_of(values)) for name, values in by_name.items()]
+    found = []
+    for field, column in zip(rows.schema, rows.columns, strict=True):
         try:
-            columns.append(column.to_pylist())
+            values = column.to_pylist()
         except (ValueError, OverflowError):  # a time that Python cannot hold
             whole = pa.int32() if pa.types.is_date32(column.type) else pa.int64()
-            columns.append(column.cast(whole).to_pylist())
-    return list(zip(*columns, strict=True))
+            values = column.cast(whole).to_pylist()
+        found.append(_Column(field.name, values, _kind(field.type)))
+    return found
 
 
-def _rich(name: str, rows: pa.Table) -> Table:
+def _kind(type_: pa.DataType) -> Literal["number", "text", "nested", "other"]:
+    if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
+        return "number"
+    if pa.types.is_nested(type_):
+        return "nested"
+    return "text" if pa.types.is_string(type_) else "other"
+
+
+def _kind_of(values: list[Any]) -> Literal["number", "text", "other"]:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, int) and not isinstance(first, bool):
+        return "number"
+    return "text" if isinstance(first, str) else "other"
+
+
+def _values(columns: list[_Column]) -> list[tuple[Any, ...]]:
+    """Rows as tuples, by position."""
+    return list(zip(*(column.values for column in columns), strict=True))
+
+
+def _rich(name: str, columns: list[_Column]) -> Table:
     table = Table(
         title=Text(printable(name).replace("_", " ").upper(), style="bold"),
         title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",
     )  # fmt: skip
-    for field, column in zip(rows.schema, rows.columns, strict=True):
-        number = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
-        header = printable(field.name).rstrip("_").replace("_pct", " %").replace("_", " ")
-        text = pa.types.is_string(field.type)
-        wide = pa.types.is_nested(field.type) or (text and _longest(column) > 34)
+    for column in columns:
+        header = printable(column.name).rstrip("_").replace("_pct", " %").replace("_", " ")
+        wide = column.kind == "nested" or (column.kind == "text" and _longest(column.values) > 34)
         table.add_column(
-            Text(header), justify="right" if number else "left", overflow="fold",
+            Text(header), justify="right" if column.kind == "number" else "left", overflow="fold",
             no_wrap=not wide,
         )  # fmt: skip
-    for row in _values(rows):
-        pairs = zip(row, rows.schema.names, strict=True)
-        table.add_row(*[_drawn(value, column) for value, column in pairs])
+    for row in _values(columns):
+        pairs = zip(row, columns, strict=True)
+        table.add_row(*[_drawn(value, column.name) for value, column in pairs])
     return table
 
 
@@ -130,8 +156,8 @@ def _least_width(console: Console, table: Table) -> int:
     return sum(widths) + 3 * len(widths) + 1
 
 
-def _longest(column: pa.ChunkedArray) -> int:
-    return max((len(value) for value in column.to_pylist() if value), default=0)
+def _longest(values: list[Any]) -> int:
+    return max((len(value) for value in values if value), default=0)
 
 
 def _drawn(value: Any, column: str) -> Text:
@@ -139,30 +165,29 @@ def _drawn(value: Any, column: str) -> Text:
     return Text(cell(value, column), style="red" if negative else "")
 
 
-def _csv_section(name: str, rows: pa.Table) -> str:
+def _csv_section(name: str, columns: list[_Column]) -> str:
     """A section of CSV; all is quoted where a value would look like a section's name."""
-    doubtful = any("\n#" in f"\n{_plain(value)}" for row in _values(rows) for value in row)
-    return f"# {name}\n{_csv(rows, doubtful=doubtful)}"
+    doubtful = any("\n#" in f"\n{_plain(value)}" for row in _values(columns) for value in row)
+    return f"# {name}\n{_csv(columns, doubtful=doubtful)}"
 
 
-def _csv(rows: pa.Table, *, doubtful: bool) -> str:
+def _csv(columns: list[_Column], *, doubtful: bool) -> str:
     out = io.StringIO()
     writer = csv.writer(
         out, lineterminator="\n", quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL
     )
-    writer.writerow(rows.schema.names)
-    writer.writerows([_plain(value) for value in row] for row in _values(rows))
+    writer.writerow([column.name for column in columns])
+    writer.writerows([_plain(value) for value in row] for row in _values(columns))
     return out.getvalue()
 
 
-def _markdown(name: str, rows: pa.Table) -> str:
-    names = [_markdown_text(n) for n in rows.schema.names]
-    kinds = [pa.types.is_integer(f.type) or pa.types.is_decimal(f.type) for f in rows.schema]
-    rule = "|".join(" ---: " if number else " --- " for number in kinds)
+def _markdown(name: str, columns: list[_Column]) -> str:
+    names = [_markdown_text(column.name) for column in columns]
+    rule = "|".join(" ---: " if column.kind == "number" else " --- " for column in columns)
     lines = [f"## {_markdown_text(name)}", "", "| " + " | ".join(names) + " |", f"|{rule}|"]
-    for row in _values(rows):
-        pairs = zip(row, rows.schema.names, strict=True)
-        cells = [_markdown_text(cell(value, column)) for value, column in pairs]
+    for row in _values(columns):
+        pairs = zip(row, columns, strict=True)
+        cells = [_markdown_text(cell(value, column.name)) for value, column in pairs]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -172,9 +197,9 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"([\\`*\[\]|!~]|\b_|_\b)", r"\\\1", text)
 
 
-def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+def _objects(columns: list[_Column]) -> list[dict[str, Any]]:
     names: list[str] = []
-    for name in rows.schema.names:
+    for name in (column.name for column in columns):
         count, free = 1, name
         while free in names:
             count += 1
@@ -182,13 +207,8 @@ def _objects(rows: pa.Table) -> list[dict[str, Any]]:
         names.append(free)
     return [
         {name: _plain(value) for name, value in zip(names, row, strict=True)}
-        for row in _values(rows)
+        for row in _values(columns)
     ]
-
-
-def _escape_json(text: str) -> str:
-    """JSON's own escapes for what a terminal might obey; the value stays the same."""
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lakehouse.ingest.topic import Topic
+if TYPE_CHECKING:
+    from lakehouse.ingest.topic import Topic
 
 EXPIRED = "expired"
 MADE_ANEW = "topic made anew"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from lakehouse.audit.proof import Proof
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.text import as_json
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.table import Table
 
@@ -69,13 +69,3 @@ def _row(proof: Proof) -> dict[str, Any]:
         "silver_differing": sum(table.differing for table in silver),
         "details": as_json(proof.as_dict()),
     }
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """JSON of plain values; times as RFC 3339, money as text."""
-
-    def plain(item: Any) -> str:
-        return str(item.isoformat()) if hasattr(item, "isoformat") else str(item)
-
-    text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)

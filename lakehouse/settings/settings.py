@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
@@ -54,14 +53,14 @@ FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properti
 """Sections whose keys are passed on as they stand, to Spark and to Delta."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of one process; frozen.
 
     ``products`` maps a product's name to its section; ``product(name)`` looks
     one up with a clear error.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     lake: LakeSettings = LakeSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -78,16 +77,6 @@ class Settings(BaseSettings):
     spark_conf: Mapping[str, str] = {}
     table_properties: Mapping[str, str] = {}
     products: Mapping[str, ProductSettings] = {}
-
-    @classmethod
-    def settings_customise_sources(  # type: ignore[override]  # the sources that we do not use
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  # pydantic's signature
-        init_settings: PydanticBaseSettingsSource,
-        **_: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what ``load`` has read: it applies file and environment by section."""
-        return (init_settings,)
 
     def product(self, name: str) -> ProductSettings:
         """The section of one product."""

@@ -11,25 +11,25 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.logging import configure_logging
+from lakehouse.core.options import Config
+from lakehouse.core.text import say
 from lakehouse.products.orders.contract import NAME, VERSION, Order
 from lakehouse.products.registry import load_settings
 from lakehouse.settings.settings import Settings
 from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
+from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
 from producers.signals import stop_on_signals
-
-NARRATION = Console(stderr=True)
 
 
 def capture_orders(
@@ -49,22 +49,6 @@ def capture_orders(
     return capture(plan, anew=anew)
 
 
-ModeOption = Annotated[
-    Literal["slot", "poll"],
-    typer.Option(help="slot: every change; poll: by transaction id, and no deletes"),
-]
-SnapshotOption = Annotated[
-    Literal["initial", "never", "only"],
-    typer.Option(help="the table as it is, before its changes: at first, never, or nothing else"),
-]
-AnewOption = Annotated[
-    bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")
-]
-AvailableOption = Annotated[
-    bool, typer.Option("--available-now", help="take in what is there, then end")
-]
-
-
 def run(
     mode: ModeOption = "slot",
     snapshot: SnapshotOption = "initial",
@@ -73,7 +57,7 @@ def run(
     root: Annotated[
         Path | None, typer.Option(help="the lake's root, which keeps the state")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
 ) -> None:
     """Send the orders table's snapshot and changes to Kafka, until Ctrl-C.
@@ -108,10 +92,9 @@ def show(summary: Summary, *, as_json: bool) -> None:
         return
     names = {"r": "read", "c": "created", "u": "updated", "d": "deleted"}
     told = ", ".join(f"{n:,} {names[op]}" for op, n in summary.counts.items() if op in names)
-    NARRATION.print(
+    say(
         f"captured in {summary.seconds:.1f} s: {told or 'nothing new'}; "
-        f"{summary.acknowledged:,} of {summary.sent:,} records acknowledged",
-        highlight=False,
+        f"{summary.acknowledged:,} of {summary.sent:,} records acknowledged"
     )
 
 
@@ -120,7 +103,7 @@ def main() -> None:
     try:
         typer.run(run)
     except LakehouseError as error:
-        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        say(str(error))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:  # the second Ctrl-C
         raise SystemExit(Exit.INTERRUPTED) from None

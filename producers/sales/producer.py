@@ -16,35 +16,35 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
-from lakehouse.products.registry import load_settings
-from lakehouse.settings.settings import Settings
-from producers.message import Message
-from producers.orders.shop import make_shop
-from producers.sales import retail
-from producers.sales.generator import SalesGenerator, Shares
-from producers.sending import Summary, send
+from lakehouse.core.options import Config
+from lakehouse.core.text import narration, say
 from producers.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+    from producers.message import Message
+    from producers.sales.generator import SalesGenerator, Shares
+    from producers.sending import Summary
 
 HISTORY_DAYS = 30
 """Days that a counted run spreads its events over."""
 AT_ONCE = 1e9
 """A rate that never waits."""
-NARRATION = Console(stderr=True)
 
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
     """The generator of the shop that [producer] describes."""
+    from producers.orders.shop import make_shop
+    from producers.sales.generator import SalesGenerator
+
     producer = settings.producer
     shop = make_shop(seed, producer.clients, producer.products)
     return SalesGenerator(shop, seed, run_id, shares)
@@ -64,9 +64,13 @@ def produce(
     ``total`` is for the progress bar, which only a terminal sees. Setting ``stop``
     ends it after the message in hand; everything sent is flushed first.
     """
+    from rich.console import Console
+
+    from producers.sending import send
+
     stop = stop or threading.Event()
     messages = paced(source, rate, stop) if rate else source
-    console = NARRATION if progress else Console(quiet=True)
+    console = narration() if progress else Console(quiet=True)
     return send(settings, messages, total=total, stop=stop, console=console)
 
 
@@ -87,6 +91,8 @@ def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -
 
     A line that tells no time goes with the line before it.
     """
+    from producers.sales import retail
+
     first, started = None, time.monotonic()
     for message in messages:
         if first is None:
@@ -134,13 +140,16 @@ def run(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
     bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
-    config: Annotated[Path | None, typer.Option(help="config.ini to read")] = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
 ) -> None:
     """Send sales events to Kafka: one order every 2 seconds, unless told otherwise.
 
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
+    from producers.sales import retail
+    from producers.sales.generator import Shares
+
     stop, interrupted = stop_on_signals()
     settings = _settings(config, bootstrap_servers, topic)
     given = settings.producer
@@ -174,6 +183,10 @@ def run(
 
 def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:
     """Settings with the broker and the topic of the command line."""
+    from pydantic import ValidationError
+
+    from lakehouse.products.registry import load_settings
+
     settings = load_settings(config)
     if bootstrap_servers:
         settings = settings.with_kafka(bootstrap_servers)
@@ -199,6 +212,8 @@ def show(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
         return
+    from rich.table import Table
+
     table = Table(title=f"sent in {summary.seconds:.1f} s")
     table.add_column("what")
     table.add_column("records", justify="right")
@@ -212,9 +227,9 @@ def show(summary: Summary, *, as_json: bool) -> None:
     }
     for name, number in rows.items():
         table.add_row(name, f"{number:,}")
-    NARRATION.print(table)
+    narration().print(table)
     if summary.error:
-        NARRATION.print(f"last failure: {summary.error}", markup=False)
+        say(f"last failure: {summary.error}")
 
 
 def main() -> None:
@@ -222,7 +237,7 @@ def main() -> None:
     try:
         typer.run(run)
     except LakehouseError as error:
-        NARRATION.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        say(str(error))
         raise SystemExit(error.exit_code) from None
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.live
 STOPS = """
 import random, sys, threading, time
 from pathlib import Path
-from lakehouse.cli.app import engine
+from lakehouse.cli.start import engine
 from lakehouse.products.registry import load_settings
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import run

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lakehouse.cli.app import engine
+from lakehouse.cli.start import engine
 from lakehouse.runtime import archive
 from lakehouse.runtime.session import Engine
 

@@ -17,9 +17,10 @@ from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
 from lakehouse.audit.topic import Gap, Judged
 from lakehouse.core.errors import Exit, ServiceUnavailable, TableMissing
+from lakehouse.core.text import as_json
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import SilverFlow
-from lakehouse.operations.keep import as_json, keep
+from lakehouse.operations.keep import keep
 from lakehouse.products.sales.tables import FLOWS
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints

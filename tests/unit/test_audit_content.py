@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from lakehouse.audit.check import Content
+from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
 from lakehouse.core.errors import ServiceUnavailable

@@ -8,8 +8,8 @@ from deltalake import DeltaTable
 from lakehouse.audit.proof import Verdict
 from lakehouse.cli.audit import _exit_code
 from lakehouse.core.errors import Exit
+from lakehouse.core.text import as_json
 from lakehouse.ingest.topic import Topic
-from lakehouse.operations.keep import as_json
 from tests.conftest import encode, sale
 from tests.unit.test_audit import Kafka, lake, landed, proof, without  # noqa: F401  # fixtures
 from tests.unit.test_publish import Lake

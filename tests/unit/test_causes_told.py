@@ -85,7 +85,7 @@ def test_a_limit_of_the_shell_is_named_with_its_remedy(tmp_path, limit, place, r
 
 def test_files_that_may_not_be_opened_are_no_traceback(tmp_path):
     code = (
-        "import sys\nfrom lakehouse import cli\n"
+        "import sys\nfrom lakehouse.cli import app as cli\n"
         "held = []\n"
         "def take():\n"
         "    while True:\n        held.append(open('/dev/null'))\n"

@@ -8,6 +8,7 @@ import pytest
 
 import lakehouse.doctor.doctor as doctor_module
 from lakehouse.audit.proof import Verdict
+from lakehouse.cli.doctor import doctor
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.health import opened
@@ -68,7 +69,7 @@ def test_the_doctor_reads_every_page_when_asked(lake, monkeypatch, capsys):
 
     def checks(**how):
         with pytest.raises(SystemExit):
-            doctor_module.doctor(None, True, Path(lake.settings.lake.root), **how)
+            doctor(None, True, Path(lake.settings.lake.root), **how)
         return {c["name"]: c for c in json.loads(capsys.readouterr().out)}
 
     assert "quarantine.sales" not in checks(deep=False)

@@ -21,8 +21,9 @@ from lakehouse.cli.app import app
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.explorer.allowed import SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.format import Format
 from lakehouse.explorer.menu import Menu
-from lakehouse.explorer.show import Format, render
+from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
 from lakehouse.explorer.views import VIEWS, clients
 from tests.conftest import encode, sale, settings_at

@@ -15,7 +15,8 @@ from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.explorer.show import Format, render
+from lakehouse.explorer.format import Format
+from lakehouse.explorer.show import render
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.orders.verify import show, verify

@@ -9,27 +9,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lakehouse.core.errors import Exit
-from lakehouse.settings.postgres_client import connect
-from lakehouse.settings.settings import Settings
-from producers.orders.capture import (
-    AnewOption,
-    AvailableOption,
-    ModeOption,
-    SnapshotOption,
-    capture_orders,
-    show,
-)
-from producers.signals import stop_on_signals
+from lakehouse.core.options import AsJson, Config, Root
+from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
 
-Root = Annotated[Path | None, typer.Option(help="the lake's root")]
-Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
-AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
-Service = Callable[[Settings], AbstractContextManager[Settings]]
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+
+Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 """Settings → settings that name a running service, given or started here."""
 
 
@@ -56,6 +47,9 @@ def capture_command(
         Examples: lakehouse capture orders   |   lakehouse capture orders --available-now   |
         lakehouse capture orders --mode poll --anew
         """
+        from producers.orders.capture import capture_orders, show
+        from producers.signals import stop_on_signals
+
         settings = settings_of(config, root)
         settings.captured(product)
         is_embedded = not settings.postgres.url
@@ -106,7 +100,7 @@ def orders_verbs(
         Examples: lakehouse orders insert --count 5   |
         lakehouse orders insert --count 1000 --updates 400 --deletes 20 --bad 10 --seed 7
         """
-        from producers.orders.load import load  # noqa: PLC0415  # Faker loads slowly
+        from producers.orders.load import load
 
         settings = settings_of(config, root)
         seed = random.randrange(2**31) if seed is None else seed  # noqa: S311  # no secret
@@ -132,8 +126,8 @@ def orders_verbs(
 
         Examples: lakehouse orders verify   |   lakehouse orders verify --json
         """
-        from lakehouse.products.orders.verify import show as show_checks  # noqa: PLC0415  # loads slowly
-        from lakehouse.products.orders.verify import verify  # noqa: PLC0415
+        from lakehouse.products.orders.verify import show as show_checks
+        from lakehouse.products.orders.verify import verify
 
         settings = settings_of(config, root)
         with database(settings) as settings, broker(settings) as settings:
@@ -150,7 +144,8 @@ def orders_verbs(
 
 def _make_table(settings: Settings) -> None:
     """Run db/orders.sql where the table is missing."""
-    from producers.orders.load import is_made, make_table  # noqa: PLC0415  # Faker loads slowly
+    from lakehouse.settings.postgres_client import connect
+    from producers.orders.load import is_made, make_table
 
     with closing(connect(settings.postgres)) as connection:
         if not is_made(connection, settings.captured("orders").table):

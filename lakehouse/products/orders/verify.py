@@ -18,7 +18,8 @@ from psycopg import sql
 
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import LakehouseError, TableMissing
-from lakehouse.explorer.show import Format, render
+from lakehouse.explorer.format import Format
+from lakehouse.explorer.show import render
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.change import sortable
 from lakehouse.model.flow import ParquetFlow, SilverFlow

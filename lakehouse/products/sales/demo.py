@@ -13,14 +13,15 @@ from pathlib import Path
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from lakehouse.cli.explore import report
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake, own_command
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.account import Line, account
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.show import Format, render
+from lakehouse.explorer.format import Format
+from lakehouse.explorer.report import report
+from lakehouse.explorer.show import render
 from lakehouse.explorer.views import VIEWS
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.registry import flows
@@ -65,7 +66,7 @@ def demo(
     if stop.is_set():
         return Exit.INTERRUPTED
     catalogue = Catalogue(str(root))
-    sys.stdout.write(render(report(catalogue, settings, VIEWS), Format.table, 132))
+    sys.stdout.write(render(report(catalogue, settings.explorer, VIEWS, say), Format.table, 132))
     lines = account(catalogue, settings.explorer, summary.by_kind, summary.revenue)
     holds = all(line.holds for line in lines) and summary.failed == 0
     _show_account(lines, holds)

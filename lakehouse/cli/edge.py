@@ -1,0 +1,29 @@
+"""What every verb begins and ends with: settings, and JSON on stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.core.text import as_json
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+
+
+def settings_of(config: Path | None, root: Path | None = None, *, logs: bool = True) -> Settings:
+    """Settings for one command, and logging as they say where it ``logs``."""
+    from lakehouse.products.registry import load_settings
+
+    settings = load_settings(config)
+    if logs:
+        from lakehouse.core.logging import configure_logging
+
+        configure_logging(settings.logging.format, settings.logging.level)
+    return settings.with_root(root) if root else settings
+
+
+def write_json(value: Any) -> None:
+    """A value as JSON on stdout."""
+    sys.stdout.write(as_json(value, indent=2) + "\n")

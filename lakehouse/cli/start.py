@@ -1,0 +1,110 @@
+"""What a verb starts when it is not given: Spark, a broker, a database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse.core.errors import TableLocked
+from lakehouse.core.signals import Stopped
+from lakehouse.core.text import say
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from lakehouse.runtime.session import Engine
+    from lakehouse.settings.settings import Settings
+
+
+def engine(narrate: Callable[[str], None] = say) -> Engine:
+    """Java and Spark's jars on this machine."""
+    from lakehouse.runtime.archive import with_archive
+    from lakehouse.runtime.session import Engine
+    from lakehouse.services.jars import default_cache, spark_jars
+    from lakehouse.services.java import find_java
+
+    cache = default_cache()
+    java = find_java(cache)
+    return with_archive(Engine(java.home, spark_jars(cache, java, narrate)), cache, narrate)
+
+
+@contextmanager
+def broker(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a running broker: the given one, or the embedded one, started here."""
+    if settings.kafka.bootstrap_servers:
+        yield settings
+        return
+    from lakehouse.services.jars import default_cache, kafka_jars
+    from lakehouse.services.java import find_java
+    from lakehouse.services.kafka import EmbeddedKafka
+
+    cache = default_cache()
+    java = find_java(cache)
+    root = Path(settings.lake.root)
+    with EmbeddedKafka.start(root, java=java, jars=kafka_jars(cache, java, say), say=say) as kafka:
+        yield settings.with_kafka(kafka.bootstrap_servers)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a running Postgres: the given one, or the embedded one, started here."""
+    if settings.postgres.url:
+        yield settings
+        return
+    from lakehouse.services.postgres import EmbeddedPostgres
+
+    with EmbeddedPostgres.start(Path(settings.lake.root), say=say) as postgres:
+        yield settings.with_postgres(postgres.url)
+
+
+def session_in_background(
+    settings: Settings, name: str, stop: threading.Event | None = None
+) -> Callable[[], SparkSession]:
+    """Begin to start Spark now; the function given waits for it, and for no longer than ``stop``.
+
+    Then it raises Stopped.
+    """
+    from lakehouse.runtime.session import session
+
+    found: list[SparkSession] = []
+    failed: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            found.append(session(settings, name, engine()))
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            failed.append(error)
+
+    thread = threading.Thread(target=start, name="spark-start", daemon=True)
+    thread.start()
+
+    def wait() -> SparkSession:
+        while thread.is_alive():
+            thread.join(0.1)
+            if stop is not None and stop.is_set():
+                raise Stopped
+        if failed:
+            raise failed[0]
+        return found[0]
+
+    return wait
+
+
+def refuse_services(root: Path) -> None:
+    """A root whose broker or database runs is another process's: its files are not removed."""
+    from lakehouse.services.kafka import EmbeddedKafka
+    from lakehouse.services.postgres import EmbeddedPostgres
+
+    postgres = EmbeddedPostgres.running(root)
+    for name, pid in (
+        ("Kafka", EmbeddedKafka.running(root)), ("Postgres", postgres and postgres.pid),
+    ):  # fmt: skip
+        if pid:
+            raise TableLocked(
+                str(root),
+                f"its {name}, process {pid}, runs: another command uses this lake",
+                f"end that command, or what a kill -9 left: kill {pid}; or give another --root",
+            )

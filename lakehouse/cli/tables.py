@@ -1,0 +1,113 @@
+"""The verbs about tables and what is declared: tables, history, maintain, schema, docs, jars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lakehouse.cli.edge import settings_of
+from lakehouse.core.errors import Exit
+from lakehouse.core.options import MOST, AsJson, Config, Root
+from lakehouse.core.text import say
+
+
+def tables(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """The lake's tables: rows, files, bytes, version.
+
+    Examples: lakehouse tables   |   lakehouse tables --root var/demo --json
+    """
+    from lakehouse.explorer.catalogue import Catalogue
+
+    catalogue = Catalogue(settings_of(config, root, logs=False).lake.root)
+    catalogue.require()
+    _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
+
+
+def history(
+    table: Annotated[str, typer.Argument(help="as in silver.sales_by_country")],
+    limit: Annotated[int, typer.Option(min=1, max=MOST)] = 20,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """A table's commits: when, what, how many rows, and which Kafka ends or bronze version.
+
+    Examples: lakehouse history bronze.sales --root var/demo
+    """
+    from lakehouse.explorer.catalogue import Catalogue
+
+    settings = settings_of(config, root, logs=False)
+    _show(table, Catalogue(settings.lake.root).history(table, limit), as_json)
+
+
+def maintain(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="as in bronze.sales; all without one")
+    ] = None,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compact tables and remove what is past its retention, now; refused while a flow writes them.
+
+    A running flow does this itself, as [maintenance] says. Exit 6 names who holds a table.
+
+    Examples: lakehouse maintain   |   lakehouse maintain bronze.sales --json
+    """
+    from lakehouse.operations import maintain as upkeep
+
+    settings = settings_of(config, root)
+    done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
+    _show("maintained", done, as_json)
+
+
+def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    from rich.console import Console
+
+    from lakehouse.explorer.format import Format
+    from lakehouse.explorer.show import render
+
+    form = Format.json if as_json else Format.table
+    sys.stdout.write(render({title: rows}, form, max(Console().width, 132)))
+
+
+def jars() -> None:
+    """The resolved jars, comma-separated, for spark-submit --jars.
+
+    Example: spark-submit --jars "$(lakehouse jars)" jobs/sales_bronze.py
+    """
+    from lakehouse.cli.start import engine
+
+    sys.stdout.write(",".join(str(jar) for jar in engine().jars) + "\n")
+
+
+def schema(product: Annotated[str, typer.Argument()]) -> None:
+    """A product's contract as JSON Schema.
+
+    Example: lakehouse schema sales
+    """
+    from lakehouse.products.registry import contract
+
+    sys.stdout.write(json.dumps(contract(product).json_schema(), indent=2) + "\n")
+
+
+def docs(
+    check: Annotated[
+        bool, typer.Option("--check", help="only say whether they are current")
+    ] = False,
+) -> None:
+    """Write docs/tables.md, docs/settings.md and config.ini from the code.
+
+    Examples: lakehouse docs   |   lakehouse docs --check
+    """
+    from lakehouse.explorer.reference import write_docs
+
+    stale = write_docs(Path(), check=check)
+    for path in stale:
+        say(f"{path}: {'is not what the code says: run `lakehouse docs`' if check else 'written'}")
+    raise SystemExit(Exit.FAULT if check and stale else Exit.OK)

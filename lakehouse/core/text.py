@@ -1,0 +1,47 @@
+"""What is printed: narration on stderr, and text from data, of which a terminal obeys nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def printable(text: str) -> str:
+    """The text with control, direction and other unprintable characters written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def paragraph(text: str) -> str:
+    """:func:`printable`, but for line ends."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON of plain values; times as RFC 3339, money as text.
+
+    What a terminal might obey has JSON's own escapes: the value stays the same.
+    """
+
+    def plain(item: Any) -> str:
+        return str(item.isoformat()) if hasattr(item, "isoformat") else str(item)
+
+    text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
+
+
+def say(text: str) -> None:
+    """Narration: on stderr, so that stdout is data; folded at words on a terminal."""
+    narration().print(text, markup=False, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+@cache
+def narration() -> Console:
+    """The console on stderr."""
+    from rich.console import Console  # noqa: PLC0415  # help does without
+
+    return Console(stderr=True)

@@ -1,0 +1,22 @@
+"""The options of a capture, for its program and for ``lakehouse capture``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+ModeOption = Annotated[
+    Literal["slot", "poll"],
+    typer.Option(help="slot: every change; poll: by transaction id, and no deletes"),
+]
+SnapshotOption = Annotated[
+    Literal["initial", "never", "only"],
+    typer.Option(help="the table as it is, before its changes: at first, never, or nothing else"),
+]
+AnewOption = Annotated[
+    bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")
+]
+AvailableOption = Annotated[
+    bool, typer.Option("--available-now", help="take in what is there, then end")
+]

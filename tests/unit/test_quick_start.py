@@ -1,0 +1,75 @@
+"""A command loads what it needs and no more: imports are counted, in processes of their own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from lakehouse.cli.app import app
+from lakehouse.products.registry import load_settings
+from tests.conftest import encode, sale
+from tests.unit.test_publish import Lake
+
+COUNT = """
+import os, sys
+from lakehouse.cli import app
+def leave(code):
+    sys.stdout.flush()
+    print(code, *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+    os._exit(0)
+app.leave = leave
+app.main()
+"""
+FOR_WRITING = {
+    "pyspark", "py4j", "pandas", "faker", "kafka", "psycopg", "structlog", "asyncio",
+    "pydantic_settings", "confluent_kafka",
+}  # fmt: skip
+"""What neither help nor reading needs."""
+FOR_READING = {"duckdb", "deltalake", "pyarrow", "numpy", "msgspec", "psutil"}
+
+
+def verbs(command, *before):
+    """Every verb of the command, and of its groups."""
+    for name, verb in command.commands.items():
+        yield [*before, name]
+        if hasattr(verb, "commands"):
+            yield from verbs(verb, *before, name)
+
+
+def loaded(*words):
+    """The exit code and the top-level modules of a command's process."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT, *words], capture_output=True, text=True, check=True
+    )
+    code, *names = done.stderr.split()
+    return int(code), set(names), done.stdout
+
+
+@pytest.mark.parametrize("verb", [[], *verbs(typer.main.get_command(app))], ids=" ".join)
+def test_help_loads_nothing_that_reads_or_writes(verb):
+    code, names, said = loaded(*verb, "--help")
+    assert (code, "Usage: " in said) == (0, True)
+    assert names & (FOR_WRITING | FOR_READING) == set()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    settings = load_settings().with_root(tmp_path_factory.mktemp("lake") / "lake")
+    Lake(settings).land(encode(sale()), 0)
+    return settings.lake.root
+
+
+def test_tables_loads_no_engine(root):
+    code, names, said = loaded("tables", "--json", "--root", root)
+    assert (code, {t["name"] for t in json.loads(said)["tables"]} >= {"bronze.sales"}) == (0, True)
+    assert names & {*FOR_WRITING, "duckdb", "psutil"} == set()
+
+
+def test_a_statement_loads_duckdb_and_nothing_that_writes(root):
+    code, names, said = loaded(
+        "explore", "--root", root, "--format", "csv", "--sql", "SELECT count(*) n FROM bronze.sales"
+    )
+    assert (code, said) == (0, "n\n1\n")
+    assert names & FOR_WRITING == set()
