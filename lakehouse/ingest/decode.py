@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
-from lakehouse.model.money import MONEY, PLAIN
+from lakehouse.model.money import PLAIN, money_type
 
 TIME = pa.timestamp("us", "UTC")
 _FIRST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME)
@@ -220,7 +220,7 @@ def _money(text: pa.Array) -> pa.Array:
     plain = pc.match_substring_regex(text, PLAIN)
     if not pc.all(plain).as_py():
         text = pc.if_else(plain, text, pa.scalar(None, pa.binary()))
-    return text.cast(pa.string()).cast(MONEY)
+    return text.cast(pa.string()).cast(money_type())
 
 
 def _times(cells: list[datetime | None]) -> pa.Array:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
-import pyarrow as pa
 from msgspec import UNSET
 
-from lakehouse.model.money import DIGITS, MONEY
+from lakehouse.model.money import DIGITS, money_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Contract:
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _MAX_32 = 2**31 - 1
-_ARROW = {str: pa.string(), int: pa.int32(), datetime: pa.timestamp("us", "UTC"), Decimal: MONEY}
+_KINDS = {str: "string", int: "int32", datetime: "timestamp", Decimal: "money"}
 
 
 @cache
@@ -121,6 +123,8 @@ def _required(event: type[msgspec.Struct]) -> frozenset[str]:
 
 @cache
 def _schema(event: type[msgspec.Struct]) -> pa.Schema:
+    import pyarrow as pa  # noqa: PLC0415  # a declaration alone does not need it
+
     required = _required(event)
     return pa.schema(
         [pa.field(n, arrow_type(t), nullable=n not in required) for n, t in _hints(event).items()]
@@ -154,11 +158,24 @@ def base_type(hint: Any) -> Any:
     return base_type(members[0]) if members else hint
 
 
-def arrow_type(hint: Any) -> pa.DataType:
-    """The Arrow type of a field's annotation; of 64 bits where its bounds ask for them."""
+def kind_of(hint: Any) -> str:
+    """What a column holds, of a field's annotation; 64 bits where its bounds ask for them.
+
+    KeyError where no column can hold it.
+    """
     if base_type(hint) is int and any((getattr(m, "le", 0) or 0) > _MAX_32 for m in _metas(hint)):
-        return pa.int64()
-    return _ARROW[base_type(hint)]
+        return "int64"
+    return _KINDS[base_type(hint)]
+
+
+def arrow_type(hint: Any) -> pa.DataType:
+    """The Arrow type of a field's annotation."""
+    import pyarrow as pa  # noqa: PLC0415  # as above
+
+    kind = kind_of(hint)
+    if kind == "money":
+        return money_type()
+    return pa.timestamp("us", "UTC") if kind == "timestamp" else pa.type_for_alias(kind)
 
 
 def _metas(hint: Any) -> Sequence[Any]:

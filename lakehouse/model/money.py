@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DIGITS, PLACES = 12, 4
 """Digits of a price before and after the point.
@@ -13,8 +15,6 @@ DIGITS, PLACES = 12, 4
 With a quantity of at most 10^9 a line is below 10^21, so a sum of 10^12 lines is below
 10^33: DECIMAL(38,4) has room for it.
 """
-MONEY = pa.decimal128(18, PLACES)
-"""The type of a price in tables; earlier releases took 14 digits before the point."""
 PLAIN = rf"^(0|[1-9][0-9]{{0,{DIGITS - 1}}})(\.[0-9]{{1,{PLACES}}})?$"
 """JSON numbers that are a price as they stand."""
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -23,6 +23,13 @@ NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _PARTS = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
 _FAR = 12
 """Digits of an exponent that no number of digits in a record makes up for."""
+
+
+def money_type() -> pa.DataType:
+    """The type of a price in tables; earlier releases took 14 digits before the point."""
+    import pyarrow as pa  # noqa: PLC0415  # a declaration alone does not need it
+
+    return pa.decimal128(18, PLACES)
 
 
 def exact(text: str) -> Decimal:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from lakehouse.core.errors import DeclarationError
-from lakehouse.model.contract import Contract, arrow_type, base_type
+from lakehouse.model.contract import Contract, base_type, kind_of
 from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.settings.settings import FREE_SECTIONS, sections
@@ -51,7 +51,7 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
 def _check_contract(contract: Contract, place: str) -> None:
     for name, hint in contract.hints.items():
         try:
-            arrow_type(hint)
+            kind_of(hint)
         except KeyError:
             raise DeclarationError(
                 place, f"field {name!r} is {base_type(hint)!r}, which bronze has no column for",

@@ -27,7 +27,7 @@ FOR_WRITING = {
     "pydantic_settings", "confluent_kafka",
 }  # fmt: skip
 """What neither help nor reading needs."""
-FOR_READING = {"duckdb", "deltalake", "pyarrow", "numpy", "msgspec", "psutil"}
+FOR_READING = {"duckdb", "deltalake", "pyarrow", "numpy", "psutil"}
 
 
 def verbs(command, *before):
