@@ -81,7 +81,9 @@ class Reader:
         if _LISTS.search(text):
             return names
         words = {word.lower() for word in re.findall(r"[\w-]+", text)}
-        return [n for n in names if n.partition(".")[2].lower() in words]
+        if "quarantine" in words:
+            words |= {"bronze", "erased"}  # they say which of its rows count as replayed
+        return [n for n in names if words.issuperset(n.lower().split(".", 1))]
 
     def ask(self, statement: str, limit: int | None = None) -> Answer:
         """Run one read; its first ``limit`` rows (None: all), the rest counted and not kept."""
