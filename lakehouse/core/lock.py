@@ -25,6 +25,19 @@ _TO_SIGN = 1.0
 
 
 @contextmanager
+def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file; without ``wait``, whether nobody else does. A kill -9 releases it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
 def write_locks(folder: Path, tables: list[str], holder: str, wait: timedelta) -> Iterator[None]:
     """Hold the writer locks of these tables, or raise TableLocked naming who does."""
     with ExitStack() as stack:

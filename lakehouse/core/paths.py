@@ -42,6 +42,13 @@ class Lake:
         """The folder of the writers' locks."""
         return Path(self.root).absolute() / "_locks"
 
+    def aside(self, name: str) -> Path:
+        """A folder for what is set aside under ``<root>/_aside``; the first number that is free."""
+        number = 1
+        while (folder := Path(self.join("_aside", f"{name}-{number}"))).exists():
+            number += 1
+        return folder
+
     def join(self, *parts: str) -> str:
         """A path below the root."""
         return str(Path(self.root).absolute().joinpath(*parts))

@@ -27,6 +27,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
+from lakehouse.core.files import write_whole
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
@@ -95,7 +96,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
         say(f"{name} at version {table.version()}: {len(copied):,} files, {total:,} bytes")
     tables = {copy.table: copy.version for copy in found}
     manifest = {"made_at": now.isoformat(), "tables": tables, "files": files}
-    _write(partial / MANIFEST, json.dumps(manifest, indent=1))
+    write_whole(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     if to.exists():
         to.rmdir()
     partial.rename(to)
@@ -208,13 +209,6 @@ def _copy(path: Path, to: Path, name: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-
-
 def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[str, int]:
     """Put a backup's tables in a lake; their versions by name.
 
@@ -248,7 +242,7 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
         for name in tables:
             opened(str(partial.joinpath(*name.split(".", 1))))
         partial.rename(beside)
-        aside = _aside(lake, there)
+        aside = lake.aside("lake")
         for name in sorted({*there, *tables}):
             if name in there:
                 _move(Path(lake.table(name)), aside.joinpath(*name.split(".", 1)))
@@ -277,15 +271,6 @@ def _manifest(source: Path) -> dict[str, Any]:
 
 def _not_whole(place: Path, fault: str) -> LakehouseError:
     return LakehouseError(str(place), fault, "name the folder of a backup that is whole")
-
-
-def _aside(lake: Lake, there: list[str]) -> Path:
-    number = 1
-    while (folder := Path(lake.join("_aside", f"lake-{number}"))).exists():
-        number += 1
-    if there:
-        folder.mkdir(parents=True)
-    return folder
 
 
 def _move(path: Path, to: Path) -> None:

@@ -92,7 +92,7 @@ class Repair:
             if broken := broken_files(opened(self.uri), self.uri):
                 raise damaged(self.uri, files_damage(self.uri, broken))
         except TableDamaged as damage:
-            self._move(Path(self.uri), self._aside_folder())
+            self._move(Path(self.uri), self._lake.aside(self.name))
             done = f"{damage.fault}: the table is set aside, the next run makes it anew"
             self._say(done)
             return [done]
@@ -115,7 +115,7 @@ class Repair:
     def _mend_files(self, table: DeltaTable, broken: dict[str, str]) -> str:
         found = files_damage(self.uri, broken)
         if not self.name.startswith("bronze."):
-            rest, aside = json.dumps(self._without(table, broken)), self._aside_folder()
+            rest, aside = json.dumps(self._without(table, broken)), self._lake.aside(self.name)
             for path in broken:
                 self._move(local_path(self.uri, path), aside)
             table.repair(commit_properties=CommitProperties({NOTE: rest}))
@@ -195,7 +195,7 @@ class Repair:
     def _set_aside(self, is_chosen: Callable[[Path], bool]) -> None:
         """Move files of the log that are chosen, and a hint at a checkpoint that is gone."""
         log = Path(self.uri, "_delta_log")
-        aside = self._aside_folder()
+        aside = self._lake.aside(self.name)
         for path in sorted(log.iterdir(), reverse=True):  # the newest first: no hole is left
             if is_chosen(path):
                 self._move(path, aside)
@@ -208,13 +208,6 @@ class Repair:
         if path.exists():
             aside.mkdir(parents=True, exist_ok=True)
             path.rename(aside / path.name)
-
-    def _aside_folder(self) -> Path:
-        """A folder of its own outside the table."""
-        number = 1
-        while (folder := Path(self._lake.join("_aside", f"{self.name}-{number}"))).exists():
-            number += 1
-        return folder
 
 
 def _version(path: Path) -> int:

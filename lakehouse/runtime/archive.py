@@ -6,7 +6,6 @@ Spark session that does what a flow does. A JVM that cannot use it runs without 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -25,6 +23,7 @@ from typing import Any
 import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
+from lakehouse.core.lock import one_at_a_time
 from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
@@ -49,7 +48,7 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
     try:
         path = _whole(folder, _key(engine))
         if path is None:
-            with _alone(folder) as alone:
+            with one_at_a_time(folder / "lock", wait=False) as alone:
                 if not alone:
                     return engine
                 say("preparing Spark's classes, once, so that it starts sooner (half a minute)")
@@ -77,19 +76,6 @@ def _key(engine: Engine) -> str:
     parts += [pyspark.__version__, str(jars), str(jars.stat().st_mtime_ns)]
     parts += [f"{jar}:{jar.stat().st_mtime_ns}" for jar in engine.jars]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether no other process is making an archive; a kill -9 lets the next one make it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _make(engine: Engine, folder: Path) -> Path:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from lakehouse.services.folder import HOST, is_free, write
+from lakehouse.core.files import write_whole
+from lakehouse.services.folder import HOST, is_free
 
 TAIL_LINES = 5
 
@@ -58,7 +59,7 @@ class BrokerFiles:
     def remember(self, pid: int, bootstrap_servers: str) -> None:
         """Record the process that runs now."""
         state = {"pid": pid, "bootstrap_servers": bootstrap_servers}
-        write(self.folder / "broker.json", json.dumps(state))
+        write_whole(self.folder / "broker.json", json.dumps(state).encode())
 
     def forget(self, pid: int) -> None:
         """Remove the record of this process, but not a later one's."""
@@ -75,7 +76,7 @@ class BrokerFiles:
             one.bind((HOST, 0))
             two.bind((HOST, 0))
             ports = one.getsockname()[1], two.getsockname()[1]
-        write(self.folder / "ports.json", json.dumps(ports))
+        write_whole(self.folder / "ports.json", json.dumps(ports).encode())
         return ports
 
     def write_config(self, client: int, controller: int) -> None:
@@ -104,8 +105,9 @@ class BrokerFiles:
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "1000",
         }
-        write(self.config, "".join(f"{name}={value}\n" for name, value in settings.items()))
-        write(self.folder / "log4j2.properties", _LOG4J)
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        write_whole(self.config, text.encode())
+        write_whole(self.folder / "log4j2.properties", _LOG4J.encode())
 
     def tail(self) -> str:
         """The last lines of the broker's log and of what its JVM printed, without stack frames."""

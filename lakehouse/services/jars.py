@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, UsageError
+from lakehouse.core.lock import one_at_a_time
 from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
 
@@ -161,9 +161,7 @@ def _folder(cache: Path, kind: str) -> Path:
 @contextmanager
 def _one_at_a_time(cache: Path) -> Iterator[None]:
     """Hold the cache; a kill -9 releases it, and what the killed one left behind goes first."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(cache / "lock"):
         for left in cache.glob(f"{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
         yield

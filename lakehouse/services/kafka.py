@@ -15,9 +15,10 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.signals import uninterrupted
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
-from lakehouse.services.folder import HOST, one_at_a_time
+from lakehouse.services.folder import HOST
 from lakehouse.services.java import Java
 
 READY_SECONDS = 60
@@ -57,7 +58,7 @@ class EmbeddedKafka:
         files = BrokerFiles(root.resolve() / "kafka")
         try:
             files.folder.mkdir(parents=True, exist_ok=True)
-            with one_at_a_time(files.folder):
+            with one_at_a_time(files.folder / "start.lock"):
                 return cls._adopt(files, say) or cls._launch(files, java, jars, say)
         except OSError as error:
             raise ServiceUnavailable(

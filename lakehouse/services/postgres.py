@@ -19,8 +19,10 @@ import psutil
 import psycopg
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.files import write_whole
+from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.signals import uninterrupted
-from lakehouse.services.folder import HOST, is_free, one_at_a_time, write
+from lakehouse.services.folder import HOST, is_free
 from lakehouse.services.kafka import Say
 
 READY_SECONDS = 60
@@ -70,7 +72,7 @@ class EmbeddedPostgres:
         folder = root.resolve() / "postgres"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with one_at_a_time(folder):
+            with one_at_a_time(folder / "start.lock"):
                 return cls._launch(folder, say)
         except OSError as error:
             raise ServiceUnavailable(
@@ -227,8 +229,8 @@ def _initialise(folder: Path) -> None:
     if os.geteuid() == 0:
         shutil.chown(part, OTHER_USER)
     password = secrets.token_urlsafe(24)
-    write(folder / "pgpass", f"{HOST}:*:*:{ROLE}:{password}\n", 0o600)
-    write(given, password, 0o600)
+    write_whole(folder / "pgpass", f"{HOST}:*:*:{ROLE}:{password}\n".encode(), 0o600)
+    write_whole(given, password.encode(), 0o600)
     try:
         done = subprocess.run(
             _command(
@@ -257,7 +259,7 @@ def _port(folder: Path) -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])
-    write(folder / "port", str(port))
+    write_whole(folder / "port", str(port).encode())
     return port
 
 

@@ -27,9 +27,7 @@ def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: boo
         held.replace(_rows(new), None, note)
         return
     if Path(uri).exists():
-        number = 1
-        while (aside := Path(lake.join("_aside", f"{name}-{number}"))).exists():
-            number += 1
+        aside = lake.aside(name)
         aside.parent.mkdir(exist_ok=True)
         Path(uri).rename(aside)
     Path(uri).parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.files import write_whole
 from lakehouse.core.paths import Lake
 
 Mode = Literal["slot", "poll"]
@@ -71,14 +71,4 @@ def write_state(path: Path, state: State) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     text = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(state, written=now)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as out:
-        out.write(text + b"\n")
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, text + b"\n")
