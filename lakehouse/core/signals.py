@@ -29,18 +29,25 @@ def stopped_by_sigterm() -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
+class Stop(threading.Event):
+    """Set when a signal asks to stop; ``interrupted`` where it was Ctrl-C."""
+
+    interrupted = False
+
+
 @contextmanager
-def stop_on_signals(told: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+def stop_on_signals(told: Callable[[], None] = lambda: None) -> Iterator[Stop]:
     """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once.
 
     ``told`` is called once it is set by one of them, in a thread of its own: it may block.
     """
-    stop, came = threading.Event(), SimpleQueue[int]()
+    stop, came = Stop(), SimpleQueue[int]()
     asked: list[int] = []
 
     def handle(number: int, _frame: Any) -> None:
         came.put(number)  # an event's own lock may be held by the thread that was interrupted
         asked.append(number)
+        stop.interrupted = stop.interrupted or number == signal.SIGINT
         if len(asked) > 1 and number == signal.SIGINT:
             raise KeyboardInterrupt
 

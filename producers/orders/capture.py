@@ -21,6 +21,7 @@ if __package__ in {None, ""}:  # run as a file: the project's folder is not on t
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.logging import configure_logging
 from lakehouse.core.options import Config
+from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.orders.contract import NAME, VERSION, Order
 from lakehouse.products.registry import load_settings
@@ -29,7 +30,6 @@ from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
 from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
-from producers.signals import stop_on_signals
 
 
 def capture_orders(
@@ -64,7 +64,6 @@ def run(
 
     Examples: --mode poll   |   --available-now --json   |   --anew
     """
-    stop, interrupted = stop_on_signals()
     settings = load_settings(config)
     configure_logging(settings.logging.format, settings.logging.level)
     settings = settings.with_root(root) if root else settings
@@ -78,11 +77,17 @@ def run(
                 "is empty, and a producer of its own starts no service",
                 f"set LAKEHOUSE_{section}_{key}".upper() + ", or use `lakehouse capture orders`",
             )
-    summary = capture_orders(
-        settings, mode=mode, snapshot=snapshot, anew=anew, available_now=available_now, stop=stop
-    )
+    with stop_on_signals() as stop:
+        summary = capture_orders(
+            settings,
+            mode=mode,
+            snapshot=snapshot,
+            anew=anew,
+            available_now=available_now,
+            stop=stop,
+        )
     show(summary, as_json=as_json)
-    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
 
 def show(summary: Summary, *, as_json: bool) -> None:

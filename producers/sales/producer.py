@@ -25,8 +25,8 @@ if __package__ in {None, ""}:  # run as a file: the project's folder is not on t
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.options import Config
+from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import narration, say
-from producers.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -150,35 +150,35 @@ def run(
     from producers.sales import retail
     from producers.sales.generator import Shares
 
-    stop, interrupted = stop_on_signals()
     settings = _settings(config, bootstrap_servers, topic)
     given = settings.producer
     total = count
     messages: Iterable[Message]
-    if replay:
-        lines = retail.count_lines(replay)
-        total = min(lines, count or lines)
-        messages = itertools.islice(retail.read(replay), total)
-        messages = replayed(messages, speed, stop) if speed else messages
-    else:
-        shares = Shares(
-            given.late if late is None else late,
-            given.duplicates if duplicates is None else duplicates,
-            given.corrupt if corrupt is None else corrupt,
-        )
-        seed = given.seed if seed is None else seed
-        run_id = f"s{seed}n{count}" if count else f"s{seed}t{int(time.time() * 1000):x}"
-        shop = generator(settings, seed, run_id, shares)
-        if count:
-            messages = shop.history(count, datetime.now(UTC), days)
+    with stop_on_signals() as stop:
+        if replay:
+            lines = retail.count_lines(replay)
+            total = min(lines, count or lines)
+            messages = itertools.islice(retail.read(replay), total)
+            messages = replayed(messages, speed, stop) if speed else messages
         else:
-            messages = live(shop, (given.rate if rate is None else rate) or AT_ONCE, stop)
-    pace = rate if count or replay else None
-    summary = produce(settings, messages, rate=pace, total=total, stop=stop)
+            shares = Shares(
+                given.late if late is None else late,
+                given.duplicates if duplicates is None else duplicates,
+                given.corrupt if corrupt is None else corrupt,
+            )
+            seed = given.seed if seed is None else seed
+            run_id = f"s{seed}n{count}" if count else f"s{seed}t{int(time.time() * 1000):x}"
+            shop = generator(settings, seed, run_id, shares)
+            if count:
+                messages = shop.history(count, datetime.now(UTC), days)
+            else:
+                messages = live(shop, (given.rate if rate is None else rate) or AT_ONCE, stop)
+        pace = rate if count or replay else None
+        summary = produce(settings, messages, rate=pace, total=total, stop=stop)
     show(summary, as_json=as_json)
     if summary.failed:
         raise SystemExit(Exit.FAULT)
-    raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
 
 def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:

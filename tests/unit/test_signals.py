@@ -87,3 +87,15 @@ def test_a_signal_at_any_moment(program, says):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == says
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_is_told_from_a_polite_kill(name):
+    code = (
+        "import os, signal\nfrom lakehouse.core.signals import stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        f"    os.kill(os.getpid(), signal.{name})\n    assert stop.wait(10)\n"
+        "print(stop.interrupted)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{name == 'SIGINT'}\n"

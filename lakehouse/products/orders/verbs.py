@@ -15,6 +15,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.signals import stop_on_signals
 from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def capture_command(
         lakehouse capture orders --mode poll --anew
         """
         from producers.orders.capture import capture_orders, show
-        from producers.signals import stop_on_signals
 
         settings = settings_of(config, root)
         settings.captured(product)
@@ -56,13 +56,13 @@ def capture_command(
         with database(settings) as settings, broker(settings) as settings:
             if is_embedded:
                 _make_table(settings)
-            stop, interrupted = stop_on_signals()
-            summary = capture_orders(
-                settings, mode=mode, snapshot=snapshot, anew=anew, available_now=available_now,
-                stop=stop,
-            )  # fmt: skip
+            with stop_on_signals() as stop:
+                summary = capture_orders(
+                    settings, mode=mode, snapshot=snapshot, anew=anew,
+                    available_now=available_now, stop=stop,
+                )  # fmt: skip
         show(summary, as_json=as_json)
-        raise SystemExit(Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
+        raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
     return capture
 
