@@ -22,9 +22,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo demo-orders test check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo test check format lock bench crash-matrix docs clean
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python: none from 3.11 to 3.13 was found"; \
@@ -65,8 +65,8 @@ setup-dev: $(VENV)/dev.stamp ## and what tests and checks need
 demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 	@$(BIN)/lakehouse demo $(if $(REPLAY),--replay "$(REPLAY)")
 
-demo-orders: setup ## food orders from an embedded Postgres to the lake, compared row by row
-	@$(BIN)/lakehouse demo orders
+demo-%: setup ## the demo of one product, as in make demo-orders; lakehouse products lists them
+	@$(BIN)/lakehouse demo $*
 
 # C1 alone compiles what short tests run for a third less time than both compilers take
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
@@ -104,6 +104,6 @@ docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
 clean: ## remove the environment, caches and the demos' lakes; other lakes stay
-	rm -rf $(VENV) build *.egg-info var/demo var/demo-orders var/ci-cache \
+	rm -rf $(VENV) build *.egg-info var/demo var/demo-* var/ci-cache \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

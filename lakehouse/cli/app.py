@@ -18,7 +18,7 @@ from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
 from lakehouse.core.signals import Stopped, stopped_by_sigterm
 from lakehouse.core.text import say
-from lakehouse.products.orders.verbs import capture_command, orders_verbs
+from lakehouse.products.registry import part, products
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="A streaming medallion lakehouse that proves its own numbers. Start with: lakehouse demo",
 )
 app.command("run")(flows.run_flows)
+app.command("products")(tables.products)
 app.command("up")(flows.up)
 app.command("demo")(flows.demo)
 app.command("produce", context_settings={"ignore_unknown_options": True, "help_option_names": []})(
@@ -38,8 +39,13 @@ app.command("maintain")(tables.maintain)
 app.command("jars")(tables.jars)
 app.command("schema")(tables.schema)
 app.command("docs")(tables.docs)
-app.command("capture")(capture_command(settings_of, start.broker, start.database))
-app.add_typer(orders_verbs(settings_of, start.broker, start.database, say), name="orders")
+for product in products().values():
+    if module := part(product, "verbs"):
+        for name, verb in module.commands(settings_of, start.broker, start.database, say).items():
+            if isinstance(verb, typer.Typer):
+                app.add_typer(verb, name=name)
+            else:
+                app.command(name)(verb)
 app.command("audit")(audit.audit)
 app.command("erase")(erase.erase)
 app.add_typer(quarantine.app, name="quarantine")

@@ -41,17 +41,16 @@ def explore(
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
     from lakehouse.explorer.catalogue import Catalogue
     from lakehouse.explorer.locked import bounded
+    from lakehouse.explorer.report import views as views_of
     from lakehouse.explorer.times import time_of
-    from lakehouse.explorer.views import VIEWS, clients
 
     settings = settings_of(config, root, logs=False)
     catalogue = Catalogue(
         settings.lake.root, version, time_of("--at", at) if at is not None else None
     )
     catalogue.require()
-    views = dict(VIEWS)
-    if as_of is not None:
-        views["clients"] = clients(f"TIMESTAMPTZ '{time_of('--as-of', as_of).isoformat()}'")
+    day = time_of("--as-of", as_of) if as_of is not None else None
+    views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None)
     try:
         with bounded(settings.explorer):
             _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lakehouse.cli.edge import settings_of
+from lakehouse.cli.products import Sources, chosen, loaded, sender, with_part, with_postgres
 from lakehouse.cli.start import broker, database, engine, refuse_services, session_in_background
-from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config, Root
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
-
-if TYPE_CHECKING:
-    from producers.sending import Summary
+from lakehouse.products.registry import products
 
 UNLESS_ENDED = suppress(Stopped)
 """Around a flow: SIGTERM before there is anything in hand ends it too, and is no fault."""
@@ -56,53 +51,45 @@ def run_flows(
 
 
 def up(
-    rate: Annotated[float | None, typer.Option(min=0.001, help="orders a second")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[PRODUCT]...", help="all that are switched on")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="events a second")] = None,
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """A live shop until Ctrl-C: the broker, the producer of sales, sales.bronze and sales.silver.
+    """Products live until Ctrl-C: the broker, what feeds their topics, and all of their flows.
 
-    Orders run beside it: lakehouse capture orders, and run orders.bronze orders.silver.
+    Those named, or each whose section of config.ini says enabled = true. One that reads
+    Postgres gets the embedded one where [postgres] names none.
 
-    Examples: lakehouse up   |   lakehouse up --rate 50
+    Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up sales
     """
-    from rich.console import Console
-
-    from lakehouse.products.sales.tables import FLOWS
     from lakehouse.runtime.driver import run, say_stopping
-    from producers.sales.generator import Shares
-    from producers.sales.producer import generator, live, show
-    from producers.sending import send
 
     settings = settings_of(config, root)
-    given = settings.producer
-    shop = generator(
-        settings, given.seed, f"s{given.seed}t{int(time.time() * 1000):x}",
-        Shares(given.late, given.duplicates, given.corrupt),
-    )  # fmt: skip
-    sent: list[Summary] = []
-    with UNLESS_ENDED, broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+    running = chosen(names or [], settings)
+    with (
+        UNLESS_ENDED,
+        broker(settings) as settings,
+        with_postgres(settings, running, database) as settings,
+        stop_on_signals(say_stopping) as stop,
+    ):
         wait = session_in_background(settings, "up", stop)
-        quiet = Console(file=sys.stderr, force_terminal=False)
-        messages = live(shop, rate or given.rate, stop)
-        producer = threading.Thread(
-            target=lambda: sent.append(send(settings, messages, stop=stop, console=quiet))
-        )
-        producer.start()
-        say(f"producing; Ctrl-C ends it. Look with: {own_command()} explore")
+        sources = Sources(settings, stop, rate)
+        sources.start(running)
+        told = ", ".join(p.name for p in running)
+        say(f"producing: {told}; Ctrl-C ends it. Look with: {own_command()} explore")
         try:
-            run(FLOWS, settings, wait, stop=stop)
+            run([f for p in running for f in p.flows], settings, wait, stop=stop)
         finally:
-            stop.set()
-            producer.join()
-    for summary in sent:
-        show(summary, as_json=False)
+            sources.end()
 
 
 def demo(
-    product: Annotated[str, typer.Argument(help="sales or orders")] = "sales",
-    replay: Annotated[Path | None, typer.Option(help="a retail CSV to send instead")] = None,
-    count: Annotated[int, typer.Option(min=100, help="sales to generate")] = 100_000,
+    product: Annotated[str | None, typer.Argument(help="the main one without a name")] = None,
+    replay: Annotated[Path | None, typer.Option(help="a file to send instead: a CSV")] = None,
+    count: Annotated[int, typer.Option(min=100, help="events to generate")] = 100_000,
     root: Annotated[
         Path | None, typer.Option(help="the demo's own lake, made anew; var/demo")
     ] = None,
@@ -115,44 +102,38 @@ def demo(
     Examples: lakehouse demo   |   lakehouse demo --replay online_retail.csv.gz   |
     lakehouse demo orders
     """
-    if product not in {"sales", "orders"}:
-        raise UsageError(f"product {product!r}", "has no demo", "use sales or orders")
-    root = root or Path("var/demo" if product == "sales" else f"var/demo-{product}")
+    found = with_part(product, "demo")
+    root = root or Path("var/demo" if found.is_main else f"var/demo-{found.name}")
     settings = settings_of(config, root)
     refuse_services(root)
     settings = settings.model_copy(
         update={"logging": settings.logging.model_copy(update={"level": "warning"})}
     )
     from lakehouse.core.logging import configure_logging
+    from lakehouse.runtime.demo import Stage
 
     configure_logging(settings.logging.format, settings.logging.level)
-    if product == "orders":
-        from lakehouse.products.orders import demo as orders
-
-        raise SystemExit(
-            orders.demo(
-                settings, say,
-                broker=broker, database=database, start_session=session_in_background,
-            )
-        )  # fmt: skip
-    from lakehouse.products.sales import demo as sales
-
-    raise SystemExit(
-        sales.demo(settings, count, replay, say, broker=broker, start_session=session_in_background)
-    )
+    stage = Stage(settings, say, broker, database, session_in_background, count, replay)
+    raise SystemExit(loaded(found, "demo").demo(stage))
 
 
 def produce(
     context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None
 ) -> None:
-    """Send sales events; options are those of producers/sales/producer.py (see --help there)."""
-    from producers.sales.producer import run as produce_sales
+    """Send a product's events, the main one's where none is named; its --help has its options.
 
-    sales = typer.Typer(add_completion=False, rich_markup_mode=None)
-    sales.command()(produce_sales)
-    command = partial(sales, prog_name="lakehouse produce")
+    Examples: lakehouse produce --count 1000   |   lakehouse produce sales --help
+    """
     words = [*(arguments or []), *context.args]
+    name = words.pop(0) if words and words[0] in products() else None
+    found = with_part(name, "source")
+    verb = typer.Typer(add_completion=False, rich_markup_mode=None)
+    verb.command()(sender(found))
+    command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")
     if "--help" in words or "--bootstrap-servers" in words:
         command(words)
-    with broker(settings_of(None, logs=False)) as settings:
+    with (
+        broker(settings_of(None, logs=False)) as settings,
+        with_postgres(settings, [found], database) as settings,
+    ):
         command([*words, "--bootstrap-servers", settings.kafka.bootstrap_servers])

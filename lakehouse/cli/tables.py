@@ -1,4 +1,4 @@
-"""The verbs about tables and what is declared: tables, history, maintain, schema, docs, jars."""
+"""The verbs about tables and declarations: tables, products, history, maintain, docs and so on."""
 
 from __future__ import annotations
 
@@ -26,6 +26,23 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     catalogue = Catalogue(settings_of(config, root, logs=False).lake.root)
     catalogue.require()
     _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
+
+
+def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Every product there is: its topics, flows and tables, and which of these the lake has.
+
+    Examples: lakehouse products   |   lakehouse products --json
+    """
+    from lakehouse.cli.products import listed
+
+    rows = listed(settings_of(config, root, logs=False))
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    drawn = [
+        {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
+    ]
+    _show("products", drawn, as_json=False)
 
 
 def history(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rich.console import Console
 from rich.prompt import Prompt
@@ -14,27 +16,12 @@ from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.report import REPORT
+from lakehouse.explorer.report import sections, titles
 from lakehouse.explorer.show import render, width
 from lakehouse.explorer.times import time_of
 
 Answer = Callable[[Catalogue, str, Format], str]
 """A lake, a SELECT and a format → text."""
-CHOICES = {
-    "1": ("totals", "totals by currency"),
-    "2": ("countries", "countries"),
-    "3": ("segments", "segments: B2B and B2C"),
-    "4": ("clients", "top clients: recency, RFM, tier"),
-    "5": ("tiers", "loyalty tiers"),
-    "6": ("rfm", "RFM segments"),
-    "7": ("months", "months, against the month before"),
-    "8": ("days", "last days, against the day before"),
-    "9": ("last_30_days", "the last 30 days, drawn"),
-    "10": ("products", "top products"),
-    "11": ("quality", "data quality: late and doubled"),
-    "12": ("late_and_doubled", "late and doubled, by batch"),
-    "13": ("quarantine", "quarantine, by verdict"),
-}
 WORDS = {
     "client ID": "one client, field by field",
     "t": "tables: rows, version, last commit",
@@ -58,14 +45,21 @@ class Menu:
     form: Format = Format.table
     asked: list[str] = field(default_factory=list)
 
+    @cached_property
+    def choices(self) -> dict[str, tuple[str, str]]:
+        """Number → what it says and asks: the report's sections, of the products of this lake."""
+        said = titles()
+        found = sections(self.catalogue).items()
+        return {str(n): (said[name], sql) for n, (name, sql) in enumerate(found, 1)}
+
     def take(self, line: str) -> str:
         """The answer to one line, as text for stdout."""
         if line.startswith("!"):
             line = self._again(line[1:])
         word, _, rest = line.partition(" ")
         rest = rest.strip()
-        if line in CHOICES:
-            return self._ask(REPORT[CHOICES[line][0]], keep=line)
+        if line in self.choices:
+            return self._ask(self.choices[line][1], keep=line)
         if word.lower() in _PARTS and (rest or word.lower() in {"t", "v"}):
             return self._word(word.lower(), rest, line)
         if line == "h":
@@ -132,7 +126,7 @@ def menu(answer: Answer, catalogue: Catalogue) -> None:
     """
     talk = Console(stderr=True)
     here = Menu(answer, catalogue)
-    _help(talk)
+    _help(talk, here)
     while True:
         try:
             line = Prompt.ask(f"[bold cyan]{here.prompt()}[/]", console=talk, default="",
@@ -143,7 +137,7 @@ def menu(answer: Answer, catalogue: Catalogue) -> None:
         if line.lower() in {"q", "quit", "exit"}:
             return
         if line in {"", "?", "help"}:
-            _help(talk)
+            _help(talk, here)
             continue
         try:
             sys.stdout.write(here.take(line))
@@ -154,15 +148,15 @@ def menu(answer: Answer, catalogue: Catalogue) -> None:
             talk.print("interrupted", style="yellow")
 
 
-def _help(talk: Console) -> None:
+def _help(talk: Console, here: Menu) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", style="bold cyan", no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(style="bold cyan", no_wrap=True)
     grid.add_column(style="dim")
-    choices = [(number, text) for number, (_, text) in CHOICES.items()]
-    words = [*WORDS.items(), *[("", "")] * (len(choices) - len(WORDS))]
-    for (number, text), (word, meaning) in zip(choices, words, strict=True):
+    choices = [(number, text) for number, (text, _) in here.choices.items()]
+    both = itertools.zip_longest(choices, WORDS.items(), fillvalue=("", ""))
+    for (number, text), (word, meaning) in both:
         grid.add_row(number, text, word, meaning)
     talk.print(grid)
 

@@ -28,13 +28,18 @@ class Product:
     """Module of :mod:`lakehouse.model.recompute`; without one the audit evaluates the declared
     SQL whole over bronze, and says so."""
     report: str = ""
-    """Module with ``REPORT``, section → SELECT, and ``VIEWS``, name → SELECT."""
+    """Module with ``REPORT``, section → SELECT; and, where it has them, ``TITLES``, section →
+    words, and ``views(as_of)``, which gives name → SELECT. Without a module the report has the
+    product's aggregates and its quality."""
     source: str = ""
-    """Module with ``live(settings, stop, rate)``, which feeds the topic until ``stop`` is set;
-    and with ``produce``, the function of the verb ``lakehouse produce NAME``, if it has one."""
+    """Module with ``live(settings, stop, rate, count)``, which feeds the topic until ``stop`` is
+    set, or ``count`` records are sent; ``produce``, where there is one, has options of its own;
+    ``prepare(settings)`` is called where the embedded Postgres was started."""
     verbs: str = ""
-    """Module with ``VERBS``, the commands under ``lakehouse NAME``."""
+    """Module with ``commands(settings_of, broker, database, say)``: verb → function or Typer."""
     demo: str = ""
-    """Module with ``demo``: see :mod:`lakehouse.cli.demo`."""
+    """Module with ``demo(stage)``: see :mod:`lakehouse.runtime.demo`."""
     needs_postgres: bool = False
     """Whether its source reads [postgres]: the embedded one is started where none is named."""
+    is_main: bool = False
+    """Whether ``lakehouse demo`` and ``produce`` mean it where they name none."""

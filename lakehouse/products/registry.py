@@ -28,11 +28,12 @@ GROUP = "lakehouse.products"
 
 @cache
 def products() -> dict[str, Product]:
-    """Name → product: ours, then those of other packages by name.
+    """Name → product: the main one, ours, then those of other packages, by name.
 
     DeclarationError where one cannot be loaded, or does not hold together.
     """
-    return collect([*_ours(), *_theirs()])
+    found = collect([*_ours(), *theirs()])
+    return dict(sorted(found.items(), key=lambda item: not item[1].is_main))
 
 
 def collect(found: Iterable[tuple[str, object]]) -> dict[str, Product]:
@@ -119,7 +120,8 @@ def _ours() -> Iterator[tuple[str, object]]:
             yield found.name, getattr(_loaded(found.name, found.name), "PRODUCT", None)
 
 
-def _theirs() -> Iterator[tuple[str, object]]:
+def theirs() -> Iterator[tuple[str, object]]:
+    """What the entry points of installed packages name, and where each is declared."""
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         place = f"entry point {entry.name} = {entry.value}"
         yield place, getattr(_loaded(place, entry.module), entry.attr or "PRODUCT", None)

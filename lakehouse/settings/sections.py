@@ -241,6 +241,7 @@ class LoggingSettings(Section):
 class ProductSettings(Section):
     """A product's section: its topic, and the rules of time."""
 
+    enabled: bool = Field(True, description="whether lakehouse up runs it where it is told no product")
     topic: Topic = Field(description="Kafka topic of the product's events")
     partitions: Count = Field(2, description="partitions of the topic, when we create it")
     replication_factor: Count = Field(1, description="replicas of the topic, when we create it")

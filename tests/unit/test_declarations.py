@@ -23,7 +23,7 @@ from lakehouse.model.flow import (
 )
 from lakehouse.model.product import Product
 from lakehouse.products.bound import check_sql
-from lakehouse.products.registry import collect, flows, products
+from lakehouse.products.registry import collect, flows, products, theirs
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -178,3 +178,26 @@ def test_no_product_and_wrong_flows():
     other = product(replace(TABLE, name="x_by_place"), contract=SHOP)
     longer = product(replace(TABLE, name="by_place"), contract=replace(SHOP, name="shop_x"))
     assert "silver.shop_x_by_place is declared already" in told(other, longer)
+
+
+MODULES = {
+    "no such module": (None, "cannot be loaded: ModuleNotFoundError"),
+    "an error in it": ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
+    "no product in it": ("x = 1", "is NoneType, and no Product"),
+}
+
+
+@pytest.mark.parametrize(("code", "fault"), MODULES.values(), ids=list(MODULES))
+def test_another_package_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, code, fault):
+    name = f"theirs_{abs(hash(fault))}"
+    info = tmp_path / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[lakehouse.products]\nodd = {name}:PRODUCT\n")
+    if code:
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DeclarationError) as caught:
+        collect(theirs())
+    assert caught.value.place == f"entry point odd = {name}:PRODUCT"
+    assert fault in caught.value.fault

@@ -7,7 +7,7 @@ import pytest
 from lakehouse.core.errors import TableLocked, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
-from lakehouse.products.sales.demo import MARK, fresh
+from lakehouse.runtime.demo import MARK, fresh
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from lakehouse.explorer.allowed import SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.menu import Menu
+from lakehouse.explorer.report import views
 from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
-from lakehouse.explorer.views import VIEWS, clients
 from tests.conftest import encode, sale, settings_at
 from tests.unit.test_publish import Lake
 
@@ -197,7 +197,7 @@ def test_the_period_before_is_the_adjacent_one(settings):
         """SELECT day(period_start) AS d, change, change_pct FROM trends
         WHERE grain = 'day' AND dimension = 'all' ORDER BY 1""",
         settings.explorer,
-        VIEWS.items(),
+        views().items(),
     ).to_pylist()
     assert rows == [
         {"d": 1, "change": None, "change_pct": None},
@@ -219,7 +219,7 @@ def test_clients_are_scored_by_fifths_and_equal_ones_alike(settings):
         Catalogue(settings.lake.root),
         "SELECT client_id, rfm, tier, rfm_segment FROM clients ORDER BY client_id",
         settings.explorer,
-        {**VIEWS, "clients": clients("TIMESTAMPTZ '2026-11-22T00:00:00Z'")}.items(),
+        views("TIMESTAMPTZ '2026-11-22T00:00:00Z'").items(),
     ).to_pylist()
     assert [(r["client_id"], r["rfm"], r["tier"]) for r in rows] == [
         ("a", "111", "bronze"),

@@ -8,11 +8,11 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.report import report
-from lakehouse.explorer.views import VIEWS, percent
+from lakehouse.explorer.report import report, views
 from lakehouse.model.flow import MONEY
 from lakehouse.model.money import DIGITS
 from lakehouse.model.recompute import WHOLE
+from lakehouse.products.sales.views import percent
 from lakehouse.storage.duck import ten_thousandths
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_audit import Kafka, proof
@@ -129,7 +129,7 @@ def test_a_table_has_room_for_the_sums_of_10_to_the_12_lines(lake):
             assert (row["orders"], row["average_basket"]) == (2, basket)
     assert [row["units"] for row in rows(lake, "client_products")] == [10**21]
     assert [c["favourite_product"] for c in rows(lake, "by_client")] == ["p1"]
-    found = report(Catalogue(lake.settings.lake.root), lake.settings.explorer, VIEWS, pytest.fail)
+    found = report(Catalogue(lake.settings.lake.root), lake.settings.explorer, views(), pytest.fail)
     assert found["totals"]["gross_revenue"].to_pylist() == [WIDEST]
     assert found["last_30_days"]["best_day"].to_pylist() == [0]
 

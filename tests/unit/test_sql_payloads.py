@@ -13,8 +13,8 @@ import pytest
 from lakehouse.core.errors import Exit
 from lakehouse.explorer.allowed import CLOSED_FUNCTIONS, TABLE_FUNCTIONS, SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.report import views
 from lakehouse.explorer.sql import QueryTimedOut, Reader
-from lakehouse.explorer.views import VIEWS
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.unit.test_publish import Lake
@@ -283,7 +283,7 @@ def settings(tmp_path_factory):
 def reader(settings):
     """A reader that has every table and view open."""
     statements = ["SHOW ALL TABLES"]
-    with Reader(Catalogue(settings.lake.root), settings.explorer, statements, VIEWS) as reader:
+    with Reader(Catalogue(settings.lake.root), settings.explorer, statements, views()) as reader:
         yield reader
 
 

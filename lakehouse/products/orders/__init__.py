@@ -13,5 +13,8 @@ PRODUCT = Product(
     flows=FLOWS,
     settings=OrdersSettings,
     recompute="lakehouse.products.orders.recompute",
+    source="producers.orders.source",
+    verbs="lakehouse.products.orders.verbs",
+    demo="lakehouse.products.orders.demo",
     needs_postgres=True,
 )

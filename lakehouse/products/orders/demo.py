@@ -4,58 +4,47 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
-from lakehouse.core.errors import Exit
+from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.orders.verify import show, verify
-from lakehouse.products.sales.demo import fresh
+from lakehouse.runtime.demo import Stage
 from lakehouse.runtime.driver import run, say_stopping
 from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.sections import PostgresSettings
-from lakehouse.settings.settings import Settings
 from producers.orders.capture import capture_orders
 from producers.orders.load import load, make_table
 
 ROUNDS = (5, 5)
 """Orders inserted in each round, after the ten of db/orders.sql."""
-Service = Callable[[Settings], AbstractContextManager[Settings]]
 
 
-def demo(
-    settings: Settings,
-    say: Callable[[str], None],
-    *,
-    broker: Service,
-    database: Service,
-    start_session: Callable[[Settings, str], Callable[[], SparkSession]],
-) -> Exit:
+def demo(stage: Stage) -> Exit:
     """Insert, capture, land, twice; report, and OK when the lake equals the table.
 
     The database is always an embedded one: nobody's own table gets made-up orders.
     """
     started = time.perf_counter()
-    root = Path(settings.lake.root)
-    fresh(root, settings)
-    settings = settings.model_copy(update={"postgres": PostgresSettings()})
+    if stage.replay:
+        raise UsageError("--replay", "is not for the demo of orders", "leave it out")
+    say, root = stage.say, stage.empty_lake()
+    settings = stage.settings.model_copy(update={"postgres": PostgresSettings()})
     rounds: list[dict[str, Any]] = []
     with (
-        broker(settings) as settings,
-        database(settings) as settings,
+        stage.broker(settings) as settings,
+        stage.database(settings) as settings,
         stop_on_signals(say_stopping) as stop,
     ):
-        wait = start_session(settings, "demo")
+        wait = stage.start_session(settings, "demo")
         with closing(connect(settings.postgres)) as connection:
             make_table(connection)
         say("db/orders.sql made the table, with 10 orders")

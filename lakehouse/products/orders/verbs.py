@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +17,26 @@ from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.signals import stop_on_signals
 from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
+from producers.orders.source import prepare
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
 
 Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 """Settings → settings that name a running service, given or started here."""
+
+
+def commands(
+    settings_of: Callable[[Path | None, Path | None], Settings],
+    broker: Service,
+    database: Service,
+    say: Callable[[str], None],
+) -> dict[str, Callable[..., None] | typer.Typer]:
+    """Verb → what it does."""
+    return {
+        "capture": capture_command(settings_of, broker, database),
+        "orders": orders_verbs(settings_of, broker, database, say),
+    }
 
 
 def capture_command(
@@ -55,7 +69,7 @@ def capture_command(
         is_embedded = not settings.postgres.url
         with database(settings) as settings, broker(settings) as settings:
             if is_embedded:
-                _make_table(settings)
+                prepare(settings)
             with stop_on_signals() as stop:
                 summary = capture_orders(
                     settings, mode=mode, snapshot=snapshot, anew=anew,
@@ -105,7 +119,7 @@ def orders_verbs(
         settings = settings_of(config, root)
         seed = random.randrange(2**31) if seed is None else seed  # noqa: S311  # no secret
         with database(settings) as settings:
-            _make_table(settings)
+            prepare(settings)
             done = load(
                 settings.postgres, settings.captured("orders").table,
                 count=count, updates=updates, deletes=deletes, bad=bad, seed=seed,
@@ -140,13 +154,3 @@ def orders_verbs(
         raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
 
     return verbs
-
-
-def _make_table(settings: Settings) -> None:
-    """Run db/orders.sql where the table is missing."""
-    from lakehouse.settings.postgres_client import connect
-    from producers.orders.load import is_made, make_table
-
-    with closing(connect(settings.postgres)) as connection:
-        if not is_made(connection, settings.captured("orders").table):
-            make_table(connection)

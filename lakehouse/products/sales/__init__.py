@@ -11,4 +11,8 @@ PRODUCT = Product(
     contracts=(SALES,),
     flows=FLOWS,
     recompute="lakehouse.products.sales.recompute",
+    report="lakehouse.products.sales.report",
+    source="producers.sales.source",
+    demo="lakehouse.products.sales.demo",
+    is_main=True,
 )

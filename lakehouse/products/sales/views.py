@@ -77,5 +77,4 @@ def trends() -> str:
             AND was.currency = cur.currency AND was.period_start = cur.period_start - {step}"""
 
 
-VIEWS = {"clients": clients(), "trends": trends()}
 """Name → SELECT: free SQL may use them as tables."""

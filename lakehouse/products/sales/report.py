@@ -1,0 +1,132 @@
+"""The report of sales: every section a SELECT over the lake and the derived views.
+
+Currencies are never added up nor ranked against each other: lists are the first
+of each currency, and currencies stand by their number of lines.
+"""
+
+from __future__ import annotations
+
+from lakehouse.explorer.report import quality
+from lakehouse.products.sales.views import TIERS, clients, trends
+from lakehouse.storage.duck import ten_thousandths
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+_TIER_LIST = ", ".join(f"'{tier}'" for tier, _ in TIERS)
+_FIRST = "QUALIFY row_number() OVER (PARTITION BY currency ORDER BY net_revenue DESC, {0}) <= {1}"
+_BIG = "sum(lines) OVER (PARTITION BY currency) DESC, currency, net_revenue DESC"
+
+TOTALS = """
+    SELECT t.currency, o.orders, t.lines, t.units, t.gross_revenue, t.returns, t.net_revenue,
+        t.last_sale
+    FROM (SELECT currency, sum(lines) AS lines, sum(units) AS units,
+              CAST(sum(gross_revenue) AS DECIMAL(38,4)) AS gross_revenue,
+              CAST(sum(returns) AS DECIMAL(38,4)) AS returns,
+              CAST(sum(net_revenue) AS DECIMAL(38,4)) AS net_revenue,
+              max(last_sale) AS last_sale
+          FROM silver.sales_by_country GROUP BY currency) t
+    LEFT JOIN (SELECT currency, count(DISTINCT order_id) AS orders
+               FROM silver.sales_orders GROUP BY currency) o USING (currency)
+    ORDER BY t.lines DESC, t.currency"""
+"""An order of two countries counts once here, so the orders are counted anew."""
+
+COUNTRIES = f"""
+    SELECT country, currency, orders, units, returns, net_revenue, clients, average_basket
+    FROM silver.sales_by_country {_FIRST.format("country", 10)} ORDER BY {_BIG}, country"""
+
+SEGMENTS = """
+    SELECT segment, currency, orders, units, returns, net_revenue, clients, average_basket
+    FROM silver.sales_by_segment
+    ORDER BY sum(lines) OVER (PARTITION BY currency) DESC, currency, segment"""
+
+TOP_CLIENTS = f"""
+    SELECT client_id, currency, orders, net_revenue, recency_days, rfm, rfm_segment, tier
+    FROM clients {_FIRST.format("client_id", 5)}
+    ORDER BY sum(orders) OVER (PARTITION BY currency) DESC, currency, net_revenue DESC, client_id"""
+
+TIER_COUNTS = f"""
+    SELECT currency, tier, count(*) AS clients,
+        CAST(sum(net_revenue) AS DECIMAL(38,4)) AS net_revenue,
+        max(CASE tier {" ".join(f"WHEN '{t}' THEN {n}" for t, n in TIERS)} END) AS from_net_revenue
+    FROM clients GROUP BY currency, tier
+    ORDER BY sum(count(*)) OVER (PARTITION BY currency) DESC, currency,
+        list_position([{_TIER_LIST}, 'none'], tier)"""
+
+RFM = """
+    SELECT rfm_segment, currency, count(*) AS clients,
+        CAST(sum(net_revenue) AS DECIMAL(38,4)) AS net_revenue,
+        CAST(avg(recency_days) AS INTEGER) AS mean_recency_days
+    FROM clients GROUP BY rfm_segment, currency
+    ORDER BY sum(count(*)) OVER (PARTITION BY currency) DESC, currency, net_revenue DESC"""
+
+MONTHS = """
+    SELECT strftime(period_start, '%Y-%m') AS month, currency, orders, net_revenue,
+        previous_net_revenue, change, change_pct
+    FROM trends WHERE grain = 'month' AND dimension = 'all'
+    QUALIFY row_number() OVER (PARTITION BY currency ORDER BY period_start DESC) <= 6
+    ORDER BY sum(lines) OVER (PARTITION BY currency) DESC, currency, period_start DESC"""
+
+DAYS = """
+    SELECT CAST(period_start AS DATE) AS day, currency, orders, net_revenue,
+        previous_net_revenue, change, change_pct
+    FROM trends WHERE grain = 'day' AND dimension = 'all'
+    QUALIFY dense_rank() OVER (ORDER BY period_start DESC) <= 3
+    ORDER BY day DESC, lines DESC, currency"""
+
+SHAPE = f"""
+    WITH days AS (SELECT currency, CAST(period_start AS DATE) AS day, lines, net_revenue
+                  FROM silver.sales_trends WHERE grain = 'day' AND dimension = 'all'),
+    span AS (SELECT CAST(unnest(generate_series(max(day) - INTERVAL 29 DAY, max(day),
+                 INTERVAL 1 DAY)) AS DATE) AS day FROM days),
+    recent AS (SELECT days.* FROM days JOIN span USING (day)),
+    tops AS (SELECT currency, max(net_revenue) AS top, sum(lines) AS lines FROM recent GROUP BY 1)
+    SELECT currency, min(day) AS from_day, max(day) AS to_day, max(top) AS best_day,
+        string_agg(CASE WHEN net_revenue IS NULL THEN '·' WHEN net_revenue <= 0 THEN '▁'
+            ELSE substr('{BLOCKS}', 1 + CAST({ten_thousandths("net_revenue")} * 7
+                // {ten_thousandths("top")} AS INTEGER), 1) END, '' ORDER BY day)
+            AS net_revenue_by_day
+    FROM tops CROSS JOIN span LEFT JOIN recent USING (currency, day)
+    GROUP BY currency ORDER BY max(tops.lines) DESC, currency"""
+"""A bar a day for 30 days: the highest is the currency's best day, a dot a day without sales."""
+
+PRODUCTS = f"""
+    SELECT product_id, product_name, currency, units, returns, net_revenue
+    FROM (SELECT product_id, max(product_name) AS product_name, currency, sum(units) AS units,
+              sum(lines) AS lines, CAST(sum(returns) AS DECIMAL(38,4)) AS returns,
+              CAST(sum(net_revenue) AS DECIMAL(38,4)) AS net_revenue
+          FROM silver.sales_product_trends WHERE grain = 'month' GROUP BY product_id, currency)
+    {_FIRST.format("product_id", 5)} ORDER BY {_BIG}, product_id"""
+
+REPORT = {
+    "totals": TOTALS,
+    "countries": COUNTRIES,
+    "segments": SEGMENTS,
+    "clients": TOP_CLIENTS,
+    "tiers": TIER_COUNTS,
+    "rfm": RFM,
+    "months": MONTHS,
+    "days": DAYS,
+    "last_30_days": SHAPE,
+    "products": PRODUCTS,
+    **quality("sales"),
+}
+"""Section → SELECT, in order."""
+TITLES = {
+    "totals": "totals by currency",
+    "segments": "segments: B2B and B2C",
+    "clients": "top clients: recency, RFM, tier",
+    "tiers": "loyalty tiers",
+    "rfm": "RFM segments",
+    "months": "months, against the month before",
+    "days": "last days, against the day before",
+    "last_30_days": "the last 30 days, drawn",
+    "products": "top products",
+    "quality": "data quality: late and doubled",
+    "late_and_doubled": "late and doubled, by batch",
+    "quarantine": "quarantine, by verdict",
+}
+"""Section → its line in the menu, where the section's name does not say it all."""
+
+
+def views(as_of: str | None) -> dict[str, str]:
+    """The derived views; ``as_of`` is the TIMESTAMPTZ expression that recency counts to."""
+    return {"clients": clients(as_of) if as_of else clients(), "trends": trends()}

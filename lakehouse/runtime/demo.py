@@ -1,0 +1,82 @@
+"""What every product's demo is given, and the lake of its own that it runs on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lakehouse.core.errors import UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.products.registry import flows
+from lakehouse.runtime.driver import tables_of
+from lakehouse.settings.settings import Settings
+
+Service = Callable[[Settings], AbstractContextManager[Settings]]
+"""Settings → settings that name a running service, given or started here."""
+MARK = "made-by-demo"
+"""A file in the root of a lake that a demo made, and may remove."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A demo's settings, and the services that it may start."""
+
+    settings: Settings
+    say: Callable[[str], None]
+    broker: Service
+    database: Service
+    start_session: Callable[[Settings, str], Callable[[], SparkSession]]
+    count: int
+    """How much to make, where the demo asks."""
+    replay: Path | None
+    """A file to send in place of what it makes; a demo that knows none refuses it."""
+
+    def empty_lake(self) -> Path:
+        """The root of the demo's own lake, emptied: call it once the options are known to be right.
+
+        UsageError where what is there was made by no demo.
+        """
+        root = Path(self.settings.lake.root)
+        fresh(root, self.settings)
+        return root
+
+
+def fresh(root: Path, settings: Settings) -> None:
+    """A root without a lake, once nobody writes the one there; what no demo made is left alone.
+
+    TableLocked where another process writes a table of it. The mark and the locks stay, so
+    that a crash half way leaves what the next demo may remove.
+    """
+    lake = Lake(str(root))
+    try:
+        if root.exists() and any(root.iterdir()):
+            if not (root / MARK).is_file():
+                raise UsageError(
+                    str(root), "holds something that no demo made", "give another --root"
+                )
+            tables = {table for f in flows() for table in tables_of(f)}
+            tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
+            with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
+                _clear(root.absolute(), {root.absolute() / MARK, lake.locks})
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARK).touch()
+    except OSError as error:
+        raise UsageError(
+            str(root), f"cannot be a lake: {error.strerror}", "give another --root"
+        ) from None
+
+
+def _clear(folder: Path, kept: set[Path]) -> None:
+    for path in folder.iterdir():
+        if path in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

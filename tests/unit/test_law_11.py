@@ -1,0 +1,51 @@
+"""No folder but products/ names a product: what the engine lists is made from the registry."""
+
+import ast
+import re
+from pathlib import Path
+
+from lakehouse.products.registry import contracts, products
+
+ROOT = Path(__file__).parents[2]
+CODE = ROOT / "lakehouse"
+NAMES = "|".join({*products(), *contracts()})
+TABLE = re.compile(rf"\b(bronze|silver|quarantine|ledger|erased|lake|audit)\.({NAMES})\b")
+MODULE = re.compile(rf"\b(products|producers)\.({NAMES})\b")
+
+
+def engine():
+    """Every file of the engine: all but the products' own folders."""
+    for path in CODE.rglob("*.py"):
+        if path.parent == CODE / "products" or (CODE / "products") not in path.parents:
+            yield path
+
+
+def texts(tree):
+    """Every text that the code uses: no docstring, and no example in the help of an option."""
+    examples = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    examples |= {
+        id(k.value) for n in ast.walk(tree) if isinstance(n, ast.Call)
+        for k in n.keywords if k.arg in {"help", "description"}
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in examples
+        ):
+            yield node.value
+
+
+def test_no_code_of_the_engine_names_a_product():
+    named = [
+        f"{path.relative_to(ROOT)}: {text[:80]!r}"
+        for path in engine()
+        for text in texts(ast.parse(path.read_text("utf-8")))
+        if TABLE.search(text) or text in {*products(), *contracts()}
+    ]
+    assert named == []
+
+
+def test_the_engine_imports_no_product():
+    named = [str(p) for p in engine() if MODULE.search(p.read_text("utf-8"))]
+    assert named == []
