@@ -53,9 +53,9 @@ def accept_gap(
     ):
         ensure_topic(settings.kafka, settings.product(product))
         topic = _topic(settings, product)
-        publisher = BronzePublisher(contract(product), settings, None, connection)
+        publisher = BronzePublisher.open(contract(product), settings, None, connection)
         finish(publisher, datetime.now(UTC))
-        lost = publisher.accept(topic) if topic else ()
+        lost = publisher.position.accept(topic) if topic else ()
     for gap in lost:
         say(f"given up: {gap.told()}")
     if not lost:

@@ -8,8 +8,8 @@ from typing import Any
 
 from lakehouse.core.errors import Exit
 from lakehouse.ingest.erased import ERASED_SCHEMA
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.ingest.ledger import LEDGER_SCHEMA
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.model.flow import UNITS, ParquetFlow, SilverFlow
 from lakehouse.products.registry import contracts, flows, sections_of_products
 from lakehouse.settings.settings import FREE_SECTIONS, RESERVED_ENV, sections

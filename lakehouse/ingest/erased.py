@@ -6,8 +6,7 @@ an erased record from a lost one, and no flow lands it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,17 +82,11 @@ class ErasedLedger:
             )
             for layer, places in found.items()
         ]
-        held = {"no_rows": ERASED_SCHEMA.empty_table(), "found": pa.concat_tables(rows)}
-        for name, table in held.items():
-            self._connection.register(name, table)
-        files = self.table.files()
-        ledger = (
-            query(self._connection, _HELD, {"files": patterns(files)}) if files else held["no_rows"]
-        )
-        self._connection.register("held", ledger)
-        new = query(self._connection, _NEW).select(ERASED_SCHEMA.names).cast(ERASED_SCHEMA)
-        for name in (*held, "held"):
-            self._connection.unregister(name)
+        found, held = pa.concat_tables(rows), ERASED_SCHEMA.empty_table()
+        if files := self.table.files():
+            held = query(self._connection, _HELD, {"files": patterns(files)}, no_rows=held)
+        new = query(self._connection, _NEW, found=found, held=held)
+        new = new.select(ERASED_SCHEMA.names).cast(ERASED_SCHEMA)
         self.table.append(new, {**note, "rows": new.num_rows})
 
     def since(self, begun: datetime) -> pa.Table:
@@ -121,8 +114,9 @@ def drop_old_quarantine(
     bronze = f"bronze.{product}"
     oldest = (now - settings.maintenance.quarantine_retention).astimezone(UTC)
     restorable = oldest_version(Lake(settings.lake.root).table(bronze))
-    with _true_marks(product, quarantine, settings, connection) as rows:
-        past = query(connection, _PAST.format(rows=rows), {"oldest": oldest, "kept": restorable})
+    rows, empty = _true_marks(product, quarantine, settings)
+    values = {"oldest": oldest, "kept": restorable}
+    past = query(connection, _PAST.format(rows=rows), values, **empty)
     if past.num_rows:
         ErasedLedger(product, settings, connection).add(
             {"quarantine": past}, now, {"retention": {"before": oldest.isoformat()}}
@@ -131,11 +125,13 @@ def drop_old_quarantine(
     drop_before(quarantine, "quarantined_at", oldest, unmarked)
 
 
-@contextmanager
 def _true_marks(
-    product: str, quarantine: Table, settings: Settings, connection: duckdb.DuckDBPyConnection
-) -> Iterator[str]:
-    """SQL for quarantine's rows by :func:`true_marks`, and ``mark``, as each row has it."""
+    product: str, quarantine: Table, settings: Settings
+) -> tuple[str, dict[str, pa.Table]]:
+    """SQL for quarantine's rows by :func:`true_marks`, and ``mark``, as each row has it.
+
+    With it the tables without rows that it reads.
+    """
     lake = Lake(settings.lake.root)
     bronze, erased = lake.table(f"bronze.{product}"), lake.table(f"erased.{product}")
     table = DeltaTable(bronze)
@@ -143,17 +139,12 @@ def _true_marks(
     ends = next((Ends.read(note) for note in told), Ends("", ""))
     held = {"bronze": files_of(table), "quarantine": quarantine.files()}
     held["erased"] = files_of(DeltaTable(erased)) if DeltaTable.is_deltatable(erased) else []
-    empty = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
-    for name, schema in empty.items():
-        connection.register(f"no_{name}", schema.empty_table())
-        source = f"SELECT * FROM no_{name}"
-        if held[name]:
-            source += f" UNION ALL BY NAME FROM {reads(held[name], 'union_by_name = true')}"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW of_{name} AS {source}")
-    rows = "(SELECT *, replayed_version AS mark FROM of_quarantine)"
-    try:
-        yield true_marks(rows, "of_bronze", "of_erased", ends)
-    finally:
-        for name in empty:
-            connection.execute(f"DROP VIEW of_{name}")
-            connection.unregister(f"no_{name}")
+    schemas = {"quarantine": quarantine.schema, "bronze": ERASED_SCHEMA, "erased": ERASED_SCHEMA}
+    of = {name: f"(SELECT * FROM no_{name})" for name in schemas}
+    for name, files in held.items():
+        if files:
+            listed = reads(files, "union_by_name = true")
+            of[name] = f"(SELECT * FROM no_{name} UNION ALL BY NAME FROM {listed})"
+    rows = f"(SELECT *, replayed_version AS mark FROM {of['quarantine']})"
+    empty = {f"no_{name}": schema.empty_table() for name, schema in schemas.items()}
+    return true_marks(rows, of["bronze"], of["erased"], ends), empty

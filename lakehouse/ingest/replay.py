@@ -32,18 +32,18 @@ WHERE {{now}} AND {{which}}
 """
 _RAW = f"""
 SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp
-FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME FROM no_rows)
+FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
 SEMI JOIN wanted USING ({_KEY}) WHERE {{now_by_id}}
 QUALIFY row_number() OVER (PARTITION BY {_KEY}) = 1
 """
 _HELD = f"""
-SELECT {_KEY} FROM (FROM read_parquet(getvariable('files')) WHERE {{now}})
+SELECT {_KEY} FROM (FROM read_parquet($files) WHERE {{now}})
 SEMI JOIN good USING ({_KEY})
 """
 _NOT_HELD = f"SELECT good.* FROM good ANTI JOIN held USING ({_KEY})"
 _NOT_ERASED = f"""
 SELECT wanted.* FROM wanted ANTI JOIN (
-    FROM (FROM read_parquet(getvariable('files'), union_by_name = true) UNION ALL BY NAME
+    FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME
     FROM no_rows) WHERE {{now_by_id}}
 ) USING ({_KEY})
 """
@@ -68,7 +68,7 @@ def finish(publisher: BronzePublisher, now: datetime) -> Entered | None:
 
     Records that no longer pass lose their mark.
     """
-    if publisher.went_back:
+    if publisher.position.went_back:
         _level_marks(publisher, now)
     marked_rows = _addresses(publisher, "replayed_version IS NOT NULL").select(KEY)
     cut, _ = _apart(publisher, _not_erased(publisher, marked_rows))
@@ -80,11 +80,8 @@ def _addresses(publisher: BronzePublisher, which: str) -> pa.Table:
     files, no_rows = publisher.quarantine.files(), publisher.quarantine.schema.empty_table()
     if not files:
         return no_rows.select([*KEY, "replayed_version"])
-    publisher.connection.register("no_rows", no_rows)
-    sql = _MARKED.format(now=publisher.ends.are_of_now(by_id=True), which=which)
-    found = query(publisher.connection, sql, {"files": patterns(files)})
-    publisher.connection.unregister("no_rows")
-    return found
+    sql = _MARKED.format(now=publisher.position.ends.are_of_now(by_id=True), which=which)
+    return query(publisher.connection, sql, {"files": patterns(files)}, no_rows=no_rows)
 
 
 def _level_marks(publisher: BronzePublisher, now: datetime) -> None:
@@ -108,7 +105,7 @@ def _level_marks(publisher: BronzePublisher, now: datetime) -> None:
 
 def _mark(publisher: BronzePublisher, marks: pa.Table, note: dict[str, Any]) -> None:
     flow = f"{publisher.contract.name}.bronze"
-    where = publisher.ends.are_of_now("t.", by_id=True)
+    where = publisher.position.ends.are_of_now("t.", by_id=True)
     publisher.quarantine.mark(marks, KEY, where, {"flow": flow, **note})
 
 
@@ -139,8 +136,10 @@ def enter(
     if good.num_rows:
         rows = publisher.bronze_rows(good, publisher.copies.marks(good), now)
         late, duplicates = marked(rows)
-        publisher.advance(pc.max(rows["event_time"]).as_py(), {}, publisher.ends.batch + 1)
-        note = publisher.bronze_note(rows.num_rows, 0, late, duplicates)
+        publisher.position.advance(
+            pc.max(rows["event_time"]).as_py(), {}, publisher.position.ends.batch + 1
+        )
+        note = publisher.position.note(rows.num_rows, 0, late, duplicates)
         note["replay"] = {"quarantine": publisher.quarantine.version}
         publisher.bronze.append(rows, note)
     return Entered(
@@ -164,7 +163,7 @@ def _decoded(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
 
 def _not_erased(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
     """The addresses that the ledger of erased ones does not name."""
-    if not wanted.num_rows or not (files := publisher.erased_files()):
+    if not wanted.num_rows or not (files := publisher.tables.erased_files()):
         return wanted
     no_rows = ERASED_SCHEMA.empty_table()
     found = _select(publisher, _NOT_ERASED, files, wanted=wanted, no_rows=no_rows)
@@ -191,13 +190,7 @@ def _marks(rows: pa.Table, version: int | None, when: datetime | None) -> pa.Tab
 
 
 def _select(publisher: BronzePublisher, sql: str, files: list[str], **tables: pa.Table) -> pa.Table:
-    connection = publisher.connection
-    connection.execute("SET VARIABLE files = $files", {"files": patterns(files)})
-    for name, rows in tables.items():
-        connection.register(name, rows)
-    ends = publisher.ends
+    ends = publisher.position.ends
     sql = sql.replace("{now_by_id}", ends.are_of_now(by_id=True))
-    found = query(connection, sql.replace("{now}", ends.are_of_now()))
-    for name in tables:
-        connection.unregister(name)
-    return found
+    sql = sql.replace("{now}", ends.are_of_now())
+    return query(publisher.connection, sql, {"files": patterns(files)}, **tables)

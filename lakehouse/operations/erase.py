@@ -28,10 +28,11 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.erased import ERASED_SCHEMA, KEY, ErasedLedger
 from lakehouse.ingest.erased import KEY_SQL as _KEY
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA, BronzePublisher
+from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
 from lakehouse.ingest.replayed import true_marks
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.model.flow import BronzeFlow, SilverFlow
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.replay import writer
@@ -210,7 +211,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
         note = {"erase": {"records": len(found)}}
-        forget_history(bronze.bronze, {**bronze.ends_note(), **note})
+        forget_history(bronze.bronze, {**bronze.position.ends_note(), **note})
         forget_history(bronze.quarantine, note)
         tables: list[Table] = []
         for f in silver:  # at bronze's last version: no older one can be compared with

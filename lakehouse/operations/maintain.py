@@ -16,7 +16,7 @@ from lakehouse.core.errors import TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.erased import drop_old_quarantine
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings

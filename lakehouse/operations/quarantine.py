@@ -20,8 +20,8 @@ from lakehouse.core.errors import TableMissing
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.erased import KEY
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA
 from lakehouse.ingest.replayed import true_marks
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract
 from lakehouse.settings.settings import Settings

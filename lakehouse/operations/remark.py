@@ -98,7 +98,7 @@ def _wrong(publisher: BronzePublisher, settings: Settings) -> pa.Table:
 
 
 def _rules(publisher: BronzePublisher) -> tuple[Rule, ...]:
-    return publisher.ends.rules_of_all(publisher.copies.slots.within)
+    return publisher.position.ends.rules_of_all(publisher.copies.slots.within)
 
 
 def _mark(publisher: BronzePublisher, wrong: pa.Table, say: Say) -> None:
@@ -107,10 +107,10 @@ def _mark(publisher: BronzePublisher, wrong: pa.Table, say: Say) -> None:
     for part, where in _parts(wrong):
         done += part.num_rows
         if done == wrong.num_rows:
-            publisher.ends = replace(publisher.ends, rules=_rules(publisher))
+            publisher.position.ends = replace(publisher.position.ends, rules=_rules(publisher))
         note = {
             "flow": f"{publisher.contract.name}.bronze",
-            "ends": publisher.ends.note(),
+            "ends": publisher.position.ends.note(),
             "remark": {"rows": part.num_rows, "done": done, "of": wrong.num_rows},
         }
         marks = part.select([*KEYS, "is_late", "is_duplicate"])

@@ -98,11 +98,11 @@ def writer(product: str, settings: Settings, connection: Any) -> BronzePublisher
             "no commit in its log says how far it holds its topic",
             f"run {product}.bronze until it lands a batch, then replay",
         )
-    return BronzePublisher(contract(product), settings, topic_id, connection)
+    return BronzePublisher.open(contract(product), settings, topic_id, connection)
 
 
 def _enter(publisher: BronzePublisher, part: pa.Table, now: datetime, done: Replayed) -> None:
-    above = publisher.above(part)
+    above = publisher.position.above(part)
     ready = part.filter(pc.invert(above))
     done.waiting += part.num_rows - ready.num_rows
     if not ready.num_rows:

@@ -50,7 +50,7 @@ class Landing:
         Products land side by side: each has a connection of its own to the same engine.
         """
         own = connection.cursor()
-        bronze = BronzePublisher(f.contract, settings, None, own)
+        bronze = BronzePublisher.open(f.contract, settings, None, own)
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
         ledger = Ledger.open(f.product, settings, own)

@@ -46,7 +46,7 @@ class BronzeQuery:
         topic: TopicReader,
         on_landed: Callable[[Landed], None],
     ) -> None:
-        self._spark, self._publisher, self._settings = spark, publisher, settings
+        self._publisher, self._position, self._settings = publisher, publisher.position, settings
         self._topic, self._on_landed = topic, on_landed
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
@@ -76,7 +76,7 @@ class BronzeQuery:
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
         self._query = (
-            self._reader.stream(self._publisher.ends, topic)
+            self._reader.stream(self._position.ends, topic)
             .writeStream.queryName(self.name)
             .foreachBatch(self._land)
             .option("checkpointLocation", self._checkpoint.uri)
@@ -90,12 +90,12 @@ class BronzeQuery:
         What expired is given up only where settings say so; a topic made anew never is.
         """
         topic = self._read_topic()
-        lost = self._publisher.meet(topic)
+        lost = self._position.meet(topic)
         if lost and self._may_lose(lost):
-            for gap in self._publisher.accept(topic):
+            for gap in self._position.accept(topic):
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
             lost = ()
-        self._publisher.refuse(lost)
+        self._position.refuse(lost)
         return topic
 
     def _read_topic(self) -> Topic:
@@ -119,12 +119,12 @@ class BronzeQuery:
         go on: then it is recorded.
         """
         fails = self._settings.kafka.fail_on_data_loss
-        if fails and self._topic.id() == self._publisher.ends.topic_id:
+        if fails and self._topic.id() == self._position.ends.topic_id:
             return
-        lost = self._publisher.gaps(self._read_topic())
-        self._publisher.refuse(tuple(gap for gap in lost if gap.kind != EXPIRED))
+        lost = self._position.gaps(self._read_topic())
+        self._position.refuse(tuple(gap for gap in lost if gap.kind != EXPIRED))
         if not fails:
-            self._publisher.give_up(lost)
+            self._position.give_up(lost)
             for gap in lost:
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
 
@@ -148,7 +148,7 @@ class BronzeQuery:
 
     def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
-        if self._publisher.ends.reached(ends):
+        if self._position.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
         failpoint.reach(Step.OFFSETS_PLANNED)
         if self._is_for_spark(ends):
@@ -160,7 +160,7 @@ class BronzeQuery:
     def _land_with_spark(self, decoded: DataFrame, ends: dict[int, int]) -> None:
         started = time.perf_counter()
         if self._packed:
-            decoded = self._reader.whole(self._publisher.ends, ends)
+            decoded = self._reader.whole(self._position.ends, ends)
         now = datetime.now(UTC)
         landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
         self._landed(landed, started, 0.0)
@@ -171,9 +171,9 @@ class BronzeQuery:
         A stop, or a crash, between two of them leaves bronze's ends inside the range, and
         the next start goes on from there.
         """
-        size = self._reader.record_bytes(self._publisher.ends, ends)
+        size = self._reader.record_bytes(self._position.ends, ends)
         if not self._reader.fits(size):
-            decoded = self._reader.rest(self._publisher.ends, ends, size)
+            decoded = self._reader.rest(self._position.ends, ends, size)
         while True:
             started = time.perf_counter()
             part = self._reader.part(decoded, ends)
@@ -181,10 +181,10 @@ class BronzeQuery:
             self._check_topic()
             landed = self._publisher.publish(part.rows, part.ends, datetime.now(UTC))
             self._landed(landed, started, fetched)
-            if self._publisher.ends.reached(ends) or self._stopping:
+            if self._position.ends.reached(ends) or self._stopping:
                 return
-            size = max(part.record_bytes, self._reader.record_bytes(self._publisher.ends, ends))
-            decoded = self._reader.rest(self._publisher.ends, ends, size)
+            size = max(part.record_bytes, self._reader.record_bytes(self._position.ends, ends))
+            decoded = self._reader.rest(self._position.ends, ends, size)
 
     def _landed(self, landed: Landed, started: float, fetched: float) -> None:
         self._on_landed(landed)
@@ -205,7 +205,7 @@ class BronzeQuery:
         """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
         if not self._packed or self._settings.publish.writer == "arrow":
             return not self._packed
-        starts = {**self._first, **self._publisher.ends.next}
+        starts = {**self._first, **self._position.ends.next}
         records = sum(end - starts.get(partition, 0) for partition, end in ends.items())
         return records > self._settings.publish.arrow_max_records
 
@@ -229,7 +229,7 @@ class BronzeQuery:
         text = str(error)
         if "offset" in text.lower() and "data loss" in text.lower():
             try:
-                self._publisher.refuse(self._publisher.gaps(self._read_topic()))
+                self._position.refuse(self._position.gaps(self._read_topic()))
             except LakehouseError as refused:
                 return refused
         return self.error or error

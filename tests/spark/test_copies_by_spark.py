@@ -58,7 +58,7 @@ def test_the_hour_that_comes_twice_is_two_hours(spark, settings, berlin):
     for minutes, newest in ((-20, "2026-10-24T23:39:00Z"), (20, "2026-10-25T00:19:00Z"),
                             (70, "2026-10-25T01:09:00Z")):  # fmt: skip
         flow.land([(0, "a", midnight + minutes * 60)], event_time=newest)
-        assert flow.bronze.ends.newest == datetime.fromisoformat(newest)
+        assert flow.bronze.position.ends.newest == datetime.fromisoformat(newest)
     assert flow.counted == 1
 
 

@@ -37,7 +37,7 @@ def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
         assert list(one.columns) == list(other.columns)
         assert one.astype(str).equals(other.astype(str))
     mixed.restart()
-    assert mixed.bronze.ends == arrow.bronze.ends
+    assert mixed.bronze.position.ends == arrow.bronze.position.ends
     mixed.silver.catch_up()
     assert_silver_is_a_function_of_bronze(mixed)
 

@@ -96,7 +96,7 @@ def test_the_lowest_offset_is_that_of_the_first_record_not_of_the_topic(settings
     lake.land([b"{", *events(3, 1)], 43)
     lake.silver.catch_up()
     lake.restart()
-    assert lake.bronze.ends.first == {0: 40}
+    assert lake.bronze.position.ends.first == {0: 40}
     assert proof(lake, Kafka(beginning=40, end=45)).verdict is Verdict.PROVEN
 
 

@@ -29,7 +29,9 @@ class Flow:
         self.restart()
 
     def restart(self):
-        self.bronze = BronzePublisher(SALES, self.settings, "t1", connect(self.settings.silver))
+        self.bronze = BronzePublisher.open(
+            SALES, self.settings, "t1", connect(self.settings.silver)
+        )
 
     def land(self, records, **changes):
         """``records`` are (partition, event_id, seconds of Kafka time after NOW)."""

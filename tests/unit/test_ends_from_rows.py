@@ -52,11 +52,11 @@ def start(lake, now):
     """A start of the flow: it does not know the topic's id before it meets the topic."""
     lake.restart(topic_id=None)
     assert lake.bronze.bronze.last_note("ends") is None
-    lake.bronze.refuse(lake.bronze.meet(now))
+    lake.bronze.position.refuse(lake.bronze.position.meet(now))
 
 
 def go_on(lake):
-    first = lake.bronze.ends.next[0]
+    first = lake.bronze.position.ends.next[0]
     values = [*VALUES, *LATER][first:]
     lake.bronze.publish(decoded(values, first=first), {0: 5}, NOW)
     lake.silver.catch_up()
@@ -66,8 +66,8 @@ def go_on(lake):
 
 def test_the_same_topic_goes_on_and_lands_nothing_twice(lake):
     start(lake, topic())
-    assert lake.bronze.ends.topic_id == "t1"
-    assert lake.bronze.ends.next == {0: 3}
+    assert lake.bronze.position.ends.topic_id == "t1"
+    assert lake.bronze.position.ends.next == {0: 3}
     go_on(lake)
     assert offsets(lake, "bronze/sales") == [0, 2, 4]
     assert offsets(lake, "quarantine/sales") == [1, 3]
@@ -89,12 +89,12 @@ def test_without_any_record_of_the_id_nothing_is_landed_twice(settings):
     lake.land(encode(sale(event_id="a"), sale(event_id="b", order_id="o2")), 0)
     forget_ends(lake)
     start(lake, topic(after=3))
-    assert lake.bronze.ends.next == {0: 2}
+    assert lake.bronze.position.ends.next == {0: 2}
     lake.land(LATER, 2)
     assert offsets(lake, "bronze/sales") == [0, 1, 2]
-    start_again = lake.bronze.ends
+    start_again = lake.bronze.position.ends
     lake.restart("t1")
-    assert lake.bronze.ends == start_again
+    assert lake.bronze.position.ends == start_again
 
 
 def test_the_audit_finds_the_ends_in_the_rows_whoever_wrote_them(lake):

@@ -150,9 +150,9 @@ def test_rows_of_others_are_what_they_were(lake):
 
 
 def test_the_flow_goes_on_behind_it(lake):
-    ends = lake.bronze.ends
+    ends = lake.bronze.position.ends
     erased(lake)
-    assert lake.bronze.ends == ends
+    assert lake.bronze.position.ends == ends
     assert lake.bronze.bronze.last_note("erase") == {"records": 8}
     lake.land(encode(sale(event_id="a"), sale(event_id="n", client_id="c3")), 10)
     assert list(lake.rows("bronze/sales").sort_values("offset")["is_duplicate"]) == [
@@ -173,9 +173,9 @@ def test_a_record_that_is_read_again_does_not_come_back(lake):
     """Where ends are computed from the rows, they lie below what was erased last."""
     erased(lake)
     lake.bronze.bronze.last_note = lambda key: None
-    lake.bronze.ends = lake.bronze._ends_from_rows("t1")
-    assert lake.bronze.ends.next == {0: 4}
-    lake.bronze.ahead = lake.bronze._held_above_ends()
+    lake.bronze.position.ends = lake.bronze.tables.ends_from_rows("t1")
+    assert lake.bronze.position.ends.next == {0: 4}
+    lake.bronze.position.ahead = lake.bronze.tables.addresses_above(lake.bronze.position.ends)
     lake.land(values()[4:10], 4)
     assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 3]
     lake.restart()

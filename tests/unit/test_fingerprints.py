@@ -140,7 +140,8 @@ def test_a_rebuild_refuses_a_bronze_that_was_changed(root):
 def test_a_batch_whose_commit_is_in_the_log_is_named(root):
     lake = Lake(settings_at(root))
     batch = (
-        lake.land(encode(sale(event_id="q1"), sale(event_id="q2")), 10) and lake.bronze.ends.batch
+        lake.land(encode(sale(event_id="q1"), sale(event_id="q2")), 10)
+        and lake.bronze.position.ends.batch
     )
     hostile_update(root, "bronze.sales", {"country": "'Chile'"}, "event_id = 'q2'")
     assert checked(root).batches == (f"batch {batch}",)

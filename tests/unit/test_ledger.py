@@ -258,7 +258,7 @@ from datetime import timedelta
 settings = load_settings(Path("config.ini")).with_root(Path(sys.argv[1]))
 often = {"finer_persist_interval": timedelta(milliseconds=30)}
 lake = Lake(changed(settings, silver=often))
-first = lake.bronze.ends.next.get(0, 0)
+first = lake.bronze.position.ends.next.get(0, 0)
 print("ready", flush=True)
 while True:
     lake.land(encode(event(f"e{first}", OLD), event(f"e{first - 1}")), first)

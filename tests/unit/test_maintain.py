@@ -53,9 +53,9 @@ def test_files_become_few_and_rows_stay(lake):
     assert 0 < bronze.bytes < bronze.bytes_before < bronze.disk
     after = lake.rows("bronze/sales").sort_values("offset").reset_index(drop=True)
     assert before.equals(after[before.columns])
-    ends = lake.bronze.ends
+    ends = lake.bronze.position.ends
     lake.restart()
-    assert lake.bronze.ends.next == ends.next
+    assert lake.bronze.position.ends.next == ends.next
     lake.land(encode(sale(event_id="e0"), sale(event_id="x")), 12)
     lake.silver.catch_up()
     assert_silver_is_a_function_of_bronze(lake)

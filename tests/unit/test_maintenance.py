@@ -267,8 +267,8 @@ def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
     lake.bronze.maintain(NOW + timedelta(days=9))
     assert lake.bronze.quarantine.version == version, "not on every batch"
     lake.restart()
-    assert lake.bronze.ends.next == {0: 3}
-    assert not lake.bronze.ahead.num_rows
+    assert lake.bronze.position.ends.next == {0: 3}
+    assert not lake.bronze.position.ahead.num_rows
     lake.bronze.maintain(NOW + timedelta(hours=12))
     assert sorted(lake.rows("quarantine/sales")["offset"]) == [2]
 
@@ -314,9 +314,9 @@ def test_state_outlives_the_log(settings):
         assert entries(table.uri)[0] > f"{3:020}.json"
         assert table.dt.history(1)[0]["operation"] == "VACUUM END"
         assert table.last_note("ends") or table.last_note("source")
-    ends = lake.bronze.ends
+    ends = lake.bronze.position.ends
     lake.restart()
-    assert lake.bronze.ends == ends
+    assert lake.bronze.position.ends == ends
     lake.silver.catch_up()
     assert_silver_is_a_function_of_bronze(lake)
 
@@ -370,7 +370,7 @@ def test_silver_that_is_behind_what_the_log_keeps_is_folded_anew(settings):
     lake.silver.catch_up()
     assert_silver_is_a_function_of_bronze(lake)
     lake.restart()
-    assert lake.bronze.ends.next == {0: 12}
+    assert lake.bronze.position.ends.next == {0: 12}
 
 
 def test_ends_are_read_from_rows_where_another_tool_cut_the_log(settings):
@@ -386,7 +386,7 @@ def test_ends_are_read_from_rows_where_another_tool_cut_the_log(settings):
     assert len(entries(other.table_uri.removeprefix("file://"))) == 1
     lake.restart()
     assert lake.bronze.bronze.last_note("ends") is None
-    assert lake.bronze.ends.next == {0: 4}
+    assert lake.bronze.position.ends.next == {0: 4}
     lake.land([*values, *encode(sale(event_id="c"), sale(event_id="d"))], 0)
     assert sorted(lake.rows("bronze/sales")["event_id"]) == ["a", "b", "c", "d"]
     assert list(lake.rows("quarantine/sales")["offset"]) == [2]

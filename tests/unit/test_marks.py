@@ -60,7 +60,7 @@ def test_a_horizon_and_a_delay_changed_later_are_no_fault(settings):
         found = proof(lake, Kafka(end=12))
         assert found.faults == found.doubts == ()
         assert found.verdict is Verdict.PROVEN
-    assert [rule.batch for rule in lake.bronze.ends.rules] == [0, 1]
+    assert [rule.batch for rule in lake.bronze.position.ends.rules] == [0, 1]
 
 
 def test_a_topic_setting_changed_later_is_no_doubt(settings):
@@ -167,7 +167,7 @@ def test_late_marks_are_set_anew_by_the_watermark_that_rows_record(settings):
     late = lake.rows("bronze/sales").set_index("event_id")["is_late"]
     lake.bronze.bronze.mark(
         duckdb.sql("SELECT 2::BIGINT AS \"offset\", false AS is_late").to_arrow_table(),
-        ["offset"], "true", {"flow": "sales.bronze", "ends": lake.bronze.ends.note()},
+        ["offset"], "true", {"flow": "sales.bronze", "ends": lake.bronze.position.ends.note()},
     )  # fmt: skip
     assert proof(lake, Kafka(end=3)).faults[0].startswith("1 events are marked late, or not late")
     assert remark("sales", settings, NOW, quiet).late == 1

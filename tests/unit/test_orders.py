@@ -89,7 +89,7 @@ class Lake:
 
     def restart(self):
         self.connection = connect(self.settings.silver)
-        self.bronze = BronzePublisher(ORDERS, self.settings, "t1", self.connection)
+        self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
         self.silver = SilverPublisher(SILVER, self.settings, self.connection)
         self.parquet = ParquetPublisher(PARQUET, self.settings, self.connection)
 

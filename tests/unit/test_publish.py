@@ -37,7 +37,7 @@ class Lake:
 
     def restart(self, topic_id="t1"):
         self.connection = connect(self.settings.silver)
-        self.bronze = BronzePublisher(SALES, self.settings, topic_id, self.connection)
+        self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
         self.ledger = Ledger.open("sales", self.settings, self.connection)
         self.silver = SilverPublisher(SILVER, self.settings, self.connection)
 
@@ -79,7 +79,7 @@ def test_a_batch_of_offsets_without_a_record_moves_the_ends(lake, before):
     lake.land(encode(*[sale()] * before), 0)
     lake.bronze.publish(decoded([]), {0: 7}, NOW)
     lake.restart()
-    assert lake.bronze.ends.next == {0: 7}
+    assert lake.bronze.position.ends.next == {0: 7}
     assert len(lake.rows("bronze/sales")) == before
 
 
@@ -105,7 +105,7 @@ def test_a_crash_between_quarantine_and_bronze_doubles_nothing(lake):
 
 def test_ends_are_found_in_the_rows_when_the_log_has_none(lake):
     lake.land(encode(sale(event_id="a"), sale(event_id="b")), 0)
-    assert lake.bronze._ends_from_rows("t1").next == {0: 2}
+    assert lake.bronze.tables.ends_from_rows("t1").next == {0: 2}
 
 
 def test_a_topic_made_anew_is_refused(lake):

@@ -19,8 +19,8 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA
 from lakehouse.ingest.replay import finish
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import dry_run, replay
@@ -123,10 +123,10 @@ def test_what_passes_today_enters_once_and_silver_follows(lake):
 
 
 def test_the_flow_goes_on_behind_a_replay(lake):
-    before = lake.bronze.ends
+    before = lake.bronze.position.ends
     again(lake)
-    assert lake.bronze.ends.next == before.next
-    assert lake.bronze.ends.batch == before.batch + 1
+    assert lake.bronze.position.ends.next == before.next
+    assert lake.bronze.position.ends.batch == before.batch + 1
     assert lake.bronze.bronze.last_note("replay")
     lake.land(encode(sale(event_id="old1"), sale(event_id="c")), 7)
     rows = lake.rows("bronze/sales").sort_values("offset")
@@ -168,7 +168,7 @@ def test_a_future_event_lets_the_watermark_rise(settings):
     sales = settings.products["sales"].model_copy(update={"future_tolerance": timedelta(hours=2)})
     looser = settings.model_copy(update={"products": {"sales": sales}})
     again(lake, settings=looser)
-    assert lake.bronze.ends.newest == NOW + timedelta(hours=1)
+    assert lake.bronze.position.ends.newest == NOW + timedelta(hours=1)
     lake.land(encode(sale(event_id="n", event_time=NOW.isoformat())), 2)
     assert list(lake.rows("bronze/sales").sort_values("offset")["is_late"]) == [False, False, True]
     assert_proven(lake, end=3)
@@ -265,7 +265,7 @@ def test_a_record_past_its_retention_is_not_a_lost_one(lake):
     assert DeltaTable(f"{lake.settings.lake.root}/erased/sales").version() == version
     lake.bronze.bronze.dt.restore(1)
     lake.restart()
-    assert lake.bronze.ends.next == {0: 4}, "bronze goes back to its first batch"
+    assert lake.bronze.position.ends.next == {0: 4}, "bronze goes back to its first batch"
     lake.land(events()[4:], 4)
     assert offsets(lake, "bronze/sales") == [0, 3]
     assert assert_proven(lake).account.partitions[0].erased == 5

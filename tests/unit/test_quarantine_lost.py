@@ -26,7 +26,7 @@ TOPIC = Topic("sales", "t1", {0: (0, len(VALUES))})
 def landed_again(lake):
     """The flow starts, and lands from the ends on."""
     lake.restart()
-    first = lake.bronze.ends.next.get(0, 0)
+    first = lake.bronze.position.ends.next.get(0, 0)
     lake.land(VALUES[first:], first)
     lake.silver.catch_up()
     lake.silver.persist()

@@ -80,8 +80,8 @@ def entry(lake, name, version):
 def go_on(lake, *, upto=12, values=VALUES, id_="t1", first=0):
     """A start of the flow: open anew, meet the topic, land what Kafka has from the ends."""
     lake.restart(topic_id=None)
-    lake.bronze.refuse(lake.bronze.meet(topic(first, upto, id_)))
-    start = lake.bronze.ends.next.get(0, 0)
+    lake.bronze.position.refuse(lake.bronze.position.meet(topic(first, upto, id_)))
+    start = lake.bronze.position.ends.next.get(0, 0)
     if start < upto:
         lake.land(values[start:upto], start)
     lake.silver.catch_up()
@@ -123,7 +123,7 @@ def test_a_table_restored_by_time_and_then_forward_again(lake):
     table.restore(datetime.fromtimestamp(times[1] / 1000, UTC))
     table.restore(2)
     lake.restart()
-    assert lake.bronze.ends.next == {0: 8}
+    assert lake.bronze.position.ends.next == {0: 8}
     go_on(lake)
     assert_proven(lake)
 
@@ -141,8 +141,8 @@ def test_a_folder_copied_back_from_before_is_brought_forward(lake, tmp_path, nam
     shutil.copytree(uri(before, name), uri(lake, name))
     if writes_on:  # bronze alone, silver comes later: another commit under the same version
         lake.restart(topic_id=None)
-        lake.bronze.meet(topic(after=16))
-        start = lake.bronze.ends.next[0]
+        lake.bronze.position.meet(topic(after=16))
+        start = lake.bronze.position.ends.next[0]
         for offset in range(start, 16):
             lake.land((VALUES + later)[offset : offset + 1], offset)
     go_on(lake, upto=16, values=VALUES + later)
@@ -169,7 +169,7 @@ def test_records_of_a_quarantine_that_went_back_may_have_expired(lake):
     with pytest.raises(TableDamaged, match=r"offsets 4 to 6 \(1 offsets\)"):
         go_on(lake, first=7)
     lake.restart(topic_id=None)
-    lost = lake.bronze.accept(topic(first=7))
+    lost = lake.bronze.position.accept(topic(first=7))
     assert [(gap.kind, gap.first, gap.next, gap.offsets) for gap in lost] == [(EXPIRED, 4, 7, 1)]
     go_on(lake, first=7)
     found = proof(lake, Kafka(end=12, beginning=7))
@@ -187,8 +187,8 @@ def test_expired_offsets_are_refused_until_accepted(lake):
         go_on(lake, upto=22, first=17, values=values)
     assert f"lakehouse accept-gap sales --root {lake.settings.lake.root}" in str(refused.value)
     lake.restart(topic_id=None)
-    assert [gap.offsets for gap in lake.bronze.accept(topic(17, 22))] == [5]
-    assert lake.bronze.accept(topic(17, 22)) == ()
+    assert [gap.offsets for gap in lake.bronze.position.accept(topic(17, 22))] == [5]
+    assert lake.bronze.position.accept(topic(17, 22)) == ()
     go_on(lake, upto=22, first=17, values=values)
     found = proof(lake, Kafka(end=22, beginning=17))
     assert found.verdict is Verdict.PROVEN
@@ -198,7 +198,7 @@ def test_expired_offsets_are_refused_until_accepted(lake):
 
 def test_a_loss_beside_an_accepted_gap_is_still_missing(lake):
     values = VALUES + events(12, 10)
-    lake.bronze.accept(topic(17, 22))
+    lake.bronze.position.accept(topic(17, 22))
     go_on(lake, upto=22, first=17, values=values)
     DeltaTable(uri(lake, "bronze.sales")).delete('"offset" in (11, 18)')
     found = proof(lake, Kafka(end=22, beginning=17))
@@ -222,7 +222,7 @@ def test_a_topic_made_anew_is_refused_and_then_goes_on(lake):
     with pytest.raises(TableDamaged, match="topic made anew: what it held from offset 12 on"):
         go_on(lake, upto=7, id_="t2", values=anew)
     lake.restart(topic_id=None)
-    assert [gap.kind for gap in lake.bronze.accept(topic(0, 7, "t2"))] == [MADE_ANEW]
+    assert [gap.kind for gap in lake.bronze.position.accept(topic(0, 7, "t2"))] == [MADE_ANEW]
     go_on(lake, upto=7, id_="t2", values=anew)
     lake.restart(topic_id="t2")
     anew = [0, 1, 3, 4, 5, 6]
@@ -243,7 +243,7 @@ def test_leftovers_of_the_former_topic_do_not_cut_the_new_one(lake, tmp_path):
     shutil.rmtree(uri(lake, "bronze.sales"))
     shutil.copytree(tmp_path / "kept", uri(lake, "bronze.sales"))
     lake.restart(topic_id=None)
-    lake.bronze.accept(topic(0, 20, "t2"))
+    lake.bronze.position.accept(topic(0, 20, "t2"))
     go_on(lake, upto=20, id_="t2", values=events(100, 20, bad={113}))
     found = proof(lake, Kafka(end=20, topic_id="t2"))
     assert (found.faults, found.doubts) == ((), ())
@@ -254,9 +254,9 @@ def test_leftovers_of_the_former_topic_do_not_cut_the_new_one(lake, tmp_path):
 def test_a_topic_made_anew_twice_and_expired_from_its_start(lake):
     for id_, first in (("t2", 3), ("t3", 0)):
         lake.restart(topic_id=None)
-        lake.bronze.accept(topic(first, 9, id_))
+        lake.bronze.position.accept(topic(first, 9, id_))
         go_on(lake, upto=9, first=first, id_=id_, values=events(ord(id_[1]) * 100, 9))
-    kinds = [gap.kind for gap in lake.bronze.ends.lost]
+    kinds = [gap.kind for gap in lake.bronze.position.ends.lost]
     assert kinds == [MADE_ANEW, EXPIRED, MADE_ANEW]
     found = proof(lake, Kafka(end=9, topic_id="t3"))
     assert (found.faults, found.doubts) == ((), ())
@@ -269,7 +269,7 @@ def test_a_topic_that_lost_its_end_is_refused_and_then_goes_on(lake):
     with pytest.raises(TableDamaged, match="topic rolled back"):
         go_on(lake, upto=10, values=values)
     lake.restart(topic_id=None)
-    assert [gap.kind for gap in lake.bronze.accept(topic(0, 10))] == [ROLLED_BACK]
+    assert [gap.kind for gap in lake.bronze.position.accept(topic(0, 10))] == [ROLLED_BACK]
     go_on(lake, upto=14, values=values)
     found = proof(lake, Kafka(end=14))
     assert (found.faults, found.doubts) == ((), ())
@@ -278,9 +278,9 @@ def test_a_topic_that_lost_its_end_is_refused_and_then_goes_on(lake):
 
 def test_ends_from_rows_know_the_topic_that_was_accepted(lake):
     lake.restart(topic_id=None)
-    lake.bronze.accept(topic(0, 4, "t2"))
+    lake.bronze.position.accept(topic(0, 4, "t2"))
     lake.land(events(100, 4), 0)
-    assert lake.bronze._ends_from_rows("t2").next == {0: 4}
+    assert lake.bronze.tables.ends_from_rows("t2").next == {0: 4}
 
 
 def test_a_topic_of_another_name_is_refused(lake):
@@ -402,7 +402,7 @@ def test_a_broken_checkpoint_of_the_log_is_set_aside(lake, damage):
     found_by_all(lake, "bronze.sales")
     repair(lake, "bronze.sales")
     lake.restart()
-    assert lake.bronze.ends.next == {0: 13}
+    assert lake.bronze.position.ends.next == {0: 13}
     assert len(lake.rows("bronze/sales")) == 10
 
 
@@ -467,8 +467,8 @@ def test_the_ledger_is_made_anew_when_bronze_went_back_and_wrote_on(lake, tmp_pa
     assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
     shutil.rmtree(uri(lake, "bronze.sales"))
     shutil.copytree(tmp_path / "kept", uri(lake, "bronze.sales"))
-    verb = BronzePublisher(SALES, lake.settings, None, lake.connection)
-    verb.accept(topic(13, 20))
+    verb = BronzePublisher.open(SALES, lake.settings, None, lake.connection)
+    verb.position.accept(topic(13, 20))
     lake.restart(topic_id=None)
     assert lake.rows("ledger/sales").empty
 
@@ -657,8 +657,8 @@ def go_on_replayed(lake, values=None):
     values = values or VALUES + [b"{"] * 2
     lake.restart(topic_id=None)
     finish(lake.bronze, NOW)
-    lake.bronze.refuse(lake.bronze.meet(topic(after=14)))
-    start = lake.bronze.ends.next.get(0, 0)
+    lake.bronze.position.refuse(lake.bronze.position.meet(topic(after=14)))
+    start = lake.bronze.position.ends.next.get(0, 0)
     if start < 14:
         lake.land(values[start:14], start)
     lake.silver.catch_up()
@@ -685,7 +685,7 @@ def test_marks_fit_a_table_that_went_back_behind_a_replay(replayed, name, versio
 def test_a_record_of_a_former_topic_is_not_taken_for_another_at_its_address(lake):
     lake.land(curable(12, 1), 12)
     lake.restart(topic_id=None)
-    lake.bronze.accept(topic(0, 14, "t2"))
+    lake.bronze.position.accept(topic(0, 14, "t2"))
     values = [*events(100, 12), *curable(50, 1), *events(113, 1)]
     lake.restart(topic_id="t2")
     lake.land(values, 0)
@@ -724,7 +724,7 @@ def test_an_erased_address_of_a_former_topic_is_another_record_now(lake):
     lake.land(encode(sale(event_id="gone", client_id="c9")), 12)
     erase("c9", "sales", lake.settings, NOW)
     lake.restart(topic_id=None)
-    lake.bronze.accept(topic(0, 14, "t2"))
+    lake.bronze.position.accept(topic(0, 14, "t2"))
     go_on(lake, upto=14, id_="t2", values=events(100, 14))
     found = proof(lake, Kafka(end=14, topic_id="t2"))
     assert (found.faults, found.doubts) == ((), ())
@@ -738,7 +738,7 @@ def test_an_erasure_leaves_the_other_record_of_an_address(lake):
     """A copy at offset 3 of the former topic, another's record at offset 3 of the new one."""
     lake.land(encode(sale(event_id="m", client_id="c9"), sale(event_id="m", client_id="c1")), 12)
     lake.restart(topic_id=None)
-    lake.bronze.accept(topic(0, 14, "t2"))
+    lake.bronze.position.accept(topic(0, 14, "t2"))
     go_on(lake, upto=14, id_="t2", values=events(100, 14))
     erase("c9", "sales", lake.settings, NOW)
     rows = lake.rows("bronze/sales")

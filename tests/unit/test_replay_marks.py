@@ -80,7 +80,7 @@ def others_commit(lake, what):
     if what == "maintain":
         maintain(["bronze.sales"], lake.settings, NOW)
     elif what == "accept-gap":
-        lake.bronze.accept(Topic("sales", "t1", {0: (10, 12)}))
+        lake.bronze.position.accept(Topic("sales", "t1", {0: (10, 12)}))
     elif what == "a batch":
         lake.land(encode(sale(event_id="new")), 8)
     else:

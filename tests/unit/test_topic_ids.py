@@ -9,7 +9,7 @@ import pytest
 from deltalake import write_deltalake
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
 from lakehouse.operations.quarantine import Choice, opened
@@ -36,7 +36,9 @@ def crashed(settings):
 def made_anew(lake, values):
     """The flow meets topic t2, and lands what it has."""
     lake.restart(topic_id=None)
-    lake.bronze.refuse(lake.bronze.meet(Topic("sales", "t2", {0: (0, len(values))})))
+    lake.bronze.position.refuse(
+        lake.bronze.position.meet(Topic("sales", "t2", {0: (0, len(values))}))
+    )
     lake.land(values, 0)
     lake.silver.catch_up()
     lake.silver.persist()
@@ -61,7 +63,7 @@ def test_new_records_at_addresses_of_a_topic_that_is_gone_are_landed(crashed):
 
 def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
     crashed.restart(topic_id=None)
-    crashed.bronze.meet(Topic("sales", "t1", {0: (0, 2)}))
+    crashed.bronze.position.meet(Topic("sales", "t1", {0: (0, 2)}))
     crashed.land([b"{", *encode(sale(event_id="a", event_time=OLD, client_id="c8"))], 0)
     assert offsets(crashed, "quarantine/sales") == [0, 1]
     assert proof(crashed, Kafka(end=2)).verdict is Verdict.PROVEN
@@ -70,7 +72,7 @@ def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
 def test_a_topic_made_anew_twice_doubles_no_former_address(crashed):
     made_anew(crashed, NEW)
     crashed.restart(topic_id=None)
-    crashed.bronze.accept(Topic("sales", "t3", {0: (0, 2)}))
+    crashed.bronze.position.accept(Topic("sales", "t3", {0: (0, 2)}))
     crashed.land(NEW[:2], 0)
     crashed.silver.catch_up()
     crashed.silver.persist()

@@ -19,7 +19,8 @@ from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.ingest.landing import QUARANTINE_SCHEMA, BronzePublisher, Landed, bronze_schema
+from lakehouse.ingest.landing import BronzePublisher, Landed
+from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.storage.fingerprint import KEY, Fingerprint, by_batch, changed, total_of
 from lakehouse.storage.log import NOTE
 from lakehouse.storage.table import Table
@@ -39,7 +40,7 @@ def publish_with_spark(
     ``check`` is called once the rows are read and before anything is committed.
     """
     started = time.perf_counter()
-    batch = publisher.ends.batch + 1
+    batch = publisher.position.ends.batch + 1
     rows = _new(publisher, decoded).persist()
     try:
         good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
@@ -58,9 +59,11 @@ def publish_with_spark(
                 F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
                 F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
             ).collect()[0]
-            publisher.ends = publisher.ends.beginning(_lowest_offsets(rows))
-            publisher.advance(_utc(found["newest"]), ends, batch)
-            note = publisher.bronze_note(found["rows"], bad_count, found["late"], found["doubled"])
+            publisher.position.ends = publisher.position.ends.beginning(_lowest_offsets(rows))
+            publisher.position.advance(_utc(found["newest"]), ends, batch)
+            note = publisher.position.note(
+                found["rows"], bad_count, found["late"], found["doubled"]
+            )
             landing = marked.select(bronze_schema(publisher.contract).names)
             with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
                 _append(publisher.bronze, landing, note, batch)
@@ -85,11 +88,11 @@ def _lowest_offsets(rows: DataFrame) -> dict[int, int]:
 def _new(publisher: BronzePublisher, decoded: DataFrame) -> DataFrame:
     """The rows above the ends that no table holds already."""
     below = F.lit(False)
-    for partition, end in publisher.ends.next.items():
+    for partition, end in publisher.position.ends.next.items():
         below = below | ((F.col("partition") == partition) & (F.col("offset") < end))
     rows = decoded.where(~below)
-    if publisher.ahead.num_rows:
-        known = decoded.sparkSession.createDataFrame(publisher.ahead)
+    if publisher.position.ahead.num_rows:
+        known = decoded.sparkSession.createDataFrame(publisher.position.ahead)
         rows = rows.join(known, ["partition", "offset"], "left_anti")
     return rows
 
@@ -104,13 +107,13 @@ def _quarantined(
         "quarantined_at": F.lit(now),
         "replayed_version": F.lit(None).cast("long"),
         "replayed_at": F.lit(None).cast("timestamp"),
-        "topic_id": F.lit(publisher.ends.topic_id or None).cast("string"),
+        "topic_id": F.lit(publisher.position.ends.topic_id or None).cast("string"),
     }
     return bad.withColumns(added).select(QUARANTINE_SCHEMA.names)
 
 
 def _marked(publisher: BronzePublisher, good: DataFrame, batch: int, now: datetime) -> DataFrame:
-    watermark = publisher.watermark
+    watermark = publisher.position.watermark
     late = F.col("event_time") < F.lit(watermark) if watermark is not None else F.lit(False)
     return _with_duplicates(publisher, good).withColumns(
         {
