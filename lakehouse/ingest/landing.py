@@ -1,14 +1,10 @@
-"""A decoded batch becomes commits of quarantine and bronze, exactly once.
+"""What lands bronze: both tables of a product, where they stand, and the rows of a batch.
 
-Quarantine commits first, then bronze, whose ends alone count. A batch that is
-run again after a crash is cut at bronze's ends, and records that only
-quarantine took are matched by address. Both writers keep this protocol.
+Which writer commits a batch is chosen at start: :mod:`lakehouse.ingest.writers`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,12 +13,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.core import failpoint
-from lakehouse.core.failpoint import Step
 from lakehouse.ingest.copies import Copies
 from lakehouse.ingest.decode import TIME
 from lakehouse.ingest.position import Position
-from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.ingest.tables import BronzeTables
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.contract import Contract
@@ -76,34 +70,6 @@ class BronzePublisher:
             position.refuse(position.meet(Topic(product.topic, topic_id)))
         return cls(contract, tables, position)
 
-    def publish(self, decoded: pa.Table, ends: Mapping[int, int], now: datetime) -> Landed:
-        """Commit one decoded batch that brings the table to ``ends``.
-
-        ``decoded`` has :func:`lakehouse.ingest.decode.decoded_schema`.
-        """
-        started = time.perf_counter()
-        decoded = self.position.new_rows(decoded)
-        bad = decoded.filter(pc.is_valid(decoded["verdict"]))
-        good = decoded.filter(pc.is_null(decoded["verdict"]))
-        batch = self.position.ends.batch + 1
-        if bad.num_rows:
-            note = self.quarantine_note(batch, bad.num_rows)
-            self.quarantine.append(self._quarantine_rows(bad, batch, now), note)
-            failpoint.reach(Step.QUARANTINE_COMMITTED)
-        rows = self.bronze_rows(good, self.copies.marks(good), now)
-        self.position.ends = self.position.ends.beginning(lowest_offsets(decoded))
-        self.position.advance(pc.max(rows["event_time"]).as_py(), ends, batch)
-        late, duplicates = marked(rows)
-        note = self.position.note(rows.num_rows, bad.num_rows, late, duplicates)
-        transactions = {f"ends:{self.position.ends.topic_id}:{p}": o for p, o in ends.items()}
-        with failpoint.writing(Step.BRONZE_FILES, self.bronze.uri, self.bronze.version + 1):
-            version = self.bronze.append(rows, note, transactions)
-        failpoint.reach(Step.BRONZE_COMMITTED)
-        return Landed(
-            version, rows, rows.num_rows, bad.num_rows, late, duplicates,
-            time.perf_counter() - started,
-        )  # fmt: skip
-
     def quarantine_note(self, batch: int, rows: int) -> dict[str, Any]:
         """What a quarantine commit says of itself."""
         return {"flow": f"{self.contract.name}.bronze", "batch": batch, "rows": rows}
@@ -131,30 +97,6 @@ class BronzePublisher:
         }
         schema = bronze_schema(self.contract)
         return pa.table([added[n] if n in added else good[n] for n in schema.names], schema=schema)
-
-    def _quarantine_rows(self, bad: pa.Table, batch: int, now: datetime) -> pa.Table:
-        size = bad.num_rows
-        added = {
-            "batch_id": pa.repeat(pa.scalar(batch, pa.int64()), size),
-            "flow": pa.repeat(pa.scalar(f"{self.contract.name}.bronze"), size),
-            "contract_version": pa.repeat(pa.scalar(self.contract.version, pa.int32()), size),
-            "quarantined_at": pa.repeat(pa.scalar(now, TIME), size),
-            "topic_id": pa.repeat(
-                pa.scalar(self.position.ends.topic_id or None, pa.string()), size
-            ),
-        }
-        held = {name: bad[name] for name in bad.schema.names}
-        unmarked = {f.name: pa.nulls(size, f.type) for f in QUARANTINE_SCHEMA}
-        columns = unmarked | held | added
-        return pa.table([columns[n] for n in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)
-
-
-def lowest_offsets(rows: pa.Table) -> dict[int, int]:
-    """The lowest offset of each partition among the rows."""
-    found = (
-        rows.select(["partition", "offset"]).group_by("partition").aggregate([("offset", "min")])
-    )
-    return dict(zip(found["partition"].to_pylist(), found["offset_min"].to_pylist(), strict=True))
 
 
 def marked(rows: pa.Table) -> tuple[int, int]:

@@ -20,7 +20,8 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import EXPIRED, Lost
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.topic import Topic, TopicReader
-from lakehouse.ingest.writers.spark import publish_with_spark
+from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
 from lakehouse.runtime.reading import Reader
@@ -51,12 +52,10 @@ class BronzeQuery:
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
-        writer = settings.publish.writer
-        local = str(spark.sparkContext.master).startswith("local")
-        self._packed = writer == "arrow" or (writer == "auto" and local)
+        self._is_local = is_local(settings.bronze.path, str(spark.sparkContext.master))
         """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
-        self._reader = Reader(spark, self._contract, settings, topic, packed=self._packed)
-        self._first: dict[int, int] = {}
+        self._reader = Reader(spark, self._contract, settings, topic, packed=self._is_local)
+        self._arrow, self._spark = ArrowWriter(publisher), SparkWriter(publisher)
         self._gate = threading.Lock()
         self._stopping = False
         self._query: Any = None
@@ -69,7 +68,6 @@ class BronzeQuery:
         """
         topic = self._meet()
         self._checkpoint.clear()
-        self._first = {partition: first for partition, (first, _) in topic.ranges.items()}
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if available_now
@@ -151,18 +149,16 @@ class BronzeQuery:
         if self._position.ends.reached(ends):
             return  # landed before a crash or a lost checkpoint
         failpoint.reach(Step.OFFSETS_PLANNED)
-        if self._is_for_spark(ends):
-            self._land_with_spark(decoded, ends)
-        else:
+        if self._is_local:
             self._land_in_parts(decoded, ends)
+        else:
+            self._land_whole(decoded, ends)
         failpoint.reach(Step.BATCH_LANDED)
 
-    def _land_with_spark(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+    def _land_whole(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+        """Commit a planned range whole, by Spark's executors."""
         started = time.perf_counter()
-        if self._packed:
-            decoded = self._reader.whole(self._position.ends, ends)
-        now = datetime.now(UTC)
-        landed = publish_with_spark(self._publisher, decoded, ends, now, self._check_topic)
+        landed = self._spark.publish(decoded, ends, datetime.now(UTC), self._check_topic)
         self._landed(landed, started, 0.0)
 
     def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
@@ -178,8 +174,8 @@ class BronzeQuery:
             started = time.perf_counter()
             part = self._reader.part(decoded, ends)
             fetched = time.perf_counter() - started
-            self._check_topic()
-            landed = self._publisher.publish(part.rows, part.ends, datetime.now(UTC))
+            now = datetime.now(UTC)
+            landed = self._arrow.publish(part.rows, part.ends, now, self._check_topic)
             self._landed(landed, started, fetched)
             if self._position.ends.reached(ends) or self._stopping:
                 return
@@ -200,14 +196,6 @@ class BronzeQuery:
             publish_ms=round(landed.seconds * 1000),
             total_ms=round((time.perf_counter() - started) * 1000),
         )
-
-    def _is_for_spark(self, ends: dict[int, int]) -> bool:
-        """Whether Spark commits this batch: told so, on a cluster, or too large for the driver."""
-        if not self._packed or self._settings.publish.writer == "arrow":
-            return not self._packed
-        starts = {**self._first, **self._position.ends.next}
-        records = sum(end - starts.get(partition, 0) for partition, end in ends.items())
-        return records > self._settings.publish.arrow_max_records
 
     def wait(self, seconds: float) -> bool:
         """Wait for the query's end; True when it has ended. Raises what stopped it."""
@@ -256,3 +244,8 @@ class BronzeQuery:
                 self._gate.release()
             self._topic.close()
         return finished and self.error is None
+
+
+def is_local(path: str, master: str) -> bool:
+    """Whether the driver decodes and commits, as ``[bronze] path`` and Spark's master say."""
+    return path == "local" or (path == "auto" and master.startswith("local"))

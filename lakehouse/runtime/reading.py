@@ -85,10 +85,6 @@ class Reader:
         """The range from the ends on, decoded for the driver, by polls that fit such records."""
         return self._decoded(self._range(ends, upto, _polled(record_bytes)))
 
-    def whole(self, ends: Ends, upto: Mapping[int, int]) -> DataFrame:
-        """The range from the ends on, decoded on the executors for Spark's writer."""
-        return self._plain(self._range(ends, upto, _polled(self.record_bytes(ends, upto))))
-
     def record_bytes(self, ends: Ends, upto: Mapping[int, int]) -> int:
         """Size of the greatest record among some of a range: at its start and two thirds of it.
 

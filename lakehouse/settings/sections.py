@@ -163,11 +163,15 @@ class StreamSettings(Section):
     stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the batch in hand")
 
 
-class PublishSettings(Section):
-    """[publish]: which writer commits a batch, and how."""
+class BronzeSettings(Section):
+    """[bronze]: by which path records come into bronze; chosen when a flow starts."""
 
-    writer: Literal["auto", "arrow", "spark"] = Field("auto", description="arrow: delta-rs in the driver; spark: Spark's Delta writer; auto: arrow on one machine while a batch is small")
-    arrow_max_records: Count = Field(400_000, description="with auto: batches above this are Spark's")
+    path: Literal["auto", "local", "cluster"] = Field("auto", description="local: decoded batches come to the driver, delta-rs commits them; cluster: they stay on the executors, Spark's Delta writer commits; auto: by Spark's master")
+
+
+class PublishSettings(Section):
+    """[publish]: how batches are committed."""
+
     fsync: bool = Field(True, description="sync every commit to disk before the next begins")
     compression: Literal["snappy", "zstd", "lz4"] = Field("snappy", description="Parquet compression of bronze, quarantine and silver")
     lock_timeout: Duration = Field(timedelta(0), description="how long to wait for another writer of a table before refusing")

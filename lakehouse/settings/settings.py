@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.settings.sections import (
+    BronzeSettings,
     CapturedSettings,
     ExplorerSettings,
     KafkaSettings,
@@ -53,6 +54,13 @@ FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properti
 """Sections whose keys are passed on as they stand, to Spark and to Delta."""
 
 
+MOVED = {
+    ("publish", "writer"): " It is now [bronze] path: local for arrow, cluster for spark, or auto.",
+    ("publish", "arrow_max_records"): " [stream] max_mb_per_batch bounds what one commit takes.",
+}
+"""Keys of an earlier release, and what is said of each."""
+
+
 class Settings(BaseModel):
     """All settings of one process; frozen.
 
@@ -66,6 +74,7 @@ class Settings(BaseModel):
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     stream: StreamSettings = StreamSettings()
+    bronze: BronzeSettings = BronzeSettings()
     publish: PublishSettings = PublishSettings()
     silver: SilverSettings = SilverSettings()
     table: TableSettings = TableSettings()
@@ -260,6 +269,7 @@ def _apply_environment(
         for section, model in sections(products).items()
         for key in model.model_fields
     }
+    moved = {f"{ENV_PREFIX}{section}_{key}".upper(): told for (section, key), told in MOVED.items()}
     for name, value in env.items():
         if not name.startswith(ENV_PREFIX) or name in RESERVED_ENV:
             continue
@@ -268,7 +278,8 @@ def _apply_environment(
             raw.setdefault(section, {})[key] = value
         else:
             known = [*names, *RESERVED_ENV]
-            faults.append(f"environment: {name} sets nothing.{_did_you_mean(name, known)}")
+            told = moved.get(name) or _did_you_mean(name, known)
+            faults.append(f"environment: {name} sets nothing.{told}")
     return faults
 
 
@@ -277,7 +288,8 @@ def _fault(
 ) -> str:
     key = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        return f"{path}: [{name}] has no key {key!r}.{_did_you_mean(key, section.model_fields)}"
+        told = MOVED.get((name, key)) or _did_you_mean(key, section.model_fields)
+        return f"{path}: [{name}] has no key {key!r}.{told}"
     variable = f"{ENV_PREFIX}{name}_{key}".upper()
     place = f"environment: {variable}" if variable in env else f"{path}: [{name}] {key}".rstrip()
     given = (

@@ -53,7 +53,7 @@ def root(kafka, environment, land, tmp_path_factory):
     root = tmp_path_factory.mktemp("erased") / "lake"
     make_topic(environment)
     produce(kafka, environment, 0, 600)
-    land(FLOWS, {**environment, "LAKEHOUSE_PUBLISH_WRITER": "spark"}, root)
+    land(FLOWS, {**environment, "LAKEHOUSE_BRONZE_PATH": "cluster"}, root)
     produce(kafka, environment, 600, 300)
     land(FLOWS, environment, root)
     return root

@@ -15,7 +15,7 @@ from tests.matrix.check import check
 from tests.matrix.faults import Act, killed_at
 from tests.matrix.stage import Failed, Skipped, Stage
 
-SPARK = {"LAKEHOUSE_PUBLISH_WRITER": "spark", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "2000"}
+SPARK = {"LAKEHOUSE_BRONZE_PATH": "cluster", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "2000"}
 SPARK_DAYS = 3
 """Hadoop's local file system starts two processes for each file: a laptop's limit, not ours."""
 BY_SPARK = "Spark's writer"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakehouse.ingest.writers.spark import _recent, publish_with_spark
+from lakehouse.ingest.writers.spark import SparkWriter, _recent
 from tests.conftest import NOW
 from tests.unit.test_copies import HOUR, Flow, assert_marked_by_the_rule
 
@@ -28,7 +28,7 @@ class BySpark(Flow):
         if not self.turns.pop(0):
             return super().publish(rows)
         rows = self.spark.createDataFrame(rows)
-        return publish_with_spark(self.bronze, rows, self.next, NOW)
+        return SparkWriter(self.bronze).publish(rows, self.next, NOW)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from lakehouse.ingest.writers.spark import publish_with_spark
+from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.ingest.writers.spark import SparkWriter
 from tests.conftest import NOW, decoded, encode, sale
 from tests.spark.test_writers import BATCHES
 from tests.unit.test_publish import Lake
@@ -32,9 +33,9 @@ def test_both_writers_are_the_same_to_spark(spark, settings, tmp_path):
     for values in BATCHES:
         rows = decoded(values, first=first)
         ends = {0: first + len(values)}
-        arrow.bronze.publish(rows, ends, NOW)
-        publish_with_spark(
-            other.bronze, spark.createDataFrame(rows), ends, NOW + timedelta(seconds=1)
+        ArrowWriter(arrow.bronze).publish(rows, ends, NOW)
+        SparkWriter(other.bronze).publish(
+            spark.createDataFrame(rows), ends, NOW + timedelta(seconds=1)
         )
         first += len(values)
     for name, when in (("bronze/sales", "ingest_time"), ("quarantine/sales", "quarantined_at")):

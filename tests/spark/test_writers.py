@@ -1,10 +1,15 @@
-"""Spark's Delta writer and the arrow one land the same rows, whichever takes a batch."""
+"""One suite for both writers of bronze; and both on one table land the same rows."""
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from lakehouse.ingest.writers.spark import publish_with_spark
+from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.ingest.writers import no_check
+from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.ingest.writers.spark import SparkWriter
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
 
@@ -13,6 +18,73 @@ BATCHES = [
     encode(sale(event_id="a"), sale(event_id="c", event_time="2026-11-20T10:49:00Z", new=1)),
     [*encode(sale(event_id="d"), sale(event_id="d"), sale(event_id="b")), b"[]"],
 ]
+
+
+@pytest.fixture(params=["arrow", "spark"])
+def write(request):
+    """Land values by one writer: ``write(lake, values, first, **more)``."""
+
+    def land(lake, values, first, times=None, check=no_check):
+        rows = decoded(values, first=first, times=times)
+        ends = {0: first + len(values)}
+        if request.param == "arrow":
+            return ArrowWriter(lake.bronze).publish(rows, ends, NOW, check)
+        spark = request.getfixturevalue("spark")
+        return SparkWriter(lake.bronze).publish(spark.createDataFrame(rows), ends, NOW, check)
+
+    return land
+
+
+# Each writer alone keeps the protocol
+
+
+def test_a_retry_is_cut_at_the_ends(write, settings):
+    lake = Lake(settings)
+    write(lake, BATCHES[0], 0)
+    lake.restart()
+    landed = write(lake, BATCHES[0] + BATCHES[1], 0)
+    assert (landed.good, landed.bad) == (2, 0)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 1, 3, 4]
+    assert list(lake.rows("quarantine/sales")["offset"]) == [2]
+
+
+def test_a_crash_between_quarantine_and_bronze_doubles_nothing(write, settings):
+    lake = Lake(settings)
+    before = Path(lake.bronze.bronze.uri)
+    shutil.copytree(before, before.with_name("kept"))
+    values = [b"{", *encode(sale(event_id="a")), b"["]
+    write(lake, values, 0)
+    shutil.rmtree(before)
+    before.with_name("kept").rename(before)  # quarantine committed, bronze did not
+    lake.restart()
+    write(lake, values, 0)
+    assert sorted(lake.rows("quarantine/sales")["offset"]) == [0, 2]
+    assert list(lake.rows("bronze/sales")["offset"]) == [1]
+
+
+def test_a_check_that_fails_commits_nothing(write, settings):
+    lake = Lake(settings)
+
+    def refuse():
+        raise ServiceUnavailable("topic", "is another one", "wait")
+
+    with pytest.raises(ServiceUnavailable):
+        write(lake, BATCHES[0], 0, check=refuse)
+    assert (lake.bronze.bronze.refresh(), lake.bronze.quarantine.refresh()) == (0, 0)
+    write(lake, BATCHES[0], 0)
+    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 1]
+
+
+def test_a_batch_says_what_it_held(write, settings):
+    lake = Lake(settings)
+    write(lake, BATCHES[0], 0)
+    landed = write(lake, BATCHES[1], 3)
+    assert (landed.good, landed.bad, landed.late, landed.duplicates) == (2, 0, 1, 1)
+    assert landed.version == lake.bronze.bronze.version == 2
+    assert lake.bronze.bronze.last_note("late") == 1
+
+
+# Both on one table
 
 
 @pytest.mark.parametrize(
@@ -26,7 +98,7 @@ def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
         arrow.land(values, first, times=times)
         if with_spark:
             rows = spark.createDataFrame(decoded(values, first=first, times=times))
-            publish_with_spark(mixed.bronze, rows, {0: first + len(values)}, NOW)
+            SparkWriter(mixed.bronze).publish(rows, {0: first + len(values)}, NOW)
         else:
             mixed.land(values, first, times=times)
         first += len(values)
@@ -40,13 +112,3 @@ def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
     assert mixed.bronze.position.ends == arrow.bronze.position.ends
     mixed.silver.catch_up()
     assert_silver_is_a_function_of_bronze(mixed)
-
-
-def test_a_retry_by_spark_is_cut_at_the_ends(spark, settings):
-    lake = Lake(settings)
-    lake.land(BATCHES[0], 0)
-    lake.restart()
-    values = BATCHES[0] + BATCHES[1]
-    publish_with_spark(lake.bronze, spark.createDataFrame(decoded(values)), {0: 5}, NOW)
-    assert sorted(lake.rows("bronze/sales")["offset"]) == [0, 1, 3, 4]
-    assert list(lake.rows("quarantine/sales")["offset"]) == [2]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lakehouse.ingest import copies
 from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.storage.duck import connect, query
 from tests.conftest import NOW, SALES, decoded, encode, sale, settings_at
 
@@ -46,7 +47,7 @@ class Flow:
         return self.publish(pa.concat_tables(parts))
 
     def publish(self, rows):
-        return self.bronze.publish(rows, self.next, NOW)
+        return ArrowWriter(self.bronze).publish(rows, self.next, NOW)
 
     def rows(self):
         """Bronze's rows in landing order."""

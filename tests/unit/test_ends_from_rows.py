@@ -8,6 +8,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.topic import Topic
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.storage.log import forget_before
 from tests.conftest import NOW, decoded, encode, sale
 from tests.unit.test_audit import Kafka, proof
@@ -58,7 +59,7 @@ def start(lake, now):
 def go_on(lake):
     first = lake.bronze.position.ends.next[0]
     values = [*VALUES, *LATER][first:]
-    lake.bronze.publish(decoded(values, first=first), {0: 5}, NOW)
+    ArrowWriter(lake.bronze).publish(decoded(values, first=first), {0: 5}, NOW)
     lake.silver.catch_up()
     lake.silver.persist()
     lake.ledger.persist()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.ledger import LEDGER_SCHEMA, Ledger
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, encode, sale
@@ -148,7 +149,7 @@ def test_rows_that_stay_with_spark_are_read_from_the_log(lake):
     land(lake)
     lake.restart()
     values = encode(event("x", OLD), event("a"))
-    landed = lake.bronze.publish(decoded(values, first=8), {0: 10}, NOW)
+    landed = ArrowWriter(lake.bronze).publish(decoded(values, first=8), {0: 10}, NOW)
     lake.ledger.take_batch(type(landed)(**{**vars(landed), "rows": None}))
     lake.ledger.persist()
     assert_the_ledger_is_bronzes(lake)

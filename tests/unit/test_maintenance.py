@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.storage.health import check_log
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
@@ -260,7 +261,7 @@ def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": timedelta(hours=1)}
     lake = Lake(changed(settings, maintenance=keep))
     for n, age in enumerate([timedelta(days=2), timedelta(hours=23), timedelta(0)]):
-        lake.bronze.publish(decoded([b"{"], first=n), {0: n + 1}, NOW - age)
+        ArrowWriter(lake.bronze).publish(decoded([b"{"], first=n), {0: n + 1}, NOW - age)
     lake.bronze.maintain(NOW)
     assert sorted(lake.rows("quarantine/sales")["offset"]) == [1, 2]
     version = lake.bronze.quarantine.version

@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import MONEY
 from lakehouse.model.money import DIGITS
 from lakehouse.model.recompute import WHOLE
@@ -95,7 +96,9 @@ def test_prices_of_the_earlier_limit_still_fold_and_are_audited(lake):
     found = decoded([line(n, MOST if n % 4 else -MOST) for n in range(40)])
     place = found.schema.get_field_index("unit_price")
     dear = pa.array([price] * 40, found.schema.field(place).type)
-    lake.bronze.publish(found.set_column(place, found.schema.field(place), dear), {0: 40}, NOW)
+    ArrowWriter(lake.bronze).publish(
+        found.set_column(place, found.schema.field(place), dear), {0: 40}, NOW
+    )
     lake.restart()
     fold(lake, [line(40, 7, Decimal("0.0001"))], 40)
     lines = [(MOST if n % 4 else -MOST, price) for n in range(40)] + [(7, Decimal("0.0001"))]

@@ -21,6 +21,7 @@ from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
 from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.change import Change, Source, encode, sequence
 from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.operations.rebuild import rebuild
@@ -96,7 +97,7 @@ class Lake:
     def land(self, records):
         rows = decoded(records, self.next)
         self.next += len(records)
-        return self.bronze.publish(rows, {0: self.next}, NOW)
+        return ArrowWriter(self.bronze).publish(rows, {0: self.next}, NOW)
 
     def catch_up(self):
         self.silver.catch_up()
@@ -408,7 +409,7 @@ def test_the_copy_of_a_change_days_later_counts_once(lake):
     rows = decoded([change("c", 1, row())], 1)
     late = pa.array([NOW + timedelta(days=6)], pa.timestamp("us", "UTC"))
     rows = rows.set_column(rows.schema.get_field_index("kafka_time"), "kafka_time", late)
-    lake.bronze.publish(rows, {0: 2}, datetime.now(UTC))
+    ArrowWriter(lake.bronze).publish(rows, {0: 2}, datetime.now(UTC))
     lake.catch_up()
     assert len(lake.files()) == len(lake.rows("silver.orders_current")) == 1
 

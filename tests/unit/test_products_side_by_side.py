@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from lakehouse.ingest.topic import Topic
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import BronzeFlow, ParquetFlow
 from lakehouse.products.registry import flows
 from lakehouse.runtime.pipeline import Landing
@@ -22,7 +23,7 @@ def land(landing, batches):
     first = 0
     for rows in batches:
         first += rows.num_rows
-        landing.take(landing.bronze.publish(rows, {0: first}, NOW))
+        landing.take(ArrowWriter(landing.bronze).publish(rows, {0: first}, NOW))
     landing.persist()
 
 

@@ -18,6 +18,7 @@ from lakehouse.core.errors import TableDamaged, TableLocked
 from lakehouse.core.lock import write_locks
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import load_settings
 from lakehouse.products.sales.tables import FLOWS
@@ -43,7 +44,7 @@ class Lake:
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
-        landed = self.bronze.publish(rows, {0: first + len(values)}, NOW)
+        landed = ArrowWriter(self.bronze).publish(rows, {0: first + len(values)}, NOW)
         self.ledger.take_batch(landed)
         return landed
 
@@ -77,7 +78,7 @@ def test_every_record_ends_in_one_place_once(lake):
 def test_a_batch_of_offsets_without_a_record_moves_the_ends(lake, before):
     """Markers and aborted records have offsets, and are given to nobody."""
     lake.land(encode(*[sale()] * before), 0)
-    lake.bronze.publish(decoded([]), {0: 7}, NOW)
+    ArrowWriter(lake.bronze).publish(decoded([]), {0: 7}, NOW)
     lake.restart()
     assert lake.bronze.position.ends.next == {0: 7}
     assert len(lake.rows("bronze/sales")) == before

@@ -41,7 +41,11 @@ WRONG = {
     "wrong unit": ("[stream]\npoll = 5 parsecs\n", "(given '5 parsecs')"),
     "no unit": ("[stream]\npoll = 5\n", "write a number and a unit, as in '10 minutes'"),
     "share above one": ("[producer]\nlate = 1.5\n", "[producer] late: input should be less than"),
-    "not one of": ("[publish]\nwriter = hive\n", "'auto', 'arrow' or 'spark' (given 'hive')"),
+    "not one of": ("[bronze]\npath = hive\n", "'auto', 'local' or 'cluster' (given 'hive')"),
+    "a key that moved": (
+        "[publish]\nwriter = spark\n",
+        "'writer'. It is now [bronze] path: local",
+    ),
     "not yes or no": ("[publish]\nfsync = perhaps\n", "[publish] fsync: input should be a valid"),
     "not a day": ("[sales]\nearliest = soon\n", "[sales] earliest: input should be a valid date"),
     "not a topic": ("[sales]\ntopic = a b\n", "[sales] topic: is not a topic name"),

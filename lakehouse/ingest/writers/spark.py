@@ -1,8 +1,4 @@
-"""The second writer: a decoded batch of any size, committed by Spark's Delta writer.
-
-The same protocol as :mod:`lakehouse.ingest.landing`: cut at the ends, quarantine
-first, bronze's commit carries the new ends. The rows never come to the driver.
-"""
+"""The writer of a cluster: a decoded batch of any size stays with Spark, which commits it."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
+from lakehouse.ingest.writers import no_check
 from lakehouse.storage.fingerprint import KEY, Fingerprint, by_batch, changed, total_of
 from lakehouse.storage.log import NOTE
 from lakehouse.storage.table import Table
@@ -28,55 +25,59 @@ from lakehouse.storage.table import Table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def publish_with_spark(
-    publisher: BronzePublisher,
-    decoded: DataFrame,
-    ends: Mapping[int, int],
-    now: datetime,
-    check: Callable[[], None] = lambda: None,
-) -> Landed:
-    """Commit one decoded batch that brings the table to ``ends``; its rows stay with Spark.
+class SparkWriter:
+    """Commits Spark's data frames; see :class:`lakehouse.ingest.writers.BronzeWriter`."""
 
-    ``check`` is called once the rows are read and before anything is committed.
-    """
-    started = time.perf_counter()
-    batch = publisher.position.ends.batch + 1
-    rows = _new(publisher, decoded).persist()
-    try:
-        good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
-        bad_count = bad.count()
-        check()
-        if bad_count:
-            note = publisher.quarantine_note(batch, bad_count)
-            quarantined = _quarantined(publisher, bad, batch, now)
-            _append(publisher.quarantine, quarantined, note, batch)
-            failpoint.reach(Step.QUARANTINE_COMMITTED)
-        marked = _marked(publisher, good, batch, now).persist()
+    def __init__(self, publisher: BronzePublisher) -> None:
+        self._publisher = publisher
+
+    def publish(
+        self,
+        decoded: DataFrame,
+        ends: Mapping[int, int],
+        now: datetime,
+        check: Callable[[], None] = no_check,
+    ) -> Landed:
+        """As the protocol says; the batch's rows never come to the driver."""
+        started = time.perf_counter()
+        publisher = self._publisher
+        batch = publisher.position.ends.batch + 1
+        rows = _new(publisher, decoded).persist()
         try:
-            found = marked.agg(
-                F.count("*").alias("rows"),
-                F.max(F.unix_micros("event_time")).alias("newest"),
-                F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
-                F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
-            ).collect()[0]
-            publisher.position.ends = publisher.position.ends.beginning(_lowest_offsets(rows))
-            publisher.position.advance(_utc(found["newest"]), ends, batch)
-            note = publisher.position.note(
-                found["rows"], bad_count, found["late"], found["doubled"]
-            )
-            landing = marked.select(bronze_schema(publisher.contract).names)
-            with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
-                _append(publisher.bronze, landing, note, batch)
-            failpoint.reach(Step.BRONZE_COMMITTED)
+            good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
+            bad_count = bad.count()
+            check()
+            if bad_count:
+                note = publisher.quarantine_note(batch, bad_count)
+                quarantined = _quarantined(publisher, bad, batch, now)
+                _append(publisher.quarantine, quarantined, note, batch)
+                failpoint.reach(Step.QUARANTINE_COMMITTED)
+            marked = _marked(publisher, good, batch, now).persist()
+            try:
+                found = marked.agg(
+                    F.count("*").alias("rows"),
+                    F.max(F.unix_micros("event_time")).alias("newest"),
+                    F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
+                    F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
+                ).collect()[0]
+                publisher.position.ends = publisher.position.ends.beginning(_lowest_offsets(rows))
+                publisher.position.advance(_utc(found["newest"]), ends, batch)
+                note = publisher.position.note(
+                    found["rows"], bad_count, found["late"], found["doubled"]
+                )
+                landing = marked.select(bronze_schema(publisher.contract).names)
+                with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
+                    _append(publisher.bronze, landing, note, batch)
+                failpoint.reach(Step.BRONZE_COMMITTED)
+            finally:
+                marked.unpersist()
         finally:
-            marked.unpersist()
-    finally:
-        rows.unpersist()
-    publisher.copies.forget()
-    return Landed(
-        publisher.bronze.version, None, found["rows"], bad_count, found["late"],
-        found["doubled"], time.perf_counter() - started,
-    )  # fmt: skip
+            rows.unpersist()
+        publisher.copies.forget()
+        return Landed(
+            publisher.bronze.version, None, found["rows"], bad_count, found["late"],
+            found["doubled"], time.perf_counter() - started,
+        )  # fmt: skip
 
 
 def _lowest_offsets(rows: DataFrame) -> dict[int, int]:
