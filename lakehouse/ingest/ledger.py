@@ -84,26 +84,22 @@ class Ledger(Follower):
     """
 
     def __init__(
-        self, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
+        self,
+        product: str,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
     ) -> None:
         name, most = f"{product}.bronze's ledger", settings.silver.max_rows_per_fold
         super().__init__(name, product, settings, most)
-        self._flow = f"{product}.bronze"
-        self._connection = connection
+        self._flow, self._connection, self.table = f"{product}.bronze", connection, table
         self._wait = settings.silver.finer_persist_interval.total_seconds()
-        self.table = Table.open(
-            Lake(settings.lake.root).table(f"ledger.{product}"),
-            LEDGER_SCHEMA,
-            settings,
-            description=f"batches of {product} that held late or doubled events",
-            fingerprinted=True,
-        )
-        self._upkeep = Upkeep(self.table)
+        self._upkeep = Upkeep(table)
         self._landed = Source(_LANDED)
         cursor = reading(connection, {"landed_rows": self._landed})
         self._summed = Prepared(cursor, _SUMMED.format(rows="landed_rows"))
         self._pending: list[pa.Table] = []
-        self.applied = {_PART: Applied.read(self.table.last_note("source"))}
+        self.applied = {_PART: Applied.read(table.last_note("source"))}
         self._written = self.version
         self._persisted_at = time.monotonic()
 
@@ -111,8 +107,22 @@ class Ledger(Follower):
     def open(
         cls, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> Ledger:
-        """The ledger at bronze's version."""
-        ledger = cls(product, settings, connection)
+        """With its table, made where it is missing."""
+        table = Table.open(
+            Lake(settings.lake.root).table(f"ledger.{product}"),
+            LEDGER_SCHEMA,
+            settings,
+            description=f"batches of {product} that held late or doubled events",
+            fingerprinted=True,
+        )
+        return cls(product, settings, connection, table)
+
+    @classmethod
+    def at_bronze(
+        cls, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> Ledger:
+        """The ledger at bronze's version, what was lacking written."""
+        ledger = cls.open(product, settings, connection)
         ledger.catch_up()
         if ledger._pending:
             ledger.persist()

@@ -177,7 +177,8 @@ def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Tab
         return good, good.schema.empty_table().select(KEY)
     held = _select(publisher, _HELD, files, good=good)
     if held.num_rows:
-        good = _select(publisher, _NOT_HELD, files, good=good, held=held).cast(good.schema)
+        found = query(publisher.connection, _NOT_HELD, good=good, held=held)
+        good = found.cast(good.schema)
     return good, held
 
 

@@ -215,12 +215,12 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         forget_history(bronze.quarantine, note)
         tables: list[Table] = []
         for f in silver:  # at bronze's last version: no older one can be compared with
-            publisher = SilverPublisher(f, settings, connection)
+            publisher = SilverPublisher.open(f, settings, connection)
             publisher.catch_up()
             publisher.persist()
             tables += publisher.every_table()
         if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
-            late = Ledger.open(product, settings, connection)
+            late = Ledger.at_bronze(product, settings, connection)
             late.persist()
             tables.append(late.table)
         tables += _redact(client, product, settings, done)

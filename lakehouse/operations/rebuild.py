@@ -91,7 +91,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
         version = _pinned(flow, lake, before)
         must_be_whole(old, f"bronze.{flow.product}", "rebuild")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
-        new = SilverPublisher(flow, beside, connection.cursor())
+        new = SilverPublisher.open(flow, beside, connection.cursor())
         new.bronze_uri = lake.table(f"bronze.{flow.product}")
         new.fold_from_nothing(version, lambda done, of: say(f"  {done:,} of {of:,} rows"))
         found = [

@@ -133,14 +133,14 @@ def _catch_up(
     connection: DuckDBPyConnection,
     say: Say,
 ) -> None:
-    Ledger.open(product, settings, connection).persist()
+    Ledger.at_bronze(product, settings, connection).persist()
     for follower in followers:
         say(f"folding bronze anew: {follower.name}")
         if isinstance(follower, SilverFlow):
-            publisher: SilverPublisher | ParquetPublisher = SilverPublisher(
+            publisher: SilverPublisher | ParquetPublisher = SilverPublisher.open(
                 follower, settings, connection.cursor()
             )
         else:
-            publisher = ParquetPublisher(follower, settings, connection.cursor())
+            publisher = ParquetPublisher.open(follower, settings, connection.cursor())
         publisher.catch_up()
         publisher.persist()

@@ -25,8 +25,8 @@ Publisher = SilverPublisher | ParquetPublisher
 def follow(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
     """What keeps the tables of a flow that follows bronze."""
     if isinstance(f, SilverFlow):
-        return SilverPublisher(f, settings, connection)
-    return ParquetPublisher(f, settings, connection)
+        return SilverPublisher.open(f, settings, connection)
+    return ParquetPublisher.open(f, settings, connection)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Landing:
         bronze = BronzePublisher.open(f.contract, settings, None, own)
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
-        ledger = Ledger.open(f.product, settings, own)
+        ledger = Ledger.at_bronze(f.product, settings, own)
         publishers = [follow(follower, settings, own) for follower in followers]
         for publisher in publishers:
             publisher.catch_up()

@@ -46,7 +46,15 @@ class SilverPublisher(Follower):
         self._rows = Source(flow.contract.schema)
         self._reader = reading(connection, {"rows": self._rows})
         self._folded = Source(signed_schema(flow.keyed)) if flow.keyed else self._rows
-        self._open()
+
+    @classmethod
+    def open(
+        cls, flow: SilverFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> SilverPublisher:
+        """With its tables, made where they are missing."""
+        silver = cls(flow, settings, connection)
+        silver._open()
+        return silver
 
     def _open(self) -> None:
         """The tables and their folds, and the state at the version that its tables record."""
@@ -110,7 +118,7 @@ class SilverPublisher(Follower):
         beside = self.settings.with_root(Path(lake.join("_rebuild", flow.product)))
         shutil.rmtree(beside.lake.root, ignore_errors=True)
         self._state.forget()  # not twice in memory
-        new = SilverPublisher(flow, beside, self._connection)
+        new = SilverPublisher.open(flow, beside, self._connection)
         new.bronze_uri = self.bronze_uri
         new.fold_from_nothing(target)
         for table in new.every_table():

@@ -59,10 +59,18 @@ class ParquetPublisher(Follower):
         super().__init__(flow.name, flow.product, settings, most_rows=0)
         self.flow, self._connection = flow, connection
         self.folder = Path(Lake(settings.lake.root).table(flow.table))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.glob("*/.*.part"):
-            part.unlink()  # of a writer that was killed
         self.applied = {flow.table: taken(self.folder)}
+
+    @classmethod
+    def open(
+        cls, flow: ParquetFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> ParquetPublisher:
+        """With its folder, in which nothing is left of a writer that was killed."""
+        parquet = cls(flow, settings, connection)
+        parquet.folder.mkdir(parents=True, exist_ok=True)
+        for part in parquet.folder.glob("*/.*.part"):
+            part.unlink()
+        return parquet
 
     def has_rows(self) -> bool:
         """Whether there are files."""

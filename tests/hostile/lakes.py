@@ -31,7 +31,7 @@ def sales(root: Path) -> Broker:
 def orders(root: Path) -> Broker:
     """Changes of orders in bronze, quarantine and ledger, and silver of them."""
     lake = OrdersLake(settings_at(root))
-    ledger = Ledger.open("orders", lake.settings, lake.connection)
+    ledger = Ledger.at_bronze("orders", lake.settings, lake.connection)
     first, second = row(), row(order_id=2, customer_name="Bo", item="Udon", amount="3.1")
     ready = {**first, "order_status": "ready"}
     ledger.take_batch(lake.land([change("c", 1, first), change("c", 2, second), (b"k", b"{", [])]))

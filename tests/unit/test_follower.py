@@ -269,7 +269,7 @@ def lake(settings):
 def followers(lake):
     """A follower of each kind, opened as another process would."""
     lake.restart()
-    ledger = Ledger("orders", lake.settings, lake.connection)
+    ledger = Ledger.open("orders", lake.settings, lake.connection)
     return {"silver": lake.silver, "parquet": lake.parquet, "ledger": ledger}
 
 

@@ -185,7 +185,7 @@ def test_it_is_made_anew_where_the_log_has_gone(lake):
     for version in range(5):
         (folder / f"{version:020}.json").unlink()
     shutil.rmtree(lake.ledger.table.uri)
-    lake.ledger = Ledger.open("sales", lake.settings, lake.connection)
+    lake.ledger = Ledger.at_bronze("sales", lake.settings, lake.connection)
     found = rows(lake)
     assert {row[0]: row[1] for row in found} == {1: None, 2: None, 4: 5}
     assert sorted(row[:1] + row[2:] for row in found)[:2] == [row[:1] + row[2:] for row in held]

@@ -143,11 +143,11 @@ def test_the_ledger_made_anew_says_why(settings):
     lake.land(encode(sale(event_id="b"), sale(event_id="b")), 2)
     cut_log(lake.bronze.bronze.uri)
     with capture_logs() as logs:
-        Ledger.open("sales", settings, lake.connection)
+        Ledger.at_bronze("sales", settings, lake.connection)
     [warning] = warned(logs)
     assert "ledger" in warning["flow"]
     assert ".json" in warning["reason"]
     assert len(lake.rows("ledger/sales")) == 2
     with capture_logs() as logs:
-        Ledger.open("sales", settings, lake.connection)
+        Ledger.at_bronze("sales", settings, lake.connection)
     assert warned(logs) == []

@@ -91,8 +91,8 @@ class Lake:
     def restart(self):
         self.connection = connect(self.settings.silver)
         self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
-        self.silver = SilverPublisher(SILVER, self.settings, self.connection)
-        self.parquet = ParquetPublisher(PARQUET, self.settings, self.connection)
+        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
+        self.parquet = ParquetPublisher.open(PARQUET, self.settings, self.connection)
 
     def land(self, records):
         rows = decoded(records, self.next)

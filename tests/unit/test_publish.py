@@ -39,8 +39,8 @@ class Lake:
     def restart(self, topic_id="t1"):
         self.connection = connect(self.settings.silver)
         self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
-        self.ledger = Ledger.open("sales", self.settings, self.connection)
-        self.silver = SilverPublisher(SILVER, self.settings, self.connection)
+        self.ledger = Ledger.at_bronze("sales", self.settings, self.connection)
+        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
