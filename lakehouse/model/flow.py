@@ -231,6 +231,6 @@ class ParquetFlow:
         return (self.table,)
 
 
-Follower = SilverFlow | ParquetFlow
+FollowerFlow = SilverFlow | ParquetFlow
 """A flow that follows bronze's versions."""
-Flow = BronzeFlow | Follower
+Flow = BronzeFlow | FollowerFlow

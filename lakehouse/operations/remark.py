@@ -27,14 +27,13 @@ from lakehouse.ingest.ends import Rule
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
-from lakehouse.model.flow import BronzeFlow, Follower, SilverFlow
+from lakehouse.model.flow import BronzeFlow, FollowerFlow
 from lakehouse.operations.rebuild import must_be_whole
 from lakehouse.operations.replay import writer
 from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import tables_of
+from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.sinks.parquet import ParquetPublisher
 from lakehouse.storage.duck import connect
 
 KEYS = ("topic", "partition", "offset", "batch_id")
@@ -82,7 +81,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
     return Remarked(product, late, duplicates, publisher.bronze.version)
 
 
-def _followers(product: str, lake: Lake) -> list[Follower]:
+def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
     """The flows that follow the product's bronze and have run on this lake."""
     found = [f for f in flows() if not isinstance(f, BronzeFlow) and f.product == product]
     return [f for f in found if any(Path(lake.table(name)).exists() for name in tables_of(f))]
@@ -128,19 +127,14 @@ def _parts(wrong: pa.Table) -> Iterator[tuple[pa.Table, str]]:
 
 def _catch_up(
     product: str,
-    followers: list[Follower],
+    followers: list[FollowerFlow],
     settings: Settings,
     connection: DuckDBPyConnection,
     say: Say,
 ) -> None:
     Ledger.at_bronze(product, settings, connection).persist()
-    for follower in followers:
-        say(f"folding bronze anew: {follower.name}")
-        if isinstance(follower, SilverFlow):
-            publisher: SilverPublisher | ParquetPublisher = SilverPublisher.open(
-                follower, settings, connection.cursor()
-            )
-        else:
-            publisher = ParquetPublisher.open(follower, settings, connection.cursor())
-        publisher.catch_up()
-        publisher.persist()
+    for f in followers:
+        say(f"folding bronze anew: {f.name}")
+        follower = follow(f, settings, connection.cursor())
+        follower.catch_up()
+        follower.persist()

@@ -15,14 +15,15 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
-from lakehouse.model.flow import BronzeFlow, Flow, Follower
+from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
 from lakehouse.products.registry import flows as declared_flows
-from lakehouse.runtime.pipeline import Landing, Publisher, follow
+from lakehouse.runtime.pipeline import Landing, follow
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.runtime.session import warm
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
+from lakehouse.storage.follower import Follower
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
@@ -97,7 +98,7 @@ def tables_of(f: Flow) -> list[str]:
 
 def _bronze(
     f: BronzeFlow,
-    followers: Sequence[Follower],
+    followers: Sequence[FollowerFlow],
     settings: Settings,
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
@@ -119,7 +120,7 @@ def _bronze(
 
 def _wait(
     queries: list[BronzeQuery],
-    alone: list[Publisher],
+    alone: list[Follower],
     settings: Settings,
     available_now: bool,
     stop: threading.Event,

@@ -12,17 +12,16 @@ from duckdb import DuckDBPyConnection
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
-from lakehouse.model.flow import BronzeFlow, Follower, SilverFlow
+from lakehouse.model.flow import BronzeFlow, FollowerFlow, SilverFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
+from lakehouse.storage.follower import Follower
 
 log = structlog.get_logger("lakehouse")
-Publisher = SilverPublisher | ParquetPublisher
-"""What follows bronze's versions."""
 
 
-def follow(f: Follower, settings: Settings, connection: DuckDBPyConnection) -> Publisher:
+def follow(f: FollowerFlow, settings: Settings, connection: DuckDBPyConnection) -> Follower:
     """What keeps the tables of a flow that follows bronze."""
     if isinstance(f, SilverFlow):
         return SilverPublisher.open(f, settings, connection)
@@ -35,13 +34,13 @@ class Landing:
 
     bronze: BronzePublisher
     ledger: Ledger
-    followers: Sequence[Publisher]
+    followers: Sequence[Follower]
 
     @classmethod
     def open(
         cls,
         f: BronzeFlow,
-        followers: Sequence[Follower],
+        followers: Sequence[FollowerFlow],
         settings: Settings,
         connection: DuckDBPyConnection,
     ) -> Landing:
