@@ -18,7 +18,6 @@ from deltalake import DeltaTable
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
-from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import hide_progress, patterns, reads, text
