@@ -61,10 +61,8 @@ class BronzePublisher:
 
         Without a ``topic_id`` the topic is met later: see :meth:`Position.meet`.
         """
-        tables, product = (
-            BronzeTables.open(contract, settings, connection),
-            settings.product(contract.name),
-        )
+        tables = BronzeTables.open(contract, settings, connection)
+        product = settings.product(contract.name)
         position = Position(tables, product, topic_id or "")
         if topic_id is not None:
             position.refuse(position.meet(Topic(product.topic, topic_id)))

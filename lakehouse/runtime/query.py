@@ -20,6 +20,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import EXPIRED, Lost
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.topic import Topic, TopicReader
+from lakehouse.ingest.writers import BronzeWriter
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
@@ -55,7 +56,8 @@ class BronzeQuery:
         self._is_local = is_local(settings.bronze.path, str(spark.sparkContext.master))
         """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
         self._reader = Reader(spark, self._contract, settings, topic, packed=self._is_local)
-        self._arrow, self._spark = ArrowWriter(publisher), SparkWriter(publisher)
+        writer = ArrowWriter if self._is_local else SparkWriter
+        self._writer: BronzeWriter[Any] = writer(publisher)
         self._gate = threading.Lock()
         self._stopping = False
         self._query: Any = None
@@ -158,7 +160,7 @@ class BronzeQuery:
     def _land_whole(self, decoded: DataFrame, ends: dict[int, int]) -> None:
         """Commit a planned range whole, by Spark's executors."""
         started = time.perf_counter()
-        landed = self._spark.publish(decoded, ends, datetime.now(UTC), self._check_topic)
+        landed = self._writer.publish(decoded, ends, datetime.now(UTC), self._check_topic)
         self._landed(landed, started, 0.0)
 
     def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
@@ -175,7 +177,7 @@ class BronzeQuery:
             part = self._reader.part(decoded, ends)
             fetched = time.perf_counter() - started
             now = datetime.now(UTC)
-            landed = self._arrow.publish(part.rows, part.ends, now, self._check_topic)
+            landed = self._writer.publish(part.rows, part.ends, now, self._check_topic)
             self._landed(landed, started, fetched)
             if self._position.ends.reached(ends) or self._stopping:
                 return

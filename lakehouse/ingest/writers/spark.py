@@ -40,8 +40,8 @@ class SparkWriter:
     ) -> Landed:
         """As the protocol says; the batch's rows never come to the driver."""
         started = time.perf_counter()
-        publisher = self._publisher
-        batch = publisher.position.ends.batch + 1
+        publisher, position = self._publisher, self._publisher.position
+        batch = position.ends.batch + 1
         rows = _new(publisher, decoded).persist()
         try:
             good, bad = rows.where("verdict IS NULL"), rows.where("verdict IS NOT NULL")
@@ -60,11 +60,9 @@ class SparkWriter:
                     F.coalesce(F.sum(F.col("is_late").cast("int")), F.lit(0)).alias("late"),
                     F.coalesce(F.sum(F.col("is_duplicate").cast("int")), F.lit(0)).alias("doubled"),
                 ).collect()[0]
-                publisher.position.ends = publisher.position.ends.beginning(_lowest_offsets(rows))
-                publisher.position.advance(_utc(found["newest"]), ends, batch)
-                note = publisher.position.note(
-                    found["rows"], bad_count, found["late"], found["doubled"]
-                )
+                position.ends = position.ends.beginning(_lowest_offsets(rows))
+                position.advance(_utc(found["newest"]), ends, batch)
+                note = position.note(found["rows"], bad_count, found["late"], found["doubled"])
                 landing = marked.select(bronze_schema(publisher.contract).names)
                 with failpoint.writing(Step.BRONZE_FILES, publisher.bronze.uri):
                     _append(publisher.bronze, landing, note, batch)
