@@ -215,7 +215,7 @@ def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSe
 _ROUND_TRIP = """
 import json, sys
 from pathlib import Path
-from lakehouse.operations.deep import read_whole
+from lakehouse.products.registry import load_settings
 from lakehouse.runtime.session import Engine, session
 folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
 spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
