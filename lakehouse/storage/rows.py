@@ -32,6 +32,8 @@ class DataFile:
 
     def _with_partition(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for name, value in self.partition.items():
+            if name in batch.schema.names:  # Spark's files have it too; the log's value holds
+                batch = batch.drop_columns([name])
             batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
         return batch
 

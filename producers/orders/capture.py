@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.logging import configure_logging

@@ -17,7 +17,7 @@ from lakehouse.core.errors import UsageError
 from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.sections import PostgresSettings
 
-SCRIPT = Path(__file__).parents[1] / "db" / "orders.sql"
+SCRIPT = Path(__file__).parents[2] / "db" / "orders.sql"
 ROWS_A_TRANSACTION = 500
 NEXT = {"placed": "preparing", "preparing": "on_the_way", "on_the_way": "delivered"}
 KITCHENS = {

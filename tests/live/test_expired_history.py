@@ -18,7 +18,6 @@ def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, tmp_p
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
         "LAKEHOUSE_SALES_TOPIC": topic,
         "LAKEHOUSE_LAKE_ROOT": str(root),
-        "LAKEHOUSE_PUBLISH_ARROW_MAX_RECORDS": "100",
     }
     make_topic(environment)
     with KafkaProducer(bootstrap_servers=kafka) as producer:
