@@ -23,10 +23,12 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove what an earlier run left; ServiceUnavailable where that cannot be done."""
+        folder = Path(self.uri)
         try:
-            shutil.rmtree(self.uri)
-        except FileNotFoundError:
-            pass  # there was none
+            if folder.is_symlink() or folder.is_file():
+                folder.unlink()
+            elif folder.exists():
+                shutil.rmtree(folder)
         except OSError as error:
             raise self._unusable(f"it cannot be removed: {error.strerror}") from None
 

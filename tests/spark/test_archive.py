@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lakehouse.cli.start import engine
+from lakehouse.core.lock import one_at_a_time
 from lakehouse.runtime import archive
 from lakehouse.runtime.session import Engine
 
@@ -40,7 +41,7 @@ def test_one_that_is_cut_is_made_anew(tmp_path):
 
 def test_while_another_process_makes_it_there_is_none(tmp_path):
     given = Engine(tmp_path, ())
-    with archive._alone(tmp_path / "archives") as alone:
+    with one_at_a_time(tmp_path / "archives" / "lock", wait=False) as alone:
         assert alone
         assert archive.with_archive(given, tmp_path, print) == given
     assert not list(tmp_path.glob("archives/*.jsa"))
