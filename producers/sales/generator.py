@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lakehouse.products.sales.contract import SALES, Sale
-from producers.faults import FAULTS
 from producers.message import Message
-from producers.orders.shop import CHANNELS, EXCHANGE, Client, Product, Shop, busyness
+from producers.sales.faults import FAULTS
+from producers.sales.shop import CHANNELS, EXCHANGE, Client, Product, Shop, busyness
 
 RETURN_SHARE = 0.08
 """Share of orders that give back one earlier line: about 2% of lines."""

@@ -42,8 +42,8 @@ AT_ONCE = 1e9
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
     """The generator of the shop that [producer] describes."""
-    from producers.orders.shop import make_shop
     from producers.sales.generator import SalesGenerator
+    from producers.sales.shop import make_shop
 
     producer = settings.producer
     shop = make_shop(seed, producer.clients, producer.products)

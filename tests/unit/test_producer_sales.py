@@ -19,11 +19,11 @@ from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Record
 from lakehouse.products.sales.contract import SALES, Sale
 from lakehouse.settings.sections import ProductSettings
-from producers.faults import FAULTS
 from producers.message import Message
-from producers.orders.shop import COUNTRIES, busyness, make_shop
+from producers.sales.faults import FAULTS
 from producers.sales.generator import LATE_MARK, SalesGenerator, Shares
 from producers.sales.producer import paced, replayed, run
+from producers.sales.shop import COUNTRIES, busyness, make_shop
 from producers.sending import Summary, _count, _poster
 
 END = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
