@@ -11,6 +11,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
+from lakehouse.products.sales.settings import sales_of
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from producers.message import Message
@@ -27,7 +28,7 @@ def source(settings: Settings, count: int) -> tuple[str, Iterator[tuple[bytes, b
     if RETAIL.is_file():
         name = "Online Retail, sent again under other ids until there are enough"
         return name, itertools.islice(_retail(), count)
-    shop = generator(settings, settings.producer.seed, "bench", Shares(0, 0, 0))
+    shop = generator(settings, sales_of(settings).seed, "bench", Shares(0, 0, 0))
     made = shop.history(count, datetime.now(UTC), 30)
     return "generated sales", ((m.key, m.value or b"") for m in made)
 

@@ -11,14 +11,15 @@ from decimal import Decimal
 class Message:
     """One record to send.
 
-    ``kind`` is ``good``, ``late``, ``duplicate`` or ``corrupt:<fault>``;
-    ``revenue`` is quantity × price of an event that counts, by its currency.
+    ``kind`` is ``good``, ``late``, ``duplicate`` or ``corrupt:<fault>``; ``group`` names
+    what belongs together, as the lines of one order do. ``amount`` is what an event that
+    counts adds to the sum of its ``unit``: its money, by currency.
     """
 
     key: bytes
     value: bytes | None
     kind: str
-    order: str
+    group: str
     event_time: datetime
-    revenue: Decimal = Decimal(0)
-    currency: str = ""
+    amount: Decimal = Decimal(0)
+    unit: str = ""

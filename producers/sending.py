@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.products.sales.contract import SALES
+from lakehouse.model.contract import Contract
 from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
 from lakehouse.settings.settings import Settings
 from producers.message import Message
@@ -37,8 +37,8 @@ class Summary:
     failed: int = 0
     seconds: float = 0.0
     by_kind: Counter[str] = field(default_factory=Counter)
-    revenue: dict[str, Decimal] = field(default_factory=dict)
-    """Σ quantity × price of events that count, by currency."""
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    """Σ amount of the events that count, by unit."""
     error: str = ""
 
     @property
@@ -76,7 +76,7 @@ class Summary:
         return self.sent - self.quarantine
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: counts, faults, and revenue as text."""
+        """For JSON: counts, and where the records must end."""
         return {
             "sent": self.sent,
             "acknowledged": self.acknowledged,
@@ -86,28 +86,28 @@ class Summary:
             "by_kind": dict(sorted(self.by_kind.items())),
             "by_fault": self.by_fault,
             "expected": self.expected,
-            "net_revenue": {c: str(r) for c, r in sorted(self.revenue.items())},
             "error": self.error,
         }
 
 
 def send(
     settings: Settings,
+    contract: Contract,
     messages: Iterable[Message],
     *,
     total: int | None = None,
     stop: threading.Event | None = None,
     console: Console | None = None,
 ) -> Summary:
-    """Send every message to the sales topic, until ``stop`` is set; what became of them.
+    """Send every message to the contract's topic, until ``stop`` is set; how many arrived.
 
-    A message's key is its order, so an order stays in one partition. Headers name
-    the contract, and the fault of a record that is broken on purpose. When the broker
-    goes away, what it has not acknowledged counts as failed.
+    Messages of one key stay in one partition. Headers name the contract, and the fault of
+    a record that is broken on purpose. When the broker goes away, what it has not
+    acknowledged counts as failed.
     """
     stop = stop or threading.Event()
-    topic = settings.product("sales").topic
-    ensure_topic(settings.kafka, settings.product("sales"))
+    section = settings.product(contract.name)
+    ensure_topic(settings.kafka, section)
     summary = Summary()
     started = time.perf_counter()
     producer = make_producer(settings)
@@ -115,7 +115,7 @@ def send(
     try:
         with _progress(console) as progress:
             task = progress.add_task("sending", total=total)
-            post = _poster(producer, topic, summary)
+            post = _poster(producer, section.topic, contract, summary)
             for message in messages:
                 post(message)
                 if summary.sent % 500 == 0:
@@ -135,13 +135,15 @@ def send(
     return summary
 
 
-def _poster(producer: KafkaProducer, topic: str, summary: Summary) -> Callable[[Message], None]:
+def _poster(
+    producer: KafkaProducer, topic: str, contract: Contract, summary: Summary
+) -> Callable[[Message], None]:
     """A function that sends one message and counts it, then its acknowledgement or failure.
 
     Its partition is the one that every Kafka client finds for the key: murmur2,
-    computed once an order, since the lines of an order follow each other.
+    computed when the key changes, since messages of one key follow each other.
     """
-    contract = ("contract", f"{SALES.name}/{SALES.version}".encode())
+    name = ("contract", f"{contract.name}/{contract.version}".encode())
     partitions = len(producer.partitions_for(topic) or [0])
     last_key, partition = b"", 0
 
@@ -158,7 +160,7 @@ def _poster(producer: KafkaProducer, topic: str, summary: Summary) -> Callable[[
         if message.key != last_key:
             last_key = message.key
             partition = (murmur2(last_key) & 0x7FFFFFFF) % partitions
-        headers = [contract]
+        headers = [name]
         if message.kind.startswith("corrupt"):
             headers.append(("fault", message.kind.encode()))
         _count(summary, message)
@@ -192,9 +194,9 @@ def _hold(summary: Summary, patience: float) -> None:
 def _count(summary: Summary, message: Message) -> None:
     summary.sent += 1
     summary.by_kind[message.kind] += 1
-    if message.revenue:
-        before = summary.revenue.get(message.currency, Decimal(0))
-        summary.revenue[message.currency] = _EXACT.add(before, message.revenue)
+    if message.amount:
+        before = summary.amounts.get(message.unit, Decimal(0))
+        summary.amounts[message.unit] = _EXACT.add(before, message.amount)
 
 
 def make_producer(settings: Settings, **options: Any) -> KafkaProducer:

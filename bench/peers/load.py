@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from bench.events import fast_producer, paced, post
 from lakehouse.products.registry import load_settings
+from lakehouse.products.sales.settings import sales_of
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from producers.message import Message
@@ -37,7 +38,7 @@ def main(per_second: int, seconds: float) -> None:
 
 def _made(settings: Settings) -> Iterator[Message]:
     run_id = f"b{int(time.time())}"
-    shop = generator(settings, settings.producer.seed, run_id, Shares(0.001, 0.01, 0.001))
+    shop = generator(settings, sales_of(settings).seed, run_id, Shares(0.001, 0.01, 0.001))
     while True:
         yield from shop.order_now(datetime.now(UTC))
 

@@ -215,18 +215,6 @@ class SparkSettings(Section):
     ui: bool = Field(False, description="serve Spark's web page on loopback")
 
 
-class ProducerSettings(Section):
-    """[producer]: the generator's defaults; every one has an option too."""
-
-    rate: Annotated[float, Field(gt=0)] = Field(0.5, description="orders a second: 0.5 is one every two seconds")
-    seed: int = Field(7, description="the same seed makes the same events")
-    clients: Count = Field(2_000, description="size of the client base")
-    products: Count = Field(1_000, description="size of the catalogue")
-    late: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of events sent after the watermark passed them")
-    duplicates: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of events sent twice")
-    corrupt: Annotated[float, Field(ge=0, le=1)] = Field(0.005, description="share of records that break the contract")
-
-
 class ExplorerSettings(Section):
     """[explorer]: limits of reading."""
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import configparser
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
@@ -29,7 +29,6 @@ from lakehouse.settings.sections import (
     LoggingSettings,
     MaintenanceSettings,
     PostgresSettings,
-    ProducerSettings,
     ProductSettings,
     PublishSettings,
     Section,
@@ -39,6 +38,7 @@ from lakehouse.settings.sections import (
     TableSettings,
 )
 
+S = TypeVar("S", bound=ProductSettings)
 ENV_PREFIX = "LAKEHOUSE_"
 RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
@@ -80,7 +80,6 @@ class Settings(BaseModel):
     table: TableSettings = TableSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     spark: SparkSettings = SparkSettings()
-    producer: ProducerSettings = ProducerSettings()
     explorer: ExplorerSettings = ExplorerSettings()
     logging: LoggingSettings = LoggingSettings()
     spark_conf: Mapping[str, str] = {}
@@ -96,15 +95,19 @@ class Settings(BaseModel):
                 f"product {name!r}", "is not known", f"use one of {', '.join(self.products)}"
             ) from None
 
-    def captured(self, name: str) -> CapturedSettings:
-        """The section of one product whose events are captured from a table."""
+    def section(self, name: str, kind: type[S], otherwise: str) -> S:
+        """The section of one product, which must be of a kind; ``otherwise`` is the fault."""
         section = self.product(name)
-        if not isinstance(section, CapturedSettings):
-            known = [n for n, s in self.products.items() if isinstance(s, CapturedSettings)]
+        if not isinstance(section, kind):
+            known = [n for n, s in self.products.items() if isinstance(s, kind)]
             raise SettingsError(
-                f"product {name!r}", "is not captured from a table", f"use {', '.join(known)}"
+                f"product {name!r}", otherwise, f"use {', '.join(known) or 'another product'}"
             )
         return section
+
+    def captured(self, name: str) -> CapturedSettings:
+        """The section of one product whose events are captured from a table."""
+        return self.section(name, CapturedSettings, "is not captured from a table")
 
     def with_kafka(self, bootstrap_servers: str) -> Settings:
         """The same settings, speaking to another broker."""
@@ -244,7 +247,8 @@ def _read_file(
                 if name not in FREE_SECTIONS and _is_secret(sections(products)[name], key)
             ]
         else:
-            faults.append(f"[{name}] is not a section.{_did_you_mean(name, known)}")
+            told = _home_of(parser[name], products) or _did_you_mean(name, known)
+            faults.append(f"[{name}] is not a section.{told}")
     return raw, faults
 
 
@@ -304,6 +308,13 @@ def _fault(
 def _is_secret(section: type[Section], key: str) -> bool:
     field = section.model_fields.get(key)
     return field is not None and "SecretStr" in str(field.annotation)
+
+
+def _home_of(keys: Iterable[str], products: Mapping[str, type[ProductSettings]]) -> str:
+    """Which product's section has all of these keys, where it is one alone."""
+    given = {*keys}
+    homes = [name for name, kind in products.items() if given and given <= {*kind.model_fields}]
+    return f" Its keys are those of [{homes[0]}]." if len(homes) == 1 else ""
 
 
 def _did_you_mean(word: str, known: Any) -> str:

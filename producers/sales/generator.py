@@ -94,7 +94,7 @@ class SalesGenerator:
         """Perhaps keep a copy, to be sent some orders later."""
         if message.kind == "good" and self._hits(self._shares.duplicates):
             self._copies.append(
-                Message(message.key, message.value, "duplicate", message.order, message.event_time)
+                Message(message.key, message.value, "duplicate", message.group, message.event_time)
             )
 
     def _due_copies(self) -> list[Message]:

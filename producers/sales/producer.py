@@ -41,11 +41,12 @@ AT_ONCE = 1e9
 
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
-    """The generator of the shop that [producer] describes."""
+    """The generator of the shop that [sales] describes."""
+    from lakehouse.products.sales.settings import sales_of
     from producers.sales.generator import SalesGenerator
     from producers.sales.shop import make_shop
 
-    producer = settings.producer
+    producer = sales_of(settings)
     shop = make_shop(seed, producer.clients, producer.products)
     return SalesGenerator(shop, seed, run_id, shares)
 
@@ -66,20 +67,21 @@ def produce(
     """
     from rich.console import Console
 
+    from lakehouse.products.sales.contract import SALES
     from producers.sending import send
 
     stop = stop or threading.Event()
     messages = paced(source, rate, stop) if rate else source
     console = narration() if progress else Console(quiet=True)
-    return send(settings, messages, total=total, stop=stop, console=console)
+    return send(settings, SALES, messages, total=total, stop=stop, console=console)
 
 
 def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
     """Messages at so many orders a second."""
     due, order = time.monotonic(), None
     for message in messages:
-        if message.order != order:
-            order = message.order
+        if message.group != order:
+            order = message.group
             due += 1 / rate
             if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
                 return
@@ -147,11 +149,12 @@ def run(
 
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
+    from lakehouse.products.sales.settings import sales_of
     from producers.sales import retail
     from producers.sales.generator import Shares
 
     settings = _settings(config, bootstrap_servers, topic)
-    given = settings.producer
+    given = sales_of(settings)
     total = count
     messages: Iterable[Message]
     with stop_on_signals() as stop:
@@ -210,7 +213,8 @@ def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | N
 def show(summary: Summary, *, as_json: bool) -> None:
     """The closing summary: JSON on stdout, or a table on stderr."""
     if as_json:
-        sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
+        revenue = {currency: str(net) for currency, net in sorted(summary.amounts.items())}
+        sys.stdout.write(json.dumps({**summary.as_dict(), "net_revenue": revenue}) + "\n")
         return
     from rich.table import Table
 

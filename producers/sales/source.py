@@ -14,24 +14,26 @@ __all__ = ["live", "produce"]
 
 
 def live(settings: Settings, stop: threading.Event, rate: float | None, count: int | None) -> int:
-    """Orders of a shop as [producer] describes it, placed now; how many records were sent."""
+    """Orders of a shop as [sales] describes it, placed now; how many records were sent."""
     import itertools
     import sys
     import time
 
     from rich.console import Console
 
+    from lakehouse.products.sales.contract import SALES
+    from lakehouse.products.sales.settings import sales_of
     from producers.sales.generator import Shares
     from producers.sales.producer import generator, show
     from producers.sales.producer import live as orders_now
     from producers.sending import send
 
-    given = settings.producer
+    given = sales_of(settings)
     shares = Shares(given.late, given.duplicates, given.corrupt)
     run_id = f"s{given.seed}t{int(time.time() * 1000):x}"
     shop = generator(settings, given.seed, run_id, shares)
     messages = itertools.islice(orders_now(shop, rate or given.rate, stop), count)
     quiet = Console(file=sys.stderr, force_terminal=False)
-    summary = send(settings, messages, stop=stop, console=quiet)
+    summary = send(settings, SALES, messages, stop=stop, console=quiet)
     show(summary, as_json=False)
     return summary.sent

@@ -22,6 +22,7 @@ from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.doctor.doctor import kafka_checks
 from lakehouse.products.registry import contracts
+from lakehouse.products.sales.contract import SALES
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from lakehouse.settings.kafka_client import admin, ensure_topic
@@ -56,7 +57,7 @@ def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:
     settings = settings_of(environment)
     shares = Shares(late=0, duplicates=0.02, corrupt=0.02)
     shop = generator(settings, 7, f"s{secrets.token_hex(4)}", shares)
-    summary = send(settings, shop.history(count, datetime.now(UTC), 30))
+    summary = send(settings, SALES, shop.history(count, datetime.now(UTC), 30))
     assert summary.acknowledged == summary.sent >= count
     return Counter(summary.expected)
 

@@ -20,6 +20,7 @@ from lakehouse.products.registry import load_settings
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import run
 from lakehouse.runtime.session import session
+from lakehouse.products.sales.contract import SALES
 from producers.sales.generator import Shares
 from producers.sales.producer import generator, live
 from producers.sending import send
@@ -27,7 +28,7 @@ from producers.sending import send
 settings, draw = load_settings(), random.Random(int(sys.argv[1]))
 ended, flows = threading.Event(), [f for f in flows() if f.product == "sales"]
 shop = generator(settings, 7, "stops", Shares(0.01, 0.01, 0.01))
-load = threading.Thread(target=lambda: send(settings, live(shop, 50, ended), stop=ended))
+load = threading.Thread(target=lambda: send(settings, SALES, live(shop, 50, ended), stop=ended))
 load.start()
 spark = session(settings, "stops", engine())
 for _ in range(8):

@@ -14,10 +14,12 @@ MODULE = re.compile(rf"\b(products|producers)\.({NAMES})\b")
 
 
 def engine():
-    """Every file of the engine: all but the products' own folders."""
+    """Every file that all products share: none of the products' and producers' own folders."""
     for path in CODE.rglob("*.py"):
         if path.parent == CODE / "products" or (CODE / "products") not in path.parents:
             yield path
+    yield from (ROOT / "producers").glob("*.py")
+    yield from (ROOT / "producers" / "cdc").glob("*.py")
 
 
 def texts(tree):

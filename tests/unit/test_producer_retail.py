@@ -62,7 +62,7 @@ def test_a_line_becomes_an_event(tmp_path: Path) -> None:
 def test_key_and_revenue(tmp_path: Path) -> None:
     messages = list(retail.read(written(tmp_path, HEADER + LINES)))
     assert [m.key for m in messages] == [b"1", b"1", b"2", b"C3", b"4"]
-    assert sum(m.revenue for m in messages) == Decimal("2.55") * (24 + 3 - 2 + 100) + Decimal(
+    assert sum(m.amount for m in messages) == Decimal("2.55") * (24 + 3 - 2 + 100) + Decimal(
         "40.68"
     )
 
@@ -87,7 +87,7 @@ def test_a_line_that_is_no_sale_is_sent_and_named(tmp_path: Path, line: str, kin
     good, bad = retail.read(path)
     assert good.kind == "good"
     assert bad.kind == f"corrupt:{kind}"
-    assert bad.revenue == 0
+    assert bad.amount == 0
     assert bad.event_time >= good.event_time
     assert msgspec.json.decode(bad.value or b"")["event_id"] == "9-2"
 

@@ -163,7 +163,7 @@ def test_the_summary_says_where_records_belong(messages: list[Message]) -> None:
         net[event.currency] = (
             net.get(event.currency, Decimal(0)) + event.unit_price * event.quantity
         )
-    assert summary.revenue == net
+    assert summary.amounts == net
 
 
 class FakeFuture:
@@ -189,7 +189,7 @@ class FakeProducer:
 
 def test_a_record_has_its_orders_partition_and_names_contract_and_fault() -> None:
     producer, summary = FakeProducer(), Summary()
-    post = _poster(producer, "sales", summary)
+    post = _poster(producer, "sales", SALES, summary)
     for kind in ("good", "corrupt:truncated", "duplicate"):
         post(Message(b"order-1", b"{}", kind, "order-1", END))
     contract = ("contract", b"sales/2")

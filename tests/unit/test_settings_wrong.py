@@ -40,11 +40,15 @@ WRONG = {
     "negative duration": ("[stream]\npoll = -1 s\n", "[stream] poll: is not a duration"),
     "wrong unit": ("[stream]\npoll = 5 parsecs\n", "(given '5 parsecs')"),
     "no unit": ("[stream]\npoll = 5\n", "write a number and a unit, as in '10 minutes'"),
-    "share above one": ("[producer]\nlate = 1.5\n", "[producer] late: input should be less than"),
+    "share above one": ("[sales]\nlate = 1.5\n", "[sales] late: input should be less than"),
     "not one of": ("[bronze]\npath = hive\n", "'auto', 'local' or 'cluster' (given 'hive')"),
     "a key that moved": (
         "[publish]\nwriter = spark\n",
         "'writer'. It is now [bronze] path: local",
+    ),
+    "a section that moved": (
+        "[producer]\nrate = 2\nseed = 3\n",
+        "[producer] is not a section. Its keys are those of [sales].",
     ),
     "not yes or no": ("[publish]\nfsync = perhaps\n", "[publish] fsync: input should be a valid"),
     "not a day": ("[sales]\nearliest = soon\n", "[sales] earliest: input should be a valid date"),
@@ -163,3 +167,12 @@ def test_a_process_of_its_own_ends_with_two(tmp_path):
     assert done.stdout == ""
     assert "no such file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_variable_of_a_section_that_moved(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text(GOOD)
+    fault = refused(path, {"LAKEHOUSE_PRODUCER_CLIENTS": "5"}).fault
+    assert (
+        "LAKEHOUSE_PRODUCER_CLIENTS sets nothing. Did you mean 'LAKEHOUSE_SALES_CLIENTS'" in fault
+    )

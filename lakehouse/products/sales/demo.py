@@ -19,6 +19,8 @@ from lakehouse.explorer.report import report, views
 from lakehouse.explorer.show import render
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.sales.account import Line, account
+from lakehouse.products.sales.contract import SALES
+from lakehouse.products.sales.settings import sales_of
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.demo import Stage
 from lakehouse.runtime.driver import run, say_stopping
@@ -43,7 +45,7 @@ def demo(stage: Stage) -> Exit:
     say(f"demo lake: {root}  ({total:,} events)")
     with stage.broker(settings) as settings, stop_on_signals(say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
-        summary = send(settings, _messages(settings, total, replay), total=total, stop=stop)
+        summary = send(settings, SALES, _messages(settings, total, replay), total=total, stop=stop)
         show(summary, as_json=False)
         say("landing: Kafka → bronze and quarantine → silver")
         landed = _Progress(summary.sent, say)
@@ -53,7 +55,7 @@ def demo(stage: Stage) -> Exit:
     catalogue = Catalogue(str(root))
     found = report(catalogue, settings.explorer, views(), say)
     sys.stdout.write(render(found, Format.table, 132))
-    lines = account(catalogue, settings.explorer, summary.by_kind, summary.revenue)
+    lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
     holds = all(line.holds for line in lines) and summary.failed == 0
     _show_account(lines, holds)
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
@@ -72,7 +74,7 @@ def demo(stage: Stage) -> Exit:
 def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[Message]:
     if replay:
         return retail.read(replay)
-    seed = settings.producer.seed
+    seed = sales_of(settings).seed
     shop = generator(settings, seed, f"s{seed}n{count}", SHARES)
     return shop.history(count, datetime.now(UTC), HISTORY_DAYS)
 
