@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo test check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo test test-long check format lock bench crash-matrix docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -68,11 +68,17 @@ demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 demo-%: setup ## the demo of one product, as in make demo-orders; lakehouse products lists them
 	@$(BIN)/lakehouse demo $*
 
+PYTEST := $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 # C1 alone compiles what short tests run for a third less time than both compilers take
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
 # three at a time fill two cores: one of them waits for Kafka or Postgres; the long ones come first
-test: setup-dev ## every test
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15
+test: setup-dev ## every feature once, for real
+	$(PYTEST) --durations=15
+
+test-long: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
+test-long: setup-dev ## what make test leaves out: its long ways, then the crash matrix
+	$(PYTEST) -m long
+	$(MAKE) crash-matrix
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .

@@ -10,7 +10,8 @@ from tests.conftest import NOW, settings_at
 from tests.hostile.edits import missed
 from tests.hostile.lakes import LAKES
 
-EDITS = 12
+EDITS = 4
+"""`python -m tests.hostile 200` tries more, in `make test-long`."""
 
 
 @pytest.mark.parametrize("product", LAKES)

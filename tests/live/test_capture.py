@@ -27,6 +27,9 @@ from tests.live.orders_table import ROOT, Orders, check_order, current, sequence
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 INSERT = "INSERT INTO orders (customer_name, restaurant_name, item, amount) VALUES "
 MODES = pytest.mark.parametrize("mode", ["slot", "poll"])
+BOTH_IF_LONG = pytest.mark.parametrize(
+    "mode", ["slot", pytest.param("poll", marks=pytest.mark.long)]
+)
 
 
 @pytest.fixture
@@ -229,7 +232,7 @@ def test_writers_at_once_while_the_snapshot_is_taken(orders):
     assert len(found) == len(set(found))
 
 
-@MODES
+@BOTH_IF_LONG
 def test_a_hundred_thousand_rows_in_one_transaction(orders, mode):
     orders.capture(mode)
     orders.sql("INSERT INTO orders (customer_name, item, amount) "
@@ -431,8 +434,11 @@ def test_what_cannot_be_captured_is_refused_with_its_remedy(orders):
 # Faults
 
 
-SNAPSHOT_STEPS = ["slot-made", "change-sent", "change-sent:10", "changes-taken", "state-written"]
-STEPS = ["change-sent", "change-sent:7", "change-sent:14", "changes-taken", "state-written"]
+SNAPSHOT_STEPS = ["slot-made", "change-sent:10", "changes-taken", "state-written",
+                  pytest.param("change-sent", marks=pytest.mark.long)]  # fmt: skip
+POLL_STEPS = ["change-sent:7", "changes-taken", "state-written",
+              pytest.param("change-sent", marks=pytest.mark.long)]  # fmt: skip
+STEPS = [*POLL_STEPS, Step.SLOT_ADVANCED, pytest.param("change-sent:14", marks=pytest.mark.long)]
 
 
 def killed(orders, mode, step):
@@ -464,7 +470,7 @@ def test_killed_in_the_snapshot(orders, mode, step):
     check_order(records)
 
 
-@pytest.mark.parametrize("step", [*STEPS, Step.SLOT_ADVANCED])
+@pytest.mark.parametrize("step", STEPS)
 def test_killed_while_it_follows(orders, step):
     orders.capture()
     change(orders)
@@ -477,7 +483,7 @@ def test_killed_while_it_follows(orders, step):
     assert orders.capture().sent == 0
 
 
-@pytest.mark.parametrize("step", [s for s in STEPS if s != "change-sent:14"])
+@pytest.mark.parametrize("step", POLL_STEPS)
 def test_killed_while_it_polls(orders, step):
     orders.capture("poll")
     orders.sql("UPDATE orders SET item = 'new'")
@@ -490,7 +496,7 @@ def test_killed_while_it_polls(orders, step):
     assert orders.capture("poll").sent == 0
 
 
-@MODES
+@BOTH_IF_LONG
 def test_killed_at_random_while_writers_write(orders, mode):
     seed = random.randrange(10**6)
     print(f"seed {seed}")

@@ -40,7 +40,7 @@ def made(name, url, kafka, root):
     return orders
 
 
-@pytest.mark.parametrize("mode", ["slot", "poll"])
+@pytest.mark.parametrize("mode", ["slot", pytest.param("poll", marks=pytest.mark.long)])
 def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
     """A writer writes on through three ends of the server; the capture comes back by itself."""
     server = EmbeddedPostgres.start(tmp_path)
@@ -158,9 +158,25 @@ def history(postgres, kafka, tmp_path_factory):
     orders.sql("SELECT pg_drop_replication_slot(%s)", name)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(STEP, min_size=3, max_size=12))
+HISTORIES = st.lists(STEP, min_size=3, max_size=12)
+FEW = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FEW
+@given(steps=HISTORIES)
 def test_random_histories_and_crashes(history, steps):
+    lived_through(history, steps)
+
+
+@pytest.mark.long
+@settings(FEW, max_examples=50)
+@given(steps=HISTORIES)
+def test_many_random_histories_and_crashes(history, steps):
+    lived_through(history, steps)
+
+
+def lived_through(history, steps):
+    """The steps in their order; then the topic folds to what the table has."""
     late = None
     for what, how in steps:
         match what:

@@ -52,7 +52,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=() if c == "in between" else pytest.mark.long) for c in CASES]
+)
 def test_large_records_land(case, kafka, tmp_path):
     topic, root = f"large-{tmp_path.name}", tmp_path / "lake"
     environment = {

@@ -1,4 +1,4 @@
-"""A few rows of the crash matrix: kill -9 at random times, and one more that is drawn.
+"""A row of the crash matrix, kill -9 at random times; and for the long tests one that is drawn.
 
 A failure names the command that tries the row again with the same seed.
 """
@@ -52,6 +52,7 @@ def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
         assert any(fault.startswith("audit exits 1") for fault in spoilt.wrong)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", DRAWN, ids=[row.name for row in DRAWN])
 def test_a_drawn_row_holds(row, broker, tmp_path):
     print(f"python -m tests.matrix --only {row.name} --seed {SEED}")

@@ -31,7 +31,7 @@ shop = generator(settings, 7, "stops", Shares(0.01, 0.01, 0.01))
 load = threading.Thread(target=lambda: send(settings, SALES, live(shop, 50, ended), stop=ended))
 load.start()
 spark = session(settings, "stops", engine())
-for _ in range(8):
+for _ in range(int(sys.argv[2])):
     stop, landed = threading.Event(), []
 
     def on_landed(batch):
@@ -47,7 +47,8 @@ load.join()
 """
 
 
-def test_stopped_between_any_two_steps_of_a_batch(kafka, tmp_path):
+@pytest.mark.parametrize("times", [3, pytest.param(12, marks=pytest.mark.long)])
+def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
     seed = int(time.time())
     print(f"seed {seed}")
     environment = {
@@ -56,11 +57,12 @@ def test_stopped_between_any_two_steps_of_a_batch(kafka, tmp_path):
         "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", STOPS, str(seed)], cwd=ROOT, env={**os.environ, **environment},
-        capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-c", STOPS, str(seed), str(times)],
+        cwd=ROOT, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("stopped ") == 8
+    assert done.stdout.count("stopped ") == times
     assert "Exception:" not in done.stderr, done.stderr[-3000:]
     assert command("audit", "sales", check=False, **environment).returncode == Exit.OK
 

@@ -88,7 +88,12 @@ def test_a_batch_says_what_it_held(write, settings):
 
 
 @pytest.mark.parametrize(
-    "by_spark", [(True, True, True), (True, False, True), (False, True, False)]
+    "by_spark",
+    [
+        (True, True, True),
+        pytest.param((True, False, True), marks=pytest.mark.long),
+        (False, True, False),
+    ],
 )
 def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
     arrow, mixed = Lake(settings), Lake(settings.with_root(tmp_path / "mixed"))
