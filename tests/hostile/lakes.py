@@ -9,10 +9,10 @@ from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
 from tests.conftest import NOW, encode, sale, settings_at
-from tests.unit.test_audit import Kafka, events, late_events
-from tests.unit.test_orders import Lake as OrdersLake
-from tests.unit.test_orders import change, row, tombstone
-from tests.unit.test_publish import Lake
+from tests.support.audited import Kafka, events, late_events
+from tests.support.lake import Lake
+from tests.support.orders import Lake as OrdersLake
+from tests.support.orders import change, row, tombstone
 
 
 def sales(root: Path) -> Broker:

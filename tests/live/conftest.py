@@ -4,9 +4,12 @@ import os
 import secrets
 import subprocess
 import sys
+import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lakehouse.audit.proof import Verdict
@@ -21,6 +24,7 @@ from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import load
+from tests.live.orders_table import Orders
 from tests.live.secured_broker import secured_broker
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +107,25 @@ def secured(tmp_path_factory):
     """A broker that lets nobody in unproven; its password is a canary."""
     with secured_broker(tmp_path_factory.mktemp("b"), f"c4n4ry-{secrets.token_hex(8)}") as broker:
         yield broker
+
+
+@pytest.fixture
+def orders(request, postgres, kafka, tmp_path):
+    """Ten seeded orders in a database of the test's own."""
+    name = f"o{abs(hash((request.node.name, tmp_path))) % 10**10}"
+    url = postgres.url.replace("/postgres?", f"/{name}?")
+    made = Orders(name, url, kafka, tmp_path / "lake")
+    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
+        admin.autocommit = True
+        cursor.execute(f"CREATE DATABASE {name}")
+        made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
+        yield made
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        time.sleep(0.2)
+        cursor.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            "WHERE database = %s", (name,),
+        )  # fmt: skip
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.products.registry import sections_of_products
@@ -172,3 +173,10 @@ def check_order(records):
 def sequences(records):
     """Every change's key and sequence, as often as it was sent."""
     return [(k["order_id"], v["source"]["sequence"]) for k, v, _ in records if v is not None]
+
+
+INSERT = "INSERT INTO orders (customer_name, restaurant_name, item, amount) VALUES "
+MODES = pytest.mark.parametrize("mode", ["slot", "poll"])
+BOTH_IF_LONG = pytest.mark.parametrize(
+    "mode", ["slot", pytest.param("poll", marks=pytest.mark.long)]
+)

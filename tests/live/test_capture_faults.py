@@ -21,10 +21,9 @@ from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
 from producers.orders.load import load
-from tests.live.orders_table import ROOT, Orders, check_order, current
+from tests.live.orders_table import BOTH_IF_LONG, ROOT, Orders, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
-INSERT = "INSERT INTO orders (customer_name, restaurant_name, item, amount) VALUES "
 BULK = "INSERT INTO orders (item, amount) SELECT 'bulk', i FROM generate_series(1, 20000) i"
 
 
@@ -40,7 +39,7 @@ def made(name, url, kafka, root):
     return orders
 
 
-@pytest.mark.parametrize("mode", ["slot", pytest.param("poll", marks=pytest.mark.long)])
+@BOTH_IF_LONG
 def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
     """A writer writes on through three ends of the server; the capture comes back by itself."""
     server = EmbeddedPostgres.start(tmp_path)

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from lakehouse.services.jars import default_cache
 from lakehouse.services.java import find_java
 from tests.live.conftest import ROOT, command, rows
-from tests.unit.test_readme import COMMANDS, READS, kind
+from tests.support.readme import COMMANDS, READS, kind
 
 pytestmark = pytest.mark.live
 

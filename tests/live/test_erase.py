@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
 from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic
-from tests.unit.test_erase import GONE, traces
+from tests.support.erased import GONE, traces
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 NOW = {"event_time": "2026-01-05T10:00:00Z"}

@@ -5,38 +5,20 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import psycopg
 import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
 from producers.orders import load as orders_load
 from tests.live.conftest import LAKEHOUSE, command, rows
-from tests.live.orders_table import ROOT, Orders
+from tests.live.orders_table import ROOT
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(500)]
 FLOWS = ("orders.bronze", "orders.silver", "orders.parquet")
-
-
-@pytest.fixture
-def orders(request, postgres, kafka, tmp_path):
-    """Ten seeded orders in a database of the test's own."""
-    name = f"l{os.getpid()}_{abs(hash(request.node.name)) % 10**6}"
-    made = Orders(name, postgres.url.replace("/postgres?", f"/{name}?"), kafka, tmp_path / "lake")
-    with closing(psycopg.connect(postgres.url)) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        cursor.execute(f"CREATE DATABASE {name}")
-        made.sql((ROOT / "db" / "orders.sql").read_text("utf-8"))
-        yield made
-        cursor.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
-            "WHERE database = %s", (name,),
-        )  # fmt: skip
-        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from lakehouse.ingest.writers.spark import SparkWriter, _recent
 from tests.conftest import NOW
-from tests.unit.test_copies import HOUR, Flow, assert_marked_by_the_rule
+from tests.support.copies import HOUR, Flow, assert_marked_by_the_rule
 
 BATCHES = [
     [(0, f"e{n}", n * 60) for n in range(40)] + [(1, "ahead", 5 * HOUR)],

@@ -7,7 +7,7 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.ingest.writers import no_check
 from lakehouse.ingest.writers.spark import SparkWriter
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 
 def test_rows_that_spark_wrote_come_to_what_its_commits_say(spark, settings):

@@ -9,8 +9,8 @@ from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from tests.conftest import NOW, decoded, encode, sale
-from tests.spark.test_writers import BATCHES
-from tests.unit.test_publish import Lake
+from tests.support.batches import BATCHES
+from tests.support.lake import Lake
 
 SOLD = (
     sale(event_id="a", order_id="o1", quantity=3, unit_price=0.3333),

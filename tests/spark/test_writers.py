@@ -11,13 +11,8 @@ from lakehouse.ingest.writers import no_check
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
-
-BATCHES = [
-    [*encode(sale(event_id="a"), sale(event_id="b", event_time="2026-11-20T10:00:00Z")), b"{"],
-    encode(sale(event_id="a"), sale(event_id="c", event_time="2026-11-20T10:49:00Z", new=1)),
-    [*encode(sale(event_id="d"), sale(event_id="d"), sale(event_id="b")), b"[]"],
-]
+from tests.support.batches import BATCHES
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
 
 @pytest.fixture(params=["arrow", "spark"])

@@ -9,11 +9,10 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.operations.erase import erase
 from lakehouse.storage.upkeep import compact, vacuum
 from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, events, late_events, proof
-from tests.unit.test_audit_content import Topic
-from tests.unit.test_audit_content import proof as with_content
-from tests.unit.test_publish import Lake
-from tests.unit.test_topic_ids import made_anew
+from tests.support.audited import Kafka, events, late_events, proof
+from tests.support.content import Topic
+from tests.support.content import proof as with_content
+from tests.support.lake import Lake, made_anew
 
 
 class Killed(BaseException):

@@ -9,39 +9,17 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.run import Broker, audit
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.model.witness import Raw
-from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, events, landed, late_events, path, without  # noqa: F401
-from tests.unit.test_audit import lake as plain_lake
-from tests.unit.test_publish import Lake
-
-lake = plain_lake
-TIME = int(NOW.timestamp() * 1000)
+from tests.conftest import encode, sale
+from tests.support.audited import events, late_events, path
+from tests.support.content import TIME, Topic, proof
+from tests.support.lake import Lake, copied
 
 
-class Topic(Kafka):
-    """A broker that gives these values at offsets from 0."""
-
-    def __init__(self, values, compacted=False, **more):
-        super().__init__(**{"end": len(values), **more})
-        self.values, self.compacted, self.changed = values, compacted, {}
-
-    def records(self, gaps):
-        for gap in gaps:
-            assert self.beginning <= gap.first < gap.next <= self.end
-            for offset in range(gap.first, gap.next):
-                if offset not in {*self.aborted, *self.markers}:
-                    yield Raw(0, offset, TIME, b"k", self.values[offset], [("h", b"v")])
-
-    def broker(self):
-        return Broker(self.topic, self.judge, self.records, lambda: self.compacted)
-
-
-def proof(lake, kafka=None, content=Content.ALL):
-    kafka = kafka or Topic([*events(), *late_events()])
-    return audit("sales", lake.settings, kafka.broker(), NOW, lambda _: None, content)
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
 
 
 def content(found):

@@ -9,10 +9,16 @@ from deltalake import DeltaTable
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import topic_of
 from lakehouse.audit.steps import Steps
-from tests.unit.test_audit import lake, landed, path, proof  # noqa: F401  # fixtures
+from tests.support.audited import path, proof
+from tests.support.lake import copied
 
 
-def data_files(lake, table):  # noqa: F811
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
+
+
+def data_files(lake, table):
     return sorted(map(Path, DeltaTable(path(lake, table)).file_uris()))
 
 
@@ -22,7 +28,7 @@ def assert_told(found, name):
 
 
 @pytest.mark.parametrize("table", ["bronze/sales", "quarantine/sales", "silver/sales_by_country"])
-def test_a_corrupt_page_is_told_with_its_file(lake, table):  # noqa: F811
+def test_a_corrupt_page_is_told_with_its_file(lake, table):
     file = data_files(lake, table)[-1]
     data = bytearray(file.read_bytes())
     column = pq.read_metadata(file).row_group(0).column(1)
@@ -33,7 +39,7 @@ def test_a_corrupt_page_is_told_with_its_file(lake, table):  # noqa: F811
 
 
 @pytest.mark.parametrize("table", ["bronze/sales", "quarantine/sales", "silver/sales_by_country"])
-def test_a_file_without_its_footer_is_told_with_its_file(lake, table):  # noqa: F811
+def test_a_file_without_its_footer_is_told_with_its_file(lake, table):
     file = data_files(lake, table)[-1]
     data = file.read_bytes()
     file.write_bytes(data[:-8] + b"\0" * 8)
@@ -41,7 +47,7 @@ def test_a_file_without_its_footer_is_told_with_its_file(lake, table):  # noqa: 
 
 
 @pytest.mark.parametrize("table", ["bronze/sales", "quarantine/sales", "silver/sales_by_country"])
-def test_a_file_that_is_gone_is_told_with_its_name(lake, table):  # noqa: F811
+def test_a_file_that_is_gone_is_told_with_its_name(lake, table):
     file = data_files(lake, table)[-1]
     file.unlink()
     assert_told(proof(lake), file.name)
@@ -49,14 +55,14 @@ def test_a_file_that_is_gone_is_told_with_its_name(lake, table):  # noqa: F811
 
 @pytest.mark.parametrize("text", ["", "{", "\0" * 90])
 @pytest.mark.parametrize("table", ["bronze/sales", "quarantine/sales", "silver/sales_by_country"])
-def test_a_broken_newest_commit_is_told(lake, table, text):  # noqa: F811
+def test_a_broken_newest_commit_is_told(lake, table, text):
     entry = sorted(Path(path(lake, table), "_delta_log").glob("*.json"))[-1]
     entry.write_text(text)
     assert_told(proof(lake), entry.name)
 
 
 @pytest.mark.parametrize("note", ["7", '{"ends": 7}', '{"ends": {"next": []}}', "{"])
-def test_a_note_that_says_nonsense_is_told(lake, note):  # noqa: F811
+def test_a_note_that_says_nonsense_is_told(lake, note):
     log = Path(path(lake, "bronze/sales"), "_delta_log")
     for entry in log.glob("*.json"):
         text = entry.read_text()
@@ -70,7 +76,7 @@ def test_a_note_that_says_nonsense_is_told(lake, note):  # noqa: F811
     assert proof(lake).verdict is not Verdict.NOT_PROVEN
 
 
-def test_too_little_memory_is_told(lake):  # noqa: F811
+def test_too_little_memory_is_told(lake):
     silver = lake.settings.silver.model_copy(update={"engine_memory": "1MB"})
     lake.settings = lake.settings.model_copy(update={"silver": silver})
     found = proof(lake)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
@@ -11,8 +12,13 @@ from lakehouse.core.errors import Exit
 from lakehouse.core.text import as_json
 from lakehouse.ingest.topic import Topic
 from tests.conftest import encode, sale
-from tests.unit.test_audit import Kafka, lake, landed, proof, without  # noqa: F401  # fixtures
-from tests.unit.test_publish import Lake
+from tests.support.audited import Kafka, proof, without
+from tests.support.lake import Lake, copied
+
+
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
 
 
 class Partitioned(Kafka):
@@ -30,7 +36,7 @@ def events(first, count):
     return encode(*[sale(event_id=f"e{n}", order_id=f"o{n}") for n in range(first, first + count)])
 
 
-def test_a_whole_lake_is_proven_of_all_its_records(lake):  # noqa: F811
+def test_a_whole_lake_is_proven_of_all_its_records(lake):
     found = proof(lake)
     assert found.headline == "PROVEN: 10 of 10 records, content not looked at"
     assert json.loads(as_json(found.as_dict()))["headline"] == found.headline
@@ -45,13 +51,13 @@ def test_a_lake_that_took_nothing_in_says_so(settings):
     assert _exit_code([found], caught_up=True) is Exit.FAULT
 
 
-def test_markers_that_wait_are_no_records(lake):  # noqa: F811
+def test_markers_that_wait_are_no_records(lake):
     found = proof(lake, Kafka(end=12, markers=(10,), aborted=(11,)))
     assert found.reach.is_caught_up
 
 
 def test_silver_that_took_nothing_in_is_not_proven_without_saying_so(settings):
-    lake = Lake(settings)  # noqa: F811
+    lake = Lake(settings)
     lake.land(events(0, 3), 0)
     found = proof(lake, Kafka(end=3))
     assert found.verdict is Verdict.PROVEN
@@ -60,28 +66,28 @@ def test_silver_that_took_nothing_in_is_not_proven_without_saying_so(settings):
     assert _exit_code([found], caught_up=True) is Exit.FAULT
 
 
-def test_compaction_of_bronze_leaves_silver_where_it_is(lake):  # noqa: F811
+def test_compaction_of_bronze_leaves_silver_where_it_is(lake):
     DeltaTable(lake.bronze.bronze.uri).optimize.compact()
     assert proof(lake).reach.is_caught_up
 
 
-def test_a_partition_that_the_ends_lack_is_counted(lake):  # noqa: F811
+def test_a_partition_that_the_ends_lack_is_counted(lake):
     found = proof(lake, Partitioned(p0=(0, 10), p1=(0, 25)))
     assert found.headline.startswith("PROVEN so far: 10 of 35 records are taken in")
 
 
-def test_records_of_a_new_partition_that_expired_unread_cannot_be_told(lake):  # noqa: F811
+def test_records_of_a_new_partition_that_expired_unread_cannot_be_told(lake):
     found = proof(lake, Partitioned(p0=(0, 10), p1=(7, 25)))
     assert found.verdict is Verdict.CANNOT_TELL
     assert found.doubts == ("partition 1: 7 offsets expired in Kafka before bronze took them",)
 
 
-def test_a_partition_that_the_topic_lacks_cannot_be_told(lake):  # noqa: F811
+def test_a_partition_that_the_topic_lacks_cannot_be_told(lake):
     found = proof(lake, Partitioned(p3=(0, 0)))
     assert "the topic has no such partition" in found.doubts[0]
 
 
-def test_rows_deleted_at_the_low_end_are_missed_when_kafka_expired_them(lake):  # noqa: F811
+def test_rows_deleted_at_the_low_end_are_missed_when_kafka_expired_them(lake):
     without(lake, "bronze/sales", '"offset" < 3')
     without(lake, "quarantine/sales", "true")
     found = proof(lake, Kafka(beginning=6))
@@ -91,7 +97,7 @@ def test_rows_deleted_at_the_low_end_are_missed_when_kafka_expired_them(lake):  
 
 
 def test_the_lowest_offset_is_that_of_the_first_record_not_of_the_topic(settings):
-    lake = Lake(settings)  # noqa: F811
+    lake = Lake(settings)
     lake.land(events(0, 3), 40)
     lake.land([b"{", *events(3, 1)], 43)
     lake.silver.catch_up()
@@ -100,7 +106,7 @@ def test_the_lowest_offset_is_that_of_the_first_record_not_of_the_topic(settings
     assert proof(lake, Kafka(beginning=40, end=45)).verdict is Verdict.PROVEN
 
 
-def test_a_table_that_does_not_record_it_is_read_as_before(lake):  # noqa: F811
+def test_a_table_that_does_not_record_it_is_read_as_before(lake):
     log = Path(lake.bronze.bronze.uri, "_delta_log")
     for entry in log.glob("*.json"):
         entry.write_text(entry.read_text().replace('\\"first\\"', '\\"f\\"'))

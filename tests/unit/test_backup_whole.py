@@ -13,20 +13,14 @@ from lakehouse.operations.backup import backup, restore
 from lakehouse.operations.maintain import maintain
 from lakehouse.storage.log import forget_before
 from tests.conftest import NOW
-from tests.unit.test_audit import Kafka
-from tests.unit.test_maintenance import ALWAYS, changed
-from tests.unit.test_publish import copied
-from tests.unit.test_recovery import (
-    assert_proven,
-    events,
-    landed,  # noqa: F401  # the fixture
-    proof,
-)
+from tests.support.audited import Kafka
+from tests.support.lake import ALWAYS, changed, copied
+from tests.support.recovered import assert_proven, events, proof
 
 
 @pytest.fixture
-def lake(landed, settings):  # noqa: F811  # the fixture's name
-    return copied(landed, settings)
+def lake(recovered_root, settings):
+    return copied(recovered_root, settings)
 
 
 def shorten(uri):

@@ -11,9 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact
-from tests.unit.test_durable_files import SCHEMA, rows, table
-
-__all__ = ["table"]  # a fixture
+from tests.support.words import SCHEMA, rows
 
 WRITES = {
     "append": lambda table: table.append(rows(9), {}),

@@ -2,80 +2,16 @@
 
 import random
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.ingest import copies
-from lakehouse.ingest.landing import BronzePublisher
-from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.storage.duck import connect, query
-from tests.conftest import NOW, SALES, decoded, encode, sale, settings_at
-
-HOUR = 3_600
-HORIZON = timedelta(hours=1)
-
-
-class Flow:
-    """Bronze of one lake; records of several partitions land in any batches."""
-
-    def __init__(self, settings):
-        self.settings = settings
-        self.next = {}
-        self.restart()
-
-    def restart(self):
-        self.bronze = BronzePublisher.open(
-            SALES, self.settings, "t1", connect(self.settings.silver)
-        )
-
-    def land(self, records, **changes):
-        """``records`` are (partition, event_id, seconds of Kafka time after NOW)."""
-        parts = []
-        for partition in sorted({p for p, _, _ in records}):
-            mine = [(e, s) for p, e, s in records if p == partition]
-            first = self.next.get(partition, 0)
-            self.next[partition] = first + len(mine)
-            times = [NOW + timedelta(seconds=s) for _, s in mine]
-            values = encode(*[sale(event_id=e, **changes) for e, _ in mine])
-            parts.append(decoded(values, first=first, partition=partition, times=times))
-        return self.publish(pa.concat_tables(parts))
-
-    def publish(self, rows):
-        return ArrowWriter(self.bronze).publish(rows, self.next, NOW)
-
-    def rows(self):
-        """Bronze's rows in landing order."""
-        sql = """
-        SELECT event_id, kafka_time, batch_id, is_duplicate FROM read_parquet($files)
-        ORDER BY batch_id, kafka_time, "partition", "offset"
-        """
-        files = {"files": self.bronze.bronze.files()}
-        return query(connect(self.settings.silver), sql, files).to_pylist()
-
-    @property
-    def counted(self):
-        return sum(1 for row in self.rows() if not row["is_duplicate"])
-
-
-def by_the_rule(rows, horizon=HORIZON):
-    """Which rows, in landing order, are copies: one came before, within the horizon."""
-    times, marks = {}, []
-    for row in rows:
-        known = times.setdefault(row["event_id"], [])
-        marks.append(any(abs(time - row["kafka_time"]) <= horizon for time in known))
-        known.append(row["kafka_time"])
-    return marks
-
-
-def assert_marked_by_the_rule(flow, horizon=HORIZON):
-    rows = flow.rows()
-    assert [row["is_duplicate"] for row in rows] == by_the_rule(rows, horizon)
+from tests.conftest import settings_at
+from tests.support.copies import HOUR, Flow, assert_marked_by_the_rule
 
 
 @pytest.fixture

@@ -12,18 +12,13 @@ from lakehouse.cli.doctor import doctor
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.health import opened
-from tests.unit.test_recovery import (
-    GOOD,
-    go_on,
-    lake,
-    landed,
-    proof,
-    repair,
-    topic,
-    uri,
-)
+from tests.support.lake import copied
+from tests.support.recovered import GOOD, go_on, proof, repair, topic, uri
 
-__all__ = ["lake", "landed"]  # fixtures
+
+@pytest.fixture
+def lake(recovered_root, settings):
+    return copied(recovered_root, settings)
 
 
 def flip(lake, name, column, number=0):

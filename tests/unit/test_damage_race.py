@@ -5,22 +5,21 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.health import check_log, newest
 from lakehouse.storage.table import Table
 from tests.conftest import settings_at
+from tests.support.numbers import SCHEMA, settings
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = pa.schema([pa.field("n", pa.int64())])
 WRITER = """
 import sys
 from pathlib import Path
 from lakehouse.storage.table import Table
 from lakehouse.storage.log import forget_before
-from tests.unit.test_damage_race import SCHEMA, settings
+from tests.support.numbers import SCHEMA, settings
 
 uri = sys.argv[1]
 table = Table.open(uri, SCHEMA, settings(Path(uri).parents[1]))
@@ -28,14 +27,6 @@ while True:
     table.append(SCHEMA.empty_table(), {"n": table.version})
     forget_before(Path(uri), table.version)
 """
-
-
-def settings(root):
-    """A checkpoint at each commit, nothing synced: as many of them as can be."""
-    found = settings_at(root)
-    table = found.table.model_copy(update={"checkpoint_interval": 1})
-    publish = found.publish.model_copy(update={"fsync": False})
-    return found.model_copy(update={"table": table, "publish": publish})
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.show import render
 from lakehouse.products.registry import product, products
-from tests.unit import test_audit, test_orders
-from tests.unit.test_audit import proof, put, rewrite
-from tests.unit.test_orders import change, row, tombstone
+from tests.support.audited import proof, put, rewrite
+from tests.support.lake import copied
+from tests.support.orders import Lake as OrdersLake
+from tests.support.orders import change, row, tombstone
 
-lake, landed = test_audit.lake, test_audit.landed
+
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
 
 
 def by_declaration(name):
@@ -47,7 +51,7 @@ def test_it_finds_a_wrong_value(lake):
 
 
 def test_it_agrees_with_every_table_of_orders(settings):
-    lake = test_orders.Lake(settings)
+    lake = OrdersLake(settings)
     dice = random.Random(3)
     for _ in range(4):
         records = []

@@ -11,9 +11,9 @@ from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.storage.log import forget_before
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_publish import Lake
-from tests.unit.test_quarantine import offsets
+from tests.support.audited import Kafka, proof
+from tests.support.lake import Lake
+from tests.support.quarantined import offsets
 
 VALUES = [*encode(sale(event_id="a")), b"{", *encode(sale(event_id="b", order_id="o2")), b"["]
 LATER = encode(sale(event_id="c", order_id="o3"))

@@ -4,7 +4,7 @@ import json
 
 from lakehouse.ingest.decode import decode_batch
 from tests.conftest import RULES, records
-from tests.unit.test_exact_numbers import ORDERS, change, order
+from tests.support.envelopes import ORDERS, change, order
 
 
 def doubled(value, name, first):

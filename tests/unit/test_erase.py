@@ -4,11 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from typer.testing import CliRunner
@@ -21,102 +20,15 @@ from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.replay import finish
 from lakehouse.operations.erase import erase, find, is_begun, naming
-from lakehouse.operations.keep import keep
-from lakehouse.operations.quarantine import Choice
-from tests.conftest import NOW, encode, sale, settings_at
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
-from tests.unit.test_quarantine import OLD, again
-
-GONE = "Müller-4711"
-"""The client to erase; a name that JSON may escape."""
-OTHER = "client-0815"
-ROOT = Path(__file__).parents[2]
-
-
-def bad(client, **more):
-    return sale(client_id=client, event_time=OLD, **more)
-
-
-def values():
-    """Offsets 0 to 9; the client's are 1, 2 (a copy), 4 (another's copy), 5, 6, 7 and 9."""
-    return [
-        *encode(
-            sale(event_id="a"),
-            sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
-            sale(event_id="m", client_id=GONE, order_id="o2", country="France"),
-            sale(event_id="b", client_id=OTHER, order_id="o3"),
-            sale(event_id="m", client_id=OTHER, order_id="o2"),
-            bad(GONE, event_id="q1"),
-        ),
-        b'{"client_id": "' + GONE.encode(),
-        json.dumps(bad(GONE, event_id="q2"), ensure_ascii=False).encode(),
-        *encode(bad(GONE + "2", event_id="q3")),
-        *encode(sale(event_id="z", client_id=GONE, order_id="o9")),
-    ]
-
-
-@pytest.fixture(scope="module")
-def landed(tmp_path_factory):
-    """Landed in three batches, with silver, a kept audit and a replayed record of the client."""
-    settings = settings_at(tmp_path_factory.mktemp("landed") / "lake")
-    lake = Lake(settings)
-    for first, last in ((0, 4), (4, 9), (9, 10)):
-        lake.land(values()[first:last], first)
-        lake.silver.catch_up()
-    lake.silver.persist()
-    sales = settings.products["sales"].model_copy(update={"earliest": date(1990, 1, 1)})
-    earlier = settings.model_copy(update={"products": {"sales": sales}})
-    again(lake, Choice(addresses=((0, 5),)), earlier)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    found = proof(lake, Kafka(end=10))
-    assert found.verdict is Verdict.PROVEN
-    wrong = found.tables[0].__class__(
-        "silver.sales_by_client", first=({"key": {"client_id": GONE}},)
-    )
-    keep(found.__class__(**{**vars(found), "tables": (wrong,)}), settings)
-    return settings.lake.root
+from tests.conftest import NOW, encode, sale
+from tests.support.audited import Kafka, proof
+from tests.support.erased import GONE, OTHER, ROOT, assert_gone, bad, erased, traces, values
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
 
 
 @pytest.fixture
-def lake(landed, settings):
-    return copied(landed, settings)
-
-
-def erased(lake, client=GONE, now=NOW):
-    done = erase(client, "sales", lake.settings, now)
-    lake.restart()
-    return done
-
-
-def traces(root, client=GONE):
-    """Files anywhere below the root that hold the client's name, as bytes or in a column."""
-    named = naming(client)
-    found = []
-    for path in Path(root).rglob("*"):
-        if path.is_file():
-            texts = [path.read_bytes()]
-            if path.suffix == ".parquet":
-                texts.append(json.dumps(pq.read_table(path).to_pylist(), default=as_text).encode())
-            if any(named.search(text) for text in texts):
-                found.append(str(path.relative_to(root)))
-    return found
-
-
-def as_text(value):
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def assert_gone(lake, end=10):
-    assert traces(lake.settings.lake.root) == []
-    lake.silver.catch_up()
-    lake.silver.persist()
-    found = proof(lake, Kafka(end=end))
-    assert found.faults == found.doubts == ()
-    assert found.verdict is Verdict.PROVEN
-    assert_silver_is_a_function_of_bronze(lake)
-    return found
+def lake(erasable_root, settings):
+    return copied(erasable_root, settings)
 
 
 def test_nothing_of_the_client_is_left_and_the_account_holds(lake):
@@ -258,7 +170,7 @@ from lakehouse.products.registry import load_settings
 from lakehouse.storage import table as delta
 from lakehouse.storage import upkeep
 from tests.conftest import NOW
-from tests.unit.test_erase import GONE, ROOT
+from tests.support.erased import GONE, ROOT
 
 left = int(sys.argv[1])
 

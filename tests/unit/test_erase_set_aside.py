@@ -11,21 +11,14 @@ from lakehouse.cli.app import app
 from lakehouse.core.errors import UsageError
 from lakehouse.operations.backup import backup, restore
 from tests.conftest import NOW
-from tests.unit.test_audit import proof
-from tests.unit.test_erase import (
-    GONE,
-    Kafka,
-    assert_gone,
-    erased,
-    landed,  # noqa: F401  # the fixture
-    traces,
-)
-from tests.unit.test_publish import copied
+from tests.support.audited import Kafka, proof
+from tests.support.erased import GONE, assert_gone, erased, traces
+from tests.support.lake import copied
 
 
 @pytest.fixture
-def lake(landed, settings):  # noqa: F811  # the fixture's name
-    return copied(landed, settings)
+def lake(erasable_root, settings):
+    return copied(erasable_root, settings)
 
 
 def test_erase_is_refused_while_set_aside_files_may_hold_the_client(lake, tmp_path):

@@ -4,15 +4,13 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import pyarrow as pa
 import pytest
 
-from lakehouse.ingest.decode import decode_batch, decoded_schema
-from lakehouse.products.registry import contract as contract_of
+from lakehouse.ingest.decode import decode_batch
 from producers.sales import retail
 from tests.conftest import RULES, SALES, decoded, encode, records, sale
+from tests.support.envelopes import ORDERS, change, order
 
-ORDERS = contract_of("orders")
 EXACT = [
     ("0", "0"), ("-0", "0"), ("-0.000e7", "0"), ("1E2", "100"), ("1.00000", "1"),
     ("100e-2", "1"), ("0.0001", "0.0001"), ("1e-4", "0.0001"), ("0.00010e0", "0.0001"),
@@ -36,21 +34,6 @@ INEXACT = [
 
 def with_price(text):
     return encode(sale(unit_price="@"))[0].replace(b'"@"', text.encode())
-
-
-def change(**after):
-    row = {
-        "order_id": 1, "customer_name": "a", "restaurant_name": "b", "item": "c",
-        "amount": "12.50", "order_status": "placed", "created_at": "2026-11-20T11:00:00Z",
-    }  # fmt: skip
-    source = {"ts_ms": 1_763_636_400_000, "sequence": '["1","2","3"]', "txId": 1, "lsn": 5}
-    return {"op": "c", "before": None, "after": {**row, **after}, "source": source}
-
-
-def order(value):
-    value = value if isinstance(value, bytes) else json.dumps(value).encode()
-    batches = list(decode_batch(records([value]), ORDERS, RULES))
-    return pa.Table.from_batches(batches, decoded_schema(ORDERS)).to_pylist()[0]
 
 
 @pytest.mark.parametrize("extra", [{}, {"new": 1}], ids=["fast", "slow"])

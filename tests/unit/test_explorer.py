@@ -27,7 +27,7 @@ from lakehouse.explorer.report import views
 from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
 from tests.conftest import encode, sale, settings_at
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 HOSTILE = "[red]x[/] \x1b[31m\x9b|<b>\n# quality\n\u202egnp"
 ROOT = Path(__file__).parents[2]

@@ -26,9 +26,8 @@ from lakehouse.operations.replay import replay
 from lakehouse.storage.log import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake
-from tests.unit.test_quarantine import cured, events
+from tests.support.lake import Lake, changed
+from tests.support.quarantined import cured, events
 
 TABLES = ("bronze.sales", "quarantine.sales", "ledger.sales", "erased.sales")
 

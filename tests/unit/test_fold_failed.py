@@ -14,8 +14,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import LakehouseError
 from lakehouse.runtime.driver import run
 from tests.conftest import encode, sale
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import SILVER, Lake, assert_silver_is_a_function_of_bronze
+from tests.support.lake import SILVER, Lake, assert_silver_is_a_function_of_bronze, changed
 
 FIRST = [sale(event_id="a"), sale(event_id="b", order_id="o2", product_id="p2", quantity=3)]
 SECOND = [

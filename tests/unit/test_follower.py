@@ -15,8 +15,8 @@ from lakehouse.storage.duck import query, reads
 from lakehouse.storage.follower import NOTHING, Applied, Follower, why_anew
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
-from tests.unit import test_orders as orders
-from tests.unit.test_made_anew import cut_log, warned
+from tests.support import orders
+from tests.support.lake import cut_log, warned
 
 SCHEMA = pa.schema([("n", pa.int64())])
 PARTS = ("country", "client")

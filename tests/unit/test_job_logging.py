@@ -7,8 +7,7 @@ import pytest
 
 from lakehouse.runtime.job import main
 from tests.conftest import encode, sale
-from tests.unit.test_made_anew import cut_log
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake, cut_log
 
 CONFIG = Path(__file__).parents[2] / "config.ini"
 

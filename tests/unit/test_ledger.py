@@ -23,8 +23,7 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake, changed
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = {"silver": {"finer_persist_interval": timedelta(0)}}
@@ -249,12 +248,9 @@ def test_it_is_the_same_however_batches_come_and_processes_end(steps):
 ENDLESS = """
 import sys
 from pathlib import Path
-from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
-from lakehouse.core.errors import TableDamaged
-from tests.conftest import encode
-from tests.unit.test_ledger import OLD, changed, event
-from tests.unit.test_publish import Lake
+from tests.conftest import encode, sale
+from tests.support.lake import Lake, changed
 from datetime import timedelta
 settings = load_settings(Path("config.ini")).with_root(Path(sys.argv[1]))
 often = {"finer_persist_interval": timedelta(milliseconds=30)}
@@ -262,7 +258,8 @@ lake = Lake(changed(settings, silver=often))
 first = lake.bronze.position.ends.next.get(0, 0)
 print("ready", flush=True)
 while True:
-    lake.land(encode(event(f"e{first}", OLD), event(f"e{first - 1}")), first)
+    old = sale(event_id=f"e{first}", event_time="2026-11-19T00:00:00Z")
+    lake.land(encode(old, sale(event_id=f"e{first - 1}")), first)
     first += 2
 """
 

@@ -11,9 +11,8 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.silver.publisher import SilverPublisher
 from tests.conftest import encode, sale
-from tests.unit import test_orders as orders
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.support import orders
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, cut_log, warned
 
 SMALL = {"max_rows_per_fold": 3}
 
@@ -29,19 +28,6 @@ def land_days(lake, days, first=0):
             for n in range(2)
         ]  # fmt: skip
         lake.land(encode(*events), first + 2 * day)
-
-
-def cut_log(uri):
-    """The log begins at its newest version: what came before cannot be told."""
-    table = DeltaTable(uri)
-    table.create_checkpoint()
-    for entry in Path(uri, "_delta_log").glob("*.json"):
-        if int(entry.stem) < table.version():
-            entry.unlink()
-
-
-def warned(logs):
-    return [e for e in logs if e["log_level"] == "warning" and "made anew" in e["event"]]
 
 
 def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):

@@ -15,9 +15,8 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.operations.maintain import maintain
 from tests.conftest import NOW, encode, sale, settings_at
-from tests.unit.test_lock import ROOT, holding
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
+from tests.support.holding import ROOT, holding
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, copied
 
 
 @pytest.fixture(scope="module")

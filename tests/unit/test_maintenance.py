@@ -18,17 +18,10 @@ from lakehouse.storage.health import check_log
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.support.lake import ALWAYS, Lake, assert_silver_is_a_function_of_bronze, changed
 
 SCHEMA = pa.schema([("n", pa.int64())])
-ALWAYS = timedelta(microseconds=1)
 NOTHING = timedelta(0)
-
-
-def changed(settings, **sections):
-    """The same settings with some keys of some sections changed."""
-    update = {name: getattr(settings, name).model_copy(update=v) for name, v in sections.items()}
-    return settings.model_copy(update=update)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from lakehouse.operations import remark as verb
 from lakehouse.operations.remark import remark
 from lakehouse.storage.table import Table
 from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, proof, put, rewrite
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze
+from tests.support.audited import Kafka, proof, put, rewrite
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
 HORIZON, DELAY = "deduplication_horizon", "watermark_delay"
 

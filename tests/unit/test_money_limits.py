@@ -5,7 +5,6 @@ from decimal import Decimal, localcontext
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
@@ -15,20 +14,12 @@ from lakehouse.model.money import DIGITS
 from lakehouse.model.recompute import WHOLE
 from lakehouse.products.sales.views import percent
 from lakehouse.storage.duck import ten_thousandths
-from tests.conftest import NOW, decoded, encode, sale
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_publish import Lake
+from tests.conftest import NOW, decoded
+from tests.support.lake import Lake
+from tests.support.money import MOST, PRICE, assert_audited, columns, fold, line, rows
 
-PRICE = Decimal("999999999999.9999")
-MOST = 10**9
 WIDEST = Decimal(10) ** 33 - Decimal("0.0001")
 """What 10^12 lines stay below."""
-
-
-def line(number, quantity, price=PRICE, **more):
-    """An event whose price is written digit by digit."""
-    event = sale(event_id=f"e{number}", quantity=quantity, unit_price="@", **more)
-    return encode(event)[0].replace(b'"@"', str(price).encode())
 
 
 @pytest.fixture
@@ -42,32 +33,6 @@ def summed(lines):
         money = [q * p for q, p in lines]
         gross, back = (sum((m for m in money if (m > 0) == s), Decimal(0)) for s in (True, False))
         return gross, -back, gross + back, sum(q for q, _ in lines)
-
-
-def columns(row):
-    return row["gross_revenue"], row["returns"], row["net_revenue"], int(row["units"])
-
-
-def silver(lake, name):
-    return DeltaTable(lake.bronze.bronze.uri.replace("/bronze/sales", f"/silver/sales_{name}"))
-
-
-def rows(lake, name):
-    return pa.table(silver(lake, name).to_pyarrow_table()).to_pylist()
-
-
-def fold(lake, values, first):
-    lake.land(values, first)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
-
-
-def assert_audited(lake, end):
-    found = proof(lake, Kafka(end=end))
-    assert [(t.table, t.differing, t.doubt, t.fault) for t in found.tables] == [
-        (t.table, 0, "", "") for t in found.tables
-    ]
 
 
 def test_the_limits_are_those_that_this_file_sums():

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.storage.columns import widen_numbers
 from tests.conftest import encode, sale
-from tests.unit.test_audit import SILVER, events, late_events
-from tests.unit.test_money_limits import MOST, assert_audited, columns, fold, line, rows, silver
-from tests.unit.test_publish import Lake
+from tests.support.audited import events, late_events
+from tests.support.lake import SILVER, Lake
+from tests.support.money import MOST, assert_audited, columns, fold, line, rows, silver
 
 SUMMED = ("by_country", "by_client", "by_segment", "trends", "product_trends", "client_products")
 NARROW = {pa.decimal128(38, 4): pa.decimal128(28, 4), pa.decimal128(38, 0): pa.int64()}

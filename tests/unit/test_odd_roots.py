@@ -18,7 +18,7 @@ from lakehouse.storage.health import opened
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact, vacuum
 from tests.conftest import NOW, encode, sale, settings_at
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 ODD = ["a b", "#é'\"%", "a*b?", "all # %é 'o\"f* ?{them}:;~"]
 MISREAD = ["a%41b", "a%20b", "a[b", "a]b", "a|b", "a^b", "a\\b", "a\nb", "a\tb", "a\x7fb"]

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.unit.test_money_limits import PRICE
-from tests.unit.test_orders import Lake, change, row
+from tests.support.money import PRICE
+from tests.support.orders import Lake, change, row
 
 
 @pytest.fixture

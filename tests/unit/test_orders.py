@@ -9,125 +9,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from lakehouse.audit.compare import compare_all
-from lakehouse.audit.declared import recomputes_of
-from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
-from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.model.change import Change, Source, encode, sequence
-from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.operations.rebuild import rebuild
-from lakehouse.products.orders.tables import FLOWS
-from lakehouse.products.registry import contract, load_settings
-from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.sinks.parquet import TAKEN, ParquetPublisher
-from lakehouse.storage.duck import connect
-from tests.conftest import NOW, RULES
-
-ORDERS = contract("orders")
-SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
-PARQUET = next(f for f in FLOWS if isinstance(f, ParquetFlow))
-START = NOW - timedelta(hours=1)
-
-
-def row(**changes):
-    """A row of the table as the envelope carries it."""
-    return {
-        "order_id": 1, "customer_name": "Ada", "restaurant_name": "Kaze", "item": "Ramen",
-        "amount": "12.50", "order_status": "placed", "created_at": "2026-11-20T10:00:00.5Z",
-        **changes,
-    }  # fmt: skip
-
-
-def change(op, place, after=None, before=None, generation=1):
-    """One change's record: key, value, headers."""
-    ms = int((START + timedelta(seconds=place)).timestamp() * 1000)
-    source = Source(
-        name="orders", ts_ms=ms, snapshot="false", db="d", schema="public", table="orders",
-        sequence=sequence(generation, place, 0), txId=place, lsn=place,
-    )  # fmt: skip
-    value = encode(Change(op=op, before=before, after=after, source=source, ts_ms=ms))
-    key = (after or before or {}).get("order_id")
-    return json.dumps({"order_id": key}).encode(), value, []
-
-
-def tombstone(order_id, place):
-    header = {"key": "sequence", "value": sequence(1, place, 0).encode()}
-    return json.dumps({"order_id": order_id}).encode(), None, [header]
-
-
-def decoded(records, first=0):
-    size = len(records)
-    keys, values, headers = zip(*records, strict=True) if records else ((), (), ())
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "key": pa.array(keys, pa.binary()),
-            "value": pa.array(values, pa.binary()),
-            "headers": pa.array(headers, HEADERS),
-            "topic": pa.array(["orders"] * size, pa.string()),
-            "partition": pa.array([0] * size, pa.int32()),
-            "offset": pa.array(range(first, first + size), pa.int64()),
-            "timestamp": pa.array([NOW] * size, pa.timestamp("us", "UTC")),
-        }
-    )
-    return pa.Table.from_batches(decode_batch(batch, ORDERS, RULES), decoded_schema(ORDERS))
-
-
-class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would."""
-
-    def __init__(self, settings):
-        self.settings, self.next = settings, 0
-        self.restart()
-
-    def restart(self):
-        self.connection = connect(self.settings.silver)
-        self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
-        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
-        self.parquet = ParquetPublisher.open(PARQUET, self.settings, self.connection)
-
-    def land(self, records):
-        rows = decoded(records, self.next)
-        self.next += len(records)
-        return ArrowWriter(self.bronze).publish(rows, {0: self.next}, NOW)
-
-    def catch_up(self):
-        self.silver.catch_up()
-        self.parquet.catch_up()
-
-    def rows(self, name, columns="*", order="ALL"):
-        with engine(self.settings) as connection:
-            Snapshots(self.settings.lake.root, connection).pin("t", name)
-            sql = f"SELECT {columns} FROM t ORDER BY {order}"
-            return connection.sql(sql).to_arrow_table().to_pylist()
-
-    def files(self, columns="*"):
-        found = sorted(str(p) for p in self.parquet.folder.glob("date=*/*.parquet"))
-        if not found:
-            return []
-        return (
-            duckdb.connect()
-            .sql(f"SELECT {columns} FROM read_parquet({found!r}) ORDER BY ALL")
-            .fetchall()
-        )
-
-    def audited(self):
-        """What the audit's own recompute finds wrong."""
-        with engine(self.settings) as connection:
-            snapshots = Snapshots(self.settings.lake.root, connection)
-            bronze = snapshots.pin("bronze", "bronze.orders")
-            found = compare_all(
-                snapshots, "orders", recomputes_of("orders"), bronze, lambda _: None
-            )
-        return [c for c in found if c.differing or c.fault or c.doubt or c.behind]
+from lakehouse.products.registry import load_settings
+from lakehouse.sinks.parquet import TAKEN
+from tests.conftest import NOW
+from tests.support.orders import SILVER, START, Lake, change, decoded, row, tombstone
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from lakehouse.products.registry import flows
 from lakehouse.runtime.pipeline import Landing
 from lakehouse.storage.duck import connect
 from tests.conftest import NOW, decoded, encode, sale
-from tests.unit import test_orders as orders
-from tests.unit.test_maintenance import changed
-from tests.unit.test_publish import Lake
+from tests.support import orders
+from tests.support.lake import Lake, changed
 
 BATCHES = 40
 

@@ -3,11 +3,8 @@
 import shutil
 import tempfile
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
-import duckdb
-import pandas as pd
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
@@ -16,51 +13,10 @@ from hypothesis import strategies as st
 
 from lakehouse.core.errors import TableDamaged, TableLocked
 from lakehouse.core.lock import write_locks
-from lakehouse.ingest.landing import BronzePublisher
-from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import load_settings
-from lakehouse.products.sales.tables import FLOWS
-from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.duck import connect
-from tests.conftest import NOW, SALES, decoded, encode, sale
-
-SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
-
-
-class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would."""
-
-    def __init__(self, settings):
-        self.settings = settings
-        self.restart()
-
-    def restart(self, topic_id="t1"):
-        self.connection = connect(self.settings.silver)
-        self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
-        self.ledger = Ledger.at_bronze("sales", self.settings, self.connection)
-        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
-
-    def land(self, values, first, times=None):
-        rows = decoded(values, first=first, times=times)
-        landed = ArrowWriter(self.bronze).publish(rows, {0: first + len(values)}, NOW)
-        self.ledger.take_batch(landed)
-        return landed
-
-    def rows(self, table):
-        path = self.bronze.bronze.uri.replace("/bronze/sales", "/" + table)
-        files = DeltaTable(path).file_uris()
-        if not files:
-            return pd.DataFrame()
-        sql = f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true)"
-        return duckdb.connect().sql(sql).to_arrow_table().to_pandas()
-
-
-def copied(root, settings):
-    """A lake that another one's folders were copied to."""
-    shutil.copytree(root, settings.lake.root)
-    return Lake(settings)
+from tests.conftest import NOW, decoded, encode, sale
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
 
 @pytest.fixture
@@ -148,58 +104,6 @@ def test_one_writer_a_table(tmp_path):
         write_locks(tmp_path, ["bronze.sales"], "two", timedelta(0)),
     ):
         pass
-
-
-def expected(rows):
-    """Silver by country and by client, recomputed by pandas from bronze's rows."""
-    rows = rows[~rows["is_duplicate"]].assign(
-        money=lambda d: [
-            Decimal(q) * p for q, p in zip(d["quantity"], d["unit_price"], strict=True)
-        ]
-    )
-    rows["client_id"] = rows["client_id"].fillna("")
-    found = {}
-    for keys in (["country", "currency"], ["client_id", "currency"], ["segment", "currency"]):
-        for key, part in rows.groupby(keys):
-            sold = part[part["quantity"] > 0]
-            units = sold.groupby("product_id")["quantity"].sum()
-            best = sorted((-n, p) for p, n in units.items())
-            found[(keys[0], *key)] = (
-                len(part),
-                part["quantity"].sum(),
-                sum(part["money"], Decimal(0)),
-                sold["order_id"].nunique(),
-                part[part["client_id"] != ""]["client_id"].nunique(),
-                best[0][1] if best else None,
-            )
-    return found
-
-
-def held(lake):
-    """The same numbers, as the silver tables have them."""
-    found = {}
-    for table, key in (("country", "country"), ("client", "client_id"), ("segment", "segment")):
-        for row in lake.rows(f"silver/sales_by_{table}").to_dict("records"):
-            favourite = row.get("favourite_product")
-            clients = row.get("clients", 0 if row.get("client_id") == "" else 1)
-            found[(key, row[key], row["currency"])] = (
-                row["lines"], int(row["units"]), row["net_revenue"], row["orders"],
-                clients,
-                favourite if isinstance(favourite, str) else None,
-            )  # fmt: skip
-    return found
-
-
-def assert_silver_is_a_function_of_bronze(lake):
-    wanted, found = expected(lake.rows("bronze/sales")), held(lake)
-    assert found.keys() == wanted.keys()
-    for key, numbers in wanted.items():
-        got = found[key]
-        assert got[:2] == numbers[:2], key
-        assert got[2] == numbers[2], key
-        assert got[3:5] == numbers[3:5], key
-        if key[0] == "client_id":
-            assert got[5] == numbers[5], key
 
 
 EVENT = st.builds(

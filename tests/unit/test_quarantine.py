@@ -1,105 +1,44 @@
 """Quarantine's way back: what passes today enters bronze once, whatever is killed."""
 
-import json
 import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from typer.testing import CliRunner
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.cli.app import app
-from lakehouse.core.errors import Exit, TableLocked, TableMissing, UsageError
+from lakehouse.core.errors import TableLocked
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
-from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.sql import read
 from lakehouse.ingest.replay import finish
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
-from lakehouse.operations.replay import dry_run, replay
+from lakehouse.operations.replay import dry_run
 from lakehouse.storage.upkeep import forget_history
-from tests.conftest import NOW, SALES, encode, sale, settings_at
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_maintenance import ALWAYS, changed
-from tests.unit.test_publish import Lake, assert_silver_is_a_function_of_bronze, copied
-
-OLD = "1999-06-01T10:00:00Z"
-"""Before [sales] earliest: a fault that a changed setting cures."""
-ROOT = Path(__file__).parents[2]
-
-
-def cured(settings):
-    """The settings whose rules let OLD pass."""
-    sales = settings.products["sales"].model_copy(update={"earliest": date(1990, 1, 1)})
-    return settings.model_copy(update={"products": {**settings.products, "sales": sales}})
-
-
-def events():
-    """Offsets 0 to 6: good, old, broken, good, old copy of 0, old twice."""
-    return [
-        *encode(sale(event_id="a"), sale(event_id="old1", event_time=OLD, order_id="o9")),
-        b"{\xff",
-        *encode(
-            sale(event_id="b", order_id="o2"),
-            sale(event_id="a", event_time=OLD),
-            sale(event_id="old2", event_time=OLD, client_id="c7"),
-            sale(event_id="old2", event_time=OLD, client_id="c7"),
-        ),
-    ]
-
-
-@pytest.fixture(scope="module")
-def landed(tmp_path_factory):
-    """The root of a lake that has landed :func:`events` in two batches, and silver with it."""
-    lake = Lake(settings_at(tmp_path_factory.mktemp("landed") / "lake"))
-    values = events()
-    lake.land(values[:4], 0)
-    lake.silver.catch_up()
-    lake.land(values[4:], 4)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    return lake.settings.lake.root
+from tests.conftest import NOW, SALES, encode, sale
+from tests.support.audited import Kafka, proof
+from tests.support.lake import ALWAYS, Lake, changed, copied
+from tests.support.quarantined import (
+    KILLED,
+    OLD,
+    ROOT,
+    again,
+    assert_proven,
+    cured,
+    events,
+    offsets,
+    quarantined,
+)
 
 
 @pytest.fixture
-def lake(landed, settings):
-    return copied(landed, settings)
-
-
-def again(lake, choice=None, settings=None):
-    """Replay as a process of its own would, then open the lake anew."""
-    done = replay("sales", settings or cured(lake.settings), choice or Choice(), NOW)
-    lake.restart()
-    return done
-
-
-def offsets(lake, table, where="true"):
-    rows = lake.rows(table)
-    return sorted(rows.query(where)["offset"] if where != "true" else rows["offset"])
-
-
-def quarantined(lake):
-    """Offsets that the explorer still counts as quarantined."""
-    sql = 'SELECT "offset" FROM quarantine.sales WHERE replayed_version IS NULL ORDER BY 1'
-    catalogue = Catalogue(lake.settings.lake.root)
-    return read(catalogue, sql, lake.settings.explorer)["offset"].to_pylist()
-
-
-def assert_proven(lake, end=7):
-    lake.silver.catch_up()
-    lake.silver.persist()
-    found = proof(lake, Kafka(end=end))
-    assert found.faults == found.doubts == ()
-    assert found.verdict is Verdict.PROVEN
-    assert_silver_is_a_function_of_bronze(lake)
-    return found
+def lake(quarantined_root, settings):
+    return copied(quarantined_root, settings)
 
 
 def test_what_passes_today_enters_once_and_silver_follows(lake):
@@ -280,52 +219,6 @@ def test_a_running_flow_is_named(lake):
         again(lake)
 
 
-# Killed with -9 at each step
-
-KILLED = """
-import os, signal, sys
-from datetime import timedelta
-from pathlib import Path
-from lakehouse.operations.quarantine import Choice
-from lakehouse.operations.replay import replay
-from lakehouse.products.registry import load_settings
-from lakehouse.storage import table as delta
-from tests.conftest import NOW
-from tests.unit.test_quarantine import ROOT, cured
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def dies_after(work):
-    def both(*words, **named):
-        work(*words, **named)
-        die()
-    return both
-
-step, root = sys.argv[1:]
-Table = delta.Table
-if step == "before the marks":
-    Table.mark = die
-if step == "marks written, not committed":
-    merge = delta.DeltaTable.merge
-    def cut(*words, **named):
-        merger = merge(*words, **named)
-        merger.when_matched_update = lambda *_: type("M", (), {"execute": die})()
-        return merger
-    delta.DeltaTable.merge = cut
-if step == "marks committed":
-    Table.mark = dies_after(Table.mark)
-if step == "bronze's files written":
-    write = delta.write_files
-    def cut(*words):
-        write(*words)
-        die()
-    delta.write_files = cut
-if step == "bronze committed":
-    Table.append = dies_after(Table.append)
-settings = cured(load_settings(ROOT / "config.ini").with_root(Path(root)))
-replay("sales", settings, Choice(), NOW)
-"""
 STEPS = ["before the marks", "marks written, not committed", "marks committed",
          "bronze's files written", "bronze committed"]  # fmt: skip
 
@@ -400,110 +293,6 @@ def test_a_replay_in_many_parts_is_the_same(lake, monkeypatch):
     done = again(lake)
     assert (done.entered, done.duplicates) == (4, 2)
     assert_proven(lake)
-
-
-# The command
-
-
-def run(lake, *words, code=Exit.OK, **environment):
-    words = ["quarantine", *words, "--root", lake.settings.lake.root]
-    done = CliRunner().invoke(app, words, env={k: str(v) for k, v in environment.items()})
-    if isinstance(done.exception, SystemExit | type(None)):
-        assert done.exit_code == code, done.output
-        return done.stdout
-    raise done.exception
-
-
-def cure(**more):
-    return {"LAKEHOUSE_SALES_EARLIEST": "1990-01-01", **more}
-
-
-def test_list_is_filtered_and_capped(lake):
-    found = json.loads(run(lake, "list", "--json"))["sales"]
-    assert [row["address"] for row in found] == [f"sales/0/{n}" for n in (1, 2, 4, 5, 6)]
-    found = json.loads(run(lake, "list", "--verdict", "UTF-8", "--json"))["sales"]
-    assert [row["beginning"] for row in found] == ["{\\xff"]
-    text = run(lake, "list", "--limit", "2")
-    assert "2 OF 5" in text
-    assert "sales/0/4" not in text
-    run(lake, "replay", "--json", **cure())
-    assert len(json.loads(run(lake, "list", "--json"))["sales"]) == 1
-    assert len(json.loads(run(lake, "list", "--replayed", "--json"))["sales"]) == 5
-
-
-def test_show_gives_the_bytes_and_both_verdicts(lake):
-    found = json.loads(run(lake, "show", "sales/0/1", "--json", **cure()))
-    assert json.loads(found["value"]["text"])["event_id"] == "old1"
-    assert found["passes_now"]
-    assert "is before 2000-01-01" in found["verdict"]
-    assert found["headers"] == [{"key": "h", "value": {"text": "v", "bytes": 1}}]
-    found = json.loads(run(lake, "show", "0/2", "--json"))
-    assert found["value"] == {"hex": "7bff", "bytes": 2}
-    text = run(lake, "show", "0/2")
-    assert "00000000  7b ff" in text
-    assert "{." in text
-    run(lake, "replay", "0/1", **cure())
-    assert "into bronze version 3" in run(lake, "show", "0/1")
-
-
-def test_what_data_says_is_never_obeyed(settings):
-    lake = Lake(settings)
-    lake.land([b'{"event_id": "\x1b[2J\xe2\x80\xae"'], 0)
-    for words in (["list"], ["show", "0/0"], ["list", "--json"], ["show", "0/0", "--json"]):
-        text = run(lake, *words)
-        assert "\x1b" not in text
-        assert "\u202e" not in text
-
-
-def test_stats_say_what_passes_now(lake):
-    found = json.loads(run(lake, "stats", "--json", **cure()))["sales"]
-    assert [(r["verdict"].strip(), r["quarantined"], r["pass_now"]) for r in found] == [
-        ("'event_time' is before 2000-01-01", 4, 4), ("the value is not UTF-8", 1, 0),
-    ]  # fmt: skip
-    run(lake, "replay", **cure())
-    found = json.loads(run(lake, "stats", "--json"))["sales"]
-    assert [(r["quarantined"], r["replayed"]) for r in found] == [(1, 0), (0, 4)]
-
-
-def test_replay_by_address_says_no_where_it_breaks_still(lake):
-    assert (
-        json.loads(run(lake, "replay", "0/2", "--json", code=Exit.FAULT))["sales"]["refused"] == 1
-    )
-    run(lake, "replay", "sales/0/1", "sales/0/5", **cure())
-    assert quarantined_after(lake) == [2, 4, 6]
-    run(lake, "replay", "sales/0/1", **cure())
-    assert quarantined_after(lake) == [2, 4, 6], "again is no fault, and changes nothing"
-
-
-def quarantined_after(lake):
-    lake.restart()
-    return quarantined(lake)
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (["show", "1"], UsageError), (["show", "other/0/1"], UsageError),
-        (["show", "0/99"], UsageError), (["replay", "0/99"], UsageError),
-        (["replay", "-1/2"], UsageError), (["show", "../../etc/passwd"], UsageError),
-    ],
-)  # fmt: skip
-def test_wrong_addresses_are_told(lake, words, error):
-    if words[1].startswith("-"):
-        words = [words[0], "--", words[1]]
-        with pytest.raises(error):
-            CliRunner().invoke(app, ["quarantine", words[0], "--root", lake.settings.lake.root,
-                                     *words[1:]], catch_exceptions=False)  # fmt: skip
-        return
-    with pytest.raises(error):
-        run(lake, *words)
-
-
-def test_no_quarantine_is_said(tmp_path):
-    with pytest.raises(TableMissing):
-        CliRunner().invoke(
-            app, ["quarantine", "stats", "--root", str(tmp_path)], catch_exceptions=False
-        )
 
 
 def test_the_contract_in_use_decides(lake):

@@ -11,9 +11,9 @@ from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
 from lakehouse.operations.repair import Repair
 from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_publish import Lake
-from tests.unit.test_quarantine import offsets
+from tests.support.audited import Kafka, proof
+from tests.support.lake import Lake
+from tests.support.quarantined import offsets
 
 VALUES = [
     *encode(sale(event_id="a"), sale(event_id="b", client_id="c3", order_id="o2")),

@@ -11,7 +11,7 @@ import typer
 from lakehouse.cli.app import app
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 COUNT = """
 import os, sys

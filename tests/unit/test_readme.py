@@ -7,7 +7,6 @@ backticked span that names a program or has several words.
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 import typer
@@ -19,56 +18,7 @@ from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow
 from lakehouse.settings.settings import sections
 from producers.sales.producer import run as produce
-
-ROOT = Path(__file__).parents[2]
-PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")
-READING = ("doctor", "explore", "history", "jars", "schema", "tables")
-"""Verbs that change nothing and end by themselves."""
-CLI = typer.main.get_command(app)
-VERBS = sorted(CLI.commands)
-
-
-def commands(text):
-    """Every command of a README, once each, as the shell would be given it."""
-    fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    found = []
-    for language, block in fences.findall(text):
-        assert language in {"", "sh"}, f"a block of {language!r} is not looked at"
-        if language:
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [line.split("  #")[0] for line in lines if line.strip()]
-    found += [inner for line in found for inner in re.findall(r"\$\((.*?)\)", line)]
-    spans = re.findall(r"`([^`]+)`", fences.sub("", text))
-    found += [span for span in spans if is_command(span)]
-    return list(dict.fromkeys(" ".join(command.split()) for command in found))
-
-
-def is_command(span):
-    words = span.split()
-    return words[0] in PROGRAMS or words[0].startswith("./") or (
-        len(words) > 1 and not span.startswith("[")
-    )  # fmt: skip
-
-
-def kind(command):
-    """The rule that a command falls under; None where no rule knows it."""
-    words = shlex.split(command)
-    program = Path(words[0]).name
-    if program == "lakehouse" and len(words) > 1:
-        return "read" if words[1] in READING or "--help" in words else "verb"
-    if words[:2] == ["python", "query_utils.py"] or words[0] == "./check_setup.sh":
-        return "read"
-    return {
-        "make": "make",
-        "spark-submit": "job",
-        "venv-pack": "another's",
-        "psql": "another's",
-    }.get(program)
-
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = commands(README)
-READS = [c for c in COMMANDS if kind(c) == "read"]
+from tests.support.readme import CLI, COMMANDS, README, READS, ROOT, VERBS, commands, kind
 
 
 def accept(verb, words):

@@ -18,26 +18,24 @@ from lakehouse.operations.erase import erase
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
 from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_maintenance import ALWAYS, changed
-from tests.unit.test_publish import copied
-from tests.unit.test_quarantine import (
+from tests.support.audited import Kafka, proof
+from tests.support.lake import ALWAYS, changed, copied
+from tests.support.quarantined import (
     KILLED,
     OLD,
     ROOT,
     again,
     assert_proven,
     cured,
-    landed,  # noqa: F401  # the fixture
     offsets,
     quarantined,
 )
 
 
 @pytest.fixture
-def lake(landed, settings):  # noqa: F811  # the fixture's name
+def lake(quarantined_root, settings):
     """Two files of bronze, so that upkeep has something to compact; offsets 0 to 7."""
-    lake = copied(landed, settings)
+    lake = copied(quarantined_root, settings)
     lake.land(encode(sale(event_id="more", order_id="o8")), 7)
     lake.silver.catch_up()
     lake.silver.persist()

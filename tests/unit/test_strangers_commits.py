@@ -9,11 +9,15 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from lakehouse.audit.proof import Verdict
 from tests.conftest import encode, sale
-from tests.unit.test_audit import Kafka, landed, path, proof, put  # noqa: F401  # a fixture
-from tests.unit.test_audit import lake as plain_lake
+from tests.support.audited import Kafka, path, proof, put
+from tests.support.lake import copied
 
-lake = plain_lake
 TABLES = ("bronze/sales", "quarantine/sales", "ledger/sales", "silver/sales_by_country")
+
+
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
 
 
 def says(lake, table, text):

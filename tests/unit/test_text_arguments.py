@@ -9,7 +9,7 @@ from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 NAMES = [
     "../x", "../../etc/passwd", "/etc/passwd", "bronze/sales", "bronze.sales/../../x", "./bronze",

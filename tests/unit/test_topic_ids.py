@@ -15,10 +15,9 @@ from lakehouse.operations.erase import erase
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import replay
 from tests.conftest import NOW, encode, sale
-from tests.unit.test_audit import Kafka, proof
-from tests.unit.test_maintenance import ALWAYS, changed
-from tests.unit.test_publish import Lake
-from tests.unit.test_quarantine import OLD, again, cured, offsets
+from tests.support.audited import Kafka, proof
+from tests.support.lake import ALWAYS, Lake, changed, made_anew
+from tests.support.quarantined import OLD, again, cured, offsets
 
 
 @pytest.fixture
@@ -31,18 +30,6 @@ def crashed(settings):
     shutil.rmtree(before)
     before.with_name("kept").rename(before)
     return lake
-
-
-def made_anew(lake, values):
-    """The flow meets topic t2, and lands what it has."""
-    lake.restart(topic_id=None)
-    lake.bronze.position.refuse(
-        lake.bronze.position.meet(Topic("sales", "t2", {0: (0, len(values))}))
-    )
-    lake.land(values, 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
 
 
 NEW = [*encode(sale(event_id="n1")), b"[", *encode(sale(event_id="n2", order_id="o2"))]

@@ -1,0 +1,44 @@
+"""Sales at the contract's limits."""
+
+from decimal import Decimal
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from tests.conftest import encode, sale
+from tests.support.audited import Kafka, proof
+
+PRICE = Decimal("999999999999.9999")
+MOST = 10**9
+
+
+def line(number, quantity, price=PRICE, **more):
+    """An event whose price is written digit by digit."""
+    event = sale(event_id=f"e{number}", quantity=quantity, unit_price="@", **more)
+    return encode(event)[0].replace(b'"@"', str(price).encode())
+
+
+def columns(row):
+    return row["gross_revenue"], row["returns"], row["net_revenue"], int(row["units"])
+
+
+def silver(lake, name):
+    return DeltaTable(lake.bronze.bronze.uri.replace("/bronze/sales", f"/silver/sales_{name}"))
+
+
+def rows(lake, name):
+    return pa.table(silver(lake, name).to_pyarrow_table()).to_pylist()
+
+
+def fold(lake, values, first):
+    lake.land(values, first)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.ledger.persist()
+
+
+def assert_audited(lake, end):
+    found = proof(lake, Kafka(end=end))
+    assert [(t.table, t.differing, t.doubt, t.fault) for t in found.tables] == [
+        (t.table, 0, "", "") for t in found.tables
+    ]

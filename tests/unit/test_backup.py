@@ -1,0 +1,135 @@
+"""A backup is whole or it is refused; a restored lake goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
+from lakehouse.operations import backup as module
+from lakehouse.operations.backup import backup, restore
+from tests.conftest import NOW
+from tests.support.audited import Kafka
+from tests.support.lake import copied
+from tests.support.recovered import (
+    VALUES,
+    assert_proven,
+    cut_half,
+    entry,
+    events,
+    go_on,
+    proof,
+    uri,
+)
+
+
+@pytest.fixture
+def lake(recovered_root, settings):
+    return copied(recovered_root, settings)
+
+
+def test_a_backup_is_restored_and_goes_on(lake, tmp_path):
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    go_on(lake, upto=16, values=VALUES + events(12, 4))
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+    lake.settings = other
+    go_on(lake)
+    assert_proven(lake)
+
+
+def test_a_backup_taken_while_batches_land_is_whole(lake, tmp_path, monkeypatch):
+    """Every table moves on between one pin and the next."""
+    real, landed = module.opened, [12]
+
+    def opened(path):
+        table = real(path)
+        if "partial" not in path:
+            lake.land(events(landed[0], 1, bad={15}), landed[0])
+            lake.silver.catch_up()
+            lake.silver.persist()
+            landed[0] += 1
+        return table
+
+    monkeypatch.setattr(module, "opened", opened)
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    monkeypatch.undo()
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+    lake.settings = other
+    values = VALUES + events(12, landed[0] - 12, bad={15})
+    go_on(lake, upto=landed[0], values=values)
+    found = proof(lake, Kafka(end=landed[0]))
+    assert (found.faults, found.doubts) == ((), ())
+
+
+def test_a_restore_is_refused_where_there_are_tables(lake, tmp_path):
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    go_on(lake, upto=16, values=VALUES + events(12, 4))
+    with pytest.raises(UsageError, match="--force"):
+        restore(tmp_path / "b", lake.settings, lambda _: None, force=False)
+    restore(tmp_path / "b", lake.settings, lambda _: None, force=True)
+    assert DeltaTable(uri(lake, "bronze.sales")).version() == 3
+    aside = Path(lake.settings.lake.root) / "_aside" / "lake-1" / "bronze" / "sales"
+    assert DeltaTable(aside).version() == 4
+    go_on(lake)
+    assert_proven(lake)
+
+
+@pytest.mark.parametrize("damage", ["flip", "gone", "cut", "manifest", "outside"])
+def test_a_backup_that_is_not_whole_leaves_the_lake_alone(lake, tmp_path, damage):
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    manifest = tmp_path / "b" / "manifest.json"
+    file = next((tmp_path / "b" / "bronze").rglob("*.parquet"))
+    if damage == "flip":
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    if damage == "gone":
+        file.unlink()
+    if damage == "cut":
+        cut_half(file)
+    if damage == "manifest":
+        cut_half(manifest)
+    if damage == "outside":
+        told = json.loads(manifest.read_text())
+        told["files"]["../outside"] = {"bytes": 0, "sha256": ""}
+        manifest.write_text(json.dumps(told))
+    with pytest.raises(LakehouseError, match="name the folder of a backup that is whole"):
+        restore(tmp_path / "b", lake.settings, lambda _: None, force=True)
+    assert not (tmp_path / "outside").exists()
+    go_on(lake)
+    assert_proven(lake)
+
+
+def test_a_backup_into_a_full_folder_or_the_lake_is_refused(lake, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    for to in (tmp_path / "full", Path(lake.settings.lake.root) / "b"):
+        with pytest.raises(UsageError):
+            backup(lake.settings, to, NOW, lambda _: None)
+
+
+def test_two_backups_to_one_place_do_not_mix(lake, tmp_path, monkeypatch):
+    real, inner = module._copy, []
+
+    def copy(path, to, name):
+        if not inner:
+            inner.append(True)
+            backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+        return real(path, to, name)
+
+    monkeypatch.setattr(module, "_copy", copy)
+    with pytest.raises(OSError, match="not empty"):
+        backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    monkeypatch.undo()
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+
+
+def test_a_damaged_table_is_not_backed_up(lake, tmp_path):
+    entry(lake, "bronze.sales", 3).write_bytes(b"")
+    with pytest.raises(TableDamaged, match="lakehouse repair"):
+        backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,57 @@
+"""Silver made anew: what differed is named, and mended."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.audit.proof import Verdict
+from lakehouse.operations.rebuild import rebuild
+from tests.support.lake import SILVER, copied
+from tests.support.recovered import (
+    assert_proven,
+    go_on,
+    proof,
+    uri,
+)
+
+
+@pytest.fixture
+def lake(recovered_root, settings):
+    return copied(recovered_root, settings)
+
+
+def test_a_rebuild_names_what_differed_and_mends_it(lake):
+    before = DeltaTable(uri(lake, "silver.sales_by_client")).version()
+    DeltaTable(uri(lake, "silver.sales_by_country")).update({"lines": "7"})
+    DeltaTable(uri(lake, "silver.sales_orders")).delete("order_id = 'o4'")
+    assert proof(lake).verdict is Verdict.NOT_PROVEN
+    said = []
+    found = {table.table: table for table in rebuild(SILVER, lake.settings, said.append)}
+    country = found["silver.sales_by_country"]
+    assert country.differing == 1
+    assert [(row["column"], row["held"]) for row in country.first] == [("lines", 7)]
+    assert found["silver.sales_orders"].differing == 1
+    assert found["silver.sales_by_client"].differing == 0
+    assert any("9 of 9 rows" in line for line in said)
+    assert DeltaTable(uri(lake, "silver.sales_by_client")).version() == before + 1
+    go_on(lake)
+    assert_proven(lake)
+    assert not (Path(lake.settings.lake.root) / "_rebuild" / "sales").exists()
+
+
+def test_a_rebuild_in_parts_is_the_same(lake):
+    silver = lake.settings.silver.model_copy(update={"max_rows_per_fold": 2})
+    lake.settings = lake.settings.model_copy(update={"silver": silver})
+    found = rebuild(SILVER, lake.settings, lambda _: None)
+    assert {table.differing for table in found} == {0}
+    go_on(lake)
+    assert_proven(lake)
+
+
+def test_a_rebuild_of_silver_that_is_behind_or_gone(lake):
+    shutil.rmtree(uri(lake, "silver.sales_by_segment"))
+    rebuild(SILVER, lake.settings, lambda _: None)
+    go_on(lake)
+    assert_proven(lake)
