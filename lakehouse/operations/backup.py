@@ -27,7 +27,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
-from lakehouse.core.files import write_whole
+from lakehouse.core.files import sync, write_whole
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
@@ -36,7 +36,6 @@ from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.health import Log, opened
-from lakehouse.storage.log import sync_folder
 
 Say = Callable[[str], None]
 Files = dict[str, dict[str, Any]]
@@ -100,7 +99,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     if to.exists():
         to.rmdir()
     partial.rename(to)
-    sync_folder(to.absolute().parent)
+    sync(to.absolute().parent)
     return found
 
 
@@ -191,7 +190,7 @@ def _log_of(table: DeltaTable, folder: Path) -> list[Path]:
 
 
 def _copy(path: Path, to: Path, name: str) -> tuple[int, str]:
-    """Copy one file, synced; its size and SHA-256."""
+    """Copy one file in blocks, as it may be larger than memory; synced; its size and SHA-256."""
     to.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     try:
@@ -276,4 +275,4 @@ def _not_whole(place: Path, fault: str) -> LakehouseError:
 def _move(path: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     path.rename(to)
-    sync_folder(to.parent)
+    sync(to.parent)

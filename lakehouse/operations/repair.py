@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.audit.fingerprints import altered
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
+from lakehouse.core.files import sync
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
@@ -35,7 +36,7 @@ from lakehouse.storage.health import (
     log_damage,
     opened,
 )
-from lakehouse.storage.log import NOTE, commits, notes, sync_commit, sync_folder
+from lakehouse.storage.log import NOTE, commits, notes, sync_commit
 from lakehouse.storage.rows import data_files
 
 Say = Callable[[str], None]
@@ -202,7 +203,7 @@ class Repair:
         hint = log / HINT
         if hint.is_file() and hinted(hint) not in {None, *Log.of(self.uri).checkpoints}:
             self._move(hint, aside)
-        sync_folder(log)
+        sync(log)
 
     def _move(self, path: Path, aside: Path) -> None:
         if path.exists():

@@ -13,6 +13,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.files import write_whole
+from lakehouse.core.lock import one_at_a_time
 
 OLDEST = 17
 FILES = 1024
@@ -141,9 +143,7 @@ def _wrapper(packaged: Path, home: Path) -> Path:
         f'exec {shlex.quote(str(java))} "$@"\n'
     )
     if not script.is_file() or script.read_text("utf-8") != text:
-        script.parent.mkdir(parents=True, exist_ok=True)
-        part = script.with_suffix(f".{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
-        part.chmod(0o755)
-        part.replace(script)
+        with one_at_a_time(home / "lock"):
+            script.parent.mkdir(exist_ok=True)
+            write_whole(script, text.encode(), 0o755)
     return home

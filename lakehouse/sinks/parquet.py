@@ -8,7 +8,6 @@ How far the files go is in ``_taken.json`` beside them, written last and whole.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,13 +21,13 @@ import pyarrow.parquet as pq
 from lakehouse.core import failpoint
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
+from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import query, reads
 from lakehouse.storage.follower import NOTHING, Applied, Follower
 from lakehouse.storage.increments import Increment
-from lakehouse.storage.log import sync_folder
 
 TAKEN = "_taken.json"
 DATE = "date"
@@ -124,27 +123,17 @@ class ParquetPublisher(Follower):
         folder = self.folder / f"{DATE}={date}"
         is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
-        path, part = folder / f"{name}.parquet", folder / f".{name}.part"
-        with part.open("wb") as out:
-            pq.write_table(rows, out, compression=self.settings.publish.compression)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-        sync_folder(folder)
+        path, out = folder / f"{name}.parquet", pa.BufferOutputStream()
+        pq.write_table(rows, out, compression=self.settings.publish.compression)
+        write_whole(path, memoryview(out.getvalue()))
         if is_new:
-            sync_folder(self.folder)
+            sync(self.folder)
         failpoint.reach(Step.PARQUET_WRITTEN)
         return path
 
     def _record(self, version: int) -> None:
         applied = self.at(version)
-        part = self.folder / f".{TAKEN}.part"
-        with part.open("w", encoding="utf-8") as out:
-            json.dump(asdict(applied), out)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(self.folder / TAKEN)
-        sync_folder(self.folder)
+        write_whole(self.folder / TAKEN, json.dumps(asdict(applied)).encode())
         self.applied[self.flow.table] = applied
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from lakehouse.core.files import sync
+
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
 _NUMBERS = frozenset({"batch", "rows"})
@@ -27,7 +29,8 @@ _MANY, _AT_ONCE = 32, 8
 def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]]) -> None:
     """Commit a version: its entry comes under its name whole and on disk, or not at all.
 
-    FileExistsError where another writer has committed it.
+    FileExistsError where another writer has committed it: that is why it is linked to its
+    name, where ``write_whole`` would take the place of what is there.
     """
     log = entry(str(table), version)
     part = log.with_name(f".{log.name}.{os.getpid()}{PART}")
@@ -39,7 +42,7 @@ def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]])
         os.link(part, log)
     finally:
         part.unlink()
-    _sync([log.parent])
+    sync(log.parent)
 
 
 def append_info(
@@ -105,11 +108,6 @@ def sync_checkpoints(table: Path) -> None:
     _sync([*log.glob("*checkpoint*"), log])
 
 
-def sync_folder(folder: Path) -> None:
-    """fsync a folder: files that were moved or made there are there after a power cut."""
-    _sync([folder])
-
-
 def forget_before(table: Path, version: int) -> None:
     """Remove the log's files of older versions than one that has a checkpoint, synced first."""
     sync_checkpoints(table)
@@ -118,7 +116,7 @@ def forget_before(table: Path, version: int) -> None:
         number = re.match(r"\.?(\d{20})\.", path.name)
         if path.is_file() and number and int(number.group(1)) < version:
             path.unlink()
-    _sync([log])
+    sync(log)
 
 
 def remove_leftovers(table: Path) -> None:
@@ -132,18 +130,10 @@ def _sync(paths: Collection[Path]) -> None:
     """fsync files and folders; side by side where there are many, as a disk takes them together."""
     if len(paths) < _MANY:
         for path in paths:
-            _sync_one(path)
+            sync(path)
         return
     with ThreadPoolExecutor(_AT_ONCE, "sync") as pool:
-        list(pool.map(_sync_one, paths))
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        list(pool.map(sync, paths))
 
 
 def commit_info(uri: str, version: int) -> dict[str, Any] | None:
