@@ -7,7 +7,7 @@ import pyarrow as pa
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import count
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.storage.duck import query
+from lakehouse.storage.duck import lent, query
 
 _ROWS = """
 SELECT '{table}' AS "table", "partition", "offset" FROM {table} LEFT JOIN kafka USING ("partition")
@@ -26,14 +26,13 @@ def outside_the_topic(scene: Scene) -> Check:
             "end": pa.array([end for _, end in ranges.values()], pa.int64()),
         }
     )
-    connection.register("kafka", kafka)
     faults, first = [], []
-    for table in ("bronze", "quarantine"):
-        now = scene.ends.are_of_now(by_id=table == "quarantine")
-        sql = _ROWS.format(table=table, now=now)
-        named = {"topic": scene.ends.topic}
-        if rows := count(connection, f"({sql})", named):
-            faults.append(f"{rows:,} rows of {table} are at offsets that Kafka never gave")
-            first += query(connection, f"{sql} ORDER BY ALL LIMIT {SAMPLE}", named).to_pylist()
-    connection.unregister("kafka")
+    with lent(connection, kafka=kafka):
+        for table in ("bronze", "quarantine"):
+            now = scene.ends.are_of_now(by_id=table == "quarantine")
+            sql = _ROWS.format(table=table, now=now)
+            named = {"topic": scene.ends.topic}
+            if rows := count(connection, f"({sql})", named):
+                faults.append(f"{rows:,} rows of {table} are at offsets that Kafka never gave")
+                first += query(connection, f"{sql} ORDER BY ALL LIMIT {SAMPLE}", named).to_pylist()
     return Check(name, tuple(faults), first=tuple(first[:SAMPLE]))

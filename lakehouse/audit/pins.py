@@ -21,11 +21,10 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.duck import connect, hide_progress, reads, text
+from lakehouse.storage.duck import connect, hide_progress, reads, scan, text
 from lakehouse.storage.health import newest
 from lakehouse.storage.log import commits, notes
 
-_HIVE = {"string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "long": "BIGINT"}
 _ENDS_OF_ROWS = """
 SELECT "partition", max("offset") + 1 FROM bronze
 WHERE topic = $topic AND batch_id > $since GROUP BY 1
@@ -132,7 +131,7 @@ class Snapshots:
         self.connection.register(f"no_{view}", empty)
         if not files:
             return f'"no_{view}"'
-        source = _scan(table, files)
+        source = scan(table, files)
         try:
             self.connection.execute(f"EXPLAIN SELECT {_listed(empty.schema.names)} FROM {source}")
         except duckdb.BinderException:
@@ -159,7 +158,7 @@ class Snapshots:
             tables = [self.open(bronze, version) for version in (older, newer)]
             then, now = (files_of(table) for table in tables)
             lost, gained = sorted({*then} - {*now}), sorted({*now} - {*then})
-            sources = {"older": _scan(tables[0], lost), "newer": _scan(tables[1], gained)}
+            sources = {"older": scan(tables[0], lost), "newer": scan(tables[1], gained)}
             if lost and gained:
                 sql = _CHANGED.format(place=_PLACE, **sources)
                 self._changed[key] = int(self.connection.execute(sql).fetchall()[0][0])
@@ -173,9 +172,9 @@ class Snapshots:
         return [file for file in sorted(self._files) if not self._is_readable(file)]
 
     def _is_readable(self, file: str) -> bool:
-        scan = reads([file], "hive_partitioning = false")
+        rows = reads([file], "hive_partitioning = false")
         try:
-            self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {scan} AS row").fetchall()
+            self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {rows} AS row").fetchall()
         except duckdb.OutOfMemoryException:
             return True
         except duckdb.Error:
@@ -204,15 +203,3 @@ class Snapshots:
 
 def _listed(columns: Sequence[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
-
-
-def _scan(table: DeltaTable, files: list[str]) -> str:
-    """A FROM item over these files, partition columns with their declared types."""
-    kinds = {f.name: _HIVE.get(str(getattr(f.type, "type", "")), "VARCHAR")
-             for f in table.schema().fields}  # fmt: skip
-    partitions = table.metadata().partition_columns
-    hive = "hive_partitioning = false"
-    if partitions:
-        pairs = ", ".join(f'"{column}": {kinds[column]}' for column in partitions)
-        hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    return reads(files, f"union_by_name = true, {hive}")

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakehouse.audit.topic import Gap, Records
 from lakehouse.model.witness import Broken, Kind, Raw, Witness, canonical_text
-from lakehouse.storage.duck import query
+from lakehouse.storage.duck import lent, query
 
 ROWS, BYTES = 10_000, 8 * 1024 * 1024
 """A part of what is read is handed to DuckDB at so many records, or bytes."""
@@ -82,9 +82,8 @@ class Told:
         )
         total = 0
         for part in self._parts(records):
-            self._connection.register("part", part)
-            self._connection.execute(self._insert)
-            self._connection.unregister("part")
+            with lent(self._connection, part=part):
+                self._connection.execute(self._insert)
             total += part.num_rows
         return total
 
@@ -141,9 +140,8 @@ class Told:
         ]  # fmt: skip
         gaps = [Gap(partition, offset, offset + 1) for partition, offset in places]
         parts = [*self._parts(records(gaps)), self._schema.empty_table()]
-        connection.register("said", pa.concat_tables(parts))
-        found = [*self._columns("bronze"), *self._columns("quarantined")] if rows else []
-        connection.unregister("said")
+        with lent(connection, said=pa.concat_tables(parts)):
+            found = [*self._columns("bronze"), *self._columns("quarantined")] if rows else []
         return gone + found
 
     def _columns(self, table: str) -> list[dict[str, Any]]:

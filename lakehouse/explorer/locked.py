@@ -20,13 +20,18 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.duck import hide_progress, patterns, reads, text
+from lakehouse.storage.duck import (
+    hide_progress,
+    hive_type,
+    identifier,
+    lent,
+    patterns,
+    reads,
+    scan,
+    text,
+)
 
 T = TypeVar("T")
-_HIVE = {
-    "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
-    "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
-}  # fmt: skip
 _UNITS = {"MB": 10**6, "GB": 10**9}
 _BATCH = {"batch_id": "BIGINT", "topic_id": "VARCHAR"}
 _ADDED = {
@@ -78,7 +83,7 @@ def locked(
     for name, table in tables.items():
         product = name.partition(".")[2]
         if name.startswith("quarantine."):
-            erased = f"erased.{_name(product)}" if f"erased.{product}" in tables else None
+            erased = f"erased.{identifier(product)}" if f"erased.{product}" in tables else None
             _register(connection, name, table, ends.get(product), erased)
     for name, files in plain.items():
         _register_plain(connection, name, files)
@@ -100,19 +105,18 @@ def _register(
 ) -> None:
     layer, _, short = name.partition(".")
     files = files_of(table)
-    target = f"{layer}.{_name(short)}"
+    target = f"{layer}.{identifier(short)}"
     if files:
-        source = _scan(connection, layer, table, files)
+        source = _source(connection, layer, table, files)
         if ends is not None and _has_marks(table):
-            source = true_marks(f"({source})", f"bronze.{_name(short)}", erased, ends)
+            source = true_marks(f"({source})", f"bronze.{identifier(short)}", erased, ends)
         connection.execute(f"CREATE VIEW {target} AS {source}")
         return
     schema = pa.schema(table.schema().to_arrow())
     added = _ADDED.get(layer, {}).items()
     lacking = [f", CAST(NULL AS {kind}) AS {c}" for c, kind in added if c not in schema.names]
-    connection.register("no_rows", schema.empty_table())
-    connection.execute(f"CREATE TABLE {target} AS SELECT *{''.join(lacking)} FROM no_rows")
-    connection.unregister("no_rows")
+    with lent(connection, no_rows=schema.empty_table()):
+        connection.execute(f"CREATE TABLE {target} AS SELECT *{''.join(lacking)} FROM no_rows")
 
 
 def _has_marks(table: DeltaTable) -> bool:
@@ -129,35 +133,25 @@ def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: lis
     layer, _, short = name.partition(".")
     if files:
         connection.execute(
-            f"CREATE VIEW {layer}.{_name(short)} AS FROM "
+            f"CREATE VIEW {layer}.{identifier(short)} AS FROM "
             + reads(files, "hive_partitioning = true, hive_types = {date: DATE}")
         )
 
 
-def _scan(
+def _source(
     connection: duckdb.DuckDBPyConnection, layer: str, table: DeltaTable, files: list[str]
 ) -> str:
-    """The table's columns from its files; partition columns with their declared types.
-
-    A column that no file has yet is null throughout.
-    """
-    fields = {field.name: field.type for field in table.schema().fields}
-    kinds = {n: _HIVE.get(str(getattr(kind, "type", "")), "VARCHAR") for n, kind in fields.items()}
-    partitions = table.metadata().partition_columns
-    hive = "hive_partitioning = false"
-    if partitions:
-        pairs = ", ".join(f"{_name(c)}: {kinds[c]}" for c in partitions)
-        hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    source = f"FROM {reads(files, f'union_by_name = true, {hive}')}"
+    """The table's columns from its files; a column that no file has yet is null throughout."""
+    fields = {field.name: hive_type(field) for field in table.schema().fields}
+    source = f"FROM {scan(table, files)}"
+    columns = [identifier(c) for c in fields]
     if added := _ADDED.get(layer):
-        kinds = added | kinds
+        kinds = added | fields
         held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
         columns = [
-            _name(c) if c in held else f"CAST(NULL AS {kinds[c]}) AS {_name(c)}"
+            identifier(c) if c in held else f"CAST(NULL AS {kinds[c]}) AS {identifier(c)}"
             for c in dict.fromkeys([*fields, *added])
         ]
-    else:
-        columns = [_name(c) for c in fields]
     return f"SELECT {', '.join(columns)} {source}"
 
 
@@ -219,7 +213,3 @@ def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None
         connection.interrupt()
         if ended.wait(0.1):
             return
-
-
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'

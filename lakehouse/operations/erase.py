@@ -40,7 +40,7 @@ from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.duck import connect, query
+from lakehouse.storage.duck import connect, lent, query
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import forget_history
 
@@ -124,18 +124,17 @@ def _in_quarantine(
     connection: duckdb.DuckDBPyConnection, client: str, in_bronze: pa.Table, ends: Ends
 ) -> pa.Table:
     """Addresses of quarantined records whose bytes name the client, or bronze took as theirs."""
-    connection.register("theirs", in_bronze)
-    connection.register("no_columns", QUARANTINE_SCHEMA.empty_table())
     every = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
     named = naming(client)
     found = []
     raw = _RAW.format(rows=true_marks(every, "theirs", None, ends))
-    for part in connection.sql(raw).to_arrow_reader(2048):
-        for row in part.to_pylist():
-            headers = [h["value"] for h in row["headers"] or []]
-            texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
-            if row["is_theirs"] or any(t is not None and named.search(t) for t in texts):
-                found.append({name: row[name] for name in (*KEY, "batch_id", "topic_id")})
+    with lent(connection, theirs=in_bronze, no_columns=QUARANTINE_SCHEMA.empty_table()):
+        for part in connection.sql(raw).to_arrow_reader(2048):
+            for row in part.to_pylist():
+                headers = [h["value"] for h in row["headers"] or []]
+                texts = [row["key"], row["value"], *headers, row["verdict"].encode()]
+                if row["is_theirs"] or any(t is not None and named.search(t) for t in texts):
+                    found.append({name: row[name] for name in (*KEY, "batch_id", "topic_id")})
     return pa.Table.from_pylist(found, in_bronze.schema)
 
 

@@ -25,7 +25,7 @@ from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.duck import query
+from lakehouse.storage.duck import lent, query
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A replay enters about so much at a time; a row counts for 1,000 bytes more than its value."""
@@ -134,7 +134,7 @@ class Quarantine:
     def judge(self, choice: Choice) -> pa.Table:
         """Decode them by today's contract and settings: address, ``now`` (a verdict), ``passes``.
 
-        Only addresses and verdicts stay in memory; they are the table ``judged`` from here on.
+        Only addresses and verdicts stay in memory.
         """
         rules = TimeRules(self._settings.earliest_time, self._settings.future_tolerance)
         where, values = choice.where()
@@ -146,25 +146,27 @@ class Quarantine:
         ]
         schema = pa.schema([QUARANTINE_SCHEMA.field(n).with_nullable(True) for n in _JUDGED])
         judged = pa.Table.from_batches(parts, schema).rename_columns([*KEY, "now"])
-        judged = judged.append_column("passes", judged["now"].is_null())
-        self._connection.register("judged", judged)
-        return judged
+        return judged.append_column("passes", judged["now"].is_null())
 
     def stats(self, choice: Choice) -> list[dict[str, Any]]:
         """By kind of verdict: how many, how many pass now, how many were replayed."""
-        self.judge(Choice(choice.addresses, choice.verdict))
+        judged = self.judge(Choice(choice.addresses, choice.verdict))
         where, values = Choice(choice.addresses, choice.verdict, replayed=True).where()
-        return list(query(self._connection, _STATS.format(where=where), values).to_pylist())
+        return list(self._about(judged, _STATS.format(where=where), values).to_pylist())
 
-    def changes(self) -> list[dict[str, Any]]:
+    def changes(self, judged: pa.Table) -> list[dict[str, Any]]:
         """What was judged, by the kind of verdict then and now."""
-        return list(query(self._connection, _CHANGES).to_pylist())
+        return list(self._about(judged, _CHANGES).to_pylist())
 
-    def passing(self) -> Iterator[pa.Table]:
+    def passing(self, judged: pa.Table) -> Iterator[pa.Table]:
         """The addresses of what was judged and passes, oldest first, in parts of bounded bytes."""
-        found = query(self._connection, _PASSING)
+        found = self._about(judged, _PASSING)
         for chunk in dict.fromkeys(found["chunk"].to_pylist()):
             yield found.filter(pc.equal(found["chunk"], chunk)).select(KEY)
+
+    def _about(self, judged: pa.Table, sql: str, values: Any = None) -> pa.Table:
+        with lent(self._connection, judged=judged):
+            return query(self._connection, sql, values)
 
 
 @contextmanager

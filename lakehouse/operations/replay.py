@@ -55,7 +55,7 @@ def dry_run(product: str, settings: Settings, choice: Choice) -> Replayed:
         return Replayed(
             product, dry_run=True, asked=judged.num_rows, entered=passes,
             refused=judged.num_rows - passes, bronze_version=quarantine.bronze_version,
-            changes=quarantine.changes(),
+            changes=quarantine.changes(judged),
         )  # fmt: skip
 
 
@@ -81,8 +81,8 @@ def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> R
             judged = quarantine.judge(choice)
             done.asked = judged.num_rows
             done.refused = judged.num_rows - judged.filter(judged["passes"]).num_rows
-            done.changes = quarantine.changes()
-            for part in quarantine.passing():
+            done.changes = quarantine.changes(judged)
+            for part in quarantine.passing(judged):
                 _enter(publisher, part, now, done)
         done.bronze_version = publisher.bronze.version
     return done

@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable, Field
 
 from lakehouse.settings.sections import SilverSettings
 
 # a copy of a small result costs less than planning the statement once more
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+_HIVE = {
+    "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
+    "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
+}  # fmt: skip
 _NUMBERS = itertools.count()
 _SPECIAL = re.compile(r"([*?\[])")
 
@@ -46,9 +51,24 @@ def query(
     if not tables:
         return connection.sql(sql, params=values).to_arrow_table()
     with connection.cursor() as own:
-        for name, rows in tables.items():
-            own.register(name, rows)
+        for given, rows in tables.items():
+            own.register(given, rows)
         return own.sql(sql, params=values).to_arrow_table()
+
+
+@contextmanager
+def lent(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
+    """Tables under these names for as long as the block runs.
+
+    For queries that also read temporary tables and views, which a cursor does not see.
+    """
+    for given, rows in tables.items():
+        connection.register(given, rows)
+    try:
+        yield
+    finally:
+        for given in tables:
+            connection.unregister(given)
 
 
 def ten_thousandths(money: str) -> str:
@@ -68,6 +88,29 @@ def reads(files: Iterable[str], more: str = "") -> str:
     """A FROM item over Parquet files; ``more`` are options of the reader."""
     listed = ", ".join(text(file) for file in patterns(files))
     return f"read_parquet([{listed}]{', ' if more else ''}{more})"
+
+
+def scan(table: DeltaTable, files: Iterable[str]) -> str:
+    """A FROM item over a Delta table's files, by name; partition columns as they are declared.
+
+    A column that no file has yet is not in it: whoever reads adds it, as that reader needs it.
+    """
+    kinds = {field.name: hive_type(field) for field in table.schema().fields}
+    hive = "hive_partitioning = false"
+    if partitions := table.metadata().partition_columns:
+        pairs = ", ".join(f"{identifier(column)}: {kinds[column]}" for column in partitions)
+        hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
+    return reads(files, f"union_by_name = true, {hive}")
+
+
+def hive_type(field: Field) -> str:
+    """How DuckDB names a column's type; text where a partition is of no other."""
+    return _HIVE.get(str(getattr(field.type, "type", "")), "VARCHAR")
+
+
+def identifier(value: str) -> str:
+    """A name as SQL."""
+    return '"' + value.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
@@ -120,6 +163,6 @@ def reading(
 ) -> duckdb.DuckDBPyConnection:
     """A connection of its own to the same database, in which these names are read."""
     cursor = connection.cursor()
-    for name, source in sources.items():
-        cursor.register(name, source)
+    for given, source in sources.items():
+        cursor.register(given, source)
     return cursor
