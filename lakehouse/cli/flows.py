@@ -12,7 +12,7 @@ import typer
 from lakehouse.cli.edge import settings_of
 from lakehouse.cli.products import Sources, chosen, loaded, sender, with_part, with_postgres
 from lakehouse.cli.start import broker, database, engine, refuse_services, session_in_background
-from lakehouse.core.options import Config, Root
+from lakehouse.core.options import AvailableNow, Config, Root
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
@@ -24,9 +24,7 @@ UNLESS_ENDED = suppress(Stopped)
 
 def run_flows(
     flows: Annotated[list[str], typer.Argument(help="flows, as in sales.bronze sales.silver")],
-    available_now: Annotated[
-        bool, typer.Option("--available-now", help="take in what is there, then end")
-    ] = False,
+    available_now: AvailableNow = False,
     root: Root = None,
     config: Config = None,
 ) -> None:

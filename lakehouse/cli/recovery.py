@@ -15,7 +15,7 @@ import typer
 from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.cli.start import broker
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
-from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.options import AsJson, Config, OfProduct, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.text import say
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def accept_gap(
-    product: Annotated[str, typer.Argument(help="as in sales")],
+    product: OfProduct,
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -127,7 +127,7 @@ def rebuild(
 
 
 def remark(
-    product: Annotated[str, typer.Argument(help="as in sales")],
+    product: OfProduct,
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,

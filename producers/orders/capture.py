@@ -20,7 +20,7 @@ if __package__ in {None, ""}:  # run as a file: the project's folder is not on t
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.logging import configure_logging
-from lakehouse.core.options import Config
+from lakehouse.core.options import AvailableNow, Config
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.orders.contract import NAME, VERSION, Order
@@ -29,7 +29,7 @@ from lakehouse.settings.settings import Settings
 from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
-from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
+from producers.orders.options import AnewOption, ModeOption, SnapshotOption
 
 
 def capture_orders(
@@ -53,7 +53,7 @@ def run(
     mode: ModeOption = "slot",
     snapshot: SnapshotOption = "initial",
     anew: AnewOption = False,
-    available_now: AvailableOption = False,
+    available_now: AvailableNow = False,
     root: Annotated[
         Path | None, typer.Option(help="the lake's root, which keeps the state")
     ] = None,

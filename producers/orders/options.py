@@ -17,6 +17,3 @@ SnapshotOption = Annotated[
 AnewOption = Annotated[
     bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")
 ]
-AvailableOption = Annotated[
-    bool, typer.Option("--available-now", help="take in what is there, then end")
-]

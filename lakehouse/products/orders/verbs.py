@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakehouse.core.errors import Exit
-from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.options import AsJson, AvailableNow, Config, Root
 from lakehouse.core.signals import stop_on_signals
-from producers.orders.options import AnewOption, AvailableOption, ModeOption, SnapshotOption
+from producers.orders.options import AnewOption, ModeOption, SnapshotOption
 from producers.orders.source import prepare
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def capture_command(
         mode: ModeOption = "slot",
         snapshot: SnapshotOption = "initial",
         anew: AnewOption = False,
-        available_now: AvailableOption = False,
+        available_now: AvailableNow = False,
         root: Root = None,
         config: Config = None,
         as_json: AsJson = False,
