@@ -180,7 +180,9 @@ def _poster(
 def _hold(summary: Summary, patience: float) -> None:
     """Wait while too much is under way: the client's own buffer has no bound.
 
-    KafkaTimeoutError when nothing is acknowledged for ``patience`` seconds.
+    KafkaTimeoutError when nothing is acknowledged for ``patience`` seconds. A capture waits
+    by itself (:mod:`producers.cdc.sink`): it keeps its slot's connection alive meanwhile and
+    ends at the first failure, where failures are counted here.
     """
     known, heard = summary.acknowledged, time.monotonic()
     while summary.sent - summary.acknowledged - summary.failed > IN_FLIGHT:

@@ -104,7 +104,11 @@ def _first(title: str, listed: Listed) -> str:
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows drawn under their columns' names."""
+    """Rows drawn under their columns' names.
+
+    Apart from the explorer's table: that one rounds money and minutes for a reader, this
+    one shows evidence to the last digit, folds it, and takes rows of differing columns.
+    """
     drawn = Table(
         title=Text(printable(title).upper(), style="bold"), title_justify="left",
         box=box.SIMPLE_HEAD, padding=(0, 1), header_style="cyan",

@@ -2,6 +2,7 @@
 
 A class-data-sharing archive, made once for each Java, PySpark and set of jars by a small
 Spark session that does what a flow does. A JVM that cannot use it runs without it.
+``-XX:+AutoCreateSharedArchive`` would keep one by itself, from JDK 19 on; 17 is supported.
 """
 
 from __future__ import annotations

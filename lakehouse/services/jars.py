@@ -1,5 +1,7 @@
 """The pinned jars: fetched once, checked by SHA-256 against the lock, then local files.
 
+The lock is by coordinate and hash; Ivy, which PySpark brings, only fetches: it knows mirrors,
+their passwords and its cache, and without the lock it would trust whatever a mirror serves.
 ``python -m lakehouse.services.jars lock`` writes the lock anew (see `make lock`), and
 ``check`` compares the files that were fetched with it (see `make check`).
 """

@@ -11,14 +11,14 @@ import duckdb
 import pytest
 
 from lakehouse.core.errors import Exit
-from lakehouse.explorer.allowed import CLOSED_FUNCTIONS, TABLE_FUNCTIONS, SqlRejected
+from lakehouse.explorer.allowed import CLOSED_FUNCTIONS, TABLE_FUNCTIONS, SqlRejected, check
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import views
 from lakehouse.explorer.sql import QueryTimedOut, Reader
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.support.lake import Lake
-from tests.support.sql import BOMBS, ENDLESS, HARMLESS, REJECTED, STOLEN
+from tests.support.sql import BOMBS, ENDLESS, FILES, HARMLESS, NETWORK, REJECTED, STOLEN
 
 ROOT = Path(__file__).parents[2]
 SECRET = "c4n4ry-of-the-environment"
@@ -67,6 +67,36 @@ def test_what_does_no_harm_is_answered(reader, settings, statement):
     assert answer.rows.num_rows
     shown = str(answer.rows.to_pylist())
     assert not [place for place in places(settings) if place in shown]
+
+
+def test_the_check_alone_stops_all_that_would_do_a_thing(settings):
+    """What it lets through names nothing that there is, or cannot be computed."""
+    given = [statement.replace("{root}", settings.lake.root) for statement in REJECTED]
+    passed = [statement for statement in given if is_let_through(statement)]
+    assert 0 < len(passed) < 10
+    with duckdb.connect() as open_to_all:
+        open_to_all.execute("CREATE SCHEMA silver; CREATE SCHEMA bronze")
+        open_to_all.execute("CREATE VIEW silver.sales_by_country AS SELECT 1 AS country")
+        open_to_all.execute("CREATE VIEW bronze.sales AS SELECT 1 AS units")
+        for statement in passed:
+            with pytest.raises(duckdb.Error):
+                open_to_all.execute(statement)
+
+
+def is_let_through(statement):
+    try:
+        check(statement, views())
+    except SqlRejected:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("statement", [*FILES, *NETWORK], ids=lambda s: ascii(s[:60]))
+def test_the_lock_alone_opens_no_file_and_no_network(reader, settings, statement, monkeypatch):
+    monkeypatch.setattr("lakehouse.explorer.sql.check", lambda *_: None)
+    with pytest.raises(SqlRejected):
+        reader.ask(statement.replace("{root}", settings.lake.root))
+    assert not STOLEN.exists()
 
 
 def test_the_plan_of_a_query_does_not_tell_where_the_lake_is(tmp_path):
