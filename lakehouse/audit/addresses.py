@@ -6,20 +6,26 @@ same offset again is a doubled address, a later one a gap. Only seams leave Duck
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from lakehouse.audit.account import Account, Partition
+from lakehouse.audit.gaps import accepted, judge_gaps
 from lakehouse.audit.pins import Pin, count
-from lakehouse.audit.topic import SAMPLE, Gap, Judge, Judged
+from lakehouse.audit.topic import SAMPLE, Gap, Judge
 from lakehouse.ingest.ends import Ends, Lost
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.ingest.topic import Topic
 from lakehouse.storage.duck import query
 
+FEW = 10_000
+"""So many offsets that wait are read, to tell records from markers."""
+_NEVER = 2**62
+"""A beginning above every offset, where Kafka's is not known: no gap precedes the first held."""
 _LANDED = """
 CREATE OR REPLACE TEMP TABLE addresses AS
 SELECT "partition", "offset", true AS in_bronze
@@ -98,77 +104,6 @@ FROM bronze WHERE false
 """
 
 
-@dataclass(frozen=True)
-class Partition:
-    """One topic partition: what is to be accounted for, and where it was found.
-
-    Kafka's own numbers are None where Kafka could not be asked. ``kept`` rows are
-    older than what Kafka still has; ``markers`` are offsets that hold no record:
-    transaction markers, and records that compaction took; ``expired`` offsets lie
-    below what Kafka has, above the first held, and in neither table; those that a
-    person gave up are ``accepted``.
-    """
-
-    partition: int
-    beginning: int | None
-    end: int
-    kafka_end: int | None
-    bronze: int
-    quarantine: int
-    kept: int
-    doubled: int = 0
-    missing: int = 0
-    aborted: int = 0
-    markers: int = 0
-    accepted: int = 0
-    expired: int = 0
-    unknown: int = 0
-    erased: int = 0
-    """Addresses that the ledger of `lakehouse erase` names."""
-    first: int | None = None
-    """The lowest offset that bronze ever took; None where it is not recorded."""
-    lowest_missing: bool = False
-    """Whether no table holds that offset."""
-    unread: int = 0
-    """Offsets that expired in Kafka before bronze took them."""
-    waiting: int = 0
-    """Records that Kafka has and bronze has not taken in; offsets where they are many."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """All partitions; the first of whatever is wrong; rows that no range holds."""
-
-    partitions: tuple[Partition, ...]
-    missing: tuple[dict[str, Any], ...]
-    doubled: tuple[dict[str, Any], ...]
-    set_apart: tuple[dict[str, Any], ...]
-    """Gaps that are no loss, or not known to be one, by kind."""
-    above_ends: int
-    """Rows of bronze above its own ends: it cannot have taken them in."""
-    leftover: int
-    """Rows of quarantine above bronze's ends: left by a crash, or landing now."""
-    other_topics: int
-    lost: tuple[dict[str, Any], ...] = ()
-    """What was given up, as bronze's commits say it; ``offsets`` is None where nobody knows."""
-    former: int = 0
-    """Addresses of a topic, or of a log of it, that is gone: there is nothing to compare."""
-    former_doubled: int = 0
-    erasing: int = 0
-    """Addresses that the ledger names and a table still holds."""
-    is_compared: bool = False
-    """Whether Kafka's offsets were at hand."""
-
-    @classmethod
-    def unknown(cls) -> Account:
-        """Nothing counted: the addresses could not be read."""
-        return cls((), (), (), (), 0, 0, 0)
-
-    def total(self, name: str) -> int:
-        """A column's sum over the partitions."""
-        return sum(getattr(p, name) for p in self.partitions)
-
-
 def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, ends: Ends) -> None:
     """The view ``quarantine``: rows that the pinned bronze, or what was erased of it, lacks.
 
@@ -212,7 +147,7 @@ def account(
     counted = connection.execute(_COUNTED).fetchall()
     connection.execute(_SEAMS)
     doubled = dict(connection.execute(_TWICE).fetchall())
-    found = _judge_gaps(connection, ends, topic, judge)
+    found = judge_gaps(connection, ends, topic, judge)
     lowest = {row[0] for row in connection.execute(_LOWEST).fetchall()}
     partitions = []
     for number, end, bronze, quarantine, below, erased in counted:
@@ -294,7 +229,7 @@ def _register_ends(connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Top
 
 def _first_lost(ends: Ends, partition: int) -> int:
     """The first offset of a partition, as it is now, that was given up."""
-    first = [gap.first for gap in _accepted(ends) if gap.partition == partition]
+    first = [gap.first for gap in accepted(ends) if gap.partition == partition]
     return min(first, default=_NEVER)
 
 
@@ -303,104 +238,6 @@ def _first_taken(ends: Ends, partition: int) -> int:
     first = ends.first.get(partition, _NEVER)
     given_up = any(
         gap.partition == partition and gap.first <= first < (gap.next or 0)
-        for gap in _accepted(ends)
+        for gap in accepted(ends)
     )
     return _NEVER if given_up else first
-
-
-def _accepted(ends: Ends) -> list[Lost]:
-    """What was given up of the topic that there is now, and how far it reaches."""
-    return [gap for gap in ends.lost if gap.next is not None and gap.topic_id == ends.topic_id]
-
-
-FEW = 10_000
-"""So many offsets that wait are read, to tell records from markers."""
-_NEVER = 2**62
-"""A beginning above every offset, where Kafka's is not known: no gap precedes the first held."""
-
-
-class _Found:
-    """What gaps turned out to be: counted by partition, the first of each kind listed."""
-
-    def __init__(self) -> None:
-        self.counts: dict[int, dict[str, int]] = {}
-        self.missing: list[dict[str, Any]] = []
-        self.apart: list[dict[str, Any]] = []
-
-    def add(self, gap: Gap, kind: str, size: int) -> None:
-        """Count ``size`` offsets of a gap as one kind."""
-        if size:
-            here = self.counts.setdefault(gap.partition, {})
-            here[kind] = here.get(kind, 0) + size
-            listed = sum(1 for row in self.apart if row["kind"] == kind)
-            if kind != "missing" and listed < SAMPLE:
-                self.apart.append(
-                    {"partition": gap.partition, "first": gap.first, "last": gap.next - 1,
-                     "kind": kind, "offsets": size}
-                )  # fmt: skip
-
-    def take(self, judged: Judged) -> None:
-        """Count what Kafka has in a gap."""
-        gap = judged.gap
-        self.add(gap, "missing", judged.committed)
-        self.add(gap, "aborted", judged.aborted)
-        self.add(gap, "markers", max(0, len(gap) - judged.committed - judged.aborted))
-        room = SAMPLE - len(self.missing)
-        self.missing += [
-            {"partition": gap.partition, "offset": offset}
-            for offset in judged.first_committed[:room]
-        ]
-
-
-def _judge_gaps(
-    connection: duckdb.DuckDBPyConnection, ends: Ends, topic: Topic | None, judge: Judge | None
-) -> _Found:
-    found = _Found()
-    gaps = _not_accepted(connection, _accepted(ends), found)
-    if topic is None or judge is None:
-        for gap in gaps:
-            found.add(gap, "unknown", len(gap))
-        return found
-    for judged in judge(_in_range(gaps, topic, found)):
-        found.take(judged)
-    return found
-
-
-def _not_accepted(
-    connection: duckdb.DuckDBPyConnection, accepted: list[Lost], found: _Found
-) -> Iterator[Gap]:
-    """The parts of each gap that nobody gave up."""
-    for whole in _gaps(connection):
-        first = whole.first
-        for lost in sorted(accepted, key=lambda gap: gap.first):
-            upto = min(whole.next, lost.next or 0)
-            if lost.partition != whole.partition or upto <= first or lost.first >= whole.next:
-                continue
-            if first < lost.first:
-                yield Gap(whole.partition, first, lost.first)
-            given_up = Gap(whole.partition, max(first, lost.first), upto)
-            found.add(given_up, "accepted", len(given_up))
-            first = upto
-        if first < whole.next:
-            yield Gap(whole.partition, first, whole.next)
-
-
-def _in_range(gaps: Iterable[Gap], topic: Topic, found: _Found) -> Iterator[Gap]:
-    """The part of each gap that Kafka has; what lies below has expired, above it is unknown."""
-    for gap in gaps:
-        beginning, end = topic.ranges.get(gap.partition, (gap.next, gap.next))
-        below = Gap(gap.partition, gap.first, max(gap.first, min(gap.next, beginning)))
-        above = Gap(gap.partition, min(gap.next, max(end, below.next)), gap.next)
-        found.add(below, "expired", len(below))
-        found.add(above, "unknown", len(above))
-        if below.next < above.first:
-            yield Gap(gap.partition, below.next, above.first)
-
-
-def _gaps(connection: duckdb.DuckDBPyConnection) -> Iterator[Gap]:
-    found = connection.execute(
-        'SELECT "partition", "offset" + 1, following FROM seams WHERE following > "offset" '
-        "ORDER BY ALL"
-    )
-    while rows := found.fetchmany(10_000):
-        yield from (Gap(*row) for row in rows)

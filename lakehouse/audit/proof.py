@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from lakehouse.audit.addresses import Account, Partition
+from lakehouse.audit.account import Account, Partition
 from lakehouse.audit.check import Check
 from lakehouse.audit.compare import Compared
 from lakehouse.audit.flags import Flags

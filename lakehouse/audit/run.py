@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from lakehouse.audit.addresses import Account, account, erased_view, quarantine_view
+from lakehouse.audit.account import Account
+from lakehouse.audit.addresses import account, erased_view, quarantine_view
 from lakehouse.audit.check import Check, Say, Scene
 from lakehouse.audit.compare import Compared, compare_all
 from lakehouse.audit.content import COMPARED, compare_content

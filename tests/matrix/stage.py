@@ -22,7 +22,7 @@ from lakehouse.core.failpoint import VARIABLE, Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
-from lakehouse.settings.settings import RESERVED_ENV
+from lakehouse.settings.reading import RESERVED_ENV
 from tests.matrix.broker import Broker
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,53 @@
+"""``lakehouse orders verify``: from Postgres to silver, one named check a part."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from lakehouse.audit.pins import engine
+from lakehouse.core.errors import LakehouseError
+from lakehouse.explorer.format import Format
+from lakehouse.explorer.show import render
+from lakehouse.products.orders.verify.check import Check, Parts
+from lakehouse.products.orders.verify.lake import bronze_checks, followers_checks, parquet_checks
+from lakehouse.products.orders.verify.table import capture_checks, postgres_checks, silver_checks
+from lakehouse.settings.settings import Settings
+
+
+def verify(settings: Settings) -> list[Check]:
+    """Every check, in the order of a change's way. A part that cannot be read fails its check."""
+    with engine(settings) as connection:
+        return list(_checks(Parts(settings, connection)))
+
+
+def _checks(parts: Parts) -> Iterator[Check]:
+    steps: tuple[tuple[str, Callable[[Parts], Iterator[Check]]], ...] = (
+        ("postgres", postgres_checks), ("capture", capture_checks), ("bronze", bronze_checks),
+        ("parquet", parquet_checks), ("checkpoint", followers_checks), ("silver", silver_checks),
+    )  # fmt: skip
+    unread: set[str] = set()
+    for name, step in steps:
+        if name == "silver" and unread & {"postgres", "bronze"}:
+            yield Check(name, False, "not compared: see above", "mend that first")
+            continue
+        try:
+            yield from step(parts)
+        except LakehouseError as error:
+            unread.add(name)
+            yield Check(name, False, f"{error.place}: {error.fault}", error.remedy)
+
+
+def show(checks: list[Check]) -> None:
+    """The checks as a table on stdout, and the first of what is odd below."""
+    rows = [
+        {"check": c.name, "": "ok" if c.ok else "FAILED", "found": c.detail, "fix": c.fix}
+        for c in checks
+    ]
+    sys.stdout.write(render({"checks": pa.Table.from_pylist(rows)}, Format.table, 160))
+    for check in checks:
+        for row in check.first:
+            told = ", ".join(f"{key} {value}" for key, value in row.items())
+            sys.stdout.write(f"  {check.name}: {told}\n")

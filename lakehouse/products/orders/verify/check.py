@@ -1,0 +1,44 @@
+"""One check of the verification, and what every check is given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import duckdb
+
+from lakehouse.audit.pins import Snapshots
+from lakehouse.products.orders.tables import FLOWS
+from lakehouse.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part: whether it is right, what was found, what to do, and the first of what is odd."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    first: tuple[dict[str, Any], ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field → value."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: Settings
+    connection: duckdb.DuckDBPyConnection
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The lake's tables, for pinning."""
+        return Snapshots(self.settings.lake.root, self.connection)
+
+    @property
+    def fix(self) -> str:
+        """How to take in what is there."""
+        names = " ".join(flow.name for flow in FLOWS)
+        return f"lakehouse run {names} --available-now --root {self.settings.lake.root}"
