@@ -26,16 +26,19 @@ class Fold:
         sources: Mapping[str, Source],
     ) -> None:
         self.aggregate, self.table = aggregate, table
-        cursor = reading(connection, sources)
-        self._partial = Prepared(cursor, partial_sql(aggregate))
-        self._part, self._old = Source(self._partial().schema), Source(table.schema)
-        cursor.register(f"part_{aggregate.name}", self._part)
-        cursor.register(f"old_{aggregate.name}", self._old)
-        self._merged = Prepared(cursor, merged_sql(aggregate))
+        self._cursor = reading(connection, sources)
+        self._partial = Prepared(self._cursor, partial_sql(aggregate))
+        self._merged = Prepared(self._cursor, merged_sql(aggregate))
+        self._old = Source(table.schema)
+        self._cursor.register(f"old_{aggregate.name}", self._old)
+        self._part: Source | None = None
 
     def run(self, note: Mapping[str, Any]) -> None:
         """Replace the partitions that new rows touch, in one commit that carries ``note``."""
         part = self._partial()
+        if self._part is None:  # only the plan knows its columns
+            self._part = Source(part.schema)
+            self._cursor.register(f"part_{self.aggregate.name}", self._part)
         self._part.put(part)
         folders, predicate = self._touched(part)
         self._old.put(self.table.rows(folders))

@@ -142,20 +142,27 @@ class Source:
 class Prepared:
     """A query that is planned once: on a small batch planning takes longer than the work.
 
-    Whatever it reads must keep its name and columns; see :class:`Source`.
+    Planned when it is first asked: a process that only opens tables, as a verb does, plans
+    nothing. Whatever it reads must keep its name and columns; see :class:`Source`.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-        self._connection, self._name = connection, f"prepared_{next(_NUMBERS)}"
-        connection.execute(f"PREPARE {self._name} AS {sql}")
+        self._connection, self._sql = connection, sql
+        self._name = ""
 
     def __call__(self) -> pa.Table:
         """The rows at hand now."""
+        if not self._name:
+            name = f"prepared_{next(_NUMBERS)}"
+            self._connection.execute(f"PREPARE {name} AS {self._sql}")
+            self._name = name
         return self._connection.execute(f"EXECUTE {self._name}").to_arrow_table()
 
     def close(self) -> None:
         """Forget the plan: the connection would keep it."""
-        self._connection.execute(f"DEALLOCATE {self._name}")
+        if self._name:
+            self._connection.execute(f"DEALLOCATE {self._name}")
+            self._name = ""
 
 
 def reading(
