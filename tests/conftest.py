@@ -71,6 +71,13 @@ def encode(*events: dict[str, Any]) -> list[bytes]:
     return [json.dumps(event).encode() for event in events]
 
 
+def long(*values: Any) -> list[Any]:
+    """More parameters of a test, for `make test-long`: see CONTRIBUTING.md."""
+    return [
+        pytest.param(*v if isinstance(v, tuple) else (v,), marks=pytest.mark.long) for v in values
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _narration() -> Iterator[None]:
     """Narration goes to no stream of an earlier test's command."""

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lakehouse.core.errors import Exit
+from tests.conftest import long
 from tests.live.conftest import LAKEHOUSE, ROOT, command
 
 pytestmark = pytest.mark.live
@@ -47,7 +48,7 @@ load.join()
 """
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, *long(12)])
 def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
     seed = int(time.time())
     print(f"seed {seed}")
@@ -68,7 +69,9 @@ def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["up", "--rate", "50"], ["run", "sales.bronze", "sales.silver"]], ids=lambda w: w[0]
+    "words",
+    [["run", "sales.bronze", "sales.silver"], *long(["up", "--rate", "50"])],
+    ids=lambda w: w[0],
 )
 def test_ctrl_c_drains(words, kafka, tmp_path):
     topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from tests.conftest import long
 from tests.live.conftest import LAKEHOUSE, ROOT
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -44,7 +45,7 @@ def ended(words, root, moment, errors):
         process.wait()
 
 
-@pytest.mark.parametrize("when", ["formatting", "launched", "answers", "spark"])
+@pytest.mark.parametrize("when", ["launched", "spark", *long("formatting", "answers")])
 def test_up_ended_while_it_starts_leaves_nothing(when, tmp_path):
     root, errors = tmp_path / "lake", tmp_path / "stderr"
     wait = random.uniform(0, 0.5)

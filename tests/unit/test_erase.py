@@ -21,7 +21,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.replay import finish
 from lakehouse.operations.client import find, naming
 from lakehouse.operations.erase import erase, is_begun
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, encode, long, sale
 from tests.support.audited import Kafka, proof
 from tests.support.erased import GONE, OTHER, ROOT, assert_gone, bad, erased, traces, values
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
@@ -119,7 +119,9 @@ def test_a_lake_without_silver_gets_none(settings):
     assert traces(settings.lake.root) == []
 
 
-@pytest.mark.parametrize("client", ["O'Brien", '"; DROP', "a\\b", "x' OR '1'='1", "名前", "%"])
+@pytest.mark.parametrize(
+    "client", ["O'Brien", "x' OR '1'='1", "名前", *long('"; DROP', "a\\b", "%")]
+)
 def test_odd_names_are_erased_and_no_others(settings, client):
     lake = Lake(settings)
     lake.land([*encode(sale(event_id="a"), sale(event_id="o", client_id=client)),
@@ -193,7 +195,7 @@ erase(GONE, "sales", load_settings(ROOT / "config.ini").with_root(Path(sys.argv[
 """
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 9, 24, 40])
+@pytest.mark.parametrize("after", [1, 24, *long(0, 2, 9, 40)])
 def test_an_erasure_that_is_killed_is_completed(lake, after):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(after), lake.settings.lake.root],

@@ -11,7 +11,7 @@ from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.operations.rebuild import rebuild
-from tests.conftest import SALES, encode, sale
+from tests.conftest import SALES, encode, long, sale
 from tests.support.lake import SILVER, copied
 from tests.support.recovered import (
     DAMAGES,
@@ -146,9 +146,21 @@ def test_a_broken_checkpoint_without_the_entries_before_it_needs_all_of_kafka(la
     assert_proven(lake)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut"])
-@pytest.mark.parametrize("name", ["bronze.sales", "quarantine.sales"])
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize(
+    ("number", "name", "damage"),
+    [
+        (0, "bronze.sales", "gone"),
+        (2, "bronze.sales", "cut"),
+        (0, "quarantine.sales", "cut"),
+        (2, "quarantine.sales", "gone"),
+        *long(
+            (0, "bronze.sales", "cut"),
+            (2, "bronze.sales", "gone"),
+            (0, "quarantine.sales", "gone"),
+            (2, "quarantine.sales", "cut"),
+        ),
+    ],
+)
 def test_a_data_file_that_is_not_whole_is_found_and_read_again(lake, name, number, damage):
     file = Path(sorted(DeltaTable(uri(lake, name)).file_uris())[number])
     file.unlink() if damage == "gone" else cut_half(file)
