@@ -100,24 +100,8 @@ class Orders:
 
     def records(self):
         """Every record of the topic, as (key, value, headers), in each partition's order."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
-        try:
-            there = consumer.partitions_for_topic(self.name)
-            if not there:
-                return []
-            parts = [TopicPartition(self.name, p) for p in there]
-            consumer.assign(parts)
-            consumer.seek_to_beginning(*parts)
-            ends, found = consumer.end_offsets(parts), []
-            while any(consumer.position(part) < ends[part] for part in parts):
-                for batch in consumer.poll(timeout_ms=500).values():
-                    found += batch
-        finally:
-            consumer.close()
-        return [
-            (json.loads(r.key), json.loads(r.value) if r.value else None, dict(r.headers))
-            for r in sorted(found, key=lambda r: (r.partition, r.offset))
-        ]
+        with closing(Topic(self.kafka, self.name)) as topic:
+            return topic.records()
 
     def table(self):
         """Key → row, as Postgres has it now."""
@@ -130,9 +114,36 @@ class Orders:
     def until(self, wanted, seconds=30):
         """Wait until a test of the topic's current state holds."""
         deadline = time.monotonic() + seconds
-        while not wanted(current(self.records())):
-            assert time.monotonic() < deadline, "not captured in time"
-            time.sleep(0.2)
+        with closing(Topic(self.kafka, self.name)) as topic:
+            while not wanted(current(topic.records())):
+                assert time.monotonic() < deadline, "not captured in time"
+                time.sleep(0.2)
+
+
+class Topic:
+    """A topic read again and again: what was read once is not fetched and parsed anew."""
+
+    def __init__(self, kafka, name):
+        self.name, self.parts, self.found = name, [], {}
+        self.consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
+        self.close = self.consumer.close
+
+    def records(self):
+        """Every record that the topic has now, in each partition's order."""
+        if not self.parts:
+            there = self.consumer.partitions_for_topic(self.name)
+            if not there:
+                return []
+            self.parts = [TopicPartition(self.name, p) for p in there]
+            self.consumer.assign(self.parts)
+            self.consumer.seek_to_beginning(*self.parts)
+        ends = self.consumer.end_offsets(self.parts)
+        while any(self.consumer.position(part) < ends[part] for part in self.parts):
+            for batch in self.consumer.poll(timeout_ms=500).values():
+                for r in batch:
+                    value = json.loads(r.value) if r.value else None
+                    self.found[r.partition, r.offset] = (json.loads(r.key), value, dict(r.headers))
+        return [self.found[place] for place in sorted(self.found)]
 
 
 def current(records):

@@ -24,7 +24,7 @@ from producers.orders.load import load
 from tests.live.orders_table import BOTH_IF_LONG, ROOT, Orders, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
-BULK = "INSERT INTO orders (item, amount) SELECT 'bulk', i FROM generate_series(1, 20000) i"
+BULK = "INSERT INTO orders (item, amount) SELECT 'bulk', i FROM generate_series(1, 8000) i"
 
 
 def start_broker(folder):
