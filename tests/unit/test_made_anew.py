@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.sinks.parquet import TAKEN
 from tests.conftest import encode, sale
 from tests.support import orders
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, cut_log, warned
@@ -110,7 +111,7 @@ def test_parquet_is_made_anew_in_parts_and_says_why(settings):
         lake.land([orders.change("c", number, orders.row(order_id=number, created_at=day))])
     lake.parquet.catch_up()
     wanted = lake.files()
-    taken = lake.parquet.folder / orders.TAKEN
+    taken = lake.parquet.folder / TAKEN
     taken.write_text(json.dumps({**json.loads(taken.read_text()), "bronze": "another"}))
     lake.restart()
     with capture_logs() as logs:
