@@ -14,7 +14,8 @@ import structlog
 from hypothesis import settings as hypothesis
 from pyspark.sql import SparkSession
 
-from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
+from lakehouse.ingest.decode import decode_batch, decoded_schema
+from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract, load_settings
 from lakehouse.settings.settings import Settings

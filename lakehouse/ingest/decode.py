@@ -18,6 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.ingest.headers import HEADERS, with_headers
 from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.money import PLAIN, money_type
@@ -32,7 +33,6 @@ ADDRESS = [
     pa.field("offset", pa.int64()),
     pa.field("kafka_time", TIME),
 ]
-HEADERS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())]))
 RAW = [
     pa.field("key", pa.binary()),
     pa.field("value", pa.binary()),
@@ -52,8 +52,9 @@ def decoder(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, :func:`decoded_schema` rows out.
 
-    In: columns key, value, headers, topic, partition, offset, timestamp. A partial
-    of a module's function, so that it travels to the executors by name, and the contract with it.
+    In: columns key, value, headers as :data:`lakehouse.ingest.headers.AS_TEXT`, topic,
+    partition, offset, timestamp. A partial of a module's function, so that it travels to
+    the executors by name, and the contract with it.
     """
 
     return partial(_decode, contract, rules)
@@ -63,7 +64,7 @@ def _decode(
     contract: Contract, rules: TimeRules, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        yield from decode_batch(batch, contract, rules)
+        yield from decode_batch(with_headers(batch), contract, rules)
 
 
 PACKED = "rows binary, taken bigint, is_cut boolean"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lakehouse.ingest.decode import ADDRESS, HEADERS, TIME
+from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.ingest.headers import HEADERS
 from lakehouse.model.contract import Contract
 
 

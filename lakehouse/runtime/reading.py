@@ -19,6 +19,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakehouse.ingest.decode import PACKED, cuts, decoded_schema, decoder, packed_decoder, unpack
 from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.headers import AS_TEXT
 from lakehouse.ingest.topic import Topic, TopicReader
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.model.contract import Contract
@@ -32,7 +33,7 @@ _POLLED_BYTES = 8 * _MIB
 _FEW = 16
 _LEAST = 4 * _MIB
 """The least share of a task: below it parts cost more than they save."""
-_COLUMNS = ("key", "value", "headers", "topic", "partition", "offset", "timestamp")
+_COLUMNS = ("key", "value", AS_TEXT, "topic", "partition", "offset", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,12 @@ class Reader:
     def _decoded(self, records: DataFrame) -> DataFrame:
         share = self._settings.stream.max_mb_per_batch * _MIB // self._partitions
         function = packed_decoder(self._contract, self._rules, max(_LEAST, share))
-        return records.select(*_COLUMNS).mapInArrow(function, PACKED)
+        return records.selectExpr(*_COLUMNS).mapInArrow(function, PACKED)
 
     def _plain(self, records: DataFrame) -> DataFrame:
         schema = from_arrow_schema(decoded_schema(self._contract))
         function = decoder(self._contract, self._rules)
-        return records.select(*_COLUMNS).mapInArrow(function, schema)
+        return records.selectExpr(*_COLUMNS).mapInArrow(function, schema)
 
     @property
     def _rules(self) -> TimeRules:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
+from lakehouse.ingest.decode import decode_batch, decoded_schema
+from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract
 from tests.fuzz import events

@@ -9,7 +9,8 @@ import pyarrow as pa
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.ingest.decode import HEADERS, decode_batch, decoded_schema
+from lakehouse.ingest.decode import decode_batch, decoded_schema
+from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.change import Change, Source, encode, sequence

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakehouse.ingest.decode import HEADERS, decode_batch
+from lakehouse.ingest.decode import decode_batch
+from lakehouse.ingest.headers import HEADERS
 from lakehouse.model.change import Change, Source, encode, sequence
 from lakehouse.model.witness import Broken, Kind, Raw, canonical_text
 from lakehouse.products.orders import recompute as orders
