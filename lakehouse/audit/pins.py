@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -18,6 +17,8 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
+from lakehouse.core.scratch import scratch_folder
+from lakehouse.core.signals import ended_by_signals
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import files_of
@@ -47,14 +48,15 @@ _NUMBERS = itertools.count()
 @contextmanager
 def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with bounded memory; what does not fit goes to a temporary folder."""
-    with TemporaryDirectory(prefix="lakehouse-audit-") as folder:
+    with scratch_folder("lakehouse-audit-") as folder:
         connection = connect(settings.silver)
-        connection.execute("SET temp_directory = " + text(folder))
+        connection.execute("SET temp_directory = " + text(str(folder)))
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET threads = {os.cpu_count() or 1}")  # flows share the machine
         hide_progress(connection)
         try:
-            yield connection
+            with ended_by_signals(connection.interrupt):
+                yield connection
         finally:
             connection.close()
 

@@ -16,6 +16,7 @@ from deltalake.exceptions import DeltaError
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.signals import is_interrupt
 
 T = TypeVar("T")
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
@@ -58,6 +59,8 @@ class Steps:
 
 def is_told(error: BaseException) -> bool:
     """Whether an error is told as a doubt; an interrupt and an exit are what they are."""
+    if is_interrupt(error):
+        return False
     return isinstance(error, Exception) or type(error).__module__ == _PANIC
 
 
@@ -65,7 +68,7 @@ def explain(error: BaseException) -> str:
     """One line that says what kind of error it is, and its own words."""
     words = " ".join(str(error).split())[:400]
     if isinstance(error, LakehouseError):
-        return f"{error.place}: {error.fault}"
+        return f"{error.place}: {error.fault}: {error.remedy}"
     if isinstance(error, _MEMORY):
         return f"too little memory, raise [silver] engine_memory: {words}"
     if isinstance(error, _NUMBERS):

@@ -16,7 +16,7 @@ import typer
 from lakehouse.cli import audit, doctor, erase, explore, flows, quarantine, recovery, start, tables
 from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
-from lakehouse.core.signals import Stopped, stopped_by_sigterm
+from lakehouse.core.signals import Stopped, is_interrupt, stopped_by_sigterm
 from lakehouse.core.text import say
 from lakehouse.products.registry import part, products
 
@@ -78,7 +78,9 @@ def main() -> None:
         code = int(Exit.UNAVAILABLE)
     except KeyboardInterrupt:
         code = int(Exit.INTERRUPTED)
-    except Stopped:
+    except (Stopped, Exception) as error:
+        if not (isinstance(error, Stopped) or is_interrupt(error)):
+            raise
         say("stopped before it was done")
         code = int(Exit.INTERRUPTED)
     leave(code)

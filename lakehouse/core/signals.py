@@ -6,6 +6,7 @@ to a full pipe: it logs nothing, and takes no lock.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,43 @@ def stopped_by_sigterm() -> None:
         raise Stopped
 
     signal.signal(signal.SIGTERM, handle)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether DuckDB says that a signal ended its query; which one it was it does not say."""
+    return type(error).__name__ == "InterruptException" or (
+        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    )
+
+
+@contextmanager
+def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call ``end`` at once, in a thread, besides what handles them.
+
+    A handler runs only when the main thread comes back from a library; it may wait there
+    for minutes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    hear, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def listen() -> None:
+        while came := os.read(hear, 1):
+            if came[0] in STOPS:
+                end()
+
+    thread = threading.Thread(target=listen, name="ended-by-signals", daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(tell)
+        thread.join()
+        os.close(hear)
 
 
 class Stop(threading.Event):
