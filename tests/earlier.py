@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lakehouse.storage.fingerprint import KEY
-from lakehouse.storage.log import NOTE
+from lakehouse.storage.metadata import NOTE
 
 
 def without_fingerprints(table: str | Path) -> None:

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.sales.tables import FLOWS
-from lakehouse.storage.log import NOTE
+from lakehouse.storage.metadata import NOTE
 
 POLL_SECONDS = 0.005
 

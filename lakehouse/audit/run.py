@@ -23,7 +23,7 @@ from lakehouse.audit.reach import ContentRead
 from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
 from lakehouse.audit.watermarks import watermarks
-from lakehouse.core.errors import ServiceUnavailable, TableMissing
+from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
@@ -47,9 +47,10 @@ def topic_of(settings: Settings, product: str) -> str:
     """The topic that bronze says it holds, whatever settings name now; theirs where none does."""
     uri = Lake(settings.lake.root).table(f"bronze.{product}")
     held = notes(commits(uri, Log.of(uri).newest))
-    ends = (note["ends"] for note in held if isinstance(note.get("ends"), dict))
-    told = (str(end["topic"]) for end in ends if "topic" in end)
-    return next(told, settings.product(product).topic)
+    try:
+        return next(str(note["ends"]["topic"]) for note in held if "ends" in note)
+    except (StopIteration, TableDamaged):  # the audit tells of the damage when it opens the table
+        return settings.product(product).topic
 
 
 def broker_of(settings: Settings, product: str) -> Broker:

@@ -133,7 +133,7 @@ class Catalogue:
         rows = _rows(adds)
         newest = next(self._commits(name, int(table.version())), None)
         told = (n.get("source") for n in notes(self._commits(name, int(table.version()))))
-        source = next((s for s in told if isinstance(s, dict)), {})
+        source: dict[str, Any] = next((s for s in told if s), {})
         return TableInfo(
             name=name,
             rows=rows,
@@ -175,14 +175,14 @@ class Catalogue:
         rows = []
         for commit in islice(self._commits(name, int(self.open(name).version())), limit):
             note = note_of(commit)
-            metrics = commit.get("operationMetrics") or {}
-            added = metrics.get("num_added_rows", metrics.get("numOutputRows"))
+            metrics = commit["operationMetrics"]
+            added = str(metrics.get("num_added_rows", metrics.get("numOutputRows")))
             rows.append(
                 {
                     "version": commit.get("version"),
                     "time": _time(commit["timestamp"]),
                     "operation": commit.get("operation", ""),
-                    "rows": note.get("rows", None if added is None else int(added)),
+                    "rows": note.get("rows", int(added) if added.isdigit() else None),
                     "note": json.dumps(note) if note else "",
                 }
             )

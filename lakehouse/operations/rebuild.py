@@ -122,11 +122,11 @@ def _source(old: Snapshots, name: str) -> dict[str, Any] | None:
     """What the table's newest note says of its source; None where it cannot be read."""
     try:
         table = opened(old.lake.table(name)) if old.exists(name) else None
+        if table is None:
+            return None
+        return dict(old.note(name, "source", int(table.version())) or {"version": -1})
     except LakehouseError:
         return None
-    if table is None:
-        return None
-    return dict(old.note(name, "source", int(table.version())) or {"version": -1})
 
 
 def _pinned(flow: SilverFlow, lake: Lake, before: dict[str, dict[str, Any] | None]) -> int:

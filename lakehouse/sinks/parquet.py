@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -36,10 +37,10 @@ DATE = "date"
 def taken(folder: Path) -> Applied | None:
     """What the files of a folder say of themselves; None where there are none yet."""
     try:
-        return Applied(**json.loads((folder / TAKEN).read_text("utf-8")))
+        return msgspec.json.decode((folder / TAKEN).read_bytes(), type=Applied)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise TableDamaged(
             str(folder / TAKEN), "is not what the writer of the files wrote",
             "remove the folder: the files are made anew from bronze",

@@ -31,6 +31,7 @@ from lakehouse.storage.data_files import (
     writer,
 )
 from lakehouse.storage.health import damaged, files_damage
+from lakehouse.storage.log import removal
 
 _ROWS = 131_072
 """Rows of a row group, and held in memory by a thread."""
@@ -67,7 +68,11 @@ def compacted(
 
     with ThreadPoolExecutor(THREADS, "compaction") as pool:
         added = list(pool.map(write, bins))
-    return added, [_removal(file, values) for values, small in bins for file in small]
+    return added, [
+        removal(file.name, file.size, values, data_change=False)
+        for values, small in bins
+        for file in small
+    ]
 
 
 def _bins(
@@ -131,16 +136,3 @@ def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, names=schema.names).cast(schema)
-
-
-def _removal(file: _Small, values: Mapping[str, str | None]) -> dict[str, Any]:
-    return {
-        "remove": {
-            "path": file.name,
-            "deletionTimestamp": int(time.time() * 1000),
-            "dataChange": False,
-            "extendedFileMetadata": True,
-            "partitionValues": dict(values),
-            "size": file.size,
-        }
-    }

@@ -1,11 +1,14 @@
-"""Whether an entry of a Delta log is whole, as what it says of itself tells."""
+"""Whether an entry of a Delta log is whole, as what it says of itself tells, and says what fits."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from lakehouse.storage.metadata import metadata_of
 
 _COUNTED = {
     b'{"add":': (
@@ -23,6 +26,13 @@ Spark's ``numFiles`` is not among them: it counts empty files, which are not com
 """
 
 
+_KINDS: dict[str, Any] = {
+    "timestamp": int, "operation": str, "operationParameters": dict, "operationMetrics": dict,
+}  # fmt: skip
+_TIMES = range(253_402_300_800_000)
+"""Milliseconds that a calendar has."""
+
+
 def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
     """What is wrong with a log entry; all its lines are parsed where ``whole``."""
     try:
@@ -31,7 +41,8 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         return "is missing"
     lines = data.splitlines()
     try:
-        read = [json.loads(line) for line in (lines if whole else lines[:1])]
+        told = lines if whole else [*lines[:1], *filter(_tells, lines[1:])]
+        read = [json.loads(line) for line in told]
         found = (a["commitInfo"] for a in read if isinstance(a, dict) and "commitInfo" in a)
         info = next(found, None)
         cut = whole and info is None
@@ -40,12 +51,47 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         cut = cut or (version == 0 and not makes)
     except (ValueError, KeyError, TypeError):
         cut = True
-    return f"is cut ({len(data)} bytes)" if cut else ""
+    return f"is cut ({len(data)} bytes)" if cut else metadata_fault(info)
+
+
+def commit_info_of(path: Path) -> dict[str, Any] | None:
+    """What a commit says of itself; None where its entry does not have it whole."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if '"commitInfo"' in line:
+                    return as_told(json.loads(line)["commitInfo"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None
+
+
+def as_told(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A commit's words of itself; one that is of another kind than it must be is empty, or 0."""
+    known = {
+        key: info[key] if isinstance(info.get(key), kind) else kind()
+        for key, kind in _KINDS.items()
+    }
+    known["timestamp"] *= known["timestamp"] in _TIMES
+    return {**info, **known}
+
+
+def metadata_fault(info: Any) -> str:
+    """What of the metadata that a commit carries does not fit."""
+    try:
+        metadata_of(info if isinstance(info, dict) else {})
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _tells(line: bytes) -> bool:
+    return line.startswith(b'{"commitInfo"')
 
 
 def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:
     """Whether the commit has fewer actions, or rows, than it says."""
-    metrics = info.get("operationMetrics") or {}
+    metrics = as_told(info)["operationMetrics"]
     for action, names in _COUNTED.items():
         told = next((str(metrics[name]) for name in names if name in metrics), "0")
         if told.isdigit() and sum(line.startswith(action) for line in lines) < int(told):
@@ -56,7 +102,7 @@ def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:
 
 def _rows_told(info: dict[str, Any]) -> int:
     """How many rows Spark says that a write added; 0 of any other commit."""
-    rows = str((info.get("operationMetrics") or {}).get("numOutputRows", ""))
+    rows = str(as_told(info)["operationMetrics"].get("numOutputRows", ""))
     return int(rows) if info.get("operation") == "WRITE" and rows.isdigit() else 0
 
 

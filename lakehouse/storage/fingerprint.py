@@ -15,8 +15,7 @@ digests in the same commit.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -32,7 +31,6 @@ BATCH = "batch_id"
 _MODULUS = 2**128
 _NONE = -(2**63)
 """Stands for the batch of rows that have none."""
-_SUM = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,8 @@ class Fingerprint:
         return [self.rows, f"{self.sum:032x}"]
 
     @classmethod
-    def read(cls, note: Any) -> Fingerprint:
-        """Back from a commit's metadata; ValueError where it is none."""
-        if not (isinstance(note, list) and len(note) == 2 and isinstance(note[0], int)):
-            raise ValueError("a fingerprint is a list of a count and a sum")
-        if not (isinstance(note[1], str) and _SUM.fullmatch(note[1])):
-            raise ValueError("a fingerprint's sum is 32 hexadecimal digits")
+    def read(cls, note: Sequence[Any]) -> Fingerprint:
+        """Back from a commit's metadata."""
         return cls(note[0], int(note[1], 16))
 
 
@@ -130,11 +124,8 @@ class Total:
 
     @classmethod
     def read(cls, note: Mapping[str, Any]) -> Total:
-        """Back from a commit's metadata; ValueError where it is none."""
-        since = note.get("since")
-        if not (isinstance(since, list) and [type(n) for n in since] == [int, int]):
-            raise ValueError("'since' is a list of a version and a count")
-        return cls(Fingerprint.read(note.get("total")), since[0], since[1])
+        """Back from a commit's metadata."""
+        return cls(Fingerprint.read(note["total"]), *note["since"])
 
 
 def changed(total: Total, added: Batches, removed: Batches) -> dict[str, Any]:

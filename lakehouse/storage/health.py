@@ -24,7 +24,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import check_columns
 from lakehouse.storage.data_files import corrupt_files, local_path
-from lakehouse.storage.entries import entry_fault
+from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -73,6 +73,12 @@ class Log:
     def newest(self) -> int:
         """The newest version that any file tells of; -1 where none does."""
         return max([*self.entries, *self.checkpoints], default=-1)
+
+    def opened_before(self, version: int) -> int | None:
+        """The version before, where these files can tell what it is."""
+        start = max((v for v in self.checkpoints if v < version), default=-1)
+        is_whole = all(v in self.entries for v in range(start + 1, version))
+        return version - 1 if version and is_whole else None
 
 
 def table_name(uri: str) -> str:
@@ -181,6 +187,8 @@ def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
             break
         broken += faults
     yield from _entry_damage(log, base)
+    if deep:
+        yield from _metadata_damage(log, base)
     for part, fault in broken:
         yield Damage(str(part), fault, log.newest, (part, log.folder / HINT))
     hint = log.folder / HINT
@@ -211,6 +219,14 @@ def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
             place = "the newest commit" if version == log.newest else f"of {log.newest} commits one"
             yield Damage(str(path), f"{place} {fault}", before)
             return
+
+
+def _metadata_damage(log: Log, base: int) -> Iterator[Damage]:
+    """Metadata that does not fit in commits that a checkpoint holds too, the newest first."""
+    for version in sorted((v for v in log.entries if v <= base), reverse=True):
+        path = log.entries[version]
+        if fault := metadata_fault(commit_info_of(path)):
+            yield Damage(str(path), f"the commit {fault}", log.opened_before(version))
 
 
 def _checkpoint_fault(path: Path, deep: bool) -> str:

@@ -14,12 +14,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from lakehouse.core.files import sync
+from lakehouse.storage.entries import commit_info_of
+from lakehouse.storage.health import Damage, damaged
+from lakehouse.storage.metadata import NOTE, metadata_of
 
-NOTE = "userMetadata"
-"""The metadata key that delta-rs and Spark both read."""
-_NUMBERS = frozenset({"batch", "rows"})
-_OBJECTS = {"source": {"id", "version"}, "fingerprint": {"total"}, "erase": set[str]()}
-"""Keys of our notes whose words others use too, and what each of ours has."""
 PART = ".part"
 """How an entry's name ends while it is written."""
 _MANY, _AT_ONCE = 32, 8
@@ -57,6 +55,28 @@ def append_info(
 def optimize_info(added: int, removed: int, note: str) -> dict[str, Any]:
     """The action that tells of a compaction."""
     return _info("OPTIMIZE", {}, {"numFilesAdded": added, "numFilesRemoved": removed}, note)
+
+
+def repair_info(added: int, removed: int, note: Mapping[str, Any]) -> dict[str, Any]:
+    """The action that tells of files that were lost, and what is written in their place."""
+    metrics = {"numFilesAdded": added, "numFilesRemoved": removed}
+    return _info("REPAIR", {}, metrics, json.dumps(note))
+
+
+def removal(
+    name: str, size: int, values: Mapping[str, str | None], *, data_change: bool
+) -> dict[str, Any]:
+    """The action that takes a file out of the table."""
+    return {
+        "remove": {
+            "path": name,
+            "deletionTimestamp": int(time.time() * 1000),
+            "dataChange": data_change,
+            "extendedFileMetadata": True,
+            "partitionValues": dict(values),
+            "size": size,
+        }
+    }
 
 
 def _info(
@@ -138,15 +158,7 @@ def _sync(paths: Collection[Path]) -> None:
 
 def commit_info(uri: str, version: int) -> dict[str, Any] | None:
     """What a commit of a local table says of itself; None where the log does not have it whole."""
-    try:
-        with entry(uri, version).open(encoding="utf-8") as lines:
-            for line in lines:
-                if '"commitInfo"' in line:
-                    info: dict[str, Any] = json.loads(line)["commitInfo"]
-                    return info
-    except (OSError, ValueError, KeyError):
-        return None
-    return None
+    return commit_info_of(entry(uri, version))
 
 
 def commit_time(uri: str, version: int) -> int | None:
@@ -161,7 +173,7 @@ def entry(uri: str, version: int) -> Path:
 
 
 def commits(uri: str, newest: int) -> Iterator[dict[str, Any]]:
-    """What each commit from ``newest`` back says of itself, ``version`` added.
+    """What each commit from ``newest`` back says of itself, ``version`` and ``entry`` added.
 
     Ends at the first that the log does not have: history that is asked of delta-rs
     counts over such a hole and gives later commits a wrong version.
@@ -170,7 +182,7 @@ def commits(uri: str, newest: int) -> Iterator[dict[str, Any]]:
         info = commit_info(uri, version)
         if info is None:
             return
-        yield {**info, "version": version}
+        yield {**info, "version": version, "entry": entry(uri, version)}
 
 
 def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -194,23 +206,13 @@ def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def note_of(commit: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the JSON object that a commit carries may be ours.
-
-    Another writer may put anything there: text, or a key of ours that says another thing.
-    """
+    """What of the metadata that a commit carries is ours; TableDamaged where that does not fit."""
     try:
-        note = json.loads(commit.get(NOTE) or "{}")
-    except ValueError:
-        return {}
-    return {k: v for k, v in note.items() if _is_ours(k, v)} if isinstance(note, dict) else {}
-
-
-def _is_ours(key: str, value: Any) -> bool:
-    if key in _NUMBERS:
-        return isinstance(value, int)
-    if key in _OBJECTS:
-        return isinstance(value, dict) and _OBJECTS[key] <= value.keys()
-    return True
+        return metadata_of(commit)
+    except ValueError as error:
+        path: Path = commit["entry"]
+        fault = f"the commit {error}"
+        raise damaged(str(path.parents[1]), Damage(str(path), fault)) from None
 
 
 def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:

@@ -23,7 +23,7 @@ from lakehouse.operations.quarantine import Choice
 from lakehouse.operations.rebuild import rebuild, silver_flow
 from lakehouse.operations.repair import Repair
 from lakehouse.operations.replay import replay
-from lakehouse.storage.log import NOTE
+from lakehouse.storage.metadata import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints
 from tests.support.lake import Lake, changed

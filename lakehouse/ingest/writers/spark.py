@@ -19,7 +19,7 @@ from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.ingest.writers import no_check
 from lakehouse.storage.fingerprint import KEY, Fingerprint, by_batch, changed, total_of
-from lakehouse.storage.log import NOTE
+from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.table import Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
