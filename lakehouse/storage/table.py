@@ -32,7 +32,6 @@ from lakehouse.storage.faults import another_writer, write_fault
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.storage.health import check_log, opened
 from lakehouse.storage.log import (
-    NOTE,
     append_info,
     sync_checkpoints,
     sync_commit,
@@ -40,7 +39,9 @@ from lakehouse.storage.log import (
     transaction,
     write_entry,
 )
+from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.properties import table_properties
+from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.reader import DeltaReader
 from lakehouse.storage.rows import data_files, marked_rows, rows_where
 
@@ -113,6 +114,7 @@ class Table(DeltaReader):
         held = pa.schema(self.dt.schema())
         rows = rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
         with self._faults():
+            check_protocol(self.dt, self.uri)
             added = write_files(table, rows, self.partition_by, self.settings.publish.compression)
             if self.settings.publish.fsync:
                 sync_files(table, (file.name for file in added))

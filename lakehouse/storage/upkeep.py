@@ -20,7 +20,6 @@ from lakehouse.core.failpoint import Step
 from lakehouse.storage.compaction import compacted
 from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import (
-    NOTE,
     forget_before,
     optimize_info,
     remove_leftovers,
@@ -28,6 +27,8 @@ from lakehouse.storage.log import (
     sync_files,
     write_entry,
 )
+from lakehouse.storage.metadata import NOTE
+from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.table import QUIET, Table, crossed
 
 _SHARE, _WHOLE = 32, 16
@@ -78,6 +79,7 @@ def compact(table: Table, share: int = 1) -> None:
 def _compact(table: Table, commit: CommitProperties, share: int) -> None:
     folder, settings = Path(table.uri), table.settings
     size = settings.table.target_file_size_mb * 1024 * 1024 // share
+    check_protocol(table.dt, table.uri)
     held = pa.schema(table.dt.schema())
     schema = pa.schema([field for field in held if field.name not in table.partition_by])
     added, removals = compacted(table.dt, folder, schema, settings.publish.compression, size)
