@@ -65,6 +65,11 @@ def judge_gaps(
     return found
 
 
+def unaccounted(connection: duckdb.DuckDBPyConnection, ends: Ends) -> list[Gap]:
+    """Offsets below the ends that no table holds and nobody gave up, of the addresses at hand."""
+    return [*_not_accepted(connection, accepted(ends), Found())]
+
+
 def _not_accepted(
     connection: duckdb.DuckDBPyConnection, gone: list[Lost], found: Found
 ) -> Iterator[Gap]:

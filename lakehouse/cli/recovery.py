@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
+    from lakehouse.audit.topic import Gap, Judged
     from lakehouse.ingest.topic import Topic
     from lakehouse.settings.settings import Settings
 
@@ -78,18 +79,25 @@ def repair(
 
     Examples: lakehouse repair bronze.sales   |   lakehouse repair quarantine.sales
     """
+    from lakehouse.audit.run import broker_of
     from lakehouse.operations.repair import Repair
 
     settings = settings_of(config, root)
     name = _looked_up(table, settings)
     product = name.partition(".")[2]
+    asked = settings
     with ExitStack() as stack:
 
         def topic() -> Topic | None:
-            return _topic(stack.enter_context(broker(settings)), product)
+            nonlocal asked
+            asked = stack.enter_context(broker(settings))
+            return _topic(asked, product)
+
+        def judge(gaps: Iterable[Gap]) -> Iterator[Judged]:
+            return broker_of(asked, product).judge(gaps)
 
         stack.enter_context(_locked(settings, product, name))
-        done = Repair(name, settings, topic, say).run()
+        done = Repair(name, settings, topic, say, judge).run()
     if not done:
         say(f"{name} is whole: nothing is changed")
     if as_json:

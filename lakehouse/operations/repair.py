@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.audit.fingerprints import altered
+from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
+from lakehouse.operations.erased_again import lacking_rows
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import local_path
-from lakehouse.storage.fingerprint import KEY, Total, by_batch, total_of
+from lakehouse.storage.data_files import files_of, local_path, write_files
+from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, total_of
 from lakehouse.storage.health import (
     HINT,
     Damage,
@@ -36,7 +39,17 @@ from lakehouse.storage.health import (
     log_damage,
     opened,
 )
-from lakehouse.storage.log import NOTE, commits, notes, sync_commit
+from lakehouse.storage.log import (
+    commits,
+    notes,
+    removal,
+    repair_info,
+    sync_commit,
+    sync_files,
+    write_entry,
+)
+from lakehouse.storage.metadata import NOTE
+from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.rows import data_files
 
 Say = Callable[[str], None]
@@ -46,16 +59,22 @@ _VERSION = re.compile(r"\.?(\d{20})\.")
 class Repair:
     """The repair of one table, whose lock the caller holds.
 
-    ``topic`` reads the product's topic; it is asked only where bronze would lose
-    commits that are whole.
+    ``topic`` reads the product's topic, ``judge`` tells what is in it; they are asked only
+    where bronze would lose commits that are whole, and where the ledger of erased
+    addresses lost some.
     """
 
     def __init__(
-        self, name: str, settings: Settings, topic: Callable[[], Topic | None], say: Say
+        self,
+        name: str,
+        settings: Settings,
+        topic: Callable[[], Topic | None],
+        say: Say,
+        judge: Judge = lambda _: iter(()),
     ) -> None:
         self._lake = Lake(settings.lake.root)
         self.name, self.uri = name, self._lake.table(name)
-        self._topic, self._say = topic, say
+        self._topic, self._say, self._judge, self._settings = topic, say, judge, settings
         self._whole: set[str] = set()
         if name.startswith("silver."):
             raise UsageError(
@@ -115,6 +134,8 @@ class Repair:
 
     def _mend_files(self, table: DeltaTable, broken: dict[str, str]) -> str:
         found = files_damage(self.uri, broken)
+        if self.name.startswith("erased."):
+            return self._find_again(table, broken, found)
         if not self.name.startswith("bronze."):
             rest, aside = json.dumps(self._without(table, broken)), self._lake.aside(self.name)
             for path in broken:
@@ -135,8 +156,37 @@ class Repair:
         sync_commit(Path(self.uri), table.version())
         return f"{found.place}: {found.fault}: the table is as at version {version} again"
 
-    def _without(self, table: DeltaTable, lacking: Iterable[str]) -> dict[str, Any]:
+    def _find_again(self, table: DeltaTable, broken: dict[str, str], found: Damage) -> str:
+        """Erased addresses that were lost are written anew, in the commit that lets go of them."""
+        product = self.name.partition(".")[2]
+        actions = pa.table(table.get_add_actions(flatten=True))
+        lost = actions.filter(pa.array(name in broken for name in actions["path"].to_pylist()))
+        gone = {str(local_path(self.uri, name)) for name in broken}
+        whole = [file for file in files_of(table) if file not in gone]
+        rows = lacking_rows(product, self._settings, whole, lost, self._topic(), self._judge)
+        if rows is None:
+            raise self._beyond(found, "; more is lacking in the tables than it held")
+        note, aside = self._without(table, broken, rows), self._lake.aside(self.name)
+        codec, version = self._settings.publish.compression, table.version() + 1
+        folder, names = Path(self.uri), lost["path"].to_pylist()
+        check_protocol(table, self.uri)
+        held = pa.schema(table.schema())
+        added = write_files(folder, rows.select(held.names).cast(held), (), codec)
+        sync_files(folder, (file.name for file in added))
+        sizes = zip(names, lost["size_bytes"].to_pylist(), strict=True)
+        removals = [removal(*one, {}, data_change=True) for one in sizes]
+        told = repair_info(len(added), len(removals), note)
+        write_entry(folder, version, [told, *removals, *(file.add() for file in added)])
+        for name in names:
+            self._move(local_path(self.uri, name), aside)
+        return f"{found.place}: {found.fault}: its {len(rows):,} addresses are found again"
+
+    def _without(
+        self, table: DeltaTable, lacking: Iterable[str], anew: Rows = ()
+    ) -> dict[str, Any]:
         """The note of a commit that leaves these files out: fingerprints begin with the rest.
+
+        ``anew`` are rows that come in their place.
 
         Raises TableDamaged where the rest is not what its commits say: to begin with
         that would hide it.
@@ -150,7 +200,7 @@ class Repair:
                 f"rows of {wrong} are not those that its commits added, and files are lost too",
                 "only a backup has it: lakehouse restore BACKUP",
             )
-        total = total_of(found)
+        total = total_of(found) + total_of(by_batch(anew))
         return {KEY: Total(total, table.version() + 1, total.rows).note()}
 
     def _newest_whole(self, newest: int) -> int | None:
