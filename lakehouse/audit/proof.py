@@ -57,9 +57,13 @@ class Proof:
         total = self.account.total
         return Reach(
             taken=total("bronze") + total("quarantine") + total("erased") - total("doubled"),
-            waiting=total("waiting"),
+            waiting=total("waiting") if self.account.is_compared else None,
             missing=total("missing"),
-            lacking={t.table: t.lacking for t in self.tables if t.lacking},
+            lacking={
+                t.table: None if t.rows is None else t.lacking
+                for t in self.tables
+                if t.lacking or t.rows is None
+            },
             content=self.content,
         )
 
@@ -68,7 +72,7 @@ class Proof:
         """The verdict and how far it goes, in one line."""
         if self.bronze_version < 0:
             return f"{self.verdict.value}: {self.product} cannot be opened"
-        so_far = self.verdict is Verdict.PROVEN and not self.reach.is_caught_up
+        so_far = self.verdict is Verdict.PROVEN and self.reach.is_caught_up is False
         return f"{self.verdict.value}{' so far' if so_far else ''}: {self.reach.told()}"
 
     @property
@@ -89,7 +93,7 @@ class Proof:
         return Verdict.CANNOT_TELL if self.doubts else Verdict.PROVEN
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, the verdict first."""
+        """All of it, the verdict first; null is what nobody looked at."""
         return {
             "product": self.product,
             "verdict": self.verdict.value,
@@ -98,11 +102,36 @@ class Proof:
             "faults": list(self.faults),
             "doubts": list(self.doubts),
             **{k: v for k, v in asdict(self).items() if k not in _TOLD},
+            "account": _account_told(self.account),
+            "flags": None if self.flags == Flags.unknown() and self.doubts else asdict(self.flags),
+            "tables": [_table_told(table) for table in self.tables],
         }
 
 
 _TOLD = {"product", "open_questions", "content"}
 """Fields that JSON has under another name."""
+
+
+_OF_KAFKA = ("missing", "aborted", "markers", "expired", "unread", "waiting", "kept")
+"""What a partition has of Kafka's own numbers; ``unknown`` counts what they leave open."""
+
+
+def _account_told(account: Account) -> dict[str, Any] | None:
+    if account == Account.unknown():
+        return None
+    told = asdict(account)
+    if not account.is_compared:
+        told["partitions"] = [{**p, **dict.fromkeys(_OF_KAFKA)} for p in told["partitions"]]
+    return told
+
+
+def _table_told(table: Compared) -> dict[str, Any]:
+    told = asdict(table)
+    if table.doubt or table.fault:
+        told["differing"] = None
+    if table.rows is None:
+        told["lacking"] = None
+    return told
 
 
 def _faults(proof: Proof) -> Iterator[str]:

@@ -22,35 +22,42 @@ class ContentRead:
 class Reach:
     """Records taken in, records that wait, and what followers of bronze lack.
 
-    ``waiting`` counts committed records, or offsets where there are too many to look at.
+    ``waiting`` counts committed records, or offsets where there are too many to look at;
+    None where Kafka could not be asked.
     """
 
     taken: int
-    waiting: int
+    waiting: int | None
     missing: int = 0
-    lacking: Mapping[str, int] = field(default_factory=dict)
-    """Table → rows of bronze that it has not taken in, where there are such."""
+    lacking: Mapping[str, int | None] = field(default_factory=dict)
+    """Table → rows of bronze that it has not taken in, where there are such, or None: unknown."""
     content: ContentRead | None = None
 
     @property
-    def is_caught_up(self) -> bool:
-        """Whether nothing waits: bronze has all of Kafka, and silver all of bronze."""
-        return not self.waiting and not any(self.lacking.values())
+    def is_caught_up(self) -> bool | None:
+        """Whether nothing waits: bronze has all of Kafka, and silver all of bronze.
+
+        None where nobody looked, and nothing that was looked at waits.
+        """
+        counts = [self.waiting, *self.lacking.values()]
+        if any(counts):
+            return False
+        return None if None in counts else True
 
     @property
-    def of(self) -> int:
-        """All records that there are to take in."""
-        return self.taken + self.missing + self.waiting
+    def of(self) -> int | None:
+        """All records that there are to take in; None where Kafka could not be asked."""
+        return None if self.waiting is None else self.taken + self.missing + self.waiting
 
     def told(self) -> str:
         """``12,090 of 12,090 records, content of all``."""
-        taken = "" if self.is_caught_up else " are taken in"
-        return ", ".join([f"{self.taken:,} of {self.of:,} records{taken}", *self._more()])
+        of = "an unknown number of" if self.of is None else f"{self.of:,}"
+        taken = " are taken in" if self.is_caught_up is False else ""
+        return ", ".join([f"{self.taken:,} of {of} records{taken}", *self._more()])
 
     def _more(self) -> Iterator[str]:
-        if self.lacking:
-            most = max(self.lacking.values())
-            tables = len(self.lacking)
+        if lacking := [rows for rows in self.lacking.values() if rows]:
+            most, tables = max(lacking), len(lacking)
             yield (
                 f"{tables} table{'s' * (tables > 1)} of silver behind by up to "
                 f"{most:,} row{'s' * (most > 1)}"
@@ -76,5 +83,5 @@ class Reach:
             "lacking": dict(self.lacking),
             "content": content.asked.value,
             "content_compared": content.records,
-            "content_expired": content.expired,
+            "content_expired": None if self.waiting is None else content.expired,
         }

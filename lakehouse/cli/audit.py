@@ -30,7 +30,10 @@ def audit(
         Content, typer.Option(help="how many records are compared with Kafka's own bytes")
     ] = Content.SAMPLE,
     caught_up: Annotated[
-        bool, typer.Option("--caught-up", help="exit 1 where tables are behind, too")
+        bool,
+        typer.Option(
+            "--caught-up", help="exit 1 where tables are behind, 3 where Kafka cannot say it"
+        ),
     ] = False,
     kept: Annotated[
         bool, typer.Option("--keep", help="add the result to the table audit.<product>")
@@ -79,12 +82,13 @@ def _keep(proofs: list[Proof], settings: Settings) -> None:
 
 
 def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
-    """That of the worst verdict; 1 also where tables are behind and may not be."""
+    """That of the worst verdict; tables that may not be behind count too, as 1, or 3: unknown."""
     from lakehouse.audit.proof import Verdict
 
     verdicts = {proof.verdict for proof in proofs}
-    if caught_up and not all(proof.reach.is_caught_up for proof in proofs):
-        verdicts.add(Verdict.NOT_PROVEN)
+    behind = {False: Verdict.NOT_PROVEN, None: Verdict.CANNOT_TELL, True: Verdict.PROVEN}
+    if caught_up:
+        verdicts |= {behind[proof.reach.is_caught_up] for proof in proofs}
     worst_first = (Verdict.NOT_PROVEN, Verdict.CANNOT_TELL, Verdict.PROVEN)
     return next(v for v in worst_first if v in verdicts).exit_code
 

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.cli.audit import _exit_code
-from lakehouse.core.errors import Exit
+from lakehouse.core.errors import Exit, ServiceUnavailable
 from lakehouse.core.text import as_json
 from lakehouse.ingest.topic import Topic
 from tests.conftest import encode, sale
@@ -111,3 +111,51 @@ def test_a_table_that_does_not_record_it_is_read_as_before(lake):
     for entry in log.glob("*.json"):
         entry.write_text(entry.read_text().replace('\\"first\\"', '\\"f\\"'))
     assert proof(lake, Kafka(beginning=5)).verdict is Verdict.PROVEN
+
+
+class Away(Kafka):
+    """A broker that does not answer."""
+
+    def topic(self):
+        raise ServiceUnavailable("Kafka", "does not answer", "start it")
+
+
+def told(found):
+    return json.loads(as_json(found.as_dict()))
+
+
+def test_what_kafka_was_not_asked_is_unknown_and_not_caught_up(lake):  # noqa: F811
+    found = proof(lake, Away())
+    assert _exit_code([found], caught_up=True) is Exit.NO_TABLE
+    assert found.reach.is_caught_up is None
+    assert found.headline.startswith("CANNOT TELL: 10 of an unknown number of records")
+    records = told(found)["records"]
+    names = ("waiting", "of", "caught_up", "content_expired")
+    assert {name: records[name] for name in names} == dict.fromkeys(names)
+    [partition] = told(found)["account"]["partitions"]
+    names = ("missing", "aborted", "markers", "expired", "unread", "waiting", "kept", "kafka_end")
+    assert {name: partition[name] for name in names} == dict.fromkeys(names)
+
+
+def test_silver_that_is_behind_is_so_whether_kafka_answers_or_not(settings):
+    lake = Lake(settings)  # noqa: F811
+    lake.land(events(0, 3), 0)
+    found = proof(lake, Away())
+    assert found.reach.is_caught_up is False
+    assert _exit_code([found], caught_up=True) is Exit.FAULT
+
+
+def test_what_could_not_be_read_is_null_and_not_0(lake):  # noqa: F811
+    Path(DeltaTable(lake.bronze.bronze.uri).file_uris()[0]).unlink()
+    found = told(proof(lake))
+    assert (found["account"], found["flags"], found["records"]["caught_up"]) == (None, None, None)
+
+
+def test_a_table_that_could_not_be_compared_has_no_count_of_differences(lake):  # noqa: F811
+    uri = lake.bronze.bronze.uri.replace("/bronze/sales", "/silver/sales_by_country")
+    Path(DeltaTable(uri).file_uris()[0]).unlink()
+    found = told(proof(lake))
+    [table] = [t for t in found["tables"] if t["table"] == "silver.sales_by_country"]
+    assert (table["differing"], table["lacking"]) == (None, None)
+    assert found["records"]["caught_up"] is None
+    assert found["records"]["lacking"] == {"silver.sales_by_country": None}
