@@ -11,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deltalake import DeltaTable
+
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.steps import explain, is_told
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.storage.data_files import corrupt_files, files_of
 from lakehouse.storage.fingerprint import (
     KEY,
     Batches,
@@ -117,16 +120,13 @@ def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerpr
     uri = snapshots.lake.table(name)
     note = next((note[KEY] for note in notes(commits(uri, version)) if KEY in note), None)
     if note is None:
-        return Fingerprinted(name, version, rows_before=snapshots.open(name, version).count())
-    try:
-        total = Total.read(note)
-    except ValueError as error:
-        return Fingerprinted(name, version, fault=f"its newest fingerprint cannot be read: {error}")
+        return _without_fingerprints(snapshots.open(name, version), name)
+    total = Total.read(note)
     files = data_files(snapshots.open(name, version), uri)
     with ThreadPoolExecutor(2) as pool:
         read = list(pool.map(_of_file, files))
     if unreadable := [found for found in read if isinstance(found, str)]:
-        doubt = "; ".join(unreadable[:SAMPLE])
+        doubt = _cannot_be_read(name, unreadable)
         return Fingerprinted(name, version, since=total.since, doubt=doubt)
     by_file = [found for found in read if isinstance(found, dict)]
     found = _added(by_file)
@@ -146,6 +146,18 @@ def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerpr
         files=tuple(_concerned(files, by_file, wrong)),
         commits=tuple(_foreign(uri, version, total.since)),
     )  # fmt: skip
+
+
+def _without_fingerprints(table: DeltaTable, name: str) -> Fingerprinted:
+    """The rows that nothing tells of, their pages read all the same."""
+    corrupt = [f"{path}: the file {fault}" for path, fault in corrupt_files(files_of(table))]
+    version, rows = int(table.version()), int(table.count())
+    doubt = _cannot_be_read(name, corrupt) if corrupt else ""
+    return Fingerprinted(name, version, rows_before=rows, doubt=doubt)
+
+
+def _cannot_be_read(name: str, files: list[str]) -> str:
+    return f"{'; '.join(files[:SAMPLE])}: lakehouse repair {name}"
 
 
 def _of_file(file: DataFile) -> Batches | str:

@@ -12,6 +12,7 @@ from lakehouse.cli.doctor import doctor
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.data_files import files_of
 from lakehouse.storage.health import opened
+from tests.earlier import without_fingerprints
 from tests.support.lake import copied
 from tests.support.recovered import GOOD, go_on, proof, repair, topic, uri
 
@@ -50,6 +51,19 @@ def test_a_flipped_bit_is_found_named_and_read_again_from_kafka(lake, name, colu
     assert sorted(lake.rows("bronze/sales")["offset"]) == GOOD
     assert sorted(lake.rows("quarantine/sales")["offset"]) == [2, 5, 9]
     assert repair(lake, name) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("bronze.sales", "extra"), ("quarantine.sales", "headers.list.element.key")],
+)
+def test_a_flipped_bit_in_a_table_without_fingerprints_is_named(lake, name, column):
+    without_fingerprints(uri(lake, name))
+    file = flip(lake, name, column)
+    found = proof(lake)
+    assert found.verdict is Verdict.CANNOT_TELL, found.faults
+    [doubt] = [doubt for doubt in found.doubts if Path(file).name in doubt]
+    assert f"lakehouse repair {name}" in doubt
 
 
 def test_a_corrupt_page_that_kafka_no_longer_has_asks_for_a_backup(lake):
