@@ -27,12 +27,18 @@ def render(proof: Proof, width: int, *, color: bool) -> str:
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     console.print(Text(proof.headline, style=_STYLES.get(proof.verdict, "bold yellow")))
     console.print(Text(_tables(proof)))
-    for reason in [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]:
-        console.print(Text(f"  - {printable(reason)}"), soft_wrap=True)
+    for reason in reasons(proof):
+        console.print(Text(reason), soft_wrap=True)
     for title, rows in _sections(proof):
         if rows:
             console.print(table(title, rows))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def reasons(proof: Proof) -> list[str]:
+    """What is wrong and what cannot be told, a line each."""
+    told = [*proof.faults, *(f"cannot tell: {doubt}" for doubt in proof.doubts)]
+    return [f"  - {printable(reason)}" for reason in told]
 
 
 def _tables(proof: Proof) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
@@ -66,10 +67,11 @@ def demo(stage: Stage) -> Exit:
             )  # fmt: skip
             say(f"round {number}: {count} inserted, {total.good} changes landed")
         checks = verify(settings)
+        verdict = audited("orders", settings, say)
     sys.stdout.write(render({"orders": pa.Table.from_pylist(rounds)}, Format.table, 132))
     show(checks)
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)
-    sys.stdout.write("PROVEN: the lake equals the table\n" if holds else "NOT PROVEN\n")
+    sys.stdout.write("the lake equals the table\n" if holds else "the lake DIFFERS from it\n")
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     for command in (
         f"lakehouse explore --root {root} --sql 'FROM silver.orders_current'",
@@ -77,7 +79,7 @@ def demo(stage: Stage) -> Exit:
         f"lakehouse audit orders --root {root}",
     ):
         say(f"  {command}")
-    return Exit.OK if holds else Exit.FAULT
+    return verdict if holds else Exit.FAULT
 
 
 class _Total:

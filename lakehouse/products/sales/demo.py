@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import stop_on_signals
@@ -35,7 +36,7 @@ SHARES = Shares(late=0.01, duplicates=0.01, corrupt=0.005)
 
 
 def demo(stage: Stage) -> Exit:
-    """Produce, land, aggregate, report; OK when what was produced is what landed."""
+    """Produce, land, aggregate, report, audit; OK when it is proven, and as it was produced."""
     started = time.perf_counter()
     settings, say, replay = stage.settings, stage.say, stage.replay
     total = retail.count_lines(replay) if replay else stage.count
@@ -50,14 +51,15 @@ def demo(stage: Stage) -> Exit:
         say("landing: Kafka → bronze and quarantine → silver")
         landed = _Progress(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
-    if stop.is_set():
-        return Exit.INTERRUPTED
-    catalogue = Catalogue(str(root))
-    found = report(catalogue, settings.explorer, views(), say)
-    sys.stdout.write(render(found, Format.table, 132))
-    lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
+        if stop.is_set():
+            return Exit.INTERRUPTED
+        catalogue = Catalogue(str(root))
+        found = report(catalogue, settings.explorer, views(), say)
+        sys.stdout.write(render(found, Format.table, 132))
+        lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
+        _show_account(lines)
+        verdict = audited("sales", settings, say)
     holds = all(line.holds for line in lines) and summary.failed == 0
-    _show_account(lines, holds)
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     lakehouse = own_command()
     for command in (
@@ -68,7 +70,7 @@ def demo(stage: Stage) -> Exit:
         f"{lakehouse} up sales    # a live shop, until Ctrl-C",
     ):
         say(f"  {command}")
-    return Exit.OK if holds else Exit.FAULT
+    return verdict if holds else Exit.FAULT
 
 
 def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[Message]:
@@ -93,7 +95,7 @@ class _Progress:
         )
 
 
-def _show_account(lines: list[Line], holds: bool) -> None:
+def _show_account(lines: list[Line]) -> None:
     rows = pa.Table.from_pylist(
         [
             {
@@ -107,4 +109,3 @@ def _show_account(lines: list[Line], holds: bool) -> None:
         ]
     )
     sys.stdout.write(render({"produced_=_landed": rows}, Format.table, 132))
-    sys.stdout.write("PROVEN: what was produced is what landed\n" if holds else "NOT PROVEN\n")
