@@ -1,12 +1,15 @@
-"""Records compressed by LZ4, Snappy or Zstandard, read by kafka-python through Arrow.
+"""Records that kafka-python alone cannot read: compressed ones, and odd names of headers.
 
 kafka-python reads gzip alone unless libraries are there that we do not need for
 anything else; Arrow brings the codecs. Producers of others choose the compression.
+A header's name that is not UTF-8 is read as Java reads it, with U+FFFD for what is none:
+kafka-python gives up at such a record, and never comes past it.
 """
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 from kafka import codec
@@ -23,6 +26,36 @@ def install() -> None:
     if not codec.has_zstd():
         codec.zstd = SimpleNamespace()
         default_records.zstd_decode = zstd
+    default_records.DefaultRecordBatch._read_msg = _read_record
+
+
+_read_strictly = default_records.DefaultRecordBatch._read_msg
+
+
+def _read_record(batch: Any, *args: Any) -> Any:
+    """The batch's next record; its position moves only when a record was read whole."""
+    try:
+        return _read_strictly(batch, *args)
+    except UnicodeDecodeError:
+        strict = batch._buffer
+        batch._buffer = _Bytes(strict)
+        try:
+            return _read_strictly(batch, *args)
+        finally:
+            batch._buffer = strict
+
+
+class _Bytes(bytearray):
+    """Bytes whose slices are names, which have a text in any case."""
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return _Name(found) if isinstance(place, slice) else found
+
+
+class _Name(bytearray):
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return bytes(self).decode(encoding, errors)
 
 
 def lz4(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 from kafka import codec
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 import lakehouse.ingest.topic  # noqa: F401  # what reads topics installs the codecs
 from lakehouse.core.codecs import lz4, snappy, zstd
@@ -29,3 +30,20 @@ def test_kafka_python_has_every_codec():
     assert codec.has_snappy()
     assert codec.has_lz4()
     assert codec.has_zstd()
+
+
+class Odd(str):
+    """A header's name whose bytes are no UTF-8."""
+
+    def encode(self, *_):
+        return b"a\xff\xe4\xb8z"
+
+
+def test_a_header_whose_name_is_not_utf_8_is_read_as_java_reads_it():
+    batch = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 10**6)
+    for offset in range(3):
+        odd = [(Odd("x"), b"\xff"), ("none", None), ("", b"")] * (offset == 1)
+        batch.append(offset, 1, b"k", b"v", [*odd, ("h", b"1")])
+    found = [(r.offset, r.value, r.headers) for r in DefaultRecordBatch(bytes(batch.build()))]
+    said = [("a\ufffd\ufffdz", b"\xff"), ("none", None), ("", b""), ("h", b"1")]
+    assert found == [(0, b"v", [("h", b"1")]), (1, b"v", said), (2, b"v", [("h", b"1")])]
