@@ -50,6 +50,8 @@ class Step(StrEnum):
     """A table's old files are removed; its old log entries are not."""
     REPLAY_MARKED = "replay-marked"
     """Quarantine's rows are marked as replayed; bronze does not have them."""
+    REMARKED = "remarked"
+    """Rows of bronze are marked anew; others of it, and what follows bronze, are not."""
     BATCH_LANDED = "batch-landed"
     """All of the batch is done; Spark's checkpoint does not say so yet."""
     RECORD_POSTED = "record-posted"

@@ -21,6 +21,8 @@ from duckdb import DuckDBPyConnection
 from lakehouse.audit.check import Say
 from lakehouse.audit.flags import right_marks
 from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.core import failpoint
+from lakehouse.core.failpoint import Step
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Rule
@@ -114,6 +116,7 @@ def _mark(publisher: BronzePublisher, wrong: pa.Table, say: Say) -> None:
         }
         marks = part.select([*KEYS, "is_late", "is_duplicate"])
         publisher.bronze.mark(marks, KEYS, where, note)
+        failpoint.reach(Step.REMARKED)
         say(f"  {done:,} of {wrong.num_rows:,} rows are marked anew")
 
 

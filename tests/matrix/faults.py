@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ import duckdb
 from deltalake import DeltaTable
 
 from lakehouse.core.failpoint import Step
+from producers.message import Message
+from tests.earlier import without_fingerprints
 from tests.matrix.broker import running
 from tests.matrix.check import read
 from tests.matrix.clock import Clock
-from tests.matrix.sending import Sender, huge, make_topic, messages
+from tests.matrix.sending import Sender, huge, make_topic, messages, old
 from tests.matrix.stage import PATIENCE, Failed, Skipped, Stage
 
 Act = Callable[[Stage], None]
@@ -252,6 +255,49 @@ def idle_partition(stage: Stage) -> None:
     stage.recover()
     sender.post(itertools.islice(events, 100))
     sender.commit()
+
+
+def out_of_step(stage: Stage) -> None:
+    """One partition's records are six hours older than the other's; kill -9 after a commit."""
+    now = time.time()
+    _by_clocks(stage, lambda _, partition: now - 6 * HOUR * (1 - partition))
+
+
+def skewed_clocks(stage: Stage) -> None:
+    """Five producers, whose clocks are up to three hours behind and 50 minutes ahead."""
+    skews = [stage.draw.uniform(-3 * HOUR, 50 * 60) for _ in range(5)]
+    _by_clocks(stage, lambda message, _: time.time() + skews[zlib.crc32(message.key) % 5])
+
+
+def _by_clocks(stage: Stage, clock: Callable[[Message, int], float]) -> None:
+    """Records have the times of their producers' clocks; kill -9 after a commit of bronze."""
+    make_topic(stage, time="CreateTime")
+    events, sender = old(messages(stage, 10_000, "clocks"), hours=8), Sender(stage)
+    stage.start(stage.step(Step.BRONZE_COMMITTED, range(2, 5)))
+    for _ in range(12):
+        sender.post(itertools.islice(events, 150), clock)
+        sender.commit()
+    stage.expect_kill(stage.driver.process, "the driver")
+    sender.post(itertools.islice(events, 300), clock)
+    sender.commit()
+    stage.recover()
+
+
+def remark_killed(stage: Stage) -> None:
+    """Marks of an earlier release are wrong; killed -9 between bronze's marks and its followers."""
+    _running(stage, 10)
+    stage.driver.kill()
+    bronze = stage.table("bronze.sales")
+    without_fingerprints(bronze)
+    wrong = {"is_duplicate": "NOT is_duplicate"}
+    DeltaTable(bronze).update(updates=wrong, predicate='"offset" % 7 = 0')
+    failpoint = stage.step(Step.REMARKED, range(1, 2))
+    stage.expect_kill(stage.verb("remark", "sales", failpoint=failpoint), "the remark")
+    if code := stage.verb("remark", "sales").wait(PATIENCE):
+        raise Failed(f"remark ended with {code}")
+    stage.start()
+    stage.produce(5)
+    stage.recover()
 
 
 def _running(stage: Stage, seconds: float) -> None:

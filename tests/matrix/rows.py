@@ -158,5 +158,18 @@ ROWS = [
     ),
     Row("transactions", "aborted and open transactions, and kill -9", faults.transactions),
     Row("huge-records", "records of 5 MB, good and broken, and kill -9", faults.huge_records),
+    Row(
+        "remarked",
+        "kill -9 of a remark: bronze's rows marked anew, silver not",
+        faults.remark_killed,
+    ),
+    Row(
+        "out-of-step",
+        "a partition six hours behind the other, and kill -9",
+        faults.out_of_step,
+    ),
+    Row(
+        "skewed-clocks", "producers whose clocks differ by hours, and kill -9", faults.skewed_clocks
+    ),
     Row("idle-partition", "a partition without records, and kill -9", faults.idle_partition),
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
@@ -21,10 +21,10 @@ HUGE = 5_000_000
 LIMIT = 6_000_000
 
 
-def make_topic(stage: Stage, partitions: int = 2) -> None:
-    """The stage's topic, which takes records of up to 6 MB."""
+def make_topic(stage: Stage, partitions: int = 2, time: str = "LogAppendTime") -> None:
+    """The stage's topic, which takes records of up to 6 MB; whose ``time`` they have."""
     admin = KafkaAdminClient(bootstrap_servers=stage.broker.servers)
-    configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(LIMIT)}
+    configs = {"message.timestamp.type": time, "max.message.bytes": str(LIMIT)}
     admin.create_topics([NewTopic(stage.topic, partitions, 1, topic_configs=configs)])
     admin.close()
 
@@ -35,6 +35,12 @@ def messages(stage: Stage, count: int, run: str) -> Iterator[Message]:
     shares = Shares(duplicates=0.02, corrupt=0.02)
     shop = generator(settings, stage.draw.randrange(10**6), run, shares)
     return shop.history(count, datetime.now(UTC), 30)
+
+
+def old(some: Iterable[Message], hours: int) -> Iterator[Message]:
+    """The same, but those that are younger: their time is in the future of no clock."""
+    youngest = datetime.now(UTC) - timedelta(hours=hours)
+    return (message for message in some if message.event_time < youngest)
 
 
 def huge(some: Iterable[Message]) -> Iterator[Message]:
@@ -62,8 +68,13 @@ class Sender:
         self._producer.init_transactions()
         stage.later.callback(self._producer.close, timeout=5)
 
-    def post(self, some: Iterable[Message]) -> None:
-        """Begin a transaction and send into it; it stays open."""
+    def post(
+        self, some: Iterable[Message], clock: Callable[[Message, int], float] | None = None
+    ) -> None:
+        """Begin a transaction and send into it; it stays open.
+
+        ``clock`` gives the time of a record in a partition, in seconds since 1970.
+        """
         self._producer.begin_transaction()
         for message in some:
             partition = self._partitions[zlib.crc32(message.key) % len(self._partitions)]
@@ -71,6 +82,7 @@ class Sender:
             self._producer.send(
                 self._stage.topic, message.value, key=message.key, headers=headers,
                 partition=partition,
+                timestamp_ms=int(clock(message, partition) * 1000) if clock else None,
             )  # fmt: skip
             self._pending += 1
         self._producer.flush()
