@@ -44,7 +44,7 @@ def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
     """A writer writes on through three ends of the server; the capture comes back by itself."""
     server = EmbeddedPostgres.start(tmp_path)
     orders = made(f"ended{os.getpid()}{mode}", server.url, kafka, tmp_path / "lake")
-    stop = threading.Event()
+    stop, written = threading.Event(), []
 
     def write():
         for seed in range(10**6):
@@ -52,20 +52,29 @@ def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
                 load(orders.settings().postgres, "orders", count=100, updates=50,
                      deletes=10 if mode == "slot" else 0, bad=5, seed=seed,
                      now=datetime.now(UTC))  # fmt: skip
+                written.append(seed)
             if stop.wait(0.05):
                 return
+
+    def more():
+        """Wait until the writer has done one more load: on a busy machine it takes its time."""
+        before, deadline = len(written), time.monotonic() + 60
+        while len(written) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     writer = threading.Thread(target=write)
     try:
         with orders.following(mode) as done:
             writer.start()
             for end in (signal.SIGINT, signal.SIGKILL, signal.SIGQUIT):
-                time.sleep(2)
+                more()
+                time.sleep(1)
                 os.kill(server.pid, end)
                 server._process.wait()
                 time.sleep(1)
                 server = EmbeddedPostgres.start(tmp_path)
-            time.sleep(1)
+            more()
             stop.set()
             writer.join()
             table = orders.table()
