@@ -7,7 +7,7 @@ from kafka import KafkaProducer
 
 from tests.conftest import sale
 from tests.live.conftest import command, make_topic, rows
-from tests.unit.test_codecs import Odd
+from tests.support.headers import Odd
 
 pytestmark = pytest.mark.live
 HEADERS = [(Odd("x"), b"\xff"), ("nothing", b""), ("", b""), ("ü", "ü".encode())]

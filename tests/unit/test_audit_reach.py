@@ -124,7 +124,7 @@ def told(found):
     return json.loads(as_json(found.as_dict()))
 
 
-def test_what_kafka_was_not_asked_is_unknown_and_not_caught_up(lake):  # noqa: F811
+def test_what_kafka_was_not_asked_is_unknown_and_not_caught_up(lake):
     found = proof(lake, Away())
     assert _exit_code([found], caught_up=True) is Exit.NO_TABLE
     assert found.reach.is_caught_up is None
@@ -138,20 +138,20 @@ def test_what_kafka_was_not_asked_is_unknown_and_not_caught_up(lake):  # noqa: F
 
 
 def test_silver_that_is_behind_is_so_whether_kafka_answers_or_not(settings):
-    lake = Lake(settings)  # noqa: F811
+    lake = Lake(settings)
     lake.land(events(0, 3), 0)
     found = proof(lake, Away())
     assert found.reach.is_caught_up is False
     assert _exit_code([found], caught_up=True) is Exit.FAULT
 
 
-def test_what_could_not_be_read_is_null_and_not_0(lake):  # noqa: F811
+def test_what_could_not_be_read_is_null_and_not_0(lake):
     Path(DeltaTable(lake.bronze.bronze.uri).file_uris()[0]).unlink()
     found = told(proof(lake))
     assert (found["account"], found["flags"], found["records"]["caught_up"]) == (None, None, None)
 
 
-def test_a_table_that_could_not_be_compared_has_no_count_of_differences(lake):  # noqa: F811
+def test_a_table_that_could_not_be_compared_has_no_count_of_differences(lake):
     uri = lake.bronze.bronze.uri.replace("/bronze/sales", "/silver/sales_by_country")
     Path(DeltaTable(uri).file_uris()[0]).unlink()
     found = told(proof(lake))

@@ -7,6 +7,7 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 
 import lakehouse.ingest.topic  # noqa: F401  # what reads topics installs the codecs
 from lakehouse.core.codecs import lz4, snappy, zstd
+from tests.support.headers import Odd
 
 DATA = [b"", b"x", b"record " * 50_000]
 
@@ -30,13 +31,6 @@ def test_kafka_python_has_every_codec():
     assert codec.has_snappy()
     assert codec.has_lz4()
     assert codec.has_zstd()
-
-
-class Odd(str):
-    """A header's name whose bytes are no UTF-8."""
-
-    def encode(self, *_):
-        return b"a\xff\xe4\xb8z"
 
 
 def test_a_header_whose_name_is_not_utf_8_is_read_as_java_reads_it():

@@ -14,15 +14,17 @@ from lakehouse.operations.deep import read_whole
 from lakehouse.operations.repair import Repair
 from lakehouse.sinks.parquet import TAKEN, taken
 from lakehouse.storage.metadata import NOTE, metadata_of
-from tests.unit.test_audit import Kafka, landed, path, proof  # noqa: F401  # a fixture
-from tests.unit.test_audit import lake as plain_lake
-from tests.unit.test_quarantine_lost import TOPIC
-from tests.unit.test_strangers_commits import says
+from tests.support.audited import Kafka, path, proof, says
+from tests.support.lake import copied
 
-lake = plain_lake
 ENDS = {"topic": "sales", "topic_id": "t1", "next": {"0": 10}, "newest": None, "batch": 1}
 SUM = "0" * 32
 SOURCE = {"table": "bronze.sales", "id": "x", "version": 2, "time": 1}
+
+
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
 
 
 def ends(**changes):
@@ -100,7 +102,7 @@ def test_bronze_with_such_a_commit_is_refused_in_words_and_repaired(lake, which,
             name: fault for name, _, fault in read_whole(Catalogue(lake.settings.lake.root).lake)
         }
         assert place in damage["bronze.sales"].fault
-    assert len(Repair("bronze.sales", lake.settings, lambda: TOPIC, print).run()) == 1
+    assert len(Repair("bronze.sales", lake.settings, Kafka().topic, print).run()) == 1
     lake.restart()
     assert proof(lake).verdict is Verdict.PROVEN
 

@@ -9,21 +9,27 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
 from lakehouse.operations.repair import Repair
 from tests.conftest import encode, sale
-from tests.unit.test_audit import Kafka, proof, without
-from tests.unit.test_erase import OTHER, erased, lake, landed, values  # noqa: F401  # fixtures
+from tests.support.audited import Kafka, proof, without
+from tests.support.erased import OTHER, erased
+from tests.support.lake import copied
 
 
-def addresses(lake):  # noqa: F811
+@pytest.fixture
+def lake(erasable_root, settings):
+    return copied(erasable_root, settings)
+
+
+def addresses(lake):
     return sorted({*lake.rows("erased/sales")["offset"]})
 
 
-def lose_a_file(lake, damage, which=-1):  # noqa: F811
+def lose_a_file(lake, damage, which=-1):
     file = Path(sorted(DeltaTable(path(lake)).file_uris())[which])
     damage(file)
     return file
 
 
-def path(lake):  # noqa: F811
+def path(lake):
     return lake.bronze.bronze.uri.replace("/bronze/", "/erased/")
 
 
@@ -33,14 +39,14 @@ def flip(file):
     file.write_bytes(data)
 
 
-def repair(lake, kafka):  # noqa: F811
+def repair(lake, kafka):
     return Repair("erased.sales", lake.settings, kafka.topic, print, kafka.judge).run()
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip], ids=["lost", "flipped"])
 @pytest.mark.parametrize("kafka", [Kafka(end=10), Kafka(end=10, beginning=6), Kafka(beginning=10)],
                          ids=["all in Kafka", "some expired", "all expired"])  # fmt: skip
-def test_what_was_erased_is_found_again(lake, damage, kafka):  # noqa: F811
+def test_what_was_erased_is_found_again(lake, damage, kafka):
     erased(lake)
     before = addresses(lake)
     file = lose_a_file(lake, damage)
@@ -59,7 +65,7 @@ def test_what_was_erased_is_found_again(lake, damage, kafka):  # noqa: F811
     assert 3 in addresses(lake)
 
 
-def test_markers_are_not_taken_for_erased_records(lake):  # noqa: F811
+def test_markers_are_not_taken_for_erased_records(lake):
     erased(lake)
     lake.restart()
     lake.land(encode(sale(event_id="n", order_id="n")), 14)
@@ -73,7 +79,7 @@ def test_markers_are_not_taken_for_erased_records(lake):  # noqa: F811
     assert proof(lake, kafka).verdict is Verdict.PROVEN
 
 
-def test_more_than_was_erased_is_not_concealed(lake):  # noqa: F811
+def test_more_than_was_erased_is_not_concealed(lake):
     erased(lake)
     lose_a_file(lake, Path.unlink)
     without(lake, "bronze/sales", '"offset" = 0')
@@ -84,7 +90,7 @@ def test_more_than_was_erased_is_not_concealed(lake):  # noqa: F811
     assert DeltaTable(path(lake)).version() == version
 
 
-def test_of_two_files_one_is_found_again(lake):  # noqa: F811
+def test_of_two_files_one_is_found_again(lake):
     erased(lake)
     erased(lake, OTHER)
     before = addresses(lake)

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.upkeep import compact
 from tests.conftest import encode, sale
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 
 def entries(lake):

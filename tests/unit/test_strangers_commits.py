@@ -9,7 +9,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from lakehouse.audit.proof import Verdict
 from tests.conftest import encode, sale
-from tests.support.audited import Kafka, path, proof, put
+from tests.support.audited import Kafka, path, proof, put, says
 from tests.support.lake import copied
 
 TABLES = ("bronze/sales", "quarantine/sales", "ledger/sales", "silver/sales_by_country")
@@ -18,14 +18,6 @@ TABLES = ("bronze/sales", "quarantine/sales", "ledger/sales", "silver/sales_by_c
 @pytest.fixture
 def lake(audited_root, settings):
     return copied(audited_root, settings)
-
-
-def says(lake, table, text):
-    """A commit of another program that changes no row."""
-    DeltaTable(path(lake, table)).alter.set_table_properties(
-        {"owner": "them"}, raise_if_not_exists=False,
-        commit_properties=CommitProperties({"userMetadata": text}),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
