@@ -3,7 +3,6 @@
 import json
 from datetime import timedelta
 
-import duckdb
 import pyarrow as pa
 
 from lakehouse.audit.compare import compare_all
@@ -21,6 +20,7 @@ from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
 from lakehouse.storage.duck import connect
 from tests.conftest import NOW, RULES
+from tests.support.lake import ENGINE
 
 ORDERS = contract("orders")
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
@@ -104,7 +104,7 @@ class Lake:
         if not found:
             return []
         return (
-            duckdb.connect()
+            ENGINE.cursor()
             .sql(f"SELECT {columns} FROM read_parquet({found!r}) ORDER BY ALL")
             .fetchall()
         )

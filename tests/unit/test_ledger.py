@@ -10,7 +10,6 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
@@ -23,7 +22,7 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, encode, sale
-from tests.support.lake import Lake, changed
+from tests.support.lake import ENGINE, Lake, changed
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = {"silver": {"finer_persist_interval": timedelta(0)}}
@@ -39,7 +38,7 @@ def rows(lake):
     files = DeltaTable(lake.ledger.table.uri).file_uris()
     if not files:
         return []
-    return duckdb.connect().sql(f"FROM read_parquet({files!r}) ORDER BY bronze_version").fetchall()
+    return ENGINE.cursor().sql(f"FROM read_parquet({files!r}) ORDER BY bronze_version").fetchall()
 
 
 def wanted(lake):
@@ -51,7 +50,7 @@ def wanted(lake):
         now = set(table.file_uris())
         table.load_as_version(version - 1)
         files = sorted(now - set(table.file_uris()))
-        batch = duckdb.connect().sql(f"FROM read_parquet({files!r})").df() if files else None
+        batch = ENGINE.cursor().sql(f"FROM read_parquet({files!r})").df() if files else None
         if batch is None or not (batch["is_late"] | batch["is_duplicate"]).any():
             continue
         late = batch[batch["is_late"]]
