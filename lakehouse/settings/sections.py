@@ -82,7 +82,8 @@ class Section(BaseModel):
     """One section of config.ini: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True,
+        defer_build=True,  # help reads no setting
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
@@ -53,20 +53,20 @@ class Settings(BaseModel):
     one up with a clear error.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    lake: LakeSettings = LakeSettings()
-    kafka: KafkaSettings = KafkaSettings()
-    postgres: PostgresSettings = PostgresSettings()
-    stream: StreamSettings = StreamSettings()
-    bronze: BronzeSettings = BronzeSettings()
-    publish: PublishSettings = PublishSettings()
-    silver: SilverSettings = SilverSettings()
-    table: TableSettings = TableSettings()
-    maintenance: MaintenanceSettings = MaintenanceSettings()
-    spark: SparkSettings = SparkSettings()
-    explorer: ExplorerSettings = ExplorerSettings()
-    logging: LoggingSettings = LoggingSettings()
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)
+    stream: StreamSettings = Field(default_factory=StreamSettings)
+    bronze: BronzeSettings = Field(default_factory=BronzeSettings)
+    publish: PublishSettings = Field(default_factory=PublishSettings)
+    silver: SilverSettings = Field(default_factory=SilverSettings)
+    table: TableSettings = Field(default_factory=TableSettings)
+    maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
+    spark: SparkSettings = Field(default_factory=SparkSettings)
+    explorer: ExplorerSettings = Field(default_factory=ExplorerSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
     spark_conf: Mapping[str, str] = {}
     table_properties: Mapping[str, str] = {}
     products: Mapping[str, ProductSettings] = {}
