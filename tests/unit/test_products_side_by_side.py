@@ -12,7 +12,7 @@ from tests.conftest import NOW, decoded, encode, sale
 from tests.support import orders
 from tests.support.lake import Lake, changed
 
-BATCHES = 40
+BATCHES = 20
 
 
 def land(landing, batches):
