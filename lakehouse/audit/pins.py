@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.scratch import scratch_folder
 from lakehouse.core.signals import ended_by_signals
 from lakehouse.ingest.ends import Ends
@@ -104,7 +104,7 @@ class Snapshots:
                 f"table {name}",
                 f"cannot be opened at {'its newest' if version is None else ''} version "
                 f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
-                f"lakehouse repair {name} --root {self.lake.root}",
+                f"lakehouse repair {name} {root_option(self.lake.root)}",
             ) from None
         if odd := _UNREADABLE & set(table.protocol().reader_features or []):
             raise TableDamaged(

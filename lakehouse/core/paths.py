@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable
@@ -54,6 +55,11 @@ class Lake:
         return str(Path(self.root).absolute().joinpath(*parts))
 
 
+def root_option(root: str | Path) -> str:
+    """The option that names a root, as a shell reads it: for commands that a person copies."""
+    return f"--root {shlex.quote(str(root))}"
+
+
 def check_columns(uri: str, columns: Iterable[str]) -> None:
     """Raise UsageError where a folder above a table is named like a value of one of its columns.
 
@@ -90,4 +96,4 @@ def own_command() -> str:
     """``lakehouse`` as this shell finds it, for what is printed to be typed."""
     if shutil.which("lakehouse"):
         return "lakehouse"
-    return os.path.relpath(Path(sys.executable).with_name("lakehouse"))
+    return shlex.quote(os.path.relpath(Path(sys.executable).with_name("lakehouse")))

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.ends import Ends
 from lakehouse.storage.health import newest
 from lakehouse.storage.log import commits, note_of, notes
@@ -106,7 +106,7 @@ class Catalogue:
                 ) from None  # fmt: skip
             raise TableDamaged(
                 f"table {name}", f"cannot be opened: {_line(error)}",
-                f"lakehouse repair {name} --root {self.lake.root}",
+                f"lakehouse repair {name} {root_option(self.lake.root)}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
         return table

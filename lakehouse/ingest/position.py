@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import structlog
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.paths import root_option
 from lakehouse.ingest.ends import Ends, Lost, gaps
 from lakehouse.ingest.tables import BronzeTables
 from lakehouse.ingest.topic import Topic
@@ -99,7 +100,8 @@ class Position:
                 f"bronze.{self.tables.name}",
                 f"Kafka no longer has what topic {self.tables.topic} goes on with:{listed}",
                 "give the topic its records back; or accept the gap, which the audit then lists: "
-                f"lakehouse accept-gap {self.tables.name} --root {self.tables.settings.lake.root}",
+                f"lakehouse accept-gap {self.tables.name} "
+                + root_option(self.tables.settings.lake.root),
             )
 
     def accept(self, topic: Topic) -> tuple[Lost, ...]:

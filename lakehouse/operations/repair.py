@@ -21,7 +21,7 @@ from lakehouse.audit.fingerprints import altered
 from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
@@ -79,7 +79,7 @@ class Repair:
         if name.startswith("silver."):
             raise UsageError(
                 f"table {name}", "is not repaired: it is a function of bronze",
-                f"lakehouse rebuild {name} --root {settings.lake.root}",
+                f"lakehouse rebuild {name} {root_option(settings.lake.root)}",
             )  # fmt: skip
 
     @property

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.lock import write_locks
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
@@ -60,7 +60,7 @@ def run(
     if Path(lake.join(UNFINISHED_RESTORE)).exists():
         raise TableDamaged(
             f"lake {lake.root}", "a restore into it was cut short",
-            f"run it again: lakehouse restore BACKUP --force --root {lake.root}",
+            f"run it again: lakehouse restore BACKUP --force {root_option(lake.root)}",
         )  # fmt: skip
     tables = [t for f in flows for t in tables_of(f)]
     holder = "+".join(f.name for f in flows)

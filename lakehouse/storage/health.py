@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.core.paths import check_columns
+from lakehouse.core.paths import check_columns, root_option
 from lakehouse.storage.data_files import corrupt_files, local_path
 from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
 
@@ -125,7 +125,9 @@ def damaged(uri: str, found: Damage) -> TableDamaged:
     name, root = table_name(uri), Path(uri).parents[1]
     verb = "rebuild" if name.startswith("silver.") else "repair"
     return TableDamaged(
-        f"table {name}", f"{found.place}: {found.fault}", f"lakehouse {verb} {name} --root {root}"
+        f"table {name}",
+        f"{found.place}: {found.fault}",
+        f"lakehouse {verb} {name} {root_option(root)}",
     )
 
 

@@ -1,12 +1,13 @@
 """A lake works wherever its root lies; a root that an engine misreads is refused in words."""
 
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.locked import locked
@@ -107,3 +108,18 @@ def test_a_partition_named_by_odd_text_is_read_back(tmp_path):
     found = sorted((row["n"], row["kind"]) for row in table.dt.to_pyarrow_table().to_pylist())
     assert found == [(n, kind or None) for n, kind in enumerate(kinds)]
     assert all(Path(file).is_file() for file in table.files())
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_command_of_a_remedy_names_the_root_to_a_shell(tmp_path, name):
+    """What a person copies from a remedy must reach the table that it is about."""
+    settings = settings_at(tmp_path / name / "lake")
+    lake = Lake(settings)
+    lake.land(encode(sale()), 0)
+    uri = lake.bronze.bronze.uri
+    for file in files_of(lake.bronze.bronze.dt):
+        Path(file).unlink()
+    with pytest.raises(TableDamaged) as damage:
+        opened(uri)
+    words = shlex.split(damage.value.remedy)
+    assert words[words.index("--root") + 1] == settings.lake.root

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit, UsageError
+from lakehouse.core.paths import root_option
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
@@ -74,9 +75,9 @@ def demo(stage: Stage) -> Exit:
     sys.stdout.write("the lake equals the table\n" if holds else "the lake DIFFERS from it\n")
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     for command in (
-        f"lakehouse explore --root {root} --sql 'FROM silver.orders_current'",
-        f"lakehouse orders insert --count 100 --updates 40 --deletes 5 --bad 2 --root {root}",
-        f"lakehouse audit orders --root {root}",
+        f"lakehouse explore {root_option(root)} --sql 'FROM silver.orders_current'",
+        f"lakehouse orders insert --count 100 --updates 40 --deletes 5 --bad 2 {root_option(root)}",
+        f"lakehouse audit orders {root_option(root)}",
     ):
         say(f"  {command}")
     return verdict if holds else Exit.FAULT

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
-from lakehouse.core.paths import own_command
+from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
@@ -63,10 +63,10 @@ def demo(stage: Stage) -> Exit:
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     lakehouse = own_command()
     for command in (
-        f"{lakehouse} explore --root {root}",
-        f'{lakehouse} explore --root {root} --sql "FROM clients LIMIT 5"',
-        f"{lakehouse} tables --root {root}",
-        f"{lakehouse} history bronze.sales --root {root}",
+        f"{lakehouse} explore {root_option(root)}",
+        f'{lakehouse} explore {root_option(root)} --sql "FROM clients LIMIT 5"',
+        f"{lakehouse} tables {root_option(root)}",
+        f"{lakehouse} history bronze.sales {root_option(root)}",
         f"{lakehouse} up sales    # a live shop, until Ctrl-C",
     ):
         say(f"  {command}")

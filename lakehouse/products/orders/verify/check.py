@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from lakehouse.audit.pins import Snapshots
+from lakehouse.core.paths import root_option
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.settings.settings import Settings
 
@@ -41,4 +42,4 @@ class Parts:
     def fix(self) -> str:
         """How to take in what is there."""
         names = " ".join(flow.name for flow in FLOWS)
-        return f"lakehouse run {names} --available-now --root {self.settings.lake.root}"
+        return f"lakehouse run {names} --available-now {root_option(self.settings.lake.root)}"

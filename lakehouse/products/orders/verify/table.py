@@ -14,6 +14,7 @@ from psycopg import sql
 
 from lakehouse.audit.pins import count
 from lakehouse.core.errors import TableMissing
+from lakehouse.core.paths import root_option
 from lakehouse.model.change import sortable
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.orders.contract import NAME
@@ -94,7 +95,7 @@ def _read_table(parts: Parts) -> int:
 def capture_checks(parts: Parts) -> Iterator[Check]:
     """The capture's state, and the slot that it reads."""
     settings, section = parts.settings, parts.settings.captured(NAME)
-    again = f"lakehouse capture {NAME} --root {settings.lake.root}"
+    again = f"lakehouse capture {NAME} {root_option(settings.lake.root)}"
     state = read_state(state_path(settings.lake.root, NAME))
     if state is None:
         yield Check("capture", False, "nothing is captured yet", again)
