@@ -95,9 +95,9 @@ def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
 
 def _products(product: str | None, settings: Settings) -> list[str]:
     """The products to audit: the one named, or all that have landed anything."""
-    from lakehouse.products.registry import contract, contracts
+    from lakehouse.products.registry import contracts, contracts_of
 
-    wanted = [contract(product).name] if product else list(contracts())
+    wanted = contracts_of(product) if product else list(contracts())
     lake = Lake(settings.lake.root)
     landed = [n for n in wanted if Path(lake.table(f"bronze.{n}"), "_delta_log").is_dir()]
     if not landed:

@@ -71,16 +71,17 @@ def erase(
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:
-    from lakehouse.products.registry import contracts
+    from lakehouse.products.registry import contracts, contracts_of
 
-    if product is not None:
-        settings.product(product)
-        return [product]
+    known = contracts()
+    wanted = contracts_of(product) if product else list(known)
+    if product and len(wanted) == 1:
+        return wanted
     lake = Lake(settings.lake.root)
     found = [
         name
-        for name, contract in contracts().items()
-        if contract.person and Path(lake.table(f"bronze.{name}"), "_delta_log").is_dir()
+        for name in wanted
+        if known[name].person and Path(lake.table(f"bronze.{name}"), "_delta_log").is_dir()
     ]
     if not found:
         raise TableMissing(

@@ -18,7 +18,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.text import paragraph, printable
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import Replayed
-from lakehouse.products.registry import contracts
+from lakehouse.products.registry import contracts, contracts_of
 from lakehouse.settings.settings import Settings
 
 
@@ -44,12 +44,12 @@ def told(done: Replayed) -> str:
 
 
 def products(product: str | None, settings: Settings) -> list[str]:
-    """The product named, or all that have a quarantine."""
-    if product is not None:
-        settings.product(product)
-        return [product]
+    """The contracts of the product named, or of all, that have a quarantine."""
+    wanted = contracts_of(product) if product else list(contracts())
+    if product and len(wanted) == 1:
+        return wanted
     lake = Lake(settings.lake.root)
-    found = [n for n in contracts() if Path(lake.table(f"quarantine.{n}"), "_delta_log").is_dir()]
+    found = [n for n in wanted if Path(lake.table(f"quarantine.{n}"), "_delta_log").is_dir()]
     if not found:
         raise TableMissing(
             f"lake {settings.lake.root}",

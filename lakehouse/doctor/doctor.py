@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -20,30 +19,19 @@ from rich.console import Console
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
+from lakehouse.doctor.check import Check, running_postgres
 from lakehouse.operations.deep import read_whole
+from lakehouse.products.registry import part, products
 from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.session import Engine
 from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
 from lakehouse.services.java import find_java
-from lakehouse.services.postgres import EmbeddedPostgres, binaries
 from lakehouse.settings.kafka_client import admin
-from lakehouse.settings.postgres_client import Slot, connect, slot_of
-from lakehouse.settings.sections import CapturedSettings, PostgresSettings
+from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.settings import Settings
 
 MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 GIB = 1024**3
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check's outcome; ``fix`` says what to do where it did not pass."""
-
-    group: str
-    name: str
-    state: str
-    detail: str
-    fix: str = ""
 
 
 def python_checks(_: Settings) -> Iterator[Check]:
@@ -164,15 +152,11 @@ def kafka_checks(settings: Settings) -> Iterator[Check]:
 
 
 def postgres_checks(settings: Settings) -> Iterator[Check]:
-    """The given database, or the embedded one where it runs; tables and slots of captures."""
-    postgres = settings.postgres
-    if not postgres.url:
-        binaries()
-        running = EmbeddedPostgres.running(Path(settings.lake.root))
-        if running is None:
-            yield Check("postgres", "server", "pass", "embedded: started when a verb needs it")
-            return
-        postgres = settings.with_postgres(running.url).postgres
+    """The given database, or the embedded one where it runs."""
+    postgres = running_postgres(settings)
+    if postgres is None:
+        yield Check("postgres", "server", "pass", "embedded: started when a verb needs it")
+        return
     with closing(connect(postgres)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT version(), current_setting('wal_level')")
         version, level = cursor.fetchone() or ("", "")
@@ -181,35 +165,6 @@ def postgres_checks(settings: Settings) -> Iterator[Check]:
             "postgres", "wal_level", "pass" if level == "logical" else "warn", level,
             "" if level == "logical" else "set wal_level = logical, or capture with --mode poll",
         )  # fmt: skip
-        for name, product in settings.products.items():
-            if not isinstance(product, CapturedSettings):
-                continue
-            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (product.table,))
-            there = bool((cursor.fetchone() or (False,))[0])
-            yield Check(
-                "postgres", f"table {product.table}", "pass" if there else "warn",
-                "exists" if there else "does not exist",
-                "" if there else f"make it: psql -f db/{name}.sql",
-            )  # fmt: skip
-            yield _slot_check(name, product.slot, slot_of(connection, product.slot), postgres)
-
-
-def _slot_check(product: str, name: str, slot: Slot | None, postgres: PostgresSettings) -> Check:
-    """A slot keeps WAL until it is read: one left behind fills the server's disk."""
-    if slot is None:
-        return Check("postgres", f"slot {name}", "pass", "none: no capture has begun")
-    held = f"{slot.held / 2**20:,.1f} MB of WAL held, {postgres.wal_limit_mb:,} allowed"
-    detail = f"{held}; {'read now' if slot.active_pid else 'nobody reads it'}"
-    if slot.wal_status == "lost":
-        fix = f"lakehouse capture {product} --anew"
-        return Check("postgres", f"slot {name}", "fail", "left behind: its WAL is removed", fix)
-    over = slot.held > postgres.wal_limit_mb * 2**20
-    fix = (
-        f"run lakehouse capture {product}, or give it up: SELECT pg_drop_replication_slot('{name}')"
-    )
-    return Check(
-        "postgres", f"slot {name}", "fail" if over else "pass", detail, fix if over else ""
-    )
 
 
 _ROUND_TRIP = """
@@ -266,9 +221,18 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
 
 
 def checked(settings: Settings, *, deep: bool) -> Iterator[Check]:
-    """Every check of this machine, and of the lake's pages where asked; an error is one too."""
-    for check in (*CHECKS, *([lake_checks] if deep else [])):
-        group = check.__name__.removesuffix("_checks")
+    """Every check of this machine and of the products, of the lake's pages where asked.
+
+    An error is a check that fails.
+    """
+    asked = [(check.__name__.removesuffix("_checks"), check) for check in CHECKS]
+    asked += [
+        (p.name, module.checks)
+        for p in products().values()
+        if p.name in settings.products and (module := part(p, "checks"))
+    ]
+    asked += [("lake", lake_checks)] if deep else []
+    for group, check in asked:
         try:
             yield from check(settings)
         except LakehouseError as error:

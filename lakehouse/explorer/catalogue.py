@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.ends import Ends
+from lakehouse.products.registry import bronze_of
 from lakehouse.storage.health import newest
 from lakehouse.storage.log import commits, note_of, notes
 
@@ -194,11 +195,11 @@ class Catalogue:
         ``behind`` counts the bronze versions that a silver table has not taken in.
         """
         found = [self.info(name) for name in self.names()]
-        newest = {i.name.partition(".")[2]: i.version for i in found if i.name.startswith("bronze")}
+        versions = {info.name: info.version for info in found}
         rows = []
         for info in found:
-            product = info.name.partition(".")[2].partition("_")[0]
-            behind = None if info.source is None else newest.get(product, 0) - info.source
+            newest = versions.get(bronze_of(info.name) or "")
+            behind = None if info.source is None or newest is None else newest - info.source
             row = {**info.as_dict(), "behind": behind}
             row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
             for narrow in ("source", "files", "partitions"):  # `lakehouse tables` has them

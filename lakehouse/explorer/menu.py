@@ -16,24 +16,22 @@ from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.report import sections, titles
+from lakehouse.explorer.report import LookUp, look_ups, sections, titles, views
 from lakehouse.explorer.show import render, width
 from lakehouse.explorer.times import time_of
 
 Answer = Callable[[Catalogue, str, Format], str]
 """A lake, a SELECT and a format → text."""
 WORDS = {
-    "client ID": "one client, field by field",
     "t": "tables: rows, version, last commit",
     "t TABLE": "history of a table",
-    "SELECT …": "any read; clients and trends are views",
+    "SELECT …": "any read",
     "h, !N": "what was asked; ask number N again",
     "f FORMAT": "table, json, csv or md",
     "v N, at TIME": "read as of a version or time; v alone: now",
     "q": "leave (or Ctrl-D)",
 }
-CLIENT = "SELECT * FROM clients WHERE client_id = '{0}'"
-_PARTS = ("client", "t", "f", "v", "at")
+_PARTS = ("t", "f", "v", "at")
 
 
 @dataclass
@@ -52,6 +50,19 @@ class Menu:
         found = sections(self.catalogue).items()
         return {str(n): (said[name], sql) for n, (name, sql) in enumerate(found, 1)}
 
+    @cached_property
+    def look_ups(self) -> dict[str, LookUp]:
+        """Word → what a product shows under it."""
+        return look_ups()
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What may be written besides numbers, and what it does."""
+        named = {f"{word} ID": look_up.doc for word, look_up in self.look_ups.items()}
+        derived = " and ".join(views())
+        any_read = f"any read; {derived} are views" if derived else "any read"
+        return {**named, **WORDS, "SELECT …": any_read}
+
     def take(self, line: str) -> str:
         """The answer to one line, as text for stdout."""
         if line.startswith("!"):
@@ -60,8 +71,10 @@ class Menu:
         rest = rest.strip()
         if line in self.choices:
             return self._ask(self.choices[line][1], keep=line)
+        if word.lower() in self.look_ups and rest:
+            return self._look_up(self.look_ups[word.lower()], rest, line)
         if word.lower() in _PARTS and (rest or word.lower() in {"t", "v"}):
-            return self._word(word.lower(), rest, line)
+            return self._word(word.lower(), rest)
         if line == "h":
             return "".join(f"{n:>4}  {printable(t)}\n" for n, t in enumerate(self.asked, 1))
         return self._ask(line, keep=line)
@@ -71,9 +84,7 @@ class Menu:
             return self.asked[int(number) - 1]
         raise UsageError(f"!{number}", "was not asked", "write h to see the numbers")
 
-    def _word(self, word: str, rest: str, line: str) -> str:
-        if word == "client":
-            return self._client(rest, line)
+    def _word(self, word: str, rest: str) -> str:
         if word == "t":
             return self._history(rest) if rest else render(
                 {"tables": self.catalogue.tables()}, self.form, width()
@@ -90,14 +101,14 @@ class Menu:
             self.catalogue = self.catalogue.back_to(at=time_of("at", rest))
         return ""
 
-    def _client(self, client: str, line: str) -> str:
-        """One client's row in every currency: a field a line where it is drawn as a table."""
+    def _look_up(self, found: LookUp, wanted: str, line: str) -> str:
+        """Its rows: a field a line where they are drawn as a table."""
         self.asked.append(line)
-        sql = CLIENT.format(client.replace("'", "''"))
+        sql = found.sql.format(wanted.replace("'", "''"))
         if self.form is Format.table:
             casts = "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM"
-            sql = f"WITH one AS ({casts} ({sql})) UNPIVOT one ON COLUMNS(* EXCLUDE currency)"
-            sql = f"SELECT currency, name AS field, value FROM ({sql} INTO NAME name VALUE value)"
+            sql = f"WITH one AS ({casts} ({sql})) UNPIVOT one ON COLUMNS(* EXCLUDE {found.by})"
+            sql = f"SELECT {found.by}, name AS field, value FROM ({sql} INTO NAME name VALUE value)"
         return self.answer(self.catalogue, sql, self.form)
 
     def _history(self, table: str) -> str:
@@ -155,7 +166,7 @@ def _help(talk: Console, here: Menu) -> None:
     grid.add_column(style="bold cyan", no_wrap=True)
     grid.add_column(style="dim")
     choices = [(number, text) for number, (text, _) in here.choices.items()]
-    both = itertools.zip_longest(choices, WORDS.items(), fillvalue=("", ""))
+    both = itertools.zip_longest(choices, here.words.items(), fillvalue=("", ""))
     for (number, text), (word, meaning) in both:
         grid.add_row(number, text, word, meaning)
     talk.print(grid)

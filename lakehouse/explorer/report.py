@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing
+from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import QueryTimedOut, Reader
 from lakehouse.model.flow import SilverFlow
@@ -44,6 +45,18 @@ Records that were replayed count in bronze.
 """
 
 
+@dataclass(frozen=True)
+class LookUp:
+    """A word of the menu that shows the rows of one thing, field by field: ``client C-1042``."""
+
+    doc: str
+    """What it says in the menu's help."""
+    sql: str
+    """SELECT with ``{0}`` where the text asked for stands, in quotes."""
+    by: str
+    """The column that tells its rows apart."""
+
+
 def quality(product: str, prefix: str = "") -> dict[str, str]:
     """Section → SELECT of what every product has: what landed, late and doubled, and refused."""
     found = {"quality": QUALITY, "late_and_doubled": LEDGER, "quarantine": QUARANTINE}
@@ -56,12 +69,12 @@ def sections(catalogue: Catalogue) -> dict[str, str]:
     found: dict[str, str] = {}
     for product in products().values():
         if any(f"bronze.{c.name}" in there for c in product.contracts):
-            found |= of_product(product)
+            _add(found, of_product(product), product, "section")
     return found
 
 
 def of_product(product: Product) -> dict[str, str]:
-    """What its report asks; without one the first rows of its aggregates, and the quality."""
+    """What its report asks; without one the first rows of its aggregates, and each quality."""
     if module := part(product, "report"):
         return dict(module.REPORT)
     found = {
@@ -71,7 +84,19 @@ def of_product(product: Product) -> dict[str, str]:
         if isinstance(flow, SilverFlow)
         for a in flow.aggregates
     }
-    return found | quality(product.name, f"{product.name}_")
+    for contract in product.contracts:
+        found |= quality(contract.name, f"{contract.name}_")
+    return found
+
+
+def _add(known: dict[str, str], found: Mapping[str, str], product: Product, what: str) -> None:
+    """Add what a product has; DeclarationError where a name is another product's."""
+    if taken := sorted(known.keys() & found.keys()):
+        raise DeclarationError(
+            f"product {product.name!r}, report", f"its {what} {taken[0]!r} is another product's",
+            f"give it another name, such as {product.name}_{taken[0]}",
+        )  # fmt: skip
+    known |= found
 
 
 def titles() -> dict[str, str]:
@@ -89,7 +114,15 @@ def views(as_of: str | None = None) -> dict[str, str]:
     found: dict[str, str] = {}
     for product in products().values():
         of_its_own = getattr(part(product, "report"), "views", None)
-        found |= of_its_own(as_of) if of_its_own else {}
+        _add(found, of_its_own(as_of) if of_its_own else {}, product, "view")
+    return found
+
+
+def look_ups() -> dict[str, LookUp]:
+    """Word of the menu → what it shows, of every product's report."""
+    found: dict[str, LookUp] = {}
+    for product in products().values():
+        found |= getattr(part(product, "report"), "LOOK_UPS", {})
     return found
 
 

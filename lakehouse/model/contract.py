@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from lakehouse.model.money import DIGITS, money_type
 
@@ -149,13 +159,31 @@ def _wire(event: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 
 def base_type(hint: Any) -> Any:
-    """The plain type under ``Annotated``, ``Literal`` and ``| None``."""
-    if get_origin(hint) is Annotated:
-        return base_type(get_args(hint)[0])
-    members = [a for a in get_args(hint) if a is not type(None)]
-    if members and isinstance(members[0], str):
+    """The plain type under ``Annotated``, ``Literal`` of texts, ``| None`` and ``| UnsetType``.
+
+    A type that is none of these is given back as it is.
+    """
+    origin, members = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return base_type(members[0])
+    if origin is Literal and all(isinstance(member, str) for member in members):
         return str
-    return base_type(members[0]) if members else hint
+    if origin in {Union, UnionType}:
+        said = [member for member in members if member not in {type(None), UnsetType}]
+        return base_type(said[0]) if len(said) == 1 else hint
+    return hint
+
+
+def may_be_null(hint: Any) -> bool:
+    """Whether a field of this annotation takes a null."""
+    return type(None) in get_args(hint) or (
+        get_origin(hint) is Annotated and may_be_null(get_args(hint)[0])
+    )
+
+
+def has_offset(hint: Any) -> bool:
+    """Whether a time of this annotation must say its offset from UTC."""
+    return any(getattr(meta, "tz", None) is True for meta in _metas(hint))
 
 
 def kind_of(hint: Any) -> str:

@@ -39,6 +39,9 @@ class Product:
     """Module with ``commands(settings_of, broker, database, say)``: verb → function or Typer."""
     demo: str = ""
     """Module with ``demo(stage)``: see :mod:`lakehouse.runtime.demo`."""
+    checks: str = ""
+    """Module with ``checks(settings)``, which yields :class:`lakehouse.doctor.check.Check` for
+    ``lakehouse doctor``."""
     needs_postgres: bool = False
     """Whether its source reads [postgres]: the embedded one is started where none is named."""
     is_main: bool = False

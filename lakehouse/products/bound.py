@@ -6,6 +6,7 @@ DuckDB plans every expression over empty tables with the columns that it will me
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,16 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError
-from lakehouse.model.flow import Aggregate, Combine, Keyed, Measure, ParquetFlow, SilverFlow
+from lakehouse.model.flow import (
+    MONEY,
+    UNITS,
+    Aggregate,
+    Combine,
+    Keyed,
+    Measure,
+    ParquetFlow,
+    SilverFlow,
+)
 from lakehouse.model.product import Product
 from lakehouse.silver.render import (
     ARROW,
@@ -30,9 +40,14 @@ ADDS_UP: dict[Combine, tuple[str, ...]] = {
     "max": ("max",),
 }
 """How two numbers are joined → the aggregate functions that this is right for."""
+UNSTABLE = re.compile(
+    r"\b((random|setseed|uuid\w*|gen_random_uuid|now|today|transaction_timestamp|nextval"
+    r"|get_current_\w+)\s*\(|current_(date|time|timestamp|localtime|localtimestamp)\b)", re.I
+)  # fmt: skip
+"""SQL whose answer depends on the moment, or on chance."""
 _SQL = {arrow: sql for sql, arrow in ARROW.items()} | {pa.int32(): "INTEGER"}
-Bind = Callable[[str, str], None]
-"""Plans a SELECT, or says that it cannot be, at a place."""
+Bind = Callable[[str, str], str]
+"""Plans a SELECT, or says that it cannot be, at a place; the SQL type of its first column."""
 
 
 def check_sql(product: Product) -> None:
@@ -45,6 +60,7 @@ def check_sql(product: Product) -> None:
                 continue
             fields = flow.contract.schema
             bind = _binder(connection, fields.names)
+            _no_words_of_sql(bind, fields.names, f"product {flow.product!r}, contract")
             connection.execute(_rows({f.name: _SQL[f.type] for f in fields}))
             if isinstance(flow, ParquetFlow):
                 _check_parquet(connection, flow)
@@ -64,12 +80,19 @@ def check_sql(product: Product) -> None:
 def _binder(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> Bind:
     listed = ", ".join(columns)
 
-    def bind(place: str, sql: str) -> None:
+    def bind(place: str, sql: str) -> str:
+        if odd := UNSTABLE.search(re.sub(r"'[^']*'", "''", sql)):
+            raise DeclarationError(
+                place,
+                f"{odd[0].rstrip('( ')} does not give the same answer again, and silver must",
+                "use what the event says",
+            )
         try:
-            connection.execute(f"DESCRIBE {sql}")
+            found = connection.execute(f"DESCRIBE {sql}").fetchall()
         except duckdb.Error as error:
             said = str(error).partition(": ")[2].partition("\n")[0] or str(error)
             raise DeclarationError(place, said, f"use SQL over {listed}") from None
+        return str(found[0][1])
 
     return bind
 
@@ -96,6 +119,7 @@ def _check_aggregate(
                 f"{place}, key {name!r}", f"is {sql}, which may be null, and no key of silver is",
                 f"write coalesce({sql}, '')",
             )  # fmt: skip
+    _no_words_of_sql(bind, table_columns(aggregate), place)
     for name, measure in aggregate.measures.items():
         _must_add_up(connection, measure, f"{place}, measure {name!r}")
     try:
@@ -103,6 +127,9 @@ def _check_aggregate(
     except DeclarationError as whole:
         _bind_each(aggregate, place, bind)
         raise whole from None
+    for name, measure in aggregate.measures.items():
+        if measure.combine == "sum":
+            _must_hold(measure, bind, f"{place}, measure {name!r}")
     for name, distinct in (aggregate.distinct or {}).items():
         here, finer = f"{place}, distinct count {name!r}", finer_sql(distinct.finer)
         bind(here, finer)
@@ -114,6 +141,12 @@ def _check_aggregate(
                    f"FROM ({finer}) {aggregate.explode}")  # fmt: skip
     for name, favourite in (aggregate.favourite or {}).items():
         bind(f"{place}, favourite {name!r}", units_sql(aggregate, favourite))
+        kind = bind(f"{place}, favourite {name!r}", f"SELECT {favourite.units} FROM rows")
+        if not kind.endswith("INT") and kind != "INTEGER":
+            raise DeclarationError(
+                f"{place}, favourite {name!r}", f"counts {favourite.units}, a {kind}",
+                "count in whole numbers that are not negative, such as 1 for each row",
+            )  # fmt: skip
         if odd := [n for n, (_, kind) in aggregate.keys.items() if kind != "VARCHAR"]:
             raise DeclarationError(
                 f"{place}, favourite {name!r}", f"is chosen by {odd[0]!r}, which is no text",
@@ -140,15 +173,47 @@ def _bind_each(aggregate: Aggregate, place: str, bind: Bind) -> None:
     bind(f"{place}, where", f"SELECT 1 FROM rows WHERE {aggregate.where}")
 
 
+def _no_words_of_sql(bind: Bind, names: Iterable[str], place: str) -> None:
+    for name in names:
+        try:
+            bind(place, f"SELECT {name} FROM (SELECT 1 AS {name})")
+        except DeclarationError:
+            raise DeclarationError(
+                f"{place}, column {name!r}", "is a word of SQL", "give it another name"
+            ) from None
+
+
+def _must_hold(measure: Measure, bind: Bind, place: str) -> None:
+    """The type declared for a sum holds it exactly."""
+    kind = bind(place, f"SELECT {measure.sql} FROM rows")
+    if kind in {"DOUBLE", "FLOAT"}:
+        raise DeclarationError(
+            place, f"{measure.sql} is a float, whose sum depends on the order of rows",
+            "sum whole numbers, or decimals as MONEY",
+        )  # fmt: skip
+    fits = (MONEY,) if re.fullmatch(r"DECIMAL\(\d+,[1-9]\d*\)", kind) else ("BIGINT", UNITS, MONEY)
+    if measure.type not in fits:
+        raise DeclarationError(
+            place, f"{measure.type} does not hold every sum of {kind}", f"use {' or '.join(fits)}"
+        )
+
+
 def _must_add_up(connection: duckdb.DuckDBPyConnection, measure: Measure, place: str) -> None:
     """Old and new are joined by ``combine``: right only for the functions of :data:`ADDS_UP`."""
     found = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT {measure.sql}"]).fetchone()
     tree: dict[str, Any] = json.loads(found[0]) if found else {}
     if tree.get("error"):
         raise DeclarationError(place, str(tree["error_message"]), "write one SQL expression")
-    node = tree["statements"][0]["node"]["select_list"][0]
+    listed = tree["statements"][0]["node"]["select_list"]
+    if len(listed) > 1:
+        raise DeclarationError(place, f"{measure.sql} is {len(listed)} values", "write one")
+    node = listed[0]
     while node["class"] == "CAST":
         node = node["child"]
+    if measure.combine not in ADDS_UP:
+        raise DeclarationError(
+            place, f"values are not joined by {measure.combine!r}", f"use {', '.join(ADDS_UP)}"
+        )
     usable = ADDS_UP[measure.combine]
     if node.get("function_name") not in usable or node["distinct"]:
         raise DeclarationError(

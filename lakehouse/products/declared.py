@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from importlib.util import find_spec
+
+import msgspec
 
 from lakehouse.core.errors import DeclarationError
-from lakehouse.model.contract import Contract, base_type, kind_of
+from lakehouse.model.contract import Contract, base_type, has_offset, kind_of, may_be_null
 from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.settings.reading import FREE_SECTIONS
 from lakehouse.settings.settings import sections
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
+COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+PARTS = ("recompute", "report", "source", "verbs", "demo", "checks")
+"""The modules that a product may name."""
 ADDED = (
     "extra", "topic", "partition", "offset", "kafka_time", "ingest_time", "batch_id", "watermark",
     "is_late", "is_duplicate", "event_date", "verdict", "key", "value", "headers",
@@ -25,6 +31,12 @@ TYPES = "str, int, Decimal, datetime and Literal of texts"
 def check(product: Product, place: str, others: Iterable[Product]) -> None:
     """Raise DeclarationError where names are bad or taken, or name what is not there."""
     others = list(others)
+    for contract in product.contracts:
+        if not isinstance(contract, Contract):
+            raise DeclarationError(
+                place, f"contracts has {contract!r}, which is no Contract",
+                "wrap the event: Contract(name=..., version=1, event=...)",
+            )  # fmt: skip
     names = [c.name for c in product.contracts]
     if not names or names[0] != product.name:
         raise DeclarationError(
@@ -47,9 +59,34 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
         taken[contract.name] = f"product {product.name!r} itself"
         _check_contract(contract, f"{place}, contract {contract.name!r}")
     _check_flows(product, place, others)
+    for what in PARTS:
+        module = getattr(product, what)
+        if module and not _is_there(module):
+            raise DeclarationError(
+                f"{place}, {what}", f"there is no module {module!r}",
+                "name a module that can be imported, as in 'mypackage.report'",
+            )  # fmt: skip
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it lies in
+        return False
 
 
 def _check_contract(contract: Contract, place: str) -> None:
+    event = contract.event
+    if not (isinstance(event, type) and issubclass(event, msgspec.Struct)):
+        raise DeclarationError(
+            place, f"its event is {event!r}, and no msgspec.Struct",
+            "write class MyEvent(msgspec.Struct, kw_only=True, gc=False)",
+        )  # fmt: skip
+    if event.__struct_encode_fields__ != event.__struct_fields__:
+        raise DeclarationError(
+            place, "its event renames fields", "give the fields the names that records have"
+        )
+    _each_once(contract.hints, f"{place}, fields")
     for name, hint in contract.hints.items():
         try:
             kind_of(hint)
@@ -64,18 +101,29 @@ def _check_contract(contract: Contract, place: str) -> None:
                 "give the field another name",
             )  # fmt: skip
     for name, kind in (("event_id", str), ("event_time", datetime)):
-        if name not in contract.required or base_type(contract.hints[name]) is not kind:
+        if (
+            name not in contract.required
+            or base_type(contract.hints[name]) is not kind
+            or may_be_null(contract.hints[name])
+        ):
             raise DeclarationError(
                 place, f"has no {name!r}, a {kind.__name__} that every event must have",
                 "declare it: copies are known by event_id, lateness by event_time",
             )  # fmt: skip
-    named = {"nonzero": contract.nonzero, "descriptions": contract.descriptions}
+    for name, hint in contract.hints.items():
+        if base_type(hint) is datetime and not has_offset(hint):
+            raise DeclarationError(
+                place, f"field {name!r} is a time that need not say its offset",
+                "write Annotated[datetime, Meta(tz=True)]",
+            )  # fmt: skip
+    wholes = [name for name, hint in contract.hints.items() if base_type(hint) is int]
+    for name in contract.nonzero:
+        _must_know(name, wholes, f"{place}, nonzero", "whole-number field")
     if contract.person:
         texts = [name for name, hint in contract.hints.items() if base_type(hint) is str]
         _must_know(contract.person, texts, f"{place}, person", "text field")
-    for what, fields in named.items():
-        for name in fields:
-            _must_know(name, contract.hints, f"{place}, {what}", "field")
+    for name in contract.descriptions:
+        _must_know(name, contract.hints, f"{place}, descriptions", "field")
 
 
 def _check_flows(product: Product, place: str, others: Iterable[Product]) -> None:
@@ -101,11 +149,41 @@ def _check_flows(product: Product, place: str, others: Iterable[Product]) -> Non
             taken[table] = product.name
         if isinstance(flow, SilverFlow):
             _check_aggregates(flow, place)
+    for name in (c.name for c in product.contracts if c.name not in landed):
+        raise DeclarationError(
+            place,
+            f"no flow lands the contract {name!r}",
+            f"add BronzeFlow({name.upper()}) to flows",
+        )
 
 
 def _check_aggregates(flow: SilverFlow, place: str) -> None:
+    for finer in flow.finers:
+        _check_name(finer.name, f"{place}, finer table of {flow.name}")
+        _each_once(finer.keys, f"{place}, table {flow.table(finer.name)}")
+    counted = [d.finer for a in flow.aggregates for d in (a.distinct or {}).values()]
+    for finer in counted:
+        if finer not in flow.finers:
+            raise DeclarationError(
+                f"{place}, table {flow.table(finer.name)}", "two finer tables have this name",
+                "give one of them another name, or let both counts use one Finer",
+            )  # fmt: skip
     for aggregate in flow.aggregates:
+        _check_name(aggregate.name, f"{place}, table of {flow.name}")
         here = f"{place}, table {flow.table(aggregate.name)}"
+        if not aggregate.keys or not aggregate.measures:
+            missing = "measure" if aggregate.keys else "key"
+            raise DeclarationError(
+                here, f"has no {missing}", "declare keys, and measures such as count(*)"
+            )
+        if aggregate.explode and aggregate.slice is None:
+            raise DeclarationError(
+                here, "has explode without slice", "say in slice what rows are grouped by before"
+            )
+        given = (aggregate.keys, aggregate.measures, aggregate.distinct, aggregate.favourite)
+        _each_once([n for names in (*given, aggregate.ratios) for n in names or ()], here)
+        for favourite in (aggregate.favourite or {}).values():
+            _check_name(favourite.finer, f"{here}, favourite")
         counts = {*aggregate.measures, *(aggregate.distinct or {})}
         for name, ratio in (aggregate.ratios or {}).items():
             for part in (ratio.numerator, ratio.denominator):
@@ -114,6 +192,31 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
             _must_know(aggregate.partition, aggregate.keys, f"{here}, partition", "key")
         for name in aggregate.docs or {}:
             _must_know(name, aggregate.keys, f"{here}, docs", "key")
+
+
+def _each_once(names: Iterable[str], place: str) -> None:
+    """Names of columns: letters, digits and '_', no two alike; SQL does not tell A from a."""
+    known: set[str] = set()
+    for name in names:
+        if not COLUMN.fullmatch(name):
+            raise DeclarationError(
+                f"{place}, column {name!r}", "is no name of a column",
+                "use a letter, then letters, digits and '_', at most 63 in all",
+            )  # fmt: skip
+        if name.lower() in known:
+            raise DeclarationError(
+                f"{place}, column {name!r}", "is declared twice, capitals not counted",
+                "give one of the two another name",
+            )  # fmt: skip
+        known.add(name.lower())
+
+
+def _check_name(name: str, place: str) -> None:
+    if not NAME.fullmatch(name):
+        raise DeclarationError(
+            place, f"{name!r} is no name of a table",
+            "use a small letter, then small letters, digits and '_', at most 50 in all",
+        )  # fmt: skip
 
 
 def _must_know(name: str, known: Iterable[str], place: str, what: str) -> None:

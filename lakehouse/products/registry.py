@@ -17,7 +17,7 @@ from types import ModuleType
 import lakehouse.products
 from lakehouse.core.errors import DeclarationError, LakehouseError, UsageError
 from lakehouse.model.contract import Contract
-from lakehouse.model.flow import Flow
+from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.product import Product
 from lakehouse.products.declared import check
 from lakehouse.settings.sections import ProductSettings
@@ -69,6 +69,19 @@ def contract(name: str) -> Contract:
             f"product {name!r}", "is not known", f"use one of {', '.join(contracts())}"
         )
     return contracts()[name]
+
+
+def contracts_of(name: str) -> list[str]:
+    """Names of the contracts that a name means: every one of that product, or that one alone."""
+    if name in products():
+        return [c.name for c in products()[name].contracts]
+    return [contract(name).name]
+
+
+def bronze_of(table: str) -> str | None:
+    """The bronze that a declared table follows: ``bronze.shop`` of ``silver.shop_by_day``."""
+    followers = (f for p in products().values() for f in p.flows if not isinstance(f, BronzeFlow))
+    return next((f"bronze.{f.product}" for f in followers if table in f.tables), None)
 
 
 def owner(name: str) -> Product:

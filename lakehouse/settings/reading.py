@@ -147,6 +147,17 @@ def fault_of(
     return f"{place or '[' + name + ']'}: {message[:1].lower()}{message[1:]}{given}"
 
 
+def shared_topics(products: Mapping[str, ProductSettings]) -> list[str]:
+    """A topic that two sections name: each would find the other's events in it."""
+    owners: dict[str, str] = {}
+    faults = []
+    for name, section in products.items():
+        owner = owners.setdefault(section.topic, name)
+        if owner != name:
+            faults.append(f"[{name}] topic: {section.topic!r} is the topic of [{owner}] too")
+    return faults
+
+
 def _is_secret(section: type[Section], key: str) -> bool:
     field = section.model_fields.get(key)
     return field is not None and "SecretStr" in str(field.annotation)

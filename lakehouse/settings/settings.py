@@ -24,6 +24,7 @@ from lakehouse.settings.reading import (
     fault_of,
     find_config,
     read_file,
+    shared_topics,
 )
 from lakehouse.settings.sections import (
     BronzeSettings,
@@ -172,6 +173,7 @@ def load(
             values[name] = built
     for name, field in FREE_SECTIONS.items():
         values[field] = raw.pop(name, {})
+    faults += shared_topics(values["products"])
     if faults:
         raise SettingsError(
             str(found),

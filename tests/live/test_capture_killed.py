@@ -13,7 +13,7 @@ import pytest
 
 from lakehouse.core.errors import Exit, ServiceUnavailable
 from lakehouse.core.failpoint import Step
-from lakehouse.doctor.doctor import postgres_checks
+from lakehouse.products.orders.checks import checks
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.postgres_client import connect
 from producers.orders.load import load
@@ -164,11 +164,11 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
     orders.sql("SELECT pg_switch_wal()")
     orders.sql(INSERT + "('a', 'b', 'c', 1)")
     small = orders.settings(LAKEHOUSE_POSTGRES_WAL_LIMIT_MB="1")
-    found = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
+    found = {check.name: check for check in checks(small)}[f"slot {orders.name}"]
     assert found.state == "fail"
     assert "lakehouse capture orders" in found.fix
     assert "pg_drop_replication_slot" in found.fix
-    large = {check.name: check for check in postgres_checks(orders.settings())}
+    large = {check.name: check for check in checks(orders.settings())}
     assert large[f"slot {orders.name}"].state == "pass"
     assert orders.capture().wal_held > 2**20
     deadline = time.monotonic() + 60
@@ -177,7 +177,7 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
         orders.sql("CHECKPOINT")
         orders.sql("UPDATE orders SET item = 'short' WHERE order_id = 1")
         orders.capture()
-        found = {check.name: check for check in postgres_checks(small)}[f"slot {orders.name}"]
+        found = {check.name: check for check in checks(small)}[f"slot {orders.name}"]
 
 
 # The verbs

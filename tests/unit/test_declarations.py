@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from lakehouse.core.errors import DeclarationError, Exit
+from lakehouse.core.errors import DeclarationError, Exit, SettingsError
 from lakehouse.model.contract import Contract
 from lakehouse.model.flow import (
     Aggregate,
@@ -23,7 +23,7 @@ from lakehouse.model.flow import (
 )
 from lakehouse.model.product import Product
 from lakehouse.products.bound import check_sql
-from lakehouse.products.registry import collect, flows, products, theirs
+from lakehouse.products.registry import collect, flows, load_settings, products, theirs
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -135,6 +135,60 @@ TABLES = {
         ),
         ["favourite 'top'", "VARCHAR"],
     ),
+    "a table's name with a space": (replace(TABLE, name="by place"), ["'by place' is no name"]),
+    "a table's name with a quote": (replace(TABLE, name="by'place"), ["is no name of a table"]),
+    "a column's name with a space": (
+        replace(TABLE, measures={"all of them": COUNT}),
+        ["silver.shop_by_place, column 'all of them'", "is no name of a column"],
+    ),
+    "a column that is a word of SQL": (
+        replace(TABLE, measures={"select": COUNT}),
+        ["column 'select'", "is a word of SQL"],
+    ),
+    "a column twice": (
+        replace(TABLE, measures={"Place": COUNT}),
+        ["column 'Place'", "is declared twice"],
+    ),
+    "no key": (replace(TABLE, keys={}), ["silver.shop_by_place", "has no key"]),
+    "no measure": (replace(TABLE, measures={}), ["has no measure"]),
+    "joined by nothing known": (
+        replace(TABLE, measures={"m": Measure("sum(1)", "BIGINT", "avg", "")}),
+        ["measure 'm'", "not joined by 'avg'", "use sum, min, max"],
+    ),
+    "two values": (
+        replace(TABLE, measures={"m": Measure("sum(1), sum(2)", "BIGINT", "sum", "")}),
+        ["measure 'm'", "is 2 values"],
+    ),
+    "a sum of floats": (
+        replace(
+            TABLE,
+            measures={"m": Measure("sum(CAST(paid AS DOUBLE))", "DECIMAL(38,4)", "sum", "")},
+        ),
+        ["measure 'm'", "is a float"],
+    ),
+    "a sum of money as a whole number": (
+        replace(TABLE, measures={"m": Measure("sum(paid)", "BIGINT", "sum", "")}),
+        ["BIGINT does not hold every sum of DECIMAL(38,4)", "use DECIMAL(38,4)"],
+    ),
+    "another answer each time": (
+        replace(TABLE, where="event_time < now()"),
+        ["now does not give the same answer again", "use what the event says"],
+    ),
+    "explode without slice": (replace(TABLE, explode="CROSS JOIN (VALUES (1)) g(x)"), ["slice"]),
+    "a favourite by money": (
+        replace(TABLE, favourite={"top": Favourite("t", "user", "paid", "true", "")}),
+        ["favourite 'top'", "counts paid, a DECIMAL(18,4)"],
+    ),
+    "two finer tables of one name": (
+        replace(
+            TABLE,
+            distinct={
+                n: Distinct(Finer("u", {"place": "place", "user": "user"}, "user", w, ""), "")
+                for n, w in (("a", "true"), ("b", "paid > 0"))
+            },
+        ),
+        ["silver.shop_u", "two finer tables have this name"],
+    ),
     "a where of no column": (replace(TABLE, where="ok"), ["where", '"ok" not found']),
     "a having of no column": (replace(TABLE, having="ok > 0"), ["having", '"ok" not found']),
 }
@@ -159,6 +213,32 @@ WRONG = {
         replace(SHOP, event=fields(**MONEY_TIME, offset=int)),
         "field 'offset' has the name of a column that bronze adds",
     ),
+    "a list": (
+        replace(SHOP, event=fields(**MONEY_TIME, tags=list[str])),
+        "field 'tags' is list[str], which bronze has no column for",
+    ),
+    "one of two types": (
+        replace(SHOP, event=fields(**MONEY_TIME, size=int | str)),
+        "field 'size' is int | str",
+    ),
+    "an event_id that may be null": (
+        replace(SHOP, event=fields(event_id=str | None, event_time=datetime)),
+        "has no 'event_id'",
+    ),
+    "a time without its offset": (
+        replace(SHOP, event=fields(**MONEY_TIME)),
+        "'event_time' is a time that need not say",
+    ),
+    "two fields but for capitals": (
+        replace(SHOP, event=fields(**MONEY_TIME, place=str, Place=str)),
+        "column 'Place'",
+    ),
+    "renamed fields": (
+        replace(SHOP, event=msgspec.defstruct("Odd", [("a_b", str)], rename="camel")),
+        "its event renames fields",
+    ),
+    "no event class": (replace(SHOP, event=dict), "its event is <class 'dict'>, and no msgspec"),
+    "nonzero text": (replace(SHOP, nonzero=("place",)), "no whole-number field 'place'"),
     "no event_id": (replace(SHOP, event=fields(event_time=datetime)), "has no 'event_id'"),
     "a person of no field": (replace(SHOP, person="client"), "there is no text field 'client'"),
     "no field is described": (replace(SHOP, descriptions={"plce": "x"}), "no field 'plce'"),
@@ -178,6 +258,26 @@ def test_no_product_and_wrong_flows():
     other = product(replace(TABLE, name="x_by_place"), contract=SHOP)
     longer = product(replace(TABLE, name="by_place"), contract=replace(SHOP, name="shop_x"))
     assert "silver.shop_x_by_place is declared already" in told(other, longer)
+
+
+def test_a_module_that_is_not_there_and_a_contract_that_nothing_lands():
+    assert "here, report | there is no module 'nowhere'" in told_of(product(report="nowhere"))
+    assert "no flow lands the contract 'shop'" in told_of(product(flows=()))
+    assert "which is no Contract" in told_of(product(contracts=(Event,)))
+
+
+def told_of(made):
+    with pytest.raises(DeclarationError) as caught:
+        collect([("here", made)])
+    return f"{caught.value.place} | {caught.value.fault}"
+
+
+def test_two_products_with_one_topic(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text("[orders]\ntopic = sales\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert "[orders] topic: 'sales' is the topic of [sales] too" in caught.value.fault
 
 
 MODULES = {

@@ -16,5 +16,6 @@ PRODUCT = Product(
     source="producers.orders.source",
     verbs="lakehouse.products.orders.verbs",
     demo="lakehouse.products.orders.demo",
+    checks="lakehouse.products.orders.checks",
     needs_postgres=True,
 )

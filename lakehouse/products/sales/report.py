@@ -6,7 +6,7 @@ of each currency, and currencies stand by their number of lines.
 
 from __future__ import annotations
 
-from lakehouse.explorer.report import quality
+from lakehouse.explorer.report import LookUp, quality
 from lakehouse.products.sales.views import TIERS, clients, trends
 from lakehouse.storage.duck import ten_thousandths
 
@@ -125,6 +125,13 @@ TITLES = {
     "quarantine": "quarantine, by verdict",
 }
 """Section → its line in the menu, where the section's name does not say it all."""
+
+
+LOOK_UPS = {
+    "client": LookUp(
+        "one client, field by field", "SELECT * FROM clients WHERE client_id = '{0}'", "currency"
+    )
+}
 
 
 def views(as_of: str | None) -> dict[str, str]:

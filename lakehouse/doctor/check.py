@@ -1,0 +1,31 @@
+"""One check's outcome, and what checks of a database begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lakehouse.services.postgres import EmbeddedPostgres, binaries
+from lakehouse.settings.sections import PostgresSettings
+from lakehouse.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's outcome; ``fix`` says what to do where it did not pass."""
+
+    group: str
+    name: str
+    state: Literal["pass", "warn", "fail"]
+    detail: str
+    fix: str = ""
+
+
+def running_postgres(settings: Settings) -> PostgresSettings | None:
+    """The given database, or the embedded one where it runs; None where nothing runs."""
+    if settings.postgres.url:
+        return settings.postgres
+    binaries()
+    running = EmbeddedPostgres.running(Path(settings.lake.root))
+    return settings.with_postgres(running.url).postgres if running else None

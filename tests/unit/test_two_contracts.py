@@ -1,0 +1,209 @@
+"""A product of another package with two contracts, whose names hold '_': all that is made of it."""
+
+import json
+import sys
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse.audit.proof import Verdict
+from lakehouse.audit.run import Broker, audit
+from lakehouse.audit.topic import Judged
+from lakehouse.cli.app import app
+from lakehouse.cli.products import listed
+from lakehouse.core.errors import DeclarationError
+from lakehouse.doctor import doctor
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.menu import Menu
+from lakehouse.explorer.report import report, sections, views
+from lakehouse.ingest.decode import decode_batch, decoded_schema
+from lakehouse.ingest.topic import Topic
+from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.model.flow import BronzeFlow, SilverFlow
+from lakehouse.products.registry import contract, contracts_of, flows, load_settings
+from lakehouse.runtime.pipeline import Landing
+from lakehouse.storage.duck import connect
+from tests.conftest import NOW, RULES, encode, records
+from tests.installed import install, registered
+
+CODE = """
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+import msgspec
+from msgspec import Meta
+from lakehouse.model.contract import Contract
+from lakehouse.model.flow import *
+from lakehouse.model.product import Product
+
+class Order(msgspec.Struct, kw_only=True):
+    event_id: str
+    event_time: Annotated[datetime, Meta(tz=True)]
+    dish: str
+    paid: Decimal
+
+class Rating(msgspec.Struct, kw_only=True):
+    event_id: str
+    event_time: Annotated[datetime, Meta(tz=True)]
+    dish: str
+    stars: Annotated[int, Meta(ge=1, le=5)]
+
+MEALS = Contract(name="late_meals", version=1, event=Order)
+RATINGS = Contract(name="late_meals_ratings", version=3, event=Rating)
+COUNT = Measure("count(*)", "BIGINT", "sum", "how many")
+
+PAID = Measure("sum(paid)", MONEY, "sum", "")
+
+def by_dish(**measures):
+    return Aggregate(name="by_dish", keys={"dish": ("dish", "VARCHAR")},
+                     measures={"events": COUNT, **measures}, doc="one row a dish")
+
+PRODUCT = Product(
+    name="late_meals", contracts=(MEALS, RATINGS), checks="their_checks", report="their_report",
+    flows=(
+        BronzeFlow(MEALS), SilverFlow(MEALS, (by_dish(paid=PAID),)),
+        BronzeFlow(RATINGS), SilverFlow(RATINGS, (by_dish(),)),
+    ),
+)
+"""
+CHECKS = """
+from lakehouse.doctor.check import Check
+
+def checks(settings):
+    yield Check("late_meals", "kitchen", "warn", settings.product("late_meals").topic, "cook")
+"""
+REPORT = """
+from lakehouse.explorer.report import LookUp, quality
+
+REPORT = {"dishes": "FROM silver.late_meals_by_dish", **quality("late_meals", "meals_")}
+LOOK_UPS = {"dish": LookUp("one dish", "SELECT * FROM dishes WHERE dish = '{0}'", "dish")}
+
+def views(as_of=None):
+    return {"dishes": "SELECT * FROM silver.late_meals_by_dish"}
+"""
+BAD = {"late_meals": b"{", "late_meals_ratings": b"["}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def product(tmp_path_factory):
+    site = tmp_path_factory.mktemp("site")
+    modules = {"their_meals": CODE, "their_checks": CHECKS, "their_report": REPORT}
+    install(site, "meals", "their_meals:PRODUCT", modules)
+    with registered(site):
+        yield
+
+
+@pytest.fixture(scope="module")
+def settings(product, tmp_path_factory):
+    return load_settings().with_root(tmp_path_factory.mktemp("meals") / "lake")
+
+
+def events(name, batch):
+    for n in range(4):
+        event = {"event_id": f"{name}{batch}{n}", "event_time": "2026-11-20T11:00:00Z",
+                 "dish": f"d{n % 2}"}  # fmt: skip
+        yield {**event, **({"paid": 2.5} if name == "late_meals" else {"stars": 3})}
+
+
+@pytest.fixture(scope="module")
+def lake(settings):
+    """Two batches of either contract, each with a record that breaks it; silver has both."""
+    with connect(settings.silver) as connection:
+        for name in contracts_of("late_meals"):
+            mine = [f for f in flows() if f.product == name]
+            bronze = next(f for f in mine if isinstance(f, BronzeFlow))
+            silver = [f for f in mine if isinstance(f, SilverFlow)]
+            landing = Landing.open(bronze, silver, settings, connection)
+            position = landing.bronze.position
+            position.refuse(position.meet(Topic(name, "t1")))
+            for batch in range(2):
+                values = [*encode(*events(name, batch)), BAD[name]]
+                kafka = records(values, first=5 * batch)
+                given = kafka.set_column(3, "topic", pa.array([name] * len(values)))
+                decoded = pa.Table.from_batches(
+                    decode_batch(given, contract(name), RULES), decoded_schema(contract(name))
+                )
+                writer = ArrowWriter(landing.bronze)
+                landing.take(writer.publish(decoded, {0: 5 * (batch + 1)}, NOW))
+            landing.persist()
+    return settings
+
+
+def proven(name, settings):
+    def judge(gaps):
+        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
+
+    kafka = Broker(lambda: Topic(name, "t1", {0: (0, 10)}), judge)
+    return audit(name, settings, kafka, datetime.now(UTC), lambda _: None)
+
+
+def test_each_contract_has_tables_of_its_own_and_is_proven(lake):
+    for name in contracts_of("late_meals"):
+        proof = proven(name, lake)
+        assert proof.verdict is Verdict.PROVEN, proof.as_dict()
+        assert [t.table for t in proof.tables] == [f"silver.{name}_by_dish", f"ledger.{name}"]
+        assert (proof.account.total("bronze"), proof.account.total("quarantine")) == (8, 2)
+
+
+def test_a_table_is_behind_its_own_bronze(lake):
+    behind = {row["name"]: row["behind"] for row in Catalogue(lake.lake.root).tables().to_pylist()}
+    assert behind["silver.late_meals_by_dish"] == 0
+    assert behind["silver.late_meals_ratings_by_dish"] == 0
+
+
+def test_settings_have_a_section_for_each(settings, tmp_path):
+    assert settings.product("late_meals_ratings").topic == "late_meals_ratings"
+    path = tmp_path / "config.ini"
+    path.write_text("[late_meals]\ntopic = m\n[late_meals_ratings]\ntopic = r\npartitions = 5\n")
+    read = load_settings(path)
+    assert [read.product(n).topic for n in contracts_of("late_meals")] == ["m", "r"]
+    assert read.product("late_meals_ratings").partitions == 5
+
+
+def test_the_product_is_listed_whole_and_its_schemas_are_two(lake):
+    found = {row["product"]: row for row in listed(lake)}["late_meals"]
+    assert found["topics"] == ["late_meals", "late_meals_ratings"]
+    assert "silver.late_meals_ratings_by_dish" in found["tables"]
+    for name, field in (("late_meals", "paid"), ("late_meals_ratings", "stars")):
+        done = CliRunner().invoke(app, ["schema", name])
+        assert field in json.loads(done.stdout)["properties"]
+
+
+def test_a_verb_that_is_given_the_product_means_both_contracts(lake):
+    words = ["quarantine", "list", "--product", "late_meals", "--json", "--root", lake.lake.root]
+    done = CliRunner().invoke(app, words)
+    text = done.stdout
+    assert "late_meals/0/4" in text
+    assert "late_meals_ratings/0/4" in text, text
+
+
+def test_report_menu_and_views_are_the_products_own(lake):
+    catalogue = Catalogue(lake.lake.root)
+    found = report(catalogue, lake.explorer, {}, lambda _: None)
+    assert found["dishes"].to_pylist()[0]["paid"] == 10
+    assert "countries" not in sections(catalogue)
+    asked = []
+    menu = Menu(lambda lake, sql, form: asked.append(sql) or "", catalogue)
+    menu.take("f json")
+    menu.take("dish o'x")
+    assert asked == ["SELECT * FROM dishes WHERE dish = 'o''x'"]
+    assert menu.words["dish ID"] == "one dish"
+    assert "dishes" in menu.words["SELECT …"]
+
+
+def test_the_doctor_asks_the_products_own_checks(settings, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    found = [c for c in doctor.checked(settings, deep=False) if c.group == "late_meals"]
+    assert [(c.name, c.state, c.detail) for c in found] == [("kitchen", "warn", "late_meals")]
+
+
+def test_a_view_that_another_product_has_is_refused():
+    module = sys.modules["their_report"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "views", lambda as_of=None: {"clients": "SELECT 1"})
+        with pytest.raises(DeclarationError) as caught:
+            views()
+    assert "late_meals" in caught.value.place
+    assert "'clients' is another product's" in caught.value.fault
