@@ -40,7 +40,7 @@ class Partition:
     unread: int = 0
     """Offsets that expired in Kafka before bronze took them."""
     waiting: int = 0
-    """Records that Kafka has and bronze has not taken in; offsets where they are many."""
+    """Records that Kafka has and bronze has not landed; offsets where they are many."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lakehouse.storage.duck import query
 
 @dataclass(frozen=True)
 class Compared:
-    """One silver table and its recompute at the bronze version that it says it has taken in.
+    """One silver table and its recompute at the bronze version that it says it has applied.
 
     ``source`` is that version, -1 for nothing. ``doubt`` says why the two could
     not be compared; ``fault`` what is wrong apart from rows.
@@ -36,7 +36,7 @@ class Compared:
     fault: str = ""
     doubt: str = ""
     lacking: int = 0
-    """Rows that bronze gained, lost or marked anew since the version that it has taken in."""
+    """Rows that bronze gained, lost or marked anew since its applied version."""
 
 
 _EXACT = re.compile("[A-Z]*INT|INTEGER|DECIMAL")
@@ -105,7 +105,7 @@ def _compare(
     rows, recomputed = count(connection, "held"), count(connection, "wanted")
     if version < 0:
         lacking = count(connection, "bronze")
-    else:  # a table may have taken in what landed since bronze was pinned
+    else:  # a table may have applied what landed since bronze was pinned
         lacking = snapshots.changed_rows(bronze.name, version, max(version, bronze.version))
     report = Compared(name, held.version, version, behind, rows, recomputed, lacking=lacking)
     if odd := {name for name, _ in wanted.items() ^ kinds.items()}:

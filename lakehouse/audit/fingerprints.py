@@ -209,7 +209,7 @@ def _expected(uri: str, version: int) -> tuple[Batches, set[int | None]]:
 
 
 def altered(uri: str, version: int, found: Batches) -> str:
-    """Batches that lack no row and say something else; of a batch that lacks rows nobody knows."""
+    """Batches that lack no row and have another fingerprint; one that lacks rows is not judged."""
     expected, known = _expected(uri, version)
     wrong = [
         b for b in sorted(known & {*found}, key=str)

@@ -1,4 +1,4 @@
-"""Late and doubled events: counted, listed, and their marks in bronze computed again.
+"""Late and duplicate events: counted, listed, and their marks in bronze computed again.
 
 Written apart from what lands records, from the rulings alone: an event is late
 when it is older than the watermark that its row records; a record is a copy when
@@ -77,7 +77,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Flags:
-    """Late and doubled events as bronze marks them, and where a mark is wrong."""
+    """Late and duplicate events as bronze marks them, and where a mark is wrong."""
 
     late: Listed
     duplicates: Listed

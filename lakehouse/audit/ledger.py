@@ -1,4 +1,4 @@
-"""The ledger of late and doubled events against a recount from bronze, in the audit's own words."""
+"""The ledger of late and duplicate events against a recount from bronze that is written apart."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ _RECOUNT = Recompute(
 
 
 def compare_ledger(snapshots: Snapshots, product: str, bronze: Pin) -> Compared:
-    """The ledger and its recount at the bronze version that it has taken in."""
+    """The ledger and its recount at its applied version of bronze."""
     return compare(snapshots, f"ledger.{product}", _COUNTED, _RECOUNT, bronze)

@@ -1,4 +1,4 @@
-"""Tables held still: one version of each, as a view that DuckDB reads without Spark."""
+"""Tables pinned: one version of each, as a view that DuckDB reads without Spark."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Proof:
         return Verdict.CANNOT_TELL if self.doubts else Verdict.PROVEN
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, the verdict first; null is what nobody looked at."""
+        """All of it, the verdict first; null is what was not looked at."""
         return {
             "product": self.product,
             "verdict": self.verdict.value,
@@ -167,12 +167,12 @@ def _partition_faults(partition: Partition) -> Iterator[str]:
         yield f"{place}: {partition.doubled:,} addresses are held more than once"
     if partition.lowest_missing:
         yield (
-            f"{place}: bronze has taken in offset {partition.first}, the lowest that it ever "
+            f"{place}: bronze has landed offset {partition.first}, the lowest that it ever "
             "took, and no table holds it"
         )
     if partition.kafka_end is not None and partition.end > partition.kafka_end:
         yield (
-            f"{place}: bronze has taken in up to {partition.end}, "
+            f"{place}: bronze has landed up to {partition.end}, "
             f"and Kafka ends at {partition.kafka_end}"
         )
 

@@ -20,7 +20,7 @@ class ContentRead:
 
 @dataclass(frozen=True)
 class Reach:
-    """Records taken in, records that wait, and what followers of bronze lack.
+    """Records landed, records that wait, and what followers of bronze lack.
 
     ``waiting`` counts committed records, or offsets where there are too many to look at;
     None where Kafka could not be asked.
@@ -30,7 +30,7 @@ class Reach:
     waiting: int | None
     missing: int = 0
     lacking: Mapping[str, int | None] = field(default_factory=dict)
-    """Table → rows of bronze that it has not taken in, where there are such, or None: unknown."""
+    """Table → rows of bronze that it has not applied, where there are any; None where unknown."""
     content: ContentRead | None = None
 
     @property
@@ -46,13 +46,13 @@ class Reach:
 
     @property
     def of(self) -> int | None:
-        """All records that there are to take in; None where Kafka could not be asked."""
+        """All records that there are to land; None where Kafka could not be asked."""
         return None if self.waiting is None else self.taken + self.missing + self.waiting
 
     def told(self) -> str:
         """``12,090 of 12,090 records, content of all``."""
         of = "an unknown number of" if self.of is None else f"{self.of:,}"
-        taken = " are taken in" if self.is_caught_up is False else ""
+        taken = " are landed" if self.is_caught_up is False else ""
         return ", ".join([f"{self.taken:,} of {of} records{taken}", *self._more()])
 
     def _more(self) -> Iterator[str]:

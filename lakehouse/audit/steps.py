@@ -58,7 +58,7 @@ class Steps:
 
 
 def is_told(error: BaseException) -> bool:
-    """Whether an error is told as a doubt; an interrupt and an exit are what they are."""
+    """Whether an error is reported as a doubt; an interrupt and an exit are raised on."""
     if is_interrupt(error):
         return False
     return isinstance(error, Exception) or type(error).__module__ == _PANIC

@@ -28,7 +28,7 @@ def run_flows(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Run flows in this process until Ctrl-C, or until what is there is taken in.
+    """Run flows in this process until Ctrl-C, or until what is there is processed.
 
     Examples: lakehouse run sales.bronze sales.silver   |
     lakehouse run sales.silver --available-now

@@ -29,7 +29,7 @@ def told(done: Replayed) -> str:
     if done.refused:
         said.append(f"{done.refused:,} break today's contract too")
     if done.waiting:
-        said.append(f"{done.waiting:,} wait: the flow has not taken in their batch yet")
+        said.append(f"{done.waiting:,} wait: the flow has not landed their batch yet")
     if done.held:
         said.append(f"{done.held:,} were in bronze already and are marked")
     if done.completed:

@@ -17,7 +17,7 @@ from kafka.record import default_records
 
 
 def install() -> None:
-    """Let kafka-python read what it lacks a library for; harmless twice."""
+    """Let kafka-python read codecs whose libraries are not installed; may be called twice."""
     if not codec.has_snappy():
         codec.snappy = SimpleNamespace(decompress=snappy)
     if not codec.has_lz4():

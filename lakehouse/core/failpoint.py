@@ -31,7 +31,7 @@ class Step(StrEnum):
     BRONZE_FILES = "bronze-files"
     """Some of bronze's data files are there; their commit is not."""
     BRONZE_COMMITTED = "bronze-committed"
-    """Bronze is committed; silver has not taken it in."""
+    """Bronze is committed; silver has not applied it."""
     SILVER_TABLE_COMMITTED = "silver-table-committed"
     """One silver table holds the batch; of the others, some may."""
     SILVER_FOLDED = "silver-folded"
@@ -41,7 +41,7 @@ class Step(StrEnum):
     FINER_COMMITTED = "finer-committed"
     """A finer table is written back; of the others, some may be."""
     LEDGER_COMMITTED = "ledger-committed"
-    """The ledger of late and doubled events is written back."""
+    """The ledger of late and duplicate events is written back."""
     COMPACTION_FILES = "compaction-files"
     """Some compacted files of a table are there; their commit is not."""
     COMPACTED = "compacted"
@@ -59,7 +59,7 @@ class Step(StrEnum):
     RECORD_TAKEN = "record-taken"
     """The broker has a record and has said so; the producer has not counted it."""
     PARQUET_WRITTEN = "parquet-written"
-    """One date's Parquet file of a version is in its place; what is taken in does not say so."""
+    """One date's Parquet file of a version is in its place; the applied version does not say so."""
     SLOT_MADE = "slot-made"
     """A capture has its replication slot; nothing of the snapshot is sent."""
     CHANGE_SENT = "change-sent"
@@ -74,7 +74,7 @@ class Step(StrEnum):
 
 @dataclass
 class Failpoint:
-    """A step, and the how-manieth coming to it that ends the process; how many have come."""
+    """A step, at which time of reaching it the process ends, and how often it was reached."""
 
     step: Step
     coming: int = 1
@@ -94,14 +94,14 @@ class Failpoint:
         return cls(Step(name), int(coming or 1))
 
     def is_due(self, step: Step) -> bool:
-        """Whether this is the coming that ends the process; each call is one coming."""
+        """Whether the process ends now; each call counts as reaching the step once."""
         if step is not self.step:
             return False
         self.comings += 1
         return self.comings == self.coming
 
     def once_more(self) -> None:
-        """Take back the last coming."""
+        """Do not count the last call."""
         self.comings -= 1
 
 
@@ -125,7 +125,7 @@ if not fault(os.environ):
 
 
 def reach(step: Step) -> None:
-    """Say that a step is reached: the process ends here when it was told so."""
+    """Say that a step is reached: the process ends here where the variable says so."""
     if ARMED is not None and ARMED.is_due(step):
         _end(step)
 
@@ -136,7 +136,7 @@ def writing(step: Step, folder: str, version: int | None = None) -> Iterator[Non
 
     With the ``version`` that is to be committed its log entry's place is taken until the
     process has ended, so that a commit of one small file does not come before the end.
-    A writing that has nothing to write is no coming.
+    An empty write does not count as reaching the step.
     """
     if ARMED is None or not ARMED.is_due(step):
         yield

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:
-    """Replace a file, on the disk when this returns: nobody meets half of it; one writer a file.
+    """Replace a file, on the disk when this returns: no reader sees half of it. One writer a file.
 
     Before: the old file. Crash while ``.part`` is written: the old file, and a part that the
     next write removes. After: the new one.

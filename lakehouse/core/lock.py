@@ -26,7 +26,7 @@ _TO_SIGN = 1.0
 
 @contextmanager
 def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file; without ``wait``, whether nobody else does. A kill -9 releases it."""
+    """Hold a lock file; without ``wait``, whether it was free. A kill -9 releases it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as lock:
         try:

@@ -11,7 +11,7 @@ Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
 Root = Annotated[Path | None, typer.Option(help="the lake's root")]
 AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
 AvailableNow = Annotated[
-    bool, typer.Option("--available-now", help="take in what is there, then end")
+    bool, typer.Option("--available-now", help="process what is there, then end")
 ]
 OfProduct = Annotated[str, typer.Argument(help="as in sales")]
 MOST = 2**62

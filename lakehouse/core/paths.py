@@ -20,7 +20,7 @@ _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^]|[^\x00-\ud7ff\ue
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake's folders: ``bronze.sales`` is at ``<root>/bronze/sales``."""
+    """A lake's folders: ``bronze.shop`` is at ``<root>/bronze/shop``."""
 
     root: str
 

@@ -33,7 +33,7 @@ class TableInfo:
     """One table: size in rows, files and bytes, and its newest commit.
 
     ``rows`` is None where a file carries no statistics; ``source`` is the bronze
-    version that a silver table has taken in.
+    version that a silver table has applied.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Catalogue:
         return Catalogue(self.lake.root, version, at)
 
     def names(self) -> list[str]:
-        """Every table there is: ``silver.sales_by_country``."""
+        """Every table there is: ``silver.shop_by_country``."""
         return sorted(self._find())
 
     def _find(self) -> Iterator[str]:
@@ -192,7 +192,7 @@ class Catalogue:
     def tables(self) -> pa.Table:
         """Every table: rows, bytes, version, last commit, and how far it follows bronze.
 
-        ``behind`` counts the bronze versions that a silver table has not taken in.
+        ``behind`` counts the bronze versions that a silver table has not applied.
         """
         found = [self.info(name) for name in self.names()]
         versions = {info.name: info.version for info in found}

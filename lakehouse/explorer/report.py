@@ -25,7 +25,7 @@ LEDGER = """
     SELECT batch_id, bronze_version, watermark, rows, late, duplicates,
         most_late_us // 60000000 AS most_late_minutes, first_late
     FROM ledger.{product} ORDER BY batch_id DESC LIMIT 10"""
-"""The newest batches that held late or doubled events."""
+"""The newest batches that held late or duplicate events."""
 
 QUARANTINE = r"""
     WITH faults AS (
@@ -58,7 +58,7 @@ class LookUp:
 
 
 def quality(product: str, prefix: str = "") -> dict[str, str]:
-    """Section → SELECT of what every product has: what landed, late and doubled, and refused."""
+    """Section → SELECT for every product: what landed, was late or duplicate, was refused."""
     found = {"quality": QUALITY, "late_and_doubled": LEDGER, "quarantine": QUARANTINE}
     return {f"{prefix}{n}": sql.replace("{product}", product) for n, sql in found.items()}
 

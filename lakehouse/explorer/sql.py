@@ -151,7 +151,7 @@ def read(
     settings: ExplorerSettings,
     views: Iterable[tuple[str, str]] = (),
 ) -> pa.Table:
-    """The rows of one SELECT over the lake's tables, by names such as silver.sales_by_country.
+    """The rows of one SELECT over the lake's tables, by names such as silver.shop_by_country.
 
     ``views`` are (name, SELECT) pairs that the statement may use too.
     """

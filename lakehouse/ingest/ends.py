@@ -74,11 +74,11 @@ class Ends:
     lost: tuple[Lost, ...] = ()
     """What was accepted as lost, the oldest first."""
     first: Mapping[int, int] = field(default_factory=dict)
-    """The lowest offset of each partition that was taken in since this is recorded."""
+    """The lowest offset of each partition that was landed since this is recorded."""
     rules: tuple[Rule, ...] = ()
     """How batches were marked, by batch, since this is recorded: settings may change."""
     is_from_rows: bool = False
-    """Whether no commit says this: it is what the rows hold, and more may have been taken in."""
+    """Whether no commit says this: it is computed from the rows, and more may have been read."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
     """Quarantine's version when this was recorded, and the time of that commit in ms."""
 

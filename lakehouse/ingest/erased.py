@@ -72,7 +72,7 @@ class ErasedLedger:
         add_missing_columns(self.table)
 
     def add(self, found: Mapping[str, pa.Table], now: datetime, note: Mapping[str, Any]) -> None:
-        """Take in addresses by the layer that holds them; those it has already stay as they are.
+        """Add addresses by the layer that holds them; those that it has already are unchanged.
 
         The tables have the columns of ``KEY``, ``batch_id`` and ``topic_id``.
         """

@@ -1,7 +1,7 @@
-"""The ledger of late and doubled events: one row a batch that held any, as a function of bronze.
+"""The ledger of late and duplicate events: one row a batch that held any, as a function of bronze.
 
 A batch adds a row in memory; rows are written now and then, in a commit that records
-the bronze version taken in. Bronze's own log says what is not written yet: a start
+the applied version of bronze. Bronze's own log says what is not written yet: a start
 reads it from there, whoever wrote bronze and however the process before ended.
 """
 
@@ -45,7 +45,7 @@ LEDGER_SCHEMA = pa.schema(
 )
 _PART = "ledger"
 _MOST_BEHIND = 1_000
-"""Bronze versions without a late or doubled event that a restart may have to look through."""
+"""Bronze versions without a late or duplicate event that a restart may have to look through."""
 _SUMMED = """
 SELECT batch_id, bronze_version, min(ingest_time) AS ingest_time, min(watermark) AS watermark,
     count(*) AS rows,

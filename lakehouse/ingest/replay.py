@@ -1,10 +1,17 @@
 """Quarantined records that keep today's contract enter bronze, by address, once.
 
-Quarantine's rows are first marked, then bronze commits them. A marked row counts as
-quarantined until bronze holds its address (:mod:`lakehouse.ingest.replayed`), so
-whoever reads bronze and then quarantine finds each record once, at any moment. A
-mark whose address bronze lacks is a replay that a crash cut: :func:`finish`
-completes it before a flow lands anything.
+Quarantine's rows are marked first, then bronze commits them. A marked row counts as
+quarantined until bronze has its address (:mod:`lakehouse.ingest.replayed`), so a reader
+of bronze and then quarantine finds each record once, at any moment.
+
+Worked example. Record 0/105 is in quarantine and keeps the contract today; bronze is at 7.
+
+- Before: no mark. The record counts as quarantined.
+- Quarantine commits the mark ``replayed_version = 8``. Crash here. Bronze lacks 0/105, so
+  the record still counts as quarantined, whatever becomes version 8 of bronze.
+- After: the next start, replay or ``accept-gap`` finds a mark whose address bronze lacks,
+  and :func:`finish` lets bronze commit 0/105. From then on it counts in bronze. A crash
+  after that finds the address in bronze, and nothing is left to do.
 """
 
 from __future__ import annotations

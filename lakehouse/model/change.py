@@ -149,7 +149,7 @@ def flatten(
 
 
 def _envelope(value: bytes) -> _Envelope:
-    """The envelope; of doubled names the last counts, though msgspec judges each of them."""
+    """The envelope; of a name that stands twice the last counts, though msgspec checks each."""
     try:
         return _ENVELOPE.decode(value)
     except msgspec.ValidationError:
@@ -226,6 +226,6 @@ def sortable(text: str) -> str:
 
 
 def _plainly(error: msgspec.ValidationError) -> str:
-    """msgspec's words, in the case of a sentence that goes on."""
+    """msgspec's message, beginning with a small letter, to follow a colon."""
     text = str(error)
     return f"{text[:1].lower()}{text[1:]}"

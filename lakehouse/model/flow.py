@@ -151,7 +151,7 @@ class BronzeFlow:
 
     @property
     def name(self) -> str:
-        """As given to ``lakehouse run``: ``sales.bronze``."""
+        """As given to ``lakehouse run``: ``shop.bronze``."""
         return f"{self.product}.bronze"
 
 
@@ -170,11 +170,11 @@ class SilverFlow:
 
     @property
     def name(self) -> str:
-        """As given to ``lakehouse run``: ``sales.silver``."""
+        """As given to ``lakehouse run``: ``shop.silver``."""
         return f"{self.product}.silver"
 
     def table(self, name: str) -> str:
-        """The table of an aggregate or a finer table: ``silver.sales_by_country``."""
+        """The table of an aggregate or a finer table: ``silver.shop_by_country``."""
         return f"silver.{self.product}_{name}"
 
     @property
@@ -217,12 +217,12 @@ class ParquetFlow:
 
     @property
     def name(self) -> str:
-        """As given to ``lakehouse run``: ``orders.parquet``."""
+        """As given to ``lakehouse run``: ``shop.parquet``."""
         return f"{self.product}.parquet"
 
     @property
     def table(self) -> str:
-        """What the writer locks: ``lake.orders``."""
+        """What the writer locks: ``lake.shop``."""
         return f"lake.{self.product}"
 
     @property

@@ -57,7 +57,7 @@ class Copied:
 
 
 def tables_in(root: str) -> list[str]:
-    """Every Delta table of a lake, whatever its layer: ``silver.sales_by_country``."""
+    """Every Delta table of a lake, whatever its layer: ``silver.shop_by_country``."""
     return sorted(
         f"{layer.name}.{table.name}"
         for layer in (Path(root).iterdir() if Path(root).is_dir() else [])

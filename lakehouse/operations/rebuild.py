@@ -130,7 +130,7 @@ def _source(old: Snapshots, name: str) -> dict[str, Any] | None:
 
 
 def _pinned(flow: SilverFlow, lake: Lake, before: dict[str, dict[str, Any] | None]) -> int:
-    """The version that the tables have taken in, so that both can be compared; else the newest."""
+    """The version that the tables have applied, so that both can be compared; else the newest."""
     uri = lake.table(f"bronze.{flow.product}")
     newest = DeltaTable(uri)
     sources = [before[flow.table(aggregate.name)] or {} for aggregate in flow.aggregates]

@@ -87,7 +87,7 @@ class Repair:
         return self.name.startswith("quarantine.")
 
     def run(self) -> list[str]:
-        """Mend what is wrong; what was done, in words. Run again after a crash it goes on."""
+        """Mend what is wrong; what was done, in words. Run again after a crash it continues."""
         if self.name.startswith("ledger."):
             return self._make_anew()
         done: list[str] = []

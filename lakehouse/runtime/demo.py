@@ -48,7 +48,7 @@ class Stage:
 
 
 def fresh(root: Path, settings: Settings) -> None:
-    """A root without a lake, once nobody writes the one there; what no demo made is left alone.
+    """An emptied root, once no process writes it; a lake that no demo made is refused.
 
     TableLocked where another process writes a table of it. The mark and the locks stay, so
     that a crash half way leaves what the next demo may remove.

@@ -48,7 +48,7 @@ def run(
     stop: threading.Event | None = None,
     on_landed: Progress | None = None,
 ) -> None:
-    """Run flows until ``stop`` is set, or until what is there is taken in.
+    """Run flows until ``stop`` is set, or until what is there is processed.
 
     ``session`` is called only when a flow needs Spark. Every table is locked
     before anything is read.
@@ -145,5 +145,5 @@ def _wait(
 
 
 def say_stopping() -> None:
-    """Tell that the stop was heard, and what it waits for."""
+    """Say that the stop was received, and what it waits for."""
     log.info("stopping: the batch in hand is finished first")

@@ -16,7 +16,7 @@ from lakehouse.runtime.session import session
 
 
 def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
-    """Run flows under spark-submit until SIGTERM; ``--available-now`` ends when all is taken in.
+    """Run flows under spark-submit until SIGTERM; ``--available-now`` ends when it is up to date.
 
     Settings are config.ini's (LAKEHOUSE_CONFIG, or the working folder) and the
     environment's; master, memory and jars are spark-submit's.

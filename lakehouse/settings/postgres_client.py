@@ -81,7 +81,7 @@ def remedy_of(error: psycopg.Error) -> str | None:
 
 
 def unavailable(postgres: PostgresSettings, error: psycopg.Error) -> ServiceUnavailable:
-    """The error of a database that does not answer, or lets nobody in."""
+    """The error of a database that does not answer, or refuses us."""
     lines = str(error).strip().splitlines() or ["no answer"]
     told = re.sub(r"^(connection failed: )?(connection to server .*? failed: )?", "", lines[0])
     remedy = remedy_of(error) or (

@@ -1,7 +1,7 @@
 """Plain Parquet files by date that follow bronze's versions, for readers that know no Delta.
 
 A file is named by the bronze version whose rows it has, is written beside its place,
-synced and renamed: a version that is taken in again writes the same files again.
+synced and renamed: a version that is applied again writes the same files again.
 How far the files go is in ``_taken.json`` beside them, written last and whole.
 """
 

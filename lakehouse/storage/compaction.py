@@ -1,4 +1,4 @@
-"""Many small data files become few: rows as they are, every page with its checksum again.
+"""Many small data files become few: the same rows, every page with a checksum again.
 
 Pages are verified as they are read: a compaction does not write a changed value anew
 under a checksum that fits it.

@@ -1,4 +1,4 @@
-"""What a write that failed is told as: by its cause, where that can be seen."""
+"""The error that a failed write is reported as, by its cause where that can be seen."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Log:
 
 
 def table_name(uri: str) -> str:
-    """``bronze.sales`` of the folder ``<root>/bronze/sales``."""
+    """``bronze.shop`` of the folder ``<root>/bronze/shop``."""
     return ".".join(uri.rstrip("/").rsplit("/", 2)[-2:])
 
 
@@ -121,7 +121,7 @@ def opened(uri: str) -> DeltaTable:
 
 
 def damaged(uri: str, found: Damage) -> TableDamaged:
-    """The error that a damage is told as: silver is made anew, other tables are repaired."""
+    """The error that a damage is reported as: silver is rebuilt, other tables are repaired."""
     name, root = table_name(uri), Path(uri).parents[1]
     verb = "rebuild" if name.startswith("silver.") else "repair"
     return TableDamaged(
@@ -207,7 +207,7 @@ def whole_checkpoints(uri: str) -> list[int]:
 
 
 def oldest_version(uri: str) -> int:
-    """The oldest version that a table can be restored to, by its log; 0 where nobody can tell."""
+    """The oldest version that a table can be restored to, by its log; 0 where that is not known."""
     log = Log.of(uri)
     return 0 if 0 in log.entries else min(whole_checkpoints(uri), default=0)
 

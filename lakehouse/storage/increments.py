@@ -26,7 +26,7 @@ class Increment:
     rows: pa.Table | None = None
     part: int = 0
     is_last: bool = True
-    """Whether bronze is taken in up to the version with it: all of bronze comes in parts."""
+    """Whether bronze is applied up to the version with it: all of bronze comes in parts."""
 
 
 def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Increment]:

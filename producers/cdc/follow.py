@@ -59,7 +59,7 @@ class Follower:
         self.events = work.events(state.generation)
         self.begin = Begin(0, 0, 0)
         self.index, self.is_within = 0, False
-        """The place in the transaction begun last, and whether it goes on."""
+        """The place in the transaction begun last, and whether it is still open."""
         self.reached = state.position
         """The end of the last transaction that was read whole."""
         self.confirmed = self.looked = time.monotonic()

@@ -44,7 +44,7 @@ _ALTER = """
 
 
 def run(work: Run) -> None:
-    """Begin where there is no beginning yet, then look again and again until told to stop."""
+    """Take a snapshot where there is none yet, then poll until the stop."""
     _check_stamp(work)
     log.warning("mode poll sees no deletes", table=work.table.qualified)
     plan, state = work.plan, work.state

@@ -31,7 +31,7 @@ class Sink:
     settings: Settings
     product: CapturedSettings
     contract: str
-    """As every record's header says it: ``orders/1``."""
+    """As every record's header says it: ``shop/1``."""
     beat: Callable[[], None] = lambda: None
     """Called about once a second while Kafka is waited for."""
     sent: int = 0

@@ -1,4 +1,21 @@
-"""A replication slot: made with the snapshot that it begins at, and checked before it is read."""
+"""A replication slot: made with the snapshot that it begins at, and checked before it is read.
+
+The server keeps its log (WAL) from the slot's position on. Three things are written, in this
+order, each only when the one before is done: Kafka has acknowledged the changes; the state
+file records their position; the server is told that the slot may advance.
+
+Worked example. State and slot are at position 40; the changes 41 to 45 are read.
+
+- Before: Kafka has everything up to 40, and the server keeps what comes after 40.
+- Kafka acknowledges 41 to 45. Crash here. State and slot are still at 40.
+- After: the next run reads 41 to 45 again and sends them again, each under the same
+  ``sequence`` and ``event_id`` as before, so bronze marks the second ones as duplicates. Nothing
+  is lost. A crash after the state was written finds the state at 45 and the slot at 40: the
+  next run begins at 45.
+
+The slot is never ahead of the state. Where it is, something else has read the slot and its
+changes are gone: :func:`check_slot` refuses, and a new snapshot is needed.
+"""
 
 from __future__ import annotations
 

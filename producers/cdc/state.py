@@ -27,7 +27,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     columns: dict[str, int]
     """The contract's columns, and their numbers in the catalogue."""
     topic_id: str
-    """Kafka's own identifier of the topic: one that is made anew lacks what was captured."""
+    """Kafka's own identifier of the topic: one that was deleted and made again lacks changes."""
     system: str
     """The database cluster's own identifier."""
     database: str

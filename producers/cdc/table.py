@@ -37,7 +37,7 @@ WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place
 
 
 class CannotCapture(LakehouseError):
-    """The table, or the database, is not such that every change can be told in order."""
+    """The table or the database does not allow every change to be captured in order."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Column:
     name: str
     type_id: int
     number: int = 0
-    """Its place in the catalogue; a column that is dropped and made anew has another."""
+    """Its place in the catalogue; a column that is dropped and made again has another."""
 
     @property
     def kind(self) -> Kind:

@@ -12,7 +12,9 @@ ModeOption = Annotated[
 ]
 SnapshotOption = Annotated[
     Literal["initial", "never", "only"],
-    typer.Option(help="the table as it is, before its changes: at first, never, or nothing else"),
+    typer.Option(
+        help="the table's rows, before its changes: at the first run, never, or nothing else"
+    ),
 ]
 AnewOption = Annotated[
     bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")

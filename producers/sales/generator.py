@@ -32,7 +32,7 @@ _FAULT_NAMES = list(FAULTS)
 
 @dataclass(frozen=True)
 class Shares:
-    """Fractions of events that are late, doubled or broken."""
+    """Fractions of events that are late, sent twice or broken."""
 
     late: float = 0.0
     duplicates: float = 0.0

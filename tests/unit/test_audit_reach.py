@@ -45,7 +45,7 @@ def test_a_whole_lake_is_proven_of_all_its_records(lake):
 
 def test_a_lake_that_took_nothing_in_says_so(settings):
     found = proof(Lake(settings), Kafka(end=401))
-    assert found.headline.startswith("PROVEN so far: 0 of 401 records are taken in")
+    assert found.headline.startswith("PROVEN so far: 0 of 401 records are landed")
     assert found.as_dict()["records"]["caught_up"] is False
     assert _exit_code([found], caught_up=False) is Exit.OK
     assert _exit_code([found], caught_up=True) is Exit.FAULT
@@ -61,7 +61,7 @@ def test_silver_that_took_nothing_in_is_not_proven_without_saying_so(settings):
     lake.land(events(0, 3), 0)
     found = proof(lake, Kafka(end=3))
     assert found.verdict is Verdict.PROVEN
-    assert "PROVEN so far: 3 of 3 records are taken in" in found.headline
+    assert "PROVEN so far: 3 of 3 records are landed" in found.headline
     assert "tables of silver behind by up to 3 rows" in found.headline
     assert _exit_code([found], caught_up=True) is Exit.FAULT
 
@@ -73,7 +73,7 @@ def test_compaction_of_bronze_leaves_silver_where_it_is(lake):
 
 def test_a_partition_that_the_ends_lack_is_counted(lake):
     found = proof(lake, Partitioned(p0=(0, 10), p1=(0, 25)))
-    assert found.headline.startswith("PROVEN so far: 10 of 35 records are taken in")
+    assert found.headline.startswith("PROVEN so far: 10 of 35 records are landed")
 
 
 def test_records_of_a_new_partition_that_expired_unread_cannot_be_told(lake):
@@ -92,7 +92,7 @@ def test_rows_deleted_at_the_low_end_are_missed_when_kafka_expired_them(lake):
     without(lake, "quarantine/sales", "true")
     found = proof(lake, Kafka(beginning=6))
     assert found.verdict is Verdict.NOT_PROVEN
-    assert "partition 0: bronze has taken in offset 0" in found.faults[0]
+    assert "partition 0: bronze has landed offset 0" in found.faults[0]
     assert found.account.partitions[0].expired == 4
 
 

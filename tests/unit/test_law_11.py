@@ -51,3 +51,18 @@ def test_no_code_of_the_engine_names_a_product():
 def test_the_engine_imports_no_product():
     named = [str(p) for p in engine() if MODULE.search(p.read_text("utf-8"))]
     assert named == []
+
+
+def test_no_docstring_names_a_table_or_a_flow_of_a_product():
+    """Help of the command line alone has examples that can be typed."""
+    named = re.compile(
+        rf"\b(bronze|silver|quarantine|ledger|erased|lake|audit)[./]({NAMES})(_|\b)"
+        rf"|\b({NAMES})\.(bronze|silver|parquet)\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in engine()
+        if path.parent != CODE / "cli"
+        for match in named.finditer(path.read_text("utf-8"))
+    ]
+    assert found == []

@@ -135,7 +135,7 @@ def orders_verbs(
         """Check the way from Postgres to silver, part by part; exit 0 when every check holds.
 
         silver.orders_current is compared with Postgres row by row: what the capture and
-        the flows have not yet taken in differs. Orders whose latest change is in
+        the flows have not yet applied differs. Orders whose latest change is in
         quarantine are listed apart.
 
         Examples: lakehouse orders verify   |   lakehouse orders verify --json

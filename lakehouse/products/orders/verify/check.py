@@ -40,6 +40,6 @@ class Parts:
 
     @property
     def fix(self) -> str:
-        """How to take in what is there."""
+        """The command that lands and applies what is there."""
         names = " ".join(flow.name for flow in FLOWS)
         return f"lakehouse run {names} --available-now {root_option(self.settings.lake.root)}"

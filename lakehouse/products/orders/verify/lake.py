@@ -46,7 +46,7 @@ def bronze_checks(parts: Parts) -> Iterator[Check]:
     yield Check(
         "bronze", not behind,
         f"{total:,} changes at version {pin.version}, {bad:,} records in quarantine, "
-        f"{behind:,} of the topic not taken in", parts.fix if behind else "",
+        f"{behind:,} of the topic not landed", parts.fix if behind else "",
     )  # fmt: skip
     marked = count(parts.connection, "bronze WHERE is_duplicate")
     doubled = count(
