@@ -1,12 +1,17 @@
 """A product of another package: found, landed through Kafka, proven by its declarations, read."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 import tomllib
 
 import pytest
+from deltalake import DeltaTable
 
-from tests.live.conftest import ROOT, command
+from tests.live.conftest import LAKEHOUSE, ROOT, command
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 EXAMPLE = ROOT / "examples" / "weather"
@@ -88,6 +93,48 @@ def test_it_is_explored(lakehouse):
     report = json.loads(lakehouse("explore", "--batch", "--format", "json").stdout)
     assert {"weather_by_region", "weather_quality", "weather_quarantine"} <= report.keys()
     assert report["weather_quarantine"][0]["verdict"] == "'rain' is negative"
+
+
+def has_rows(root, *tables):
+    """Whether each of these tables is there and holds rows."""
+    paths = [str(root / table) for table in tables]
+    return all(DeltaTable.is_deltatable(p) and DeltaTable(p).file_uris() for p in paths)
+
+
+def test_up_runs_two_products_side_by_side(installed, kafka, tmp_path):
+    root = tmp_path / "lake"
+    environment = {
+        "PYTHONPATH": f"{installed}:{ROOT}",
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "LAKEHOUSE_LAKE_ROOT": str(root),
+        "LAKEHOUSE_SALES_TOPIC": "up-sales",
+        "LAKEHOUSE_WEATHER_TOPIC": "up-weather",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        up = subprocess.Popen(
+            [*LAKEHOUSE, "up", "weather", "sales", "--rate", "50"], cwd=ROOT, stdout=out,
+            stderr=out, env={**os.environ, **environment},
+        )  # fmt: skip
+    try:
+        wanted = ("silver/sales_by_country", "silver/weather_by_region")
+        deadline = time.monotonic() + 150
+        while not has_rows(root, *wanted):
+            assert up.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.5)
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(90) == 0, log.read_text()[-2000:]
+    finally:
+        if up.poll() is None:
+            up.kill()
+            up.wait()
+    command("run", "sales.bronze", "sales.silver", "weather.bronze", "weather.silver",
+            "--available-now", timeout=300, **environment)  # fmt: skip
+    proofs = json.loads(command("audit", "--json", **environment).stdout)
+    assert {name: proof["verdict"] for name, proof in proofs.items()} == {
+        "sales": "PROVEN", "weather": "PROVEN",
+    }  # fmt: skip
 
 
 def test_a_wrong_declaration_stops_every_command_before_anything_runs(installed, tmp_path):
