@@ -46,7 +46,7 @@ def _read_record(batch: Any, *args: Any) -> Any:
 
 
 class _Bytes(bytearray):
-    """Bytes whose slices are names, which have a text in any case."""
+    """Bytes whose slices are names: ``decode`` never fails."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)

@@ -87,7 +87,7 @@ def _lock(path: Path, table: str, holder: str, wait: timedelta) -> Iterator[None
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the lock; a name that a killed process left is not taken for it."""
+    """Who holds the lock; a name that a killed process left does not count."""
     deadline = time.monotonic() + _TO_SIGN
     while time.monotonic() < deadline:
         try:

@@ -93,7 +93,7 @@ def _root_fault(root: str) -> tuple[str, str] | None:
 
 
 def own_command() -> str:
-    """``lakehouse`` as this shell finds it, for what is printed to be typed."""
+    """``lakehouse`` as this shell finds it, for commands that are printed to be typed."""
     if shutil.which("lakehouse"):
         return "lakehouse"
     return shlex.quote(os.path.relpath(Path(sys.executable).with_name("lakehouse")))

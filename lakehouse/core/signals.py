@@ -18,11 +18,11 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
-    """A polite kill came while nothing was in hand: what was started is ended on the way out."""
+    """SIGTERM came before any batch was begun: what was started is ended on the way out."""
 
 
 def stopped_by_sigterm() -> None:
-    """From now on SIGTERM raises :class:`Stopped` in the main thread, as Ctrl-C does its own."""
+    """Let SIGTERM raise :class:`Stopped` in the main thread, as Ctrl-C raises KeyboardInterrupt."""
 
     def handle(_number: int, _frame: Any) -> None:
         raise Stopped
@@ -31,7 +31,7 @@ def stopped_by_sigterm() -> None:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether DuckDB says that a signal ended its query; which one it was it does not say."""
+    """Whether DuckDB says that a signal ended its query; it does not say which."""
     return type(error).__name__ == "InterruptException" or (
         isinstance(error, RuntimeError) and str(error) == "Query interrupted"
     )

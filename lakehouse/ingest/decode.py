@@ -113,7 +113,7 @@ def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def cuts(batches: Iterable[pa.RecordBatch]) -> dict[int, int]:
-    """Partition → where to go on, of the tasks that ended before their records did."""
+    """Partition → the next offset, of the tasks that ended before their records did."""
     found: dict[int, int] = {}
     for batch in batches:
         for packed in batch.filter(batch.column("is_cut")).column("rows"):

@@ -21,7 +21,7 @@ ROLLED_BACK = "topic rolled back"
 
 @dataclass(frozen=True)
 class Lost:
-    """Offsets from ``first`` to before ``next`` that are not to be had any more.
+    """Offsets from ``first`` to before ``next`` that Kafka no longer has.
 
     ``next`` and ``offsets`` (how many of them neither table holds, at most) are None
     where nobody knows: the topic that held them is gone. ``again`` is where its
@@ -125,7 +125,7 @@ class Ends:
         return all(self.next.get(p, 0) >= o for p, o in other.items())
 
     def beginning(self, lowest: Mapping[int, int]) -> Ends:
-        """These ends, given the lowest offset of each partition among rows that come in."""
+        """These ends, with the lowest offset of each partition among rows that are added."""
         return replace(self, first={**lowest, **self.first})
 
     def marked_by(self, batch: int, horizon: int, delay: int) -> Ends:
@@ -179,7 +179,7 @@ class Ends:
         return f"NOT ({' OR '.join(below)})" if below else "true"
 
     def are_of_now(self, of: str = "", *, by_id: bool = False) -> str:
-        """SQL that holds for rows of the topic as it is now: of no log that is gone.
+        """SQL that holds for rows of the topic's present log: of none that is gone.
 
         ``of`` goes before each column: ``"t."`` where others have such columns too.
         ``by_id`` is for rows that have a ``topic_id``, null where nobody recorded it.
@@ -206,7 +206,7 @@ class Ends:
 
 
 def gaps(ends: Ends, topic: Topic) -> tuple[Lost, ...]:
-    """What lies between the ends and what the topic has now; empty where it can go on.
+    """The gaps between the ends and the topic's first offsets; empty where there are none.
 
     An empty table has no gap: it begins where the topic begins.
     """

@@ -90,7 +90,7 @@ class ErasedLedger:
         self.table.append(new, {**note, "rows": new.num_rows})
 
     def since(self, begun: datetime) -> pa.Table:
-        """The addresses, each once, that it has taken since then."""
+        """The addresses, each once, that were added since then."""
         sql = f"SELECT DISTINCT {KEY_SQL} FROM read_parquet($files) WHERE erased_at >= $since"
         if not (files := self.table.files()):
             return ERASED_SCHEMA.empty_table().select(KEY)

@@ -65,11 +65,11 @@ class BronzePublisher:
         product = settings.product(contract.name)
         position = Position(tables, product, topic_id or "")
         if topic_id is not None:
-            position.refuse(position.meet(Topic(product.topic, topic_id)))
+            position.refuse(position.reconcile_topic(Topic(product.topic, topic_id)))
         return cls(contract, tables, position)
 
     def quarantine_note(self, batch: int, rows: int) -> dict[str, Any]:
-        """What a quarantine commit says of itself."""
+        """The metadata of a quarantine commit."""
         return {"flow": f"{self.contract.name}.bronze", "batch": batch, "rows": rows}
 
     def maintain(self, now: datetime) -> None:

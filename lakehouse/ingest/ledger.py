@@ -121,7 +121,7 @@ class Ledger(Follower):
     def at_bronze(
         cls, product: str, settings: Settings, connection: duckdb.DuckDBPyConnection
     ) -> Ledger:
-        """The ledger at bronze's version, what was lacking written."""
+        """The ledger at bronze's version; what it lacked is written first."""
         ledger = cls.open(product, settings, connection)
         ledger.catch_up()
         if ledger._pending:
@@ -154,7 +154,7 @@ class Ledger(Follower):
             self.persist()
 
     def start_anew(self, target: int) -> None:
-        """All rows from bronze's; their versions as far as its log still tells of them.
+        """All rows, computed from bronze's; their versions as far as its log goes back.
 
         In bounded memory: the engine reads bronze as a stream, and keeps a row a batch, which
         lies in files of several dates. So it is not done in parts.

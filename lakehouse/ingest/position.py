@@ -41,8 +41,8 @@ class Position:
             self.ends, self.went_back = self.ends.gone_back(has), True
         self.ahead = tables.addresses_above(self.ends)
 
-    def meet(self, topic: Topic) -> tuple[Lost, ...]:
-        """Go on with the topic as it is now; or what of it is lost, in which case nothing changes.
+    def reconcile_topic(self, topic: Topic) -> tuple[Lost, ...]:
+        """Continue on the topic's present ranges, or give back its gaps and change nothing.
 
         A gap whose every offset one of the tables holds is none.
         """
@@ -60,7 +60,7 @@ class Position:
         return ()
 
     def _recognised(self, topic: Topic) -> Ends:
-        """The ends where no commit in the log says of which topic they are: the id is found.
+        """The ends, their topic's id found where no commit in the log records it.
 
         Bronze's application transactions name topics that it landed, and quarantine's
         rows the one that they came from. Where neither does it is taken for the topic
@@ -78,7 +78,7 @@ class Position:
         return replace(self.ends, topic_id=id_)
 
     def gaps(self, topic: Topic) -> tuple[Lost, ...]:
-        """What bronze has not taken and the topic no longer has."""
+        """Offsets that bronze has not landed and the topic no longer has."""
         return tuple(self._measured(gap) for gap in gaps(self.ends, topic))
 
     def _measured(self, gap: Lost) -> Lost:
@@ -105,11 +105,11 @@ class Position:
             )
 
     def accept(self, topic: Topic) -> tuple[Lost, ...]:
-        """Give up what the topic no longer has, in one commit of bronze; what that is.
+        """Give up what the topic no longer has, in one commit of bronze; gives those gaps.
 
         Run again after a crash it finds nothing more to accept.
         """
-        lost = self.meet(topic)
+        lost = self.reconcile_topic(topic)
         if not lost:
             return ()
         batch = max([lost[0].batch, self.tables.last_quarantined_batch() + 1])
@@ -122,7 +122,7 @@ class Position:
         return lost
 
     def give_up(self, lost: tuple[Lost, ...]) -> None:
-        """Let the next commit say that these offsets are lost."""
+        """Record in the next commit that these offsets are lost."""
         self.ends = replace(self.ends, lost=(*self.ends.lost, *lost))
 
     def above(self, rows: pa.Table) -> pa.Array:
@@ -157,7 +157,7 @@ class Position:
         )
 
     def note(self, rows: int, bad: int, late: int, duplicates: int) -> dict[str, Any]:
-        """What a bronze commit says of itself: the ends, and what the batch held."""
+        """The metadata of a bronze commit: the ends, and what the batch held."""
         return {
             "flow": f"{self.tables.name}.bronze",
             "ends": self.ends.note(),

@@ -76,14 +76,14 @@ def finish(publisher: BronzePublisher, now: datetime) -> Entered | None:
     Records that no longer pass lose their mark.
     """
     if publisher.position.went_back:
-        _level_marks(publisher, now)
+        _align_marks(publisher, now)
     marked_rows = _addresses(publisher, "replayed_version IS NOT NULL").select(KEY)
     cut, _ = _apart(publisher, _not_erased(publisher, marked_rows))
     return enter(publisher, cut, now, unmark=True) if cut.num_rows else None
 
 
 def _addresses(publisher: BronzePublisher, which: str) -> pa.Table:
-    """Addresses of the topic as it is now that quarantine has, and their marks."""
+    """Addresses of the topic's present log in quarantine, and their marks."""
     files, no_rows = publisher.quarantine.files(), publisher.quarantine.schema.empty_table()
     if not files:
         return no_rows.select([*KEY, "replayed_version"])
@@ -91,7 +91,7 @@ def _addresses(publisher: BronzePublisher, which: str) -> pa.Table:
     return query(publisher.connection, sql, {"files": patterns(files)}, no_rows=no_rows)
 
 
-def _level_marks(publisher: BronzePublisher, now: datetime) -> None:
+def _align_marks(publisher: BronzePublisher, now: datetime) -> None:
     """Make marks fit bronze again, once one of the tables went back to an older version.
 
     A replay that bronze no longer has is undone: the record counts as quarantined. A
@@ -178,7 +178,7 @@ def _not_erased(publisher: BronzePublisher, wanted: pa.Table) -> pa.Table:
 
 
 def _apart(publisher: BronzePublisher, good: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows that bronze does not hold, and the addresses of those that it does."""
+    """The rows that bronze lacks, and the addresses of those that it has."""
     files = publisher.bronze.files()
     if not files or not good.num_rows:
         return good, good.schema.empty_table().select(KEY)

@@ -28,7 +28,7 @@ ON {same} AND t.gone = {gone} AND q.replayed_version IS NOT NULL
 
 
 def true_marks(rows: str, bronze: str, erased: str | None, ends: Ends) -> str:
-    """SQL for quarantine's rows, their marks null where bronze has not taken them in.
+    """SQL for quarantine's rows, their marks null where bronze lacks their addresses.
 
     ``rows``, ``bronze`` and ``erased`` are FROM items; all need a ``batch_id``, and
     ``rows`` both marks. What was erased from bronze had been taken. ``ends`` tell the

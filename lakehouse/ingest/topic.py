@@ -31,7 +31,7 @@ class Topic:
 
 
 class TopicReader:
-    """One topic, asked of again and again over the same connections."""
+    """Reads one topic's id and ranges, again and again over the same connections."""
 
     def __init__(self, kafka: KafkaSettings, name: str) -> None:
         self._kafka, self._name = kafka, name
@@ -68,7 +68,7 @@ class TopicReader:
         return Topic(self._name, str(described["topic_id"]), ranges)
 
     def greatest(self, places: Mapping[int, Sequence[int]]) -> int:
-        """Size in bytes of the greatest of some records: a few from each offset on; 0 of none.
+        """Bytes of the largest of a few records from each offset on; 0 where there are none.
 
         Raises ServiceUnavailable.
         """

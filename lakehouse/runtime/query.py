@@ -90,7 +90,7 @@ class BronzeQuery:
         What expired is given up only where settings say so; a topic made anew never is.
         """
         topic = self._read_topic()
-        lost = self._position.meet(topic)
+        lost = self._position.reconcile_topic(topic)
         if lost and self._may_lose(lost):
             for gap in self._position.accept(topic):
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())

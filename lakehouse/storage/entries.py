@@ -55,7 +55,7 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
 
 
 def commit_info_of(path: Path) -> dict[str, Any] | None:
-    """What a commit says of itself; None where its entry does not have it whole."""
+    """A commit's commitInfo; None where its entry does not have it whole."""
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
@@ -67,7 +67,7 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
 
 
 def as_told(info: Mapping[str, Any]) -> dict[str, Any]:
-    """A commit's words of itself; one that is of another kind than it must be is empty, or 0."""
+    """A commit's description; a value of the wrong type is empty, or 0."""
     known = {
         key: info[key] if isinstance(info.get(key), kind) else kind()
         for key, kind in _KINDS.items()
@@ -77,7 +77,7 @@ def as_told(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metadata_fault(info: Any) -> str:
-    """What of the metadata that a commit carries does not fit."""
+    """What is wrong with the metadata that a commit carries."""
     try:
         metadata_of(info if isinstance(info, dict) else {})
     except ValueError as error:
@@ -107,7 +107,7 @@ def _rows_told(info: dict[str, Any]) -> int:
 
 
 def _rows_added(lines: list[bytes]) -> float:
-    """How many rows the added files have; beyond every number where one does not say it."""
+    """How many rows the added files have; infinite where one does not say."""
     adds = (json.loads(line)["add"] for line in lines if line.startswith(b'{"add":'))
     told = (json.loads(add.get("stats") or "{}").get("numRecords", math.inf) for add in adds)
     return float(sum(told))

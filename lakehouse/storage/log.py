@@ -46,19 +46,19 @@ def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]])
 def append_info(
     files: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The action that tells of an append, in the words of delta-rs."""
+    """The commitInfo action of an append, as delta-rs writes it."""
     metrics = {"num_added_files": files, "num_added_rows": rows}
     parameters = {"mode": "Append", "partitionBy": json.dumps(partition_by)}
     return _info("WRITE", parameters, metrics, json.dumps(note))
 
 
 def optimize_info(added: int, removed: int, note: str) -> dict[str, Any]:
-    """The action that tells of a compaction."""
+    """The commitInfo action of a compaction."""
     return _info("OPTIMIZE", {}, {"numFilesAdded": added, "numFilesRemoved": removed}, note)
 
 
 def repair_info(added: int, removed: int, note: Mapping[str, Any]) -> dict[str, Any]:
-    """The action that tells of files that were lost, and what is written in their place."""
+    """The commitInfo action of a repair: files that were lost, and what replaces them."""
     metrics = {"numFilesAdded": added, "numFilesRemoved": removed}
     return _info("REPAIR", {}, metrics, json.dumps(note))
 
@@ -157,12 +157,12 @@ def _sync(paths: Collection[Path]) -> None:
 
 
 def commit_info(uri: str, version: int) -> dict[str, Any] | None:
-    """What a commit of a local table says of itself; None where the log does not have it whole."""
+    """A local commit's own description (commitInfo); None where the log does not have it whole."""
     return commit_info_of(entry(uri, version))
 
 
 def commit_time(uri: str, version: int) -> int | None:
-    """A commit's time in ms, by which it is told from another one under its number."""
+    """A commit's time in ms, which tells two commits of one number apart."""
     info = commit_info(uri, version)
     return int(info["timestamp"]) if info else None
 
@@ -173,7 +173,7 @@ def entry(uri: str, version: int) -> Path:
 
 
 def commits(uri: str, newest: int) -> Iterator[dict[str, Any]]:
-    """What each commit from ``newest`` back says of itself, ``version`` and ``entry`` added.
+    """Each commit's own description from ``newest`` back, ``version`` and ``entry`` added.
 
     Ends at the first that the log does not have: history that is asked of delta-rs
     counts over such a hole and gives later commits a wrong version.

@@ -29,7 +29,7 @@ class DeltaReader:
         return int(self.dt.version())
 
     def refresh(self) -> int:
-        """Take in commits made beside this handle (Spark's); the version."""
+        """Read commits that others made (Spark's); gives the newest version."""
         self.dt.update_incremental()
         return self.version
 
@@ -50,7 +50,7 @@ class DeltaReader:
         return notes(self.commits())
 
     def commits(self) -> Iterator[dict[str, Any]]:
-        """What each commit says of itself, the newest first, as far as the log goes back."""
+        """Each commit's own description, the newest first, as far as the log goes back."""
         return commits(self.uri, self.version)
 
     def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:

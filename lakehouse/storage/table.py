@@ -218,8 +218,8 @@ class Table(DeltaReader):
         except (DeltaError, OSError) as error:
             raise write_fault(self.uri, error) from None
 
-    def taken_in(self, before: int) -> None:
-        """Read the commits that Spark made after version ``before``, and sync them."""
+    def sync_commits_since(self, before: int) -> None:
+        """Read and sync the commits that Spark made after version ``before``."""
         self.refresh()
         self._committed(before)
 

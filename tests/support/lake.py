@@ -144,7 +144,7 @@ def made_anew(lake, values):
     """The flow meets topic t2, and lands what it has."""
     lake.restart(topic_id=None)
     lake.bronze.position.refuse(
-        lake.bronze.position.meet(Topic("sales", "t2", {0: (0, len(values))}))
+        lake.bronze.position.reconcile_topic(Topic("sales", "t2", {0: (0, len(values))}))
     )
     lake.land(values, 0)
     lake.silver.catch_up()

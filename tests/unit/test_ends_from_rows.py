@@ -53,7 +53,7 @@ def start(lake, now):
     """A start of the flow: it does not know the topic's id before it meets the topic."""
     lake.restart(topic_id=None)
     assert lake.bronze.bronze.last_note("ends") is None
-    lake.bronze.position.refuse(lake.bronze.position.meet(now))
+    lake.bronze.position.refuse(lake.bronze.position.reconcile_topic(now))
 
 
 def go_on(lake):

@@ -18,7 +18,7 @@ BATCHES = 20
 def land(landing, batches):
     """Publish decoded batches as a landing thread does, each to its next offsets."""
     name = landing.bronze.product.topic
-    landing.bronze.position.refuse(landing.bronze.position.meet(Topic(name, "t1")))
+    landing.bronze.position.refuse(landing.bronze.position.reconcile_topic(Topic(name, "t1")))
     first = 0
     for rows in batches:
         first += rows.num_rows

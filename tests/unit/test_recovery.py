@@ -72,7 +72,7 @@ def test_a_folder_copied_back_from_before_is_brought_forward(lake, tmp_path, nam
     shutil.copytree(uri(before, name), uri(lake, name))
     if writes_on:  # bronze alone, silver comes later: another commit under the same version
         lake.restart(topic_id=None)
-        lake.bronze.position.meet(topic(after=16))
+        lake.bronze.position.reconcile_topic(topic(after=16))
         start = lake.bronze.position.ends.next[0]
         for offset in range(start, 16):
             lake.land((VALUES + later)[offset : offset + 1], offset)

@@ -50,7 +50,7 @@ def test_new_records_at_addresses_of_a_topic_that_is_gone_are_landed(crashed):
 
 def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
     crashed.restart(topic_id=None)
-    crashed.bronze.position.meet(Topic("sales", "t1", {0: (0, 2)}))
+    crashed.bronze.position.reconcile_topic(Topic("sales", "t1", {0: (0, 2)}))
     crashed.land([b"{", *encode(sale(event_id="a", event_time=OLD, client_id="c8"))], 0)
     assert offsets(crashed, "quarantine/sales") == [0, 1]
     assert proof(crashed, Kafka(end=2)).verdict is Verdict.PROVEN

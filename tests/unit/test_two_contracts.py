@@ -117,7 +117,7 @@ def lake(settings):
             silver = [f for f in mine if isinstance(f, SilverFlow)]
             landing = Landing.open(bronze, silver, settings, connection)
             position = landing.bronze.position
-            position.refuse(position.meet(Topic(name, "t1")))
+            position.refuse(position.reconcile_topic(Topic(name, "t1")))
             for batch in range(2):
                 values = [*encode(*events(name, batch)), BAD[name]]
                 kafka = records(values, first=5 * batch)

@@ -55,7 +55,7 @@ def go_on_replayed(lake, values=None):
     values = values or VALUES + [b"{"] * 2
     lake.restart(topic_id=None)
     finish(lake.bronze, NOW)
-    lake.bronze.position.refuse(lake.bronze.position.meet(topic(after=14)))
+    lake.bronze.position.refuse(lake.bronze.position.reconcile_topic(topic(after=14)))
     start = lake.bronze.position.ends.next.get(0, 0)
     if start < 14:
         lake.land(values[start:14], start)

@@ -173,7 +173,7 @@ def _append(table: Table, rows: DataFrame, note: Mapping[str, Any], batch: int) 
     if total := table.total():
         note = {**note, KEY: changed(total, {batch: _fingerprint(rows)}, {})}
     rows.write.format("delta").mode("append").option(NOTE, json.dumps(note)).save(table.uri)
-    table.taken_in(before)
+    table.sync_commits_since(before)
 
 
 def _fingerprint(rows: DataFrame) -> Fingerprint:
