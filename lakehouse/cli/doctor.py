@@ -23,7 +23,8 @@ def doctor(
     With --deep the lake too: every page of every table. Exit 1 only when a check fails.
     Examples: lakehouse doctor   |   lakehouse doctor --deep --json
     """
-    from lakehouse.doctor.doctor import Check, checked, show
+    from lakehouse.doctor.check import Check
+    from lakehouse.doctor.doctor import checked, show
     from lakehouse.settings.settings import Settings
 
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lakehouse.services.postgres import EmbeddedPostgres, binaries
 from lakehouse.settings.sections import PostgresSettings
@@ -17,7 +16,8 @@ class Check:
 
     group: str
     name: str
-    state: Literal["pass", "warn", "fail"]
+    state: str
+    """pass, warn or fail."""
     detail: str
     fix: str = ""
 
