@@ -234,7 +234,7 @@ def _first_lost(ends: Ends, partition: int) -> int:
 
 
 def _first_taken(ends: Ends, partition: int) -> int:
-    """The lowest offset that bronze ever took of a partition, unless it was given up since."""
+    """The lowest offset that bronze ever landed of a partition, unless it was given up since."""
     first = ends.first.get(partition, _NEVER)
     given_up = any(
         gap.partition == partition and gap.first <= first < (gap.next or 0)

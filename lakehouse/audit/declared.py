@@ -1,4 +1,4 @@
-"""What the audit holds a product's tables against: its own recompute, or its declarations.
+"""What the audit compares a product's tables with: its own recompute, or its declarations.
 
 A product's recompute is written apart from the declarations that make its tables. Where
 it gives none, these are evaluated whole, over all rows of bronze that count: increments,
@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def recomputes_of(name: str) -> Recomputes:
-    """What the product says in words of its own; else what it declares."""
+    """The product's own recompute; without one its declarations."""
     product = owner(name)
     module = part(product, "recompute") if name == product.name else None
     if module is not None:

@@ -1,4 +1,4 @@
-"""What a table's rows say against the fingerprints that its commits carry.
+"""A table's rows, summed again, against the fingerprints that its commits carry.
 
 Kafka is not asked: a changed, lost or invented row is found also where the topic has
 long forgotten its record, and so is a page of a file that no longer fits its checksum.
@@ -149,7 +149,7 @@ def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerpr
 
 
 def _without_fingerprints(table: DeltaTable, name: str) -> Fingerprinted:
-    """The rows that nothing tells of, their pages read all the same."""
+    """Rows that no fingerprint covers; their pages are read all the same."""
     corrupt = [f"{path}: the file {fault}" for path, fault in corrupt_files(files_of(table))]
     version, rows = int(table.version()), int(table.count())
     doubt = _cannot_be_read(name, corrupt) if corrupt else ""

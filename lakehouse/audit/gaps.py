@@ -66,14 +66,14 @@ def judge_gaps(
 
 
 def unaccounted(connection: duckdb.DuckDBPyConnection, ends: Ends) -> list[Gap]:
-    """Offsets below the ends that no table holds and nobody gave up, of the addresses at hand."""
+    """Offsets below the ends that no table has and nobody gave up, among these addresses."""
     return [*_not_accepted(connection, accepted(ends), Found())]
 
 
 def _not_accepted(
     connection: duckdb.DuckDBPyConnection, gone: list[Lost], found: Found
 ) -> Iterator[Gap]:
-    """The parts of each gap that nobody gave up."""
+    """The parts of each gap that were not given up."""
     for whole in _gaps(connection):
         first = whole.first
         for lost in sorted(gone, key=lambda gap: gap.first):

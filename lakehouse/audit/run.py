@@ -73,7 +73,7 @@ def audit(
     say: Say,
     content: Content = Content.SAMPLE,
 ) -> Proof:
-    """The proof of one product; what cannot be told is in it, and raises nothing.
+    """The proof of one product; what could not be checked is a doubt in it, not an exception.
 
     Bronze's version is pinned first, then quarantine's, then the ledger of erased
     addresses, then Kafka is asked: what lands meanwhile lies above bronze's ends, and
@@ -150,7 +150,7 @@ def _proof(
 
 
 def _read(content: Content, checks: Sequence[Check], account: Account) -> ContentRead | None:
-    """How many records were compared by content; None where nobody looked."""
+    """How many records were compared by content; None where none was."""
     compared = [check.counts[COMPARED] for check in checks if COMPARED in check.counts]
     return ContentRead(content, compared[0], account.total("kept")) if compared else None
 

@@ -1,4 +1,4 @@
-"""Kafka's records as the witness tells them, as rows that DuckDB compares with a table's."""
+"""Kafka's records as the audit's own decoder reads them, to compare with a table's rows."""
 
 from __future__ import annotations
 

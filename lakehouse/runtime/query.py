@@ -68,7 +68,7 @@ class BronzeQuery:
 
         TableDamaged where the topic does not go on from there: see :meth:`_meet`.
         """
-        topic = self._meet()
+        topic = self._reconcile_topic()
         self._checkpoint.clear()
         trigger: dict[str, Any] = (
             {"availableNow": True}
@@ -84,8 +84,8 @@ class BronzeQuery:
             .start()
         )
 
-    def _meet(self) -> Topic:
-        """The topic as it is now, once bronze can go on with it.
+    def _reconcile_topic(self) -> Topic:
+        """The topic as it is now, once bronze can continue on it.
 
         What expired is given up only where settings say so; a topic made anew never is.
         """

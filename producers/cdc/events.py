@@ -31,7 +31,7 @@ class Place:
 
 @dataclass
 class Events:
-    """The one place where a change becomes what Kafka carries."""
+    """Writes each change to Kafka as an envelope; nothing else does."""
 
     sink: Sink
     table: Table

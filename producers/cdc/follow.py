@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 def run(work: Run) -> None:
-    """Begin where there is no beginning yet, then follow the slot until the plan says stop."""
+    """Make slot and snapshot where there are none yet, then follow the slot until the stop."""
     if not work.table.full_identity:
         raise CannotCapture(
             work.table.qualified,
@@ -52,7 +52,7 @@ def run(work: Run) -> None:
 
 
 class Follower:
-    """Reads a slot's messages and tells the changes, each at its place in the commit order."""
+    """Reads a slot's messages and sends the changes, each with its place in the commit order."""
 
     def __init__(self, work: Run, state: State) -> None:
         self.work, self.state, self.plan = work, state, work.plan
@@ -65,7 +65,7 @@ class Follower:
         self.confirmed = self.looked = time.monotonic()
 
     def follow(self) -> None:
-        """Until told to stop, or until what was there is captured."""
+        """Read until the stop, or until what was there is captured."""
         section, stop = self.plan.section, self.plan.stop
         target = self._flushed() if self.plan.available_now else None
         with closing(replication(self.work)) as connection:
@@ -134,7 +134,7 @@ class Follower:
             put("c", None, after, self._place(lsn))
 
     def _truncate(self, lsn: int) -> None:
-        """Every key that the topic holds alive is deleted, at this one place."""
+        """Send a delete of every key that the topic has, all at this one place."""
         self.events.sink.settle()
         where = self._place(lsn)
         for key in self.events.sink.live_keys(self.events.table.key).values():
@@ -173,7 +173,7 @@ class Follower:
             return dict(cursor.fetchall())
 
     def _rest(self, *, idle: bool) -> None:
-        """Advance and look around, when it is time."""
+        """Confirm what is sent, and check slot and table, when it is time."""
         now = time.monotonic()
         if now - self.confirmed >= CONFIRM_SECONDS:
             self._confirm(idle=idle and now - self.confirmed >= LOOK_SECONDS)
@@ -192,7 +192,7 @@ class Follower:
             self.confirmed = time.monotonic()
 
     def _look(self) -> None:
-        """The slot and the table as the server has them now: said, and stopped at where wrong."""
+        """Check slot and table on the server: log their state, and raise where one is wrong."""
         self.looked = self.work.summary.healthy = time.monotonic()
         slot = check_slot(self.work, self.state)
         summary, postgres = self.work.summary, self.plan.settings.postgres

@@ -1,4 +1,4 @@
-"""What one run of a capture is asked to do, and what came of it."""
+"""What one run of a capture shall do, and its result."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One connection's worth of a capture: where it stands, and what it has to work with."""
+    """One connection of a capture: its state, and the table, sink and plan that it works with."""
 
     plan: Plan
     connection: Any

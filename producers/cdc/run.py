@@ -1,4 +1,4 @@
-"""Run a capture: connect, look where it stands, hand over to its mode, and come back when lost."""
+"""Run a capture: connect, read its state, run its mode, reconnect after a lost connection."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
 
 
 def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
-    """Connect and work; again after a connection is lost, as long as patience lasts."""
+    """Connect and capture; reconnect for as long as [postgres] patience says."""
     postgres = plan.settings.postgres
     patience, lost = postgres.patience.total_seconds(), 0.0
     while True:
@@ -151,7 +151,7 @@ def _belongs(plan: Plan, state: State, connection: Any) -> None:
 
 
 def _snapshot_only(work: Run) -> None:
-    """The table as it is now, without slot or state: a later run begins by itself."""
+    """A snapshot of the table without slot or state; a later run begins at its own beginning."""
     plan = work.plan
     if work.state is not None:
         raise UsageError(

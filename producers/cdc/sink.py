@@ -1,4 +1,4 @@
-"""Records → Kafka, in the order given; and what the topic already knows."""
+"""Records → Kafka, in the order given; and which keys the topic already has."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Sink:
         self._producer.close(timeout=5)
 
     def live_keys(self, columns: tuple[str, ...]) -> dict[bytes, dict[str, Any]]:
-        """Keys of these columns whose last record is not a tombstone: what consumers believe in.
+        """Keys of these columns whose last record is not a tombstone: what consumers take to exist.
 
         Reads the topic whole, in memory by keys: for a new snapshot only.
         """

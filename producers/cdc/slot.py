@@ -182,7 +182,7 @@ def is_published(work: Run) -> bool:
 
 
 def check_slot(work: Run, state: State) -> Slot:
-    """The slot, which holds all that this lake has not got."""
+    """The slot, if it still has every change that this lake lacks; else CannotCapture."""
     name, anew = work.plan.section.slot, work.plan.anew
     place = f"replication slot {name}"
     slot = slot_of(work.connection, name)

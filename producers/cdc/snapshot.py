@@ -1,4 +1,4 @@
-"""The table as one moment had it → read events; and deletes of what the topic alone still has."""
+"""The table at one moment → read events, and deletes of keys that only the topic has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @contextmanager
 def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
-    """A connection that sees one moment, now or the exported one; the table stays as it is."""
+    """A connection that sees one moment, now or the exported one; the table cannot be altered."""
     with closing(connect(postgres)) as reader:
         reader.autocommit, reader.read_only = False, True
         reader.isolation_level = IsolationLevel.REPEATABLE_READ

@@ -1,4 +1,4 @@
-"""The replication protocol's stream: messages of a slot as they come, and what we say we have.
+"""The replication protocol's stream: a slot's messages, and confirmations to the server.
 
 Nothing is confirmed to the server but what :meth:`Stream.confirm` is told (psycopg2's
 own loop moves a slot on by itself at keepalives, past what our state says).
@@ -60,12 +60,12 @@ class Stream:
             seconds = 0
 
     def confirm(self, lsn: int) -> None:
-        """Tell the server that everything below is ours: its WAL may go."""
+        """Tell the server that everything below is captured, so that its WAL may be removed."""
         self._confirmed = lsn
         self.beat()
 
     def beat(self, *, ask: bool = False) -> None:
-        """Say that we live, with nothing new; ``ask`` for a keepalive in return."""
+        """Tell the server that this reader is alive; ``ask`` for a keepalive in return."""
         now = time.time_ns() // 1000 - _EPOCH_US
         lsn = self._confirmed
         self._server.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, ask))
