@@ -38,6 +38,10 @@ class Lake:
         """The checkpoint folder of a flow that reads Kafka."""
         return self.join("_checkpoints", flow)
 
+    def state(self, flow: str) -> Path:
+        """The folder of a flow's state, a cache."""
+        return Path(self.join("_state", flow))
+
     @property
     def locks(self) -> Path:
         """The folder of the writers' locks."""

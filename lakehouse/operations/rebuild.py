@@ -24,7 +24,6 @@ from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.anew import swap
 from lakehouse.storage.health import lacking_files, opened
 
 Say = Callable[[str], None]
@@ -98,9 +97,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
             _compared(connection, old, beside.lake.root, flow, name, before[name], version)
             for name in tables_of(flow)
         ]
-        for table in new.every_table():
-            name = ".".join(table.uri.rsplit("/", 2)[-2:])
-            swap(lake, settings, name, table, readable=before[name] is not None)
+        for name in new.take_place(settings, {n for n, note in before.items() if note is None}):
             say(f"swapped {name}")
     shutil.rmtree(beside.lake.root, ignore_errors=True)
     return found

@@ -183,6 +183,8 @@ class SilverSettings(Section):
 
     finer_persist_rows: Count = Field(200_000, description="finer tables are written after this many new rows ...")
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
+    greatest_age: Duration = Field(timedelta(minutes=1), description="a large table is published when its flow can spare a twentieth of its time, and at the latest when it is this old")
+    bucket_rows: Count = Field(50_000, description="rows of a file of a large table: a bucket that has more becomes two")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
     engine_threads: Count = Field(1, description="threads of a fold; tables are folded side by side")

@@ -1,4 +1,4 @@
-"""One aggregate of silver: what new rows add to it, its queries planned once."""
+"""One aggregate of silver: what new rows add to it, and its table with that merged in."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakehouse.model.flow import Aggregate
-from lakehouse.silver.render import merged_sql, partial_sql
+from lakehouse.silver.keys import bucket_hash
+from lakehouse.silver.render import ARROW, delta_columns, delta_sql, merged_sql
+from lakehouse.storage.buckets import HASH, Buckets, Written
 from lakehouse.storage.duck import Prepared, Source, reading
 from lakehouse.storage.table import Table
 
+PLACE = "place"
+"""Column: the order of deltas."""
+
 
 class Fold:
-    """Adds the rows of its sources to a table; see :mod:`lakehouse.silver.render`."""
+    """Makes deltas of the rows of its sources, and merges them; its queries are planned once."""
 
     def __init__(
         self,
@@ -26,34 +30,41 @@ class Fold:
         sources: Mapping[str, Source],
     ) -> None:
         self.aggregate, self.table = aggregate, table
-        self._cursor = reading(connection, sources)
-        self._partial = Prepared(self._cursor, partial_sql(aggregate))
-        self._merged = Prepared(self._cursor, merged_sql(aggregate))
-        self._old = Source(table.schema)
-        self._cursor.register(f"old_{aggregate.name}", self._old)
-        self._part: Source | None = None
+        self.schema = pa.schema(
+            [pa.field(n, ARROW[kind]) for n, kind in delta_columns(aggregate).items()]
+        )
+        self.files = Buckets(table, table.settings.silver.bucket_rows)
+        cursor = reading(connection, sources)
+        name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
+        self._delta = Prepared(cursor, delta_sql(aggregate))
+        self._pending, self._old = Source(placed), Source(table.schema)
+        self._new = Source(placed.append(pa.field(HASH, pa.uint32())))
+        for source, named in ((self._pending, "pending"), (self._new, "delta"), (self._old, "old")):
+            cursor.register(f"{named}_{name}", source)
+        hashed = bucket_hash([*aggregate.keys])
+        self._hashed = Prepared(cursor, f"SELECT *, {hashed} AS {HASH} FROM pending_{name}")
+        self._merged = Prepared(cursor, merged_sql(aggregate))
 
-    def run(self, note: Mapping[str, Any]) -> None:
-        """Replace the partitions that new rows touch, in one commit that carries ``note``."""
-        part = self._partial()
-        if self._part is None:  # only the plan knows its columns
-            self._part = Source(part.schema)
-            self._cursor.register(f"part_{self.aggregate.name}", self._part)
-        self._part.put(part)
-        folders, predicate = self._touched(part)
-        self._old.put(self.table.rows(folders))
+    def delta(self) -> pa.Table:
+        """What the rows at hand add."""
+        return self._delta().select(self.schema.names).cast(self.schema)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return self.files.rows
+
+    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+        """Merge deltas, with their PLACE, into the table in one commit."""
+        self._pending.put(rows)
+        new = self._hashed()
+        self._pending.clear()
+        return self.files.write(new, self._merge, note)
+
+    def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
+        self._new.put(new)
+        self._old.put(old)
         rows = self._merged()
-        self._part.clear()
+        self._new.clear()
         self._old.clear()
-        if part.num_rows == 0 and rows.num_rows == 0:
-            self.table.append(self.table.schema.empty_table(), note)
-        else:
-            self.table.replace(rows.cast(self.table.schema), predicate, note)
-
-    def _touched(self, part: pa.Table) -> tuple[list[str] | None, str | None]:
-        """The partitions that new rows touch, and their predicate; None for all."""
-        if not (key := self.aggregate.partition):
-            return None, None
-        values = sorted(str(value) for value in pc.unique(part[key]).to_pylist())
-        listed = ", ".join(f"'{value}'" for value in values)
-        return [f"{key}={value}" for value in values], f"{key} IN ({listed})"
+        return rows

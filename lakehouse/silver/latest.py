@@ -1,21 +1,24 @@
 """A keyed state: each key's latest change, and the history of one column of it.
 
-Both tables are a fold that may be done again: the union of changes by (key, order),
-and of it the greatest. So a version that was taken in already changes nothing, a
-change that was sent twice counts once, and one that comes late takes its place.
+Both are a fold that may be done again: the union of changes by (key, order), and of it
+the greatest. So a version that was taken in already changes nothing, a change that was
+sent twice counts once, and one that comes late takes its place. The store has each key's
+latest row and the places of all its changes: what a batch costs is its own keys.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import Keyed
+from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values, words_sql
 from lakehouse.silver.render import ARROW
+from lakehouse.silver.store import Store
 from lakehouse.storage.duck import query, reads
-from lakehouse.storage.table import Table
 
 BLOCK = "block"
 _CHANGES = pa.list_(
@@ -48,7 +51,7 @@ def keyed_schemas(keyed: Keyed) -> dict[str, pa.Schema]:
 
 
 def signed_schema(keyed: Keyed) -> pa.Schema:
-    """The Arrow schema of what :meth:`KeyedState.absorb` gives."""
+    """The Arrow schema of the rows that :meth:`KeyedState.absorb` gives."""
     return keyed_schemas(keyed)[keyed.current].append(pa.field("sign", pa.int32()))
 
 
@@ -61,73 +64,121 @@ HISTORY_DOCS = {
 }
 
 
+GONE = "gone"
+"""Column of what a batch leaves of a key in ``current``: that it is not there any more."""
+
+
+def left_schema(keyed: Keyed, name: str) -> pa.Schema:
+    """The Arrow schema of what a batch leaves of its keys in a table, for its turn."""
+    schema = keyed_schemas(keyed)[name]
+    fields = [f.with_nullable(True) for f in schema]
+    return pa.schema([*fields, *([pa.field(GONE, pa.bool_())] if name == keyed.current else [])])
+
+
 class KeyedState:
-    """The tables ``current`` and ``history`` of one product, at the version ``held``."""
+    """The latest change by key, in a space of the store; ``connection`` is its own."""
 
-    def __init__(
-        self, keyed: Keyed, current: Table, history: Table, connection: duckdb.DuckDBPyConnection
-    ) -> None:
+    space = "latest"
+
+    def __init__(self, keyed: Keyed, connection: duckdb.DuckDBPyConnection) -> None:
         self.keyed, self._connection = keyed, connection
-        self._current, self._history = current, history
-        self.tables = (history, current)
-        self.held = -1
-        self._blocks: list[int] = []
+        kinds = keyed_columns(keyed)[keyed.current]
+        self._kind = kinds[keyed.key]
+        self._words = {
+            "key": keyed.key, "kind": self._kind, "seq": keyed.order, "at": keyed.time,
+            "follows": keyed.follows, "gone": keyed.gone,
+            "place": words_sql(hash_key([keyed.key]), "place"),
+            "current": from_text_values([*kinds.items()], "known[3]"),
+            "row": text_values([*kinds]),
+        }  # fmt: skip
 
-    def absorb(self) -> pa.Table:
-        """Take in ``rows``: what came into ``current``, and with sign -1 what left it."""
-        run, keyed = self._connection.execute, self.keyed
+    def absorb(self, store: Store) -> tuple[pa.Table, dict[str, pa.Table]]:
+        """Take in ``rows``: signed rows, and what each touched key leaves in each table.
+
+        Signed are what came into ``current``, and with sign -1 what left it.
+        """
+        keyed, run = self.keyed, self._connection.execute
         columns = ", ".join(f"CAST({sql} AS {k}) AS {n}" for n, (sql, k) in keyed.columns.items())
         run(
             f"CREATE OR REPLACE TEMP TABLE changes AS SELECT {columns}, "
             f"CAST({keyed.block} AS BIGINT) AS {BLOCK}, ({keyed.deleted}) AS gone "
             f"FROM rows WHERE {keyed.where}"
         )
-        found = run(f"SELECT DISTINCT {BLOCK} FROM changes ORDER BY 1").fetchall()
-        self._blocks = [int(block) for (block,) in found]
-        run(f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT {keyed.key} FROM changes")
-        for table, name in ((self._current, "old_current"), (self._history, "old_history")):
-            self._read(table, name)
-        names = {"key": keyed.key, "seq": keyed.order, "at": keyed.time, "follows": keyed.follows}
-        for statement in (_EVENTS, _RUNS, _FRESH):
-            run(statement.format(**names, gone=keyed.gone))
-        return query(self._connection, _SIGNED.format(**names))
+        run(_TOUCHED.format(changes="changes", **self._words))
+        touched = query(self._connection, "FROM touched_keys ORDER BY place_high, place_low")
+        known = store.get(self.space, packed(touched, "place_high", "place_low"))
+        values = pa.array(known.values(), pa.binary()).cast(pa.string())
+        self._connection.register("known_values", pa.table({"value": values}))
+        for statement in (_KNOWN, _OLD_CURRENT, _EVENTS, _RUNS, _FRESH):
+            run(statement.format(**self._words))
+        self._put(store)
+        left = {
+            keyed.current: query(self._connection, _LEFT.format(**self._words)),
+            keyed.history: query(self._connection, "FROM runs"),
+        }
+        signed = query(self._connection, _SIGNED.format(**self._words))
+        return signed, {n: _as(rows, left_schema(keyed, n)) for n, rows in left.items()}
 
-    def _read(self, table: Table, name: str) -> None:
-        """What a table holds of the touched blocks, as a view."""
-        wanted = {f"{BLOCK}={block}" for block in self._blocks}
-        files = [file for file in table.files() if file.rsplit("/", 2)[1] in wanted]
-        self._connection.register(f"no_{name}", table.schema.empty_table())
-        source = f"no_{name}"
-        if files:
-            listed = ", ".join(f'"{column}"' for column in table.schema.names)
-            source = f"(SELECT {listed} FROM {reads(files, 'hive_partitioning = true')})"
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {source}")
+    def load(self, tables: dict[str, list[str]], store: Store) -> Iterator[int]:
+        """Take in what the files of both tables hold, a block at a time; how many keys each has.
 
-    def persist(self, note: dict[str, Any], version: int) -> None:
-        """Write the touched blocks of both tables anew; they hold ``version`` then."""
-        predicate = f"{BLOCK} IN ({', '.join(map(str, self._blocks))})"
-        for table, name, fresh in (
-            (self._history, "old_history", "runs"), (self._current, "old_current", "fresh"),
-        ):  # fmt: skip
-            if not self._blocks:
-                table.append(table.schema.empty_table(), note)
-                continue
-            listed = ", ".join(table.schema.names)
-            kept = f"SELECT {listed} FROM {name} ANTI JOIN touched USING ({self.keyed.key})"
-            rows = query(
-                self._connection,
-                f"{kept} UNION ALL SELECT {listed} FROM {fresh} ORDER BY {self.keyed.key}",
-            )
-            table.replace(rows.cast(table.schema), predicate, note)
-        self.held = version
+        A block's transaction is its own.
+        """
+        files = {name: _by_block(paths) for name, paths in tables.items()}
+        history, current = files[self.keyed.history], files[self.keyed.current]
+        self._connection.register(
+            "none", keyed_schemas(self.keyed)[self.keyed.current].empty_table()
+        )
+        hive = f"hive_partitioning = true, hive_types = {{'{BLOCK}': BIGINT}}"
+        for block, paths in sorted(history.items()):
+            now = reads(current[block], hive) if block in current else "none"
+            for statement in (_LOADED, _TOUCHED):
+                sql = statement.format(files=reads(paths, hive), changes="events", **self._words)
+                self._connection.execute(sql)
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS FROM {now}")
+            with store.writing():
+                keys = self._put(store)
+            yield keys
+
+    def _put(self, store: Store) -> int:
+        rows = query(self._connection, _VALUES.format(**self._words))
+        values = rows["value"].cast(pa.binary()).to_pylist()
+        places = packed(rows, "place_high", "place_low")
+        store.put(self.space, sorted(zip(places, values, strict=True)))
+        return int(rows.num_rows)
 
 
+def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    return rows.select(schema.names).cast(schema)
+
+
+def _by_block(files: Sequence[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for file in files:
+        found[int(file.rsplit("/", 2)[1].removeprefix(f"{BLOCK}="))].append(file)
+    return found
+
+
+_TOUCHED = """
+CREATE OR REPLACE TEMP TABLE touched_keys AS
+SELECT *, {place} FROM (SELECT DISTINCT {key}, block FROM {changes})
+"""
+_KNOWN = """
+CREATE OR REPLACE TEMP TABLE held AS
+SELECT CAST(known[1] AS {kind}) AS {key}, CAST(known[2] AS BIGINT) AS block, known
+FROM (SELECT from_json(value, '["VARCHAR"]') AS known FROM known_values)
+"""
+_OLD_CURRENT = """
+CREATE OR REPLACE TEMP TABLE old_current AS
+SELECT {current} FROM held WHERE known[3] IS NOT NULL
+"""
 _EVENTS = """
 CREATE OR REPLACE TEMP TABLE events AS
 SELECT {key}, block, status, place, happened FROM (
-    SELECT {key}, block, {follows} AS status, unnest(changes).sequence AS place,
-        unnest(changes).changed_at AS happened
-    FROM old_history SEMI JOIN touched USING ({key})
+    SELECT {key}, block, one[3] AS status, one[1] AS place,
+        CAST(one[2] AS TIMESTAMPTZ) AS happened
+    FROM (SELECT {key}, block, unnest(from_json(known[4], '[["VARCHAR"]]')) AS one FROM held)
+    SEMI JOIN touched_keys USING ({key})
     UNION ALL
     SELECT {key}, block, CASE WHEN gone THEN '{gone}' ELSE {follows} END, {seq}, {at} FROM changes
 ) QUALIFY row_number() OVER (PARTITION BY {key}, place ORDER BY happened, status) = 1
@@ -156,7 +207,7 @@ FROM closed
 _FRESH = """
 CREATE OR REPLACE TEMP TABLE fresh AS
 SELECT * FROM (
-    SELECT * FROM old_current SEMI JOIN touched USING ({key})
+    SELECT * FROM old_current SEMI JOIN touched_keys USING ({key})
     UNION ALL BY NAME
     SELECT * EXCLUDE (gone) FROM changes WHERE NOT gone
 ) SEMI JOIN (
@@ -167,6 +218,27 @@ QUALIFY row_number() OVER (PARTITION BY {key}) = 1
 _SIGNED = """
 SELECT *, 1 AS sign FROM fresh ANTI JOIN old_current USING ({key}, {seq})
 UNION ALL BY NAME
-SELECT *, -1 AS sign FROM old_current SEMI JOIN touched USING ({key})
+SELECT *, -1 AS sign FROM old_current SEMI JOIN touched_keys USING ({key})
     ANTI JOIN fresh USING ({key}, {seq})
+"""
+_LEFT = """
+SELECT touched_keys.{key}, touched_keys.block, fresh.* EXCLUDE ({key}, block),
+    fresh.{seq} IS NULL AS gone
+FROM touched_keys LEFT JOIN fresh USING ({key})
+"""
+_VALUES = """
+WITH places AS (
+    SELECT {key}, to_json(list([place, CAST(happened AS VARCHAR), status] ORDER BY place)) AS listed
+    FROM events GROUP BY {key}
+), latest AS (SELECT {key}, {row} AS latest FROM fresh)
+SELECT place_high, place_low,
+    to_json([CAST({key} AS VARCHAR), CAST(block AS VARCHAR), CAST(latest AS VARCHAR),
+        CAST(listed AS VARCHAR)]) AS value
+FROM touched_keys JOIN places USING ({key}) LEFT JOIN latest USING ({key})
+"""
+_LOADED = """
+CREATE OR REPLACE TEMP TABLE events AS
+SELECT {key}, block, {follows} AS status, unnest(changes).sequence AS place,
+    unnest(changes).changed_at AS happened
+FROM {files}
 """

@@ -1,22 +1,35 @@
-"""Silver follows bronze's versions: new rows are folded into the tables, as one group.
+"""Silver follows bronze's versions: new rows go into the state, and in turns into the tables.
 
-Each silver commit records the version of bronze that it has applied, so a fold that is
-run again finds the tables it already wrote and leaves them. Aggregates commit first; the
-finer tables that they count are written back later and record their own version (see
-:mod:`lakehouse.silver.state`), the keyed tables last. What cannot be brought to one
-version (see :mod:`lakehouse.storage.follower`) is made anew beside itself and swapped in.
+A batch is one transaction of the store: what it changes in the state, what it leaves of each
+table, and the version of bronze. Then the tables whose turn it is are merged with what is
+pending of them; each commit records the version that the table has from there on.
+
+Worked example. Version 8 of bronze is applied, ``by_country`` is small, ``by_client`` large.
+
+- Before: the store and ``by_country`` are at 7, ``by_client`` at 3; its 4 to 7 are pending.
+- The store commits 8. Crash here: the next start finds 8 pending for both, and publishes it.
+- ``by_country`` commits 8. Crash here: the next start finds 8 in it and forgets it.
+- After: ``by_client`` waits. Its turn merges 4 to 8, or more, in one commit.
+
+A store that is lost, or is not of these tables and this bronze, is made anew from the tables
+of state, which are never ahead of the aggregates, and from bronze's rows since. What cannot
+be brought to one version (see :mod:`lakehouse.storage.follower`) is made anew from all of
+bronze, beside itself, and swapped in.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
+from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
@@ -24,19 +37,28 @@ from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.fold import Fold
-from lakehouse.silver.latest import KeyedState, signed_schema
-from lakehouse.silver.state import SilverState, applied_of
-from lakehouse.silver.tables import SilverTables
+from lakehouse.silver.journal import SPACE, Journal
+from lakehouse.silver.keys import PROBE
+from lakehouse.silver.published import Appended, Published
+from lakehouse.silver.state import SilverState
+from lakehouse.silver.store import Store, StoreDamaged
+from lakehouse.silver.tables import SilverTables, applied_of
+from lakehouse.silver.turns import Turns
 from lakehouse.storage.anew import swap
 from lakehouse.storage.duck import Source, patterns, query, reading
 from lakehouse.storage.follower import NOTHING, Applied, Follower, Say
 from lakehouse.storage.increments import Increment
+from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
+STATE = "state"
+"""The part that is the store."""
+log = structlog.get_logger("lakehouse")
+
 
 class SilverPublisher(Follower):
-    """The silver tables of one product; its parts are the aggregates."""
+    """The silver tables of one product; its parts are the aggregates, and the state."""
 
     def __init__(
         self, flow: SilverFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
@@ -45,7 +67,6 @@ class SilverPublisher(Follower):
         self.flow, self._connection = flow, connection
         self._rows = Source(flow.contract.schema)
         self._reader = reading(connection, {"rows": self._rows})
-        self._folded = Source(signed_schema(flow.keyed)) if flow.keyed else self._rows
 
     @classmethod
     def open(
@@ -57,56 +78,110 @@ class SilverPublisher(Follower):
         return silver
 
     def _open(self) -> None:
-        """The tables and their folds, and the state at the version that its tables record."""
+        """The tables and their folds, and the state where it can be believed."""
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
-        self._state = SilverState(
-            flow, self.settings.silver, opened, self._connection, self._folded
-        )
-        self._keyed: KeyedState | None = None
-        if flow.keyed:
-            cursor = reading(self._connection, {"rows": self._rows})
-            self._keyed = KeyedState(flow.keyed, *opened.keyed(flow.keyed), cursor)
-            self._keyed.held = min(
-                one.version if (one := applied_of(table)) else NOTHING
-                for table in self._keyed.tables
-            )
-        sources = {"rows": self._folded, **self._state.gained}
+        self._state = SilverState(flow, opened, self._connection, self._rows)
+        sources = {"rows": self._state.folded, **self._state.gained}
         self._folds = {
             a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
         }
-        self.applied = {name: applied_of(table) for name, table in self.tables.items()}
-        self._upkeep = [Upkeep(table) for table in self.every_table()]
+        self._published: dict[str, Published] = {**self._folds, **self._state.tables}
+        self._upkeep = [
+            Upkeep(published.table, compacts=isinstance(published, Appended))
+            for published in self._published.values()
+        ]
+        self._turns = Turns(self.settings.silver)
+        self._held = {name: applied_of(p.table) for name, p in self._published.items()}
+        """What each table says that it has applied."""
+        self._open_store()
+
+    def _open_store(self) -> None:
+        """The store, and what each part has applied, as far as the two can be believed."""
+        folder = Lake(self.settings.lake.root).state(self.flow.name)
+        [(engine,)] = self._connection.execute(PROBE).fetchall()
+        like = {"engine": engine, "tables": sorted(self._published)}
+        self._store = Store.open(folder, [SPACE, *self._state.spaces], like)
+        self._journal = Journal(self._store)
+        self.applied = {name: self._held[name] for name in self._folds}
+        said = Applied.read(self._store.facts("applied"))
+        self._is_ready = (
+            said is not None and self._is_ours(said) and self._journal.begin(self._versions())
+        )
+        if self._is_ready:
+            self.applied = {name: _later(one, said) for name, one in self.applied.items()}
+            self.applied[STATE] = said
+
+    def _versions(self) -> dict[str, int]:
+        return {name: one.version if one else NOTHING for name, one in self._held.items()}
+
+    def _is_ours(self, said: Applied) -> bool:
+        """Whether bronze has the commit that the store applied last."""
+        if not DeltaTable.is_deltatable(self.bronze_uri):
+            return False
+        bronze = DeltaTable(self.bronze_uri)
+        known = commit_time(self.bronze_uri, said.version)
+        return (
+            said.bronze == str(bronze.metadata().id)
+            and said.version <= bronze.version()
+            and (None in {known, said.time} or known == said.time)
+        )
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
-        keyed = self._keyed.tables if self._keyed else ()
-        return [*self.tables.values(), *self._state.tables, *keyed]
+        return [published.table for published in self._published.values()]
 
     def has_rows(self) -> bool:
         """Whether any table has a file."""
         return any(table.files() for table in self.every_table())
 
     def state(self) -> Collection[Applied | None]:
-        """What the finer and the keyed tables record."""
-        keyed = self._keyed.tables if self._keyed else ()
-        return [applied_of(table) for table in (*self._state.tables, *keyed)]
-
-    def catch_up(self, upto: int | None = None) -> int:
-        """As every follower; state that a failed fold left ahead of the tables is read anew."""
-        if self._state.is_ahead(self.version):
-            self._open()
-        return super().catch_up(upto)
+        """What the tables of state record."""
+        return [self._held[name] for name in self._state.tables]
 
     def follow(self, target: int) -> None:
-        """As every follower, once keyed tables and state are at the aggregates' version."""
-        if self._keyed is not None and self._keyed.held < self.version:
-            for step in self.steps(self._keyed.held, self.version):
-                self._load(step)
-                self._keyed.absorb()
-                self._persist_keyed(step.version)
-        self._state.align(self.version, self.steps, self._load)
-        super().follow(target)
+        """As every follower, once there is a state; one that turns out damaged is made anew."""
+        try:
+            self._make_state()
+            super().follow(target)
+        except StoreDamaged as damage:
+            self._forget_state(str(damage))
+            self._make_state()
+            super().follow(target)
+
+    def take(self, version: int, rows: pa.Table | None) -> None:
+        """As every follower; from bronze's files where there is no state yet."""
+        try:
+            super().take(version, rows if self._is_ready else None)
+        except StoreDamaged as damage:
+            self._forget_state(str(damage))
+            self.catch_up(version)
+
+    def _forget_state(self, reason: str) -> None:
+        log.warning("the state is made anew from the tables", flow=self.name, reason=reason)
+        self._store.forget()
+        self._open_store()
+
+    def _make_state(self) -> None:
+        """Where there is none: from its tables, and bronze's rows since, in parts."""
+        if self._is_ready:
+            return
+        self._store.forget()
+        self._open_store()
+        self._journal.start(self._versions())
+        self._state.load(self._store)
+        version = self.version
+        self._state.align(
+            self._store, self._journal, self._versions(), version, self.steps, self._load
+        )
+        applied = self.at(version)
+        with self._store.writing():
+            self._say(applied)
+        self.applied[STATE] = applied
+        self._is_ready = True
+
+    def _say(self, applied: Applied) -> None:
+        self._store.say("applied", applied.note(f"bronze.{self.flow.product}"))
 
     def start_anew(self, target: int) -> None:
         """Fold all of bronze beside the tables, a part at a time, then swap it in.
@@ -117,15 +192,28 @@ class SilverPublisher(Follower):
         lake, flow = Lake(self.settings.lake.root), self.flow
         beside = self.settings.with_root(Path(lake.join("_rebuild", flow.product)))
         shutil.rmtree(beside.lake.root, ignore_errors=True)
-        self._state.forget()  # not twice in memory
+        self._store.forget()
         new = SilverPublisher.open(flow, beside, self._connection)
         new.bronze_uri = self.bronze_uri
         new.fold_from_nothing(target)
-        for table in new.every_table():
-            name = ".".join(table.uri.rsplit("/", 2)[-2:])
-            swap(lake, self.settings, name, table, readable=True)
+        for _ in new.take_place(self.settings):
+            pass
         shutil.rmtree(beside.lake.root, ignore_errors=True)
         self._open()
+
+    def take_place(self, settings: Settings, unreadable: Collection[str] = ()) -> Iterator[str]:
+        """Put the tables, one by one, and the state in the place of those of another lake.
+
+        The state that is there goes first: after a crash it is made anew of whatever tables
+        there are. Gives the name of each table that is in its place.
+        """
+        lake = Lake(settings.lake.root)
+        shutil.rmtree(lake.state(self.flow.name), ignore_errors=True)
+        for table in self.every_table():
+            name = ".".join(table.uri.rsplit("/", 2)[-2:])
+            swap(lake, settings, name, table, readable=name not in unreadable)
+            yield name
+        self._store.move(lake.state(self.flow.name))
 
     def fold_from_nothing(self, version: int, say: Say | None = None) -> None:
         """Fold all of bronze at a version into tables that are empty, a part at a time.
@@ -134,33 +222,27 @@ class SilverPublisher(Follower):
         that have taken in nothing, by their notes.
         """
         self.open_bronze()
+        self._make_state()
         for step in self.whole(version, say):
             self.apply(step)
         self.persist()
 
     def apply(self, step: Increment) -> None:
-        """Fold an increment into the aggregates behind it; each commit records the version."""
+        """Take an increment into the state, and what it leaves into the tables whose turn it is."""
         applied = self.at(step.version if step.is_last else NOTHING)
-        note = self.note(applied)
         self._load(step)
-        if self._keyed is not None:
-            self._folded.put(self._keyed.absorb())
-
-        def fold(name: str) -> None:
-            self._folds[name].run(note)
-            self.applied[name] = applied
-            failpoint.reach(Step.SILVER_TABLE_COMMITTED)
-
-        with ThreadPoolExecutor(len(self._folds), "silver") as pool:
-            self._state.absorb(applied.version, pool)
-            folds = [pool.submit(fold, name) for name in self.behind(step.version)]
-            wait(folds)
-        for done in folds:
-            done.result()
-        failpoint.reach(Step.SILVER_FOLDED)
-        self._persist_keyed(applied.version)
-        if self._state.is_due():
-            self.persist()
+        behind = [name for name in self.behind(step.version) if name != STATE]
+        with self._store.writing(), ThreadPoolExecutor(len(self._published), "silver") as pool:
+            left = self._state.absorb(self._store, pool)
+            deltas = pool.map(lambda name: self._folds[name].delta(), behind)
+            left |= dict(zip(behind, deltas, strict=True))
+            held = self._versions()
+            ahead = {name for name in self._state.tables if held[name] >= step.version}
+            self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
+            self._say(applied)
+        self.applied.update(dict.fromkeys([*behind, STATE], applied))
+        failpoint.reach(Step.STATE_STORED)
+        self._publish_due()
 
     def _load(self, step: Increment) -> None:
         """Put an increment's rows, without copies, where the folds read them."""
@@ -179,17 +261,67 @@ class SilverPublisher(Follower):
             {"files": patterns(files)},
         )
 
-    def _persist_keyed(self, version: int) -> None:
-        if self._keyed is not None:
-            failpoint.reach(Step.FINER_DUE)
-            self._keyed.persist(self.note(self.at(version)), version)
-            failpoint.reach(Step.FINER_COMMITTED)
+    def _publish_due(self) -> None:
+        """Publish what is due: with a table of state, all aggregates before it.
+
+        So no table of state is ahead of what counts it, and the state can be made anew of it.
+        """
+        pending, turns = self._journal.pending, self._turns
+        state = [name for name in self._state.latest if turns.due(name, pending[name])]
+        finer = self._state.finer
+        if turns.finer_due((pending[name], self._published[name].rows) for name in finer):
+            state += finer
+        if state:
+            self._publish(self._behind_state(self._folds))
+            self._publish(self._behind_state(state))
+        else:
+            self._publish([name for name in self._folds if turns.due(name, pending[name])])
+
+    def _behind_state(self, names: Iterable[str]) -> list[str]:
+        """Those of these tables that lack something, if only the version."""
+        version, pending = self.applied[STATE], self._journal.pending
+        return [n for n in names if pending[n].rows or self._held[n] != version]
+
+    def _publish(self, names: Collection[str]) -> None:
+        """Merge what is pending of these tables into them, side by side, and forget it."""
+        if not names:
+            return
+        applied = self.applied[STATE] or self.at(NOTHING)
+        note = self.note(applied)
+
+        def publish(name: str) -> None:
+            published, is_state = self._published[name], name in self._state.tables
+            if is_state:
+                failpoint.reach(Step.FINER_DUE)
+            started = time.perf_counter()
+            written = published.publish(self._journal.rows(name, published.schema), note)
+            self._turns.took(name, time.perf_counter() - started, written)
+            self._held[name] = applied
+            failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)
+
+        with ThreadPoolExecutor(len(names), "silver") as pool:
+            turns = [pool.submit(publish, name) for name in names]
+            wait(turns)
+        failpoint.reach(Step.SILVER_FOLDED)
+        done = [name for name, turn in zip(names, turns, strict=True) if not turn.exception()]
+        self._journal.forget(done, applied.version)
+        for turn in turns:
+            turn.result()
 
     def maintain(self) -> None:
-        """Between batches: compact and remove old files, as settings say."""
+        """Between batches: publish what has waited long enough; remove what is old."""
+        if self._is_ready:
+            self._publish_due()
         for upkeep in self._upkeep:
             upkeep.run()
 
     def persist(self) -> None:
-        """Write the finer tables back, each at the version that its state has."""
-        self._state.persist(self.version, lambda: self.note(self.at(self.version)))
+        """Publish all that is pending, and leave the state whole on disk."""
+        if self._is_ready:
+            for names in (self._folds, self._state.tables):
+                self._publish(self._behind_state(names))
+            self._store.rest()
+
+
+def _later(one: Applied | None, other: Applied) -> Applied:
+    return one if one is not None and one.version > other.version else other

@@ -1,8 +1,8 @@
 """Aggregates as SQL: the same declarations, whatever rows they are given.
 
 Every query reads ``rows`` (bronze rows that are not duplicates) or the finer
-rows ``new_<finer>`` and ``prior_<finer>``, and joins the result with what the
-table holds: because measures add up, old and new are grouped once more.
+rows ``new_<finer>`` and ``prior_<finer>``. What a batch adds is kept as a delta until the
+table's turn; because measures add up, old rows and deltas are grouped once more then.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lakehouse.model.flow import (
     Measure,
     Ratio,
 )
+from lakehouse.silver.keys import bucket_hash
 from lakehouse.storage.duck import ten_thousandths
 
 ARROW = {
@@ -65,11 +66,6 @@ def finer_sql(finer: Finer) -> str:
     return f"SELECT DISTINCT {keys} FROM rows WHERE {finer.where}"
 
 
-def hash_key(columns: list[str]) -> str:
-    """One text of several columns, for hashing: no two keys give the same."""
-    return " || ".join(f"length(CAST({c} AS VARCHAR)) || ':' || {c}" for c in columns)
-
-
 def count_sql(aggregate: Aggregate, name: str, distinct: Distinct) -> str:
     """How many entities the new finer rows add to each key: those it did not have."""
     finer = distinct.finer
@@ -94,25 +90,49 @@ def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
     )
 
 
-def merged_sql(aggregate: Aggregate) -> str:
-    """The table's new rows: ``old_<aggregate>`` and what new rows add, grouped again.
+def delta_columns(aggregate: Aggregate) -> dict[str, str]:
+    """Column → SQL type of what rows add to a table: see :func:`delta_sql`."""
+    columns = {name: kind for name, (_, kind) in aggregate.keys.items()}
+    columns |= {name: m.type for name, m in aggregate.measures.items()}
+    columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
+    return columns | dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "VARCHAR")
 
-    Reads ``part_<aggregate>``, the rows of :func:`partial_sql`.
-    """
-    parts = [f"SELECT * FROM part_{aggregate.name}"]
+
+def delta_sql(aggregate: Aggregate) -> str:
+    """What ``rows`` add to the table: a row a key, its measures, counts and choices."""
+    parts = [partial_sql(aggregate)]
     parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
-    parts.append(f"SELECT * FROM old_{aggregate.name}")
+    if len(parts) == 1:
+        return parts[0]
+    combine = {n: m.combine for n, m in aggregate.measures.items()}
+    combine |= dict.fromkeys(aggregate.distinct or {}, "sum")
+    combine |= dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "max")
+    columns = ", ".join(f"{how}({name}) AS {name}" for name, how in combine.items())
+    keys = ", ".join(aggregate.keys)
+    union = " UNION ALL BY NAME ".join(f"({part})" for part in parts)
+    return f"SELECT {keys}, {columns} FROM ({union}) GROUP BY {keys}"
+
+
+def merged_sql(aggregate: Aggregate) -> str:
+    """The table's rows, of ``old_<aggregate>`` and ``delta_<aggregate>``, and their keys' hash.
+
+    The deltas have a column ``place``, their order: of choices the last holds.
+    """
+    name = aggregate.name
     columns = list(aggregate.keys)
     columns += [_combined(n, m) for n, m in aggregate.measures.items()]
     columns += [f"CAST(coalesce(sum({n}), 0) AS BIGINT) AS {n}" for n in aggregate.distinct or {}]
-    columns += [f"coalesce(max(new_{n}), max({n})) AS {n}" for n in aggregate.favourite or {}]
-    union = " UNION ALL BY NAME ".join(parts)
-    grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {', '.join(aggregate.keys)}"
+    columns += [
+        f"coalesce(arg_max(new_{n}, place), max({n})) AS {n}" for n in aggregate.favourite or {}
+    ]
+    keys = ", ".join(aggregate.keys)
+    union = f"SELECT * FROM delta_{name} UNION ALL BY NAME SELECT * FROM old_{name}"
+    grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {keys}"
     ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
     return (
-        f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} "
-        f"ORDER BY {', '.join(aggregate.keys)}"
+        f"SELECT *{ratios}, {bucket_hash([*aggregate.keys])} AS _hash FROM ({grouped}) "
+        f"WHERE {aggregate.having} ORDER BY {keys}"
     )
 
 

@@ -1,144 +1,147 @@
-"""What the distinct counts and favourites of a flow need, at one bronze version.
+"""What the aggregates of a flow need besides new rows, at one bronze version, in the store.
 
-It is kept in memory, absorbed increment by increment, and written when it is due; so its
-tables lag behind the aggregates, and a start absorbs from bronze what they lack.
+Distinct keys, top values, latest changes: their tables are what it is made anew from where the
+store is lost, so these lag behind the aggregates, and never the other way round.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from typing import Any
 
 import duckdb
 import pyarrow as pa
+import structlog
 
-from lakehouse.core import failpoint
 from lakehouse.core.errors import TableDamaged
-from lakehouse.core.failpoint import Step
 from lakehouse.model.flow import SilverFlow
-from lakehouse.settings.sections import SilverSettings
-from lakehouse.silver.finer import TORN, FavouriteState, FinerState, gained_by, text_schema
-from lakehouse.silver.tables import SilverTables, units_schema
+from lakehouse.silver.distinct import DistinctState
+from lakehouse.silver.journal import Journal
+from lakehouse.silver.latest import KeyedState, signed_schema
+from lakehouse.silver.published import Appended, Published, keyed_table, units_table
+from lakehouse.silver.store import Store
+from lakehouse.silver.tables import SilverTables
+from lakehouse.silver.top import TopState
 from lakehouse.storage.duck import Source, reading
-from lakehouse.storage.follower import NOTHING, Applied
 from lakehouse.storage.increments import Increment
-from lakehouse.storage.table import Table
 
 Steps = Callable[[int, int], Iterator[Increment]]
 Load = Callable[[Increment], None]
-
-
-def applied_of(table: Table) -> Applied | None:
-    """What a table's newest commit says that it has applied."""
-    return Applied.read(table.last_note("source"))
+log = structlog.get_logger("lakehouse")
 
 
 class SilverState:
-    """The state of one flow, loaded from its tables; ``rows`` is what it absorbs."""
+    """The state of one flow; ``rows`` is what it absorbs, ``folded`` what aggregates fold."""
 
     def __init__(
         self,
         flow: SilverFlow,
-        settings: SilverSettings,
-        tables: SilverTables,
+        opened: SilverTables,
         connection: duckdb.DuckDBPyConnection,
         rows: Source,
     ) -> None:
-        self._settings = settings
-        self.gained = {n: Source(s) for a in flow.aggregates for n, s in gained_by(a).items()}
-        """What the last increment gained, under the names that the aggregates read."""
-        self.finers = [
-            FinerState(
-                finer,
-                tables.finer(finer.name, text_schema(finer.keys)),
-                reading(connection, {"rows": rows}),
-            )
-            for finer in flow.finers
-        ]
-        self.favourites = [
-            FavouriteState(
-                aggregate,
-                name,
-                favourite,
-                tables.finer(favourite.finer, units_schema(aggregate, favourite.of)),
-                reading(connection, {"rows": rows}),
-            )
-            for aggregate in flow.aggregates
-            for name, favourite in (aggregate.favourite or {}).items()
-        ]
-        for state in self:
-            state.held = _version(state.table)
-        self._persisted_at = time.monotonic()
+        self._name = flow.name
+        self.folded = Source(signed_schema(flow.keyed)) if flow.keyed else rows
+        self._keyed: KeyedState | None = None
+        self._kinds: dict[str, DistinctState | TopState] = {}
+        self.tables: dict[str, Published] = {}
+        """By name, in the order that they are published in."""
 
-    def __iter__(self) -> Iterator[FinerState | FavouriteState]:
-        return iter([*self.finers, *self.favourites])
+        def cursor(source: Source) -> duckdb.DuckDBPyConnection:
+            return reading(connection, {"rows": source})
+
+        for finer in flow.finers:
+            distinct = DistinctState(finer, cursor(self.folded))
+            self._kinds[finer.name] = distinct
+            self.tables[finer.name] = Appended(opened.finer(finer.name, distinct.schema))
+        for aggregate in flow.aggregates:
+            for name, favourite in (aggregate.favourite or {}).items():
+                top = TopState(aggregate, name, favourite, cursor(self.folded))
+                self._kinds[favourite.finer] = top
+                table = opened.finer(favourite.finer, top.schema)
+                self.tables[favourite.finer] = units_table(table, connection.cursor())
+        if keyed := flow.keyed:
+            self._keyed = KeyedState(keyed, cursor(rows))
+            current, history = opened.keyed(keyed)
+            for name, table in ((keyed.history, history), (keyed.current, current)):
+                self.tables[name] = keyed_table(keyed, name, table, connection.cursor())
+        self.finer = [*self._kinds]
+        """Tables of distinct keys and of units."""
+        self.latest = [name for name in self.tables if name not in self._kinds]
+        """Tables of latest changes: they are read as aggregates are."""
+        self.gained = {
+            n: Source(s) for kind in self._kinds.values() for n, s in kind.gained.items()
+        }
+        """What the last increment gained, under the names that the aggregates read."""
 
     @property
-    def tables(self) -> list[Table]:
-        """The tables that it is written to."""
-        return [state.table for state in self]
+    def spaces(self) -> list[str]:
+        """The spaces of the store that it needs."""
+        spaces = [] if self._keyed is None else [self._keyed.space]
+        for kind in self._kinds.values():
+            own = [kind.space] if isinstance(kind, DistinctState) else [
+                kind.units_space, kind.best_space
+            ]  # fmt: skip
+            spaces += own
+        return spaces
 
-    def is_ahead(self, version: int) -> bool:
-        """Whether a fold failed on the way: the state has rows that this version lacks."""
-        return any(state.held == TORN or state.held > version for state in self)
+    def absorb(self, store: Store, pool: Executor) -> dict[str, pa.Table]:
+        """Take in the rows at hand, within a transaction; what they leave of each table."""
+        left: dict[str, pa.Table] = {}
+        if self._keyed is not None:
+            signed, left = self._keyed.absorb(store)
+            self.folded.put(signed)
+        found = dict(
+            zip(self._kinds, pool.map(lambda k: k.find(), self._kinds.values()), strict=True)
+        )
+        for name, kind in self._kinds.items():
+            gained, left[name] = kind.absorb(found[name], store)
+            for source, rows in gained.items():
+                self.gained[source].put(rows)
+        return left
 
-    def align(self, version: int, steps: Steps, load: Load) -> None:
-        """Absorb what lies between each table and a version.
+    def load(self, store: Store) -> None:
+        """Fill an empty store with what the tables hold, in parts, with progress."""
+        for name, kind in self._kinds.items():
+            table = self.tables[name].table
+            if files := table.files():
+                self._told(name, kind.load(files, store))
+        if self._keyed is not None:
+            keyed = self._keyed.keyed
+            names = (keyed.history, keyed.current)
+            files_of = {name: self.tables[name].table.files() for name in names}
+            if files_of[keyed.history]:
+                self._told(keyed.history, self._keyed.load(files_of, store))
+
+    def align(
+        self,
+        store: Store,
+        journal: Journal,
+        held: Mapping[str, int],
+        version: int,
+        steps: Steps,
+        load: Load,
+    ) -> None:
+        """Bring what :meth:`load` took from tables at the versions ``held`` to one version.
 
         ``steps`` gives the increments, ``load`` puts the rows of one where they are read.
         """
-        if any(_version(table) > version for table in self.tables):
+        if any(held[name] > version for name in self.tables):
             raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded anew")
-        for state in self:
-            for step in steps(state.held, version):
+        if self._keyed is not None:
+            names = (self._keyed.keyed.history, self._keyed.keyed.current)
+            for step in steps(min(held[name] for name in names), version):
                 load(step)
-                state.held = TORN
-                state.absorb()
-                state.held = step.version
+                with store.writing():
+                    journal.add(step.version, self._keyed.absorb(store)[1])
+        for name, kind in self._kinds.items():
+            for step in steps(held[name], version):
+                load(step)
+                with store.writing():
+                    journal.add(step.version, {name: kind.absorb(kind.find(), store)[1]})
 
-    def absorb(self, version: int, pool: Executor) -> None:
-        """Take in the rows at hand, after which it is at a version."""
-        states = [*self]
-        for state in states:
-            state.held = TORN  # of no version, until all of it is taken in
-        for found in pool.map(_absorbed, states):
-            for name, gained in found.items():
-                self.gained[name].put(gained)
-        for state in states:
-            state.held = version
-
-    def forget(self) -> None:
-        """Let go of what it holds in memory."""
-        self.finers, self.favourites = [], []
-
-    def is_due(self) -> bool:
-        """Whether enough has come, or has waited long enough, to be written."""
-        pending = sum(state.pending_rows for state in self)
-        waited = time.monotonic() - self._persisted_at
-        return pending >= self._settings.finer_persist_rows or (
-            pending > 0 and waited >= self._settings.finer_persist_interval.total_seconds()
-        )
-
-    def persist(self, version: int, note: Callable[[], dict[str, Any]]) -> None:
-        """Write what is pending of each table in one commit that carries ``note``.
-
-        State that a failed fold left ahead of the version, or torn, is not written: the
-        next start reads what its table lacks from bronze.
-        """
-        for state in self:
-            if state.held == version and (state.pending_rows or _version(state.table) < state.held):
-                failpoint.reach(Step.FINER_DUE)
-                state.persist(note())
-                failpoint.reach(Step.FINER_COMMITTED)
-        self._persisted_at = time.monotonic()
-
-
-def _absorbed(state: FinerState | FavouriteState) -> dict[str, pa.Table]:
-    return state.absorb()
-
-
-def _version(table: Table) -> int:
-    applied = applied_of(table)
-    return applied.version if applied else NOTHING
+    def _told(self, name: str, parts: Iterator[int]) -> None:
+        done = 0
+        for rows in parts:
+            done += rows
+            log.info("making the state anew", flow=self._name, table=name, rows=done)

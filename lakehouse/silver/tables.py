@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from lakehouse.core.paths import Lake
-from lakehouse.model.flow import UNITS, Aggregate, Keyed, SilverFlow
+from lakehouse.model.flow import Aggregate, Keyed, SilverFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.latest import keyed_schemas
 from lakehouse.silver.render import ARROW, table_columns
 from lakehouse.storage.columns import widen_numbers
+from lakehouse.storage.follower import Applied
 from lakehouse.storage.table import Table
 
 
@@ -63,9 +64,6 @@ class SilverTables:
         return current, history
 
 
-def units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
-    """The Arrow schema of a finer table of units by key and what is chosen among."""
-    keys = [pa.field(n, ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
-    return pa.schema(
-        [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", ARROW[UNITS])]
-    )
+def applied_of(table: Table) -> Applied | None:
+    """What a table's newest commit says that it has applied."""
+    return Applied.read(table.last_note("source"))

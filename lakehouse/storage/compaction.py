@@ -23,10 +23,12 @@ from deltalake import DeltaTable
 from lakehouse.storage.data_files import (
     THREADS,
     WrittenFile,
+    bucket_of,
     created,
     local_path,
     merged,
     new_name,
+    removal,
     statistics,
     writer,
 )
@@ -64,7 +66,9 @@ def compacted(
                 rows.write_table(part)
                 told += statistics(part, [0, part.num_rows])
         size, now = (folder / name).stat().st_size, int(time.time() * 1000)
-        return WrittenFile(name, size, values, now, json.dumps(_together(told)))
+        told_of_all = _together(told)
+        rows = int(told_of_all["numRecords"])
+        return WrittenFile(name, size, values, now, json.dumps(told_of_all), rows)
 
     with ThreadPoolExecutor(THREADS, "compaction") as pool:
         added = list(pool.map(write, bins))
@@ -78,14 +82,17 @@ def compacted(
 def _bins(
     table: DeltaTable, target: int
 ) -> Iterator[tuple[Mapping[str, str | None], list[_Small]]]:
-    """Two or more files of one partition at a time that come to about ``target`` bytes."""
+    """Two or more files of one partition at a time that come to about ``target`` bytes.
+
+    A bucket is as large as its writer has it, and stays a file of its own.
+    """
     actions = pa.table(table.get_add_actions(flatten=True))
     columns = table.metadata().partition_columns
     partitions: dict[tuple[str | None, ...], list[_Small]] = defaultdict(list)
     values = [actions[f"partition.{name}"].cast(pa.string()).to_pylist() for name in columns]
     names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
     for row, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        if size < target:
+        if size < target and not bucket_of(name):
             partitions[tuple(column[row] for column in values)].append(_Small(name, size))
     for key, files in partitions.items():
         held: list[_Small] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ _DICTIONARY = 256
 """Fewer rows are written without dictionaries: their making costs more than they save."""
 _LONGEST = 64
 """Longer text has no statistics: a bound that is cut must be rounded up to stay one."""
+_BUCKET = "b"
+_NAMED = re.compile(rf"part-{_BUCKET}(\d+)-[^/]*$")
 THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -55,6 +58,7 @@ class WrittenFile:
     values: Mapping[str, str | None]
     modified: int
     statistics: str
+    rows: int
 
     def add(self, *, data_change: bool = True) -> dict[str, Any]:
         """The action that adds it to the table."""
@@ -85,24 +89,26 @@ def files_of(table: DeltaTable) -> list[str]:
 
 
 def write_files(
-    folder: Path, rows: pa.Table, partition_by: Sequence[str], codec: str
+    folder: Path, rows: pa.Table, partition_by: Sequence[str], codec: str, bucket: str = ""
 ) -> list[WrittenFile]:
     """Write rows as one file a partition; what they are.
 
-    Nothing is committed: files of a write that fails belong to no version, and vacuum
-    removes them.
+    ``bucket`` is a column of numbers that divides a partition's rows among files, which are
+    named by it and do not hold it. Nothing is committed: files of a write that fails belong
+    to no version, and vacuum removes them.
     """
-    parts, rows = _parted(rows, partition_by)
+    parts, rows = _parted(rows, [*partition_by, bucket] if bucket else partition_by)
 
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
         with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY) as out:
             out.write_table(rows.slice(part.first, part.rows))
-        whole, name = sink.getvalue(), new_name(part.values, codec)
+        values = {column: value for column, value in part.values.items() if column != bucket}
+        whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
         with created(folder, name) as file:
             file.write(whole)
         now, told = int(time.time() * 1000), json.dumps(part.statistics)
-        return WrittenFile(name, whole.size, part.values, now, told)
+        return WrittenFile(name, whole.size, values, now, told, part.rows)
 
     if len(parts) <= 1:
         return [write(part) for part in parts]
@@ -118,10 +124,33 @@ def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.
     )  # fmt: skip
 
 
-def new_name(values: Mapping[str, str | None], codec: str) -> str:
+def new_name(values: Mapping[str, str | None], codec: str, bucket: str | None = None) -> str:
     """A name that no file has, below the table, in the folder of these partition values."""
     names = [f"{quote(n)}={_encoded(value)}" for n, value in values.items()]
-    return "/".join([*names, f"part-{uuid4()}.{codec}.parquet"])
+    mark = "" if bucket is None else f"{_BUCKET}{bucket}-"
+    return "/".join([*names, f"part-{mark}{uuid4()}.{codec}.parquet"])
+
+
+def bucket_of(name: str) -> int:
+    """The bucket that a data file is named by; 0 where it is named by none."""
+    found = _NAMED.search(name)
+    return int(found[1]) if found else 0
+
+
+def removal(
+    path: str, size: int, values: Mapping[str, str | None], *, data_change: bool
+) -> dict[str, Any]:
+    """The action that removes a file, by the path that the log has, from the table."""
+    return {
+        "remove": {
+            "path": path,
+            "deletionTimestamp": int(time.time() * 1000),
+            "dataChange": data_change,
+            "extendedFileMetadata": True,
+            "partitionValues": dict(values),
+            "size": size,
+        }
+    }
 
 
 def created(folder: Path, name: str) -> BinaryIO:

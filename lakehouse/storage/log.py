@@ -52,6 +52,15 @@ def append_info(
     return _info("WRITE", parameters, metrics, json.dumps(note))
 
 
+def exchange_info(
+    added: int, removed: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The action that tells of files that took the place of others."""
+    metrics = {"num_added_files": added, "num_removed_files": removed, "num_added_rows": rows}
+    parameters = {"mode": "Overwrite", "partitionBy": json.dumps(partition_by)}
+    return _info("WRITE", parameters, metrics, json.dumps(note))
+
+
 def optimize_info(added: int, removed: int, note: str) -> dict[str, Any]:
     """The commitInfo action of a compaction."""
     return _info("OPTIMIZE", {}, {"numFilesAdded": added, "numFilesRemoved": removed}, note)

@@ -10,7 +10,7 @@ may lose the older ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -27,12 +27,13 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import write_files
+from lakehouse.storage.data_files import WrittenFile, write_files
 from lakehouse.storage.faults import another_writer, write_fault
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.storage.health import check_log, opened
 from lakehouse.storage.log import (
     append_info,
+    exchange_info,
     sync_checkpoints,
     sync_commit,
     sync_files,
@@ -70,6 +71,8 @@ class Table(DeltaReader):
         self.settings = settings
         self.writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
         self._fingerprints = fingerprinted
+        self._has_none = False
+        """Whether no commit has a fingerprint: this writer makes none then, and need not look."""
 
     @classmethod
     def open(
@@ -120,12 +123,43 @@ class Table(DeltaReader):
                 sync_files(table, (file.name for file in added))
             told = append_info(len(added), rows.num_rows, self.partition_by, note)
             marks = [transaction(*mark) for mark in (transactions or {}).items()]
-            write_entry(table, before + 1, [told, *marks, *(file.add() for file in added)])
-            self.dt.update_incremental()
-        if self.version != before + 1:
-            raise another_writer(self.uri)
+            self._write_entry([told, *marks, *(file.add() for file in added)])
         self._checkpoint(before)
         return self.version
+
+    def exchange(
+        self,
+        parts: Iterable[pa.Table],
+        gone: Collection[Mapping[str, Any]],
+        note: Mapping[str, Any],
+        bucket: str = "",
+    ) -> list[WrittenFile]:
+        """Put rows, a part at a time, in the place of files, in one commit; the new files.
+
+        ``gone`` are the actions that remove those files, ``bucket`` is a column as in
+        :func:`write_files`. A retry finds the old files gone, and its note in the log.
+        """
+        table, before, rows = Path(self.uri), self.version, 0
+        added: list[WrittenFile] = []
+        with self._faults():
+            for part in parts:
+                rows += part.num_rows
+                codec = self.settings.publish.compression
+                added += write_files(table, part, self.partition_by, codec, bucket)
+            if self.settings.publish.fsync:
+                sync_files(table, (file.name for file in added))
+            told = exchange_info(len(added), len(gone), rows, self.partition_by, note)
+            self._write_entry([told, *gone, *(file.add() for file in added)])
+        self._checkpoint(before)
+        return added
+
+    def _write_entry(self, actions: Iterable[Mapping[str, Any]]) -> None:
+        """Commit these actions as the next version; raises where another writer was there."""
+        before = self.version
+        write_entry(Path(self.uri), before + 1, actions)
+        self.dt.update_incremental()
+        if self.version != before + 1:
+            raise another_writer(self.uri)
 
     def replace(
         self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
@@ -246,9 +280,12 @@ class Table(DeltaReader):
 
         Of a table of an earlier release it begins with the rows as they are found now.
         """
+        if self._has_none:
+            return None
         if note := self.last_note(KEY):
             return Total.read(note)
         if not self._fingerprints:
+            self._has_none = True
             return None
         files = data_files(self.dt, self.uri)
         found = total_of(by_batch(batch for file in files for batch in file.rows()))

@@ -41,15 +41,16 @@ A commit costs delta-rs time for each file that there is; rows are rewritten sel
 class Upkeep:
     """When one table is due for upkeep, as [maintenance] says, by what this process has done."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, table: Table, *, compacts: bool = True) -> None:
+        """A writer who keeps account of a table's files compacts none beside it."""
+        self.table, self._compacts = table, compacts
         self._compacted_at = table.version
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
     def run(self) -> None:
         """Compact and remove old files where it is time."""
         table, maintenance = self.table, self.table.settings.maintenance
-        every = maintenance.compact_after_commits
+        every = maintenance.compact_after_commits if self._compacts else 0
         if every and crossed(self._compacted_at, table.version, every):
             is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
             with failpoint.writing(Step.COMPACTION_FILES, table.uri, table.version + 1):

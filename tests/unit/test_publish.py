@@ -185,7 +185,7 @@ def test_plans_of_the_look_back_do_not_pile_up(settings):
         lake.land(encode(rows), n)
         lake.silver.catch_up()
         lake.silver.persist()
-        [orders] = [s for s in lake.silver._state.finers if s.finer.name == "orders"]
+        orders = lake.silver._state._kinds["orders"]
         held = "SELECT count(*) FROM duckdb_prepared_statements()"
         counts.append(orders._connection.execute(held).fetchall()[0][0])
     assert counts[2:] == [counts[2]] * 4, counts

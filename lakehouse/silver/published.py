@@ -1,0 +1,103 @@
+"""Tables of state as they are published: what batches left of their keys, merged in a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.model.flow import UNITS, Keyed
+from lakehouse.silver.fold import PLACE
+from lakehouse.silver.keys import bucket_hash
+from lakehouse.silver.latest import GONE, left_schema
+from lakehouse.storage.buckets import HASH, Buckets, Written
+from lakehouse.storage.duck import query
+from lakehouse.storage.table import Table
+
+
+class Published(Protocol):
+    """A table that waits for its turn: pending rows have ``schema``, and PLACE when published."""
+
+    table: Table
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """Rows that a turn may have to write anew."""
+
+    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+        """Merge pending rows into the table in one commit that carries ``note``."""
+
+
+class Appended:
+    """A table of distinct keys: what is pending is added."""
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.schema = table, table.schema
+
+    @property
+    def rows(self) -> int:
+        """None: they stay where they are."""
+        return 0
+
+    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+        """As :class:`Published`."""
+        self.table.append(rows.select(self.schema.names).cast(self.schema), note)
+        return Written(rows.num_rows, rows.nbytes)
+
+
+class Merged:
+    """A table in buckets whose pending rows are merged by SQL over ``new`` and ``old``."""
+
+    def __init__(
+        self,
+        table: Table,
+        schema: pa.Schema,
+        keys: list[str],
+        sql: str,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self.table, self.schema = table, schema
+        self.files = Buckets(table, table.settings.silver.bucket_rows)
+        self._hash, self._connection = f"{bucket_hash(keys)} AS {HASH}", connection
+        self._sql = f"SELECT *, {self._hash} FROM ({sql}) ORDER BY {', '.join(keys)}"
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return self.files.rows
+
+    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+        """As :class:`Published`."""
+        hashed = query(self._connection, f"SELECT *, {self._hash} FROM new", new=rows)
+        return self.files.write(hashed, self._merge, note)
+
+    def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
+        return query(self._connection, self._sql, new=new, old=old)
+
+
+def units_table(table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
+    """A table of units: they add up."""
+    keys = [name for name in table.schema.names if name != "units"]
+    listed = ", ".join([*keys, "units"])
+    sql = (
+        f"SELECT {', '.join(keys)}, CAST(sum(units) AS {UNITS}) AS units FROM "
+        f"(SELECT {listed} FROM new UNION ALL SELECT {listed} FROM old) GROUP BY ALL"
+    )
+    return Merged(table, table.schema, keys, sql, connection)
+
+
+def keyed_table(
+    keyed: Keyed, name: str, table: Table, connection: duckdb.DuckDBPyConnection
+) -> Merged:
+    """A table of latest changes: what the last batch left of a key takes the place of its rows."""
+    listed = ", ".join(table.schema.names)
+    there = f"WHERE NOT {GONE}" if name == keyed.current else ""
+    sql = (
+        f"SELECT {listed} FROM old ANTI JOIN new USING ({keyed.key}) UNION ALL "
+        f"SELECT {listed} FROM (FROM new SEMI JOIN (SELECT {keyed.key}, max({PLACE}) AS {PLACE} "
+        f"FROM new GROUP BY ALL) USING ({keyed.key}, {PLACE})) {there}"
+    )
+    return Merged(table, left_schema(keyed, name), [keyed.key], sql, connection)

@@ -1,0 +1,206 @@
+"""Buckets: the rows of a partition, or of a table without any, divided among files by a hash.
+
+A bucket is a number: 1 holds all keys, 2 and 3 those whose hashes end in 0 and in 1, 4 to 7
+each half of one of these, and so on. It is one file, which is named by it: no column and no
+reader knows of it. A write replaces only the buckets that its keys are in, and one that has
+grown too large is written as two.
+
+Example: a table has the buckets 2, 6 and 7. A key whose hash ends in 10 belongs to 3, which
+is divided, and so by its last bit but one to 7. With 6 and 7 in the files of one commit
+nobody ever sees a key in two of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lakehouse.storage.data_files import WrittenFile, bucket_of, local_path, removal
+from lakehouse.storage.rows import fitted_rows
+from lakehouse.storage.table import Table
+
+BUCKET, HASH = "_bucket", "_hash"
+"""Columns that rows have on their way: their bucket, and 32 bits of their key's hash."""
+_AT_ONCE = 500_000
+"""Rows that are merged at a time, unless one bucket alone has more."""
+_DEEPEST = 24
+Numbers = npt.NDArray[np.uint64]
+Merge = Callable[[pa.Table, pa.Table], pa.Table]
+"""New rows, with HASH, and the old ones of their buckets → what these hold then, with HASH."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a commit wrote."""
+
+    rows: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the table's version, by the path that the log has."""
+
+    path: str
+    size: int
+    rows: int
+    values: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """New rows, by their numbers, and the files that they go to; of one partition."""
+
+    partition: str | None
+    rows: npt.NDArray[np.intp]
+    buckets: Collection[int]
+
+
+def leaves(hashes: Numbers, live: Collection[int]) -> Numbers:
+    """The bucket of each hash among those that there are, or beside them where it is new."""
+    inner = _above(live)
+    found = np.ones(len(hashes), np.uint64)
+    for depth in range(_DEEPEST):
+        divided = np.isin(found, inner)
+        if not divided.any():
+            break
+        found = np.where(divided, _half(found, hashes, depth), found)
+    return found
+
+
+def divided(hashes: Numbers, live: Collection[int], most: int) -> Numbers:
+    """As :func:`leaves`, buckets with more hashes than ``most`` divided."""
+    found = leaves(hashes, live)
+    for depth in range(_DEEPEST):
+        numbers, counts = np.unique(found, return_counts=True)
+        if not (counts > most).any():
+            break
+        full = numbers[(counts > most) & (numbers >> np.uint64(depth) == 1)]
+        chosen = np.isin(found, full)
+        found = np.where(chosen, _half(found, hashes, depth), found)
+    return found
+
+
+def _half(buckets: Numbers, hashes: Numbers, depth: int) -> Numbers:
+    bit = (hashes >> np.uint64(depth)) & np.uint64(1)
+    return buckets * np.uint64(2) + bit
+
+
+def _above(live: Collection[int]) -> Numbers:
+    """The buckets that are divided into these."""
+    found = {bucket >> up for bucket in live for up in range(1, bucket.bit_length())}
+    return np.array(sorted(found), np.uint64)
+
+
+class Buckets:
+    """The files of one table in buckets of about ``most`` rows, as its one writer knows them."""
+
+    def __init__(self, table: Table, most: int) -> None:
+        self.table, self._most = table, most
+        self._by = table.partition_by[0] if table.partition_by else ""
+        self._files: dict[str | None, dict[int, list[_File]]] = defaultdict(dict)
+        actions = pa.table(table.dt.get_add_actions(flatten=True))
+        names = ["path", "size_bytes", "num_records"]
+        values = actions[f"partition.{self._by}"].cast(pa.string()) if self._by else None
+        for n, row in enumerate(actions.select(names).to_pylist()):
+            value = values[n].as_py() if values is not None else None
+            of = {self._by: value} if self._by else {}
+            self._keep(_File(row["path"], row["size_bytes"], row["num_records"] or 0, of))
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return sum(file.rows for file in self._every())
+
+    def write(self, new: pa.Table, merge: Merge, note: Mapping[str, Any]) -> Written:
+        """Merge new rows into their buckets, in one commit that carries ``note``.
+
+        Rows that lie in no bucket, of an earlier release or of another writer's compaction,
+        are divided among buckets with it, those of a partition when it is touched.
+        """
+        groups = [*self._groups(new)]
+        gone = [file for group in groups for file in self._of(group)]
+        removed = [removal(f.path, f.size, f.values, data_change=True) for f in gone]
+        parts = (self._merged(new, part, merge) for part in self._at_once(groups))
+        added = self.table.exchange(parts, removed, note, BUCKET)
+        for group in groups:
+            for bucket in group.buckets:
+                self._files[group.partition].pop(bucket, None)
+        for file in added:
+            self._keep(_added(file))
+        return Written(sum(file.rows for file in added), sum(file.size for file in added))
+
+    def _every(self) -> Iterator[_File]:
+        return (f for live in self._files.values() for files in live.values() for f in files)
+
+    def _keep(self, file: _File) -> None:
+        live = self._files[file.values.get(self._by)]
+        live.setdefault(bucket_of(file.path), []).append(file)
+
+    def _of(self, group: _Group) -> list[_File]:
+        live = self._files[group.partition]
+        return [file for bucket in group.buckets for file in live.get(bucket, [])]
+
+    def _groups(self, new: pa.Table) -> Iterator[_Group]:
+        """New rows by partition and bucket; of a partition without buckets, as one."""
+        hashes = new[HASH].to_numpy().astype(np.uint64)
+        for partition, rows in self._partitions(new):
+            live = self._files[partition]
+            if 0 in live:
+                yield _Group(partition, rows, [*live])
+                continue
+            found = leaves(hashes[rows], live)
+            order = np.argsort(found, kind="stable")
+            numbers, starts = np.unique(found[order], return_index=True)
+            for number, some in zip(numbers, np.split(rows[order], starts[1:]), strict=True):
+                yield _Group(partition, some, [int(number)])
+
+    def _partitions(self, rows: pa.Table) -> Iterator[tuple[str | None, npt.NDArray[np.intp]]]:
+        if not self._by:
+            if rows.num_rows:
+                yield None, np.arange(rows.num_rows)
+            return
+        coded = rows[self._by].cast(pa.string()).combine_chunks().dictionary_encode("encode")
+        codes = coded.indices.to_numpy()
+        for code, value in enumerate(coded.dictionary.to_pylist()):
+            yield value, np.flatnonzero(codes == code)
+
+    def _at_once(self, groups: Collection[_Group]) -> Iterator[list[_Group]]:
+        """Groups, as many as memory should hold the rows of."""
+        part: list[_Group] = []
+        size = 0
+        for group in groups:
+            rows = len(group.rows) + sum(file.rows for file in self._of(group))
+            if part and size + rows > _AT_ONCE:
+                yield part
+                part, size = [], 0
+            part.append(group)
+            size += rows
+        if part:
+            yield part
+
+    def _merged(self, new: pa.Table, groups: Collection[_Group], merge: Merge) -> pa.Table:
+        """What the groups' buckets hold then, with BUCKET in the place of HASH."""
+        table = self.table
+        files = [str(local_path(table.uri, f.path)) for g in groups for f in self._of(g)]
+        parts = fitted_rows(files, table.schema, table.partition_by)
+        old = pa.concat_tables([table.schema.empty_table(), *parts])
+        rows = merge(new.take(np.concatenate([g.rows for g in groups])), old)
+        hashes = rows[HASH].to_numpy().astype(np.uint64)
+        buckets = np.zeros(rows.num_rows, np.uint64)
+        for partition, some in self._partitions(rows):
+            live = [bucket for bucket in self._files[partition] if bucket]
+            buckets[some] = divided(hashes[some], live, self._most)
+        rows = rows.select(table.schema.names).cast(table.schema)
+        return rows.append_column(BUCKET, pa.array(buckets))
+
+
+def _added(file: WrittenFile) -> _File:
+    action = file.add()["add"]
+    return _File(action["path"], file.size, file.rows, file.values)

@@ -1,0 +1,82 @@
+"""Buckets: a key is in one file always, and a write touches the files of its keys alone."""
+
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse.storage.buckets import HASH, Buckets, divided, leaves
+from lakehouse.storage.data_files import bucket_of
+from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import compact
+
+SCHEMA = pa.schema([("key", pa.int64()), ("sum", pa.int64())])
+HASHES = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=60)
+
+
+@given(st.lists(HASHES, min_size=1, max_size=4), st.integers(1, 5))
+def test_keys_keep_their_bucket_until_it_is_divided(batches, most):
+    live, placed = set(), {}
+    for batch in batches:
+        hashes = np.array(batch, np.uint64)
+        before = leaves(hashes, live)
+        for number, bucket in placed.items():
+            assert leaves(np.array([number], np.uint64), live)[0] == bucket
+        touched = set(before.tolist())
+        new = [n for n, bucket in placed.items() if bucket in touched]
+        rows = np.array(sorted({*batch, *new}), np.uint64)
+        found = divided(rows, live, most)
+        live = (live - touched) | set(found.tolist())
+        placed |= dict(zip(rows.tolist(), found.tolist(), strict=True))
+        inner = {bucket >> up for bucket in live for up in range(1, bucket.bit_length())}
+        assert not inner & live
+
+
+def add(buckets, table, keys):
+    new = pa.table({"key": keys, "sum": [1] * len(keys)}, SCHEMA)
+
+    def merge(fresh, old):
+        rows = pa.concat_tables([fresh.select(["key", "sum"]), old])
+        rows = rows.group_by("key").aggregate([("sum", "sum")]).rename_columns(["key", "sum"])
+        return rows.append_column(HASH, rows["key"].cast(pa.uint32()))
+
+    return buckets.write(new.append_column(HASH, new["key"].cast(pa.uint32())), merge, {})
+
+
+def names(table):
+    return {*DeltaTable(table.uri).get_add_actions(flatten=True)["path"].to_pylist()}
+
+
+def rows(table):
+    found = Table.open(table.uri, SCHEMA, table.settings).rows()
+    return dict(zip(*found.sort_by("key").to_pydict().values(), strict=True))
+
+
+def test_a_write_touches_the_buckets_of_its_keys_alone(settings, tmp_path):
+    table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
+    buckets = Buckets(table, 10)
+    add(buckets, table, list(range(100)))
+    before = names(table)
+    assert len(before) >= 10
+    assert 0 not in {bucket_of(name) for name in before}
+    written = add(Buckets(table, 10), table, [3])
+    assert written.rows <= 10
+    assert len(before - names(table)) == 1
+    assert rows(table) == {key: 2 if key == 3 else 1 for key in range(100)}
+
+
+def test_a_table_of_an_earlier_release_is_divided_when_it_is_written(settings, tmp_path):
+    table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
+    table.append(pa.table({"key": range(50), "sum": [1] * 50}, SCHEMA), {})
+    add(Buckets(table, 10), table, [7])
+    assert 0 not in {bucket_of(name) for name in names(table)}
+    assert rows(table) == {key: 2 if key == 7 else 1 for key in range(50)}
+
+
+def test_a_compaction_leaves_buckets_alone(settings, tmp_path):
+    table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
+    add(Buckets(table, 10), table, list(range(40)))
+    before = names(table)
+    compact(table)
+    assert names(table) == before

@@ -1,0 +1,213 @@
+"""Silver's state on disk: whatever becomes of it, silver is a function of bronze; and its turns."""
+
+import random
+import shutil
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from lakehouse.silver import turns
+from lakehouse.silver.publisher import SilverPublisher
+from tests.conftest import encode, sale, settings_at
+from tests.unit.test_maintenance import changed
+from tests.unit.test_money_limits import assert_audited
+from tests.unit.test_publish import EVENT, Lake, assert_silver_is_a_function_of_bronze
+
+OFTEN = {"silver": {"greatest_age": timedelta(0), "bucket_rows": 2}}
+SELDOM = {
+    "silver": {
+        "greatest_age": timedelta(hours=1),
+        "finer_persist_interval": timedelta(hours=1),
+        "bucket_rows": 2,
+    }
+}
+
+
+def events(first, count=8):
+    draw = random.Random(first)
+    return [
+        sale(
+            event_id=f"e{first + n}", order_id=f"o{draw.randrange(20)}",
+            client_id=f"c{draw.randrange(9)}", product_id=f"p{draw.randrange(3)}",
+            country=draw.choice(["Germany", "France"]), quantity=draw.choice([-1, 1, 2, 3]),
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def land(lake, first):
+    lake.land(encode(*events(first)), first)
+    lake.silver.catch_up()
+
+
+def folder(lake):
+    return Path(lake.settings.lake.root, "_state", "sales.silver")
+
+
+@pytest.fixture
+def lake(settings):
+    """A lake whose finer tables lag behind its state."""
+    lake = Lake(changed(settings, **SELDOM))
+    land(lake, 0)
+    lake.silver.persist()
+    land(lake, 8)
+    lake.silver._store.close()
+    return lake
+
+
+def anew(logs):
+    return [e for e in logs if "making the state anew" in e["event"]]
+
+
+def test_a_restart_applies_only_what_came_since(lake, monkeypatch):
+    lake.land(encode(*events(16)), 16)
+    steps = []
+    whole = SilverPublisher._load
+    monkeypatch.setattr(
+        SilverPublisher, "_load", lambda self, step: (steps.append(step), whole(self, step))
+    )
+    with capture_logs() as logs:
+        lake.restart()
+        lake.silver.catch_up()
+    assert [step.version for step in steps] == [3]
+    assert not anew(logs)
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def lost(lake):
+    shutil.rmtree(folder(lake))
+
+
+def garbage(lake):
+    (folder(lake) / "data.mdb").write_bytes(b"no store" * 4096)
+
+
+def cut(lake):
+    data = folder(lake) / "data.mdb"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+
+
+def zeroed(lake):
+    """Pages are lost that a power cut had not written; the two headers are there."""
+    data = folder(lake) / "data.mdb"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:8192] + bytes(len(whole) - 8192))
+
+
+def torn(lake):
+    """It was open when the machine's last run ended."""
+    (folder(lake) / "in_use").write_text("another run of the machine")
+
+
+def of_another_lake(lake):
+    with tempfile.TemporaryDirectory() as root:
+        other = Lake(changed(settings_at(Path(root)), **SELDOM))
+        for first in (100, 108, 116):
+            land(other, first)
+        other.silver._store.close()
+        lost(lake)
+        shutil.copytree(folder(other), folder(lake))
+
+
+@pytest.mark.parametrize("harm", [lost, garbage, cut, zeroed, torn, of_another_lake])
+def test_a_state_that_cannot_be_believed_is_made_anew(lake, harm):
+    harm(lake)
+    with capture_logs() as logs:
+        lake.restart()
+        land(lake, 16)
+    assert anew(logs)
+    assert_silver_is_a_function_of_bronze(lake)
+    lake.silver.persist()
+    lake.restart()
+    land(lake, 24)
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_an_older_state_put_back_catches_up(lake, tmp_path):
+    shutil.copytree(folder(lake), tmp_path / "kept")
+    lake.restart()
+    land(lake, 16)
+    lake.silver.persist()
+    lost(lake)
+    (tmp_path / "kept").rename(folder(lake))
+    lake.restart()
+    land(lake, 24)
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 32)
+
+
+def test_tables_put_back_under_the_state_are_noticed(lake, tmp_path):
+    silver = Path(lake.settings.lake.root, "silver")
+    shutil.copytree(silver, tmp_path / "kept")
+    lake.restart()
+    land(lake, 16)
+    lake.silver.persist()
+    shutil.rmtree(silver)
+    (tmp_path / "kept").rename(silver)
+    lake.restart()
+    land(lake, 24)
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 32)
+
+
+def test_a_large_table_waits_and_is_audited_as_it_is(settings):
+    with patch.object(turns, "_SMALL", -1), patch.object(turns, "SHARE", 0):
+        lake = Lake(changed(settings, **SELDOM))
+        for first in range(0, 40, 8):
+            land(lake, first)
+        versions = {name: one.version for name, one in lake.silver._held.items() if one}
+        assert max(versions.values()) < 5
+        assert_audited(lake, 40)
+        lake.restart()
+        lake.silver.catch_up()
+        lake.silver.persist()
+        assert_silver_is_a_function_of_bronze(lake)
+        assert_audited(lake, 40)
+
+
+STEP = st.sampled_from(["fold", "lag", "restart", "persist", "lose", "put back"])
+
+
+@hypothesis(max_examples=6)
+@given(
+    st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=2, max_size=6),
+    st.sampled_from([OFTEN, SELDOM]),
+    st.sampled_from([-1, turns._SMALL]),
+)
+def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small):
+    with tempfile.TemporaryDirectory() as root, patch.object(turns, "_SMALL", small):
+        lake = Lake(changed(settings_at(Path(root, "lake")), **sections))
+        kept, first = Path(root, "kept"), 0
+        for batch, step in steps:
+            landed = lake.land(encode(*batch), first)
+            first += len(batch)
+            if step == "fold" and lake.silver.version == landed.version - 1:
+                lake.silver.take(landed.version, landed.rows)
+            if step in {"restart", "persist", "lose"}:
+                lake.silver.catch_up()
+            if step == "persist":
+                lake.silver.persist()
+            if step == "lose":
+                lake.silver._store.forget()
+            if step == "put back" and folder(lake).exists():
+                lake.silver._store.close()
+                if kept.exists():
+                    shutil.rmtree(folder(lake))
+                    kept.rename(folder(lake))
+                else:
+                    shutil.copytree(folder(lake), kept)
+            if step in {"restart", "lose", "put back"}:
+                lake.restart()
+        lake.silver.catch_up()
+        assert_audited(lake, first)
+        lake.silver.persist()
+        assert_silver_is_a_function_of_bronze(lake)
