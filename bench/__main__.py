@@ -2,6 +2,7 @@
 
 python -m bench                                  # everything: about 25 minutes
 python -m bench --events 200000 --runs 1 --minutes 0 --no-write
+python -m bench growth                           # silver by what it knows: about 10 minutes
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from rich.console import Console
 from bench.drain import drain
 from bench.events import fill, source
 from bench.freshness import freshness
-from bench.report import PATH, markdown, targets
+from bench.growth import SIZES, growth
+from bench.report import GROWTH, PATH, growth_of, markdown, targets, with_growth
 from lakehouse.core.errors import Exit
 from lakehouse.products.registry import load_settings
 from lakehouse.services.jars import default_cache, kafka_jars
@@ -33,7 +35,29 @@ def say(text: str) -> None:
     NARRATION.print(text, markup=False, highlight=False)
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command("growth")
+def grow(
+    clients: Annotated[list[int] | None, typer.Option(min=1, help="clients known")] = None,
+    write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
+) -> None:
+    """What a batch costs in silver when few clients are known, and when many are."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        found = growth(folder, clients or SIZES, say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = with_growth(PATH.read_text("utf-8"), found)
+    if write:
+        PATH.write_text(text, "utf-8")
+    sys.stdout.write(text[text.index(GROWTH) :])
+
+
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     events: Annotated[int, typer.Option(min=0, help="records to drain; 0: no drain")] = 1_000_000,
     runs: Annotated[int, typer.Option(min=1, help="runs of each peer")] = 3,
     minutes: Annotated[float, typer.Option(min=0, help="of each rate; 0: no freshness")] = 5,
@@ -44,6 +68,8 @@ def main(
 
     Exit 1 when a target is missed.
     """
+    if context.invoked_subcommand:
+        return
     cache = default_cache()
     java = find_java(cache)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -73,6 +99,7 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)
     text = markdown(what, size, drained, fresh)
     if write:
+        text += "\n" + growth_of(f"{PATH.read_text('utf-8')}")
         PATH.write_text(text, "utf-8")
         say(f"written: {PATH.relative_to(Path.cwd()) if PATH.is_relative_to(Path.cwd()) else PATH}")
     sys.stdout.write(text)
@@ -81,4 +108,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

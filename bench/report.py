@@ -11,6 +11,7 @@ import psutil
 
 from bench.drain import Drained
 from bench.freshness import SETTLE_SECONDS, Freshness
+from bench.growth import BATCHES, Growth
 
 PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -69,6 +70,40 @@ def markdown(what: str, size: float, drained: Sequence[Drained], fresh: Sequence
     return "\n".join(lines) + "\n"
 
 
+GROWTH = "## Growth"
+
+
+def growth_of(text: str) -> str:
+    """The document's section of growth, which its other figures leave as it is."""
+    return text[text.index(GROWTH) :] if GROWTH in text else ""
+
+
+def with_growth(text: str, found: Sequence[Growth]) -> str:
+    """The document with these figures at its end."""
+    return f"{text.partition(GROWTH)[0].rstrip()}\n\n" + "\n".join(_growth(found)) + "\n"
+
+
+def _growth(found: Sequence[Growth]) -> list[str]:
+    lines = [
+        GROWTH,
+        "",
+        "Made by `python -m bench growth`: the follower of sales in a process of its own, with "
+        f"three orders a client known, takes {BATCHES} batches of 1,000 rows, a fifth of them of "
+        "new clients, as fast as it can. Silver's part of a batch alone, publishing with it.",
+        "",
+        "| clients | orders | batch, ms: median | mean | worst | restart, s | written, bytes an "
+        "event | silver, MB on disk | state, MB | memory, MB |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for g in found:
+        times = " | ".join(f"{1000 * s:,.0f}" for s in (g.median, g.mean, g.worst))
+        lines.append(
+            f"| {g.clients:,} | {3 * g.clients:,} | {times} | {g.restart:.1f} | {g.bytes:,.0f} | "
+            f"{g.silver / 1e6:,.0f} | {g.state / 1e6:,.0f} | {g.memory:,.0f} |"
+        )
+    return lines
+
+
 def _drained(what: str, size: float, drained: Sequence[Drained]) -> list[str]:
     lines = [
         f"## Draining {drained[0].rows:,} records",
@@ -102,7 +137,8 @@ def _fresh(fresh: Sequence[Freshness]) -> list[str]:
         "## Freshness",
         "",
         "From Kafka's time of an event to the moment when another process sees it in every "
-        f"silver table; the first {SETTLE_SECONDS} s of a run are not counted. Seconds.",
+        "silver table that is small: large ones wait for their turn. The first "
+        f"{SETTLE_SECONDS} s of a run are not counted. Seconds.",
         "",
         "| events/s | events | p50 | p95 | worst | p95 by minute | commits | cores | peak MB |",
         "| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",

@@ -33,7 +33,7 @@ class TableInfo:
     """One table: size in rows, files and bytes, and its newest commit.
 
     ``rows`` is None where a file carries no statistics; ``source`` is the bronze
-    version that a silver table has applied.
+    version that a silver table has applied, and ``as_of`` when bronze committed it.
     """
 
     name: str
@@ -44,6 +44,7 @@ class TableInfo:
     committed: str
     partitions: str
     source: int | None = None
+    as_of: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Field → value."""
@@ -144,6 +145,7 @@ class Catalogue:
             committed=_time(newest["timestamp"]) if newest else "",
             partitions=", ".join(table.metadata().partition_columns),
             source=source.get("version"),
+            as_of=_time(source["time"]) if source.get("time") else "",
         )
 
     def _plain_info(self, name: str) -> TableInfo:
@@ -202,7 +204,7 @@ class Catalogue:
             behind = None if info.source is None or newest is None else newest - info.source
             row = {**info.as_dict(), "behind": behind}
             row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
-            for narrow in ("source", "files", "partitions"):  # `lakehouse tables` has them
+            for narrow in ("source", "as_of", "files", "partitions"):  # `lakehouse tables` has them
                 row.pop(narrow)
             rows.append(row)
         return pa.Table.from_pylist(rows)

@@ -80,7 +80,7 @@ def run(
             for query, _ in queries:
                 if not stop.is_set():
                     query.start(available_now=available_now)
-            _wait([q for q, _ in queries], alone, settings, available_now, stop)
+            _wait(queries, alone, settings, available_now, stop)
         finally:
             for query, landing in queries:
                 if query.stop():
@@ -119,7 +119,7 @@ def _bronze(
 
 
 def _wait(
-    queries: list[BronzeQuery],
+    queries: list[tuple[BronzeQuery, Landing]],
     alone: list[Follower],
     settings: Settings,
     available_now: bool,
@@ -127,7 +127,9 @@ def _wait(
 ) -> None:
     poll = settings.stream.poll.total_seconds()
     while not stop.is_set():
-        running = [query for query in queries if not query.wait(0.0 if alone else 0.2)]
+        running = [query for query, _ in queries if not query.wait(0.0 if alone else 0.2)]
+        for query, landing in queries:
+            query.between_batches(landing.publish_waiting)
         for publisher in alone:
             try:
                 publisher.catch_up()

@@ -67,6 +67,11 @@ class Landing:
         self.ledger.maintain()
         self.bronze.maintain(datetime.now(UTC))
 
+    def publish_waiting(self) -> None:
+        """Publish what has waited long enough for its turn while no batch came."""
+        for follower in self.followers:
+            follower.maintain()
+
     def persist(self) -> None:
         """Write what is held in memory of the batches taken."""
         for publisher in (self.ledger, *self.followers):

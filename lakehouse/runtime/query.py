@@ -146,6 +146,15 @@ class BronzeQuery:
         finally:
             self._gate.release()
 
+    def between_batches(self, work: Callable[[], None]) -> None:
+        """Do what a quiet flow would wait for, unless a batch is in hand, which does it too."""
+        if self._stopping or not self._gate.acquire(blocking=False):
+            return
+        try:
+            work()
+        finally:
+            self._gate.release()
+
     def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._position.ends.reached(ends):

@@ -104,11 +104,13 @@ class SilverPublisher(Follower):
         self._store = Store.open(folder, [SPACE, *self._state.spaces], like)
         self._journal = Journal(self._store)
         self.applied = {name: self._held[name] for name in self._folds}
-        said = Applied.read(self._store.facts("applied"))
-        self._is_ready = (
-            said is not None and self._is_ours(said) and self._journal.begin(self._versions())
-        )
-        if self._is_ready:
+        try:
+            said = Applied.read(self._store.facts("applied"))
+            is_ours = said is not None and self._is_ours(said)
+            self._is_ready = is_ours and self._journal.begin(self._versions())
+        except StoreDamaged:
+            self._is_ready = False
+        if self._is_ready and said is not None:
             self.applied = {name: _later(one, said) for name, one in self.applied.items()}
             self.applied[STATE] = said
 
@@ -142,12 +144,15 @@ class SilverPublisher(Follower):
     def follow(self, target: int) -> None:
         """As every follower, once there is a state; one that turns out damaged is made anew."""
         try:
-            self._make_state()
-            super().follow(target)
+            self._follow(target)
         except StoreDamaged as damage:
             self._forget_state(str(damage))
-            self._make_state()
-            super().follow(target)
+            self._follow(target)
+
+    def _follow(self, target: int) -> None:
+        self._make_state()
+        super().follow(target)
+        self._publish_due()  # what a crash, or a state made anew, left pending
 
     def take(self, version: int, rows: pa.Table | None) -> None:
         """As every follower; from bronze's files where there is no state yet."""

@@ -56,7 +56,7 @@ class Store:
             former.close()
         wanted = {**like, "format": _FORMAT}
         store = _opened(folder, spaces)
-        if store is None or store.facts("like") not in (None, wanted):
+        if store is None or not store.is_like(wanted):
             if store is not None:
                 store.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -67,6 +67,13 @@ class Store:
             store.say("like", wanted)
         _OPEN[place] = store
         return store
+
+    def is_like(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether it was made under these facts, or is new."""
+        try:
+            return self.facts("like") in (None, wanted)
+        except StoreDamaged:
+            return False
 
     def rest(self) -> None:
         """Sync it: a power cut finds it whole, until it is written again."""
