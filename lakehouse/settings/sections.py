@@ -185,6 +185,7 @@ class SilverSettings(Section):
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
     greatest_age: Duration = Field(timedelta(minutes=1), description="a large table is published when its flow can spare a twentieth of its time, and at the latest when it is this old")
     bucket_rows: Count = Field(50_000, description="rows of a file of a large table: a bucket that has more becomes two")
+    versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel; an older moment is folded from bronze")
     max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
     engine_threads: Count = Field(1, description="threads of a fold; tables are folded side by side")

@@ -9,9 +9,9 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import Aggregate
-from lakehouse.silver.keys import bucket_hash
+from lakehouse.silver.keys import BucketHashes
 from lakehouse.silver.render import ARROW, delta_columns, delta_sql, merged_sql
-from lakehouse.storage.buckets import HASH, Buckets, Written
+from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import Prepared, Source, reading
 from lakehouse.storage.table import Table
 
@@ -33,16 +33,14 @@ class Fold:
         self.schema = pa.schema(
             [pa.field(n, ARROW[kind]) for n, kind in delta_columns(aggregate).items()]
         )
-        self.files = Buckets(table, table.settings.silver.bucket_rows)
+        hashes = BucketHashes([*aggregate.keys], table.schema, connection)
+        self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
         cursor = reading(connection, sources)
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
         self._delta = Prepared(cursor, delta_sql(aggregate))
-        self._pending, self._old = Source(placed), Source(table.schema)
-        self._new = Source(placed.append(pa.field(HASH, pa.uint32())))
-        for source, named in ((self._pending, "pending"), (self._new, "delta"), (self._old, "old")):
-            cursor.register(f"{named}_{name}", source)
-        hashed = bucket_hash([*aggregate.keys])
-        self._hashed = Prepared(cursor, f"SELECT *, {hashed} AS {HASH} FROM pending_{name}")
+        self._new, self._old = Source(placed), Source(table.schema)
+        cursor.register(f"delta_{name}", self._new)
+        cursor.register(f"old_{name}", self._old)
         self._merged = Prepared(cursor, merged_sql(aggregate))
 
     def delta(self) -> pa.Table:
@@ -56,10 +54,7 @@ class Fold:
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
         """Merge deltas, with their PLACE, into the table in one commit."""
-        self._pending.put(rows)
-        new = self._hashed()
-        self._pending.clear()
-        return self.files.write(new, self._merge, note)
+        return self.files.write(rows, self._merge, note)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         self._new.put(new)

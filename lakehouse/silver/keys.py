@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+
+from lakehouse.storage.duck import Prepared, Source, reading
 
 PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
 """Tells whether an engine hashes as another did: a store is read by the one that made it."""
@@ -19,6 +23,24 @@ def hash_key(columns: Sequence[str]) -> str:
 def bucket_hash(columns: Sequence[str]) -> str:
     """A 32-bit hash of key columns that every release of the engine gives: files bear it."""
     return f"CAST(md5_number({hash_key(columns)}) % 4294967296 AS UINTEGER)"
+
+
+class BucketHashes:
+    """The hashes of a table's keys, a row each: planned once."""
+
+    def __init__(
+        self, keys: Sequence[str], schema: pa.Schema, connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        self._rows = Source(pa.schema([schema.field(name) for name in keys]))
+        cursor = reading(connection, {"hashed": self._rows})
+        self._hash = Prepared(cursor, f"SELECT {bucket_hash(keys)} AS hash FROM hashed")
+
+    def __call__(self, rows: pa.Table) -> npt.NDArray[np.uint64]:
+        """As many as there are rows, in their order."""
+        self._rows.put(rows)
+        found = self._hash()["hash"].to_numpy().astype(np.uint64)
+        self._rows.clear()
+        return found
 
 
 def words_sql(key: str, name: str) -> str:

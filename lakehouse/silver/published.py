@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from lakehouse.model.flow import UNITS, Keyed
 from lakehouse.silver.fold import PLACE
-from lakehouse.silver.keys import bucket_hash
+from lakehouse.silver.keys import BucketHashes
 from lakehouse.silver.latest import GONE, left_schema
-from lakehouse.storage.buckets import HASH, Buckets, Written
+from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import query
 from lakehouse.storage.table import Table
 
@@ -60,9 +60,9 @@ class Merged:
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self.table, self.schema = table, schema
-        self.files = Buckets(table, table.settings.silver.bucket_rows)
-        self._hash, self._connection = f"{bucket_hash(keys)} AS {HASH}", connection
-        self._sql = f"SELECT *, {self._hash} FROM ({sql}) ORDER BY {', '.join(keys)}"
+        hashes = BucketHashes(keys, table.schema, connection)
+        self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
+        self._connection, self._sql = connection, f"FROM ({sql}) ORDER BY {', '.join(keys)}"
 
     @property
     def rows(self) -> int:
@@ -71,8 +71,7 @@ class Merged:
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
         """As :class:`Published`."""
-        hashed = query(self._connection, f"SELECT *, {self._hash} FROM new", new=rows)
-        return self.files.write(hashed, self._merge, note)
+        return self.files.write(rows, self._merge, note)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         return query(self._connection, self._sql, new=new, old=old)

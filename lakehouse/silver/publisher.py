@@ -46,7 +46,7 @@ from lakehouse.silver.tables import SilverTables, applied_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.anew import swap
 from lakehouse.storage.duck import Source, patterns, query, reading
-from lakehouse.storage.follower import NOTHING, Applied, Follower, Say
+from lakehouse.storage.follower import NOTHING, Applied, Follower, Say, version_of
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
@@ -110,12 +110,13 @@ class SilverPublisher(Follower):
             self._is_ready = is_ours and self._journal.begin(self._versions())
         except StoreDamaged:
             self._is_ready = False
-        if self._is_ready and said is not None:
-            self.applied = {name: _later(one, said) for name, one in self.applied.items()}
+        if self._is_ready:
+            for name, one in self.applied.items():
+                self.applied[name] = said if version_of(said) > version_of(one) else one
             self.applied[STATE] = said
 
     def _versions(self) -> dict[str, int]:
-        return {name: one.version if one else NOTHING for name, one in self._held.items()}
+        return {name: version_of(one) for name, one in self._held.items()}
 
     def _is_ours(self, said: Applied) -> bool:
         """Whether bronze has the commit that the store applied last."""
@@ -326,7 +327,3 @@ class SilverPublisher(Follower):
             for names in (self._folds, self._state.tables):
                 self._publish(self._behind_state(names))
             self._store.rest()
-
-
-def _later(one: Applied | None, other: Applied) -> Applied:
-    return one if one is not None and one.version > other.version else other

@@ -19,7 +19,6 @@ from lakehouse.model.flow import (
     Measure,
     Ratio,
 )
-from lakehouse.silver.keys import bucket_hash
 from lakehouse.storage.duck import ten_thousandths
 
 ARROW = {
@@ -115,7 +114,7 @@ def delta_sql(aggregate: Aggregate) -> str:
 
 
 def merged_sql(aggregate: Aggregate) -> str:
-    """The table's rows, of ``old_<aggregate>`` and ``delta_<aggregate>``, and their keys' hash.
+    """The table's rows, of ``old_<aggregate>`` and ``delta_<aggregate>``.
 
     The deltas have a column ``place``, their order: of choices the last holds.
     """
@@ -130,10 +129,7 @@ def merged_sql(aggregate: Aggregate) -> str:
     union = f"SELECT * FROM delta_{name} UNION ALL BY NAME SELECT * FROM old_{name}"
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {keys}"
     ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
-    return (
-        f"SELECT *{ratios}, {bucket_hash([*aggregate.keys])} AS _hash FROM ({grouped}) "
-        f"WHERE {aggregate.having} ORDER BY {keys}"
-    )
+    return f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} ORDER BY {keys}"
 
 
 def _combined(name: str, measure: Measure) -> str:

@@ -124,7 +124,7 @@ class Store:
     def get(self, space: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The values of those keys that are there."""
         with self._cursor(space) as cursor:
-            return dict(cursor.getmulti(keys))
+            return {bytes(key): bytes(value) for key, value in cursor.getmulti(keys)}
 
     def put(self, space: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Set values; keys in order cost least."""
@@ -136,8 +136,8 @@ class Store:
         with self._cursor(space) as cursor:
             for prefix in sorted(set(prefixes)):
                 found = cursor.set_range(prefix)
-                while found and cursor.key().startswith(prefix):
-                    yield cursor.key(), cursor.value()
+                while found and (key := bytes(cursor.key())).startswith(prefix):
+                    yield key, bytes(cursor.value())
                     found = cursor.next()
 
     def remove(self, space: str, keys: Iterable[bytes]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from lakehouse.core.paths import Lake
@@ -12,6 +14,7 @@ from lakehouse.silver.render import ARROW, table_columns
 from lakehouse.storage.columns import widen_numbers
 from lakehouse.storage.follower import Applied
 from lakehouse.storage.table import Table
+from lakehouse.storage.upkeep import set_retention
 
 
 def silver_schema(aggregate: Aggregate) -> pa.Schema:
@@ -28,40 +31,52 @@ class SilverTables:
     """Opens the tables of one flow in one lake."""
 
     def __init__(self, flow: SilverFlow, settings: Settings) -> None:
-        self._flow, self._settings = flow, settings
+        self._flow, self._settings = flow, of_silver(settings)
         self._lake = Lake(settings.lake.root)
 
     def aggregate(self, aggregate: Aggregate) -> Table:
         """The table of an aggregate."""
-        table = Table.open(
-            self._lake.table(self._flow.table(aggregate.name)),
-            silver_schema(aggregate),
-            self._settings,
-            partition_by=[aggregate.partition] if aggregate.partition else [],
-            description=aggregate.doc,
-        )
-        widen_numbers(table)
-        return table
+        by = [aggregate.partition] if aggregate.partition else []
+        return self._table(aggregate.name, silver_schema(aggregate), aggregate.doc, by)
 
     def finer(self, name: str, schema: pa.Schema) -> Table:
         """A table of state."""
-        table = Table.open(
-            self._lake.table(self._flow.table(name)), schema, self._settings,
-            description=f"finer table of {self._flow.name}",
-        )  # fmt: skip
-        widen_numbers(table)
-        return table
+        return self._table(name, schema, f"finer table of {self._flow.name}")
 
     def keyed(self, keyed: Keyed) -> tuple[Table, Table]:
         """The tables ``current`` and ``history``."""
         current, history = (
-            Table.open(
-                self._lake.table(self._flow.table(name)), schema, self._settings,
-                partition_by=["block"], description=f"{name} of {self._flow.product}",
-            )
+            self._table(name, schema, f"{name} of {self._flow.product}", ["block"])
             for name, schema in keyed_schemas(keyed).items()
-        )  # fmt: skip
+        )
         return current, history
+
+    def _table(
+        self, name: str, schema: pa.Schema, description: str, partition_by: Sequence[str] = ()
+    ) -> Table:
+        table = Table.open(
+            self._lake.table(self._flow.table(name)), schema, self._settings,
+            partition_by=partition_by, description=description,
+        )  # fmt: skip
+        widen_numbers(table)
+        set_retention(table)
+        return table
+
+
+def of_silver(settings: Settings) -> Settings:
+    """The settings that hold for silver's tables: older versions are kept for less time."""
+    kept = settings.silver.versions_kept
+    table = {
+        name: min(kept, getattr(settings.table, name))
+        for name in ("log_retention", "deleted_file_retention")
+    }
+    wait = min(settings.maintenance.vacuum_interval, kept / 4)
+    return settings.model_copy(
+        update={
+            "table": settings.table.model_copy(update=table),
+            "maintenance": settings.maintenance.model_copy(update={"vacuum_interval": wait}),
+        }
+    )
 
 
 def applied_of(table: Table) -> Applied | None:

@@ -73,7 +73,8 @@ class TopState:
         choice = [pa.field(column, pa.string()) for column in [*keys, f"new_{name}"]]
         self.gained = {self._gained: pa.schema(choice)}
         self._find = Prepared(connection, self._hashed(units_sql(aggregate, favourite)))
-        self._found = Source(self._find().schema)
+        places = [(name, pa.uint64()) for name in ("group_high", "group_low", "pair")]
+        self._found = Source(pa.schema([*self.schema, *(pa.field(*p) for p in places)]))
         self._units = Source(pa.schema([
             ("group_high", pa.uint64()), ("pair", pa.uint64()), ("known", _UNITS),
         ]))  # fmt: skip

@@ -20,19 +20,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lakehouse.storage.data_files import WrittenFile, bucket_of, local_path, removal
+from lakehouse.storage.data_files import WrittenFile, bucket_of, local_path
+from lakehouse.storage.log import removal
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table
 
-BUCKET, HASH = "_bucket", "_hash"
-"""Columns that rows have on their way: their bucket, and 32 bits of their key's hash."""
+BUCKET = "_bucket"
+"""Column that rows have on their way: their bucket."""
+_FEW, _REMEMBERED = 2_000, 64
+"""Files of no more rows are remembered as they were written, so many of a table."""
 _AT_ONCE = 500_000
 """Rows that are merged at a time, unless one bucket alone has more."""
 _DEEPEST = 24
 Numbers = npt.NDArray[np.uint64]
 Merge = Callable[[pa.Table, pa.Table], pa.Table]
-"""New rows, with HASH, and the old ones of their buckets → what these hold then, with HASH."""
+"""New rows, and the old ones of their buckets → what these hold then."""
+Hashes = Callable[[pa.Table], Numbers]
+"""32 bits of the hash of each row's key; asked only where there is more than one bucket."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +107,15 @@ def _above(live: Collection[int]) -> Numbers:
 class Buckets:
     """The files of one table in buckets of about ``most`` rows, as its one writer knows them."""
 
-    def __init__(self, table: Table, most: int) -> None:
-        self.table, self._most = table, most
+    def __init__(self, table: Table, most: int, hashes: Hashes) -> None:
+        self.table, self._most, self._hashes = table, most, hashes
         self._by = table.partition_by[0] if table.partition_by else ""
         self._files: dict[str | None, dict[int, list[_File]]] = defaultdict(dict)
         actions = pa.table(table.dt.get_add_actions(flatten=True))
         names = ["path", "size_bytes", "num_records"]
         values = actions[f"partition.{self._by}"].cast(pa.string()) if self._by else None
+        self._known: dict[str, pa.Table] = {}
+        """Rows of small files that were written last, by path."""
         for n, row in enumerate(actions.select(names).to_pylist()):
             value = values[n].as_py() if values is not None else None
             of = {self._by: value} if self._by else {}
@@ -127,13 +135,23 @@ class Buckets:
         groups = [*self._groups(new)]
         gone = [file for group in groups for file in self._of(group)]
         removed = [removal(f.path, f.size, f.values, data_change=True) for f in gone]
-        parts = (self._merged(new, part, merge) for part in self._at_once(groups))
-        added = self.table.exchange(parts, removed, note, BUCKET)
+        last: list[pa.Table] = []
+
+        def merged() -> Iterator[pa.Table]:
+            for part in self._at_once(groups):
+                last[:] = [self._merged(new, part, merge)]
+                yield last[0]
+
+        added = self.table.exchange(merged(), removed, note, BUCKET)
+        for file in gone:
+            self._known.pop(file.path, None)
         for group in groups:
             for bucket in group.buckets:
                 self._files[group.partition].pop(bucket, None)
         for file in added:
             self._keep(_added(file))
+        if last and last[0].num_rows == sum(file.rows for file in added):
+            self._remember(last[0], added)
         return Written(sum(file.rows for file in added), sum(file.size for file in added))
 
     def _every(self) -> Iterator[_File]:
@@ -149,13 +167,12 @@ class Buckets:
 
     def _groups(self, new: pa.Table) -> Iterator[_Group]:
         """New rows by partition and bucket; of a partition without buckets, as one."""
-        hashes = new[HASH].to_numpy().astype(np.uint64)
         for partition, rows in self._partitions(new):
             live = self._files[partition]
-            if 0 in live:
+            if 0 in live or live.keys() <= {1}:
                 yield _Group(partition, rows, [*live])
                 continue
-            found = leaves(hashes[rows], live)
+            found = leaves(self._hashes(new.take(rows)), live)
             order = np.argsort(found, kind="stable")
             numbers, starts = np.unique(found[order], return_index=True)
             for number, some in zip(numbers, np.split(rows[order], starts[1:]), strict=True):
@@ -186,19 +203,38 @@ class Buckets:
             yield part
 
     def _merged(self, new: pa.Table, groups: Collection[_Group], merge: Merge) -> pa.Table:
-        """What the groups' buckets hold then, with BUCKET in the place of HASH."""
+        """What the groups' buckets hold then, with their BUCKET."""
         table = self.table
-        files = [str(local_path(table.uri, f.path)) for g in groups for f in self._of(g)]
-        parts = fitted_rows(files, table.schema, table.partition_by)
-        old = pa.concat_tables([table.schema.empty_table(), *parts])
-        rows = merge(new.take(np.concatenate([g.rows for g in groups])), old)
-        hashes = rows[HASH].to_numpy().astype(np.uint64)
-        buckets = np.zeros(rows.num_rows, np.uint64)
+        files = [file.path for group in groups for file in self._of(group)]
+        old = pa.concat_tables([table.schema.empty_table(), *map(self._rows, files)])
+        new = new.take(np.concatenate([group.rows for group in groups]))
+        rows = merge(new, old).select(table.schema.names).cast(table.schema)
+        buckets = np.ones(rows.num_rows, np.uint64)
         for partition, some in self._partitions(rows):
             live = [bucket for bucket in self._files[partition] if bucket]
-            buckets[some] = divided(hashes[some], live, self._most)
-        rows = rows.select(table.schema.names).cast(table.schema)
+            if len(some) > self._most or len(live) > 1:
+                buckets[some] = divided(self._hashes(rows.take(some)), live, self._most)
         return rows.append_column(BUCKET, pa.array(buckets))
+
+    def _remember(self, rows: pa.Table, files: Collection[WrittenFile]) -> None:
+        """Keep what small files hold: most are replaced by the next batch."""
+        for file in files:
+            if file.rows <= _FEW:
+                mine = pc.equal(rows[BUCKET], bucket_of(file.name))
+                for name, value in file.values.items():
+                    mine = pc.and_kleene(mine, pc.equal(rows[name].cast(pa.string()), value))
+                kept = rows.filter(mine).select(self.table.schema.names)
+                self._known[_added(file).path] = kept.combine_chunks()
+        for path in [*self._known][: max(0, len(self._known) - _REMEMBERED)]:
+            del self._known[path]
+
+    def _rows(self, path: str) -> pa.Table:
+        """A file's rows, in the table's schema."""
+        if path in self._known:
+            return self._known[path]
+        table = self.table
+        [rows] = fitted_rows([str(local_path(table.uri, path))], table.schema, table.partition_by)
+        return rows
 
 
 def _added(file: WrittenFile) -> _File:

@@ -28,7 +28,6 @@ from lakehouse.storage.data_files import (
     local_path,
     merged,
     new_name,
-    removal,
     statistics,
     writer,
 )

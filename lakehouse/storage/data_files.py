@@ -137,22 +137,6 @@ def bucket_of(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def removal(
-    path: str, size: int, values: Mapping[str, str | None], *, data_change: bool
-) -> dict[str, Any]:
-    """The action that removes a file, by the path that the log has, from the table."""
-    return {
-        "remove": {
-            "path": path,
-            "deletionTimestamp": int(time.time() * 1000),
-            "dataChange": data_change,
-            "extendedFileMetadata": True,
-            "partitionValues": dict(values),
-            "size": size,
-        }
-    }
-
-
 def created(folder: Path, name: str) -> BinaryIO:
     """The file, open and new; its partition's folder is made, the table's must be there."""
     try:

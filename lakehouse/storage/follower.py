@@ -61,7 +61,8 @@ class Applied:
         return {"table": table, "id": self.bronze, "version": self.version, "time": self.time}
 
 
-def _version(applied: Applied | None) -> int:
+def version_of(applied: Applied | None) -> int:
+    """The version that is applied; NOTHING where none is."""
     return applied.version if applied else NOTHING
 
 
@@ -81,7 +82,7 @@ def why_anew(
     says whether there are rows.
     """
     records = {one for one in (*parts, *state) if one is not None}
-    versions = {*map(_version, parts)}
+    versions = {*map(version_of, parts)}
     if any(one.bronze != bronze for one in records):
         return "it is of another bronze table"
     if NOTHING in versions and (len(versions) > 1 or has_rows):
@@ -137,7 +138,7 @@ class Follower(ABC):
     @property
     def version(self) -> int:
         """The bronze version that every part has applied."""
-        return min(map(_version, self.applied.values()))
+        return min(map(version_of, self.applied.values()))
 
     def at(self, version: int) -> Applied:
         """The record of a version of bronze as it is now."""
@@ -183,13 +184,13 @@ class Follower(ABC):
 
     def follow(self, target: int) -> None:
         """Bring parts that are behind to those ahead, then all to the target."""
-        for stop in sorted({*map(_version, self.applied.values()), target} - {self.version}):
+        for stop in sorted({*map(version_of, self.applied.values()), target} - {self.version}):
             for step in self.steps(self.version, stop):
                 self.apply(step)
 
     def behind(self, version: int) -> list[str]:
         """The parts that have not applied this version."""
-        return [name for name, one in self.applied.items() if _version(one) < version]
+        return [name for name, one in self.applied.items() if version_of(one) < version]
 
     def steps(self, after: int, upto: int) -> Iterator[Increment]:
         """The increments between two versions."""

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from lakehouse.settings.settings import Settings
 
+RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
+
 
 def table_properties(settings: Settings) -> dict[str, str | None]:
     """The properties a table is made with: retention, and what [table.properties] adds."""

@@ -28,6 +28,7 @@ from lakehouse.storage.log import (
     write_entry,
 )
 from lakehouse.storage.metadata import NOTE
+from lakehouse.storage.properties import RETENTION, table_properties
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.table import QUIET, Table, crossed
 
@@ -92,6 +93,19 @@ def _compact(table: Table, commit: CommitProperties, share: int) -> None:
     adds = (file.add(data_change=False) for file in added)
     write_entry(folder, table.version + 1, [told, *removals, *adds])
     table.dt.update_incremental()
+
+
+def set_retention(table: Table) -> None:
+    """Keep old versions as long as settings say, also where the table was made otherwise."""
+    wanted = {name: value for name, value in table_properties(table.settings).items()
+              if name in RETENTION and value is not None}  # fmt: skip
+    held = table.dt.metadata().configuration
+    if any(held.get(name) != value for name, value in wanted.items()):
+        table.carrying_state(
+            lambda commit: table.dt.alter.set_table_properties(
+                wanted, raise_if_not_exists=False, commit_properties=commit
+            )
+        )
 
 
 def vacuum(table: Table) -> None:

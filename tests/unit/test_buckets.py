@@ -6,7 +6,7 @@ from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.storage.buckets import HASH, Buckets, divided, leaves
+from lakehouse.storage.buckets import Buckets, divided, leaves
 from lakehouse.storage.data_files import bucket_of
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact
@@ -33,15 +33,16 @@ def test_keys_keep_their_bucket_until_it_is_divided(batches, most):
         assert not inner & live
 
 
-def add(buckets, table, keys):
-    new = pa.table({"key": keys, "sum": [1] * len(keys)}, SCHEMA)
+def open_buckets(table, most=10):
+    return Buckets(table, most, lambda rows: rows["key"].to_numpy().astype(np.uint64))
 
+
+def add(buckets, keys):
     def merge(fresh, old):
-        rows = pa.concat_tables([fresh.select(["key", "sum"]), old])
-        rows = rows.group_by("key").aggregate([("sum", "sum")]).rename_columns(["key", "sum"])
-        return rows.append_column(HASH, rows["key"].cast(pa.uint32()))
+        rows = pa.concat_tables([fresh, old])
+        return rows.group_by("key").aggregate([("sum", "sum")]).rename_columns(["key", "sum"])
 
-    return buckets.write(new.append_column(HASH, new["key"].cast(pa.uint32())), merge, {})
+    return buckets.write(pa.table({"key": keys, "sum": [1] * len(keys)}, SCHEMA), merge, {})
 
 
 def names(table):
@@ -55,12 +56,11 @@ def rows(table):
 
 def test_a_write_touches_the_buckets_of_its_keys_alone(settings, tmp_path):
     table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
-    buckets = Buckets(table, 10)
-    add(buckets, table, list(range(100)))
+    add(open_buckets(table), list(range(100)))
     before = names(table)
     assert len(before) >= 10
     assert 0 not in {bucket_of(name) for name in before}
-    written = add(Buckets(table, 10), table, [3])
+    written = add(open_buckets(table), [3])
     assert written.rows <= 10
     assert len(before - names(table)) == 1
     assert rows(table) == {key: 2 if key == 3 else 1 for key in range(100)}
@@ -69,14 +69,14 @@ def test_a_write_touches_the_buckets_of_its_keys_alone(settings, tmp_path):
 def test_a_table_of_an_earlier_release_is_divided_when_it_is_written(settings, tmp_path):
     table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
     table.append(pa.table({"key": range(50), "sum": [1] * 50}, SCHEMA), {})
-    add(Buckets(table, 10), table, [7])
+    add(open_buckets(table), [7])
     assert 0 not in {bucket_of(name) for name in names(table)}
     assert rows(table) == {key: 2 if key == 7 else 1 for key in range(50)}
 
 
 def test_a_compaction_leaves_buckets_alone(settings, tmp_path):
     table = Table.open(str(tmp_path / "t"), SCHEMA, settings)
-    add(Buckets(table, 10), table, list(range(40)))
+    add(open_buckets(table), list(range(40)))
     before = names(table)
     compact(table)
     assert names(table) == before
