@@ -38,7 +38,7 @@ class BucketHashes:
     def __call__(self, rows: pa.Table) -> npt.NDArray[np.uint64]:
         """As many as there are rows, in their order."""
         self._rows.put(rows)
-        found = self._hash()["hash"].to_numpy().astype(np.uint64)
+        found: npt.NDArray[np.uint64] = self._hash()["hash"].to_numpy().astype(np.uint64)
         self._rows.clear()
         return found
 

@@ -148,11 +148,12 @@ class Buckets:
         for group in groups:
             for bucket in group.buckets:
                 self._files[group.partition].pop(bucket, None)
-        for file in added:
-            self._keep(_added(file))
-        if last and last[0].num_rows == sum(file.rows for file in added):
+        for new_file in added:
+            self._keep(_added(new_file))
+        written = Written(sum(f.rows for f in added), sum(f.size for f in added))
+        if last and last[0].num_rows == written.rows:
             self._remember(last[0], added)
-        return Written(sum(file.rows for file in added), sum(file.size for file in added))
+        return written
 
     def _every(self) -> Iterator[_File]:
         return (f for live in self._files.values() for files in live.values() for f in files)
