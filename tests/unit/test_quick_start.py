@@ -18,14 +18,15 @@ import os, sys
 from lakehouse.cli import app
 def leave(code):
     sys.stdout.flush()
-    print(code, *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+    names = {name.partition(".")[0] for name in sys.modules}
+    print(code, *names, *{"pyarrow.compute"} & {*sys.modules}, file=sys.stderr)
     os._exit(0)
 app.leave = leave
 app.main()
 """
 FOR_WRITING = {
     "pyspark", "py4j", "pandas", "faker", "kafka", "psycopg", "structlog", "asyncio",
-    "pydantic_settings", "confluent_kafka",
+    "pydantic_settings", "confluent_kafka", "pyarrow.compute",
 }  # fmt: skip
 """What neither help nor reading needs."""
 FOR_READING = {"duckdb", "deltalake", "pyarrow", "numpy", "psutil"}
