@@ -125,7 +125,7 @@ def test_a_version_that_another_writer_took_is_refused_and_nothing_is_changed(ta
 
 def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table, synced):
     for n in range(12):
-        table.append(rows(n, n + 12), {"ends": n})
+        table.append(rows(n, n + 12), {"batch": n})
     version, before = table.version, DeltaTable(table.uri).to_pyarrow_table().sort_by("n")
     synced.clear()
     compact(table)
@@ -133,7 +133,7 @@ def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table,
     assert needed(table, version + 1) <= synced
     after = DeltaTable(table.uri)
     assert after.to_pyarrow_table().sort_by("n").equals(before)
-    assert table.last_note("ends") == 11
+    assert table.last_note("batch") == 11
     adds = pa.table(after.get_add_actions(flatten=True)).sort_by("min.n").to_pylist()
     assert [(a["num_records"], a["min.n"], a["max.n"]) for a in adds] == [
         (8, 0, 21), (8, 1, 22), (8, 2, 23),
