@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 from enum import IntEnum
 
 from lakehouse.core.text import paragraph
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a disk, or of a user's share of it, that is full."""
 
 
 class Exit(IntEnum):
@@ -83,6 +87,15 @@ def too_many_files(error: OSError) -> ServiceUnavailable:
         error.filename or "this shell",
         f"cannot be opened: {allowed:,} open files are allowed, and as many are open",
         "ulimit -n 4096, then run it again",
+    )
+
+
+def disk_full(place: str) -> ServiceUnavailable:
+    """The error of a write for which a disk has no room: what was committed before is whole."""
+    return ServiceUnavailable(
+        place,
+        "cannot be written: its disk is full",
+        "make room on it, then start again: what is not committed is read again",
     )
 
 

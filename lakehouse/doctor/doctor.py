@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import metadata
@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from lakehouse.core.disk import GIB, MAKE_ROOM, disks, gained, room
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.doctor.check import Check, running_postgres
@@ -31,7 +32,6 @@ from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.settings import Settings
 
 MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
-GIB = 1024**3
 
 
 def python_checks(_: Settings) -> Iterator[Check]:
@@ -106,12 +106,11 @@ def jar_checks(_: Settings) -> Iterator[Check]:
 def machine_checks(settings: Settings) -> Iterator[Check]:
     """Disk, memory, ports and the folders we write."""
     root = Path(settings.lake.root).absolute()
-    existing = next(p for p in (root, *root.parents) if p.exists())
-    free = shutil.disk_usage(existing).free / GIB
-    state = "pass" if free >= 5 else "warn" if free >= 1 else "fail"
-    yield Check(
-        "machine", "disk", state, f"{free:.1f} GiB free", "" if state == "pass" else "free 5 GiB"
-    )
+    gains = gained(root, time.time())
+    for folder in disks(root):
+        found = room(folder, gains.get(folder.stat().st_dev))
+        state = "fail" if found.free < GIB else "warn" if found.is_short else "pass"
+        yield Check("machine", "disk", state, found.told(), "" if state == "pass" else MAKE_ROOM)
     memory = psutil.virtual_memory().available / GIB
     state = "pass" if memory >= 3 else "warn" if memory >= 1.5 else "fail"
     yield Check(

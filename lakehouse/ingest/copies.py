@@ -1,226 +1,264 @@
 """Copies of an event_id, found among all that bronze holds within the horizon of each record.
 
-Kafka time is cut into slots. Memory holds whole slots: those that lie within the
-horizon of what recent batches brought, so partitions hours apart cost a few slots
-each, and a day's backlog no more. What a batch needs and memory lacks is read from
-bronze, whose statistics leave out the files of other hours. So a restart, an uneven
+Kafka time is cut into slots. The store of event ids holds whole slots: those that lie
+within the horizon of what recent batches brought, so partitions hours apart cost a few
+slots each, and a day's backlog no more. What a batch needs and the store lacks is read
+from bronze, whose statistics leave out the files of other hours; what bronze gained since
+the store was saved is read from its log. So a restart, a store that is lost, an uneven
 backlog or a clock that is wrong changes what is read, never a mark.
 
-Example: partition 1 is at 17:00, partition 0 at 12:00. Memory holds 16:00 to 17:00
-and 11:00 to 13:00. When partition 0 comes to 12:10, what partition 1 brought between
-13:00 and 13:10 is read from bronze again.
+Example: partition 1 is at 17:00, partition 0 at 12:00. Held are 16:00 to 17:00 and 11:00
+to 13:00. When partition 0 comes to 12:10, what partition 1 brought between 13:00 and
+13:10 is read from bronze again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import structlog
 
-from lakehouse.ingest.seen import MAX_RUN, EventKeys, Keys, Micros, Seen, copies, hash_sql
-from lakehouse.storage.duck import patterns
-from lakehouse.storage.table import Table
+from lakehouse.core.errors import TableDamaged
+from lakehouse.ingest.bronze_keys import NEVER, BronzeKeys
+from lakehouse.ingest.event_ids import EventIds
+from lakehouse.ingest.runs import RunDamaged
+from lakehouse.ingest.seen import EventKeys, Keys, Seen, copies
+from lakehouse.ingest.slots import Slots, counted
+from lakehouse.storage.increments import increments
+from lakehouse.storage.log import commit_time
+from lakehouse.storage.table import Table, crossed
 
-MOST_KEYS = 32_000_000
-"""Keys that memory holds at most, 24 bytes each; what is beyond them is looked up in bronze."""
-_IN_A_HORIZON = 8
-_SHORTEST = 1_000_000
+log = structlog.get_logger("lakehouse")
+MOST_KEYS = 128_000_000
+"""Keys that the store holds at most, 24 bytes each; what is beyond them is looked up in bronze."""
+_TOLD = 2_000_000
+"""More keys than these are read with a line in the log for each so many."""
 _RECENT = 8
-"""Batches whose slots memory keeps."""
+"""Batches whose slots are held."""
 _FEW = 16
 """A slot is looked into, not held, for less than this part of a batch, unless it comes again."""
-_MOST_SPANS = 64
-_SLACK = 1_000
-"""Statistics of a Delta log are cut to whole milliseconds."""
-_NEVER = -(2**62)
-Span = tuple[int, int]
-"""Times from the first up to, and without, the second, in µs since 1970."""
-
-
-class Slots:
-    """Kafka time in slots, an eighth of the horizon wide or a second."""
-
-    def __init__(self, horizon: timedelta) -> None:
-        self.within = horizon // timedelta(microseconds=1)
-        self.width = max(-(-self.within // _IN_A_HORIZON), _SHORTEST)
-        self._reach = -(-self.within // self.width)
-
-    def of(self, times: Micros) -> npt.NDArray[np.int64]:
-        """The slot of each time."""
-        return times // self.width
-
-    def near(self, slots: npt.NDArray[np.int64]) -> set[int]:
-        """The slots that hold all times within the horizon of a time in these."""
-        steps = np.arange(-self._reach, self._reach + 1)
-        return set(np.unique(np.unique(slots)[:, None] + steps).tolist())
-
-    def spans(self, slots: set[int]) -> list[Span]:
-        """The slots as a few spans; where there would be many, what lies between is in them."""
-        ordered = np.array(sorted(slots), dtype=np.int64)
-        if not len(ordered):
-            return []
-        gaps = np.diff(ordered)
-        widest = np.sort(gaps)[-_MOST_SPANS] if len(gaps) >= _MOST_SPANS else 1
-        cut = np.flatnonzero(gaps > max(1, int(widest)))
-        first, last = ordered[np.r_[0, cut + 1]], ordered[np.r_[cut, len(ordered) - 1]]
-        pairs = zip(first.tolist(), last.tolist(), strict=True)
-        return [(a * self.width, (b + 1) * self.width) for a, b in pairs]
+_NOTHING = -1
 
 
 class Copies:
     """Which records are copies: of one that bronze holds, or of an earlier one of their batch."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, bronze: Table, horizon: timedelta
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        bronze: Table,
+        horizon: timedelta,
+        folder: Path,
     ) -> None:
         self.slots = Slots(horizon)
-        self._bronze, self._connection = bronze, connection.cursor()
+        self._bronze, self._keys = bronze, BronzeKeys(connection.cursor(), bronze)
         self._event_keys = EventKeys(connection)
-        self.forget()
+        self._ids = EventIds(folder, self.slots)
+        self._is_open = False
+        self._version = self._saved = _NOTHING
+        """The version of bronze that is held, and the one that was saved."""
+        self._came = 0
+        """Keys that came since the last upkeep."""
+        self._newest = -NEVER
+        """No Kafka time in bronze lies above it."""
+        self._recent: deque[set[int]] = deque(maxlen=_RECENT)
+        self._coming: tuple[Keys, npt.NDArray[np.int64], set[int]] | None = None
 
     def __len__(self) -> int:
-        return len(self._seen)
-
-    def forget(self) -> None:
-        """Bronze was changed beside this memory: what is needed is read anew."""
-        self._seen = Seen()
-        self._newest = -_NEVER
-        """No Kafka time in bronze lies above it."""
-        self._held: dict[int, int] = {}
-        """Slots that memory holds whole, and how many keys of each."""
-        self._recent: deque[set[int]] = deque(maxlen=_RECENT)
+        return len(self._ids)
 
     def marks(self, rows: pa.Table) -> pa.Array:
-        """The marks of a batch that bronze is about to commit; the batch is remembered.
+        """The marks of a batch that bronze is about to commit: see :meth:`landed`.
 
         ``rows`` has event_id, kafka_time, partition, offset.
         """
+        self._align()
         if not rows.num_rows:
             return pa.array([], pa.bool_())
         asked = self._event_keys.of(rows)
         slots = self.slots.of(asked.time)
         needed = self.slots.near(slots)
-        missing = needed - self._held.keys()
+        missing = self._hold_ahead(needed - self._ids.held)
         found = self._look_back(rows, slots, missing) if missing else Seen()
-        held = self._seen.near(asked, self.slots.within) | found.near(asked, self.slots.within)
-        self._recent.append(needed)
-        self._remember(asked, slots)
+        held = self._ids.near(asked) | found.near(asked, self.slots.within)
+        self._coming = asked, slots, needed
         return pa.array(copies(asked, rows, held, self.slots.within))
 
-    def _look_back(self, rows: pa.Table, slots: npt.NDArray[np.int64], missing: set[int]) -> Seen:
-        """Take slots that memory lacks into it; or else give what bronze has of these event_ids."""
+    def landed(self, version: int) -> None:
+        """Bronze has committed the batch that was marked last, as this version.
+
+        Without it, after a commit that failed say, what bronze gained is read from its log.
+        """
+        coming, self._coming = self._coming, None
+        if version != self._version + 1:
+            return
+        self._version = version
+        if coming:
+            asked, slots, needed = coming
+            self._recent.append(needed)
+            self._remember(asked, slots)
+            self._came += len(asked)
+
+    def maintain(self) -> None:
+        """Between batches: merge some of what is on disk, and save where it is due."""
+        if self._is_open:
+            self._ids.tidy(self._came)
+            self._came = 0
+            every = self._bronze.settings.table.checkpoint_interval
+            if crossed(self._saved, self._version, every):
+                self.persist()
+
+    def persist(self) -> None:
+        """Save what is held, so that a start reads no more than what came since."""
+        if not self._is_open or self._version in {self._saved, _NOTHING}:
+            return
+        self._ids.save(
+            {
+                **self._like(),
+                "version": self._version,
+                "time": commit_time(self._bronze.uri, self._version),
+                "newest": self._newest,
+                "recent": [sorted(slots) for slots in self._recent],
+            }
+        )
+        self._saved = self._version
+
+    def _like(self) -> dict[str, Any]:
+        """What a store must have been saved with to be of use: DuckDB may hash otherwise later."""
+        return {
+            "bronze": str(self._bronze.dt.metadata().id),
+            "within": self.slots.within,
+            "hash": duckdb.__version__,
+        }
+
+    def _begin_anew(self) -> None:
+        """Hold nothing: what is needed is read from bronze as it is needed."""
+        self._ids.clear()
+        self._version = self._saved = _NOTHING
+        self._newest, self._coming = -NEVER, None
+        self._recent.clear()
+
+    def _align(self) -> None:
+        """Hold what bronze has now: go on from what is held, or begin anew."""
+        reason = ""
+        try:
+            if not self._is_open:
+                self._is_open = True
+                reason = self._open()
+            if not reason and self._version != self._bronze.version:
+                self._catch_up()
+        except TableDamaged as damage:
+            reason = damage.fault
+        except (FileNotFoundError, RunDamaged) as error:
+            reason = str(error)
+        if reason:
+            told = {"table": f"bronze.{Path(self._bronze.uri).name}", "reason": reason}
+            log.warning("event ids are read from bronze anew", **told)
+            self._begin_anew()
+        self._version = self._bronze.version
+
+    def _open(self) -> str:
+        """Hold what was saved; why it is of no use, empty where it is, or where there is none."""
+        record = self._ids.load()
+        if not record:
+            self._version = self._bronze.version
+            return ""
+        return self._believe(record)
+
+    def _believe(self, record: Mapping[str, Any]) -> str:
+        like, version = self._like(), int(record["version"])
+        if record["bronze"] != like["bronze"]:
+            return "what was saved is of another bronze table"
+        if any(record[key] != value for key, value in like.items()):
+            return "what was saved is of another horizon, or hashed otherwise"
+        if version > self._bronze.version:
+            return (
+                f"what was saved is of version {version}, and bronze is at {self._bronze.version}"
+            )
+        time = commit_time(self._bronze.uri, version)
+        if time is None or time != record["time"]:
+            return f"bronze's log no longer has the version {version} that was saved"
+        self._version = self._saved = version
+        self._newest = int(record["newest"])
+        self._recent.extend(set(slots) for slots in record["recent"])
+        return ""
+
+    def _catch_up(self) -> None:
+        """Take in what bronze gained since the version that is held."""
+        target = self._bronze.version
+        for step in increments(self._bronze.uri, self._version, target, _TOLD):
+            if step.files:
+                for part in self._keys.read(step.files):
+                    slots = self.slots.of(part.time)
+                    needed = self.slots.near(slots)
+                    self._hold_ahead(needed - self._ids.held)
+                    self._recent.append(needed)
+                    self._remember(part, slots)
+                self._ids.tidy()
+
+    def _hold_ahead(self, missing: set[int]) -> set[int]:
+        """Slots above all that bronze has are held as they are, empty; the others."""
         ahead = {slot for slot in missing if slot * self.slots.width > self._newest}
-        self._held |= dict.fromkeys(ahead, 0)
-        if not (missing := missing - ahead):
-            return Seen()
+        self._ids.held |= ahead
+        return missing - ahead
+
+    def _look_back(self, rows: pa.Table, slots: npt.NDArray[np.int64], missing: set[int]) -> Seen:
+        """Hold slots that are lacking; or give what bronze has of these event_ids."""
         spans = self.slots.spans(missing)
-        files = self._files(spans)
-        size = self._count(files, spans) if files else 0
+        files, self._newest = self._keys.files(spans)
+        size = self._keys.count(files, spans)
         again = any(missing & needed for needed in self._recent)
         wanting = np.isin(slots, [*self.slots.near(np.array([*missing]))])
         is_worth_it = again or _FEW * np.count_nonzero(wanting) >= len(slots) or not size
-        if is_worth_it and len(self._seen) + size <= MOST_KEYS:
-            self._held |= dict.fromkeys(missing, 0)
-            for part in self._read(files, spans, "") if size else ():
-                self._add(part, self.slots.of(part.time))
-            return Seen()
         found = Seen()
-        asked = rows.select(["event_id"]).filter(pa.array(wanting))
-        self._connection.register("asked_ids", asked)
-        for part in self._read(files, spans, "SEMI JOIN asked_ids USING (event_id)"):
-            found.add(part)
-        self._connection.unregister("asked_ids")
+        if is_worth_it and len(self._ids) + size <= MOST_KEYS:
+            self._ids.held |= missing
+            done = 0
+            for part in self._keys.read(files, spans) if size else ():
+                self._add(part, self.slots.of(part.time))
+                done, before = done + len(part), done
+                if size > _TOLD and crossed(before, done, _TOLD):
+                    log.info("reading event ids from bronze", keys=done, of=size)
+            self._ids.tidy()
+        else:
+            asked = rows.select(["event_id"]).filter(pa.array(wanting))
+            for part in self._keys.among(asked, files, spans):
+                found.add(part)
         return found
-
-    def _files(self, spans: Sequence[Span]) -> list[str]:
-        """Bronze's files that may hold a Kafka time within the spans."""
-        files, oldest, newest = file_times(self._bronze, "kafka_time")
-        self._newest = int(newest.max(initial=_NEVER))
-        chosen = np.zeros(len(files), dtype=bool)
-        for first, after in spans:
-            chosen |= (oldest < after) & (newest >= first)
-        return [file for file, is_chosen in zip(files, chosen, strict=True) if is_chosen]
-
-    def _count(self, files: Sequence[str], spans: Sequence[Span]) -> int:
-        sql = f"SELECT count(*) FROM read_parquet($files) WHERE {_lies_in(spans)}"
-        return int(self._connection.execute(sql, {"files": patterns(files)}).fetchall()[0][0])
-
-    def _read(self, files: Sequence[str], spans: Sequence[Span], among: str) -> Iterator[Keys]:
-        select = hash_sql("event_id", "epoch_us(kafka_time)")
-        sql = f"SELECT {select} FROM read_parquet($files) {among} WHERE {_lies_in(spans)}"
-        parts = self._connection.sql(sql, params={"files": patterns(files)}).to_arrow_reader(
-            MAX_RUN
-        )
-        for part in parts:
-            yield Keys(*(part.column(name).to_numpy() for name in ("a", "b", "t")))
 
     def _remember(self, asked: Keys, slots: npt.NDArray[np.int64]) -> None:
         """Hold what lies in slots that are held whole, and let go of what recent batches left."""
         self._add(asked, slots)
         self._newest = max(self._newest, int(asked.time.max()))
-        wanted = set().union(*self._recent)
-        left = [slot for slot in self._held if slot not in wanted]
-        stale = sum(self._held[slot] for slot in left)
-        if stale * 2 > len(self._seen):
-            self._drop(left)
-        if len(self._seen) > MOST_KEYS:
-            self._drop(self._oldest_beyond(MOST_KEYS))
+        left, counts = self._ids.held.difference(*self._recent), self._ids.by_slot()
+        size = sum(counts[slot] for slot in self._ids.held)
+        if 2 * sum(counts[slot] for slot in left) > size:
+            self._ids.drop(left)
+        if size > MOST_KEYS:
+            self._ids.drop(_oldest_beyond(counts, self._ids.held))
 
     def _add(self, keys: Keys, slots: npt.NDArray[np.int64]) -> None:
-        found, counts = np.unique(slots, return_counts=True)
-        whole = [slot for slot in found.tolist() if slot in self._held]
-        if len(whole) < len(found):
+        there = counted(slots).keys()
+        whole = [slot for slot in there if slot in self._ids.held]
+        if len(whole) < len(there):
             keys = keys.where(np.isin(slots, whole))
-        self._seen.add(keys)
-        for slot, count in zip(found.tolist(), counts.tolist(), strict=True):
-            if slot in self._held:
-                self._held[slot] += count
-
-    def _oldest_beyond(self, most: int) -> list[int]:
-        """The oldest slots, so many that the others hold no more keys than this."""
-        size, chosen = len(self._seen), []
-        for slot in sorted(self._held):
-            if size <= most:
-                break
-            size -= self._held[slot]
-            chosen.append(slot)
-        return chosen
-
-    def _drop(self, slots: Sequence[int]) -> None:
-        for slot in slots:
-            del self._held[slot]
-        kept = np.array([*self._held], dtype=np.int64)
-        self._seen.keep(lambda times: np.isin(self.slots.of(times), kept))
+        self._ids.add(keys)
 
 
-def file_times(table: Table, column: str) -> tuple[list[str], Micros, Micros]:
-    """Paths of a table's files, and between which times of a column each lies, by statistics."""
-    paths = {path.rsplit("/", 1)[-1]: path for path in table.files()}
-    size = len(paths)
-    unknown = np.full(size, _NEVER), np.full(size, -_NEVER)
-    if not size:
-        return [], *unknown
-    actions: Any = pa.table(table.dt.get_add_actions(flatten=True))
-    if f"min.{column}" not in actions.column_names:
-        return [*paths.values()], *unknown
-    files = [paths[path.rsplit("/", 1)[-1]] for path in actions["path"].to_pylist()]
-    oldest, newest = (
-        pc.fill_null(actions[f"{end}.{column}"].cast(pa.int64()), nothing).to_numpy()
-        for end, nothing in (("min", _NEVER + _SLACK), ("max", -_NEVER - _SLACK))
-    )
-    return files, oldest - _SLACK, newest + _SLACK
-
-
-def _lies_in(spans: Sequence[Span]) -> str:
-    """SQL that holds for a kafka_time within the spans; row groups of others are skipped."""
-    return " OR ".join(
-        f"(kafka_time >= make_timestamptz({first}) AND kafka_time < make_timestamptz({after}))"
-        for first, after in spans
-    )
+def _oldest_beyond(counts: Mapping[int, int], held: set[int]) -> set[int]:
+    """The oldest slots, so many that the others hold no more keys than they may."""
+    size, chosen = sum(counts.get(slot, 0) for slot in held), set()
+    for slot in sorted(held):
+        if size <= MOST_KEYS:
+            break
+        size -= counts.get(slot, 0)
+        chosen.add(slot)
+    return chosen

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.core.paths import Lake
 from lakehouse.ingest.copies import Copies
 from lakehouse.ingest.decode import TIME
 from lakehouse.ingest.position import Position
@@ -47,7 +48,8 @@ class BronzePublisher:
         self.bronze, self.quarantine = tables.bronze, tables.quarantine
         self.product: ProductSettings = self.settings.product(contract.name)
         horizon = self.product.deduplication_horizon
-        self.copies = Copies(self.connection, self.bronze, horizon)
+        folder = Lake(self.settings.lake.root).state(f"{contract.name}.bronze")
+        self.copies = Copies(self.connection, self.bronze, horizon, folder)
 
     @classmethod
     def open(
@@ -73,8 +75,13 @@ class BronzePublisher:
         return {"flow": f"{self.contract.name}.bronze", "batch": batch, "rows": rows}
 
     def maintain(self, now: datetime) -> None:
-        """Between batches: drop old quarantine, compact, remove old files, as settings say."""
+        """Between batches: upkeep of the tables, as settings say, and of the store of event ids."""
         self.tables.maintain(now)
+        self.copies.maintain()
+
+    def persist(self) -> None:
+        """Save what is kept beside the tables: a start then reads only what came since."""
+        self.copies.persist()
 
     def bronze_rows(self, good: pa.Table, duplicates: pa.Array, now: datetime) -> pa.Table:
         """Decoded good rows as the next batch of bronze, with what landing adds."""

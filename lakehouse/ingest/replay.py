@@ -148,7 +148,7 @@ def enter(
         )
         note = publisher.position.note(rows.num_rows, 0, late, duplicates)
         note["replay"] = {"quarantine": publisher.quarantine.version}
-        publisher.bronze.append(rows, note)
+        publisher.copies.landed(publisher.bronze.append(rows, note))
     return Entered(
         publisher.bronze.version, good.num_rows, late, duplicates, refused.num_rows, held.num_rows
     )

@@ -1,14 +1,14 @@
 """An exact-enough memory of keys: 128-bit hashes in sorted runs, 24 bytes a key.
 
-Looking up a batch costs what the batch is worth, times the few runs; runs are
-merged as they grow and dropped as they expire. It answers "was this event_id
-seen within the horizon", and "is this key of a finer table known".
+Looking up a batch costs what the batch is worth, times the few runs, which are
+merged as they grow. It answers "was this event_id seen within the horizon".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import duckdb
 import numpy as np
@@ -38,31 +38,31 @@ class Keys:
         """Those that are chosen."""
         return Keys(self.high[chosen], self.low[chosen], self.time[chosen])
 
+    def at(self, places: npt.NDArray[np.int64] | slice) -> Keys:
+        """Those at these places, in their order."""
+        return Keys(self.high[places], self.low[places], self.time[places])
 
-def hash_sql(key: str, time: str = "0") -> str:
-    """Select-list columns a, b, t of :func:`keys` for a text expression."""
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64]:
+        """The places of the keys in the order of their first words."""
+        return np.argsort(self.high)
+
+    @classmethod
+    def together(cls, parts: Iterable[Keys]) -> Keys:
+        """The keys of all parts, which are ordered each, in the order of their first words."""
+        held = [*parts]
+        if len(held) == 1:
+            return held[0]
+        high, low, time = (
+            np.concatenate([getattr(part, name) for part in held])
+            for name in ("high", "low", "time")
+        )
+        return Keys(high, low, time).at(np.argsort(high, kind="stable"))  # which merges
+
+
+def hash_sql(key: str, time: str) -> str:
+    """Select-list columns for a text expression: two hashes, a and b, and its time t."""
     return f"hash({key}) AS a, hash('~' || ({key})) AS b, CAST({time} AS BIGINT) AS t"
-
-
-def keys(connection: duckdb.DuckDBPyConnection, select: str) -> Keys:
-    """The keys that a query gives, whose columns are those of :func:`hash_sql`."""
-    columns = connection.execute(select).fetchnumpy()
-    return Keys(
-        np.ascontiguousarray(columns["a"], dtype=np.uint64),
-        np.ascontiguousarray(columns["b"], dtype=np.uint64),
-        np.ascontiguousarray(columns["t"], dtype=np.int64),
-    )
-
-
-def words_sql(key: str, name: str) -> str:
-    """Select-list columns of :func:`words` for a text expression."""
-    return f"hash({key}) AS {name}_high, hash('~' || ({key})) AS {name}_low"
-
-
-def words(rows: pa.Table, name: str) -> Keys:
-    """The keys in the columns of :func:`words_sql`; they have no time."""
-    high, low = (rows[f"{name}_{part}"].to_numpy() for part in ("high", "low"))
-    return Keys(high, low, np.zeros(len(high), dtype=np.int64))
 
 
 class Seen:
@@ -76,11 +76,9 @@ class Seen:
 
     def add(self, new: Keys) -> None:
         """Remember these keys."""
-        if not len(new):
-            return
         for start in range(0, len(new), MAX_RUN):
-            part = slice(start, start + MAX_RUN)
-            self._runs.append(_sorted(new.high[part], new.low[part], new.time[part]))
+            part = new.at(slice(start, start + MAX_RUN))
+            self._runs.append(part.at(part.order))
             self._merge()
 
     def _merge(self) -> None:
@@ -88,43 +86,32 @@ class Seen:
             last, before = self._runs[-1], self._runs[-2]
             if len(before) > 2 * len(last) or len(before) + len(last) > MAX_RUN:
                 return
-            self._runs[-2:] = [
-                _sorted(
-                    np.concatenate([before.high, last.high]),
-                    np.concatenate([before.low, last.low]),
-                    np.concatenate([before.time, last.time]),
-                )
-            ]
+            self._runs[-2:] = [Keys.together([before, last])]
 
-    def keep(self, chosen: Callable[[Micros], npt.NDArray[np.bool_]]) -> None:
-        """Forget the keys whose times are not chosen."""
-        kept = [run.where(chosen(run.time)) for run in self._runs]
-        self._runs = [run for run in kept if len(run)]
-
-    def near(self, asked: Keys, within: int = 0) -> npt.NDArray[np.bool_]:
+    def near(self, asked: Keys, within: int) -> npt.NDArray[np.bool_]:
         """For each key, whether a copy is held whose time lies within so many µs."""
-        found = np.zeros(len(asked), dtype=bool)
-        order = np.argsort(asked.high)  # sorted keys are found ten times sooner
-        for run in self._runs:
-            place = np.empty(len(asked), dtype=np.int64)
-            place[order] = np.searchsorted(run.high, asked.high[order])
-            open_rows = np.arange(len(asked))
-            while len(open_rows):
-                spot = place[open_rows]
-                inside = spot < len(run)
-                open_rows, spot = open_rows[inside], spot[inside]
-                same = run.high[spot] == asked.high[open_rows]
-                open_rows, spot = open_rows[same], spot[same]
-                close = np.abs(run.time[spot] - asked.time[open_rows]) <= within
-                found[open_rows[(run.low[spot] == asked.low[open_rows]) & close]] = True
-                open_rows = open_rows[~found[open_rows]]
-                place[open_rows] += 1
-        return found
+        return near(self._runs, asked, within)
 
 
-def _sorted(high: Words, low: Words, time: Micros) -> Keys:
-    order = np.argsort(high, kind="stable")
-    return Keys(high[order], low[order], time[order])
+def near(runs: Iterable[Keys], asked: Keys, within: int) -> npt.NDArray[np.bool_]:
+    """For each key, whether one of the ordered runs has a copy of it within so many µs."""
+    found = np.zeros(len(asked), dtype=bool)
+    order = asked.order  # ordered keys are found ten times sooner
+    high = asked.high[order]
+    for run in runs:
+        if not len(run):
+            continue
+        places = np.searchsorted(run.high, high)  # a key beyond the last equals none
+        hits = np.flatnonzero(run.high.take(places, mode="clip") == high)
+        rows, spots = order[hits], places[hits]
+        while len(rows):
+            close = np.abs(run.time[spots] - asked.time[rows]) <= within
+            found[rows[(run.low[spots] == asked.low[rows]) & close]] = True
+            rows, spots = rows[~found[rows]], spots[~found[rows]] + 1
+            rows, spots = rows[spots < len(run)], spots[spots < len(run)]
+            same = run.high[spots] == asked.high[rows]
+            rows, spots = rows[same], spots[same]
+    return found
 
 
 class EventKeys:
@@ -153,10 +140,15 @@ def copies(
     ``asked`` are the keys of ``rows``, which has partition and offset. The first by
     (kafka_time, partition, offset) counts; ``within`` is the horizon in µs.
     """
-    address = (rows["offset"].to_numpy(), rows["partition"].to_numpy())
-    order = np.lexsort((*address, asked.time, asked.low, asked.high))
-    high, low, time = asked.high[order], asked.low[order], asked.time[order]
+    marks, order = held.copy(), asked.order
+    high = asked.high[order]
+    same = np.flatnonzero(high[1:] == high[:-1])
+    if not len(same):
+        return marks
+    few = np.unique(np.concatenate([order[same], order[same + 1]]))
+    address = (rows["offset"].to_numpy()[few], rows["partition"].to_numpy()[few])
+    few = few[np.lexsort((*address, asked.time[few], asked.low[few], asked.high[few]))]
+    high, low, time = asked.high[few], asked.low[few], asked.time[few]
     repeat = (high[1:] == high[:-1]) & (low[1:] == low[:-1]) & (time[1:] - time[:-1] <= within)
-    marks = held.copy()
-    marks[order[1:][repeat]] = True
+    marks[few[1:][repeat]] = True
     return marks

@@ -10,6 +10,7 @@ completed by asking for it again.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,6 +114,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
         in_bronze = found.bronze.num_rows + found.copies.num_rows
         done = Erased(product, in_bronze, found.quarantine.num_rows)
         _remove(bronze, client, found)
+        shutil.rmtree(lake.state(f"{product}.bronze"), ignore_errors=True)  # it has their event ids
         note = {"erase": {"records": len(found)}}
         forget_history(bronze.bronze, {**bronze.position.ends_note(), **note})
         forget_history(bronze.quarantine, note)

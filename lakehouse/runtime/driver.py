@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import structlog
 from duckdb import DuckDBPyConnection
 from pyspark.sql import SparkSession
 
+from lakehouse.core.disk import MAKE_ROOM, DiskWatch
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake, root_option
@@ -125,8 +127,10 @@ def _wait(
     available_now: bool,
     stop: threading.Event,
 ) -> None:
-    poll = settings.stream.poll.total_seconds()
+    poll, disk = settings.stream.poll.total_seconds(), DiskWatch(Path(settings.lake.root))
     while not stop.is_set():
+        for room in disk.short(time.monotonic()):
+            log.warning("the disk is short", disk=room.told(), fix=MAKE_ROOM)
         running = [query for query, _ in queries if not query.wait(0.0 if alone else 0.2)]
         for query, landing in queries:
             query.between_batches(landing.publish_waiting)

@@ -74,5 +74,6 @@ class Landing:
 
     def persist(self) -> None:
         """Write what is held in memory of the batches taken."""
+        self.bronze.persist()
         for publisher in (self.ledger, *self.followers):
             publisher.persist()

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableDamaged, too_many_files
+from lakehouse.core.errors import (
+    NO_ROOM,
+    LakehouseError,
+    ServiceUnavailable,
+    TableDamaged,
+    disk_full,
+    too_many_files,
+)
 from lakehouse.storage.health import Damage, damaged, table_name
 
 
@@ -23,6 +30,8 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
         )
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         return too_many_files(error)
+    if (isinstance(error, OSError) and error.errno in NO_ROOM) or "o space left" in str(error):
+        return disk_full(uri)
     if isinstance(error, TableNotFoundError) or "ile not found" in str(error):
         return damaged(uri, Damage(uri, f"a file of it is gone: {one_line(error)}"))
     return ServiceUnavailable(

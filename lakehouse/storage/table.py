@@ -266,9 +266,10 @@ class Table(DeltaReader):
 
     def _checkpoint(self, before: int) -> None:
         if crossed(before, self.version, self.settings.table.checkpoint_interval):
-            self.dt.create_checkpoint()
-            if self.settings.publish.fsync:
-                sync_checkpoints(Path(self.uri))
+            with self._faults():
+                self.dt.create_checkpoint()
+                if self.settings.publish.fsync:
+                    sync_checkpoints(Path(self.uri))
 
     def state(self) -> dict[str, Any]:
         """As every reader finds it, and the fingerprint of all rows where one is kept."""

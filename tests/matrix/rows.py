@@ -27,7 +27,10 @@ MAINTENANCE = {
     "LAKEHOUSE_TABLE_CHECKPOINT_INTERVAL": "4",
 }
 """Upkeep between nearly every two batches, and nothing old is kept."""
-UPKEEP = (Step.COMPACTION_FILES, Step.COMPACTED, Step.VACUUMED)
+UPKEEP = (
+    Step.COMPACTION_FILES, Step.COMPACTED, Step.VACUUMED, Step.IDS_WRITTEN, Step.IDS_SAVED,
+)  # fmt: skip
+"""Steps of upkeep, the saving of event ids among them."""
 LIMIT_SECONDS = 60.0
 """A recovery that takes longer is a fault."""
 
@@ -105,6 +108,8 @@ def _steps() -> Iterator[Row]:
         (Step.FINER_DUE, "finer tables about to be written", range(1, 6), False),
         (Step.FINER_COMMITTED, "some finer tables written", range(1, 6), False),
         (Step.LEDGER_COMMITTED, "the ledger written", range(1, 3), False),
+        (Step.IDS_WRITTEN, "runs of event ids written, the store not", range(1, 6), False),
+        (Step.IDS_SAVED, "the store of event ids written, merged runs there", range(1, 6), False),
         (Step.BATCH_LANDED, "all landed, Spark's checkpoint not", range(1, 5), True),
         (Step.COMPACTION_FILES, "compacted files half written", range(1, 16), True),
         (Step.COMPACTED, "a table compacted, its old files there", range(1, 16), False),

@@ -27,6 +27,15 @@ from tests.support.erased import GONE, OTHER, ROOT, assert_gone, bad, erased, tr
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
 
 
+def test_an_erasure_takes_the_event_ids_that_were_kept(lake):
+    lake.land(encode(sale(event_id="k", client_id=GONE)), 10)
+    lake.bronze.persist()
+    folder = Paths(lake.settings.lake.root).state("sales.bronze")
+    assert (folder / "store.json").exists()
+    erased(lake)
+    assert not folder.exists()
+
+
 @pytest.fixture
 def lake(erasable_root, settings):
     return copied(erasable_root, settings)

@@ -51,6 +51,7 @@ class ArrowWriter:
         bronze = publisher.bronze
         with failpoint.writing(Step.BRONZE_FILES, bronze.uri, bronze.version + 1):
             version = bronze.append(rows, note, transactions)
+        publisher.copies.landed(version)
         failpoint.reach(Step.BRONZE_COMMITTED)
         return Landed(
             version, rows, rows.num_rows, bad.num_rows, late, duplicates,

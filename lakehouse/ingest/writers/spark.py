@@ -71,7 +71,6 @@ class SparkWriter:
                 marked.unpersist()
         finally:
             rows.unpersist()
-        publisher.copies.forget()
         return Landed(
             publisher.bronze.version, None, found["rows"], bad_count, found["late"],
             found["doubled"], time.perf_counter() - started,
