@@ -15,7 +15,13 @@ from lakehouse.core.text import say
 from lakehouse.explorer.format import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from deltalake import DeltaTable
+
     from lakehouse.explorer.catalogue import Catalogue
+    from lakehouse.explorer.past import Past
     from lakehouse.settings.settings import Settings
 
 
@@ -45,9 +51,8 @@ def explore(
     from lakehouse.explorer.times import time_of
 
     settings = settings_of(config, root, logs=False)
-    catalogue = Catalogue(
-        settings.lake.root, version, time_of("--at", at) if at is not None else None
-    )
+    then = time_of("--at", at) if at is not None else None
+    catalogue = Catalogue(settings.lake.root, version, then, _past(settings))
     catalogue.require()
     day = time_of("--as-of", as_of) if as_of is not None else None
     views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None)
@@ -56,6 +61,20 @@ def explore(
             _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
     except KeyboardInterrupt:  # typer would say 1
         raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def _past(settings: Settings) -> Callable[[str, datetime], DeltaTable | None]:
+    """Folds silver of a moment whose versions are gone; loads what that needs when asked."""
+    found: list[Past] = []
+
+    def open_past(name: str, at: datetime) -> DeltaTable | None:
+        from lakehouse.explorer.past import Past
+
+        if not found:
+            found.append(Past(settings, say))
+        return found[0].open(name, at)
+
+    return open_past
 
 
 def _answer(

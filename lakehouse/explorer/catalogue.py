@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,12 +19,14 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of
-from lakehouse.storage.health import newest
+from lakehouse.storage.health import lacking_files, newest
 from lakehouse.storage.log import commits, note_of, notes
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date: it has its newest state alone."""
 LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
+Past = Callable[[str, datetime], DeltaTable | None]
+"""A silver table as of a time, made of bronze; None where nothing declares the table."""
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
@@ -54,14 +56,21 @@ class TableInfo:
 class Catalogue:
     """The tables under one root, now or as of a version or a time; never both."""
 
-    def __init__(self, root: str, version: int | None = None, at: datetime | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        version: int | None = None,
+        at: datetime | None = None,
+        past: Past | None = None,
+    ) -> None:
+        """``past`` gives silver as of a time whose versions are gone; else that is an error."""
         if version is not None and at is not None:
             raise UsageError("--version and --at", "exclude each other", "give one of them")
-        self.lake, self.version, self.at = Lake(root), version, at
+        self.lake, self.version, self.at, self._past = Lake(root), version, at, past
 
     def back_to(self, version: int | None = None, at: datetime | None = None) -> Catalogue:
         """The same lake at another version or time; at the newest with neither."""
-        return Catalogue(self.lake.root, version, at)
+        return Catalogue(self.lake.root, version, at, self._past)
 
     def names(self) -> list[str]:
         """Every table there is: ``silver.shop_by_country``."""
@@ -114,6 +123,18 @@ class Catalogue:
         return table
 
     def _load(self, name: str) -> DeltaTable:
+        """The table at the version or time; silver that has no such version any more is folded."""
+        if self._past is None or self.at is None or not name.startswith("silver."):
+            return self._loaded(name)
+        try:
+            table = self._loaded(name)
+            if not lacking_files(table, self.lake.table(name)):
+                return table
+        except (DeltaError, UsageError):
+            table = None
+        return self._past(name, self.at) or table or self._loaded(name)
+
+    def _loaded(self, name: str) -> DeltaTable:
         table = DeltaTable(self.lake.table(name), version=self.version)
         if self.at is not None:
             log = self._commits(name, int(table.version()))

@@ -327,3 +327,7 @@ class SilverPublisher(Follower):
             for names in (self._folds, self._state.tables):
                 self._publish(self._behind_state(names))
             self._store.rest()
+
+    def close(self) -> None:
+        """Let go of the state, which is whole on disk then."""
+        self._store.close()

@@ -9,6 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.storage.data_files import files_of
+from lakehouse.storage.faults import another_writer
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.rows import fitted_rows
 
@@ -20,13 +21,28 @@ class DeltaReader:
     """One version of a table at a time; ``schema`` is what its rows are given in."""
 
     def __init__(self, dt: DeltaTable, uri: str, schema: pa.Schema) -> None:
-        self.dt, self.uri, self.schema = dt, uri, schema
+        self.uri, self.schema = uri, schema
+        self._read, self._ahead = dt, 0
         self.partition_by = tuple(dt.metadata().partition_columns)  # as it was made
+
+    @property
+    def dt(self) -> DeltaTable:
+        """The table at :attr:`version`; commits of our own are read when it is asked for."""
+        if self._ahead:
+            expected, self._ahead = self.version, 0
+            self._read.update_incremental()
+            if self.version != expected:
+                raise another_writer(self.uri)
+        return self._read
+
+    @dt.setter
+    def dt(self, table: DeltaTable) -> None:
+        self._read, self._ahead = table, 0
 
     @property
     def version(self) -> int:
         """The version that this process has read or written last."""
-        return int(self.dt.version())
+        return int(self._read.version()) + self._ahead
 
     def refresh(self) -> int:
         """Read commits that others made (Spark's); gives the newest version."""

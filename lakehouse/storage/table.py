@@ -114,10 +114,9 @@ class Table(DeltaReader):
         """
         note = self.fingerprinted(note, rows)
         before, table = self.version, Path(self.uri)
-        held = pa.schema(self.dt.schema())
+        held = pa.schema(self._read.schema())
         rows = rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
         with self._faults():
-            check_protocol(self.dt, self.uri)
             added = write_files(table, rows, self.partition_by, self.settings.publish.compression)
             if self.settings.publish.fsync:
                 sync_files(table, (file.name for file in added))
@@ -155,11 +154,9 @@ class Table(DeltaReader):
 
     def _write_entry(self, actions: Iterable[Mapping[str, Any]]) -> None:
         """Commit these actions as the next version; raises where another writer was there."""
-        before = self.version
-        write_entry(Path(self.uri), before + 1, actions)
-        self.dt.update_incremental()
-        if self.version != before + 1:
-            raise another_writer(self.uri)
+        check_protocol(self._read, self.uri)  # commits of our own change neither it nor columns
+        write_entry(Path(self.uri), self.version + 1, actions)
+        self._ahead += 1
 
     def replace(
         self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]

@@ -1,0 +1,60 @@
+"""Silver as of a moment whose versions are gone: folded from bronze as of then."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkdtemp
+
+from deltalake import DeltaTable
+
+from lakehouse.core.paths import Lake
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.registry import flows
+from lakehouse.settings.settings import Settings
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.storage.duck import connect
+
+
+class Past:
+    """Folds a product's silver once for each moment asked for; its folder goes with it.
+
+    ``say`` is told how far it is.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self._settings, self._say = settings, say
+        self._roots: dict[tuple[str, datetime], str] = {}
+
+    def open(self, name: str, at: datetime) -> DeltaTable | None:
+        """A silver table as bronze gives it; None where no flow declares it."""
+        flow = next((f for f in flows() if isinstance(f, SilverFlow) and name in f.tables), None)
+        if flow is None:
+            return None
+        place = (flow.name, at)
+        if place not in self._roots:
+            self._roots[place] = self._folded(flow, at)
+        return DeltaTable(Lake(self._roots[place]).table(name))
+
+    def _folded(self, flow: SilverFlow, at: datetime) -> str:
+        uri = Lake(self._settings.lake.root).table(f"bronze.{flow.product}")
+        bronze = DeltaTable(uri)
+        bronze.load_as_version(at)
+        version = int(bronze.version())
+        self._say(
+            f"silver's versions of {at.isoformat()} are gone: folding it from "
+            f"bronze.{flow.product} at version {version}"
+        )
+        folder = mkdtemp(prefix="lakehouse-past-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        with connect(self._settings.silver) as connection:
+            silver = SilverPublisher.open(flow, self._settings.with_root(Path(folder)), connection)
+            silver.bronze_uri = uri
+            silver.fold_from_nothing(
+                version, lambda done, of: self._say(f"  {done:,} of {of:,} rows")
+            )
+            silver.close()
+        return folder
