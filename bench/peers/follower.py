@@ -37,7 +37,8 @@ _AT_ONCE = 500_000
 _ROWS = """
 SELECT uuid()::VARCHAR AS event_id, {time} - to_seconds(i % {seconds}) AS event_time,
     'order-' || ({first_order} + i) AS order_id, 'client-' || ({client}) AS client_id,
-    'Country ' || (hash(i) % 20) AS country, ['B2B', 'B2C'][1 + i % 2] AS segment,
+    'Country ' || (hash(client_id) % 20) AS country,
+    if(hash(client_id) % 2 = 0, 'B2B', 'B2C') AS segment,
     'product-' || (hash(i * 7) % 3000) AS product_id, 'A product' AS product_name,
     CAST(1 + i % 5 AS INTEGER) AS quantity, CAST(9.95 AS DECIMAL(18, 4)) AS unit_price,
     'EUR' AS currency, ['web', 'store'][1 + i % 2] AS channel, CAST(NULL AS VARCHAR) AS extra,

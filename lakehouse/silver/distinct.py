@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.model.flow import Finer
 from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values
@@ -13,6 +16,7 @@ from lakehouse.silver.render import finer_sql
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import Prepared, Source, reads
 
+_WIDTH = 8
 _MANY = 200_000
 """Rows of a table that are taken into the store in one transaction."""
 
@@ -28,15 +32,18 @@ def text_schema(keys: Iterable[str]) -> pa.Schema:
 class DistinctState:
     """The distinct keys of one finer table, in a space of the store.
 
-    A key of the space is 64 bits of the entity's hash and 64 of the whole key's, so that
-    an entity's keys are side by side. ``connection`` is its own, and reads ``rows``.
+    An entity's first key is under 64 bits of the entity's hash, with 64 of its own in the
+    value; further keys, which few entities have, are under both, so that they lie behind it.
+    Entities of one hash share a place, and SQL tells them apart. ``connection`` is its own,
+    and reads ``rows``.
     """
 
     def __init__(self, finer: Finer, connection: duckdb.DuckDBPyConnection) -> None:
         self.finer, self._connection = finer, connection
         self.space = f"distinct {finer.name}"
         self.schema = text_schema(finer.keys)
-        self.gained = {f"{side}_{finer.name}": self.schema for side in ("new", "prior")}
+        sides = ("single", "new", "prior")
+        self.gained = {f"{side}_{finer.name}": self.schema for side in sides}
         self._prior = Source(pa.schema([("value", pa.string())]))
         connection.register("prior", self._prior)
         self._found = Prepared(connection, self._hashed(finer_sql(finer)))
@@ -49,26 +56,43 @@ class DistinctState:
         return self._found()
 
     def absorb(self, found: pa.Table, store: Store) -> tuple[dict[str, pa.Table], pa.Table]:
-        """Take in what was found: the tables ``new_<name>`` and ``prior_<name>``; and the new rows.
+        """Take in what was found: tables of what it gains; and the new rows.
 
-        ``new`` are the keys not known before; ``prior`` the keys known already of
-        the same entities.
+        ``single_<name>`` are the keys of entities that had none and have one now, ``new_<name>``
+        the other keys not known before, ``prior_<name>`` those known of the same entities.
         """
-        places = packed(found, "entity", "key")
-        known = store.get(self.space, places)
-        if known:
-            is_new = [place not in known for place in places]
-            found = found.filter(pa.array(is_new, pa.bool_()))
-            places = [place for place in places if place not in known]
-        texts = [value for _, value in store.under(self.space, (p[:8] for p in places))]
+        entities, keys = packed(found, "entity"), packed(found, "key")
+        firsts = store.get(self.space, entities)
+        further = [
+            entity + key
+            for entity, key in zip(entities, keys, strict=True)
+            if entity in firsts and firsts[entity][:_WIDTH] != key
+        ]
+        known = store.get(self.space, further) if further else {}
+        is_new = [
+            entity not in firsts or (firsts[entity][:_WIDTH] != key and entity + key not in known)
+            for entity, key in zip(entities, keys, strict=True)
+        ]
+        found = found.filter(pa.array(is_new, pa.bool_()))
+        repeated = [e for e, new in zip(entities, is_new, strict=True) if new and e in firsts]
+        texts = [
+            value[_WIDTH:] if len(place) == _WIDTH else value
+            for place, value in store.under(self.space, repeated)
+        ]
         prior = self.schema.empty_table()
         if texts:
             self._prior.put(pa.table({"value": pa.array(texts, pa.binary()).cast(pa.string())}))
             prior = self._parsed().cast(self.schema)
             self._prior.clear()
-        self._put(store, places, found)
-        new = found.select(self.schema.names).cast(self.schema)
-        return {f"new_{self.finer.name}": new, f"prior_{self.finer.name}": prior}, new
+        self._put(store, found, firsts)
+        new, name = found.select(self.schema.names).cast(self.schema), self.finer.name
+        single = pa.array(_singles(found, {*repeated}))
+        gained = {
+            f"single_{name}": new.filter(single),
+            f"new_{name}": new.filter(pc.invert(single)),
+            f"prior_{name}": prior,
+        }
+        return gained, new
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
         """Take in a table's rows, in transactions of their own; how many each has taken in."""
@@ -76,17 +100,40 @@ class DistinctState:
         for batch in hashed.to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
             with store.writing():
-                self._put(store, packed(rows, "entity", "key"), rows)
+                self._put(store, rows, store.get(self.space, packed(rows, "entity")))
             yield rows.num_rows
 
-    def _put(self, store: Store, places: list[bytes], rows: pa.Table) -> None:
+    def _put(self, store: Store, rows: pa.Table, firsts: Collection[bytes]) -> None:
+        """Put new rows; ``firsts`` are entities that have a first key."""
         values = rows["value"].cast(pa.binary()).to_pylist()
-        store.put(self.space, sorted(zip(places, values, strict=True)))
+        taken: set[bytes] = set()
+        pairs = []
+        for entity, key, value in zip(
+            packed(rows, "entity"), packed(rows, "key"), values, strict=True
+        ):
+            if entity in firsts or entity in taken:
+                pairs.append((entity + key, value))
+            else:
+                taken.add(entity)
+                pairs.append((entity, key + value))
+        store.put(self.space, pairs)
 
     def _hashed(self, rows: str) -> str:
         """A query's rows, and their places and values in the space."""
         keys = list(self.finer.keys)
         return (
             f"SELECT *, hash({hash_key([self.finer.entity])}) AS entity, "
-            f"hash({hash_key(keys)}) AS key, {text_values(keys)} AS value FROM ({rows})"
+            f"hash({hash_key(keys)}) AS key, {text_values(keys)} AS value FROM ({rows}) "
+            "ORDER BY entity, key"
         )
+
+
+def _singles(rows: pa.Table, repeated: Collection[bytes]) -> npt.NDArray[np.bool_]:
+    """Which rows, in order of their entities, are alone of one that is not ``repeated``."""
+    hashes = rows["entity"].to_numpy()
+    differs = np.concatenate([[True], hashes[1:] != hashes[:-1], [True]])
+    alone: npt.NDArray[np.bool_] = differs[1:] & differs[:-1]
+    if repeated:
+        entities = packed(rows, "entity")
+        alone &= np.fromiter((e not in repeated for e in entities), np.bool_, len(entities))
+    return alone[: rows.num_rows]

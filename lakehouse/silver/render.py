@@ -66,17 +66,31 @@ def finer_sql(finer: Finer) -> str:
 
 
 def count_sql(aggregate: Aggregate, name: str, distinct: Distinct) -> str:
-    """How many entities the new finer rows add to each key: those it did not have."""
+    """How many entities the new finer rows add to each key: those it did not have.
+
+    Entities with one row, ``single_<finer>``, add one wherever it counts: what their keys are
+    made of is counted first, and only the counts are multiplied by ``explode``.
+    """
     finer = distinct.finer
+    keys, made = ", ".join(aggregate.keys), keys_sql(aggregate)
+    counted = f"SELECT {made}, count(*) AS entities FROM single_{finer.name} GROUP BY ALL"
+    if aggregate.explode:
+        parts = ", ".join(k for k in finer.keys if aggregate.slice is None or k in aggregate.slice)
+        alike = f"SELECT {parts}, count(*) AS entities FROM single_{finer.name} GROUP BY ALL"
+        numbered = f"SELECT *, row_number() OVER () AS number FROM ({alike})"
+        counted = (
+            f"SELECT {keys}, entities FROM "
+            f"(SELECT DISTINCT {made}, number, entities FROM ({numbered}) {aggregate.explode})"
+        )
     sides = [
-        f"SELECT DISTINCT {keys_sql(aggregate)}, {finer.entity} AS entity "
+        f"SELECT DISTINCT {made}, {finer.entity} AS entity "
         f"FROM {side}_{finer.name} {aggregate.explode}"
         for side in ("new", "prior")
     ]
-    keys = ", ".join(aggregate.keys)
     return (
-        f"SELECT {keys}, count(*) AS {name} FROM ({sides[0]}) n "
-        f"ANTI JOIN ({sides[1]}) p USING ({keys}, entity) GROUP BY ALL"
+        f"SELECT {keys}, CAST(sum(entities) AS BIGINT) AS {name} FROM ({counted} UNION ALL "
+        f"SELECT {keys}, count(*) AS entities FROM ({sides[0]}) n "
+        f"ANTI JOIN ({sides[1]}) p USING ({keys}, entity) GROUP BY ALL) GROUP BY ALL"
     )
 
 

@@ -101,8 +101,8 @@ class TopState:
         units = found.select(self.schema.names).cast(self.schema)
         if not found.num_rows:
             return {self._gained: self.gained[self._gained].empty_table()}, units
-        known = store.get(self.units_space, sorted(packed(found, "group_high", "pair")))
-        groups = sorted(set(packed(found, "group_high", "group_low")))
+        known = store.get(self.units_space, packed(found, "group_high", "pair"))
+        groups = list(dict.fromkeys(packed(found, "group_high", "group_low")))
         best = store.get(self.best_space, groups)
         self._found.put(found)
         self._units.put(_unpacked(known, ["group_high", "pair", "known"]))
@@ -136,7 +136,8 @@ class TopState:
         keys = [*self.aggregate.keys]
         return (
             f"SELECT *, {words_sql(hash_key(keys), 'group')}, "
-            f"hash({hash_key([*keys, self.favourite.of])}) AS pair FROM ({rows})"
+            f"hash({hash_key([*keys, self.favourite.of])}) AS pair FROM ({rows}) "
+            "ORDER BY group_high, pair"
         )
 
 
