@@ -105,17 +105,14 @@ class DistinctState:
 
     def _put(self, store: Store, rows: pa.Table, firsts: Collection[bytes]) -> None:
         """Put new rows; ``firsts`` are entities that have a first key."""
+        entities, keys = packed(rows, "entity"), packed(rows, "key")
         values = rows["value"].cast(pa.binary()).to_pylist()
-        taken: set[bytes] = set()
-        pairs = []
-        for entity, key, value in zip(
-            packed(rows, "entity"), packed(rows, "key"), values, strict=True
-        ):
-            if entity in firsts or entity in taken:
-                pairs.append((entity + key, value))
-            else:
-                taken.add(entity)
-                pairs.append((entity, key + value))
+        pairs = [
+            (entity, key + value) if is_first and entity not in firsts else (entity + key, value)
+            for entity, key, value, is_first in zip(
+                entities, keys, values, _differs(rows)[:-1].tolist(), strict=True
+            )
+        ]
         store.put(self.space, pairs)
 
     def _hashed(self, rows: str) -> str:
@@ -128,12 +125,19 @@ class DistinctState:
         )
 
 
+def _differs(rows: pa.Table) -> npt.NDArray[np.bool_]:
+    """Before which rows, and after the last, another entity begins; rows are in their order."""
+    hashes = rows["entity"].to_numpy()
+    if not len(hashes):
+        return np.ones(1, np.bool_)
+    return np.concatenate([[True], hashes[1:] != hashes[:-1], [True]])
+
+
 def _singles(rows: pa.Table, repeated: Collection[bytes]) -> npt.NDArray[np.bool_]:
     """Which rows, in order of their entities, are alone of one that is not ``repeated``."""
-    hashes = rows["entity"].to_numpy()
-    differs = np.concatenate([[True], hashes[1:] != hashes[:-1], [True]])
+    differs = _differs(rows)
     alone: npt.NDArray[np.bool_] = differs[1:] & differs[:-1]
     if repeated:
         entities = packed(rows, "entity")
         alone &= np.fromiter((e not in repeated for e in entities), np.bool_, len(entities))
-    return alone[: rows.num_rows]
+    return alone

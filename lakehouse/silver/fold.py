@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import Aggregate
-from lakehouse.silver.keys import BucketHashes
+from lakehouse.silver.keys import bucket_hashes
 from lakehouse.silver.render import ARROW, delta_columns, delta_sql, merged_sql
 from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import Prepared, Source, reading
@@ -33,7 +33,7 @@ class Fold:
         self.schema = pa.schema(
             [pa.field(n, ARROW[kind]) for n, kind in delta_columns(aggregate).items()]
         )
-        hashes = BucketHashes([*aggregate.keys], table.schema, connection)
+        hashes = bucket_hashes([*aggregate.keys])
         self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
         cursor = reading(connection, sources)
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zlib import crc32
 
-import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lakehouse.storage.duck import Prepared, Source, reading
+from lakehouse.storage.buckets import Hashes, Numbers
 
 PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
 """Tells whether an engine hashes as another did: a store is read by the one that made it."""
@@ -20,27 +20,16 @@ def hash_key(columns: Sequence[str]) -> str:
     return " || ".join(f"length(CAST({c} AS VARCHAR)) || ':' || {c}" for c in columns)
 
 
-def bucket_hash(columns: Sequence[str]) -> str:
-    """A 32-bit hash of key columns that every release of the engine gives: files bear it."""
-    return f"CAST(md5_number({hash_key(columns)}) % 4294967296 AS UINTEGER)"
+def bucket_hashes(keys: Sequence[str]) -> Hashes:
+    """Gives the hash of each row's key that its bucket is told by: the same in every release."""
 
+    def hashes(rows: pa.Table) -> Numbers:
+        texts = [rows[key].cast(pa.string()) for key in keys]
+        joined = pc.binary_join_element_wise(*texts, "|", null_handling="replace")
+        values = joined.cast(pa.binary()).to_pylist()
+        return np.fromiter(map(crc32, values), np.uint64, len(values))
 
-class BucketHashes:
-    """The hashes of a table's keys, a row each: planned once."""
-
-    def __init__(
-        self, keys: Sequence[str], schema: pa.Schema, connection: duckdb.DuckDBPyConnection
-    ) -> None:
-        self._rows = Source(pa.schema([schema.field(name) for name in keys]))
-        cursor = reading(connection, {"hashed": self._rows})
-        self._hash = Prepared(cursor, f"SELECT {bucket_hash(keys)} AS hash FROM hashed")
-
-    def __call__(self, rows: pa.Table) -> npt.NDArray[np.uint64]:
-        """As many as there are rows, in their order."""
-        self._rows.put(rows)
-        found: npt.NDArray[np.uint64] = self._hash()["hash"].to_numpy().astype(np.uint64)
-        self._rows.clear()
-        return found
+    return hashes
 
 
 def words_sql(key: str, name: str) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lakehouse.model.flow import UNITS, Keyed
 from lakehouse.silver.fold import PLACE
-from lakehouse.silver.keys import BucketHashes
+from lakehouse.silver.keys import bucket_hashes
 from lakehouse.silver.latest import GONE, left_schema
 from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import query
@@ -60,8 +60,8 @@ class Merged:
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
         self.table, self.schema = table, schema
-        hashes = BucketHashes(keys, table.schema, connection)
-        self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
+        most = table.settings.silver.bucket_rows
+        self.files = Buckets(table, most, bucket_hashes(keys))
         self._connection, self._sql = connection, f"FROM ({sql}) ORDER BY {', '.join(keys)}"
 
     @property
