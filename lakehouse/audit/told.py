@@ -17,6 +17,8 @@ from lakehouse.storage.duck import lent, query
 ROWS, BYTES = 10_000, 8 * 1024 * 1024
 """A part of what is read is handed to DuckDB at so many records, or bytes."""
 _TIME = pa.timestamp("us", "UTC")
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The calendar's ends in µs since 1970: a Kafka time beyond them is in tables as they are."""
 _HEADERS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())]))
 RAW_COLUMNS = {
     "kafka_time": "kafka_time",
@@ -110,7 +112,7 @@ class Told:
             *event,
             [r.partition for r in records],
             [r.offset for r in records],
-            [r.time * 1000 for r in records],
+            [min(max(r.time * 1000, _FIRST), _LAST) for r in records],
             [r.key for r in records],
             [r.value for r in records],
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any
@@ -19,14 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.ingest.headers import HEADERS, with_headers
+from lakehouse.ingest.kafka_time import FIRST, LAST, TIME, kafka_times
 from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.money import PLAIN, money_type
 
-TIME = pa.timestamp("us", "UTC")
-_FIRST = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME)
-_LAST = pa.scalar(datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC), TIME)
-"""What a time may be in UTC: Arrow has room for more than Python."""
 ADDRESS = [
     pa.field("topic", pa.string()),
     pa.field("partition", pa.int32()),
@@ -128,8 +125,12 @@ def cuts(batches: Iterable[pa.RecordBatch]) -> dict[int, int]:
 def decode_batch(
     batch: pa.RecordBatch, contract: Contract, rules: TimeRules
 ) -> Iterator[pa.RecordBatch]:
-    """The good rows of a batch, then the bad ones; either may be left out when empty."""
-    kafka_time = batch.column("timestamp").cast(TIME)
+    """The good rows of a batch, then the bad ones; either may be left out when empty.
+
+    A Kafka time beyond the calendar becomes its first or last moment, and the verdict
+    has it as Kafka does.
+    """
+    kafka_time, bad_clocks = kafka_times(batch.column("timestamp").cast(TIME))
     values = batch.column("value").to_pylist()
     slow: dict[int, Any] = {}
     gc.disable()  # a hundred thousand short-lived objects: collecting costs a third
@@ -139,8 +140,9 @@ def decode_batch(
         suspects = _suspects(columns, events, kafka_time, contract, rules)
     finally:
         gc.enable()
-    for row in sorted({*slow, *suspects}):
+    for row in sorted({*slow, *suspects} - bad_clocks.keys()):
         slow[row] = explain(_record(batch, row, kafka_time), contract, rules)
+    slow |= bad_clocks
     good = [row for row in range(len(values)) if row not in slow]
     mended = [row for row, e in sorted(slow.items()) if e.verdict is None]
     bad = [row for row, e in sorted(slow.items()) if e.verdict is not None]
@@ -247,7 +249,7 @@ def _suspects(
             flags.append(pc.is_null(column))
         if pa.types.is_timestamp(column.type):
             flags.append(pc.is_null(column))
-            flags += [pc.less(column, _FIRST), pc.greater(column, _LAST)]
+            flags += [pc.less(column, FIRST), pc.greater(column, LAST)]
         if name == "event_time":
             newest = pc.add(kafka_time, pa.scalar(rules.future_tolerance, pa.duration("us")))
             flags.append(pc.less(column, pa.scalar(rules.earliest, TIME)))
