@@ -39,7 +39,7 @@ class Compared:
     """Rows that bronze gained, lost or marked anew since its applied version."""
 
 
-_EXACT = re.compile("[A-Z]*INT|INTEGER|DECIMAL")
+_EXACT = re.compile(r"(?:[A-Z]*INT|INTEGER|DECIMAL\(\d+,\s*(\d+)\))")
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT {columns}, sum(side) AS side FROM (
@@ -116,10 +116,15 @@ def _compare(
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:
-    """Each column's kind, whatever room it has: numbers that are rounded are equal to others."""
+    """Each column's kind, whatever room it has before the point: fewer places after it round."""
     rows = connection.execute(f"DESCRIBE {view}").fetchall()
-    kinds = {name: re.split(r"[ (\[]", kind)[0] for name, kind, *_ in rows}
-    return {name: "EXACT" if _EXACT.fullmatch(kind) else kind for name, kind in kinds.items()}
+    return {name: _kind(kind) for name, kind, *_ in rows}
+
+
+def _kind(kind: str) -> str:
+    if exact := _EXACT.fullmatch(kind):
+        return f"EXACT {exact[1] or 0}"
+    return re.split(r"[ (\[]", kind)[0]
 
 
 def differences(

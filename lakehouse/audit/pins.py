@@ -106,7 +106,7 @@ class Snapshots:
                 f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
                 f"lakehouse repair {name} {root_option(self.lake.root)}",
             ) from None
-        if odd := _UNREADABLE & set(table.protocol().reader_features or []):
+        if odd := _UNREADABLE & _features(table):
             raise TableDamaged(
                 f"table {name}", f"uses {', '.join(sorted(odd))}, which the audit cannot read",
                 "rewrite the table without it",
@@ -128,17 +128,29 @@ class Snapshots:
         return pin
 
     def _source(self, view: str, table: DeltaTable, files: list[str]) -> str:
-        """A FROM item that has every column of the table, also where no file has it yet."""
+        """A FROM item that has every column of the table, also where no file has it yet.
+
+        Each is of the type that the table's schema gives it now, as its readers see it.
+        """
         empty = pa.schema(table.schema().to_arrow()).empty_table()
         self.connection.register(f"no_{view}", empty)
         if not files:
             return f'"no_{view}"'
-        source = scan(table, files)
+        source, listed = scan(table, files), _listed(empty.schema.names)
         try:
-            self.connection.execute(f"EXPLAIN SELECT {_listed(empty.schema.names)} FROM {source}")
+            held = self._types(f"SELECT {listed} FROM {source}")
         except duckdb.BinderException:
-            return f'(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}")'
-        return source
+            source = f'(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}")'
+            held = self._types(f"SELECT {listed} FROM {source}")
+        other = self._types(f'SELECT {listed} FROM "no_{view}"').items() - held.items()
+        if not other:
+            return source
+        cast = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in sorted(other))
+        return f"(SELECT * REPLACE ({cast}) FROM {source})"
+
+    def _types(self, select: str) -> dict[str, str]:
+        rows = self.connection.execute(f"DESCRIBE {select}").fetchall()
+        return {row[0]: row[1] for row in rows}
 
     def _loaded(self, pin: Pin, source: str) -> str:
         """The name of a table that has the rows, read once for all that pin this version."""
@@ -201,6 +213,12 @@ class Snapshots:
             _ENDS_OF_ROWS, {"topic": topic, "since": -1 if since is None else since}
         ).fetchall()
         return Ends(topic, topic_id, dict(found), is_from_rows=True) if found else None
+
+
+def _features(table: DeltaTable) -> set[str]:
+    """What the table asks of its readers; column mapping is older than the list of features."""
+    mode = table.metadata().configuration.get("delta.columnMapping.mode") or "none"
+    return {*(table.protocol().reader_features or []), *(["columnMapping"] * (mode != "none"))}
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -66,6 +66,17 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def is_undescribed(path: Path) -> bool:
+    """Whether an entry is whole JSON without a commitInfo: another program may leave it out."""
+    try:
+        actions = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (OSError, ValueError, RecursionError):
+        return False
+    return bool(actions) and all(
+        isinstance(action, dict) and "commitInfo" not in action for action in actions
+    )
+
+
 def as_told(info: Mapping[str, Any]) -> dict[str, Any]:
     """A commit's description; a value of the wrong type is empty, or 0."""
     known = {

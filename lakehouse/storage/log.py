@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lakehouse.core.files import sync
-from lakehouse.storage.entries import commit_info_of
+from lakehouse.storage.entries import as_told, commit_info_of, is_undescribed
 from lakehouse.storage.health import Damage, damaged
 from lakehouse.storage.metadata import NOTE, metadata_of
 
@@ -185,13 +185,15 @@ def commits(uri: str, newest: int) -> Iterator[dict[str, Any]]:
     """Each commit's own description from ``newest`` back, ``version`` and ``entry`` added.
 
     Ends at the first that the log does not have: history that is asked of delta-rs
-    counts over such a hole and gives later commits a wrong version.
+    counts over such a hole and gives later commits a wrong version. One that describes
+    nothing is no hole: what commits before it say still holds.
     """
     for version in range(newest, -1, -1):
-        info = commit_info(uri, version)
-        if info is None:
+        path = entry(uri, version)
+        info = commit_info_of(path)
+        if info is None and not is_undescribed(path):
             return
-        yield {**info, "version": version, "entry": entry(uri, version)}
+        yield {**(info or as_told({})), "version": version, "entry": path}
 
 
 def notes(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -19,35 +19,48 @@ _ROWS = 65_536
 
 @dataclass(frozen=True)
 class DataFile:
-    """One data file of a local table, and the partition values that the log gives its rows."""
+    """One data file of a local table, and the partition values that the log gives its rows.
+
+    ``schema`` is the table's: its rows have no other columns and types, whatever the file has.
+    """
 
     path: Path
     partition: dict[str, pa.Scalar[Any]]
+    schema: pa.Schema
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        """Its rows, a part at a time; page checksums are looked at where pages have one."""
+        """Its rows, a part at a time; page checksums are looked at where pages have one.
+
+        A column that the file is older than is left out. ArrowException where a value is
+        none of the table's type.
+        """
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(_ROWS, use_threads=False):
-                yield self._with_partition(batch)
+                yield self._as_table(batch)
 
-    def _with_partition(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for name, value in self.partition.items():
-            if name in batch.schema.names:  # Spark's files have it too; the log's value holds
-                batch = batch.drop_columns([name])
-            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
-        return batch
+    def _as_table(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The log's partition values hold: Spark's files have the column too."""
+        columns = {
+            field.name: batch.column(field.name).cast(field.type)
+            for field in self.schema
+            if field.name in batch.schema.names
+        }
+        columns |= {n: pa.repeat(value, len(batch)) for n, value in self.partition.items()}
+        return pa.RecordBatch.from_pydict(columns)
 
 
 def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
     """The data files of the table's version."""
     actions = pa.table(table.get_add_actions())
-    paths = actions["path"].to_pylist()
+    paths, schema = actions["path"].to_pylist(), pa.schema(table.schema().to_arrow())
     if "partition" not in actions.schema.names:
-        return [DataFile(local_path(uri, path), {}) for path in paths]
+        return [DataFile(local_path(uri, path), {}, schema) for path in paths]
     partitions = actions["partition"].combine_chunks()
     names = [field.name for field in partitions.type]
     return [
-        DataFile(local_path(uri, path), {name: partitions.field(name)[row] for name in names})
+        DataFile(
+            local_path(uri, path), {name: partitions.field(name)[row] for name in names}, schema
+        )
         for row, path in enumerate(paths)
     ]
 
