@@ -15,8 +15,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
-from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.ingest.decode import ADDRESS
 from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.columns import add_missing_columns

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.copies import Copies
-from lakehouse.ingest.decode import TIME
+from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.position import Position
 from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.ingest.tables import BronzeTables

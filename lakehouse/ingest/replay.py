@@ -25,9 +25,10 @@ import pyarrow.compute as pc
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.ingest.decode import TIME, decode_batch, decoded_schema
+from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.erased import ERASED_SCHEMA, KEY
 from lakehouse.ingest.erased import KEY_SQL as _KEY
+from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.landing import BronzePublisher, marked
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.storage.duck import patterns, query

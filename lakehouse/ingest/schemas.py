@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lakehouse.ingest.decode import ADDRESS, TIME
+from lakehouse.ingest.decode import ADDRESS
 from lakehouse.ingest.headers import HEADERS
+from lakehouse.ingest.kafka_time import TIME
 from lakehouse.model.contract import Contract
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
-from lakehouse.ingest.decode import TIME
+from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.landing import BronzePublisher, Landed, marked
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.writers import no_check
