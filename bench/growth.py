@@ -11,7 +11,7 @@ from bench.process import python, run
 
 TIMEOUT = 1_800
 SIZES = (10_000, 1_000_000)
-BATCHES = 60
+BATCHES = 150
 
 
 @dataclass(frozen=True)

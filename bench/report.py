@@ -89,7 +89,8 @@ def _growth(found: Sequence[Growth]) -> list[str]:
         "",
         "Made by `python -m bench growth`: the follower of sales in a process of its own, with "
         f"three orders a client known, takes {BATCHES} batches of 1,000 rows, a fifth of them of "
-        "new clients, as fast as it can. Silver's part of a batch alone, publishing with it.",
+        "new clients, two a second. Silver's part of a batch alone, publishing with it: the worst "
+        "are those with a large table's turn.",
         "",
         "| clients | orders | batch, ms: median | mean | worst | restart, s | written, bytes an "
         "event | silver, MB on disk | state, MB | memory, MB |",

@@ -1,7 +1,7 @@
 """The real follower of sales, in a process of its own, on a bronze that it is given.
 
 ``fill LAKE CLIENTS`` makes bronze with three orders a client, a line each, and silver of it;
-``batches LAKE CLIENTS COUNT`` starts on it and takes batches of 1,000 rows.
+``batches LAKE CLIENTS COUNT`` starts on it and takes batches of 1,000 rows, two a second.
 Prints one JSON line.
 """
 
@@ -31,6 +31,8 @@ from lakehouse.storage.duck import connect
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
 
+PERIOD = 0.5
+"""Seconds from batch to batch: large tables have their turns meanwhile."""
 BATCH, NEW, ORDERS = 1_000, 5, 3
 """Rows of a batch; every fifth is of a new client; orders of each client."""
 _AT_ONCE = 500_000
@@ -103,7 +105,9 @@ class Shop:
             started = time.perf_counter()
             silver.take(self.bronze.version, rows)
             silver.maintain()
-            yield time.perf_counter() - started
+            took = time.perf_counter() - started
+            yield took
+            time.sleep(max(0.0, PERIOD - took))
 
 
 def written(tables: list[Table], since: list[int]) -> int:
@@ -137,13 +141,11 @@ def main(verb: str, root: str, clients: int, count: int) -> dict[str, Any]:
     shop.go_on()
     tables = silver.every_table()
     since = [table.version for table in tables]
-    began = time.perf_counter()
     took = [*shop.batches(silver, count)]
-    elapsed = time.perf_counter() - began
     lake = Lake(settings.lake.root)
     return {
         "restart": restart, "median": median(took), "mean": sum(took) / count, "worst": max(took),
-        "seconds": elapsed, "bytes": written(tables, since) / (count * BATCH),
+        "bytes": written(tables, since) / (count * BATCH),
         "silver": kept(Path(lake.join("silver"))), "state": kept(Path(lake.join("_state"))),
         "memory": psutil.Process().memory_full_info().uss / 1e6,
     }  # fmt: skip

@@ -42,6 +42,8 @@ class Turns:
         self._settings, self._clock = settings, clock
         self._last: dict[str, _Turn] = {}
         self._since, self._spent = clock(), 0.0
+        self._told = 0.0
+        """When the log was told last, in seconds since the start."""
 
     def is_small(self, name: str) -> bool:
         """Whether its last turn wrote little; a table that had none yet may be."""
@@ -51,7 +53,7 @@ class Turns:
         """Whether a table's turn has come."""
         if not pending.rows:
             return False
-        if self.is_small(name) or self._is_old(name, pending):
+        if self.is_small(name) or self._is_old(pending):
             return True
         last = self._last.get(name, _Turn())
         if pending.rows < min(last.written.rows // _WORTH, _MOST):
@@ -70,21 +72,20 @@ class Turns:
     def took(self, name: str, seconds: float, written: Written) -> None:
         """A turn is over: how long it took, and what it wrote."""
         self._last[name] = _Turn(seconds, written)
-        if not self.is_small(name):
-            self._spent += seconds
+        if self.is_small(name):
+            return
+        self._spent += seconds
+        elapsed, age = self._clock() - self._since, self._settings.greatest_age.total_seconds()
+        if self._spent > SHARE * elapsed and elapsed - self._told >= age:
+            self._told = elapsed
+            log.warning(
+                "publishing takes more than a twentieth of the time", table=name,
+                seconds=round(self._spent, 1), of=round(elapsed, 1), rows=written.rows,
+            )  # fmt: skip
 
     def _most(self, rows: int) -> int:
         """So many pending rows cost more than their turn, which writes so many, or than memory."""
         return min(max(rows, self._settings.finer_persist_rows), _MOST)
 
-    def _is_old(self, name: str, pending: Pending) -> bool:
-        age = self._clock() - pending.since
-        if age < self._settings.greatest_age.total_seconds():
-            return False
-        elapsed = self._clock() - self._since
-        if self._spent > SHARE * elapsed:
-            log.warning(
-                "publishing takes more than a twentieth of the time",
-                table=name, seconds=round(self._spent, 1), of=round(elapsed, 1), age=round(age, 1),
-            )  # fmt: skip
-        return True
+    def _is_old(self, pending: Pending) -> bool:
+        return self._clock() - pending.since >= self._settings.greatest_age.total_seconds()

@@ -159,7 +159,7 @@ class Follower(ABC):
             check_log(self.bronze_uri)
         reason = why_anew(
             self.bronze_uri, self.bronze_id, target, self.applied.values(), self.state(),
-            has_rows=self.has_rows(),
+            has_rows=self.version == NOTHING and self.has_rows(),
         )  # fmt: skip
         if not reason:
             try:

@@ -3,6 +3,7 @@
 import random
 import shutil
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -172,6 +173,23 @@ def test_a_large_table_waits_and_is_audited_as_it_is(settings):
         lake.silver.persist()
         assert_silver_is_a_function_of_bronze(lake)
         assert_audited(lake, 40)
+
+
+def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_cost(settings):
+    with patch.object(turns, "_SMALL", -1), patch.object(turns, "SHARE", 0):
+        lake = Lake(changed(settings, **SELDOM))
+        for first in (0, 8):
+            land(lake, first)
+        assert lake.silver._held["by_client"].version < 2
+        lake.silver.maintain()
+        assert lake.silver._held["by_client"].version < 2
+        hours = timedelta(hours=2).total_seconds()
+        lake.silver._turns._clock = lambda: time.monotonic() + hours
+        with capture_logs() as logs:
+            lake.silver.maintain()
+    assert {one.version for one in lake.silver._held.values()} == {2}
+    assert any("more than a twentieth" in entry["event"] for entry in logs)
+    assert_silver_is_a_function_of_bronze(lake)
 
 
 STEP = st.sampled_from(["fold", "lag", "restart", "persist", "lose", "put back"])
