@@ -282,6 +282,18 @@ class SilverPublisher(Follower):
             self._publish(self._behind_state(state))
         else:
             self._publish([name for name in self._folds if turns.due(name, pending[name])])
+        if self._turns.level_due():
+            self._level()
+
+    def _level(self) -> None:
+        """Commit the version alone where nothing changed: else a table would seem to lag.
+
+        Tables of state wait until every aggregate has it.
+        """
+        pending, version = self._journal.pending, self.applied[STATE]
+        for names in (self._folds, self._state.tables):
+            if names is self._folds or all(self._held[n] == version for n in self._folds):
+                self._publish([n for n in self._behind_state(names) if not pending[n].rows])
 
     def _behind_state(self, names: Iterable[str]) -> list[str]:
         """Those of these tables that lack something, if only the version."""

@@ -42,6 +42,7 @@ class Turns:
         self._settings, self._clock = settings, clock
         self._last: dict[str, _Turn] = {}
         self._since, self._spent = clock(), 0.0
+        self._levelled = self._since
         self._told = 0.0
         """When the log was told last, in seconds since the start."""
 
@@ -68,6 +69,14 @@ class Turns:
             pending.rows and (now - pending.since >= wait or pending.rows >= self._most(rows))
             for pending, rows in pendings
         )
+
+    def level_due(self) -> bool:
+        """Whether the last time that it was is [silver] greatest_age ago."""
+        now = self._clock()
+        if now - self._levelled < self._settings.greatest_age.total_seconds():
+            return False
+        self._levelled = now
+        return True
 
     def took(self, name: str, seconds: float, written: Written) -> None:
         """A turn is over: how long it took, and what it wrote."""

@@ -192,6 +192,21 @@ def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_c
     assert_silver_is_a_function_of_bronze(lake)
 
 
+def test_what_changes_no_table_is_committed_once_a_greatest_age(settings):
+    lake = Lake(settings)
+    land(lake, 0)
+    lake.silver.persist()
+    versions = [table.version for table in lake.silver.every_table()]
+    for first in (8, 16):
+        lake.land(encode(*events(0)), first)  # copies
+        lake.silver.catch_up()
+    assert [table.version for table in lake.silver.every_table()] == versions
+    lake.silver._turns._clock = lambda: time.monotonic() + 61
+    lake.silver.maintain()
+    assert {one.version for one in lake.silver._held.values()} == {3}
+    assert_silver_is_a_function_of_bronze(lake)
+
+
 STEP = st.sampled_from(["fold", "lag", "restart", "persist", "lose", "put back"])
 
 
