@@ -36,11 +36,11 @@ def make(tmp_path, settings):
 
 def add(table, *numbers):
     for n in numbers:
-        table.append(pa.table({"n": [n]}, SCHEMA), {"ends": n})
+        table.append(pa.table({"n": [n]}, SCHEMA), {"flow": str(n)})
 
 
 def add_at_once(table, numbers):
-    table.append(pa.table({"n": numbers}, SCHEMA), {"ends": 0})
+    table.append(pa.table({"n": numbers}, SCHEMA), {"flow": "0"})
 
 
 def held(table, version=None):
@@ -69,7 +69,7 @@ def test_compaction_keeps_rows_and_state_in_fewer_files(make):
     assert table.version == 5
     newest = table.dt.history(1)[0]
     assert newest["operation"] == "OPTIMIZE"
-    assert newest["userMetadata"] == '{"ends": 4}'
+    assert newest["userMetadata"] == '{"flow": "4"}'
     add(table, 5)
     upkeep.run()
     assert table.version == 6, "the next one waits for as many commits"
@@ -146,16 +146,16 @@ def test_vacuum_removes_only_files_past_retention(make):
     upkeep = Upkeep(table)
     add(table, 1, 2)
     first = table.files()
-    table.replace(pa.table({"n": [3]}, SCHEMA), None, {"ends": 3})
+    table.replace(pa.table({"n": [3]}, SCHEMA), None, {"flow": "3"})
     time.sleep(2.1)
     second = table.files()
-    table.replace(pa.table({"n": [4]}, SCHEMA), None, {"ends": 4})
+    table.replace(pa.table({"n": [4]}, SCHEMA), None, {"flow": "4"})
     upkeep.run()
     assert not any(Path(file).exists() for file in first)
     assert all(Path(file).exists() for file in [*second, *table.files()])
     assert held(table) == [4]
     assert held(table, version=3) == [3], "time travel inside the retention"
-    assert table.last_note("ends") == 4
+    assert table.last_note("flow") == "4"
 
 
 def test_a_retention_below_an_hour_is_kept(make):
@@ -181,7 +181,7 @@ def test_vacuum_is_done_at_start_and_then_waits(make):
     for again in (1, 2):
         add(table, again)
         old = table.files()
-        table.replace(pa.table({"n": [9]}, SCHEMA), None, {"ends": 9})
+        table.replace(pa.table({"n": [9]}, SCHEMA), None, {"flow": "9"})
         time.sleep(0.01)
         upkeep.run()
         assert all(Path(file).exists() for file in old)
@@ -218,12 +218,12 @@ def test_removed_files_go_where_a_checkpoint_no_longer_tells_of_them(make):
     short = {"deleted_file_retention": timedelta(seconds=1), "checkpoint_interval": 3}
     table = make(table=short)
     for n in range(12):
-        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"ends": n})
+        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"flow": str(n)})
     removed = data_files(table) - {Path(file).name for file in table.files()}
     assert len(removed) == 11
     time.sleep(1.1)
     for n in range(12, 16):
-        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"ends": n})
+        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"flow": str(n)})
     vacuum(make(table=short))
     assert not data_files(table) & removed
 
@@ -232,7 +232,7 @@ def test_vacuum_goes_by_the_time_of_the_removal_and_takes_what_a_crash_left(make
     table = make(table={"deleted_file_retention": timedelta(hours=1)})
     add(table, 1)
     [first] = map(Path, table.files())
-    table.replace(pa.table({"n": [2]}, SCHEMA), None, {"ends": 2})
+    table.replace(pa.table({"n": [2]}, SCHEMA), None, {"flow": "2"})
     young, stale = first.with_name("part-young.parquet"), first.with_name("part-stale.parquet")
     for path in (young, stale):
         shutil.copy(first, path)
@@ -339,7 +339,7 @@ def test_the_log_keeps_no_more_commits_than_it_may(make):
     assert sorted(DeltaTable(table.uri).to_pyarrow_table()["n"].to_pylist()) == list(range(20))
     with pytest.raises(DeltaError):
         DeltaTable(table.uri, version=first - 1)
-    assert table.last_note("ends") == 19
+    assert table.last_note("flow") == "19"
 
 
 def test_the_log_is_not_cut_at_a_checkpoint_that_cannot_be_read(make):
