@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from lakehouse.runtime.session import Engine
+    from lakehouse.services.kafka import EmbeddedKafka
     from lakehouse.settings.settings import Settings
 
 
@@ -44,8 +47,32 @@ def broker(settings: Settings) -> Iterator[Settings]:
     cache = default_cache()
     java = find_java(cache)
     root = Path(settings.lake.root)
-    with EmbeddedKafka.start(root, java=java, jars=kafka_jars(cache, java, say), say=say) as kafka:
+    jars = kafka_jars(cache, java, say)
+    with EmbeddedKafka.start(root, java=java, jars=jars, say=say) as kafka, _watched(kafka):
         yield settings.with_kafka(kafka.bootstrap_servers)
+
+
+@contextmanager
+def _watched(kafka: EmbeddedKafka) -> Iterator[None]:
+    """Where the broker ends by itself, the command stops as if told to, and says why.
+
+    Its clients would wait for another broker for ever.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            if kafka.has_ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, name="broker-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        if kafka.has_ended:
+            raise kafka.why_ended()
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import psutil
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.disk import room
+from lakehouse.core.errors import ServiceUnavailable, disk_full
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.signals import uninterrupted
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
@@ -24,6 +25,8 @@ from lakehouse.services.java import Java
 READY_SECONDS = 60
 STOP_SECONDS = 15
 PROBE_SECONDS = 0.05
+_NO_ROOM = 1 << 16
+"""A disk with fewer free bytes is full: the broker may have had no room to say so."""
 Say = Callable[[str], None]
 
 
@@ -135,6 +138,22 @@ class EmbeddedKafka:
                     f"read {self._files.folder}/broker.log; its end:\n{self._files.tail()}",
                 )
             time.sleep(PROBE_SECONDS)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the broker that we started has ended, and nobody told it to."""
+        return self._process is not None and self._process.poll() is not None
+
+    def why_ended(self) -> ServiceUnavailable:
+        """The error of a broker that ended by itself."""
+        tail, folder = self._files.tail(), self._files.folder
+        if "No space left" in tail or room(folder).free < _NO_ROOM:
+            return disk_full(str(folder))
+        return ServiceUnavailable(
+            "embedded Kafka",
+            "has ended by itself",
+            f"read {folder}/broker.log, then start again; its end:\n{tail}",
+        )
 
     def stop(self) -> None:
         """End the broker that we started, and reap it; leave an adopted one. Harmless twice."""
