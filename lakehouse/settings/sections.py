@@ -195,7 +195,7 @@ class TableSettings(Section):
     """[table]: properties that a table gets when it is made."""
 
     log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
-    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel")
+    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel; those whose rows a compaction wrote anew, an hour at most")
     checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
     target_file_size_mb: Count = Field(128, description="size that compaction aims for")
 
@@ -206,6 +206,7 @@ class MaintenanceSettings(Section):
     compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many of its commits, and its larger ones after 16 times as many; 0 never")
     vacuum_interval: Duration = Field(timedelta(hours=1), description="how often, and at start, files past their retention are removed; 0 never")
     log_entries: Count = Field(10_000, description="most commits that the log of a table on a local disk keeps, whatever log_retention: each costs every later commit 2 µs; cut every vacuum_interval")
+    old_mb: Annotated[int, Field(ge=0)] = Field(24, description="files that compaction replaced and log entries go, the oldest first, when they take more MB than this and a twentieth of the table, whatever their retention; of the last ten minutes, or not applied by a follower, they stay; 0 keeps them until then")
     quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0 keeps them all")
 
 

@@ -36,6 +36,7 @@ from lakehouse.storage.log import removal
 
 _ROWS = 131_072
 """Rows of a row group, and held in memory by a thread."""
+_FAR_MORE = 4
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,25 @@ class _Small:
 
     name: str
     size: int
+    rows: int
 
 
 def compacted(
-    table: DeltaTable, folder: Path, schema: pa.Schema, codec: str, target: int
+    table: DeltaTable,
+    folder: Path,
+    schema: pa.Schema,
+    codec: str,
+    target: int,
+    *,
+    seldom: bool,
+    ago: float,
 ) -> tuple[list[WrittenFile], list[dict[str, Any]]]:
     """Write what the table's files smaller than ``target`` become, and what removes those.
 
     ``schema`` is that of the files: the table's without its partition columns. Nothing
-    is committed.
+    is committed. The retention of what is replaced began ``ago`` seconds before.
     """
-    bins = [*_bins(table, target)]
+    bins = [*_bins(table, target, seldom)]
 
     def write(one: tuple[Mapping[str, str | None], list[_Small]]) -> WrittenFile:
         values, small = one
@@ -72,30 +81,35 @@ def compacted(
     with ThreadPoolExecutor(THREADS, "compaction") as pool:
         added = list(pool.map(write, bins))
     return added, [
-        removal(file.name, file.size, values, data_change=False)
+        removal(file.name, file.size, values, data_change=False, ago=ago)
         for values, small in bins
         for file in small
     ]
 
 
 def _bins(
-    table: DeltaTable, target: int
+    table: DeltaTable, target: int, seldom: bool
 ) -> Iterator[tuple[Mapping[str, str | None], list[_Small]]]:
     """Two or more files of one partition at a time that come to about ``target`` bytes.
 
     A bucket is as large as its writer has it, and stays a file of its own.
+    ``seldom`` leaves a file for later while it has far more rows than all that are smaller:
+    what was compacted is not written again each time.
     """
     actions = pa.table(table.get_add_actions(flatten=True))
     columns = table.metadata().partition_columns
     partitions: dict[tuple[str | None, ...], list[_Small]] = defaultdict(list)
     values = [actions[f"partition.{name}"].cast(pa.string()).to_pylist() for name in columns]
     names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
-    for row, (name, size) in enumerate(zip(names, sizes, strict=True)):
+    counts = actions["num_records"].to_pylist()
+    for row, (name, size, rows) in enumerate(zip(names, sizes, counts, strict=True)):
         if size < target and not bucket_of(name):
-            partitions[tuple(column[row] for column in values)].append(_Small(name, size))
+            partitions[tuple(column[row] for column in values)].append(
+                _Small(name, size, rows or 0)
+            )
     for key, files in partitions.items():
         held: list[_Small] = []
-        for file in files:
+        for file in _worth_it(files) if seldom else files:
             if held and sum(one.size for one in held) + file.size > target:
                 if len(held) > 1:
                     yield dict(zip(columns, key, strict=True)), held
@@ -103,6 +117,16 @@ def _bins(
             held.append(file)
         if len(held) > 1:
             yield dict(zip(columns, key, strict=True)), held
+
+
+def _worth_it(files: list[_Small]) -> list[_Small]:
+    """The smaller files, up to the first that has far more rows than they."""
+    files, rows = sorted(files, key=lambda file: file.rows), 0
+    for place, file in enumerate(files):
+        if place > 1 and file.rows > _FAR_MORE * rows:
+            return files[:place]
+        rows += file.rows
+    return files
 
 
 def _together(told: list[dict[str, Any]]) -> dict[str, Any]:

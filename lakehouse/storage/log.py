@@ -73,13 +73,13 @@ def repair_info(added: int, removed: int, note: Mapping[str, Any]) -> dict[str, 
 
 
 def removal(
-    name: str, size: int, values: Mapping[str, str | None], *, data_change: bool
+    name: str, size: int, values: Mapping[str, str | None], *, data_change: bool, ago: float = 0.0
 ) -> dict[str, Any]:
-    """The action that takes a file out of the table."""
+    """The action that takes a file out of the table; its retention began ``ago`` seconds before."""
     return {
         "remove": {
             "path": name,
-            "deletionTimestamp": int(time.time() * 1000),
+            "deletionTimestamp": int((time.time() - ago) * 1000),
             "dataChange": data_change,
             "extendedFileMetadata": True,
             "partitionValues": dict(values),

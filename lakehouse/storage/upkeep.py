@@ -28,6 +28,7 @@ from lakehouse.storage.log import (
     write_entry,
 )
 from lakehouse.storage.metadata import NOTE
+from lakehouse.storage.old_files import OldFiles
 from lakehouse.storage.properties import RETENTION, table_properties
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.table import QUIET, Table, crossed
@@ -37,6 +38,8 @@ _SHARE, _WHOLE = 32, 16
 
 A commit costs delta-rs time for each file that there is; rows are rewritten seldom all the same.
 """
+_REPLACED = timedelta(hours=1)
+"""What a compaction replaced stays no longer: its rows are there, and checkpoints tell of it."""
 
 
 class Upkeep:
@@ -45,7 +48,7 @@ class Upkeep:
     def __init__(self, table: Table, *, compacts: bool = True) -> None:
         """A writer who keeps account of a table's files compacts none beside it."""
         self.table, self._compacts = table, compacts
-        self._compacted_at = table.version
+        self._compacted_at, self._old = table.version, OldFiles(table)
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
     def run(self) -> None:
@@ -55,8 +58,11 @@ class Upkeep:
         if every and crossed(self._compacted_at, table.version, every):
             is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
             with failpoint.writing(Step.COMPACTION_FILES, table.uri, table.version + 1):
-                compact(table, 1 if is_whole else _SHARE)
+                replaced = compact(table, 1 if is_whole else _SHARE)
             failpoint.reach(Step.COMPACTED)
+            self._old.replaced(replaced, time.monotonic())
+            self._old.thin()
+            self._old.trim(time.monotonic())
             self._compacted_at = table.version
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
@@ -73,26 +79,34 @@ class Upkeep:
         self._dropped_at = time.monotonic()
 
 
-def compact(table: Table, share: int = 1) -> None:
-    """Make few files of many small ones, each about a ``share``-th of the target size."""
-    table.carrying_state(lambda commit: _compact(table, commit, share))
+def compact(table: Table, share: int = 1) -> list[str]:
+    """Make few files of many small ones, each about a ``share``-th of the target size.
+
+    Gives the files that were replaced, as the log names them.
+    """
+    replaced: list[str] = []
+    table.carrying_state(lambda commit: replaced.extend(_compact(table, commit, share)))
+    return replaced
 
 
-def _compact(table: Table, commit: CommitProperties, share: int) -> None:
+def _compact(table: Table, commit: CommitProperties, share: int) -> list[str]:
     folder, settings = Path(table.uri), table.settings
     size = settings.table.target_file_size_mb * 1024 * 1024 // share
     check_protocol(table.dt, table.uri)
     held = pa.schema(table.dt.schema())
     schema = pa.schema([field for field in held if field.name not in table.partition_by])
-    added, removals = compacted(table.dt, folder, schema, settings.publish.compression, size)
+    codec, retention = settings.publish.compression, settings.table.deleted_file_retention
+    ago = max((retention - _REPLACED).total_seconds(), 0.0)
+    added, removals = compacted(table.dt, folder, schema, codec, size, seldom=share > 1, ago=ago)
     if not added:
-        return
+        return []
     if settings.publish.fsync:
         sync_files(folder, (file.name for file in added))
     told = optimize_info(len(added), len(removals), (commit.custom_metadata or {})[NOTE])
     adds = (file.add(data_change=False) for file in added)
     write_entry(folder, table.version + 1, [told, *removals, *adds])
     table.dt.update_incremental()
+    return [removal["remove"]["path"] for removal in removals]
 
 
 def set_retention(table: Table) -> None:
