@@ -91,15 +91,23 @@ class Journal:
         return pa.concat_tables(parts)
 
     def forget(self, names: Iterable[str], version: int) -> None:
-        """What was pending of these tables is in them, at a version."""
+        """What was pending of these tables up to a version is in them."""
         with self._store.writing():
             floors = self._store.facts(_FLOORS) or {}
             for name in names:
-                keys = [key for key, _ in self._store.under(SPACE, [_prefix(name)])]
-                self._store.remove(SPACE, keys)
+                self._forget_one(name, version)
                 floors[name] = version
-                self.pending[name] = Pending()
             self._store.say(_FLOORS, floors)
+
+    def _forget_one(self, name: str, version: int) -> None:
+        self.pending[name] = Pending()
+        gone = []
+        for key, value in self._store.under(SPACE, [_prefix(name)]):
+            if _HEAD.unpack_from(value)[0] <= version:
+                gone.append(key)
+            else:
+                self._count(name, _read(value).num_rows)
+        self._store.remove(SPACE, gone)
 
     def _count(self, name: str, rows: int) -> None:
         pending = self.pending[name]

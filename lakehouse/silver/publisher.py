@@ -307,6 +307,9 @@ class SilverPublisher(Follower):
         applied = self.applied[STATE] or self.at(NOTHING)
         note = self.note(applied)
 
+        for name in names:
+            self._look_again(name)
+
         def publish(name: str) -> None:
             published, is_state = self._published[name], name in self._state.tables
             if is_state:
@@ -325,6 +328,13 @@ class SilverPublisher(Follower):
         self._journal.forget(done, applied.version)
         for turn in turns:
             turn.result()
+
+    def _look_again(self, name: str) -> None:
+        """Believe the table: what failed after its commit was made has published all the same."""
+        held = applied_of(self._published[name].table)
+        if held != self._held[name]:
+            self._held[name] = held
+            self._journal.forget([name], version_of(held))
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""

@@ -111,15 +111,23 @@ class Buckets:
         self.table, self._most, self._hashes = table, most, hashes
         self._by = table.partition_by[0] if table.partition_by else ""
         self._files: dict[str | None, dict[int, list[_File]]] = defaultdict(dict)
-        actions = pa.table(table.dt.get_add_actions(flatten=True))
-        names = ["path", "size_bytes", "num_records"]
-        values = actions[f"partition.{self._by}"].cast(pa.string()) if self._by else None
         self._known: dict[str, pa.Table] = {}
         """Rows of small files that were written last, by path."""
+        self._look()
+
+    def _look(self) -> None:
+        """Take the files from the table's log."""
+        self._files.clear()
+        self._known.clear()
+        actions = pa.table(self.table.dt.get_add_actions(flatten=True))
+        names = ["path", "size_bytes", "num_records"]
+        values = actions[f"partition.{self._by}"].cast(pa.string()) if self._by else None
         for n, row in enumerate(actions.select(names).to_pylist()):
             value = values[n].as_py() if values is not None else None
             of = {self._by: value} if self._by else {}
             self._keep(_File(row["path"], row["size_bytes"], row["num_records"] or 0, of))
+        self._is_sure = True
+        """Whether the last write ended well: else the log says whether it was one."""
 
     @property
     def rows(self) -> int:
@@ -132,6 +140,9 @@ class Buckets:
         Rows that lie in no bucket, of an earlier release or of another writer's compaction,
         are divided among buckets with it, those of a partition when it is touched.
         """
+        if not self._is_sure:
+            self._look()
+        self._is_sure = False
         groups = [*self._groups(new)]
         gone = [file for group in groups for file in self._of(group)]
         removed = [removal(f.path, f.size, f.values, data_change=True) for f in gone]
@@ -153,6 +164,7 @@ class Buckets:
         written = Written(sum(f.rows for f in added), sum(f.size for f in added))
         if last and last[0].num_rows == written.rows:
             self._remember(last[0], added)
+        self._is_sure = True
         return written
 
     def _every(self) -> Iterator[_File]:

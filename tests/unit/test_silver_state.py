@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from lakehouse.silver import turns
 from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.storage.table import Table
 from tests.conftest import encode, sale, settings_at
 from tests.unit.test_maintenance import changed
 from tests.unit.test_money_limits import assert_audited
@@ -46,6 +47,11 @@ def events(first, count=8):
 def land(lake, first):
     lake.land(encode(*events(first)), first)
     lake.silver.catch_up()
+
+
+def catch_up_and_persist(lake):
+    lake.silver.catch_up()
+    lake.silver.persist()
 
 
 def folder(lake):
@@ -190,6 +196,31 @@ def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_c
     assert {one.version for one in lake.silver._held.values()} == {2}
     assert any("more than a twentieth" in entry["event"] for entry in logs)
     assert_silver_is_a_function_of_bronze(lake)
+
+
+@pytest.mark.parametrize("name", ["by_country", "product_trends", "client_products"])
+def test_a_commit_that_fails_after_it_was_made_is_not_made_twice(settings, monkeypatch, name):
+    """Its checkpoint finds no room: the same process tries again, as a flow's end does."""
+    lake = Lake(changed(settings, silver={"bucket_rows": 2}))
+    land(lake, 0)
+    lake.silver.persist()
+    whole = Table._checkpoint
+
+    def fails(self, before):
+        if self.uri.endswith(name):
+            raise OSError(28, "No space left on device")
+        whole(self, before)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "_checkpoint", fails)
+        lake.land(encode(*events(8)), 8)
+        with pytest.raises(OSError, match="No space"):
+            catch_up_and_persist(lake)
+    lake.silver.persist()
+    land(lake, 16)
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 24)
 
 
 def test_what_changes_no_table_is_committed_once_a_greatest_age(settings):
