@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -39,6 +39,8 @@ class Journal:
         self._store, self._clock = store, clock
         self.pending: dict[str, Pending] = {}
         self._number = 0
+        self._done: dict[str, int] = {}
+        """Up to which number each table has them, where the store could not forget them yet."""
 
     def begin(self, published: Mapping[str, int]) -> bool:
         """Go on from the version of bronze that each table says; False where that cannot be.
@@ -55,7 +57,7 @@ class Journal:
         stale: list[bytes] = []
         for name, version in published.items():
             for key, value in self._store.under(SPACE, [_prefix(name)]):
-                self._number = max(self._number, *_HEAD.unpack(key[-_HEAD.size :]))
+                self._number = max(self._number, _number_of(key))
                 if NOTHING < _HEAD.unpack_from(value)[0] <= version:
                     stale.append(key)
                 else:
@@ -85,29 +87,32 @@ class Journal:
         placed = schema.append(pa.field(PLACE, pa.int64()))
         parts = [placed.empty_table()]
         for key, value in self._store.under(SPACE, [_prefix(name)]):
-            rows, place = _read(value), _HEAD.unpack(key[-_HEAD.size :])[0]
+            rows, place = _read(value), _number_of(key)
+            if place <= self._done.get(name, 0):
+                continue
             places = pa.repeat(pa.scalar(place, pa.int64()), rows.num_rows)
             parts.append(rows.append_column(PLACE, places).cast(placed))
         return pa.concat_tables(parts)
 
-    def forget(self, names: Iterable[str], version: int) -> None:
+    def forget(self, names: Collection[str], version: int) -> None:
         """What was pending of these tables up to a version is in them."""
+        gone = [key for name in names for key in self._in_table(name, version)]
         with self._store.writing():
+            self._store.remove(SPACE, gone)
             floors = self._store.facts(_FLOORS) or {}
-            for name in names:
-                self._forget_one(name, version)
-                floors[name] = version
-            self._store.say(_FLOORS, floors)
+            self._store.say(_FLOORS, floors | dict.fromkeys(names, version))
 
-    def _forget_one(self, name: str, version: int) -> None:
+    def _in_table(self, name: str, version: int) -> list[bytes]:
+        """The places of what a table has at a version; it is not given again."""
         self.pending[name] = Pending()
         gone = []
         for key, value in self._store.under(SPACE, [_prefix(name)]):
             if _HEAD.unpack_from(value)[0] <= version:
                 gone.append(key)
+                self._done[name] = _number_of(key)
             else:
                 self._count(name, _read(value).num_rows)
-        self._store.remove(SPACE, gone)
+        return gone
 
     def _count(self, name: str, rows: int) -> None:
         pending = self.pending[name]
@@ -118,6 +123,10 @@ class Journal:
 
 def _prefix(name: str) -> bytes:
     return name.encode() + b"\0"
+
+
+def _number_of(key: bytes) -> int:
+    return int(_HEAD.unpack(key[-_HEAD.size :])[0])
 
 
 def _written(rows: pa.Table) -> bytes:

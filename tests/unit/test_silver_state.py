@@ -14,8 +14,10 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from lakehouse.core.errors import LakehouseError
 from lakehouse.silver import turns
 from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
 from tests.conftest import encode, sale, settings_at
 from tests.unit.test_maintenance import changed
@@ -221,6 +223,26 @@ def test_a_commit_that_fails_after_it_was_made_is_not_made_twice(settings, monke
     lake.silver.persist()
     assert_silver_is_a_function_of_bronze(lake)
     assert_audited(lake, 24)
+
+
+def test_what_the_state_could_not_forget_is_not_published_twice(settings, monkeypatch):
+    lake = Lake(settings)
+    land(lake, 0)
+
+    def fails(self, space, keys):
+        raise LakehouseError("state", "cannot be written: no room", "make room")
+
+    lake.land(encode(*events(8)), 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "remove", fails)
+        with pytest.raises(LakehouseError):
+            lake.silver.catch_up()
+    lake.silver.persist()
+    land(lake, 16)
+    assert_silver_is_a_function_of_bronze(lake)
+    lake.restart()
+    land(lake, 24)
+    assert_silver_is_a_function_of_bronze(lake)
 
 
 def test_what_changes_no_table_is_committed_once_a_greatest_age(settings):
