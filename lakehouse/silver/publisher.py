@@ -20,9 +20,8 @@ bronze, beside itself, and swapped in.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -39,11 +38,11 @@ from lakehouse.settings.settings import Settings
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
-from lakehouse.silver.published import Appended, Published
+from lakehouse.silver.published import Appended
+from lakehouse.silver.publishing import Publishing
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
-from lakehouse.silver.tables import SilverTables, applied_of
-from lakehouse.silver.turns import Turns
+from lakehouse.silver.tables import SilverTables
 from lakehouse.storage.anew import swap
 from lakehouse.storage.duck import Source, patterns, query, reading
 from lakehouse.storage.follower import NOTHING, Applied, Follower, Say, version_of
@@ -86,37 +85,31 @@ class SilverPublisher(Follower):
         self._folds = {
             a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
         }
-        self._published: dict[str, Published] = {**self._folds, **self._state.tables}
+        self._publishing = Publishing(self._folds, self._state, self.settings.silver, self.note)
         self._upkeep = [
             Upkeep(published.table, compacts=isinstance(published, Appended))
-            for published in self._published.values()
+            for published in self._publishing.every.values()
         ]
-        self._turns = Turns(self.settings.silver)
-        self._held = {name: applied_of(p.table) for name, p in self._published.items()}
-        """What each table says that it has applied."""
         self._open_store()
 
     def _open_store(self) -> None:
         """The store, and what each part has applied, as far as the two can be believed."""
         folder = Lake(self.settings.lake.root).state(self.flow.name)
         [(engine,)] = self._connection.execute(PROBE).fetchall()
-        like = {"engine": engine, "tables": sorted(self._published)}
+        like = {"engine": engine, "tables": sorted(self._publishing.every)}
         self._store = Store.open(folder, [SPACE, *self._state.spaces], like)
-        self._journal = Journal(self._store)
-        self.applied = {name: self._held[name] for name in self._folds}
+        self._journal = self._publishing.journal = Journal(self._store)
+        self.applied = {name: self._publishing.held[name] for name in self._folds}
         try:
             said = Applied.read(self._store.facts("applied"))
             is_ours = said is not None and self._is_ours(said)
-            self._is_ready = is_ours and self._journal.begin(self._versions())
+            self._is_ready = is_ours and self._journal.begin(self._publishing.versions())
         except StoreDamaged:
             self._is_ready = False
         if self._is_ready:
             for name, one in self.applied.items():
                 self.applied[name] = said if version_of(said) > version_of(one) else one
             self.applied[STATE] = said
-
-    def _versions(self) -> dict[str, int]:
-        return {name: version_of(one) for name, one in self._held.items()}
 
     def _is_ours(self, said: Applied) -> bool:
         """Whether bronze has the commit that the store applied last."""
@@ -132,7 +125,7 @@ class SilverPublisher(Follower):
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
-        return [published.table for published in self._published.values()]
+        return [published.table for published in self._publishing.every.values()]
 
     def has_rows(self) -> bool:
         """Whether any table has a file."""
@@ -140,7 +133,7 @@ class SilverPublisher(Follower):
 
     def state(self) -> Collection[Applied | None]:
         """What the tables of state record."""
-        return [self._held[name] for name in self._state.tables]
+        return [self._publishing.held[name] for name in self._state.tables]
 
     def follow(self, target: int) -> None:
         """As every follower, once there is a state; one that turns out damaged is made anew."""
@@ -153,7 +146,7 @@ class SilverPublisher(Follower):
     def _follow(self, target: int) -> None:
         self._make_state()
         super().follow(target)
-        self._publish_due()  # what a crash, or a state made anew, left pending
+        self._publishing.due(self.applied[STATE])  # what a crash, or a new state, left pending
 
     def take(self, version: int, rows: pa.Table | None) -> None:
         """As every follower; from bronze's files where there is no state yet."""
@@ -174,11 +167,11 @@ class SilverPublisher(Follower):
             return
         self._store.forget()
         self._open_store()
-        self._journal.start(self._versions())
+        self._journal.start(self._publishing.versions())
         self._state.load(self._store)
         version = self.version
         self._state.align(
-            self._store, self._journal, self._versions(), version, self.steps, self._load
+            self._store, self._journal, self._publishing.versions(), version, self.steps, self._load
         )
         applied = self.at(version)
         with self._store.writing():
@@ -238,17 +231,17 @@ class SilverPublisher(Follower):
         applied = self.at(step.version if step.is_last else NOTHING)
         self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
-        with self._store.writing(), ThreadPoolExecutor(len(self._published), "silver") as pool:
+        with self._store.writing(), ThreadPoolExecutor(len(self._folds), "silver") as pool:
             left = self._state.absorb(self._store, pool)
             deltas = pool.map(lambda name: self._folds[name].delta(), behind)
             left |= dict(zip(behind, deltas, strict=True))
-            held = self._versions()
+            held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             self._say(applied)
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
-        self._publish_due()
+        self._publishing.due(applied)
 
     def _load(self, step: Increment) -> None:
         """Put an increment's rows, without copies, where the folds read them."""
@@ -267,87 +260,17 @@ class SilverPublisher(Follower):
             {"files": patterns(files)},
         )
 
-    def _publish_due(self) -> None:
-        """Publish what is due: with a table of state, all aggregates before it.
-
-        So no table of state is ahead of what counts it, and the state can be made anew of it.
-        """
-        pending, turns = self._journal.pending, self._turns
-        state = [name for name in self._state.latest if turns.due(name, pending[name])]
-        finer = self._state.finer
-        if turns.finer_due((pending[name], self._published[name].rows) for name in finer):
-            state += finer
-        if state:
-            self._publish(self._behind_state(self._folds))
-            self._publish(self._behind_state(state))
-        else:
-            self._publish([name for name in self._folds if turns.due(name, pending[name])])
-        if self._turns.level_due():
-            self._level()
-
-    def _level(self) -> None:
-        """Commit the version alone where nothing changed: else a table would seem to lag.
-
-        Tables of state wait until every aggregate has it.
-        """
-        pending, version = self._journal.pending, self.applied[STATE]
-        for names in (self._folds, self._state.tables):
-            if names is self._folds or all(self._held[n] == version for n in self._folds):
-                self._publish([n for n in self._behind_state(names) if not pending[n].rows])
-
-    def _behind_state(self, names: Iterable[str]) -> list[str]:
-        """Those of these tables that lack something, if only the version."""
-        version, pending = self.applied[STATE], self._journal.pending
-        return [n for n in names if pending[n].rows or self._held[n] != version]
-
-    def _publish(self, names: Collection[str]) -> None:
-        """Merge what is pending of these tables into them, side by side, and forget it."""
-        if not names:
-            return
-        applied = self.applied[STATE] or self.at(NOTHING)
-        note = self.note(applied)
-
-        for name in names:
-            self._look_again(name)
-
-        def publish(name: str) -> None:
-            published, is_state = self._published[name], name in self._state.tables
-            if is_state:
-                failpoint.reach(Step.FINER_DUE)
-            started = time.perf_counter()
-            written = published.publish(self._journal.rows(name, published.schema), note)
-            self._turns.took(name, time.perf_counter() - started, written)
-            self._held[name] = applied
-            failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)
-
-        with ThreadPoolExecutor(len(names), "silver") as pool:
-            turns = [pool.submit(publish, name) for name in names]
-            wait(turns)
-        failpoint.reach(Step.SILVER_FOLDED)
-        done = [name for name, turn in zip(names, turns, strict=True) if not turn.exception()]
-        self._journal.forget(done, applied.version)
-        for turn in turns:
-            turn.result()
-
-    def _look_again(self, name: str) -> None:
-        """Believe the table: what failed after its commit was made has published all the same."""
-        held = applied_of(self._published[name].table)
-        if held != self._held[name]:
-            self._held[name] = held
-            self._journal.forget([name], version_of(held))
-
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""
         if self._is_ready:
-            self._publish_due()
+            self._publishing.due(self.applied[STATE])
         for upkeep in self._upkeep:
             upkeep.run()
 
     def persist(self) -> None:
         """Publish all that is pending, and leave the state whole on disk."""
         if self._is_ready:
-            for names in (self._folds, self._state.tables):
-                self._publish(self._behind_state(names))
+            self._publishing.everything(self.applied[STATE])
             self._store.rest()
 
     def close(self) -> None:

@@ -155,11 +155,6 @@ class Store:
         """Put what :meth:`facts` gives."""
         self.put(_FACTS, [(name.encode(), json.dumps(value).encode())])
 
-    def count(self, space: str) -> int:
-        """How many keys a space has."""
-        with self._env.begin() as txn:
-            return int(txn.stat(self._spaces[space])["entries"])
-
 
 def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
     """The store as it lies there; None where it is none, or a power cut may have torn it."""

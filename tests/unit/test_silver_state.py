@@ -173,7 +173,7 @@ def test_a_large_table_waits_and_is_audited_as_it_is(settings):
         lake = Lake(changed(settings, **SELDOM))
         for first in range(0, 40, 8):
             land(lake, first)
-        versions = {name: one.version for name, one in lake.silver._held.items() if one}
+        versions = {name: one.version for name, one in lake.silver._publishing.held.items() if one}
         assert max(versions.values()) < 5
         assert_audited(lake, 40)
         lake.restart()
@@ -188,14 +188,14 @@ def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_c
         lake = Lake(changed(settings, **SELDOM))
         for first in (0, 8):
             land(lake, first)
-        assert lake.silver._held["by_client"].version < 2
+        assert lake.silver._publishing.held["by_client"].version < 2
         lake.silver.maintain()
-        assert lake.silver._held["by_client"].version < 2
+        assert lake.silver._publishing.held["by_client"].version < 2
         hours = timedelta(hours=2).total_seconds()
-        lake.silver._turns._clock = lambda: time.monotonic() + hours
+        lake.silver._publishing.turns._clock = lambda: time.monotonic() + hours
         with capture_logs() as logs:
             lake.silver.maintain()
-    assert {one.version for one in lake.silver._held.values()} == {2}
+    assert {one.version for one in lake.silver._publishing.held.values()} == {2}
     assert any("more than a twentieth" in entry["event"] for entry in logs)
     assert_silver_is_a_function_of_bronze(lake)
 
@@ -254,9 +254,9 @@ def test_what_changes_no_table_is_committed_once_a_greatest_age(settings):
         lake.land(encode(*events(0)), first)  # copies
         lake.silver.catch_up()
     assert [table.version for table in lake.silver.every_table()] == versions
-    lake.silver._turns._clock = lambda: time.monotonic() + 61
+    lake.silver._publishing.turns._clock = lambda: time.monotonic() + 61
     lake.silver.maintain()
-    assert {one.version for one in lake.silver._held.values()} == {3}
+    assert {one.version for one in lake.silver._publishing.held.values()} == {3}
     assert_silver_is_a_function_of_bronze(lake)
 
 
