@@ -78,6 +78,7 @@ class SilverPublisher(Follower):
 
     def _open(self) -> None:
         """The tables and their folds, and the state where it can be believed."""
+        self._is_torn = False
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
         self._state = SilverState(flow, opened, self._connection, self._rows)
@@ -135,6 +136,12 @@ class SilverPublisher(Follower):
         """What the tables of state record."""
         return [self._publishing.held[name] for name in self._state.tables]
 
+    def catch_up(self, upto: int | None = None) -> int:
+        """As every follower; tables that a start anew left half way are opened again."""
+        if self._is_torn:
+            self._open()
+        return super().catch_up(upto)
+
     def follow(self, target: int) -> None:
         """As every follower, once there is a state; one that turns out damaged is made anew."""
         try:
@@ -191,6 +198,7 @@ class SilverPublisher(Follower):
         lake, flow = Lake(self.settings.lake.root), self.flow
         beside = self.settings.with_root(Path(lake.join("_rebuild", flow.product)))
         shutil.rmtree(beside.lake.root, ignore_errors=True)
+        self._is_ready, self._is_torn = False, True
         self._store.forget()
         new = SilverPublisher.open(flow, beside, self._connection)
         new.bronze_uri = self.bronze_uri

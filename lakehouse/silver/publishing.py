@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from lakehouse.core import failpoint
+from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.settings.sections import SilverSettings
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.journal import Journal
 from lakehouse.silver.published import Published
 from lakehouse.silver.state import SilverState
+from lakehouse.silver.store import StoreDamaged
 from lakehouse.silver.tables import applied_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.follower import Applied, version_of
@@ -111,6 +113,8 @@ class Publishing:
         done = [name for name, turn in zip(names, turns, strict=True) if not turn.exception()]
         self.journal.forget(done, applied.version)
         for turn in turns:
+            if isinstance(error := turn.exception(), TableDamaged):
+                raise _told(error)
             turn.result()
 
     def _look_again(self, name: str) -> None:
@@ -119,3 +123,10 @@ class Publishing:
         if held != self.held[name]:
             self.held[name] = held
             self.journal.forget([name], version_of(held))
+
+
+def _told(damage: TableDamaged) -> LakehouseError:
+    """A table's fault as no reason to start anew: what is pending is published by the next try."""
+    if isinstance(damage, StoreDamaged):
+        return damage
+    return LakehouseError(damage.place, damage.fault, damage.remedy)
