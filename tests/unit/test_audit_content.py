@@ -155,7 +155,7 @@ def test_kafka_that_goes_away_leaves_the_rest_told(lake):
 
     found = proof(lake, Gone([*events(), *late_events()]))
     assert found.verdict is Verdict.CANNOT_TELL
-    assert found.doubts == ("content: Kafka at x: no answer",)
+    assert found.doubts == ("content: Kafka at x: no answer: start it",)
 
 
 def test_extra_is_compared_as_json_and_numbers_as_they_are_written(settings):
@@ -197,3 +197,15 @@ def test_money_is_compared_to_the_last_place(lake):
     edit(lake, "bronze/sales", '"offset" = 1', unit_price="0.3334")
     row = content(proof(lake)).first[0]
     assert (Decimal(row["held"]), Decimal(row["kafka"])) == (Decimal("0.3334"), Decimal("0.3333"))
+
+
+def test_what_a_crash_left_above_the_ends_does_not_stand_for_what_expired(settings, monkeypatch):
+    lake, good = Lake(settings), encode(*[sale(event_id=str(n)) for n in range(5)])
+    lake.land(good, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(lake.bronze.bronze, "append", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lake.land([b"{", b"[", b"x"], 5)
+    found = proof(lake, Topic([*good, b"{", b"[", b"x"], beginning=3))
+    assert found.content.records == 2
+    assert found.headline.endswith("content of 2 (3 have expired in Kafka)")
