@@ -12,7 +12,7 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.products.registry import load_settings
 from lakehouse.settings.kafka_client import ensure_topic
-from tests.unit.test_disk import disk_at, full
+from tests.support.full_disk import disk_at, full
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 

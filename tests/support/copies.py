@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pyarrow as pa
+from hypothesis import strategies as st
 
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
@@ -11,6 +12,12 @@ from tests.conftest import NOW, SALES, decoded, encode, sale
 
 HOUR = 3_600
 HORIZON = timedelta(hours=1)
+RECORD = st.tuples(
+    st.sampled_from([0, 1, 2]),
+    st.sampled_from("abcd"),
+    st.integers(0, 8 * 60).map(lambda minutes: minutes * 60),
+)  # fmt: skip
+"""(partition, event_id, seconds of Kafka time)."""
 
 
 class Flow:
@@ -68,3 +75,9 @@ def by_the_rule(rows, horizon=HORIZON):
 def assert_marked_by_the_rule(flow, horizon=HORIZON):
     rows = flow.rows()
     assert [row["is_duplicate"] for row in rows] == by_the_rule(rows, horizon)
+
+
+def every(settings, commits=2):
+    """The settings, the store of event ids saved after so many commits."""
+    table = settings.table.model_copy(update={"checkpoint_interval": commits})
+    return settings.model_copy(update={"table": table})

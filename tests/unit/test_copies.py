@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lakehouse.ingest import copies
 from tests.conftest import settings_at
-from tests.support.copies import HOUR, Flow, assert_marked_by_the_rule
+from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule
 
 
 @pytest.fixture
@@ -52,11 +52,6 @@ def test_statistics_cut_to_milliseconds_hide_no_file(flow):
     assert flow.counted == 1
 
 
-RECORD = st.tuples(
-    st.sampled_from([0, 1, 2]),
-    st.sampled_from("abcd"),
-    st.integers(0, 8 * 60).map(lambda minutes: minutes * 60),
-)  # fmt: skip
 BATCH = st.tuples(st.lists(RECORD, min_size=1, max_size=12), st.booleans())
 
 

@@ -1,9 +1,7 @@
 """A disk that runs short is told of with figures; a full one stops flows in words, and no more."""
 
 import os
-import subprocess
 import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,40 +10,8 @@ from lakehouse.core import disk
 from lakehouse.core.disk import GIB, DiskWatch, Room, disks, gained
 from lakehouse.core.errors import ServiceUnavailable
 from tests.conftest import NOW, decoded, encode, sale, settings_at
-from tests.unit.test_copies import Flow, assert_marked_by_the_rule
-from tests.unit.test_event_ids import every
-
-KIB = 1024
-
-
-@contextmanager
-def disk_at(folder, size="4m"):
-    """A disk of its own at this folder; skips where it cannot be mounted."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount: a full disk was not tried")
-    folder.mkdir(parents=True, exist_ok=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed, a full disk was not tried: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextmanager
-def full(folder, room):
-    """The disk of this folder with so many bytes left."""
-    ballast = folder / "ballast"
-    left = disk.room(folder).free - room
-    with ballast.open("wb", buffering=0) as out, suppress(OSError):
-        while left > 0:
-            left -= out.write(b"\0" * min(left, 64 * KIB))
-    try:
-        yield
-    finally:
-        ballast.unlink()
+from tests.support.copies import Flow, assert_marked_by_the_rule, every
+from tests.support.full_disk import KIB, disk_at, full
 
 
 def test_room_is_told_with_figures_and_short_by_bytes_share_or_hours():

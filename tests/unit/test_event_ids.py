@@ -22,7 +22,7 @@ from lakehouse.ingest.seen import Keys
 from lakehouse.ingest.slots import Slots
 from lakehouse.operations.backup import backup, tables_in
 from tests.conftest import NOW, settings_at
-from tests.unit.test_copies import HOUR, RECORD, Flow, assert_marked_by_the_rule
+from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule, every
 
 ANEW = "event ids are read from bronze anew"
 STEPS = (Step.IDS_WRITTEN, Step.IDS_SAVED, Step.BRONZE_COMMITTED)
@@ -37,12 +37,6 @@ def _small(monkeypatch):
     """Runs of few keys, merged in blocks of fewer."""
     monkeypatch.setattr(event_ids, "SPILL", 16)
     monkeypatch.setattr(runs, "_BLOCK", 5)
-
-
-def every(settings, commits=2):
-    """The settings, the store saved after so many commits."""
-    table = settings.table.model_copy(update={"checkpoint_interval": commits})
-    return settings.model_copy(update={"table": table})
 
 
 def state(flow):

@@ -11,7 +11,7 @@ from lakehouse.explorer.past import Past
 from lakehouse.explorer.sql import read
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import encode, sale
-from tests.unit.test_publish import Lake
+from tests.support.lake import Lake
 
 ASKED = "SELECT country, lines, orders FROM silver.sales_by_country ORDER BY ALL"
 

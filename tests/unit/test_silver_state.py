@@ -20,9 +20,9 @@ from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
 from tests.conftest import encode, sale, settings_at
-from tests.unit.test_maintenance import changed
-from tests.unit.test_money_limits import assert_audited
-from tests.unit.test_publish import EVENT, Lake, assert_silver_is_a_function_of_bronze
+from tests.support.events import EVENT
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed
+from tests.support.money import assert_audited
 
 OFTEN = {"silver": {"greatest_age": timedelta(0), "bucket_rows": 2}}
 SELDOM = {
