@@ -22,12 +22,8 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
     """The error of ours for one of delta-rs, or of the disk."""
     if isinstance(error, CommitFailedError | FileExistsError):
         return another_writer(uri)
-    if not Path(uri, "_delta_log").is_dir():
-        return ServiceUnavailable(
-            f"table {table_name(uri)}",
-            f"its folder was moved or removed since it was opened: {uri}",
-            "put it back, or name the lake by --root where it is now; then start again",
-        )
+    if _is_gone(uri):
+        return _moved(uri)
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         return too_many_files(error)
     if (isinstance(error, OSError) and error.errno in NO_ROOM) or "o space left" in str(error):
@@ -38,6 +34,23 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
         uri,
         f"cannot be written: {one_line(error)}",
         "mend the disk or the folder's rights, then start again",
+    )
+
+
+def not_as_left(uri: str) -> LakehouseError:
+    """The error of a table that is not at the version at which this process left it."""
+    return _moved(uri) if _is_gone(uri) else another_writer(uri)
+
+
+def _is_gone(uri: str) -> bool:
+    return not Path(uri, "_delta_log").is_dir()
+
+
+def _moved(uri: str) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"table {table_name(uri)}",
+        f"its folder was moved or removed since it was opened: {uri}",
+        "put it back, or name the lake by --root where it is now; then start again",
     )
 
 

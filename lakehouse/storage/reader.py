@@ -9,7 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.storage.data_files import files_of
-from lakehouse.storage.faults import another_writer
+from lakehouse.storage.faults import not_as_left
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.rows import fitted_rows
 
@@ -32,7 +32,7 @@ class DeltaReader:
             expected, self._ahead = self.version, 0
             self._read.update_incremental()
             if self.version != expected:
-                raise another_writer(self.uri)
+                raise not_as_left(self.uri)
         return self._read
 
     @dt.setter
@@ -46,7 +46,8 @@ class DeltaReader:
 
     def refresh(self) -> int:
         """Read commits that others made (Spark's); gives the newest version."""
-        self.dt.update_incremental()
+        self._read.update_incremental()
+        self._ahead = 0
         return self.version
 
     def state(self) -> dict[str, Any]:
