@@ -97,7 +97,7 @@ def _products(product: str | None, settings: Settings) -> list[str]:
     """The products to audit: the one named, or all that have landed anything."""
     from lakehouse.products.registry import contracts, contracts_of
 
-    wanted = contracts_of(product) if product else list(contracts())
+    wanted = list(contracts()) if product is None else contracts_of(product)
     lake = Lake(settings.lake.root)
     landed = [n for n in wanted if Path(lake.table(f"bronze.{n}"), "_delta_log").is_dir()]
     if not landed:

@@ -74,8 +74,8 @@ def _products(product: str | None, settings: Settings) -> list[str]:
     from lakehouse.products.registry import contracts, contracts_of
 
     known = contracts()
-    wanted = contracts_of(product) if product else list(known)
-    if product and len(wanted) == 1:
+    wanted = list(known) if product is None else contracts_of(product)
+    if product is not None and len(wanted) == 1:
         return wanted
     lake = Lake(settings.lake.root)
     found = [

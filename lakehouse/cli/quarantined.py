@@ -45,8 +45,8 @@ def told(done: Replayed) -> str:
 
 def products(product: str | None, settings: Settings) -> list[str]:
     """The contracts of the product named, or of all, that have a quarantine."""
-    wanted = contracts_of(product) if product else list(contracts())
-    if product and len(wanted) == 1:
+    wanted = list(contracts()) if product is None else contracts_of(product)
+    if product is not None and len(wanted) == 1:
         return wanted
     lake = Lake(settings.lake.root)
     found = [n for n in wanted if Path(lake.table(f"quarantine.{n}"), "_delta_log").is_dir()]

@@ -132,6 +132,8 @@ class Catalogue:
                 return table
         except (DeltaError, UsageError):
             table = None
+        if (bronze := bronze_of(name)) is not None:
+            self._loaded(bronze)  # a moment before its log begins is refused
         return self._past(name, self.at) or table or self._loaded(name)
 
     def _loaded(self, name: str) -> DeltaTable:
