@@ -109,6 +109,12 @@ class BrokerFiles:
         write_whole(self.config, text.encode())
         write_whole(self.folder / "log4j2.properties", _LOG4J.encode())
 
+    def logged(self) -> str:
+        """The broker's log, of this run and those before it."""
+        with suppress(OSError):
+            return (self.folder / "broker.log").read_text("utf-8", errors="replace")
+        return ""
+
     def tail(self) -> str:
         """The last lines of the broker's log and of what its JVM printed, without stack frames."""
         lines: list[str] = []

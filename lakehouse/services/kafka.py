@@ -25,6 +25,7 @@ from lakehouse.services.java import Java
 READY_SECONDS = 60
 STOP_SECONDS = 15
 PROBE_SECONDS = 0.05
+TRIES = 3
 _NO_ROOM = 1 << 16
 """A disk with fewer free bytes is full: the broker may have had no room to say so."""
 Say = Callable[[str], None]
@@ -62,7 +63,7 @@ class EmbeddedKafka:
         try:
             files.folder.mkdir(parents=True, exist_ok=True)
             with one_at_a_time(files.folder / "start.lock"):
-                return cls._adopt(files, say) or cls._launch(files, java, jars, say)
+                return cls._adopt(files, say) or cls._launched(files, java, jars, say)
         except OSError as error:
             raise ServiceUnavailable(
                 str(files.folder), f"cannot be used: {error}", "mend the folder's rights"
@@ -95,6 +96,20 @@ class EmbeddedKafka:
                 )
             time.sleep(PROBE_SECONDS)
         return None
+
+    @classmethod
+    def _launched(
+        cls, files: BrokerFiles, java: Java, jars: Sequence[Path], say: Say
+    ) -> EmbeddedKafka:
+        """A new broker; on other ports where somebody took one before the JVM came to it."""
+        for _ in range(TRIES - 1):
+            before = files.logged()
+            try:
+                return cls._launch(files, java, jars, say)
+            except ServiceUnavailable:
+                if "Address already in use" not in files.logged()[len(before) :]:
+                    raise
+        return cls._launch(files, java, jars, say)
 
     @classmethod
     def _launch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from kafka.admin import NewTopic
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.services import kafka as kafka_module
+from lakehouse.services.broker_files import BrokerFiles
 from lakehouse.services.jars import default_cache, kafka_jars, read_lock, spark_jars, verify
 from lakehouse.services.java import Java, find_java
 from lakehouse.services.kafka import EmbeddedKafka
@@ -260,3 +262,20 @@ def test_a_broker_that_cannot_start_shows_its_log(
     assert "Stored node id 9 doesn't match" in caught.value.remedy
     assert "\tat " not in caught.value.remedy
     assert not (folder / "broker.json").exists()
+
+
+def test_a_port_taken_before_the_jvm_listens_is_given_up(java, broker_jars, tmp_path, monkeypatch):
+    """Seconds lie between the choice of a free port and its use."""
+    choose, taken = BrokerFiles.ports, socket.socket()
+    with taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = [taken.getsockname()[1]]
+
+        def chosen(files):
+            client, controller = choose(files)
+            return (ports.pop() if ports else client), controller
+
+        monkeypatch.setattr(BrokerFiles, "ports", chosen)
+        with EmbeddedKafka.start(tmp_path, java=java, jars=broker_jars) as broker:
+            port = taken.getsockname()[1]
+            assert (ports, broker.bootstrap_servers == f"127.0.0.1:{port}") == ([], False)
