@@ -159,7 +159,7 @@ class StreamSettings(Section):
 
     trigger: Duration = Field(timedelta(0), description="time between batch starts; 0 starts the next as soon as there is data")
     max_records_per_batch: Count = Field(200_000, description="most records that one batch takes")
-    max_mb_per_batch: Count = Field(128, description="a batch whose records, or decoded rows, are larger than this is landed in several commits")
+    max_mb_per_batch: Count = Field(80, description="a batch whose records, or decoded rows, are larger than this is landed in several commits")
     poll: Duration = Field(timedelta(milliseconds=100), description="how often a silver job of its own looks for new bronze versions")
     stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the batch in hand")
 
