@@ -32,9 +32,10 @@ from lakehouse.ingest.event_ids import EventIds
 from lakehouse.ingest.runs import RunDamaged
 from lakehouse.ingest.seen import EventKeys, Keys, Seen, copies
 from lakehouse.ingest.slots import Slots, counted
+from lakehouse.storage.committing import crossed
 from lakehouse.storage.increments import increments
 from lakehouse.storage.log import commit_time
-from lakehouse.storage.table import Table, crossed
+from lakehouse.storage.table import Table
 
 log = structlog.get_logger("lakehouse")
 MOST_KEYS = 128_000_000

@@ -10,8 +10,9 @@ from deltalake import CommitProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.schema import PrimitiveType
 
+from lakehouse.storage.committing import QUIET
 from lakehouse.storage.rows import fitted_rows
-from lakehouse.storage.table import QUIET, Table
+from lakehouse.storage.table import Table
 
 _LOG = structlog.get_logger("lakehouse")
 

@@ -9,9 +9,7 @@ may lose the older ones.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,14 +17,13 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    PostCommitHookProperties,
-    WriterProperties,
     write_deltalake,
 )
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.committing import QUIET, Committing
 from lakehouse.storage.data_files import WrittenFile, write_files
 from lakehouse.storage.faults import another_writer, write_fault
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
@@ -34,22 +31,15 @@ from lakehouse.storage.health import check_log, opened
 from lakehouse.storage.log import (
     append_info,
     exchange_info,
-    sync_checkpoints,
     sync_commit,
     sync_files,
     transaction,
-    write_entry,
 )
-from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.properties import table_properties
-from lakehouse.storage.protocol import check_protocol
-from lakehouse.storage.reader import DeltaReader
 from lakehouse.storage.rows import data_files, marked_rows, rows_where
 
-QUIET = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
-
-class Table(DeltaReader):
+class Table(Committing):
     """A table that this process alone writes; :meth:`open` makes it when it is missing.
 
     ``schema`` is the Arrow schema that a new table gets, ``partition_by`` its
@@ -67,9 +57,7 @@ class Table(DeltaReader):
         *,
         fingerprinted: bool = False,
     ) -> None:
-        super().__init__(dt, uri, schema)
-        self.settings = settings
-        self.writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
+        super().__init__(dt, uri, schema, settings)
         self._fingerprints = fingerprinted
         self._has_none = False
         """Whether no commit has a fingerprint: this writer makes none then, and need not look."""
@@ -152,12 +140,6 @@ class Table(DeltaReader):
         self._checkpoint(before)
         return added
 
-    def _write_entry(self, actions: Iterable[Mapping[str, Any]]) -> None:
-        """Commit these actions as the next version; raises where another writer was there."""
-        check_protocol(self._read, self.uri)  # commits of our own change neither it nor columns
-        write_entry(Path(self.uri), self.version + 1, actions)
-        self._ahead += 1
-
     def replace(
         self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
     ) -> int:
@@ -229,45 +211,6 @@ class Table(DeltaReader):
 
         self.carrying_state(delete, note)
 
-    def carrying_state(
-        self, work: Callable[[CommitProperties], Any], more: Mapping[str, Any] | None = None
-    ) -> None:
-        """Do what may commit; its commits, if it makes any, carry the table's state on."""
-        self._commit({**self.state(), **(more or {})}, work)
-
-    def _commit(self, note: Mapping[str, Any], work: Callable[[CommitProperties], Any]) -> None:
-        """Do what commits by delta-rs, then sync what it committed."""
-        before = self.version
-        with self._faults():
-            work(CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0))
-        self._committed(before)
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except (DeltaError, OSError) as error:
-            raise write_fault(self.uri, error) from None
-
-    def sync_commits_since(self, before: int) -> None:
-        """Read and sync the commits that Spark made after version ``before``."""
-        self.refresh()
-        self._committed(before)
-
-    def _committed(self, before: int) -> None:
-        """Sync what was committed after version ``before``; a checkpoint where one is due."""
-        if self.settings.publish.fsync:
-            for version in range(before + 1, self.version + 1):
-                sync_commit(Path(self.uri), version)
-        self._checkpoint(before)
-
-    def _checkpoint(self, before: int) -> None:
-        if crossed(before, self.version, self.settings.table.checkpoint_interval):
-            with self._faults():
-                self.dt.create_checkpoint()
-                if self.settings.publish.fsync:
-                    sync_checkpoints(Path(self.uri))
-
     def state(self) -> dict[str, Any]:
         """As every reader finds it, and the fingerprint of all rows where one is kept."""
         total = self.total()
@@ -296,8 +239,3 @@ class Table(DeltaReader):
         if (total := self.total()) is None:
             return note
         return {**note, KEY: changed(total, by_batch(added), by_batch(removed))}
-
-
-def crossed(before: int, after: int, every: int) -> bool:
-    """Whether a multiple of ``every`` lies above ``before`` and not above ``after``."""
-    return after // every > before // every

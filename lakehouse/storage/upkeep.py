@@ -17,6 +17,7 @@ from deltalake import CommitProperties
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
+from lakehouse.storage.committing import QUIET, crossed
 from lakehouse.storage.compaction import compacted
 from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import (
@@ -31,7 +32,7 @@ from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.old_files import OldFiles
 from lakehouse.storage.properties import RETENTION, table_properties
 from lakehouse.storage.protocol import check_protocol
-from lakehouse.storage.table import QUIET, Table, crossed
+from lakehouse.storage.table import Table
 
 _SHARE, _WHOLE = 32, 16
 """A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
