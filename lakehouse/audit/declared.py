@@ -7,11 +7,12 @@ state and retries are checked so, and a fault in the declaration itself is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.flow import Aggregate, Flow, Keyed, SilverFlow
 from lakehouse.model.recompute import Recompute, Recomputes
@@ -31,11 +32,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def recomputes_of(name: str) -> Recomputes:
-    """The product's own recompute; without one its declarations."""
+    """The product's own recompute of a contract; without one the contract's declarations.
+
+    DeclarationError where the product gives one of a contract that it does not have.
+    """
     product = owner(name)
-    module = part(product, "recompute") if name == product.name else None
-    if module is not None:
-        return Recomputes(module.COUNTED, module.RECOMPUTES, module.WITNESS)
+    module = part(product, "recompute")
+    own: Mapping[str, Recomputes] = module.RECOMPUTES if module else {}
+    known = [c.name for c in product.contracts]
+    if unknown := [of for of in own if of not in known]:
+        raise DeclarationError(
+            f"product {product.name!r}, {product.recompute}",
+            f"RECOMPUTES has {unknown[0]!r}, which is none of its contracts",
+            f"use {' or '.join(known)}",
+        )
+    if name in own:
+        return own[name]
     return declared(contract(name), [f for f in product.flows if f.product == name])
 
 

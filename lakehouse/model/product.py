@@ -25,8 +25,8 @@ class Product:
     settings: type | None = None
     """Class of its section, a ProductSettings; without one its topic has the contract's name."""
     recompute: str = ""
-    """Module of :mod:`lakehouse.model.recompute`; without one the audit evaluates the declared
-    SQL whole over bronze, and says so."""
+    """Module of :mod:`lakehouse.model.recompute`; of a contract that it does not name the audit
+    evaluates the declared SQL whole over bronze, and says so."""
     report: str = ""
     """Module with ``REPORT``, section → SELECT; and, where it has them, ``TITLES``, section →
     words, and ``views(as_of)``, which gives name → SELECT. Without a module the report has the

@@ -1,7 +1,7 @@
 """What a product says, in words of its own, that its silver tables must hold.
 
-A product's ``recompute`` module gives ``COUNTED``, SQL of the rows of ``bronze_then`` that
-count; ``RECOMPUTES``, one a silver table; and ``WITNESS``, what a record says.
+A product's ``recompute`` module gives ``RECOMPUTES``: name of a contract → :class:`Recomputes`.
+A contract that it leaves out is held against its declarations.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.topic import Judged
@@ -22,6 +24,7 @@ from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import BronzeFlow, SilverFlow
+from lakehouse.model.recompute import Recompute
 from lakehouse.products.registry import contract, contracts_of, flows, load_settings
 from lakehouse.runtime.pipeline import Landing
 from lakehouse.storage.duck import connect
@@ -62,6 +65,7 @@ def by_dish(**measures):
 
 PRODUCT = Product(
     name="late_meals", contracts=(MEALS, RATINGS), checks="their_checks", report="their_report",
+    recompute="their_recompute",
     flows=(
         BronzeFlow(MEALS), SilverFlow(MEALS, (by_dish(paid=PAID),)),
         BronzeFlow(RATINGS), SilverFlow(RATINGS, (by_dish(),)),
@@ -73,6 +77,20 @@ from lakehouse.doctor.check import Check
 
 def checks(settings):
     yield Check("late_meals", "kitchen", "warn", settings.product("late_meals").topic, "cook")
+"""
+RECOMPUTE = """
+from lakehouse.model.recompute import Recompute, Recomputes
+from lakehouse.model.witness import Kind, Witness, whole_value
+
+FIELDS = {"event_id": Kind.TEXT, "event_time": Kind.TIME, "dish": Kind.TEXT, "stars": Kind.WHOLE}
+EVENTS = "SELECT dish, count(*) AS events FROM counted GROUP BY dish"
+RECOMPUTES = {
+    "late_meals_ratings": Recomputes(
+        "SELECT * FROM bronze_then WHERE NOT is_duplicate",
+        (Recompute("by_dish", ("dish",), EVENTS),),
+        Witness(FIELDS, frozenset(FIELDS), whole_value),
+    )
+}
 """
 REPORT = """
 from lakehouse.explorer.report import LookUp, quality
@@ -89,7 +107,12 @@ BAD = {"late_meals": b"{", "late_meals_ratings": b"["}
 @pytest.fixture(scope="module", autouse=True)
 def product(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
-    modules = {"their_meals": CODE, "their_checks": CHECKS, "their_report": REPORT}
+    modules = {
+        "their_meals": CODE,
+        "their_checks": CHECKS,
+        "their_report": REPORT,
+        "their_recompute": RECOMPUTE,
+    }
     install(site, "meals", "their_meals:PRODUCT", modules)
     with registered(site):
         yield
@@ -145,6 +168,30 @@ def test_each_contract_has_tables_of_its_own_and_is_proven(lake):
         assert proof.verdict is Verdict.PROVEN, proof.as_dict()
         assert [t.table for t in proof.tables] == [f"silver.{name}_by_dish", f"ledger.{name}"]
         assert (proof.account.total("bronze"), proof.account.total("quarantine")) == (8, 2)
+
+
+def test_each_contract_has_a_recompute_of_its_own_or_its_declarations(lake):
+    assert proven("late_meals", lake).is_by_declaration
+    assert not proven("late_meals_ratings", lake).is_by_declaration
+    with pytest.MonkeyPatch.context() as patch:
+        theirs = sys.modules["their_recompute"].RECOMPUTES["late_meals_ratings"]
+        half = Recompute("by_dish", ("dish",), "SELECT dish, 1::BIGINT AS events FROM counted")
+        patch.setitem(
+            sys.modules["their_recompute"].RECOMPUTES,
+            "late_meals_ratings", replace(theirs, tables=(half,)),
+        )  # fmt: skip
+        assert proven("late_meals_ratings", lake).tables[0].differing == 2
+        assert proven("late_meals", lake).verdict is Verdict.PROVEN
+
+
+def test_a_recompute_of_a_contract_that_is_not_there_is_refused(lake):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules["their_recompute"].RECOMPUTES, "late_meal", None)
+        with pytest.raises(
+            DeclarationError, match=r"RECOMPUTES has 'late_meal'.* none of its"
+        ) as at:
+            recomputes_of("late_meals")
+    assert "use late_meals or late_meals_ratings" in str(at.value)
 
 
 def test_a_table_is_behind_its_own_bronze(lake):

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lakehouse.model.recompute import WHOLE, Recompute
+from lakehouse.model.recompute import WHOLE, Recompute, Recomputes
 from lakehouse.model.witness import (
     Broken,
     Instant,
@@ -82,7 +82,7 @@ def _by(key: str) -> str:
     return _BY.format(now=_NOW, key=key, whole=WHOLE.format("amount"))
 
 
-RECOMPUTES = (
+TABLES = (
     Recompute("by_restaurant", ("restaurant_name",), _by("restaurant_name")),
     Recompute("by_item", ("item",), _by("item")),
     Recompute("by_day", ("order_date",), _by("CAST(created_at AS DATE) AS order_date")),
@@ -165,3 +165,5 @@ WITNESS = Witness(
     _event,
 )
 """What a record of orders says: bronze's own columns, in the audit's words."""
+
+RECOMPUTES = {"orders": Recomputes(COUNTED, TABLES, WITNESS)}

@@ -7,7 +7,7 @@ the tables: a fault there is not repeated here. Money is decimal throughout.
 
 from __future__ import annotations
 
-from lakehouse.model.recompute import WHOLE, Recompute
+from lakehouse.model.recompute import WHOLE, Recompute, Recomputes
 from lakehouse.model.witness import Kind, Witness, whole_value
 
 COUNTED = """
@@ -140,7 +140,7 @@ FROM counted WHERE sold GROUP BY ALL
 """
 
 _PERIODS = ("grain", "period_start")
-RECOMPUTES = (
+TABLES = (
     Recompute("by_country", ("country", "currency"), BY_COUNTRY),
     Recompute("by_client", ("client_id", "currency"), BY_CLIENT),
     Recompute("by_segment", ("segment", "currency"), BY_SEGMENT),
@@ -164,3 +164,5 @@ _FIELDS = {
 }  # fmt: skip
 WITNESS = Witness(_FIELDS, frozenset(_FIELDS) - {"client_id", "product_name"}, whole_value)
 """What a record of sales says: bronze's own columns, in the audit's words."""
+
+RECOMPUTES = {"sales": Recomputes(COUNTED, TABLES, WITNESS)}
