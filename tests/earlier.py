@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lakehouse.storage.fingerprint import KEY
 from lakehouse.storage.metadata import NOTE
+from lakehouse.storage.properties import FINGERPRINTED
 
 
 def without_fingerprints(table: str | Path) -> None:
@@ -19,4 +20,5 @@ def without_fingerprints(table: str | Path) -> None:
                 note = json.loads(info[NOTE])
                 note.pop(KEY, None)
                 info[NOTE] = json.dumps(note)
+            action.get("metaData", {}).get("configuration", {}).pop(FINGERPRINTED, None)
         entry.write_text("".join(json.dumps(action) + "\n" for action in actions), "utf-8")

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from lakehouse.audit.batches import Wrong, told_total, wrong_batches
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.steps import explain, is_told
@@ -22,12 +24,11 @@ from lakehouse.storage.fingerprint import (
     KEY,
     Batches,
     Fingerprint,
-    Total,
-    batches_of,
     by_batch,
     total_of,
 )
-from lakehouse.storage.log import commit_time, commits, entry, note_of, notes
+from lakehouse.storage.log import commit_time, commits, entry, note_of
+from lakehouse.storage.properties import is_fingerprinted
 from lakehouse.storage.rows import DataFile, data_files
 
 _ZERO = Fingerprint()
@@ -117,12 +118,11 @@ def _with_places(table: Fingerprinted) -> str:
 
 def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerprinted:
     """Add up the digests of all rows of a table at a version."""
-    uri = snapshots.lake.table(name)
-    note = next((note[KEY] for note in notes(commits(uri, version)) if KEY in note), None)
-    if note is None:
-        return _without_fingerprints(snapshots.open(name, version), name)
-    total = Total.read(note)
-    files = data_files(snapshots.open(name, version), uri)
+    uri, table = snapshots.lake.table(name), snapshots.open(name, version)
+    total = told_total(uri, version)
+    if total is None:
+        return _without_fingerprints(snapshots, table, name)
+    files = data_files(table, uri)
     with ThreadPoolExecutor(2) as pool:
         read = list(pool.map(_of_file, files))
     if unreadable := [found for found in read if isinstance(found, str)]:
@@ -133,8 +133,9 @@ def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerpr
     sum_ = total_of(found)
     report = Fingerprinted(name, version, sum_.rows, total.since, total.rows_before)
     if sum_ == total.fingerprint:
-        return report
-    wrong = _wrong_batches(uri, version, total, found)
+        unchecked = 0 if total.checked else total.rows_before
+        return replace(report, doubt=_lost(snapshots, table, name, unchecked))
+    wrong = wrong_batches(uri, version, total, found)
     told_rows = total.fingerprint.rows
     rows = f"{sum_.rows:,} rows where its commits tell of {told_rows:,}"
     if sum_.rows == told_rows:
@@ -148,12 +149,35 @@ def check_fingerprint(snapshots: Snapshots, name: str, version: int) -> Fingerpr
     )  # fmt: skip
 
 
-def _without_fingerprints(table: DeltaTable, name: str) -> Fingerprinted:
+def _without_fingerprints(snapshots: Snapshots, table: DeltaTable, name: str) -> Fingerprinted:
     """Rows that no fingerprint covers; their pages are read all the same."""
     corrupt = [f"{path}: the file {fault}" for path, fault in corrupt_files(files_of(table))]
-    version, rows = int(table.version()), int(table.count())
-    doubt = _cannot_be_read(name, corrupt) if corrupt else ""
+    version = int(table.version())
+    if corrupt:
+        return Fingerprinted(name, version, doubt=_cannot_be_read(name, corrupt))
+    rows = sum(pq.read_metadata(file).num_rows for file in files_of(table))
+    doubt = _lost(snapshots, table, name, rows)
     return Fingerprinted(name, version, rows_before=rows, doubt=doubt)
+
+
+def _lost(snapshots: Snapshots, table: DeltaTable, name: str, rows: int) -> str:
+    """The doubt where rows had a fingerprint once, by the table's property or its lake's."""
+    product = name.partition(".")[2]
+    if not rows or not (
+        is_fingerprinted(table)
+        or any(
+            is_fingerprinted(snapshots.open(beside))
+            for layer in ("bronze", "quarantine")
+            if snapshots.exists(beside := f"{layer}.{product}")
+        )
+    ):
+        return ""
+    again = f"or move its folder away and run {product}.bronze, which makes it anew"
+    remedy = "lakehouse restore BACKUP" + (f", {again}" if not name.startswith("erased.") else "")
+    return (
+        f"it holds {rows:,} rows that no fingerprint tells of any more: another program made "
+        f"it anew, or its log lost the commits that landed them: {remedy}"
+    )
 
 
 def _cannot_be_read(name: str, files: list[str]) -> str:
@@ -178,54 +202,14 @@ def _added(parts: list[Batches]) -> Batches:
     return found
 
 
-@dataclass(frozen=True)
-class _Wrong:
-    """Batches that differ, and whether those do that the log no longer tells apart."""
-
-    batches: tuple[int | None, ...]
-    known: frozenset[int | None]
-    others: bool
-
-
-def _wrong_batches(uri: str, version: int, total: Total, found: Batches) -> _Wrong:
-    """Which batches differ, and whether those do that the log tells nothing of any more."""
-    expected, known = _expected(uri, version)
-    differ = [b for b in sorted(known, key=str) if found.get(b, _ZERO) != expected[b]]
-    rest = total.fingerprint - total_of({b: expected[b] for b in known})
-    others = total_of({b: part for b, part in found.items() if b not in known}) != rest
-    return _Wrong(tuple(differ), frozenset(known), others)
-
-
-def _expected(uri: str, version: int) -> tuple[Batches, set[int | None]]:
-    """What the log's commits changed by batch, and which batches it has from their landing on."""
-    expected: Batches = {}
-    known = set()
-    for note in notes(commits(uri, version)):
-        for batch, part in batches_of(note.get(KEY) or {}).items():
-            expected[batch] = expected.get(batch, _ZERO) + part
-            if part.rows > 0:
-                known.add(batch)
-    return expected, known
-
-
-def altered(uri: str, version: int, found: Batches) -> str:
-    """Batches that lack no row and have another fingerprint; one that lacks rows is not judged."""
-    expected, known = _expected(uri, version)
-    wrong = [
-        b for b in sorted(known & {*found}, key=str)
-        if found[b].rows >= expected[b].rows and found[b] != expected[b]
-    ]  # fmt: skip
-    return ", ".join(f"batch {batch}" for batch in wrong[:SAMPLE])
-
-
-def _told(wrong: _Wrong) -> Iterator[str]:
+def _told(wrong: Wrong) -> Iterator[str]:
     for batch in wrong.batches[:SAMPLE]:
         yield "rows without a batch" if batch is None else f"batch {batch}"
     if wrong.others:
         yield "batches whose commits the log no longer has"
 
 
-def _concerned(files: list[DataFile], by_file: list[Batches], wrong: _Wrong) -> Iterator[str]:
+def _concerned(files: list[DataFile], by_file: list[Batches], wrong: Wrong) -> Iterator[str]:
     """The first files that hold rows of batches that differ."""
     listed = 0
     for file, batches in zip(files, by_file, strict=True):

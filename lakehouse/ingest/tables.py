@@ -44,18 +44,21 @@ class BronzeTables:
     ) -> BronzeTables:
         """Both tables, made where they are missing."""
         lake = Lake(settings.lake.root)
+        places = [lake.table(f"{layer}.{contract.name}") for layer in ("bronze", "quarantine")]
         bronze = Table.open(
-            lake.table(f"bronze.{contract.name}"),
+            places[0],
             bronze_schema(contract),
             settings,
+            beside=places[1],
             partition_by=["event_date"],
             fingerprinted=True,
             description=f"typed {contract.name} events, each with its Kafka address",
         )
         quarantine = Table.open(
-            lake.table(f"quarantine.{contract.name}"),
+            places[1],
             QUARANTINE_SCHEMA,
             settings,
+            beside=places[0],
             description=f"records of {contract.name} that broke the contract, bytes kept",
             fingerprinted=True,
         )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse.audit.fingerprints import altered
+from lakehouse.audit.batches import altered, is_checked
 from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
@@ -201,7 +201,10 @@ class Repair:
                 "only a backup has it: lakehouse restore BACKUP",
             )
         total = total_of(found) + total_of(by_batch(anew))
-        return {KEY: Total(total, table.version() + 1, total.rows).note()}
+        # an address that was never erased is found by what bronze lacks
+        to_check = {} if self.name.startswith("erased.") else found
+        checked = is_checked(self.uri, table.version(), to_check)
+        return {KEY: Total(total, table.version() + 1, total.rows, checked).note()}
 
     def _newest_whole(self, newest: int) -> int | None:
         """The newest version whose files are all there, as far as the log goes back."""

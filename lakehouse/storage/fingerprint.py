@@ -16,7 +16,7 @@ digests in the same commit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -111,21 +111,25 @@ class Total:
     """The fingerprint of all rows, and since which version each commit has said what it added.
 
     ``rows_before`` were in the table already then: they are as they were found, not as
-    they landed.
+    they landed, unless they were ``checked`` against what the commits before say.
     """
 
     fingerprint: Fingerprint = Fingerprint()
     since: int = 0
     rows_before: int = 0
+    checked: bool = False
 
     def note(self) -> dict[str, Any]:
         """As recorded in a commit's metadata."""
-        return {"total": self.fingerprint.note(), "since": [self.since, self.rows_before]}
+        note = {"total": self.fingerprint.note(), "since": [self.since, self.rows_before]}
+        return note | ({"checked": True} if self.checked else {})
 
     @classmethod
     def read(cls, note: Mapping[str, Any]) -> Total:
         """Back from a commit's metadata."""
-        return cls(Fingerprint.read(note["total"]), *note["since"])
+        since, rows_before = note["since"]
+        total = Fingerprint.read(note["total"])
+        return cls(total, since, rows_before, note.get("checked", False))
 
 
 def changed(total: Total, added: Batches, removed: Batches) -> dict[str, Any]:
@@ -137,13 +141,13 @@ def changed(total: Total, added: Batches, removed: Batches) -> dict[str, Any]:
     changes = dict(added)
     for batch, part in removed.items():
         changes[batch] = changes.get(batch, Fingerprint()) - part
-    after = total.fingerprint + total_of(changes)
+    after = replace(total, fingerprint=total.fingerprint + total_of(changes))
     batches = {
         "" if batch is None else str(batch): part.note()
         for batch, part in changes.items()
         if part != Fingerprint()
     }
-    return {**Total(after, total.since, total.rows_before).note(), "batches": batches}
+    return {**after.note(), "batches": batches}
 
 
 def batches_of(note: Mapping[str, Any]) -> Batches:

@@ -76,6 +76,7 @@ class Fingerprint(Struct):
 
     total: tuple[Change, Sum]
     since: tuple[Count, Count]
+    checked: bool = False
     batches: dict[Batch, tuple[Change, Sum]] = {}
 
 

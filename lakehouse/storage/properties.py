@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from deltalake import DeltaTable
+
 from lakehouse.settings.settings import Settings
 
+FINGERPRINTED = "lakehouse.fingerprints"
+FROM_FIRST_ROW = "from the first row"
+"""The property of a table that no row came into but with its fingerprint, and its value."""
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 
 
@@ -21,3 +26,8 @@ def table_properties(settings: Settings) -> dict[str, str | None]:
         "delta.checkpointInterval": str(settings.table.checkpoint_interval),
         **settings.table_properties,
     }
+
+
+def is_fingerprinted(table: DeltaTable) -> bool:
+    """Whether each row came with its fingerprint; a table of an earlier release does not say so."""
+    return table.metadata().configuration.get(FINGERPRINTED) == FROM_FIRST_ROW

@@ -35,7 +35,12 @@ from lakehouse.storage.log import (
     sync_files,
     transaction,
 )
-from lakehouse.storage.properties import table_properties
+from lakehouse.storage.properties import (
+    FINGERPRINTED,
+    FROM_FIRST_ROW,
+    is_fingerprinted,
+    table_properties,
+)
 from lakehouse.storage.rows import data_files, marked_rows, rows_where
 
 
@@ -72,19 +77,28 @@ class Table(Committing):
         partition_by: Sequence[str] = (),
         description: str = "",
         fingerprinted: bool = False,
+        beside: str = "",
     ) -> Self:
-        """The table at this place, its log found whole; made where it is missing."""
+        """The table at this place, its log found whole; made where it is missing.
+
+        What is made says that its fingerprints begin with the first row: that one whose
+        log lost them is not taken for one of an earlier release. ``beside`` is a table
+        that must say so too, where there is one: of both or of neither it holds.
+        """
         try:
             check_columns(uri, schema.names)
             check_log(uri)
-            if not DeltaTable.is_deltatable(uri):
+            if not _is_table(uri):
+                properties = table_properties(settings)
+                if fingerprinted and (not _is_table(beside) or is_fingerprinted(opened(beside))):
+                    properties[FINGERPRINTED] = FROM_FIRST_ROW
                 DeltaTable.create(
                     uri,
                     schema,
                     mode="ignore",
                     partition_by=list(partition_by),
                     description=description,
-                    configuration=table_properties(settings),
+                    configuration=properties,
                     raise_if_key_not_exists=False,
                 )
                 if settings.publish.fsync:
@@ -239,3 +253,7 @@ class Table(Committing):
         if (total := self.total()) is None:
             return note
         return {**note, KEY: changed(total, by_batch(added), by_batch(removed))}
+
+
+def _is_table(uri: str) -> bool:
+    return bool(uri) and bool(DeltaTable.is_deltatable(uri))

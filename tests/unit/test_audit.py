@@ -150,6 +150,11 @@ def test_an_address_in_both_tables_is_doubled(lake):
     assert [row["offset"] for row in found.account.missing] == [3]
 
 
+def of_an_earlier_release(lake):
+    for table in ("bronze/sales", "quarantine/sales"):
+        without_fingerprints(path(lake, table))
+
+
 def replayed(lake, version):
     def marked(rows):
         copy = put("offset", ("offset", 3), 4)(rows)
@@ -163,13 +168,13 @@ def replayed(lake, version):
     ("version", "verdict"), [(2, Verdict.PROVEN), (3, Verdict.PROVEN), (None, Verdict.NOT_PROVEN)]
 )  # fmt: skip
 def test_a_marked_record_that_bronze_has_counts_there(lake, version, verdict):
-    without_fingerprints(path(lake, "quarantine/sales"))
+    of_an_earlier_release(lake)
     replayed(lake, version)
     assert proof(lake).verdict is verdict
 
 
 def test_what_quarantine_took_above_the_ends_is_left_over(lake):
-    without_fingerprints(path(lake, "quarantine/sales"))
+    of_an_earlier_release(lake)
     rewrite(
         lake, "quarantine/sales",
         lambda rows: pa.concat_tables([rows, put("offset", ("offset", 3), 10)(rows)]),
