@@ -1,6 +1,6 @@
 """What one check of the audit is given, and what it gives: each check is a file of its own.
 
-``CHECKS`` in :mod:`lakehouse.audit.run` lists them. A check reads and writes nothing;
+:mod:`lakehouse.audit.asked` lists them, with those of products. A check reads and writes nothing;
 an error in it is a doubt (:mod:`lakehouse.audit.steps`), not the end of the audit.
 """
 

@@ -73,10 +73,15 @@ def compare(
     snapshots: Snapshots, name: str, counted: str, recompute: Recompute, bronze: Pin
 ) -> Compared:
     """Compare one table; a doubt where it, or bronze at its version, cannot be read."""
+    return or_doubt(snapshots, name, lambda: _compare(snapshots, name, counted, recompute, bronze))
+
+
+def or_doubt(snapshots: Snapshots, name: str, comparison: Callable[[], Compared]) -> Compared:
+    """What a comparison gives; a doubt where it cannot be made."""
     steps = Steps()
     steps.unreadable = snapshots.unreadable
     try:
-        return _compare(snapshots, name, counted, recompute, bronze)
+        return comparison()
     except BaseException as error:
         if not is_told(error):
             raise
@@ -90,10 +95,20 @@ def _compare(
         return Compared(name, doubt="does not exist (yet)")
     held = snapshots.pin("held", name)
     source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
-    version = int(source["version"])
-    if source["id"] != bronze.id:
-        doubt = f"was made from another bronze table, with id {source['id']}"
-        return Compared(name, held.version, version, doubt=doubt)
+    found = Compared(name, held.version, int(source["version"]))
+    return compare_held(snapshots, found, str(source["id"]), counted, recompute, bronze)
+
+
+def compare_held(
+    snapshots: Snapshots, table: Compared, id_: str, counted: str, recompute: Recompute, bronze: Pin
+) -> Compared:
+    """Compare the view ``held``, rows of this table, with a recompute at its applied version.
+
+    ``id_`` is that of the bronze table which it says it was made from.
+    """
+    version = -1 if table.source is None else table.source
+    if id_ != bronze.id:
+        return replace(table, doubt=f"was made from another bronze table, with id {id_}")
     snapshots.pin("bronze_then", bronze.name, max(version, 0))
     connection = snapshots.connection
     nothing = " AND false" if version < 0 else ""
@@ -107,7 +122,7 @@ def _compare(
         lacking = count(connection, "bronze")
     else:  # a table may have applied what landed since bronze was pinned
         lacking = snapshots.changed_rows(bronze.name, version, max(version, bronze.version))
-    report = Compared(name, held.version, version, behind, rows, recomputed, lacking=lacking)
+    report = replace(table, behind=behind, rows=rows, recomputed=recomputed, lacking=lacking)
     if odd := {name for name, _ in wanted.items() ^ kinds.items()}:
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
     differing, first = differences(connection, columns, recompute.keys)

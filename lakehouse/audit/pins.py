@@ -127,6 +127,12 @@ class Snapshots:
         self.connection.execute(f'CREATE TEMP VIEW "{view}" AS SELECT {pin.listed} FROM {source}')
         return pin
 
+    def view_files(self, view: str, select: str, files: Sequence[str]) -> None:
+        """Make ``view`` what a SELECT of files that are no table's gives."""
+        self._files.update(files)
+        self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
+        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS {select}')
+
     def _source(self, view: str, table: DeltaTable, files: list[str]) -> str:
         """A FROM item that has every column of the table, also where no file has it yet.
 

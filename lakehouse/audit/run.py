@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 from lakehouse.audit.account import Account
 from lakehouse.audit.addresses import account, erased_view, quarantine_view
+from lakehouse.audit.asked import checks_of
 from lakehouse.audit.check import Check, Say, Scene
 from lakehouse.audit.compare import Compared, compare_all
-from lakehouse.audit.content import COMPARED, compare_content
+from lakehouse.audit.content import COMPARED
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.extent import Content
-from lakehouse.audit.fingerprints import fingerprints
 from lakehouse.audit.flags import Flags, flags
 from lakehouse.audit.ledger import compare_ledger
-from lakehouse.audit.outside import outside_the_topic
+from lakehouse.audit.parquet import compare_parquet
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.reach import ContentRead
 from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
-from lakehouse.audit.watermarks import watermarks
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
-from lakehouse.model.flow import SilverFlow
+from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.model.recompute import Recomputes
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.health import Log
 from lakehouse.storage.log import commits, notes
-
-CHECKS: dict[str, Callable[[Scene], Check]] = {
-    "fingerprints": fingerprints,
-    "watermarks": watermarks,
-    "offsets": outside_the_topic,
-    "content": compare_content,
-}
-"""What is asked besides addresses, marks and silver, by name, in this order."""
 
 
 def topic_of(settings: Settings, product: str) -> str:
@@ -126,6 +117,7 @@ def _proof(
         recomputes = recomputes_of(product)
         tables = _silver(snapshots, product, recomputes, bronze, say)
         tables.append(compare_ledger(snapshots, product, bronze))
+        tables += [compare_parquet(snapshots, flow, bronze) for flow in _parquet(product)]
         scene = Scene(
             snapshots,
             product,
@@ -139,7 +131,7 @@ def _proof(
             content,
             say,
         )
-        checks = [steps.run(name, partial(check, scene)) for name, check in CHECKS.items()]
+        checks = [steps.run(name, partial(check, scene)) for name, check in checks_of(product)]
     answers = tuple(check for check in checks if check)
     return Proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
@@ -245,3 +237,7 @@ def _silver(
         for name in sorted(declared - known)
     ]
     return [*compare_all(snapshots, product, recomputes, bronze, say), *unknown]
+
+
+def _parquet(product: str) -> list[ParquetFlow]:
+    return [flow for flow in flows() if isinstance(flow, ParquetFlow) and flow.product == product]

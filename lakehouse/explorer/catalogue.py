@@ -172,7 +172,7 @@ class Catalogue:
         )
 
     def _plain_info(self, name: str) -> TableInfo:
-        from lakehouse.sinks.parquet import taken  # noqa: PLC0415  # a writer loads slowly
+        from lakehouse.sinks.parquet_files import taken  # noqa: PLC0415  # a follower loads slowly
 
         files = self.plain_files(name)
         held = taken(Path(self.lake.table(name)))

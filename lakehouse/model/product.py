@@ -27,6 +27,9 @@ class Product:
     recompute: str = ""
     """Module of :mod:`lakehouse.model.recompute`; of a contract that it does not name the audit
     evaluates the declared SQL whole over bronze, and says so."""
+    audit: str = ""
+    """Module with ``CHECKS``, name → function of a :class:`lakehouse.audit.check.Scene` that gives
+    a Check: what the audit asks of this product, each of its contracts, besides."""
     report: str = ""
     """Module with ``REPORT``, section → SELECT; and, where it has them, ``TITLES``, section →
     words, and ``views(as_of)``, which gives name → SELECT. Without a module the report has the

@@ -18,7 +18,7 @@ from lakehouse.settings.settings import sections
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-PARTS = ("recompute", "report", "source", "verbs", "demo", "checks")
+PARTS = ("recompute", "audit", "report", "source", "verbs", "demo", "checks")
 """The modules that a product may name."""
 ADDED = (
     "extra", "topic", "partition", "offset", "kafka_time", "ingest_time", "batch_id", "watermark",

@@ -14,37 +14,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.settings.settings import Settings
+from lakehouse.sinks.parquet_files import DATE, TAKEN, taken
 from lakehouse.storage.duck import query, reads
-from lakehouse.storage.follower import NOTHING, Applied, Follower
+from lakehouse.storage.follower import NOTHING, Follower
 from lakehouse.storage.increments import Increment
-
-TAKEN = "_taken.json"
-DATE = "date"
-
-
-def taken(folder: Path) -> Applied | None:
-    """What the files of a folder say of themselves; None where there are none yet."""
-    try:
-        return msgspec.json.decode((folder / TAKEN).read_bytes(), type=Applied)
-    except FileNotFoundError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise TableDamaged(
-            str(folder / TAKEN), "is not what the writer of the files wrote",
-            "remove the folder: the files are made anew from bronze",
-        ) from None  # fmt: skip
 
 
 class ParquetPublisher(Follower):

@@ -1,16 +1,20 @@
 """Changes of orders by hand, and a lake that they land in, without Spark."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.run import Broker, audit
+from lakehouse.audit.topic import Judged
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.landing import BronzePublisher
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.change import Change, Source, encode, sequence
 from lakehouse.model.flow import ParquetFlow, SilverFlow
@@ -118,3 +122,27 @@ class Lake:
                 snapshots, "orders", recomputes_of("orders"), bronze, lambda _: None
             )
         return [c for c in found if c.differing or c.fault or c.doubt or c.behind]
+
+
+def two_versions(settings):
+    """A lake with two versions of bronze, both in silver, Parquet and the ledger."""
+    lake = Lake(settings)
+    lake.land([change("c", 1, row()), change("c", 2, row(order_id=2, amount="7.25"))])
+    lake.catch_up()
+    lake.land([change("u", 3, row(amount="9")), change("d", 4, before=row(order_id=2))])
+    lake.catch_up()
+    lake.silver.persist()
+    late = Ledger.at_bronze("orders", settings, lake.connection)
+    late.catch_up()
+    late.persist()
+    return lake
+
+
+def proven(lake):
+    """An audit of the lake, whose topic ends where the lake does."""
+
+    def judge(gaps):
+        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
+
+    broker = Broker(lambda: Topic("orders", "t1", {0: (0, lake.next)}), judge)
+    return audit("orders", lake.settings, broker, datetime.now(UTC), lambda _: None)

@@ -12,7 +12,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.operations.deep import read_whole
 from lakehouse.operations.repair import Repair
-from lakehouse.sinks.parquet import TAKEN, taken
+from lakehouse.sinks.parquet_files import TAKEN, taken
 from lakehouse.storage.metadata import NOTE, metadata_of
 from tests.support.audited import Kafka, path, proof, says
 from tests.support.lake import copied

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.sinks.parquet import TAKEN
+from lakehouse.sinks.parquet_files import TAKEN
 from tests.conftest import encode, sale
 from tests.support import orders
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, cut_log, warned

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.products.registry import load_settings
-from lakehouse.sinks.parquet import TAKEN
+from lakehouse.sinks.parquet_files import TAKEN
 from tests.conftest import NOW
 from tests.support.orders import SILVER, START, Lake, change, decoded, row, tombstone
 

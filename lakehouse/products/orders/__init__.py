@@ -13,6 +13,7 @@ PRODUCT = Product(
     flows=FLOWS,
     settings=OrdersSettings,
     recompute="lakehouse.products.orders.recompute",
+    audit="lakehouse.products.orders.audit",
     source="producers.orders.source",
     verbs="lakehouse.products.orders.verbs",
     demo="lakehouse.products.orders.demo",

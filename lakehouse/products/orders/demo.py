@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.paths import root_option
 from lakehouse.core.signals import stop_on_signals
@@ -67,10 +66,10 @@ def demo(stage: Stage) -> Exit:
                 }
             )  # fmt: skip
             say(f"round {number}: {count} inserted, {total.good} changes landed")
-        checks = verify(settings)
-        verdict = audited("orders", settings, say)
+        checks = verify(settings, say)
     sys.stdout.write(render({"orders": pa.Table.from_pylist(rounds)}, Format.table, 132))
     show(checks)
+    sys.stdout.write("".join(f"{check.detail}\n" for check in checks if check.name == "audit"))
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)
     sys.stdout.write("the lake equals the table\n" if holds else "the lake DIFFERS from it\n")
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
@@ -80,7 +79,7 @@ def demo(stage: Stage) -> Exit:
         f"lakehouse audit orders {root_option(root)}",
     ):
         say(f"  {command}")
-    return verdict if holds else Exit.FAULT
+    return Exit.OK if holds else Exit.FAULT
 
 
 class _Total:

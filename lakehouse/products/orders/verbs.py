@@ -93,12 +93,18 @@ def orders_verbs(
         rich_markup_mode=None,
         help="The table of food orders in Postgres. Example: lakehouse orders insert --count 5",
     )
+    verbs.command("insert")(insert_command(settings_of, database, say))
+    verbs.command("verify")(verify_command(settings_of, broker, database, say))
+    return verbs
 
-    @verbs.callback()
-    def group() -> None:
-        """The table of food orders in Postgres. Example: lakehouse orders insert --count 5."""
 
-    @verbs.command("insert")
+def insert_command(
+    settings_of: Callable[[Path | None, Path | None], Settings],
+    database: Service,
+    say: Callable[[str], None],
+) -> Callable[..., None]:
+    """The verb ``orders insert``, given how settings are read and a Postgres found or started."""
+
     def insert(
         count: Annotated[int, typer.Option(min=0, help="orders to insert")] = 20,
         updates: Annotated[int, typer.Option(min=0, help="orders to move on")] = 0,
@@ -130,10 +136,21 @@ def orders_verbs(
         else:
             say(", ".join(f"{number:,} {what}" for what, number in done.items()) + f"; seed {seed}")
 
-    @verbs.command("verify")
-    def verify_orders(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-        """Check the way from Postgres to silver, part by part; exit 0 when every check holds.
+    return insert
 
+
+def verify_command(
+    settings_of: Callable[[Path | None, Path | None], Settings],
+    broker: Service,
+    database: Service,
+    say: Callable[[str], None],
+) -> Callable[..., None]:
+    """The verb ``orders verify``, given how settings are read and services found or started."""
+
+    def verify_orders(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+        """Audit the lake and compare it with Postgres, part by part; exit 0 when all holds.
+
+        The audit is that of `lakehouse audit orders`, content of all. Then
         silver.orders_current is compared with Postgres row by row: what the capture and
         the flows have not yet applied differs. Orders whose latest change is in
         quarantine are listed apart.
@@ -145,7 +162,7 @@ def orders_verbs(
 
         settings = settings_of(config, root)
         with database(settings) as settings, broker(settings) as settings:
-            checks = verify(settings)
+            checks = verify(settings, say)
         if as_json:
             listed = [check.as_dict() for check in checks]
             sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
@@ -153,4 +170,4 @@ def orders_verbs(
             show_checks(checks)
         raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
 
-    return verbs
+    return verify_orders

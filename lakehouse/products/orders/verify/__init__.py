@@ -1,4 +1,4 @@
-"""``lakehouse orders verify``: from Postgres to silver, one named check a part."""
+"""``lakehouse orders verify``: the audit, and the table in Postgres, one named check a part."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from lakehouse.audit.check import Say
 from lakehouse.audit.pins import engine
 from lakehouse.core.errors import LakehouseError
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from lakehouse.products.orders.verify.check import Check, Parts
-from lakehouse.products.orders.verify.lake import bronze_checks, followers_checks, parquet_checks
+from lakehouse.products.orders.verify.lake import audit_checks, freshness_checks
 from lakehouse.products.orders.verify.table import capture_checks, postgres_checks, silver_checks
 from lakehouse.settings.settings import Settings
 
 
-def verify(settings: Settings) -> list[Check]:
+def verify(settings: Settings, say: Say) -> list[Check]:
     """Every check, in the order of a change's way. A part that cannot be read fails its check."""
     with engine(settings) as connection:
-        return list(_checks(Parts(settings, connection)))
+        return list(_checks(Parts(settings, connection, say)))
 
 
 def _checks(parts: Parts) -> Iterator[Check]:
     steps: tuple[tuple[str, Callable[[Parts], Iterator[Check]]], ...] = (
-        ("postgres", postgres_checks), ("capture", capture_checks), ("bronze", bronze_checks),
-        ("parquet", parquet_checks), ("checkpoint", followers_checks), ("silver", silver_checks),
+        ("postgres", postgres_checks), ("capture", capture_checks), ("bronze", audit_checks),
+        ("freshness", freshness_checks), ("silver", silver_checks),
     )  # fmt: skip
     unread: set[str] = set()
     for name, step in steps:

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
 from lakehouse.core.paths import root_option
 from lakehouse.products.orders.tables import FLOWS
@@ -30,8 +31,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Parts:
+    """What every step is given."""
+
     settings: Settings
     connection: duckdb.DuckDBPyConnection
+    say: Say
 
     @property
     def snapshots(self) -> Snapshots:

@@ -122,6 +122,8 @@ def silver_checks(parts: Parts) -> Iterator[Check]:
     if not snapshots.exists(CURRENT):
         raise TableMissing(f"table {CURRENT}", "does not exist yet", parts.fix)
     snapshots.pin("current", CURRENT)
+    for layer in ("bronze", "quarantine"):
+        snapshots.pin(layer, f"{layer}.{NAME}")
     connection.execute(_HELD)
     different = {
         row["order_id"]: "both have it, other columns" if row["sides"] > 1 else row["side"]

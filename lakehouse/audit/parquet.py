@@ -1,0 +1,40 @@
+"""The plain Parquet files of a product against bronze, row by row, at their applied version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lakehouse.audit.compare import Compared, compare_held, or_doubt
+from lakehouse.audit.pins import Pin, Snapshots
+from lakehouse.model.flow import ParquetFlow
+from lakehouse.model.recompute import Recompute
+from lakehouse.sinks.parquet_files import DATE, files_at, taken
+from lakehouse.storage.duck import reads
+
+_COUNTED = "SELECT * FROM bronze_then WHERE NOT is_duplicate"
+_ADDRESS = ("topic", "partition", "offset")
+
+
+def compare_parquet(snapshots: Snapshots, flow: ParquetFlow, bronze: Pin) -> Compared:
+    """Every column of the files; those of a version that is just being written are left out."""
+    return or_doubt(snapshots, flow.table, lambda: _compare(snapshots, flow, bronze))
+
+
+def _compare(snapshots: Snapshots, flow: ParquetFlow, bronze: Pin) -> Compared:
+    folder = Path(snapshots.lake.table(flow.table))
+    applied = taken(folder)  # before the files are listed: what is written since is above it
+    if applied is None:
+        return Compared(flow.table, doubt="does not exist (yet)")
+    columns = ", ".join(f'"{column}"' for column in flow.columns)
+    wanted = f"SELECT {columns}, {flow.date} AS {DATE} FROM counted WHERE {flow.where}"
+    files = files_at(folder, applied.version)
+    if files:
+        found = reads(files, "hive_partitioning = true, union_by_name = true")
+        held = f"SELECT {columns}, CAST({DATE} AS DATE) AS {DATE} FROM {found}"
+    else:
+        held = f"SELECT {columns}, {flow.date} AS {DATE} FROM bronze WHERE false"
+    snapshots.view_files("held", held, files)
+    keys = _ADDRESS if {*_ADDRESS} <= {*flow.columns} else (*flow.columns, DATE)
+    recompute = Recompute(flow.table, keys, wanted)
+    table = Compared(flow.table, source=applied.version)
+    return compare_held(snapshots, table, applied.bronze, _COUNTED, recompute, bronze)

@@ -1,0 +1,52 @@
+"""`orders verify` is the audit seen by its parts; the audit asks what orders declare besides."""
+
+import shutil
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.audit.proof import Verdict
+from lakehouse.products.orders.verify.lake import seen
+from tests.support.orders import change, proven, row, two_versions
+
+
+@pytest.fixture
+def lake(settings):
+    return two_versions(settings)
+
+
+def checks(lake):
+    return {check.name: check for check in seen(proven(lake), "lakehouse run", "lakehouse audit")}
+
+
+def test_a_lake_that_has_everything_passes_every_check(lake):
+    found = checks(lake)
+    assert [*found] == ["bronze", "parquet", "checkpoint", "audit"]
+    assert all(check.ok and not check.fix for check in found.values()), found
+
+
+def test_what_is_not_landed_and_what_is_behind_is_told(lake):
+    lake.next += 3
+    assert "3 of the topic not landed" in checks(lake)["bronze"].detail
+    lake.next -= 3
+    lake.land([change("u", 5, row(amount="3"))])
+    found = checks(lake)
+    assert [name for name, check in found.items() if not check.ok] == ["checkpoint"]
+    assert "silver.orders_current" in found["checkpoint"].detail
+    assert "lake.orders" in found["checkpoint"].detail
+
+
+def test_what_the_audit_finds_fails_it(lake):
+    shutil.rmtree(lake.parquet.folder)
+    found = checks(lake)
+    assert not found["parquet"].ok
+    assert found["audit"].first == ({"doubt": "lake.orders: does not exist (yet)"},)
+
+
+def test_a_change_that_counts_twice_is_a_fault_of_the_audit(lake):
+    lake.land([change("u", 3, row(amount="9"))])
+    assert proven(lake).verdict is not Verdict.NOT_PROVEN
+    table = DeltaTable(lake.bronze.bronze.uri)
+    table.update(updates={"is_duplicate": "false"}, predicate="is_duplicate")
+    found = proven(lake)
+    assert "1 changes count twice: raise [orders] deduplication_horizon" in found.faults
