@@ -21,8 +21,8 @@ from lakehouse.core.scratch import scratch_folder
 from lakehouse.core.signals import ended_by_signals
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import connect, hide_progress, reads, scan, text
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import newest
 from lakehouse.storage.log import commits, notes
 

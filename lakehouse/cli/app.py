@@ -1,7 +1,8 @@
 """The ``lakehouse`` command: which verbs there are, and exit codes that scripts can trust.
 
-A verb's file declares its options and imports what it needs when it is called, so that
-help and reading are quick.
+A verb's file is loaded when the verb is called, or listed; what the verb needs, when it runs.
+Products' verbs come from the registry, and the products are loaded only where a verb is not
+one of the engine's.
 """
 
 from __future__ import annotations
@@ -10,53 +11,117 @@ import errno
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lakehouse.cli import audit, doctor, erase, explore, flows, quarantine, recovery, start, tables
-from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
+from lakehouse.core.options import Group
 from lakehouse.core.signals import Stopped, is_interrupt, stopped_by_sigterm
 from lakehouse.core.text import say
-from lakehouse.products.registry import part, products
+
+if TYPE_CHECKING:
+    from typer._click import Command
+
+VERBS = {
+    "run": "flows:run_flows",
+    "products": "tables:products",
+    "up": "flows:up",
+    "demo": "flows:demo",
+    "produce": "flows:produce",
+    "tables": "tables:tables",
+    "history": "tables:history",
+    "maintain": "tables:maintain",
+    "jars": "tables:jars",
+    "schema": "tables:schema",
+    "docs": "tables:docs",
+    "audit": "audit:audit",
+    "erase": "erase:erase",
+    "quarantine": "quarantine:app",
+    "accept-gap": "recovery:accept_gap",
+    "repair": "recovery:repair",
+    "rebuild": "recovery:rebuild",
+    "remark": "recovery:remark",
+    "backup": "recovery:backup",
+    "restore": "recovery:restore",
+    "explore": "explore:explore",
+    "doctor": "doctor:doctor",
+}
+"""The engine's verbs: the file in this folder, and what in it is the verb."""
+PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
+"""How ``produce`` is read: its options are its product's."""
+
+
+class Verbs(Mapping[str, "Command"]):
+    """Verb → its command, loaded when it is asked for: the engine's first, then the products'."""
+
+    def __getitem__(self, name: str) -> Command:
+        """The command; KeyError where neither the engine nor a product has such a verb."""
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Every verb's name; asks the products for theirs."""
+        return iter(dict.fromkeys((*VERBS, *_of_products())))
+
+    def __len__(self) -> int:
+        """How many verbs there are; asks the products for theirs."""
+        return len({*VERBS, *_of_products()})
+
+
+@cache
+def _command(name: str) -> Command:
+    if name in VERBS:
+        file, _, attribute = VERBS[name].partition(":")
+        verb = getattr(import_module(f"lakehouse.cli.{file}"), attribute)
+    else:
+        verb = _of_products()[name]
+    if isinstance(verb, typer.Typer):
+        made: Command = typer.main.get_group(verb)
+        made.name = name
+        return made
+    own = typer.Typer(add_completion=False, rich_markup_mode=None)
+    own.command(name, context_settings=PASSED_ON if name == "produce" else None)(verb)
+    return typer.main.get_command(own)
+
+
+@cache
+def _of_products() -> dict[str, typer.Typer | Callable[..., Any]]:
+    """Verb → what it does, of every product."""
+    from lakehouse.cli import start
+    from lakehouse.cli.edge import settings_of
+    from lakehouse.products.registry import part, products
+
+    found = {}
+    for product in products().values():
+        if module := part(product, "verbs"):
+            found |= module.commands(settings_of, start.broker, start.database, say)
+    return found
+
+
+class Root(Group):
+    """The command that has the verbs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """Take what typer gives, and the verbs; none of them is loaded yet."""
+        super().__init__(**attributes)
+        self.commands = Verbs()  # type: ignore[assignment]  # nothing is added to it
+
 
 app = typer.Typer(
+    cls=Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
     help="A streaming medallion lakehouse that proves its own numbers. Start with: lakehouse demo",
 )
-app.command("run")(flows.run_flows)
-app.command("products")(tables.products)
-app.command("up")(flows.up)
-app.command("demo")(flows.demo)
-app.command("produce", context_settings={"ignore_unknown_options": True, "help_option_names": []})(
-    flows.produce
-)
-app.command("tables")(tables.tables)
-app.command("history")(tables.history)
-app.command("maintain")(tables.maintain)
-app.command("jars")(tables.jars)
-app.command("schema")(tables.schema)
-app.command("docs")(tables.docs)
-for product in products().values():
-    if module := part(product, "verbs"):
-        for name, verb in module.commands(settings_of, start.broker, start.database, say).items():
-            if isinstance(verb, typer.Typer):
-                app.add_typer(verb, name=name)
-            else:
-                app.command(name)(verb)
-app.command("audit")(audit.audit)
-app.command("erase")(erase.erase)
-app.add_typer(quarantine.app, name="quarantine")
-app.command("accept-gap")(recovery.accept_gap)
-app.command("repair")(recovery.repair)
-app.command("rebuild")(recovery.rebuild)
-app.command("remark")(recovery.remark)
-app.command("backup")(recovery.backup)
-app.command("restore")(recovery.restore)
-app.command("explore")(explore.explore)
-app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def _root() -> None:
+    """It has verbs, and does nothing itself."""
 
 
 def main() -> None:

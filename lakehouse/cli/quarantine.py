@@ -11,7 +11,7 @@ import typer
 
 from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.core.errors import Exit
-from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.text import say
 
 Product = Annotated[str | None, typer.Option(help="one product; else every one of the lake")]
@@ -19,6 +19,7 @@ Verdict = Annotated[str, typer.Option(help="only verdicts that hold this text")]
 ADDRESS = "topic/partition/offset, or partition/offset"
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Records that broke the contract: list, show, count, and replay those that keep "

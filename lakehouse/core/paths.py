@@ -14,7 +14,7 @@ from pathlib import Path
 from lakehouse.core.errors import UsageError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
-_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^]|[^\x00-\ud7ff\ue000-\U0010ffff]")
+_MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^\ud800-\udfff]")
 """What delta-rs 1.6 decodes, refuses or ends the process at, wherever it stands in a path."""
 
 

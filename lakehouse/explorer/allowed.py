@@ -159,7 +159,7 @@ def _kinds(statement: str) -> list[duckdb.StatementType]:
         raise SqlRejected("SQL", "is too long or nested too deeply", "write it in fewer levels")
     try:
         statement.encode()
-        return [s.type for s in duckdb.extract_statements(statement)]
+        return [s.type for s in _parser().extract_statements(statement)]
     except UnicodeEncodeError:
         raise SqlRejected("SQL", "is not UTF-8 text", READ_ONE) from None
     except ValueError:  # a kind that the binding has no name for, such as UPDATE EXTENSIONS

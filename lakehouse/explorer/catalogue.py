@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -21,6 +19,9 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of
 from lakehouse.storage.health import lacking_files, newest
 from lakehouse.storage.log import commits, note_of, notes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date: it has its newest state alone."""
@@ -172,6 +173,8 @@ class Catalogue:
         )
 
     def _plain_info(self, name: str) -> TableInfo:
+        import pyarrow.parquet as pq  # noqa: PLC0415  # Delta tables are listed without Arrow
+
         from lakehouse.sinks.parquet_files import taken  # noqa: PLC0415  # a follower loads slowly
 
         files = self.plain_files(name)
@@ -219,6 +222,8 @@ class Catalogue:
 
         ``behind`` counts the bronze versions that a silver table has not applied.
         """
+        import pyarrow as pa  # noqa: PLC0415  # Delta tables are listed without Arrow
+
         found = [self.info(name) for name in self.names()]
         versions = {info.name: info.version for info in found}
         rows = []

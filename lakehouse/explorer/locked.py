@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
-import psutil
 import pyarrow as pa
 from deltalake import DeltaTable
 
@@ -19,7 +19,6 @@ from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import (
     hide_progress,
     hive_type,
@@ -30,6 +29,7 @@ from lakehouse.storage.duck import (
     scan,
     text,
 )
+from lakehouse.storage.file_paths import files_of
 
 T = TypeVar("T")
 _UNITS = {"MB": 10**6, "GB": 10**9}
@@ -193,7 +193,7 @@ def bounded(settings: ExplorerSettings) -> Iterator[None]:
     DuckDB does not count what its text and list functions take; beyond this bound the
     system refuses them memory, and the query fails as one out of memory. Linux only.
     """
-    held = getattr(psutil.Process().memory_info(), "data", None)
+    held = _data()
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     number, unit = re.fullmatch(r"([\d.]+)\s?(MB|GB)", settings.memory_limit).groups()  # type: ignore[union-attr]  # the setting's own pattern
     bound = (held or 0) + 2 * int(float(number) * _UNITS[unit]) + _UNITS["GB"]
@@ -205,6 +205,15 @@ def bounded(settings: ExplorerSettings) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _data() -> int | None:
+    """Bytes of data and stack that this process has; None where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[5]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:

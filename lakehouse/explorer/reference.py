@@ -12,7 +12,8 @@ from lakehouse.ingest.ledger import LEDGER_SCHEMA
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.model.flow import UNITS, ParquetFlow, SilverFlow
 from lakehouse.products.registry import contracts, flows, sections_of_products
-from lakehouse.settings.reading import FREE_SECTIONS, RESERVED_ENV
+from lakehouse.settings.names import FREE_SECTIONS
+from lakehouse.settings.reading import RESERVED_ENV
 from lakehouse.settings.settings import sections
 from lakehouse.silver.latest import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.silver.render import column_docs, table_columns

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,9 @@ from rich.text import Text
 
 from lakehouse.core.text import as_json, printable
 from lakehouse.explorer.format import Format
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def render(
@@ -95,6 +97,8 @@ def _columns(rows: pa.Table | list[dict[str, Any]]) -> list[_Column]:
         names = dict.fromkeys(name for row in rows for name in row)
         by_name = {name: [row[name] for row in rows] for name in names}
         return [_Column(name, values, _kind_of(values)) for name, values in by_name.items()]
+    import pyarrow as pa  # noqa: PLC0415  # rows of a list are drawn without Arrow
+
     found = []
     for field, column in zip(rows.schema, rows.columns, strict=True):
         try:
@@ -107,6 +111,8 @@ def _columns(rows: pa.Table | list[dict[str, Any]]) -> list[_Column]:
 
 
 def _kind(type_: pa.DataType) -> Literal["number", "text", "nested", "other"]:
+    import pyarrow as pa  # noqa: PLC0415  # as above
+
     if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
         return "number"
     if pa.types.is_nested(type_):

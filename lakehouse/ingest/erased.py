@@ -21,8 +21,8 @@ from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.columns import add_missing_columns
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import patterns, query, reads
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import oldest_version
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.table import Table

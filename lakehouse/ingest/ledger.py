@@ -20,8 +20,8 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import Prepared, Source, patterns, query, reading
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.follower import Applied, Follower
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.log import commits, note_of

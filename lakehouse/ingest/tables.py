@@ -15,8 +15,8 @@ from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.model.contract import Contract
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.columns import add_missing_columns
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.duck import patterns, query, reads
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import note_of
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep

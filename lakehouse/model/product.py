@@ -22,8 +22,9 @@ class Product:
     contracts: tuple[Contract, ...]
     """What its topics hold; the first has the product's name."""
     flows: tuple[Flow, ...]
-    settings: type | None = None
-    """Class of its section, a ProductSettings; without one its topic has the contract's name."""
+    settings: type | str = ""
+    """Class of its section, a ProductSettings, or where it is: ``"mypackage.settings:Mine"``,
+    loaded when settings are read. Without one its topic has the contract's name."""
     recompute: str = ""
     """Module of :mod:`lakehouse.model.recompute`; of a contract that it does not name the audit
     evaluates the declared SQL whole over bronze, and says so."""

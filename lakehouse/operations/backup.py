@@ -34,7 +34,7 @@ from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import Log, opened
 
 Say = Callable[[str], None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.operations.backup import tables_in
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage, opened
 
 

@@ -26,7 +26,8 @@ from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import files_of, local_path, write_files
+from lakehouse.storage.data_files import write_files
+from lakehouse.storage.file_paths import files_of, local_path
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, total_of
 from lakehouse.storage.health import (
     HINT,

@@ -13,8 +13,7 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, base_type, has_offset, kind_of, may_be_null
 from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.settings.reading import FREE_SECTIONS
-from lakehouse.settings.settings import sections
+from lakehouse.settings.names import FREE_SECTIONS, SECTIONS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
 COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -44,7 +43,7 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
             "give it the product's name",
         )  # fmt: skip
     taken = {c.name: f"product {o.name!r}" for o in others for c in o.contracts}
-    taken |= dict.fromkeys([*sections({}), *FREE_SECTIONS], "a section of config.ini")
+    taken |= dict.fromkeys([*SECTIONS, *FREE_SECTIONS], "a section of config.ini")
     for contract in product.contracts:
         if not NAME.fullmatch(contract.name):
             raise DeclarationError(
@@ -59,8 +58,10 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
         taken[contract.name] = f"product {product.name!r} itself"
         _check_contract(contract, f"{place}, contract {contract.name!r}")
     _check_flows(product, place, others)
-    for what in PARTS:
-        module = getattr(product, what)
+    parts = {what: getattr(product, what) for what in PARTS}
+    if isinstance(product.settings, str):
+        parts["settings"] = product.settings.partition(":")[0]
+    for what, module in parts.items():
         if module and not _is_there(module):
             raise DeclarationError(
                 f"{place}, {what}", f"there is no module {module!r}",

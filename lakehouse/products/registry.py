@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import lakehouse.products
 from lakehouse.core.errors import DeclarationError, LakehouseError, UsageError
@@ -20,8 +21,10 @@ from lakehouse.model.contract import Contract
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.product import Product
 from lakehouse.products.declared import check
-from lakehouse.settings.sections import ProductSettings
-from lakehouse.settings.settings import Settings, load
+
+if TYPE_CHECKING:
+    from lakehouse.settings.sections import ProductSettings
+    from lakehouse.settings.settings import Settings
 
 GROUP = "lakehouse.products"
 
@@ -107,6 +110,8 @@ def sections_of_products() -> dict[str, type[ProductSettings]]:
 
 def load_settings(path: Path | None = None) -> Settings:
     """config.ini and the environment, with a section for every product."""
+    from lakehouse.settings.settings import load  # noqa: PLC0415  # help reads no setting
+
     return load(sections_of_products(), path)
 
 
@@ -117,14 +122,21 @@ def part(product: Product, name: str) -> ModuleType | None:
 
 
 def _section(product: Product, contract: Contract) -> type[ProductSettings]:
-    if product.settings is None or contract.name != product.name:
+    from lakehouse.settings.sections import ProductSettings  # noqa: PLC0415  # help reads none
+
+    if not product.settings or contract.name != product.name:
         return ProductSettings.of(contract.name)
-    if not issubclass(product.settings, ProductSettings):
+    place, kind = f"product {product.name!r}", product.settings
+    if isinstance(kind, str):
+        module, _, name = kind.partition(":")
+        kind = getattr(_loaded(f"{place}, settings", module), name, None)
+    if not (isinstance(kind, type) and issubclass(kind, ProductSettings)):
+        said = getattr(product.settings, "__name__", product.settings)
         raise DeclarationError(
-            f"product {product.name!r}", f"settings = {product.settings.__name__} is no section",
+            place, f"settings = {said} is no section",
             "make it a class of lakehouse.settings.sections.ProductSettings",
         )  # fmt: skip
-    return product.settings
+    return kind
 
 
 def _ours() -> Iterator[tuple[str, object]]:

@@ -10,10 +10,8 @@ from typing import Any
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
-from lakehouse.settings.sections import (
-    ProductSettings,
-    Section,
-)
+from lakehouse.settings.names import FREE_SECTIONS
+from lakehouse.settings.sections import ProductSettings, Section
 
 ENV_PREFIX = "LAKEHOUSE_"
 RESERVED_ENV = {
@@ -25,8 +23,6 @@ RESERVED_ENV = {
     "coming the process kills itself",
 }
 """Environment variables that are not settings of a section."""
-FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}
-"""Sections whose keys are passed on as they stand, to Spark and to Delta."""
 MOVED = {
     ("publish", "writer"): " It is now [bronze] path: local for arrow, cluster for spark, or auto.",
     ("publish", "arrow_max_records"): " [stream] max_mb_per_batch bounds what one commit takes.",

@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
+from lakehouse.settings.names import FREE_SECTIONS, SECTIONS
 from lakehouse.settings.reading import (
-    FREE_SECTIONS,
     apply_environment,
     fault_of,
     find_config,
@@ -117,12 +117,8 @@ class Settings(BaseModel):
 
 def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Section]]:
     """Every section with typed keys, by its name in config.ini."""
-    shared = {
-        name: field.annotation
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    }
-    return {**shared, **products}
+    shared = {name: Settings.model_fields[name].annotation for name in SECTIONS}
+    return {**cast("dict[str, type[Section]]", shared), **products}
 
 
 def secret(given: SecretStr | None, path: str, place: str) -> str:

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.storage.data_files import WrittenFile, bucket_of, local_path
+from lakehouse.storage.data_files import WrittenFile, bucket_of
+from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.log import removal
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table

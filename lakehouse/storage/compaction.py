@@ -25,12 +25,12 @@ from lakehouse.storage.data_files import (
     WrittenFile,
     bucket_of,
     created,
-    local_path,
     merged,
     new_name,
     statistics,
     writer,
 )
+from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.health import damaged, files_damage
 from lakehouse.storage.log import removal
 

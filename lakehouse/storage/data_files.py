@@ -20,13 +20,12 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _DICTIONARY = 256
@@ -71,20 +70,6 @@ class WrittenFile:
                 "stats": self.statistics,
             }
         }
-
-
-def local_path(table: str | Path, name: str) -> Path:
-    """The file that a table's log calls ``name``: there it is percent-encoded."""
-    return Path(table, unquote(name))
-
-
-def files_of(table: DeltaTable) -> list[str]:
-    """Paths of a local table's data files, as they are on disk.
-
-    delta-rs gives them below a folder that is percent-encoded, and themselves decoded.
-    """
-    folder = table.table_uri.removeprefix("file://")
-    return [str(Path(unquote(folder), uri.removeprefix(folder))) for uri in table.file_uris()]
 
 
 def write_files(

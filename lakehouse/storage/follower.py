@@ -31,7 +31,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import check_log
 from lakehouse.storage.increments import Increment, increments, parts
 from lakehouse.storage.log import commit_time

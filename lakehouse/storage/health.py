@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import check_columns, root_option
-from lakehouse.storage.data_files import corrupt_files, local_path
 from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
+from lakehouse.storage.file_paths import local_path
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -232,6 +230,9 @@ def _metadata_damage(log: Log, base: int) -> Iterator[Damage]:
 
 
 def _checkpoint_fault(path: Path, deep: bool) -> str:
+    import pyarrow as pa  # noqa: PLC0415  # a table without checkpoints is listed without Arrow
+    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
+
     try:
         pq.read_table(path) if deep else pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
@@ -269,9 +270,11 @@ def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> 
 
     All pages are read, but for those of files in ``whole``, which gains what is found so.
     """
+    from lakehouse.storage.data_files import corrupt_files  # noqa: PLC0415  # it loads Arrow
+
     whole = set() if whole is None else whole
     found = lacking_files(table, uri)
-    names = pa.table(table.get_add_actions())["path"].to_pylist()
+    names = table.get_add_actions()["path"].to_pylist()
     read = {str(local_path(uri, n)): n for n in names if n not in found and n not in whole}
     found |= {read[path]: fault for path, fault in corrupt_files([*read])}
     whole.update({*read.values()} - {*found})

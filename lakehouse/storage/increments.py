@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.data_files import local_path
 from lakehouse.storage.entries import entry_fault
+from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.log import entry as entry_of
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.storage.data_files import local_path
+from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import commit_info, forget_before, note_of
 from lakehouse.storage.table import Table

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.storage.data_files import files_of
 from lakehouse.storage.faults import not_as_left
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.rows import fitted_rows
 

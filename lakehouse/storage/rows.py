@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 
-from lakehouse.storage.data_files import local_path
+from lakehouse.storage.file_paths import local_path
 
 _ROWS = 65_536
 

@@ -10,7 +10,7 @@ import lakehouse.doctor.doctor as doctor_module
 from lakehouse.audit.proof import Verdict
 from lakehouse.cli.doctor import doctor
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
 from tests.earlier import without_fingerprints
 from tests.support.lake import copied

@@ -10,7 +10,8 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.data_files import corrupt_files, files_of
+from lakehouse.storage.data_files import corrupt_files
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact

@@ -14,7 +14,7 @@ from lakehouse.explorer.locked import locked
 from lakehouse.ingest.replay import enter, finish
 from lakehouse.operations.backup import backup
 from lakehouse.settings.sections import ExplorerSettings
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact, vacuum

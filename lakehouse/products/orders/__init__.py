@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from lakehouse.model.product import Product
 from lakehouse.products.orders.contract import ORDERS
-from lakehouse.products.orders.settings import OrdersSettings
 from lakehouse.products.orders.tables import FLOWS
 
 PRODUCT = Product(
     name="orders",
     contracts=(ORDERS,),
     flows=FLOWS,
-    settings=OrdersSettings,
+    settings="lakehouse.products.orders.settings:OrdersSettings",
     recompute="lakehouse.products.orders.recompute",
     audit="lakehouse.products.orders.audit",
     source="producers.orders.source",

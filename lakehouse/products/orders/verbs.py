@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakehouse.core.errors import Exit
-from lakehouse.core.options import AsJson, AvailableNow, Config, Root
+from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
 from lakehouse.core.signals import stop_on_signals
 from producers.orders.options import AnewOption, ModeOption, SnapshotOption
 from producers.orders.source import prepare
@@ -89,6 +89,7 @@ def orders_verbs(
 ) -> typer.Typer:
     """The verbs under ``lakehouse orders``."""
     verbs = typer.Typer(
+        cls=Group,
         no_args_is_help=True,
         rich_markup_mode=None,
         help="The table of food orders in Postgres. Example: lakehouse orders insert --count 5",

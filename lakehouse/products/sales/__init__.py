@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from lakehouse.model.product import Product
 from lakehouse.products.sales.contract import SALES
-from lakehouse.products.sales.settings import SalesSettings
 from lakehouse.products.sales.tables import FLOWS
 
 PRODUCT = Product(
     name="sales",
     contracts=(SALES,),
     flows=FLOWS,
-    settings=SalesSettings,
+    settings="lakehouse.products.sales.settings:SalesSettings",
     recompute="lakehouse.products.sales.recompute",
     report="lakehouse.products.sales.report",
     source="producers.sales.source",

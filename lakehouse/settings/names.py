@@ -1,0 +1,11 @@
+"""The sections of config.ini by name: what asks only for a name does not load their classes."""
+
+from __future__ import annotations
+
+SECTIONS = (
+    "lake", "kafka", "postgres", "stream", "bronze", "publish", "silver", "table", "maintenance",
+    "spark", "explorer", "logging",
+)  # fmt: skip
+"""Fields of :class:`lakehouse.settings.settings.Settings`; each product adds its own section."""
+FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}
+"""Sections whose keys are passed on as they stand, to Spark and to Delta."""
