@@ -94,7 +94,7 @@ def _of_products() -> dict[str, typer.Typer | Callable[..., Any]]:
     from lakehouse.cli.edge import settings_of
     from lakehouse.products.registry import part, products
 
-    found = {}
+    found: dict[str, typer.Typer | Callable[..., Any]] = {}
     for product in products().values():
         if module := part(product, "verbs"):
             found |= module.commands(settings_of, start.broker, start.database, say)

@@ -126,7 +126,8 @@ def _section(product: Product, contract: Contract) -> type[ProductSettings]:
 
     if not product.settings or contract.name != product.name:
         return ProductSettings.of(contract.name)
-    place, kind = f"product {product.name!r}", product.settings
+    place = f"product {product.name!r}"
+    kind: object = product.settings
     if isinstance(kind, str):
         module, _, name = kind.partition(":")
         kind = getattr(_loaded(f"{place}, settings", module), name, None)
