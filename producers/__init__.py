@@ -1,1 +1,1 @@
-"""What talks to Kafka from outside."""
+"""Programs that send events to Kafka from outside the lakehouse."""

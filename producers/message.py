@@ -1,4 +1,4 @@
-"""What is sent: one Kafka record, and what its sender knows of it."""
+"""One record to send, and what the sender knows about it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from decimal import Decimal
 class Message:
     """One record to send.
 
-    ``kind`` is ``good``, ``late``, ``duplicate`` or ``corrupt:<fault>``; ``group`` names
-    what belongs together, as the lines of one order do. ``amount`` is what an event that
-    counts adds to the sum of its ``unit``: its money, by currency.
+    ``kind`` is ``good``, ``late``, ``duplicate`` or ``corrupt:<fault>``. ``group`` is shared by
+    records that belong together, such as the lines of one order. ``amount`` is what the event
+    adds to the sum of its ``unit``: its money, by currency.
     """
 
     key: bytes

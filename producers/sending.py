@@ -1,4 +1,4 @@
-"""Messages → Kafka: idempotent, acknowledged by all replicas, counted by what they are."""
+"""Sends records to Kafka: idempotent, acknowledged by all replicas, counted by kind."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lakehouse.settings.settings import Settings
 from producers.message import Message
 
 IN_FLIGHT = 50_000
-"""Most records that wait for their acknowledgement."""
-_EXACT = Context(prec=60)  # the usual one rounds sums to 28 digits
+"""Most records that may wait for an acknowledgement."""
+_EXACT = Context(prec=60)  # the default context rounds sums to 28 digits
 
 
 @dataclass
 class Summary:
-    """What a producer sent, and where it must end."""
+    """What a producer sent, and in which tables it must end."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -38,27 +38,27 @@ class Summary:
     seconds: float = 0.0
     by_kind: Counter[str] = field(default_factory=Counter)
     amounts: dict[str, Decimal] = field(default_factory=dict)
-    """Σ amount of the events that count, by unit."""
+    """Unit → the sum of the amounts of the events that count."""
     error: str = ""
 
     @property
     def events(self) -> int:
-        """Records without the copies made on purpose: what ``--count`` asks for."""
+        """How many records were sent, without deliberate duplicates: what ``--count`` limits."""
         return self.sent - self.by_kind["duplicate"]
 
     @property
     def by_fault(self) -> dict[str, int]:
-        """Records that were made late, duplicate or corrupt:<fault> on purpose."""
+        """Deliberate fault (late, duplicate or corrupt:<fault>) → how many records."""
         return {kind: n for kind, n in sorted(self.by_kind.items()) if kind != "good"}
 
     @property
     def good(self) -> int:
-        """Distinct events that keep the contract."""
+        """How many distinct events keep the contract."""
         return self.bronze - self.by_kind["duplicate"]
 
     @property
     def expected(self) -> dict[str, int]:
-        """Where the records must end: rows of bronze, how many of these are copies, quarantine."""
+        """Where the records must end: rows of bronze, duplicates among them, rows of quarantine."""
         return {
             "bronze": self.bronze,
             "duplicates": self.by_kind["duplicate"],
@@ -67,16 +67,16 @@ class Summary:
 
     @property
     def quarantine(self) -> int:
-        """Records that break the contract."""
+        """How many records break the contract."""
         return sum(n for kind, n in self.by_kind.items() if kind.startswith("corrupt"))
 
     @property
     def bronze(self) -> int:
-        """Records that keep it."""
+        """How many records keep the contract, duplicates included."""
         return self.sent - self.quarantine
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: counts, and where the records must end."""
+        """As JSON-ready values: the counts, and where the records must end."""
         return {
             "sent": self.sent,
             "acknowledged": self.acknowledged,
@@ -99,11 +99,11 @@ def send(
     stop: threading.Event | None = None,
     console: Console | None = None,
 ) -> Summary:
-    """Send every message to the contract's topic, until ``stop`` is set; how many arrived.
+    """Send every message to the contract's topic, until ``stop`` is set; gives what arrived.
 
-    Messages of one key stay in one partition. Headers name the contract, and the fault of
-    a record that is broken on purpose. When the broker goes away, what it has not
-    acknowledged counts as failed.
+    Records of one key go to one partition. Headers name the contract, and the fault of a
+    deliberately broken record. If the broker goes away, unacknowledged records count as
+    failed.
     """
     stop = stop or threading.Event()
     section = settings.product(contract.name)
@@ -138,16 +138,16 @@ def send(
 def _poster(
     producer: KafkaProducer, topic: str, contract: Contract, summary: Summary
 ) -> Callable[[Message], None]:
-    """A function that sends one message and counts it, then its acknowledgement or failure.
+    """A function that sends one message, and counts it and its acknowledgement or failure.
 
-    Its partition is the one that every Kafka client finds for the key: murmur2,
-    computed when the key changes, since messages of one key follow each other.
+    Its partition is the one that any Kafka client computes for the key (murmur2). It is
+    computed only when the key changes, because messages of one key follow each other.
     """
     name = ("contract", f"{contract.name}/{contract.version}".encode())
     partitions = len(producer.partitions_for(topic) or [0])
     last_key, partition = b"", 0
 
-    def acknowledged(_: Any) -> None:  # called by the client's one sending thread
+    def acknowledged(_: Any) -> None:  # only the client's one sending thread calls this
         failpoint.reach(Step.RECORD_TAKEN)
         summary.acknowledged += 1
 
@@ -178,11 +178,11 @@ def _poster(
 
 
 def _hold(summary: Summary, patience: float) -> None:
-    """Wait while too much is under way: the client's own buffer has no bound.
+    """Wait while too many records are unacknowledged: the client's own buffer has no limit.
 
-    KafkaTimeoutError when nothing is acknowledged for ``patience`` seconds. A capture waits
-    by itself (:mod:`producers.cdc.sink`): it keeps its slot's connection alive meanwhile and
-    ends at the first failure, where failures are counted here.
+    KafkaTimeoutError if nothing is acknowledged for ``patience`` seconds. A capture has a wait
+    of its own (:mod:`producers.cdc.sink`): it must keep its slot's connection alive, and it
+    ends at the first failure, while failures are only counted here.
     """
     known, heard = summary.acknowledged, time.monotonic()
     while summary.sent - summary.acknowledged - summary.failed > IN_FLIGHT:

@@ -1,1 +1,1 @@
-"""Read-only: catalogue, report, SQL, terminal app. No JVM."""
+"""Read-only views of the lake: catalogue, SQL, report and menu. No JVM."""

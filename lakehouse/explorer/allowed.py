@@ -1,10 +1,10 @@
-"""What a statement may be and name: one read, of the lake's tables, by functions that only compute.
+"""Which SQL is allowed: one read of the lake's tables, with functions that only compute.
 
-DuckDB parses it, and every table and function that its tree names, at any depth,
-is looked up here before anything runs. The connection is closed to files, network
-and settings besides (:mod:`lakehouse.explorer.locked`): of the tests' 214 payloads this check
-stops all that would do a thing, the lock alone lets 65 through; it stays because it needs no
-list, so that a function of the next DuckDB which is missing here still opens no file.
+DuckDB parses the statement, and every table and function in its tree, at any depth, is checked
+before anything runs. The connection itself is also closed to files, network and settings
+(:mod:`lakehouse.explorer.locked`). Of the tests' 214 payloads this check stops every harmful
+one, the closed connection alone all but 65. The closed connection stays because it needs no
+list: a new function of the next DuckDB, not listed here, still cannot open a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BY_NAME = "read the lake's tables by name; files, network and settings are close
 TABLE_FUNCTIONS = frozenset(
     {"generate_series", "json_each", "json_tree", "range", "repeat_row", "unnest"}
 )
-"""Functions that may stand where a table stands; all others read something else."""
+"""Functions allowed in place of a table; all others read something outside the lake."""
 CLOSED_FUNCTIONS = re.compile(
     r"""getenv|getvariable|current_setting|current_quer.*|current_(connection|transaction)_id
     |(curr|next|set)val|setseed|txid_current|write_log|sleep_ms|parse_duckdb_log_message
@@ -35,9 +35,9 @@ CLOSED_FUNCTIONS = re.compile(
     |pg_(?!typeof$|size_pretty$).*|duckdb_.*|read_.*|stats|vector_type|index_key""",
     re.X,
 )
-"""Functions that tell of this machine or connection, or do more than compute."""
+"""Functions that reveal this machine or connection, or do more than compute."""
 LONGEST, DEEPEST = 1_000_000, 500
-"""Characters and open brackets of a statement: the parser's time grows as their square."""
+"""Most characters, and most open brackets: the parser's time grows with their square."""
 _LISTS = ("tables", "columns", "schemata")
 _SHOWN = ('"tables"', "__show_tables_expanded")
 _SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
@@ -56,7 +56,7 @@ class SqlRejected(LakehouseError):
 
 @dataclass
 class _Named:
-    """What a tree names; names are in lower case, a table's as (catalog, schema, table)."""
+    """The names in a syntax tree, in lower case; a table's as (catalog, schema, table)."""
 
     tables: set[tuple[str, str, str]] = field(default_factory=set)
     table_functions: set[str] = field(default_factory=set)
@@ -65,7 +65,7 @@ class _Named:
     ctes: set[str] = field(default_factory=set)
 
     def node(self, node: _Tree) -> _Tree:
-        """Keep what one node of the tree names."""
+        """Collect the names in one node of the tree; gives the node back."""
         kind = node.get("type")
         if kind == "BASE_TABLE":
             places = (node.get(f"{k}_name") or "" for k in ("catalog", "schema", "table"))
@@ -85,7 +85,7 @@ class _Named:
 def check(statement: str, views: Collection[str] = ()) -> None:
     """Raise SqlRejected unless the text is one statement that only reads what it may.
 
-    ``views`` are names that stand for tables beside the lake's own.
+    ``views`` are names that may be read like the lake's own tables.
     """
     kinds = _kinds(statement)
     if len(kinds) != 1:
@@ -103,7 +103,7 @@ def check(statement: str, views: Collection[str] = ()) -> None:
 
 
 def is_explain(statement: str) -> bool:
-    """Whether a statement that was checked only explains another."""
+    """Whether a statement that passed :func:`check` is an EXPLAIN."""
     return bool(_EXPLAIN.match(statement))
 
 
@@ -141,12 +141,12 @@ def _named(statement: str) -> _Named:
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    """A connection that holds nothing and only parses."""
+    """An empty connection, used only for parsing."""
     return duckdb.connect(config={"enable_external_access": "false"})
 
 
 def _deepest(statement: str) -> int:
-    """How many brackets are open at most, those in text counted too."""
+    """The greatest depth of open brackets; those inside quotes count too."""
     depth = deepest = 0
     for bracket in re.findall(r"[][(){}]", statement):
         depth = max(0, depth + (1 if bracket in "([{" else -1))
@@ -162,13 +162,13 @@ def _kinds(statement: str) -> list[duckdb.StatementType]:
         return [s.type for s in _parser().extract_statements(statement)]
     except UnicodeEncodeError:
         raise SqlRejected("SQL", "is not UTF-8 text", READ_ONE) from None
-    except ValueError:  # a kind that the binding has no name for, such as UPDATE EXTENSIONS
+    except ValueError:  # a kind that the binding does not know, such as UPDATE EXTENSIONS
         raise SqlRejected("SQL", "is not a read: the lake is read-only here", READ_ONE) from None
     except duckdb.Error as error:
         raise SqlRejected("SQL", line(error), READ_ONE) from None
 
 
 def line(error: Exception) -> str:
-    """The first line of what an engine says, fit to print."""
+    """The first line of an engine's error, safe to print."""
     lines = [text for text in str(error).strip().splitlines() if text.strip()]
     return printable(lines[0][:300] if lines else type(error).__name__)

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PLAIN = "lake"
-"""The layer of plain Parquet files by date: it has its newest state alone."""
+"""The layer of plain Parquet files by date; it has no versions, only its newest state."""
 LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
 Past = Callable[[str, datetime], DeltaTable | None]
-"""A silver table as of a time, made of bronze; None where nothing declares the table."""
+"""Gives a silver table as of a time, folded from bronze; None if no flow declares the table."""
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
@@ -35,8 +35,8 @@ MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 class TableInfo:
     """One table: size in rows, files and bytes, and its newest commit.
 
-    ``rows`` is None where a file carries no statistics; ``source`` is the bronze
-    version that a silver table has applied, and ``as_of`` when bronze committed it.
+    ``rows`` is None if a file has no statistics. ``source`` is the bronze version that a
+    silver table has applied, and ``as_of`` the time when bronze committed it.
     """
 
     name: str
@@ -64,13 +64,13 @@ class Catalogue:
         at: datetime | None = None,
         past: Past | None = None,
     ) -> None:
-        """``past`` gives silver as of a time whose versions are gone; else that is an error."""
+        """``past`` gives silver as of a time whose versions are gone; without it, an error."""
         if version is not None and at is not None:
             raise UsageError("--version and --at", "exclude each other", "give one of them")
         self.lake, self.version, self.at, self._past = Lake(root), version, at, past
 
     def back_to(self, version: int | None = None, at: datetime | None = None) -> Catalogue:
-        """The same lake at another version or time; at the newest with neither."""
+        """The same lake at another version or time; with neither, at the newest."""
         return Catalogue(self.lake.root, version, at, self._past)
 
     def names(self) -> list[str]:
@@ -95,7 +95,7 @@ class Catalogue:
         return sorted(str(path) for path in Path(self.lake.table(name)).glob("date=*/*.parquet"))
 
     def require(self) -> None:
-        """Raise TableMissing where the lake has no table at all."""
+        """Raise TableMissing if the lake has no table at all."""
         if not self.names():
             raise TableMissing(self.lake.root, "holds no table", MAKE_ONE)
 
@@ -124,7 +124,7 @@ class Catalogue:
         return table
 
     def _load(self, name: str) -> DeltaTable:
-        """The table at the version or time; silver that has no such version any more is folded."""
+        """The table at the version or time; silver whose version is gone is folded from bronze."""
         if self._past is None or self.at is None or not name.startswith("silver."):
             return self._loaded(name)
         try:
@@ -195,12 +195,12 @@ class Catalogue:
         return commits(self.lake.table(name), newest)
 
     def ends(self, bronze: str, version: int) -> Ends:
-        """How far a version of bronze holds its topic; of no topic where no commit says it."""
+        """The ends of a version of bronze; ends of no topic if no commit records any."""
         told = (n["ends"] for n in notes(self._commits(bronze, version)) if "ends" in n)
         return next((Ends.read(note) for note in told), Ends("", ""))
 
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
-        """The newest commits: version, time, operation, rows, and the note each carries."""
+        """The newest commits: version, time, operation, rows and commit metadata."""
         rows = []
         for commit in islice(self._commits(name, int(self.open(name).version())), limit):
             note = note_of(commit)
@@ -218,7 +218,7 @@ class Catalogue:
         return rows
 
     def tables(self) -> pa.Table:
-        """Every table: rows, bytes, version, last commit, and how far it follows bronze.
+        """Every table: rows, bytes, version, last commit, and how far it is behind bronze.
 
         ``behind`` counts the bronze versions that a silver table has not applied.
         """
@@ -239,12 +239,12 @@ class Catalogue:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a table is plain Parquet files, and no Delta table."""
+    """Whether a table is plain Parquet files rather than a Delta table."""
     return name.startswith(f"{PLAIN}.")
 
 
 def _refuse_unreadable(name: str, table: DeltaTable) -> None:
-    """Raise where Parquet files alone do not say what the table's rows are."""
+    """Raise TableDamaged if the rows cannot be read from the Parquet files alone."""
     configuration = table.metadata().configuration
     features = set(table.protocol().reader_features or [])
     odd = {f for f in features if f in {"deletionVectors", "columnMapping"}}

@@ -1,4 +1,4 @@
-"""The forms in which rows are written: a choice that the command line offers."""
+"""The output formats, as the command line offers them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Format(StrEnum):
-    """How rows are written."""
+    """How rows are printed."""
 
     table = "table"
     json = "json"

@@ -38,9 +38,9 @@ _ADDED = {
     "quarantine": {"replayed_version": "BIGINT", "replayed_at": "TIMESTAMPTZ", **_BATCH},
     "erased": _BATCH,
 }
-"""Columns by layer that tables of an earlier release lack until they are written again."""
+"""Columns, by layer, that tables of an earlier release lack until they are next written."""
 _GIVE_UP = 5.0
-"""Seconds that an interrupted query may still take; then it is left behind."""
+"""Seconds that an interrupted query may still take before it is abandoned."""
 
 
 class Expired(Exception):  # named as the errors of this house are
@@ -56,9 +56,9 @@ def locked(
 ) -> duckdb.DuckDBPyConnection:
     """A new connection with every table under its name and every view that can be made.
 
-    ``plain`` are tables that are Parquet files by date, and no more. A view whose tables
-    are not all there is left out. ``ends`` are bronze's by product, where it is there:
-    quarantine's rows are marked as replayed only where bronze has them.
+    ``plain`` are tables of plain Parquet files by date. A view is left out if one of its
+    tables is missing. ``ends`` are bronze's ends by contract: a row of quarantine is shown as
+    replayed only if bronze has it.
     """
     connection = duckdb.connect(
         config={
@@ -91,7 +91,7 @@ def locked(
         try:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         except (duckdb.CatalogException, duckdb.BinderException):
-            continue  # its table is not there; who asks for the view is told
+            continue  # its table is missing; whoever asks for the view is told so
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -120,7 +120,7 @@ def _register(
 
 
 def _has_marks(table: DeltaTable) -> bool:
-    """Whether a row of quarantine may be marked as replayed, by the log's statistics."""
+    """Whether, by the log's statistics, a row of quarantine may be marked as replayed."""
     actions = pa.table(table.get_add_actions(flatten=True))
     name = "null_count.replayed_version"
     if name not in actions.column_names:
@@ -141,7 +141,7 @@ def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: lis
 def _source(
     connection: duckdb.DuckDBPyConnection, layer: str, table: DeltaTable, files: list[str]
 ) -> str:
-    """The table's columns from its files; a column that no file has yet is null throughout."""
+    """A SELECT of the table's columns from its files; a column that no file has yet is null."""
     fields = {field.name: hive_type(field) for field in table.schema().fields}
     source = f"FROM {scan(table, files)}"
     columns = [identifier(c) for c in fields]
@@ -156,12 +156,12 @@ def _source(
 
 
 def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: timedelta) -> T:
-    """What ``work`` gives; Expired after the limit, KeyboardInterrupt on Ctrl-C.
+    """The result of ``work``; Expired after the limit, KeyboardInterrupt on Ctrl-C.
 
-    The query runs in a thread: DuckDB does not look at signals while it works.
+    The query runs in a thread, because DuckDB ignores signals while it works.
     """
     done: dict[str, Any] = {}
-    ended = threading.Event()  # Ctrl-C in Thread.join makes Python 3.11 think the thread ended
+    ended = threading.Event()  # after Ctrl-C in Thread.join Python 3.11 thinks the thread ended
 
     def run() -> None:
         try:
@@ -188,10 +188,10 @@ def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: 
 
 @contextmanager
 def bounded(settings: ExplorerSettings) -> Iterator[None]:
-    """Give this process, meanwhile, twice the memory limit and 1 GB over what it has now.
+    """Let this process grow, in the block, by at most twice the memory limit and 1 GB.
 
-    DuckDB does not count what its text and list functions take; beyond this bound the
-    system refuses them memory, and the query fails as one out of memory. Linux only.
+    DuckDB does not count what its text and list functions allocate. Beyond this bound the
+    system refuses memory, and the query fails with an out-of-memory error. Linux only.
     """
     held = _data()
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -208,7 +208,7 @@ def bounded(settings: ExplorerSettings) -> Iterator[None]:
 
 
 def _data() -> int | None:
-    """Bytes of data and stack that this process has; None where the system does not tell."""
+    """Bytes of data and stack of this process; None if the system does not say."""
     try:
         pages = Path("/proc/self/statm").read_text("ascii").split()[5]
     except OSError:
@@ -217,7 +217,7 @@ def _data() -> int | None:
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:
-    """Interrupt until the query ends: one that comes before execution is forgotten."""
+    """Interrupt until the query ends: DuckDB forgets an interrupt that comes before execution."""
     for _ in range(int(_GIVE_UP / 0.1)):
         connection.interrupt()
         if ended.wait(0.1):

@@ -1,4 +1,4 @@
-"""The interactive menu: a number or a word a line; works from a pipe too."""
+"""The interactive menu: one number or word per line; works from a pipe too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PARTS = ("t", "f", "v", "at")
 
 @dataclass
 class Menu:
-    """One conversation: where it reads, how it prints, what was asked."""
+    """One session: which version it reads, how it prints, what was asked before."""
 
     answer: Answer
     catalogue: Catalogue
@@ -45,19 +45,19 @@ class Menu:
 
     @cached_property
     def choices(self) -> dict[str, tuple[str, str]]:
-        """Number → what it says and asks: the report's sections, of the products of this lake."""
+        """Number → (title, SELECT): the report's sections of the products in this lake."""
         said = titles()
         found = sections(self.catalogue).items()
         return {str(n): (said[name], sql) for n, (name, sql) in enumerate(found, 1)}
 
     @cached_property
     def look_ups(self) -> dict[str, LookUp]:
-        """Word → what a product shows under it."""
+        """Word → the look-up that a product declares for it."""
         return look_ups()
 
     @property
     def words(self) -> dict[str, str]:
-        """What may be written besides numbers, and what it does."""
+        """The words that may be entered, and what each does."""
         named = {f"{word} ID": look_up.doc for word, look_up in self.look_ups.items()}
         derived = " and ".join(views())
         any_read = f"any read; {derived} are views" if derived else "any read"
@@ -102,7 +102,7 @@ class Menu:
         return ""
 
     def _look_up(self, found: LookUp, wanted: str, line: str) -> str:
-        """Its rows: a field a line where they are drawn as a table."""
+        """The rows that it finds; as a table, one field per line."""
         self.asked.append(line)
         sql = found.sql.format(wanted.replace("'", "''"))
         if self.form is Format.table:
@@ -122,7 +122,7 @@ class Menu:
         return self.answer(self.catalogue, sql, self.form)
 
     def prompt(self) -> str:
-        """What the next line is asked with: it says where the menu is in time."""
+        """The prompt of the next line, which shows the version or time that is read."""
         if self.catalogue.version is not None:
             return f"explore@v{self.catalogue.version}"
         if self.catalogue.at is not None:
@@ -133,7 +133,7 @@ class Menu:
 def menu(answer: Answer, catalogue: Catalogue) -> None:
     """Ask, answer, until ``q``, Ctrl-D or the end of a pipe.
 
-    Ctrl-C ends the query that runs; where none does, the menu.
+    Ctrl-C ends the running query; if none runs, it ends the menu.
     """
     talk = Console(stderr=True)
     here = Menu(answer, catalogue)
@@ -173,5 +173,5 @@ def _help(talk: Console, here: Menu) -> None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a whole number of a size that a version can have."""
+    """Whether the text is a whole number small enough for a version."""
     return text.isdecimal() and len(text) < 19

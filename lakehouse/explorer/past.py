@@ -1,4 +1,4 @@
-"""Silver as of a moment whose versions are gone: folded from bronze as of then."""
+"""Silver as of a time whose versions are gone: folded from bronze as of that time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lakehouse.storage.duck import connect
 
 
 class Past:
-    """Folds a product's silver once for each moment asked for; its folder goes with it.
+    """Folds a product's silver once for each time that is asked for, in a temporary folder.
 
-    ``say`` is told how far it is.
+    ``say`` is told the progress.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -30,7 +30,7 @@ class Past:
         self._roots: dict[tuple[str, datetime], str] = {}
 
     def open(self, name: str, at: datetime) -> DeltaTable | None:
-        """A silver table as bronze gives it; None where no flow declares it."""
+        """A silver table folded from bronze as of ``at``; None if no flow declares it."""
         flow = next((f for f in flows() if isinstance(f, SilverFlow) and name in f.tables), None)
         if flow is None:
             return None

@@ -1,4 +1,4 @@
-"""docs/tables.md, docs/settings.md and config.ini, written from the code that they describe."""
+"""Generates docs/tables.md, docs/settings.md and config.ini from the code that they describe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXIT_DOCS = {
 
 
 def write_docs(root: Path, *, check: bool) -> list[str]:
-    """Write every generated file that is not current; which those are."""
+    """Write the generated files that are out of date, or only ``check``; gives their paths."""
     stale = []
     for name, text in {
         "docs/tables.md": tables_md(),
@@ -52,7 +52,7 @@ def write_docs(root: Path, *, check: bool) -> list[str]:
 
 
 def tables_md() -> str:
-    """Every table, its columns, their types and what they say."""
+    """docs/tables.md: every table, with its columns, their types and meaning."""
     out = ["# Tables", "", "Generated from the code by `lakehouse docs`.", ""]
     for name, contract in contracts().items():
         out += [f"## bronze.{name}", "", "Append-only, partitioned by `event_date`.", ""]
@@ -158,7 +158,7 @@ def _silver(flow: SilverFlow) -> list[str]:
 
 
 def settings_md() -> str:
-    """Every key, its variable, type and default; other variables; exit codes."""
+    """docs/settings.md: every key, its variable, type and default; other variables; exit codes."""
     out = [
         "# Settings",
         "",
@@ -187,7 +187,7 @@ def settings_md() -> str:
 
 
 def config_ini() -> str:
-    """The file itself: every key with its default and a comment."""
+    """config.ini: every key with its default and a comment."""
     out = [
         "# Settings of the lakehouse. Written by `lakehouse docs`. Change values here, in a copy",
         "# named by LAKEHOUSE_CONFIG, or override one key by LAKEHOUSE_<SECTION>_<KEY>.",

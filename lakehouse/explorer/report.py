@@ -1,4 +1,4 @@
-"""The batch report: what each product's report asks, and the quality of what has landed."""
+"""The batch report: each product's own sections, and the quality of what has landed."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ QUARANTINE = r"""
         substr(arg_min(coalesce(value, '(null)'), (kafka_time, "partition", "offset")), 1, 32)
             AS first_value
     FROM faults GROUP BY verdict ORDER BY records DESC, verdict LIMIT 25"""
-"""Verdicts without the values that they quote, each with its first record's address and bytes.
+"""Verdicts without quoted values, each with the address and bytes of its first record.
 
-Records that were replayed count in bronze.
+Replayed records are left out: they count in bronze.
 """
 
 
 @dataclass(frozen=True)
 class LookUp:
-    """A word of the menu that shows the rows of one thing, field by field: ``client C-1042``."""
+    """A word of the menu that shows one thing's rows, field by field: ``client C-1042``."""
 
     doc: str
-    """What it says in the menu's help."""
+    """Its line in the menu's help."""
     sql: str
-    """SELECT with ``{0}`` where the text asked for stands, in quotes."""
+    """SELECT in which ``{0}`` becomes the entered text, in quotes."""
     by: str
-    """The column that tells its rows apart."""
+    """The column that identifies a row."""
 
 
 def quality(product: str, prefix: str = "") -> dict[str, str]:
-    """Section → SELECT for every product: what landed, was late or duplicate, was refused."""
+    """Section → SELECT for a product: what landed, was late, was a duplicate, was quarantined."""
     found = {"quality": QUALITY, "late_and_doubled": LEDGER, "quarantine": QUARANTINE}
     return {f"{prefix}{n}": sql.replace("{product}", product) for n, sql in found.items()}
 
 
 def sections(catalogue: Catalogue) -> dict[str, str]:
-    """Section → SELECT of every product that the lake has a table of, in order."""
+    """Section → SELECT, in order, of every product of which the lake has a table."""
     there = set(catalogue.names())
     found: dict[str, str] = {}
     for product in products().values():
@@ -74,7 +74,7 @@ def sections(catalogue: Catalogue) -> dict[str, str]:
 
 
 def of_product(product: Product) -> dict[str, str]:
-    """What its report asks; without one the first rows of its aggregates, and each quality."""
+    """Its report's sections, or else the first rows of its aggregates; then the quality of each."""
     if module := part(product, "report"):
         return dict(module.REPORT)
     found = {
@@ -90,7 +90,7 @@ def of_product(product: Product) -> dict[str, str]:
 
 
 def _add(known: dict[str, str], found: Mapping[str, str], product: Product, what: str) -> None:
-    """Add what a product has; DeclarationError where a name is another product's."""
+    """Add a product's names; DeclarationError if another product has one of them."""
     if taken := sorted(known.keys() & found.keys()):
         raise DeclarationError(
             f"product {product.name!r}, report", f"its {what} {taken[0]!r} is another product's",
@@ -110,7 +110,7 @@ def titles() -> dict[str, str]:
 
 
 def views(as_of: str | None = None) -> dict[str, str]:
-    """Name → SELECT of every product's derived views, as of a TIMESTAMPTZ expression."""
+    """Name → SELECT of every product's derived views, as of a TIMESTAMPTZ expression in SQL."""
     found: dict[str, str] = {}
     for product in products().values():
         of_its_own = getattr(part(product, "report"), "views", None)
@@ -119,7 +119,7 @@ def views(as_of: str | None = None) -> dict[str, str]:
 
 
 def look_ups() -> dict[str, LookUp]:
-    """Word of the menu → what it shows, of every product's report."""
+    """Word of the menu → its look-up, of every product's report."""
     found: dict[str, LookUp] = {}
     for product in products().values():
         found |= getattr(part(product, "report"), "LOOK_UPS", {})
@@ -132,10 +132,10 @@ def report(
     views: Mapping[str, str],
     say: Callable[[str], None],
 ) -> dict[str, pa.Table]:
-    """Every section that the tables there are can answer, and how fresh each table is.
+    """Every section whose tables exist, and how fresh each table is.
 
-    All sections read one snapshot. A section whose table is missing is left out, and
-    ``say`` is told; TableMissing where the lake holds no table.
+    All sections read one snapshot. A section whose table is missing is left out, and ``say``
+    is told; TableMissing if the lake has no table.
     """
     catalogue.require()
     found: dict[str, pa.Table] = {}

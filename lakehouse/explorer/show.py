@@ -1,4 +1,4 @@
-"""Rows as a table, JSON, CSV or Markdown. Text from the data is printed as text, never obeyed."""
+"""Prints rows as a table, JSON, CSV or Markdown; control characters in data are escaped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def render(
     *,
     color: bool = False,
 ) -> str:
-    """Named tables as one text; ``color`` adds a terminal's styles to the drawn table."""
+    """Named tables as one text; ``color`` adds terminal styles to drawn tables."""
     drawn = {name: _columns(rows) for name, rows in sections.items()}
     if form is Format.json:
         found = {name: _objects(rows) for name, rows in drawn.items()}
@@ -47,19 +47,19 @@ def render(
     asked = console.width
     for name, rows in drawn.items():
         table = _rich(name, rows)
-        # wider than the terminal rather than with a number cut, which would look like another
+        # rather wider than the terminal than a number cut off, which would look like another
         console.width = max(asked, _least_width(console, table))
         console.print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def width() -> int:
-    """Columns to draw on: the terminal's, or 120 where stdout is not one."""
+    """Width to draw in, in characters: the terminal's, or 120 if stdout is not a terminal."""
     return Console().width if sys.stdout.isatty() else 120
 
 
 def cell(value: Any, column: str = "") -> str:
-    """A value for a person: no control characters, money with separators."""
+    """A value as a person reads it: control characters escaped, money with separators."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -84,7 +84,7 @@ def _scale(value: Decimal) -> int:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column's name, its values, and what they are, so far as printing asks."""
+    """A column's name and values, and their kind as far as printing needs it."""
 
     name: str
     values: list[Any]
@@ -92,8 +92,8 @@ class _Column:
 
 
 def _columns(rows: pa.Table | list[dict[str, Any]]) -> list[_Column]:
-    """The columns of a table, or of rows of one shape; two of a table may have one name."""
-    if isinstance(rows, list):  # without Arrow, which would load pandas
+    """The columns of a table or of a list of rows; a table may have two columns of one name."""
+    if isinstance(rows, list):  # without Arrow, which loads slowly
         names = dict.fromkeys(name for row in rows for name in row)
         by_name = {name: [row[name] for row in rows] for name in names}
         return [_Column(name, values, _kind_of(values)) for name, values in by_name.items()]
@@ -151,7 +151,7 @@ def _rich(name: str, columns: list[_Column]) -> Table:
 
 
 def _least_width(console: Console, table: Table) -> int:
-    """Columns of a terminal in which no column that must not be folded is cut."""
+    """The width, in characters, at which no column that must stay on one line is cut."""
     wide = console.options.update(max_width=10_000)
     widths = [
         max(console.measure(text, options=wide).maximum for text in (c.header, *c.cells))
@@ -172,7 +172,7 @@ def _drawn(value: Any, column: str) -> Text:
 
 
 def _csv_section(name: str, columns: list[_Column]) -> str:
-    """A section of CSV; all is quoted where a value would look like a section's name."""
+    """A section of CSV; everything is quoted if a value looks like a section's heading."""
     doubtful = any("\n#" in f"\n{_plain(value)}" for row in _values(columns) for value in row)
     return f"# {name}\n{_csv(columns, doubtful=doubtful)}"
 

@@ -1,4 +1,4 @@
-"""Read-only SQL over the lake: one statement a call, with a time and a row limit."""
+"""Read-only SQL over the lake: one statement per call, with a time limit and a row limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)
 
 
 class QueryTimedOut(LakehouseError):
-    """The query ran longer than it may."""
+    """The query took longer than [explorer] timeout."""
 
     exit_code = Exit.TIMEOUT
 
@@ -35,7 +35,7 @@ class Answer:
 
 
 class Reader:
-    """A connection on one snapshot of the tables that ``statements`` name.
+    """A connection to one snapshot of the tables that ``statements`` name.
 
     ``views`` are name → SELECT that statements may use as tables. The connection may
     open the Parquet files of these tables and nothing else: no other file, no
@@ -72,21 +72,21 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(duckdb.Error):  # a query that heard no interrupt still holds it
+        with suppress(duckdb.Error):  # a query that ignored its interrupt still uses it
             self._connection.close()
 
     def _mentioned(self, text: str) -> list[str]:
-        """The tables whose names stand in the text; opening fewer is quicker."""
+        """The tables that are named in the text: opening fewer is quicker."""
         names = self._catalogue.names()
         if _LISTS.search(text):
             return names
         words = {word.lower() for word in re.findall(r"[\w-]+", text)}
         if "quarantine" in words:
-            words |= {"bronze", "erased"}  # they say which of its rows count as replayed
+            words |= {"bronze", "erased"}  # they decide which of its rows count as replayed
         return [n for n in names if words.issuperset(n.lower().split(".", 1))]
 
     def ask(self, statement: str, limit: int | None = None) -> Answer:
-        """Run one read; its first ``limit`` rows (None: all), the rest counted and not kept."""
+        """Run one read: its first ``limit`` rows (None: all); the rest are only counted."""
         check(statement, self._views)
         try:
             return within(
@@ -118,12 +118,12 @@ class Reader:
         return Answer(rows, more)
 
     def _without_root(self, text: str) -> str:
-        """Text in which the lake's folder is not named, even where it is drawn over two lines."""
+        """The text with the lake's folder removed, even where it is drawn over two lines."""
         root = self._catalogue.lake.join("")
         return re.sub(r"(?:\s*│\n│\s*)?".join(map(re.escape, root)), "…", text)
 
     def _explained(self, statement: str, error: Exception) -> LakehouseError:
-        """The fault of the table that is missing or damaged, or else what DuckDB says."""
+        """The error of the missing or damaged table that caused it, or else DuckDB's message."""
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
             used = [t for v, t in self._views.items() if re.search(rf"\b{v}\b", statement, re.I)]
             for layer, table in _NAMED.findall(" ".join([statement, *used])):
@@ -151,7 +151,7 @@ def read(
     settings: ExplorerSettings,
     views: Iterable[tuple[str, str]] = (),
 ) -> pa.Table:
-    """The rows of one SELECT over the lake's tables, by names such as silver.shop_by_country.
+    """The rows of one SELECT over tables that are named as in silver.shop_by_country.
 
     ``views`` are (name, SELECT) pairs that the statement may use too.
     """

@@ -1,4 +1,4 @@
-"""Times as a person writes them."""
+"""Reads times as people write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lakehouse.core.errors import UsageError
 
 
 def time_of(option: str, text: str) -> datetime:
-    """An RFC 3339 time or a date; UTC where it names no offset."""
+    """The time of an RFC 3339 text or a date, in UTC if it has no offset; UsageError otherwise."""
     try:
         when = datetime.fromisoformat(text)
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

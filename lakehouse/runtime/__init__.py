@@ -1,1 +1,1 @@
-"""A declared flow becomes a running query."""
+"""Turns a declared flow into a running query."""

@@ -1,8 +1,8 @@
-"""Spark's classes, parsed once and mapped into each later JVM: it starts seconds sooner.
+"""An archive of Spark's classes, parsed once: each later JVM maps it and starts seconds sooner.
 
-A class-data-sharing archive, made once for each Java, PySpark and set of jars by a small
+It is a class-data-sharing archive, made once for each Java, PySpark and set of jars by a small
 Spark session that does what a flow does. A JVM that cannot use it runs without it.
-``-XX:+AutoCreateSharedArchive`` would keep one by itself, from JDK 19 on; 17 is supported.
+``-XX:+AutoCreateSharedArchive`` would do this without our code, but needs JDK 19; we support 17.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
 KEPT = 3
-"""Archives of other environments that stay."""
+"""How many archives of other environments are kept."""
 LIMIT_SECONDS = 180
 _QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 _KAFKA = (
@@ -40,10 +40,10 @@ _KAFKA = (
 
 
 def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Engine:
-    """The engine, its JVM told of the archive in ``cache``, which is made now if it is missing.
+    """The engine with the option that makes its JVM use the archive in ``cache``; made if missing.
 
-    Without one where it cannot be made, or another process is making it. An archive
-    that could not be made is not tried again; one that is cut is made anew.
+    The engine is unchanged if the archive cannot be made, or another process is making it. A
+    failed attempt is not repeated; an archive that was cut short is made again.
     """
     folder = cache / "archives"
     try:
@@ -63,13 +63,13 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
 
 
 def _whole(folder: Path, key: str) -> Path | None:
-    """The archive of this key; its name has its size, which a JVM does not look at."""
+    """The archive of this key, if it is complete: its name has its size, which no JVM checks."""
     found = folder.glob(f"spark-{key}-*.jsa")
     return next((p for p in found if p.stem.rpartition("-")[2] == str(p.stat().st_size)), None)
 
 
 def _key(engine: Engine) -> str:
-    """What the archive is of: a JVM refuses one of other jars, by their times too."""
+    """What the archive depends on: a JVM refuses it if a jar, or a jar's time, has changed."""
     spec = find_spec("pyspark")
     jars = Path(spec.origin).parent / "jars" if spec and spec.origin else Path()
     release = engine.java_home / "release"
@@ -80,7 +80,7 @@ def _key(engine: Engine) -> str:
 
 
 def _make(engine: Engine, folder: Path) -> Path:
-    """Run the training in a process of its own; an empty file where it failed."""
+    """Run the training in a process of its own; leaves an empty file if it failed."""
     for left in folder.glob("part-*"):
         shutil.rmtree(left, ignore_errors=True)
     for old in sorted(folder.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
@@ -101,7 +101,7 @@ def _make(engine: Engine, folder: Path) -> Path:
 
 
 def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> None:
-    """Do what a flow does, by a JVM that writes the archive of its classes when it ends."""
+    """Do what a flow does, in a JVM that writes an archive of its classes when it ends."""
     options = (f"-XX:ArchiveClassesAtExit={archive}", "-XX:TieredStopAtLevel=1", *_QUIET)
     defaults = folder / "config.ini"
     defaults.write_text("".join(f"[{name}]\ntopic = {name}\n" for name in contracts()))

@@ -1,7 +1,7 @@
-"""Spark's checkpoint: a working folder of one run. The table says where Kafka stands.
+"""Spark's checkpoint: a working folder of one run, because the table records Kafka's offsets.
 
-Each start makes it anew and begins at bronze's ends, so it does not matter what
-became of the last one: lost, cut, rolled back, or ahead of a table that was restored.
+Each start deletes it and begins at bronze's ends. So it does not matter if the last one was
+lost, cut short, rolled back, or ahead of a table that was restored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Checkpoint:
         self.uri = uri
 
     def clear(self) -> None:
-        """Remove what an earlier run left; ServiceUnavailable where that cannot be done."""
+        """Remove what an earlier run left; ServiceUnavailable if that fails."""
         folder = Path(self.uri)
         try:
             if folder.is_symlink() or folder.is_file():
@@ -47,5 +47,5 @@ class Checkpoint:
 
 
 def starting_offsets(ends: Ends, partitions: Iterable[int]) -> str:
-    """Spark's ``startingOffsets`` for every partition: from the ends, or else the earliest."""
+    """Spark's ``startingOffsets``: each partition's end, or the earliest offset if it has none."""
     return json.dumps({ends.topic: {str(p): ends.next.get(p, -2) for p in sorted(partitions)}})

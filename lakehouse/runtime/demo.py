@@ -1,4 +1,4 @@
-"""What every product's demo is given, and the lake of its own that it runs on."""
+"""What every product's demo is given, including a lake of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lakehouse.settings.settings import Settings
 Service = Callable[[Settings], AbstractContextManager[Settings]]
 """Settings → settings that name a running service, given or started here."""
 MARK = "made-by-demo"
-"""A file in the root of a lake that a demo made, and may remove."""
+"""Marks the root of a lake that a demo made, and that a demo may remove."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Stage:
     database: Service
     start_session: Callable[[Settings, str], Callable[[], SparkSession]]
     count: int
-    """How much to make, where the demo asks."""
+    """How many events to generate."""
     replay: Path | None
-    """A file to send in place of what it makes; a demo that knows none refuses it."""
+    """A file to send instead of generated events; a demo that takes no file refuses it."""
 
     def empty_lake(self) -> Path:
-        """The root of the demo's own lake, emptied: call it once the options are known to be right.
+        """The emptied root of the demo's own lake; call it once the options have been checked.
 
-        UsageError where what is there was made by no demo.
+        UsageError if the root holds something that no demo made.
         """
         root = Path(self.settings.lake.root)
         fresh(root, self.settings)
@@ -48,10 +48,10 @@ class Stage:
 
 
 def fresh(root: Path, settings: Settings) -> None:
-    """An emptied root, once no process writes it; a lake that no demo made is refused.
+    """The root, emptied once no process writes to it; UsageError if no demo made what it holds.
 
-    TableLocked where another process writes a table of it. The mark and the locks stay, so
-    that a crash half way leaves what the next demo may remove.
+    TableLocked if another process writes one of its tables. The mark and the locks stay, so
+    that after a crash half way the next demo may still remove the rest.
     """
     lake = Lake(str(root))
     try:

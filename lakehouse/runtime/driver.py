@@ -1,4 +1,4 @@
-"""Flows → running queries in one driver: locks, start, wait, a clean stop."""
+"""Runs flows in one driver: locks, start, wait, clean stop."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from lakehouse.storage.follower import Follower
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
 UNFINISHED_RESTORE = "_restore"
-"""A folder in the lake's root while a restore puts tables in their places."""
+"""Exists in the lake's root while a restore moves tables into place."""
 
 
 def flow(name: str) -> Flow:
-    """The declared flow of this name, or a UsageError listing those there are."""
+    """The declared flow of this name; UsageError lists the known ones."""
     found = {f.name: f for f in declared_flows()}
     if name not in found:
         raise UsageError(f"flow {name!r}", "is not declared", f"use one of {', '.join(found)}")
@@ -50,7 +50,7 @@ def run(
     stop: threading.Event | None = None,
     on_landed: Progress | None = None,
 ) -> None:
-    """Run flows until ``stop`` is set, or until what is there is processed.
+    """Run flows until ``stop`` is set, or, with ``available_now``, until they are up to date.
 
     ``session`` is called only when a flow needs Spark. Every table is locked
     before anything is read.
@@ -92,7 +92,7 @@ def run(
 
 
 def tables_of(f: Flow) -> list[str]:
-    """The tables that a flow writes, and so locks."""
+    """The tables that a flow writes, and therefore locks."""
     if isinstance(f, BronzeFlow):
         return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
     return list(f.tables)
@@ -151,5 +151,5 @@ def _wait(
 
 
 def say_stopping() -> None:
-    """Say that the stop was received, and what it waits for."""
+    """Log that the stop was received, and what it waits for."""
     log.info("stopping: the batch in hand is finished first")

@@ -1,4 +1,4 @@
-"""What the spark-submit entry points share: settings, signals, exit codes."""
+"""Main function of the spark-submit entry points: settings, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lakehouse.runtime.session import session
 
 
 def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
-    """Run flows under spark-submit until SIGTERM; ``--available-now`` ends when it is up to date.
+    """Run flows under spark-submit until SIGTERM, or with ``--available-now`` until up to date.
 
-    Settings are config.ini's (LAKEHOUSE_CONFIG, or the working folder) and the
-    environment's; master, memory and jars are spark-submit's.
+    Settings come from config.ini (LAKEHOUSE_CONFIG, or the working folder) and the
+    environment; master, memory and jars from spark-submit.
     """
     try:
         unknown = set(arguments) - {"--available-now"}

@@ -1,4 +1,4 @@
-"""One product's bronze and what follows it, in one process: what a landed batch sets going."""
+"""One product's bronze and its followers in one process: what happens after a batch lands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger("lakehouse")
 
 
 def follow(f: FollowerFlow, settings: Settings, connection: DuckDBPyConnection) -> Follower:
-    """What keeps the tables of a flow that follows bronze."""
+    """The follower that keeps this flow's tables up to date."""
     if isinstance(f, SilverFlow):
         return SilverPublisher.open(f, settings, connection)
     return ParquetPublisher.open(f, settings, connection)
@@ -44,9 +44,9 @@ class Landing:
         settings: Settings,
         connection: DuckDBPyConnection,
     ) -> Landing:
-        """The tables opened, a cut replay completed, and each follower at bronze's version.
+        """Open the tables, complete a replay that a crash cut short, catch each follower up.
 
-        Products land side by side: each has a connection of its own to the same engine.
+        Products land in parallel, each with its own connection to the same DuckDB database.
         """
         own = connection.cursor()
         bronze = BronzePublisher.open(f.contract, settings, None, own)
@@ -59,7 +59,7 @@ class Landing:
         return cls(bronze, ledger, publishers)
 
     def take(self, batch: Landed) -> None:
-        """Bring what follows bronze to the batch that it has committed; then upkeep."""
+        """Bring the followers up to the batch that bronze has committed; then do upkeep."""
         for follower in self.followers:
             follower.take(batch.version, batch.rows)
             follower.maintain()
@@ -68,12 +68,12 @@ class Landing:
         self.bronze.maintain(datetime.now(UTC))
 
     def publish_waiting(self) -> None:
-        """Publish what has waited long enough for its turn while no batch came."""
+        """Publish the tables whose turn has come although no batch arrived."""
         for follower in self.followers:
             follower.maintain()
 
     def persist(self) -> None:
-        """Write what is held in memory of the batches taken."""
+        """Write to the tables what is still in memory of the applied batches."""
         self.bronze.persist()
         for publisher in (self.ledger, *self.followers):
             publisher.persist()

@@ -30,14 +30,14 @@ from lakehouse.settings.settings import Settings
 
 log = structlog.get_logger("lakehouse")
 JVM_GONE = (Py4JNetworkError, ConnectionError)
-"""What a call into Spark raises when its JVM has ended."""
+"""What a call into Spark raises once its JVM has ended."""
 
 
 class BronzeQuery:
     """Kafka → bronze and quarantine, batch by batch, until stopped.
 
-    ``on_landed`` is called after each commit, in the same thread: silver folds
-    there when it runs in the same driver.
+    ``on_landed`` is called after each commit, in the same thread; silver folds there if it
+    runs in the same driver.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class BronzeQuery:
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
         self._is_local = is_local(settings.bronze.path, str(spark.sparkContext.master))
-        """Whether batches come to the driver: packed, one row a decoded Arrow batch."""
+        """Whether batches come to the driver packed: each row is one decoded Arrow batch."""
         self._reader = Reader(spark, self._contract, settings, topic, packed=self._is_local)
         writer = ArrowWriter if self._is_local else SparkWriter
         self._writer: BronzeWriter[Any] = writer(publisher)
@@ -66,7 +66,7 @@ class BronzeQuery:
     def start(self, *, available_now: bool) -> None:
         """Start the query from the table's ends.
 
-        TableDamaged where the topic does not go on from there: see :meth:`_meet`.
+        TableDamaged if the topic does not continue from there: see :meth:`_reconcile_topic`.
         """
         topic = self._reconcile_topic()
         self._checkpoint.clear()
@@ -85,9 +85,10 @@ class BronzeQuery:
         )
 
     def _reconcile_topic(self) -> Topic:
-        """The topic as it is now, once bronze can continue on it.
+        """The topic as it is now; raises unless bronze can continue on it.
 
-        What expired is given up only where settings say so; a topic made anew never is.
+        Expired records are given up only if settings allow it; a recreated topic is always
+        an error.
         """
         topic = self._read_topic()
         lost = self._position.reconcile_topic(topic)
@@ -113,10 +114,10 @@ class BronzeQuery:
         return allowed and all(gap.kind == EXPIRED for gap in lost)
 
     def _check_topic(self) -> None:
-        """Raise where the records just read may be of another topic than bronze's.
+        """Raise if the records just read may come from another topic than bronze's.
 
-        What expired while they were read stops Spark itself, unless it is told to
-        go on: then it is recorded.
+        If records expired while they were read, Spark itself stops, unless it is told to go
+        on: then the gap is recorded.
         """
         fails = self._settings.kafka.fail_on_data_loss
         if fails and self._topic.id() == self._position.ends.topic_id:
@@ -129,10 +130,10 @@ class BronzeQuery:
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
 
     def _land(self, decoded: DataFrame, batch_id: int) -> None:
-        """Land a batch; one that Spark begins while the query is stopped is left alone.
+        """Land a batch, unless the query is being stopped.
 
-        Spark's stop waits for it, so it must not wait for the stop; bronze's ends do
-        not have it, and the next start reads it again.
+        Spark's stop waits for this call, so it must not wait for the stop. A batch that is
+        left out is not in bronze's ends, and the next start reads it again.
         """
         while not self._gate.acquire(timeout=0.05):
             if self._stopping:
@@ -147,7 +148,7 @@ class BronzeQuery:
             self._gate.release()
 
     def between_batches(self, work: Callable[[], None]) -> None:
-        """Do what a quiet flow would wait for, unless a batch is in hand, which does it too."""
+        """Do ``work`` that is due though no batch came; a batch that is running does it itself."""
         if self._stopping or not self._gate.acquire(blocking=False):
             return
         try:
@@ -158,7 +159,7 @@ class BronzeQuery:
     def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._position.ends.reached(ends):
-            return  # landed before a crash or a lost checkpoint
+            return  # already landed, before a crash or a lost checkpoint
         failpoint.reach(Step.OFFSETS_PLANNED)
         if self._is_local:
             self._land_in_parts(decoded, ends)
@@ -167,16 +168,16 @@ class BronzeQuery:
         failpoint.reach(Step.BATCH_LANDED)
 
     def _land_whole(self, decoded: DataFrame, ends: dict[int, int]) -> None:
-        """Commit a planned range whole, by Spark's executors."""
+        """Commit a planned range in one piece, by Spark's executors."""
         started = time.perf_counter()
         landed = self._writer.publish(decoded, ends, datetime.now(UTC), self._check_topic)
         self._landed(landed, started, 0.0)
 
     def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
-        """Commit a planned range in as many parts as its bytes ask for; usually one.
+        """Commit a planned range in as many parts as its size in bytes requires; usually one.
 
-        A stop, or a crash, between two of them leaves bronze's ends inside the range, and
-        the next start goes on from there.
+        After a stop or a crash between two parts, bronze's ends are inside the range, and the
+        next start continues from there.
         """
         size = self._reader.record_bytes(self._position.ends, ends)
         if not self._reader.fits(size):
@@ -209,7 +210,7 @@ class BronzeQuery:
         )
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the query's end; True when it has ended. Raises what stopped it."""
+        """Wait until the query ends; True if it has ended. Raises the error that stopped it."""
         try:
             ended = bool(self._query.awaitTermination(seconds))
         except PySparkException as error:
@@ -234,9 +235,9 @@ class BronzeQuery:
         return self.error or error
 
     def stop(self) -> bool:
-        """Let the batch in hand finish, then stop; whether what was landed is whole.
+        """Let the current batch finish, then stop; True if it finished.
 
-        It is not where a batch failed, or did not finish in time: it may still be at work.
+        False if a batch failed, or did not finish in time and may still be running.
         """
         if self._query is None:
             self._topic.close()

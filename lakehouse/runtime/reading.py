@@ -1,10 +1,10 @@
-"""Kafka's records, decoded: as a stream, and a planned range in parts that memory has room for.
+"""Decoded Kafka records: as a stream, or a planned range in parts that fit in memory.
 
-A batch is bounded by records when Spark plans it, and by bytes when it is read: a task
-ends where it has its share of ``[stream] max_mb_per_batch``, and the range goes on from
-there. Before that the consumer in the JVM must hold what one poll gives, unpacked: a few
-kilobytes of Kafka's may be hundreds of megabytes. So a look at some records of the range
-says how many a poll may give.
+Spark plans a batch by its number of records; while it is read, bytes limit it too. A task
+stops once it has its share of ``[stream] max_mb_per_batch``, and the next part of the range
+continues from there. But the consumer in the JVM must hold one poll, decompressed: a few
+kilobytes in Kafka may become hundreds of megabytes. So a few records of the range are
+measured first, to decide how many records one poll may return.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from lakehouse.settings.settings import Settings
 
 _MIB = 1024 * 1024
 _POLLED_BYTES = 8 * _MIB
-"""What a poll may give, in bytes of records that are unpacked."""
+"""Most bytes of decompressed records that one poll may return."""
 _FEW = 16
 _LEAST = 4 * _MIB
-"""The least share of a task: below it parts cost more than they save."""
+"""Fewest bytes of a task: smaller parts cost more than they save."""
 _COLUMNS = ("key", "value", AS_TEXT, "topic", "partition", "offset", "timestamp")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Decoded rows that the driver has, and the ends that they bring a table to."""
+    """Decoded rows in the driver, and the ends of a table that has landed them."""
 
     rows: pa.Table
     ends: Mapping[int, int]
     record_bytes: int
-    """Mean size of the records."""
+    """Mean size of the records, in bytes."""
 
 
 class Reader:
-    """What a bronze flow reads of its topic; ``packed``: to the driver, a row an Arrow batch."""
+    """Reads a bronze flow's topic. ``packed``: rows come to the driver, one row per Arrow batch."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Reader:
         self._partitions = 1
 
     def stream(self, ends: Ends, topic: Topic) -> DataFrame:
-        """Decoded batches from the ends on."""
+        """A stream of decoded batches that begins at the ends."""
         self._partitions = max(1, len(topic.ranges))
         options = {
             **kafka_options(self._settings.kafka),
@@ -76,20 +76,20 @@ class Reader:
         return self._decoded(records) if self._packed else self._plain(records)
 
     def part(self, decoded: DataFrame, upto: Mapping[int, int]) -> Part:
-        """What a range's tasks give the driver, which may be less than the range."""
+        """The rows that a range's tasks return to the driver: perhaps only the first part of it."""
         batches = decoded.toArrow().to_batches()
         rows = pa.Table.from_batches(unpack(batches), decoded_schema(self._contract))
         taken = sum(sum(batch.column("taken").to_pylist()) for batch in batches)
         return Part(rows, {**upto, **cuts(batches)}, taken // max(1, rows.num_rows))
 
     def rest(self, ends: Ends, upto: Mapping[int, int], record_bytes: int) -> DataFrame:
-        """The range from the ends on, decoded for the driver, by polls that fit such records."""
+        """The part of the range after the ends, decoded, in polls that fit records of this size."""
         return self._decoded(self._range(ends, upto, _polled(record_bytes)))
 
     def record_bytes(self, ends: Ends, upto: Mapping[int, int]) -> int:
-        """Size of the greatest record among some of a range: at its start and two thirds of it.
+        """Bytes of the largest record among a sample of the range: at its start, and two thirds in.
 
-        Of a range of few records none is looked at: they fit, whatever they are.
+        A range of few records is not sampled: they fit, whatever their size.
         """
         places: dict[int, list[int]] = {}
         for partition, end in upto.items():
@@ -100,14 +100,14 @@ class Reader:
         return self._topic.greatest(places)
 
     def fits(self, record_bytes: int) -> bool:
-        """Whether the stream's own polls have room for records of this size."""
+        """Whether the stream's own polls can hold records of this many bytes."""
         return record_bytes * MOST_POLLED <= _POLLED_BYTES * 8
 
     def _range(self, ends: Ends, upto: Mapping[int, int], polled: int) -> DataFrame:
         left = [p for p, end in sorted(upto.items()) if ends.next.get(p, 0) < end]
         options = {
             **kafka_options(self._settings.kafka),
-            # one group a size of polls: Spark keeps the consumers, and what they have read
+            # one group per size of polls: Spark keeps consumers, with what they have read
             "kafka.group.id": f"{self._settings.kafka.client_id}-{self._contract.name}-{polled}",
             "kafka.max.poll.records": str(polled),
             "assign": json.dumps({self._product.topic: left}),
@@ -132,5 +132,5 @@ class Reader:
 
 
 def _polled(record_bytes: int) -> int:
-    """How many records of this size a poll may give."""
+    """How many records of this many bytes one poll may return."""
     return min(MOST_POLLED, max(1, _POLLED_BYTES // max(1, record_bytes)))

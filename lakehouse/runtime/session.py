@@ -1,4 +1,4 @@
-"""The Spark session: the settings that were measured, and the user's own on top."""
+"""The Spark session: settings that were measured, overridden by the user's own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lakehouse.settings.sections import KafkaSettings
 from lakehouse.settings.settings import Settings
 
 MOST_POLLED = 500
-"""Records that one poll of Spark's consumer gives, unpacked; 20,000 read no faster."""
+"""Most records that one poll of Spark's consumer returns; 20,000 was no faster."""
 _KEYS = "jaas|sasl|ssl[.]key|private key"
 _FIXED = {
-    # Spark's own patterns, and Kafka's keys: at DEBUG its source logs a client's key otherwise
+    # Spark's own patterns plus Kafka's keys: at DEBUG Spark's source would log a client's key
     "spark.redaction.regex": f"(?i)secret|password|token|access[.]?key|{_KEYS}",
     "spark.sql.redaction.options.regex": f"(?i)url|password|{_KEYS}",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -55,7 +55,7 @@ _JAVA = (
 
 @dataclass(frozen=True)
 class Engine:
-    """Where Java and the jars are, when we start the JVM ourselves."""
+    """Where Java and the jars are, for a JVM that we start ourselves."""
 
     java_home: Path
     jars: Sequence[Path]
@@ -65,8 +65,8 @@ class Engine:
 def session(settings: Settings, name: str, engine: Engine | None = None) -> SparkSession:
     """The session of this process.
 
-    With an ``engine`` the JVM is ours, on this machine; without one we run
-    under spark-submit, and master, memory and jars are what it was given.
+    With an ``engine`` we start a JVM on this machine. Without one we run under spark-submit,
+    which decides master, memory and jars.
     """
     builder = SparkSession.builder.appName(name)
     options = dict(_FIXED)
@@ -86,20 +86,20 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         builder = builder.master(settings.spark.master)
     for key, value in {**options, **settings.spark_conf}.items():
         builder = builder.config(key, value)
-    # what the session imports once its JVM is up: a second, while the JVM comes up
+    # the session imports these once its JVM is up; it takes a second, spent while the JVM starts
     threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, interrupt)  # PySpark's own would end a batch in its midst
+        signal.signal(signal.SIGINT, interrupt)  # PySpark's own handler would cut a batch short
     spark.sparkContext.setLogLevel(settings.spark.log_level)
     return spark
 
 
 def warm(spark: SparkSession) -> None:
-    """Begin to start the executors' Python workers, and to load the classes of their path.
+    """Start the executors' Python workers, and load the classes that they use, in the background.
 
-    It takes seconds that the driver meanwhile spends on opening its tables.
+    This takes seconds, in which the driver opens its tables.
     """
     tasks = spark.sparkContext.defaultParallelism
 
@@ -111,7 +111,7 @@ def warm(spark: SparkSession) -> None:
 
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
-    """Options of Spark's Kafka source: where, how protected, committed records only."""
+    """Options of Spark's Kafka source: servers, security, committed records only."""
     options = {
         "kafka.bootstrap.servers": kafka.bootstrap_servers,
         "kafka.security.protocol": kafka.security_protocol,
@@ -133,7 +133,7 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
             f"{module} required username={_quoted(kafka.sasl_username)} "
             f"password={_quoted(password(kafka))};"
         )
-    if "SSL" in kafka.security_protocol:  # as text, so that executors need no files
+    if "SSL" in kafka.security_protocol:  # as text, so that executors need no certificate files
         if kafka.ssl_cafile:
             options["kafka.ssl.truststore.type"] = "PEM"
             options["kafka.ssl.truststore.certificates"] = pem(kafka, "ssl_cafile", "CERTIFICATE")

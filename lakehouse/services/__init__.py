@@ -1,1 +1,1 @@
-"""Real Kafka, Java and jars, found or fetched and started locally when none is given."""
+"""Real Kafka, Postgres, Java and jars: found or fetched, and started locally when none is named."""

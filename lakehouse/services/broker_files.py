@@ -1,7 +1,7 @@
 """A broker's folder: its settings, ports, cluster id, process id and logs, by name.
 
-The broker runs *in* its folder and its settings name files relative to it: any
-path works, also one with a space, a comma or an umlaut.
+The broker runs *in* its folder and its settings name files relative to it, so that any
+path works, even one with a space, a comma or an umlaut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BrokerFiles:
 
     @property
     def config(self) -> Path:
-        """The broker's settings; their path on a command line marks the process as ours."""
+        """The broker's settings; a process with this path on its command line is ours."""
         return self.folder / "server.properties"
 
     @property
@@ -49,7 +49,7 @@ class BrokerFiles:
         return ""
 
     def running(self) -> tuple[int, str] | None:
-        """Process id and address of the broker started last, whether or not it lives."""
+        """Process id and address of the broker that was started last; it may have ended."""
         try:
             state = json.loads((self.folder / "broker.json").read_text("utf-8"))
             return int(state["pid"]), str(state["bootstrap_servers"])
@@ -57,17 +57,17 @@ class BrokerFiles:
             return None
 
     def remember(self, pid: int, bootstrap_servers: str) -> None:
-        """Record the process that runs now."""
+        """Record the process that runs now, and where it listens."""
         state = {"pid": pid, "bootstrap_servers": bootstrap_servers}
         write_whole(self.folder / "broker.json", json.dumps(state).encode())
 
     def forget(self, pid: int) -> None:
-        """Remove the record of this process, but not a later one's."""
+        """Remove the record if it is still of this process: a later one keeps its own."""
         if (self.running() or (None, ""))[0] == pid:
             (self.folder / "broker.json").unlink(missing_ok=True)
 
     def ports(self) -> tuple[int, int]:
-        """The client's and the controller's port: the last run's if free, else free ones."""
+        """The client's and the controller's port: those of the last run if free, else others."""
         with suppress(OSError, ValueError, TypeError):
             client, controller = json.loads((self.folder / "ports.json").read_text("utf-8"))
             if is_free(client) and is_free(controller):
@@ -80,7 +80,7 @@ class BrokerFiles:
         return ports
 
     def write_config(self, client: int, controller: int) -> None:
-        """Settings of one KRaft node that is broker and controller, on loopback only."""
+        """Write the settings of one KRaft node, both broker and controller, on loopback only."""
         addresses = f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}"
         settings = {
             "process.roles": "broker,controller",
@@ -101,7 +101,7 @@ class BrokerFiles:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
-            # a node killed -9 comes back only when its last session has run out: stock 9 s
+            # after a kill -9 a node can return only when its last session expires: 9 s by default
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "1000",
         }
@@ -116,7 +116,7 @@ class BrokerFiles:
         return ""
 
     def tail(self) -> str:
-        """The last lines of the broker's log and of what its JVM printed, without stack frames."""
+        """The last lines of the broker's log and of its JVM's output, without stack frames."""
         lines: list[str] = []
         for path in (self.folder / "broker.log", self.console):
             with suppress(OSError):
@@ -126,7 +126,7 @@ class BrokerFiles:
 
 
 def new_cluster_id() -> str:
-    """An id for a cluster that is about to be formatted, in Kafka's alphabet of 22 letters."""
+    """An id for a new cluster: 22 characters, which Kafka reads as base64."""
     return uuid4().hex[:22]
 
 

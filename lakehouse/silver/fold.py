@@ -1,4 +1,4 @@
-"""One aggregate of silver: what new rows add to it, and its table with that merged in."""
+"""One aggregate: computes what new rows add to it, and merges that into its table."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lakehouse.storage.duck import Prepared, Source, reading
 from lakehouse.storage.table import Table
 
 PLACE = "place"
-"""Column: the order of deltas."""
+"""Column with the order of deltas."""
 
 
 class Fold:
-    """Makes deltas of the rows of its sources, and merges them; its queries are planned once."""
+    """Makes deltas from its source rows and merges them; its queries are planned only once."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class Fold:
         self._merged = Prepared(cursor, merged_sql(aggregate))
 
     def delta(self) -> pa.Table:
-        """What the rows at hand add."""
+        """What the current rows add."""
         return self._delta().select(self.schema.names).cast(self.schema)
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """How many rows the table has."""
         return self.files.rows
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
-        """Merge deltas, with their PLACE, into the table in one commit."""
+        """Merge deltas, which have a column PLACE, into the table in one commit."""
         return self.files.write(rows, self._merge, note)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:

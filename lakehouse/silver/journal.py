@@ -1,9 +1,12 @@
-"""What batches left for each table until its turn to be published, in the store.
+"""The rows that batches leave for each table, kept in the store until the table is published.
 
-Example: a large table has published version 7, and 8 and 9 are applied. The journal has
-what 8 and 9 leave of it. Its turn merges both in one commit that records 9; crash here:
-the next start finds 9 in the table, and forgets them. Without the crash they are
-forgotten at once.
+Worked example. A large table has published version 7 of bronze.
+
+- Before: versions 8 and 9 are applied, and the journal keeps what each leaves for the table.
+- The table's turn comes: both are merged in one commit that records version 9. Crash here:
+  the journal still has them.
+- After: the next start finds version 9 in the table's commit metadata, and removes them from
+  the journal without merging them again. Without the crash they are removed at once.
 """
 
 from __future__ import annotations
@@ -26,27 +29,27 @@ _HEAD = struct.Struct(">q")
 
 @dataclass
 class Pending:
-    """What waits for a table: how many rows, and since when."""
+    """What is pending for a table: how many rows, and since when."""
 
     rows: int = 0
     since: float = 0.0
 
 
 class Journal:
-    """The pending rows of the tables named, each batch's under a number that grows."""
+    """The pending rows of the named tables; each batch's rows have a number that grows."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
         self.pending: dict[str, Pending] = {}
         self._number = 0
         self._done: dict[str, int] = {}
-        """Up to which number each table has them, where the store could not forget them yet."""
+        """Table → the number up to which it has the rows, if the store has not yet removed them."""
 
     def begin(self, published: Mapping[str, int]) -> bool:
-        """Go on from the version of bronze that each table says; False where that cannot be.
+        """Continue from the version of bronze that each table records; False if that is impossible.
 
-        It can where the store forgot nothing of a table that this one lacks: else the
-        table went back, or the store is of another lake.
+        It is impossible if the store has already removed rows that a table lacks: then the
+        table was rolled back, or the store belongs to another lake.
         """
         floors: dict[str, int] = self._store.facts(_FLOORS) or {}
         if floors.keys() != published.keys() or any(
@@ -68,13 +71,13 @@ class Journal:
         return True
 
     def start(self, published: Mapping[str, int]) -> None:
-        """Begin with nothing pending: the tables hold these versions."""
+        """Begin with nothing pending: the tables are at these versions."""
         with self._store.writing():
             self._store.say(_FLOORS, published)
         self.pending = {name: Pending() for name in published}
 
     def add(self, version: int, left: Mapping[str, pa.Table]) -> None:
-        """Keep what a batch left of each table; within the batch's transaction."""
+        """Keep what a batch left for each table, within the batch's transaction."""
         self._number += 1
         for name, rows in left.items():
             if rows.num_rows:
@@ -83,7 +86,7 @@ class Journal:
                 self._count(name, rows.num_rows)
 
     def rows(self, name: str, schema: pa.Schema) -> pa.Table:
-        """All that is pending of a table, with its PLACE."""
+        """All pending rows of a table, with their PLACE."""
         placed = schema.append(pa.field(PLACE, pa.int64()))
         parts = [placed.empty_table()]
         for key, value in self._store.under(SPACE, [_prefix(name)]):
@@ -95,7 +98,7 @@ class Journal:
         return pa.concat_tables(parts)
 
     def forget(self, names: Collection[str], version: int) -> None:
-        """What was pending of these tables up to a version is in them."""
+        """Remove what was pending for these tables up to a version: they have it now."""
         gone = [key for name in names for key in self._in_table(name, version)]
         with self._store.writing():
             self._store.remove(SPACE, gone)
@@ -103,7 +106,7 @@ class Journal:
             self._store.say(_FLOORS, floors | dict.fromkeys(names, version))
 
     def _in_table(self, name: str, version: int) -> list[bytes]:
-        """The places of what a table has at a version; it is not given again."""
+        """Store keys of pending rows that the table has at this version; ``rows`` skips them."""
         self.pending[name] = Pending()
         gone = []
         for key, value in self._store.under(SPACE, [_prefix(name)]):

@@ -1,4 +1,4 @@
-"""Keys of the store: hashes of columns, made by the engine, as bytes that sort as numbers do."""
+"""Keys of the store: hashes of columns, computed in SQL, as bytes that sort like numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 from lakehouse.storage.buckets import Hashes, Numbers
 
 PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
-"""Tells whether an engine hashes as another did: a store is read by the one that made it."""
+"""Shows whether two engines hash alike: a store is only read by an engine like its maker's."""
 
 
 def hash_key(columns: Sequence[str]) -> str:
-    """One text of several columns, for hashing: no two keys give the same."""
+    """SQL: several columns as one text for hashing; different keys give different texts."""
     return " || ".join(f"length(CAST({c} AS VARCHAR)) || ':' || {c}" for c in columns)
 
 
 def bucket_hashes(keys: Sequence[str]) -> Hashes:
-    """Gives the hash of each row's key that its bucket is told by: the same in every release."""
+    """A function from rows to the hash of each key, which decides its bucket; never changes."""
 
     def hashes(rows: pa.Table) -> Numbers:
         texts = [rows[key].cast(pa.string()) for key in keys]
@@ -33,12 +33,12 @@ def bucket_hashes(keys: Sequence[str]) -> Hashes:
 
 
 def words_sql(key: str, name: str) -> str:
-    """Select-list columns ``<name>_high`` and ``<name>_low``: 128 bits of a text's hash."""
+    """SQL: the columns ``<name>_high`` and ``<name>_low`` with 128 bits of a text's hash."""
     return f"hash({key}) AS {name}_high, hash('~' || ({key})) AS {name}_low"
 
 
 def packed(rows: pa.Table, *columns: str) -> list[bytes]:
-    """Unsigned 64-bit columns, side by side, as one key a row."""
+    """Unsigned 64-bit columns, joined into one key of bytes per row."""
     if not rows.num_rows:
         return []
     words = np.empty((rows.num_rows, len(columns)), ">u8")
@@ -53,7 +53,7 @@ def text_values(columns: Sequence[str]) -> str:
 
 
 def from_text_values(columns: Sequence[tuple[str, str]], value: str) -> str:
-    """Select-list of columns (name, SQL type) from what :func:`text_values` gave."""
+    """SQL: the columns (name, SQL type) read back from the text of :func:`text_values`."""
     parsed = f"from_json({value}, '[\"VARCHAR\"]')"
     return ", ".join(
         f"CAST({parsed}[{place}] AS {kind}) AS {name}"

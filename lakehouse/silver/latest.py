@@ -1,9 +1,9 @@
-"""A keyed state: each key's latest change, and the history of one column of it.
+"""Latest by key: each key's latest change, and the history of one of its columns.
 
-Both are a fold that may be done again: the union of changes by (key, order), and of it
-the greatest. So a version that was taken in already changes nothing, a change that was
-sent twice counts once, and one that comes late takes its place. The store has each key's
-latest row and the places of all its changes: what a batch costs is its own keys.
+Both can safely be computed again: changes are united by (key, order), and the greatest order
+is the latest. So a version applied twice changes nothing, a change sent twice counts once, and
+a late change finds its place. The store has each key's latest row and the places of all its
+changes, so that a batch costs only the keys that it touches.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ HISTORY_DOCS = {
 
 
 GONE = "gone"
-"""Column of what a batch leaves of a key in ``current``: that it is not there any more."""
+"""Column of what a batch leaves for ``current``: whether the key is gone."""
 
 
 def left_schema(keyed: Keyed, name: str) -> pa.Schema:
-    """The Arrow schema of what a batch leaves of its keys in a table, for its turn."""
+    """The Arrow schema of the pending rows that a batch leaves for a table."""
     schema = keyed_schemas(keyed)[name]
     fields = [f.with_nullable(True) for f in schema]
     return pa.schema([*fields, *([pa.field(GONE, pa.bool_())] if name == keyed.current else [])])
 
 
 class KeyedState:
-    """The latest change by key, in a space of the store; ``connection`` is its own."""
+    """The latest change by key, in a space of the store; nothing else uses ``connection``."""
 
     space = "latest"
 
@@ -93,9 +93,9 @@ class KeyedState:
         }  # fmt: skip
 
     def absorb(self, store: Store) -> tuple[pa.Table, dict[str, pa.Table]]:
-        """Take in ``rows``: signed rows, and what each touched key leaves in each table.
+        """Apply ``rows``; gives signed rows, and what each touched key leaves for each table.
 
-        Signed are what came into ``current``, and with sign -1 what left it.
+        Signed rows are those that entered ``current``, and with sign -1 those that left it.
         """
         keyed, run = self.keyed, self._connection.execute
         columns = ", ".join(f"CAST({sql} AS {k}) AS {n}" for n, (sql, k) in keyed.columns.items())
@@ -120,9 +120,9 @@ class KeyedState:
         return signed, {n: _as(rows, left_schema(keyed, n)) for n, rows in left.items()}
 
     def load(self, tables: dict[str, list[str]], store: Store) -> Iterator[int]:
-        """Take in what the files of both tables hold, a block at a time; how many keys each has.
+        """Load the files of both tables, a block at a time; yields how many keys each has.
 
-        A block's transaction is its own.
+        Each block is a transaction.
         """
         files = {name: _by_block(paths) for name, paths in tables.items()}
         history, current = files[self.keyed.history], files[self.keyed.current]

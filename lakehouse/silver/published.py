@@ -1,4 +1,4 @@
-"""Tables of state as they are published: what batches left of their keys, merged in a turn."""
+"""Tables of state as they are published: the pending rows of several batches, merged at once."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from lakehouse.storage.table import Table
 
 
 class Published(Protocol):
-    """A table that waits for its turn: pending rows have ``schema``, and PLACE when published."""
+    """A table published in turns. Pending rows have ``schema``, and also PLACE when published."""
 
     table: Table
     schema: pa.Schema
 
     @property
     def rows(self) -> int:
-        """Rows that a turn may have to write anew."""
+        """How many rows one turn may have to rewrite."""
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
         """Merge pending rows into the table in one commit that carries ``note``."""
 
 
 class Appended:
-    """A table of distinct keys: what is pending is added."""
+    """A table of distinct keys: pending rows are appended."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.schema = table, table.schema
 
     @property
     def rows(self) -> int:
-        """None: they stay where they are."""
+        """0: rows that are there stay where they are."""
         return 0
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
@@ -66,7 +66,7 @@ class Merged:
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """How many rows the table has."""
         return self.files.rows
 
     def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
@@ -78,7 +78,7 @@ class Merged:
 
 
 def units_table(table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
-    """A table of units: they add up."""
+    """A table of units, whose pending rows are added up."""
     keys = [name for name in table.schema.names if name != "units"]
     listed = ", ".join([*keys, "units"])
     sql = (
@@ -91,7 +91,7 @@ def units_table(table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
 def keyed_table(
     keyed: Keyed, name: str, table: Table, connection: duckdb.DuckDBPyConnection
 ) -> Merged:
-    """A table of latest changes: what the last batch left of a key takes the place of its rows."""
+    """A table of latest changes: what the last batch left for a key replaces its rows."""
     listed = ", ".join(table.schema.names)
     there = f"WHERE NOT {GONE}" if name == keyed.current else ""
     sql = (

@@ -1,4 +1,4 @@
-"""The tables of one flow as they are published: what each lacks, and whose turn it is."""
+"""Publishes the tables of one flow: what each one lacks, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lakehouse.storage.follower import Applied, version_of
 
 
 class Publishing:
-    """Merges what is pending in ``journal`` into the tables, with ``note`` of what they have then.
+    """Merges the rows pending in ``journal`` into the tables; ``note`` makes the commit metadata.
 
-    No table of state is ahead of the aggregates that count it, so a state that is lost can be
-    made anew of the tables.
+    A table of state is never ahead of the aggregates that count it, so that a lost state can
+    be rebuilt from the tables.
     """
 
     journal: Journal
@@ -39,19 +39,19 @@ class Publishing:
     ) -> None:
         self._folds, self._state, self._note = folds, state, note
         self.every: dict[str, Published] = {**folds, **state.tables}
-        """By name, the coarser before the finer that they count."""
+        """By name: aggregates before the tables of state that they count."""
         self.turns = Turns(settings)
         self.held = {name: applied_of(one.table) for name, one in self.every.items()}
-        """What each table says that it has applied."""
+        """Table → what its metadata says that it has applied."""
 
     def versions(self) -> dict[str, int]:
-        """The version of bronze that each table has."""
+        """Table → the version of bronze that it has applied."""
         return {name: version_of(one) for name, one in self.held.items()}
 
     def due(self, applied: Applied | None) -> None:
-        """Publish what is due of what the state has applied.
+        """Publish the tables whose turn it is, up to what the state has applied.
 
-        With a table of state, all aggregates before it.
+        A table of state is published only after all aggregates.
         """
         pending, turns = self.journal.pending, self.turns
         state = [name for name in self._state.latest if turns.due(name, pending[name])]
@@ -68,14 +68,14 @@ class Publishing:
             self._level(applied)
 
     def everything(self, applied: Applied | None) -> None:
-        """Bring every table to what the state has applied."""
+        """Bring every table up to what the state has applied."""
         for names in (self._folds, self._state.tables):
             self._publish(self._lacking(names, applied), applied)
 
     def _level(self, applied: Applied | None) -> None:
-        """Commit the version alone where nothing changed: else a table would seem to lag.
+        """Commit only the version to tables that did not change: else they would seem to lag.
 
-        Tables of state wait until every aggregate has it.
+        Tables of state wait until every aggregate has that version.
         """
         pending = self.journal.pending
         for names in (self._folds, self._state.tables):
@@ -84,12 +84,12 @@ class Publishing:
                 self._publish(idle, applied)
 
     def _lacking(self, names: Iterable[str], applied: Applied | None) -> list[str]:
-        """Those of these tables that lack something, if only the version."""
+        """The tables among ``names`` that lack something, be it only the version."""
         pending = self.journal.pending
         return [n for n in names if pending[n].rows or self.held[n] != applied]
 
     def _publish(self, names: Collection[str], applied: Applied | None) -> None:
-        """Merge what is pending of these tables into them, side by side, and forget it."""
+        """Merge the pending rows of these tables in parallel, then remove them from the journal."""
         if not names or applied is None:
             return
         for name in names:
@@ -118,7 +118,7 @@ class Publishing:
             turn.result()
 
     def _look_again(self, name: str) -> None:
-        """Believe the table: what failed after its commit was made has published all the same."""
+        """Ask the table: what failed after its commit was made is published all the same."""
         held = applied_of(self.every[name].table)
         if held != self.held[name]:
             self.held[name] = held
@@ -126,7 +126,7 @@ class Publishing:
 
 
 def _told(damage: TableDamaged) -> LakehouseError:
-    """A table's fault as no reason to start anew: what is pending is published by the next try."""
+    """The error to raise: no reason to start anew, since the next try publishes what is pending."""
     if isinstance(damage, StoreDamaged):
         return damage
     return LakehouseError(damage.place, damage.fault, damage.remedy)

@@ -1,8 +1,8 @@
-"""Aggregates as SQL: the same declarations, whatever rows they are given.
+"""Renders declared aggregates as SQL.
 
-Every query reads ``rows`` (bronze rows that are not duplicates) or the finer
-rows ``new_<finer>`` and ``prior_<finer>``. What a batch adds is kept as a delta until the
-table's turn; because measures add up, old rows and deltas are grouped once more then.
+Every query reads ``rows`` (bronze rows that are not duplicates), or the finer rows
+``new_<finer>`` and ``prior_<finer>``. What a batch adds is kept as a delta until the table's
+turn. Because measures add up, old rows and deltas are then simply grouped once more.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ ARROW = {
 
 
 def keys_sql(aggregate: Aggregate) -> str:
-    """Select-list of the keys, from rows or from rows of a finer table."""
+    """SQL: the key columns, from rows or from the rows of a finer table."""
     return ", ".join(
         f"CAST({sql} AS {kind}) AS {name}" for name, (sql, kind) in aggregate.keys.items()
     )
 
 
 def partial_sql(aggregate: Aggregate) -> str:
-    """Keys and measures of ``rows`` alone."""
+    """SQL: keys and measures of ``rows`` alone."""
     if aggregate.slice is None:
         measures = ", ".join(f"{m.sql} AS {n}" for n, m in aggregate.measures.items())
         return (
@@ -60,16 +60,16 @@ def partial_sql(aggregate: Aggregate) -> str:
 
 
 def finer_sql(finer: Finer) -> str:
-    """The distinct keys of a finer table among ``rows``."""
+    """SQL: the distinct keys of a finer table in ``rows``."""
     keys = ", ".join(f"{sql} AS {name}" for name, sql in finer.keys.items())
     return f"SELECT DISTINCT {keys} FROM rows WHERE {finer.where}"
 
 
 def count_sql(aggregate: Aggregate, name: str, distinct: Distinct) -> str:
-    """How many entities the new finer rows add to each key: those it did not have.
+    """SQL: how many entities the new finer rows add to each key that did not have them.
 
-    Entities with one row, ``single_<finer>``, add one wherever it counts: what their keys are
-    made of is counted first, and only the counts are multiplied by ``explode``.
+    Entities with a single row, ``single_<finer>``, add one to each of their keys: they are
+    counted first, and only the counts are multiplied by ``explode``.
     """
     finer = distinct.finer
     keys, made = ", ".join(aggregate.keys), keys_sql(aggregate)
@@ -95,7 +95,7 @@ def count_sql(aggregate: Aggregate, name: str, distinct: Distinct) -> str:
 
 
 def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
-    """Units by the aggregate's keys and what is chosen among, from ``rows``."""
+    """SQL: units in ``rows`` by the aggregate's keys and the value to choose from."""
     return (
         f"SELECT {keys_sql(aggregate)}, {favourite.of}, "
         f"CAST(sum({favourite.units}) AS {UNITS}) AS units "
@@ -104,7 +104,7 @@ def units_sql(aggregate: Aggregate, favourite: Favourite) -> str:
 
 
 def delta_columns(aggregate: Aggregate) -> dict[str, str]:
-    """Column → SQL type of what rows add to a table: see :func:`delta_sql`."""
+    """Column → SQL type of a delta: see :func:`delta_sql`."""
     columns = {name: kind for name, (_, kind) in aggregate.keys.items()}
     columns |= {name: m.type for name, m in aggregate.measures.items()}
     columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
@@ -112,7 +112,7 @@ def delta_columns(aggregate: Aggregate) -> dict[str, str]:
 
 
 def delta_sql(aggregate: Aggregate) -> str:
-    """What ``rows`` add to the table: a row a key, its measures, counts and choices."""
+    """SQL: what ``rows`` add to the table: per key its measures, counts and top values."""
     parts = [partial_sql(aggregate)]
     parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
@@ -128,9 +128,9 @@ def delta_sql(aggregate: Aggregate) -> str:
 
 
 def merged_sql(aggregate: Aggregate) -> str:
-    """The table's rows, of ``old_<aggregate>`` and ``delta_<aggregate>``.
+    """SQL: the table's new rows, from ``old_<aggregate>`` and ``delta_<aggregate>``.
 
-    The deltas have a column ``place``, their order: of choices the last holds.
+    Deltas have a column ``place``, their order: the last top value counts.
     """
     name = aggregate.name
     columns = list(aggregate.keys)
@@ -154,7 +154,7 @@ def _combined(name: str, measure: Measure) -> str:
 
 
 def ratio_sql(ratio: Ratio) -> str:
-    """Decimal division by whole numbers: half up at scale 4, no float in between."""
+    """SQL: decimal division in whole numbers, rounded half up at scale 4; no float is used."""
     units = ten_thousandths(ratio.numerator)
     rounded = f"(2 * {units} + {ratio.denominator}) // (2 * {ratio.denominator})"
     quotient = f"CAST({rounded} AS DECIMAL(38,0)) * CAST(0.0001 AS DECIMAL(5,4))"
@@ -171,7 +171,7 @@ def table_columns(aggregate: Aggregate) -> dict[str, str]:
 
 
 def column_docs(aggregate: Aggregate) -> dict[str, str]:
-    """Column → what it says, for docs/tables.md."""
+    """Column → its description, for docs/tables.md."""
     docs = dict(aggregate.docs or {})
     for group in (aggregate.measures, aggregate.distinct, aggregate.favourite, aggregate.ratios):
         docs |= {name: item.doc for name, item in (group or {}).items()}

@@ -1,7 +1,7 @@
-"""What the aggregates of a flow need besides new rows, at one bronze version, in the store.
+"""A flow's state in the store: what its aggregates need besides new rows, at one bronze version.
 
-Distinct keys, top values, latest changes: their tables are what it is made anew from where the
-store is lost, so these lag behind the aggregates, and never the other way round.
+It holds distinct keys, top values and latest changes. If the store is lost, it is rebuilt from
+the tables of the same content; so these may lag behind the aggregates, but never be ahead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger("lakehouse")
 
 
 class SilverState:
-    """The state of one flow; ``rows`` is what it absorbs, ``folded`` what aggregates fold."""
+    """The state of one flow: it absorbs ``rows``; aggregates fold ``folded``."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class SilverState:
         self._keyed: KeyedState | None = None
         self._kinds: dict[str, DistinctState | TopState] = {}
         self.tables: dict[str, Published] = {}
-        """By name, in the order that they are published in."""
+        """By name, in the order of publishing."""
 
         def cursor(source: Source) -> duckdb.DuckDBPyConnection:
             return reading(connection, {"rows": source})
@@ -68,11 +68,11 @@ class SilverState:
         self.finer = [*self._kinds]
         """Tables of distinct keys and of units."""
         self.latest = [name for name in self.tables if name not in self._kinds]
-        """Tables of latest changes: they are read as aggregates are."""
+        """Tables of latest changes, which are read as aggregates are."""
         self.gained = {
             n: Source(s) for kind in self._kinds.values() for n, s in kind.gained.items()
         }
-        """What the last increment gained, under the names that the aggregates read."""
+        """What the last increment added, under the names that the aggregates read."""
 
     @property
     def spaces(self) -> list[str]:
@@ -86,7 +86,7 @@ class SilverState:
         return spaces
 
     def absorb(self, store: Store, pool: Executor) -> dict[str, pa.Table]:
-        """Take in the rows at hand, within a transaction; what they leave of each table."""
+        """Apply the current rows, within a transaction; gives what they leave for each table."""
         left: dict[str, pa.Table] = {}
         if self._keyed is not None:
             signed, left = self._keyed.absorb(store)
@@ -101,7 +101,7 @@ class SilverState:
         return left
 
     def load(self, store: Store) -> None:
-        """Fill an empty store with what the tables hold, in parts, with progress."""
+        """Fill an empty store from the tables, in parts, logging progress."""
         for name, kind in self._kinds.items():
             table = self.tables[name].table
             if files := table.files():
@@ -122,9 +122,9 @@ class SilverState:
         steps: Steps,
         load: Load,
     ) -> None:
-        """Bring what :meth:`load` took from tables at the versions ``held`` to one version.
+        """Bring to one version what :meth:`load` read from tables at the versions ``held``.
 
-        ``steps`` gives the increments, ``load`` puts the rows of one where they are read.
+        ``steps`` yields the increments; ``load`` puts one's rows where the queries read them.
         """
         if any(held[name] > version for name in self.tables):
             raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded anew")

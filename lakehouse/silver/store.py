@@ -1,9 +1,10 @@
-"""A flow's state on disk, ``<root>/_state/<flow>``: a cache of what its tables and bronze say.
+"""A flow's state on disk, ``<root>/_state/<flow>``: a cache, made from its tables and bronze.
 
-Spaces map bytes to bytes. All that a batch changes, and the version of bronze that it
-applies, is one transaction: after a kill the store is as before the batch, or as after it.
-Transactions are not synced one by one. What a power cut may have torn is told by a marker
-that names the machine's run: a store that a run now past left open is not believed.
+Spaces map bytes to bytes. All changes of a batch, and the version of bronze that it applies,
+are one transaction: after a kill the store is as it was before the batch, or after it. Single
+transactions are not synced, so a power cut may tear the store. A marker file names the
+machine's boot during which the store was opened; a store left open by an earlier boot is
+thrown away.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.files import write_whole
 
 _ROOM = 1 << 38
-"""Bytes that the store may grow to; an address range, neither memory nor disk."""
+"""Most bytes of the store: a range of addresses, which takes neither memory nor disk."""
 _FORMAT = 1
 _FACTS = "facts"
 _RUN = Path("/proc/sys/kernel/random/boot_id")
@@ -32,14 +33,14 @@ _OPEN: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
 
 class StoreDamaged(TableDamaged):
-    """The state on disk is not what was written."""
+    """The state on disk is damaged."""
 
 
 class Store:
-    """One flow's state; :meth:`open` gives an empty one where there is none to be believed.
+    """One flow's state; :meth:`open` gives an empty one if there is none that can be trusted.
 
-    A flow's tables have one writer, who alone opens it: what this process opened before
-    is closed.
+    Only the writer of the flow's tables opens it, so one that this process opened before is
+    closed first.
     """
 
     def __init__(self, folder: Path, spaces: Sequence[str], env: lmdb.Environment) -> None:
@@ -50,7 +51,7 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path, spaces: Sequence[str], like: Mapping[str, Any]) -> Store:
-        """The store in this folder; empty where it is damaged, or not made under facts ``like``."""
+        """The store in this folder; emptied if it is damaged or its facts differ from ``like``."""
         place = str(folder.absolute())
         if (former := _OPEN.pop(place, None)) is not None:
             former.close()
@@ -69,22 +70,22 @@ class Store:
         return store
 
     def is_like(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether it was made under these facts, or is new."""
+        """Whether it was made with these facts, or is new."""
         try:
             return self.facts("like") in (None, wanted)
         except StoreDamaged:
             return False
 
     def rest(self) -> None:
-        """Sync it: a power cut finds it whole, until it is written again."""
+        """Sync it to disk: until the next write it survives a power cut."""
         with _faults(self.folder):
             self._env.sync(True)
         (self.folder / _MARKER).unlink(missing_ok=True)
         self._is_marked = False
 
     def close(self) -> None:
-        """Sync it, and let go of it; it may be closed twice."""
-        with suppress(lmdb.Error, StoreDamaged):  # it is closed already
+        """Sync and close it; closing twice is harmless."""
+        with suppress(lmdb.Error, StoreDamaged):  # already closed
             self.rest()
             self._env.close()
 
@@ -94,7 +95,7 @@ class Store:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def move(self, to: Path) -> None:
-        """Close it, and put it in another folder, in the place of what is there."""
+        """Close it, and move it to another folder, replacing what is there."""
         self.close()
         shutil.rmtree(to, ignore_errors=True)
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction: all that is put within, or nothing where that fails."""
+        """One transaction: everything put in the block is kept, or nothing if the block fails."""
         if not self._is_marked:
             write_whole(self.folder / _MARKER, _run().encode())
             self._is_marked = True
@@ -122,17 +123,17 @@ class Store:
                 yield txn.cursor(self._spaces[space])
 
     def get(self, space: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The values of those keys that are there."""
+        """Key → value, of the keys that exist."""
         with self._cursor(space) as cursor:
             return {bytes(key): bytes(value) for key, value in cursor.getmulti(keys)}
 
     def put(self, space: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Set values; keys in order cost least."""
+        """Set values; sorted keys are the cheapest."""
         with self._cursor(space) as cursor:
             cursor.putmulti(pairs)
 
     def under(self, space: str, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """What keys that begin with one of these have, in order."""
+        """The (key, value) pairs whose key begins with one of these, in order."""
         with self._cursor(space) as cursor:
             for prefix in sorted(set(prefixes)):
                 found = cursor.set_range(prefix)
@@ -141,23 +142,23 @@ class Store:
                     found = cursor.next()
 
     def remove(self, space: str, keys: Iterable[bytes]) -> None:
-        """Forget these keys."""
+        """Remove these keys."""
         with self._cursor(space) as cursor:
             for key in keys:
                 cursor.pop(key)
 
     def facts(self, name: str) -> Any:
-        """What was said under a name; None where nothing was."""
+        """The fact stored under a name; None if there is none."""
         found = self.get(_FACTS, [name.encode()])
         return json.loads(found[name.encode()]) if found else None
 
     def say(self, name: str, value: Any) -> None:
-        """Put what :meth:`facts` gives."""
+        """Store a fact, to be read by :meth:`facts`."""
         self.put(_FACTS, [(name.encode(), json.dumps(value).encode())])
 
 
 def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
-    """The store as it lies there; None where it is none, or a power cut may have torn it."""
+    """The store in the folder; None if it is not one, or a power cut may have torn it."""
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / _MARKER
     if marker.exists() and marker.read_text("utf-8") != (_run() or None):
@@ -166,7 +167,7 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
         env = lmdb.open(
             str(folder), map_size=_ROOM, max_dbs=len(spaces) + 1, lock=False, sync=False
         )
-        # of pages that a cut file lacks LMDB says that they are damaged, once they are zeros
+        # LMDB calls the missing pages of a cut file damaged only once they read as zeros
         data, size = folder / "data.mdb", (env.info()["last_pgno"] + 1) * env.stat()["psize"]
         if data.stat().st_size < size:
             os.truncate(data, size)
@@ -176,7 +177,7 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
 
 
 def _run() -> str:
-    """What tells this run of the machine from others; empty where nothing does."""
+    """The id of this boot of the machine; empty if the system gives none."""
     return _RUN.read_text("ascii").strip() if _RUN.exists() else ""
 
 

@@ -1,4 +1,4 @@
-"""The tables of a silver flow, each opened, and made where it is missing."""
+"""Opens the tables of a silver flow, and makes those that are missing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SilverTables:
         return self._table(aggregate.name, silver_schema(aggregate), aggregate.doc, by)
 
     def finer(self, name: str, schema: pa.Schema) -> Table:
-        """A table of state."""
+        """A table of distinct keys or units."""
         return self._table(name, schema, f"finer table of {self._flow.name}")
 
     def keyed(self, keyed: Keyed) -> tuple[Table, Table]:
@@ -64,7 +64,7 @@ class SilverTables:
 
 
 def of_silver(settings: Settings) -> Settings:
-    """The settings that hold for silver's tables: older versions are kept for less time."""
+    """The settings of silver's tables, whose old versions are kept for less time."""
     kept = settings.silver.versions_kept
     table = {
         name: min(kept, getattr(settings.table, name))
@@ -80,5 +80,5 @@ def of_silver(settings: Settings) -> Settings:
 
 
 def applied_of(table: Table) -> Applied | None:
-    """What a table's newest commit says that it has applied."""
+    """The applied version, by the metadata of the table's newest commit."""
     return Applied.read(table.last_note("source"))

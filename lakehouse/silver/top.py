@@ -1,7 +1,7 @@
-"""Top values: units by an aggregate's keys and what is chosen among, and the choice of each key.
+"""Top values: units by key and value, and for each key the value with most units.
 
-Units never fall (only what is sold counts), so a new choice is the old one or among what
-new rows touched.
+Units never fall, because only sales count. So the new top value of a key is the old one, or one
+that new rows touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lakehouse.storage.duck import Prepared, Source, reads
 _MANY = 200_000
 _UNITS = ARROW[UNITS]
 _WIDTH = 16
-"""Bytes of units: a decimal as Arrow lays it out."""
+"""Bytes of a number of units: a decimal in Arrow's layout."""
 _PLACE = [("high", pa.uint64()), ("low", pa.uint64())]
 _TOUCHED = """
 SELECT * EXCLUDE (units), CAST(units + coalesce(known, 0) AS {units}) AS total
@@ -44,7 +44,7 @@ ORDER BY high, low
 
 
 def units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
-    """The Arrow schema of a finer table of units by key and what is chosen among."""
+    """The Arrow schema of a finer table: units by key and value."""
     keys = [pa.field(n, ARROW[kind], nullable=False) for n, (_, kind) in aggregate.keys.items()]
     return pa.schema(
         [*keys, pa.field(of, pa.string(), nullable=False), pa.field("units", ARROW[UNITS])]
@@ -52,10 +52,11 @@ def units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
 
 
 class TopState:
-    """One aggregate's favourite, in two spaces of the store: units by pair, the best by key.
+    """One aggregate's top value, in two spaces of the store: units by (key, value), best by key.
 
-    A pair's place is 64 bits of its key's hash and 64 of its own; its value, and the first
-    16 bytes of a best one, are units. ``connection`` is its own, and reads ``rows``.
+    A pair's place is 64 bits of its key's hash and 64 of its own; its stored value is its
+    units. A best entry begins with 16 bytes of units. Nothing else uses ``connection``, which
+    reads ``rows``.
     """
 
     def __init__(
@@ -93,11 +94,11 @@ class TopState:
         )
 
     def find(self) -> pa.Table:
-        """The units of the rows at hand, with their places in the spaces."""
+        """The units of the current rows, with their places in the spaces."""
         return self._find()
 
     def absorb(self, found: pa.Table, store: Store) -> tuple[dict[str, pa.Table], pa.Table]:
-        """Take in what was found: the table ``choice_<aggregate>_<name>``; and the units."""
+        """Store what was found; gives the table ``choice_<aggregate>_<name>``, and the units."""
         units = found.select(self.schema.names).cast(self.schema)
         if not found.num_rows:
             return {self._gained: self.gained[self._gained].empty_table()}, units
@@ -123,7 +124,7 @@ class TopState:
         return {self._gained: chosen}, units
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
-        """Take in a table's rows, in transactions of their own; how many each has taken in."""
+        """Load a table's rows, in transactions of their own; yields the rows of each."""
         hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files)}"))
         for batch in hashed.to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
@@ -132,7 +133,7 @@ class TopState:
             yield rows.num_rows
 
     def _hashed(self, rows: str) -> str:
-        """A query's rows, and the hashes of what their units are counted by."""
+        """A query's rows, with the hashes of their keys and values."""
         keys = [*self.aggregate.keys]
         return (
             f"SELECT *, {words_sql(hash_key(keys), 'group')}, "
@@ -142,7 +143,7 @@ class TopState:
 
 
 def _unpacked(found: dict[bytes, bytes], names: Sequence[str]) -> pa.Table:
-    """Places of 128 bits and the units that they have, as columns."""
+    """Places (128 bits) and their units, as columns."""
     words = pa.Table.from_batches([_words(b"".join(found), names[:2])])
     units = b"".join(value[:_WIDTH] for value in found.values())
     return words.append_column(names[2], pa.Array.from_buffers(
@@ -156,7 +157,7 @@ def _words(places: bytes, names: Sequence[str]) -> pa.RecordBatch:
 
 
 def _bytes(units: pa.ChunkedArray) -> list[bytes]:
-    """Each number's 16 bytes."""
+    """The 16 bytes of each number."""
     whole = pa.concat_arrays(units.cast(_UNITS).chunks) if units.num_chunks else None
     if whole is None or not len(whole):
         return []

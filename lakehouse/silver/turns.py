@@ -1,7 +1,7 @@
-"""Whose turn it is to be published: small tables at every batch, large ones when they may cost it.
+"""Decides which tables are published: small ones at every batch, large ones within a budget.
 
-All large tables of a flow together take a twentieth of its time at most, unless one would
-grow older than [silver] greatest_age: then it has its turn, and the log says what it cost.
+All large tables of a flow together take at most a twentieth of its time. A table that would
+grow older than [silver] greatest_age is published all the same, and the log says what it cost.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lakehouse.storage.buckets import Written
 SHARE = 1 / 20
 NONE = Written()
 _SMALL = 2_000
-"""Rows that a small table's turn writes at most."""
+"""Most rows that the publishing of a small table writes."""
 _WORTH = 8
-"""A large table's turn waits for this part of the rows that it has, or for its age ..."""
+"""A large table waits until an eighth of the rows that its last turn wrote is pending ..."""
 _MOST = 2_000_000
-"""... or for so many rows: memory holds them."""
+"""... or this many rows, since they are in memory; or until it is too old."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -34,7 +34,7 @@ class _Turn:
 
 
 class Turns:
-    """The clock of one flow's tables."""
+    """Keeps the times of one flow's tables."""
 
     def __init__(
         self, settings: SilverSettings, clock: Callable[[], float] = time.monotonic
@@ -44,10 +44,10 @@ class Turns:
         self._since, self._spent = clock(), 0.0
         self._levelled = self._since
         self._told = 0.0
-        """When the log was told last, in seconds since the start."""
+        """When the log was last written, in seconds since the start."""
 
     def is_small(self, name: str) -> bool:
-        """Whether its last turn wrote little; a table that had none yet may be."""
+        """Whether a table is small: its last turn wrote little, or it has had none."""
         return self._last.get(name, _Turn()).written.rows <= _SMALL
 
     def due(self, name: str, pending: Pending) -> bool:
@@ -63,7 +63,7 @@ class Turns:
         return can_pay or pending.rows >= self._most(last.written.rows)
 
     def finer_due(self, pendings: Iterable[tuple[Pending, int]]) -> bool:
-        """Whether the turn of the finer tables has come; with each the rows that it has."""
+        """Whether the finer tables' turn has come, given how many rows each has."""
         now, wait = self._clock(), self._settings.finer_persist_interval.total_seconds()
         return any(
             pending.rows and (now - pending.since >= wait or pending.rows >= self._most(rows))
@@ -71,7 +71,7 @@ class Turns:
         )
 
     def level_due(self) -> bool:
-        """Whether the last time that it was is [silver] greatest_age ago."""
+        """Whether [silver] greatest_age has passed since the last time."""
         now = self._clock()
         if now - self._levelled < self._settings.greatest_age.total_seconds():
             return False
@@ -79,7 +79,7 @@ class Turns:
         return True
 
     def took(self, name: str, seconds: float, written: Written) -> None:
-        """A turn is over: how long it took, and what it wrote."""
+        """Record a turn that is over: how long it took, and what it wrote."""
         self._last[name] = _Turn(seconds, written)
         if self.is_small(name):
             return
@@ -93,7 +93,7 @@ class Turns:
             )  # fmt: skip
 
     def _most(self, rows: int) -> int:
-        """So many pending rows cost more than their turn, which writes so many, or than memory."""
+        """From how many pending rows on they cost more than their turn, which writes ``rows``."""
         return min(max(rows, self._settings.finer_persist_rows), _MOST)
 
     def _is_old(self, pending: Pending) -> bool:

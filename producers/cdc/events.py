@@ -1,4 +1,4 @@
-"""A change of the table → its envelope → the topic."""
+"""Turns each change of the table into an envelope, and sends it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a change stands: what orders it, and what the envelope says of its origin."""
+    """Where a change stands in the order of commits, and its origin for the envelope."""
 
     position: int
     index: int
@@ -31,14 +31,14 @@ class Place:
 
 @dataclass
 class Events:
-    """Writes each change to Kafka as an envelope; nothing else does."""
+    """Writes each change to Kafka as an envelope; the only code that does."""
 
     sink: Sink
     table: Table
     database: str
     generation: int
     counts: Counter[str] = field(default_factory=Counter)
-    """Records by op, and ``tombstone``."""
+    """Op, or ``tombstone`` → how many records."""
 
     def put(self, op: Op, before: Row | None, after: Row | None, where: Place) -> None:
         """Send one change, and the tombstone after a delete."""
@@ -58,7 +58,7 @@ class Events:
             self.counts["tombstone"] += 1
 
     def delete(self, key: Row, where: Place) -> None:
-        """Send the delete of a row of which only the key is known."""
+        """Send the delete of a row whose key alone is known."""
         row = {c.name: key.get(c.name) for c in self.table.columns if c.name != STAMP}
         self.put("d", row, None, where)
 

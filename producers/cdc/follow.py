@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 def run(work: Run) -> None:
-    """Make slot and snapshot where there are none yet, then follow the slot until the stop."""
+    """Create slot and snapshot if there are none yet, then follow the slot until the stop."""
     if not work.table.full_identity:
         raise CannotCapture(
             work.table.qualified,
@@ -59,13 +59,13 @@ class Follower:
         self.events = work.events(state.generation)
         self.begin = Begin(0, 0, 0)
         self.index, self.is_within = 0, False
-        """The place in the transaction begun last, and whether it is still open."""
+        """The place in the current transaction, and whether it is still open."""
         self.reached = state.position
-        """The end of the last transaction that was read whole."""
+        """The end of the last transaction that was read completely."""
         self.confirmed = self.looked = time.monotonic()
 
     def follow(self) -> None:
-        """Read until the stop, or until what was there is captured."""
+        """Read until the stop, or until everything that was there is captured."""
         section, stop = self.plan.section, self.plan.stop
         target = self._flushed() if self.plan.available_now else None
         with closing(replication(self.work)) as connection:
@@ -141,7 +141,7 @@ class Follower:
             self.events.delete(key, where)
 
     def _relation(self, relation: Relation) -> None:
-        """The table's columns from here on; CannotCapture where the contract is not kept."""
+        """Take the table's columns from here on; CannotCapture if the contract is broken."""
         bases = self._base_types(relation.type_ids)
         columns = [
             Column(name, bases.get(type_id, type_id))
@@ -173,7 +173,7 @@ class Follower:
             return dict(cursor.fetchall())
 
     def _rest(self, *, idle: bool) -> None:
-        """Confirm what is sent, and check slot and table, when it is time."""
+        """Confirm what was sent, and check slot and table, if it is time."""
         now = time.monotonic()
         if now - self.confirmed >= CONFIRM_SECONDS:
             self._confirm(idle=idle and now - self.confirmed >= LOOK_SECONDS)
@@ -192,7 +192,7 @@ class Follower:
             self.confirmed = time.monotonic()
 
     def _look(self) -> None:
-        """Check slot and table on the server: log their state, and raise where one is wrong."""
+        """Check slot and table on the server: log their state, and raise if one is wrong."""
         self.looked = self.work.summary.healthy = time.monotonic()
         slot = check_slot(self.work, self.state)
         summary, postgres = self.work.summary, self.plan.settings.postgres
@@ -213,7 +213,7 @@ class Follower:
 
 
 def _complete(new: Cells, old: Cells | None) -> Cells:
-    """The new row, its unchanged long texts from the old one."""
+    """The new row, with unchanged long texts taken from the old row."""
     if old is None or UNCHANGED not in new:
         return new
     return [before if after is UNCHANGED else after for after, before in zip(new, old, strict=True)]

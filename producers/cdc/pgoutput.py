@@ -11,7 +11,7 @@ from dataclasses import dataclass
 _EPOCH_US = 946_684_800_000_000  # 2000-01-01, in microseconds of Unix time
 
 UNCHANGED = object()
-"""A long text that an update left alone, and that is not sent."""
+"""Stands for a long text that an update did not change, and that Postgres does not send."""
 
 Cells = list[object]
 """A row's cells: text, None, or :data:`UNCHANGED`."""
@@ -36,7 +36,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as it was when the changes that follow were made."""
+    """A table's description, valid for the changes that follow."""
 
     oid: int
     schema: str
@@ -72,7 +72,7 @@ _SHORT = struct.Struct(">H").unpack_from
 
 
 def decode(data: bytes) -> Message | None:
-    """One message; None for those that say nothing of rows (types, origins)."""
+    """Decode one message; None if it is not about rows (types, origins)."""
     match data[:1]:
         case b"I":
             return RowChange(_INT(data, 1)[0], "c", None, _cells(data, 6)[0])

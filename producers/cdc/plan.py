@@ -1,4 +1,4 @@
-"""What one run of a capture shall do, and its result."""
+"""What one run of a capture is to do, and its result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SnapshotMode = Literal["initial", "never", "only"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A product's capture: which mode, which snapshot, and when it ends."""
+    """The plan of a product's capture: mode, snapshot, and when it ends."""
 
     settings: Settings
     product: str
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def anew(self) -> str:
-        """The command that begins again."""
+        """The command that begins anew."""
         return (
             f"lakehouse capture {self.product} --mode {self.mode} --anew: "
             "it takes a new snapshot, and deletes what the table no longer has"
@@ -57,11 +57,11 @@ class Plan:
 
 @dataclass
 class Run:
-    """One connection of a capture: its state, and the table, sink and plan that it works with."""
+    """One connection of a capture, with its state, table, sink and plan."""
 
     plan: Plan
     connection: Any
-    """Ordinary, autocommitting."""
+    """An ordinary connection that commits each statement."""
     sink: Sink
     table: Table
     system: str
@@ -70,7 +70,7 @@ class Run:
     summary: Summary
 
     def begun(self, generation: int) -> State:
-        """Write that a snapshot is begun."""
+        """Record that a snapshot has begun."""
         state = State(
             mode=self.plan.mode, table=self.table.qualified, oid=self.table.oid,
             key=self.table.key, columns=needed(self.table, self.plan.row),
@@ -81,7 +81,7 @@ class Run:
         return state
 
     def reached(self, state: State, position: int) -> State:
-        """Write that everything below ``position`` is in Kafka."""
+        """Record that everything below ``position`` is in Kafka."""
         self.sink.settle()
         failpoint.reach(Step.CHANGES_TAKEN)
         state = state.at(position)
@@ -92,27 +92,27 @@ class Run:
         return state
 
     def events(self, generation: int) -> Events:
-        """The writer of this snapshot's events."""
+        """The object that writes this snapshot's events."""
         return Events(self.sink, self.table, self.database, generation, self.summary.counts)
 
 
 @dataclass
 class Summary:
-    """What a capture sent, and where it stands."""
+    """What a capture sent, and up to where."""
 
     mode: Mode
     counts: Counter[str] = field(default_factory=Counter)
-    """Records by op, and ``tombstone``."""
+    """Op, or ``tombstone`` → how many records."""
     transactions: int = 0
     position: int = 0
     sent: int = 0
     acknowledged: int = 0
     wal_held: int | None = None
-    """Bytes of WAL that the slot keeps from being removed."""
+    """Bytes of WAL that the server keeps for the slot."""
     reconnects: int = 0
     seconds: float = 0.0
     healthy: float = field(default_factory=time.monotonic)
-    """When it last got on, by the monotonic clock."""
+    """Time of the last progress, by the monotonic clock."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

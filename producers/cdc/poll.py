@@ -1,8 +1,8 @@
-"""Read a table by the transaction that wrote each row's state, below the oldest one still open.
+"""Mode poll: read rows by the transaction that wrote them, up to the oldest open one.
 
-Every transaction below that mark has ended: its rows are seen or never will be. So
-nothing that commits late is skipped, and of a key the later state always has the
-higher transaction. Rows that are deleted are not seen.
+Every transaction below the oldest open one has ended, so its rows are visible now or never will
+be. A transaction that commits late is therefore not skipped, and the later state of a key
+always has the higher transaction. Deleted rows are not seen.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ALTER = """
 
 
 def run(work: Run) -> None:
-    """Take a snapshot where there is none yet, then poll until the stop."""
+    """Take a snapshot if there is none yet, then poll until the stop."""
     _check_stamp(work)
     log.warning("mode poll sees no deletes", table=work.table.qualified)
     plan, state = work.plan, work.state
@@ -83,7 +83,7 @@ def _check_stamp(work: Run) -> None:
 
 
 def _begin(work: Run) -> State | None:
-    """The first snapshot; None when stopped."""
+    """Take the first snapshot; None if stopped."""
     generation = now_ms()
     state = work.begun(generation)
     with moment(work.plan.settings.postgres, work.table) as reader:
@@ -97,10 +97,10 @@ def _begin(work: Run) -> State | None:
 
 
 def _look(work: Run, state: State) -> tuple[State, int]:
-    """Send what was written since, by transactions that have all ended.
+    """Send what was written since the last look, by transactions that have ended.
 
-    The new state, and how many transactions stand above the oldest open one: what they
-    write waits for it.
+    Gives the new state, and how many transactions are newer than the oldest open one: what
+    they write has to wait for it.
     """
     with moment(work.plan.settings.postgres, work.table) as reader:
         now = describe(reader, state.table)
@@ -137,7 +137,7 @@ def _send(work: Run, state: State, reader: Any, horizon: int) -> None:
 
 
 def _horizon(reader: Any) -> tuple[int, int]:
-    """The oldest transaction that this moment sees open, and the next one to begin."""
+    """The oldest transaction that is open now, and the next one to begin."""
     with reader.cursor() as cursor:
         cursor.execute(
             "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "

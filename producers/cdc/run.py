@@ -27,11 +27,11 @@ log = structlog.get_logger()
 
 
 def capture(plan: Plan, *, anew: bool = False) -> Summary:
-    """Capture the product's table until the plan says stop; everything sent is acknowledged.
+    """Capture the product's table until the plan ends; everything sent is acknowledged.
 
-    A database that goes away is waited for; one that was never there is not. Every
-    error leaves the slot and the state where Kafka has everything: the next run sends
-    the rest, and perhaps some again, under the same sequence.
+    It waits for a database that goes away, but not for one that was never there. After any
+    error slot and state are at a position up to which Kafka has everything: the next run sends
+    the rest, perhaps some of it twice, under the same sequence.
     """
     settings, summary = plan.settings, Summary(plan.mode)
     started = time.perf_counter()
@@ -56,7 +56,7 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
 
 
 def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
-    """Connect and capture; reconnect for as long as [postgres] patience says."""
+    """Connect and capture; reconnect for as long as [postgres] patience allows."""
     postgres = plan.settings.postgres
     patience, lost = postgres.patience.total_seconds(), 0.0
     while True:
@@ -85,7 +85,7 @@ def _persist(plan: Plan, sink: Sink, summary: Summary) -> None:
 
 
 def _is_passing(error: psycopg.Error) -> bool:
-    """Whether waiting may help: the connection is lost, or the server starts, ends, is full."""
+    """Whether waiting may help: connection lost, or a server that starts, shuts down or is full."""
     if remedy_of(error) is not None:
         return False
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or (
@@ -94,7 +94,7 @@ def _is_passing(error: psycopg.Error) -> bool:
 
 
 def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary) -> Run:
-    """Table, database and state, which belong together and keep the contract."""
+    """Read table, database and state; check that they belong together and keep the contract."""
     name, state = plan.section.table, read_state(plan.path)
     table = describe(connection, name)
     if state is not None:
@@ -131,7 +131,7 @@ def _identity(connection: Any) -> tuple[str, str]:
 
 
 def _belongs(plan: Plan, state: State, connection: Any) -> None:
-    """Whether the state is of this mode, table and database."""
+    """Check that the state is of this mode, table and database."""
     system, database = _identity(connection)
     path = str(plan.path)
     if state.mode != plan.mode:
@@ -151,7 +151,7 @@ def _belongs(plan: Plan, state: State, connection: Any) -> None:
 
 
 def _snapshot_only(work: Run) -> None:
-    """A snapshot of the table without slot or state; a later run begins at its own beginning."""
+    """Take a snapshot without slot or state; a later run begins with one of its own."""
     plan = work.plan
     if work.state is not None:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Records → Kafka, in the order given; and which keys the topic already has."""
+"""Sends records to Kafka in the given order; and finds which keys the topic already has."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from lakehouse.settings.settings import Settings
 from producers.sending import make_producer
 
 IN_FLIGHT = 20_000
-"""Most records that wait for their acknowledgement."""
+"""Most records that may wait for an acknowledgement."""
 BEAT_SECONDS = 1.0
 
 
 @dataclass
 class Sink:
-    """One product's topic. Every record's key finds its partition as any Kafka client's does."""
+    """One product's topic; a key's partition is the one that any Kafka client computes."""
 
     settings: Settings
     product: CapturedSettings
     contract: str
-    """As every record's header says it: ``shop/1``."""
+    """Contract and version for every record's header, as in ``shop/1``."""
     beat: Callable[[], None] = lambda: None
-    """Called about once a second while Kafka is waited for."""
+    """Called about once a second during a wait for Kafka."""
     sent: int = 0
     acknowledged: int = 0
     error: str = ""
 
     def __post_init__(self) -> None:
-        """Make the topic where it is missing, and connect."""
+        """Create the topic if it is missing, and connect."""
         self.topic_id = ensure_topic(self.settings.kafka, self.product)
         patience = int(self.settings.postgres.patience.total_seconds() * 1000)
         least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
@@ -50,7 +50,7 @@ class Sink:
         self._header = ("contract", self.contract.encode())
 
     def send(self, key: bytes, value: bytes | None, *headers: tuple[str, bytes]) -> None:
-        """Hand one record over; waits while too many are unacknowledged."""
+        """Send one record; waits while too many are unacknowledged."""
         self.sent += 1
         try:
             self._producer.send(
@@ -64,7 +64,7 @@ class Sink:
         self._check()
 
     def settle(self) -> None:
-        """Wait until Kafka has acknowledged everything; ServiceUnavailable where it will not."""
+        """Wait until Kafka has acknowledged everything; ServiceUnavailable if it does not."""
         self._wait(0)
 
     def _wait(self, most: int) -> None:
@@ -86,22 +86,22 @@ class Sink:
                 "keeps what is not acknowledged",
             )
 
-    def _took(self, _: Any) -> None:  # called by the client's one sending thread
+    def _took(self, _: Any) -> None:  # only the client's one sending thread calls this
         self.acknowledged += 1
 
     def _failed(self, error: Any) -> None:
         self.error = self.error or f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
-        """Send nothing more; what is unacknowledged is dropped, and will be sent again."""
+        """Send nothing more; the next run sends unacknowledged records again."""
         if self.acknowledged < self.sent:
-            self._producer._sender.force_close()  # close() alone would wait for a lost broker
+            self._producer._sender.force_close()  # a plain close() would wait for a lost broker
         self._producer.close(timeout=5)
 
     def live_keys(self, columns: tuple[str, ...]) -> dict[bytes, dict[str, Any]]:
-        """Keys of these columns whose last record is not a tombstone: what consumers take to exist.
+        """The keys whose last record is no tombstone: the rows that exist for consumers.
 
-        Reads the topic whole, in memory by keys: for a new snapshot only.
+        Reads the whole topic, with all keys in memory; only a new snapshot needs this.
         """
         try:
             consumer = KafkaConsumer(
@@ -139,7 +139,7 @@ class Sink:
 
 
 def _key(data: bytes | None, columns: tuple[str, ...]) -> dict[str, Any] | None:
-    """A record's key, where it is one of ours."""
+    """A record's key, if its columns are these; else None."""
     try:
         key = msgspec.json.decode(data or b"", type=dict[str, Any])
     except msgspec.MsgspecError:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 def forget(connection: Any, section: CapturedSettings) -> None:
-    """Drop the slot, if there is one. A reader that was killed may hold it a moment longer."""
+    """Drop the slot if it exists; a reader that was killed may hold it for a moment."""
     deadline = time.monotonic() + PATIENT_SECONDS
     while (slot := slot_of(connection, section.slot)) is not None and slot.active_pid:
         if time.monotonic() < deadline:
@@ -59,7 +59,7 @@ def forget(connection: Any, section: CapturedSettings) -> None:
 
 
 def begin(work: Run, state: State | None) -> State | None:
-    """Make the slot, and take the snapshot that begins where it does; None when stopped."""
+    """Create the slot, and take the snapshot at its starting point; None if stopped."""
     section, plan = work.plan.section, work.plan
     if state is None and slot_of(work.connection, section.slot) is not None:
         raise CannotCapture(
@@ -92,9 +92,9 @@ def replication(work: Run) -> Any:
 
 
 def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
-    """The slot's first LSN and the name of the snapshot at it; None when stopped meanwhile.
+    """The new slot's first LSN and the name of its snapshot; None if stopped meanwhile.
 
-    Postgres waits for every transaction that is open now: other threads may stop that.
+    Postgres first waits for every open transaction, so this runs in a thread and can be left.
     """
     name = work.plan.section.slot
     found: list[Any] = []
@@ -133,7 +133,7 @@ def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
 
 
 def _ensure_publication(work: Run) -> None:
-    """A publication that tells every change of every row and column of the table."""
+    """Make sure that the publication has every change of every row and column of the table."""
     name, table = work.plan.section.publication, work.table
     with work.connection.cursor() as cursor:
         cursor.execute(
@@ -163,7 +163,7 @@ def _ensure_publication(work: Run) -> None:
 
 
 def is_published(work: Run) -> bool:
-    """Whether the publication has the whole table."""
+    """Whether the publication has the table, unfiltered."""
     with work.connection.cursor() as cursor:
         part = "rowfilter IS NOT NULL" if work.connection.info.server_version >= 150000 else "false"
         cursor.execute(

@@ -1,4 +1,4 @@
-"""The table at one moment → read events, and deletes of keys that only the topic has."""
+"""Sends the table as of one moment, and deletes of keys that only the topic has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @contextmanager
 def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
-    """A connection that sees one moment, now or the exported one; the table cannot be altered."""
+    """A connection that sees one moment, now or an exported one; the table cannot be altered."""
     with closing(connect(postgres)) as reader:
         reader.autocommit, reader.read_only = False, True
         reader.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -50,11 +50,11 @@ def columns_of(table: Table) -> str:
 
 
 def take_snapshot(connection: Any, events: Events, where: Place, stop: threading.Event) -> bool:
-    """Send the table as the connection's transaction sees it; False when stopped midway.
+    """Send the table as the connection's transaction sees it; False if stopped midway.
 
-    Keys that the topic holds alive and the table has not are sent as deleted: rows
-    that went while nobody looked. A topic keeps records for a time; what it has
-    forgotten is not found. Everything is acknowledged when this returns True.
+    Keys that are alive in the topic but not in the table are sent as deleted: their rows were
+    deleted while no capture ran. Records that the topic has already expired are not found.
+    When this returns True, Kafka has acknowledged everything.
     """
     table = events.table
     gone = events.sink.live_keys(table.key)

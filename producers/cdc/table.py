@@ -1,4 +1,4 @@
-"""The captured table: what the catalogue says of it, checked against the contract."""
+"""The captured table, as Postgres's catalogue describes it, checked against the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from producers.cdc.state import State
 from producers.cdc.values import KINDS, READERS, Kind
 
 STAMP = "change_xid"
-"""The column that `--mode poll` reads by; it is the capture's own and no part of an event."""
+"""The column that `--mode poll` reads by; it belongs to the capture, not to the event."""
 
 _WANTED = {int: Kind.INTEGER, str: Kind.TEXT, Decimal: Kind.DECIMAL, datetime: Kind.TIME}
 
@@ -42,22 +42,22 @@ class CannotCapture(LakehouseError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column and its type's id; a domain's is that of the type beneath."""
+    """A column and the id of its type; of a domain, that of its base type."""
 
     name: str
     type_id: int
     number: int = 0
-    """Its place in the catalogue; a column that is dropped and made again has another."""
+    """Its number in the catalogue; a column that is dropped and added again gets another."""
 
     @property
     def kind(self) -> Kind:
-        """What it is in JSON."""
+        """How its values are written in JSON."""
         return KINDS.get(self.type_id, Kind.TEXT)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table's columns in their order, and its primary key."""
+    """A table's columns in order, and its primary key."""
 
     schema: str
     name: str
@@ -69,17 +69,17 @@ class Table:
 
     @property
     def qualified(self) -> str:
-        """As people write it."""
+        """The name as people write it: schema.table."""
         return f"{self.schema}.{self.name}"
 
     @property
     def quoted(self) -> str:
-        """As SQL takes it."""
+        """The name as SQL takes it, quoted."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Any], ...]:
-        """Each column's name and the function from its text; none for the stamp."""
+        """Each column's name, with the function from text to JSON value; none for the stamp."""
         return tuple((c.name, None if c.name == STAMP else READERS[c.kind]) for c in self.columns)
 
     def row(self, texts: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Table:
         }
 
     def key_of(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The key's part of a row."""
+        """The key columns of a row."""
         return {name: row[name] for name in self.key}
 
 
@@ -101,7 +101,7 @@ def quoted(name: str) -> str:
 
 
 def describe(connection: psycopg.Connection, qualified: str) -> Table | None:
-    """The table as it is now; None where there is none."""
+    """The table as it is now; None if there is none."""
     schema, _, table = qualified.partition(".")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -136,7 +136,7 @@ def describe(connection: psycopg.Connection, qualified: str) -> Table | None:
 
 
 def check(table: Table, row: type[msgspec.Struct]) -> None:
-    """Whether the contract's columns are there, each of the right kind; other columns may be."""
+    """Raise CannotCapture unless all contract columns exist with the right kind; more may exist."""
     there = {column.name: column.kind for column in table.columns}
     faults = []
     for name, hint in get_type_hints(row, include_extras=True).items():
@@ -162,7 +162,7 @@ def needed(table: Table, row: type[msgspec.Struct]) -> dict[str, int]:
 
 
 def same(now: Table | None, state: State, row: type[msgspec.Struct], anew: str) -> Table:
-    """The table as it is now, where it is still the one that the capture began with."""
+    """The table as it is now; CannotCapture if it is not the one that the capture began with."""
     if now is None:
         fault = "was dropped or renamed"
     elif now.oid != state.oid:

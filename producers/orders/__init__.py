@@ -1,1 +1,1 @@
-"""Food orders' table, and its capture."""
+"""The table of food orders, and its capture."""

@@ -1,4 +1,4 @@
-"""The orders capture: the table's snapshot and every change of it, to Kafka.
+"""The orders capture: sends the table's snapshot and every change to Kafka.
 
 python producers/orders/capture.py                     # from a replication slot, until Ctrl-C
 python producers/orders/capture.py --mode poll         # where the database allows no slot
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
+if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
@@ -41,7 +41,7 @@ def capture_orders(
     available_now: bool = False,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Capture [orders] table until ``stop`` is set; what was sent and where it stands."""
+    """Capture [orders] table until ``stop`` is set; gives what was sent, and up to where."""
     plan = Plan(
         settings, NAME, f"{NAME}/{VERSION}", Order, mode, snapshot, available_now,
         stop or threading.Event(),

@@ -1,4 +1,4 @@
-"""Orders as a delivery service has them → the table: inserted, moved on, deleted, wrong."""
+"""Writes orders of a delivery service into the table: inserts, updates, deletes, faulty rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KITCHENS = {
     "Grill": {"Cheeseburger": 12, "Half chicken": 13, "Fries": 4, "Coleslaw": 4},
     "Mezze": {"Mixed mezze": 17, "Falafel wrap": 8, "Hummus": 6, "Baklava": 5},
 }
-"""Kind of restaurant → its dishes and about what they cost."""
+"""Kind of restaurant → its dishes with typical prices."""
 RESTAURANTS = 24
 WRONG: tuple[dict[str, Any], ...] = (
     {"amount": Decimal("-4.20")},
@@ -38,18 +38,18 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"customer_name": None},
     {"created_at": None},
 )
-"""Columns that make a row of the table an event that breaks the contract."""
+"""Column values that make a row break the contract."""
 COLUMNS = ("customer_name", "restaurant_name", "item", "amount", "order_status", "created_at")
 
 
 def make_table(connection: Any) -> None:
-    """Run db/orders.sql: the table, its trigger and ten rows; harmless where they are."""
+    """Run db/orders.sql: the table, its trigger and ten rows; harmless if they exist."""
     with connection.cursor() as cursor:
         cursor.execute(SCRIPT.read_text("utf-8"))
 
 
 def is_made(connection: Any, table: str) -> bool:
-    """Whether the table is there."""
+    """Whether the table exists."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
         return bool(cursor.fetchone()[0])
@@ -66,10 +66,10 @@ def load(
     seed: int,
     now: datetime,
 ) -> dict[str, int]:
-    """Insert, move on and delete orders; how many of each. The same seed makes the same orders.
+    """Insert, update and delete orders; gives how many of each. A seed makes the same orders.
 
-    Of the ``count`` inserted, ``bad`` break the contract. Those updated or deleted are
-    drawn from all that the table holds; a delivered order is updated to be cancelled.
+    Of the ``count`` inserted orders ``bad`` break the contract. Orders to update or delete are
+    drawn from the whole table; an update of a delivered order cancels it.
     """
     if bad > count:
         raise UsageError("--bad", f"{bad} of {count} orders cannot be bad", "raise --count")
@@ -107,7 +107,7 @@ def load(
 def _orders(
     draw: random.Random, seed: int, count: int, bad: int, now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """Rows of new orders, placed within the last minutes, the bad ones scattered."""
+    """Rows of new orders placed in the last minutes, the bad ones scattered among them."""
     faker = Faker(["en_GB", "de_DE", "es_ES", "tr_TR", "pl_PL"])
     faker.seed_instance(seed)
     kinds = list(KITCHENS)

@@ -1,4 +1,4 @@
-"""What feeds the topic of orders: the capture of their table in Postgres."""
+"""The source of order events: the capture of the orders table in Postgres."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def live(
     rate: float | None,  # noqa: ARG001  # every source has it
     count: int | None,
 ) -> int:
-    """Every change of the table until ``stop``, as the table has them; how many were sent."""
+    """Send every change of the table until ``stop`` is set; gives how many records."""
     if count:
         raise UsageError(
             "--count", "is not for orders, whose changes their table makes",
@@ -30,7 +30,7 @@ def live(
 
 
 def prepare(settings: Settings) -> None:
-    """Run db/orders.sql where the table is missing."""
+    """Run db/orders.sql if the table is missing."""
     from lakehouse.settings.postgres_client import connect
     from producers.orders.load import is_made, make_table
 

@@ -1,4 +1,4 @@
-"""Records that are broken on purpose: one function a fault, named as in the record's header."""
+"""Deliberately broken records: one function per fault, named as in the record's header."""
 
 from __future__ import annotations
 
@@ -66,4 +66,4 @@ FAULTS: dict[str, Callable[[Fields], bytes | None]] = {
     "time_too_early": _set(event_time="1970-01-01T00:00:00Z"),
     "several": _set(quantity="many", currency="??", order_id=""),
 }
-"""Fault → a broken value made from the fields of a good event."""
+"""Fault → a function that makes a broken value from the fields of a good event."""

@@ -1,4 +1,4 @@
-"""Sales events of a made-up shop: believable, the same for the same seed, fast."""
+"""Generates realistic sales events, fast; the same seed gives the same events."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from producers.sales.faults import FAULTS
 from producers.sales.shop import CHANNELS, EXCHANGE, Client, Product, Shop, busyness
 
 RETURN_SHARE = 0.08
-"""Share of orders that give back one earlier line: about 2% of lines."""
+"""Share of orders that return one earlier line: about 2% of lines."""
 GUEST_SHARE = 0.2
 WEEKEND_REST = 0.7
-"""Chance that another client takes the place of a business at the weekend."""
+"""Chance at the weekend that another client replaces a business."""
 COPY_PACE = 0.2
 """Chance, at each order, that the oldest waiting copy is sent."""
 LATE_MARK = "-late"
-"""End of the event_id of an event that is sent late on purpose."""
+"""Suffix of the event_id of a deliberately late event."""
 CENT = Decimal("0.01")
 _FAULT_NAMES = list(FAULTS)
 
@@ -40,9 +40,9 @@ class Shares:
 
 
 class SalesGenerator:
-    """Orders, line by line, as messages.
+    """Generates orders, one message per line.
 
-    ``run_id`` begins every event and order id: two runs with the same one make
+    Every event id and order id begins with ``run_id``: two runs with the same one generate
     the same ids.
     """
 
@@ -56,10 +56,10 @@ class SalesGenerator:
         self._prices: dict[tuple[str, str, str], Decimal] = {}
 
     def history(self, count: int, end: datetime, days: int) -> Iterator[Message]:
-        """``count`` events over the ``days`` before ``end``, in order but for the faults.
+        """``count`` events over the ``days`` before ``end``, in order of time except for faults.
 
-        Late events happened in the first half and come in the last quarter, far
-        behind any watermark. Copies come besides the count, some orders later.
+        Late events happen in the first half and are sent in the last quarter, far behind any
+        watermark. Duplicates come on top of ``count``, some orders later.
         """
         times = self._times(count, end, days)
         share = min(1.0, 2 * self._shares.late)
@@ -82,7 +82,7 @@ class SalesGenerator:
         self._held, self._copies = [], deque()
 
     def order_now(self, now: datetime) -> list[Message]:
-        """One order that is placed now; a late one happened up to two hours ago."""
+        """One order placed now; a late line happened up to two hours ago."""
         late = self._hits(self._shares.late)
         when = now - timedelta(minutes=float(self._draw.uniform(15, 120))) if late else now
         messages = self._order_messages(when, 1_000, float(late))
@@ -91,14 +91,14 @@ class SalesGenerator:
         return [*messages, *self._due_copies()]
 
     def _copy(self, message: Message) -> None:
-        """Perhaps keep a copy, to be sent some orders later."""
+        """Perhaps keep a duplicate, to be sent some orders later."""
         if message.kind == "good" and self._hits(self._shares.duplicates):
             self._copies.append(
                 Message(message.key, message.value, "duplicate", message.group, message.event_time)
             )
 
     def _due_copies(self) -> list[Message]:
-        """The oldest copy now and then; all but the newest few when many wait."""
+        """Now and then the oldest waiting duplicate; if many wait, all but the newest few."""
         due = [self._copies.popleft() for _ in range(len(self._copies) - 50)]
         if self._copies and self._hits(COPY_PACE):
             due.append(self._copies.popleft())
@@ -108,7 +108,7 @@ class SalesGenerator:
         return share > 0 and bool(self._draw.random() < share)
 
     def _times(self, count: int, end: datetime, days: int) -> npt.NDArray[np.int64]:
-        """Microseconds since 1970 in rising order, more of them in busy hours."""
+        """Microseconds since 1970 in rising order, more in busy hours."""
         last = int(end.timestamp() // 3600)
         hours = np.arange(last - days * 24, last, dtype=np.int64)
         weights = busyness(hours)
@@ -140,7 +140,7 @@ class SalesGenerator:
         return messages
 
     def _buyer(self, when: datetime) -> Client:
-        """Who orders; businesses rest at the weekend."""
+        """Draw who orders; businesses mostly rest at the weekend."""
         clients, weights = self._shop.clients, self._shop.client_weights
         client = clients[self._pick(weights)]
         if when.weekday() >= 5 and client.segment == "B2B" and self._hits(WEEKEND_REST):
@@ -148,7 +148,7 @@ class SalesGenerator:
         return client
 
     def _pick(self, cumulative: npt.NDArray[np.float64]) -> int:
-        """An index, drawn by running sums of weights that end at 1."""
+        """Draw an index, by running sums of weights that end at 1."""
         place = int(np.searchsorted(cumulative, self._draw.random()))
         return min(place, len(cumulative) - 1)
 
@@ -179,7 +179,7 @@ class SalesGenerator:
         )
 
     def _price(self, product: Product, client: Client) -> Decimal:
-        """The product's price in the client's currency, with what a business saves."""
+        """The product's price in the client's currency, less the discount of a business."""
         key = product.id, client.currency, client.segment
         if key not in self._prices:
             discount = Decimal("0.9") if client.segment == "B2B" else Decimal(1)

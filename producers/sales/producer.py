@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if __package__ in {None, ""}:  # run as a file: the project's folder is not on the path
+if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from producers.sending import Summary
 
 HISTORY_DAYS = 30
-"""Days that a counted run spreads its events over."""
+"""Days over which a run with --count spreads its events."""
 AT_ONCE = 1e9
-"""A rate that never waits."""
+"""A rate that means no pause."""
 
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
@@ -62,8 +62,8 @@ def produce(
 ) -> Summary:
     """Send the messages of ``source``, at ``rate`` orders a second where one is given.
 
-    ``total`` is for the progress bar, which only a terminal sees. Setting ``stop``
-    ends it after the message in hand; everything sent is flushed first.
+    ``total`` is for the progress bar, which is shown only on a terminal. Setting ``stop`` ends
+    it after the current message; everything sent is flushed first.
     """
     from rich.console import Console
 
@@ -77,7 +77,7 @@ def produce(
 
 
 def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
-    """Messages at so many orders a second."""
+    """Yields the messages at ``rate`` orders a second."""
     due, order = time.monotonic(), None
     for message in messages:
         if message.group != order:
@@ -89,9 +89,9 @@ def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> It
 
 
 def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
-    """Messages at ``speed`` times the pace of their event times.
+    """Yields the messages at ``speed`` times the pace of their event times.
 
-    A line that tells no time goes with the line before it.
+    A line without a time goes with the line before it.
     """
     from producers.sales import retail
 
@@ -109,7 +109,7 @@ def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -
 
 
 def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
-    """Orders placed now, until ``stop``."""
+    """Yields orders placed now, until ``stop`` is set."""
     due = time.monotonic()
     while not stop.is_set():
         yield from shop.order_now(datetime.now(UTC))
@@ -185,7 +185,7 @@ def run(
 
 
 def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:
-    """Settings with the broker and the topic of the command line."""
+    """Settings with the command line's broker and topic."""
     from pydantic import ValidationError
 
     from lakehouse.products.registry import load_settings

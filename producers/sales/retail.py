@@ -1,4 +1,4 @@
-"""A retail CSV (the columns of Online Retail) as sales events, in the file's order."""
+"""Reads a retail CSV (the columns of Online Retail) as sales events, in the file's order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = (
     "InvoiceDate", "UnitPrice", "CustomerID", "Country",
 )  # fmt: skip
 B2B_FROM = 12
-"""A client whose median |quantity| a line is at least a dozen buys for a business."""
+"""A client whose lines have a median |quantity| of at least a dozen is a business."""
 MOST_PIECES = 1_000_000_000
 """The greatest quantity, sold or returned."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,12 +35,12 @@ Row = tuple[str, ...]
 
 
 def count_lines(path: Path) -> int:
-    """Data lines of the file."""
+    """How many data lines the file has."""
     return sum(1 for _ in _rows(path))
 
 
 def segments(path: Path) -> dict[str, str]:
-    """Client → B2B or B2C, by the client's typical quantity."""
+    """Client → B2B or B2C, by the client's median quantity."""
     quantities: dict[str, list[int]] = defaultdict(list)
     for _, _, _, quantity, _, _, client, _ in _rows(path):
         if client and quantity.removeprefix("-").isdecimal():
@@ -49,11 +49,11 @@ def segments(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> Iterator[Message]:
-    """One message a data line.
+    """Yields one message per data line.
 
-    ``event_id`` is the invoice and the line's number in the file, times are taken
-    as UTC, ``client_id`` loses its ``.0``. A line that makes no sale is sent as it
-    is, for the contract to judge; its kind names what is wrong.
+    ``event_id`` is the invoice and the line's number in the file; times are taken as UTC;
+    ``client_id`` loses its ``.0``. A line that is no valid sale is sent as it is, for the
+    contract to judge; its kind names the fault.
     """
     known = segments(path)
     last = EPOCH
@@ -64,7 +64,7 @@ def read(path: Path) -> Iterator[Message]:
 
 
 def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Message:
-    """The line's sale; ``last`` is the event time of a line that tells none."""
+    """The line's sale; ``last`` is the event time of a line that has none."""
     order, product, name, quantity_text, time_text, price_text, client_text, country = row
     key, client = order.encode(), _client(client_text)
     try:
@@ -94,7 +94,7 @@ def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Me
 
 
 def _kind(sale: Sale) -> str:
-    """``good``, or what the contract will say against the line."""
+    """``good``, or the fault that the contract will find in the line."""
     if sale.unit_price < 0:
         return "corrupt:negative_price"
     if sale.quantity == 0:
@@ -110,7 +110,7 @@ def _kind(sale: Sale) -> str:
 
 @lru_cache(maxsize=1024)
 def _time(text: str) -> datetime:
-    """ISO 8601, or the month-first times of the dataset's other editions; as UTC."""
+    """A time in ISO 8601, or month-first as in other editions of the dataset; taken as UTC."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -137,7 +137,7 @@ def _rows(path: Path) -> Iterator[Row]:
             for line in lines:
                 if len(line) < len(header):
                     if not line:
-                        continue  # an empty line is no record, as csv.DictReader has it
+                        continue  # an empty line is no record, as in csv.DictReader
                     line += [""] * (len(header) - len(line))  # noqa: PLW2901  # the reader's own list
                 yield tuple([line[place] for place in places])
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""A believable shop, made from a seed: its catalogue, its clients, and when they buy."""
+"""A realistic shop made from a seed: its catalogue, its clients, and when they buy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXCHANGE = {
         "PLN": "4.90", "SEK": "12.80", "CZK": "28.50", "JPY": "190",
     }.items()
 }  # fmt: skip
-"""Currency → what a pound is worth in it, about; list prices are in pounds."""
+"""Currency → roughly what a pound is worth in it; list prices are in pounds."""
 CHANNELS = (("web", 0.55), ("app", 0.25), ("store", 0.15), ("phone", 0.05))
 _ADJECTIVES = ("red", "white", "blue", "vintage", "small", "large", "wooden", "glass", "jumbo")
 _THINGS = (
@@ -35,14 +35,14 @@ _THINGS = (
 HOURS = np.array(
     [1, 1, 1, 1, 1, 2, 4, 8, 14, 20, 24, 26, 28, 26, 24, 22, 20, 20, 22, 24, 20, 12, 6, 3], float
 )
-"""How busy each hour of the day is."""
+"""How busy each hour of the day is, from 0 to 23."""
 WEEKDAYS = np.array([1.0, 1.05, 1.05, 1.1, 1.2, 0.8, 0.6])
 MONTHS = np.array([0.8, 0.75, 0.85, 0.9, 0.95, 0.95, 0.9, 0.9, 1.05, 1.15, 1.6, 1.7])
 
 
 @dataclass(frozen=True)
 class Product:
-    """An article: its price is the list price; names are missing now and then."""
+    """An article with its list price; some have no name."""
 
     id: str
     name: str | None
@@ -51,7 +51,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Client:
-    """A buyer; a guest has no id."""
+    """A buyer; a guest has no client id."""
 
     id: str | None
     name: str
@@ -62,7 +62,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Shop:
-    """Catalogue and clients; weights are running sums of how often each is drawn (Zipf)."""
+    """Catalogue and clients. Weights are running sums of how often each is drawn (Zipf's law)."""
 
     products: list[Product]
     product_weights: npt.NDArray[np.float64]
@@ -71,7 +71,7 @@ class Shop:
 
 
 def make_shop(seed: int, clients: int, products: int) -> Shop:
-    """The same shop for the same seed."""
+    """Make a shop; the same seed makes the same shop."""
     draw = np.random.default_rng(seed)
     names = {c: _names(locale, seed) for c, (_, locale, _) in COUNTRIES.items()}
     shares = np.array([share for _, _, share in COUNTRIES.values()])
@@ -101,7 +101,7 @@ def make_shop(seed: int, clients: int, products: int) -> Shop:
 
 
 def busyness(hours: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """How much is sold in each hour, given as hours since 1970-01-01 UTC."""
+    """Relative sales of each hour, given as hours since 1970-01-01 UTC."""
     days = hours // 24
     months = (days.astype("datetime64[D]").astype("datetime64[M]").astype(int)) % 12
     weight: npt.NDArray[np.float64] = HOURS[hours % 24] * WEEKDAYS[(days + 3) % 7] * MONTHS[months]

@@ -1,4 +1,4 @@
-"""What feeds the topic of sales: see :class:`lakehouse.model.product.Product`."""
+"""The source of sales events: see :class:`lakehouse.model.product.Product`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["live", "produce"]
 
 
 def live(settings: Settings, stop: threading.Event, rate: float | None, count: int | None) -> int:
-    """Orders of a shop as [sales] describes it, placed now; how many records were sent."""
+    """Send the orders of the shop that [sales] describes, placed now; gives how many records."""
     import itertools
     import sys
     import time
