@@ -21,7 +21,7 @@ from tests.earlier import without_fingerprints
 from tests.matrix.broker import running
 from tests.matrix.check import read
 from tests.matrix.clock import Clock
-from tests.matrix.sending import Sender, huge, make_topic, messages, old
+from tests.matrix.products.sales_sending import Sender, huge, make_topic, messages, old
 from tests.matrix.stage import PATIENCE, Failed, Skipped, Stage
 
 Act = Callable[[Stage], None]
