@@ -13,15 +13,18 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from tests.matrix.broker import running
 from tests.matrix.check import check
 from tests.matrix.faults import killed_at_random
-from tests.matrix.rows import ROWS, attempt
-from tests.matrix.stage import Stage
+from tests.matrix.products.sales import SalesStage
+from tests.matrix.rows import attempt, rows_of
+from tests.matrix.stage import MAIN
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 SEED = random.Random(RUN).randrange(10**6)
 """The same in every worker of a run."""
 LONG = ("driver-paused", "broker-paused", "driver-clock", "broker-clock", "random")
-DRAWN = random.Random(SEED).sample([row for row in ROWS if not row.name.startswith(LONG)], 1)
+DRAWN = random.Random(SEED).sample(
+    [row for row in rows_of(MAIN) if not row.name.startswith(LONG)], 1
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def broker(tmp_path_factory):
 
 def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
     print(f"python -m tests.matrix --only random --seed {SEED}")
-    with Stage(broker, tmp_path / "random", f"{SEED} random 1") as stage:
+    with SalesStage(broker, tmp_path / "random", f"{SEED} random 1") as stage:
         killed_at_random(stage)
         stage.finish()
         found = check(stage)
@@ -56,7 +59,7 @@ def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
 @pytest.mark.parametrize("row", DRAWN, ids=[row.name for row in DRAWN])
 def test_a_drawn_row_holds(row, broker, tmp_path):
     print(f"python -m tests.matrix --only {row.name} --seed {SEED}")
-    outcome = attempt(row, 1, SEED, broker, tmp_path)
+    outcome = attempt(MAIN, row, 1, SEED, broker, tmp_path)
     if outcome.skipped:
         pytest.skip(outcome.skipped)
     assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, [])

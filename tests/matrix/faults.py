@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
 import time
-import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 from deltalake import DeltaTable
 
 from lakehouse.core.failpoint import Step
-from producers.message import Message
-from tests.earlier import without_fingerprints
+from lakehouse.model.flow import SilverFlow
 from tests.matrix.broker import running
 from tests.matrix.check import read
 from tests.matrix.clock import Clock
-from tests.matrix.products.sales_sending import Sender, huge, make_topic, messages, old
-from tests.matrix.stage import PATIENCE, Failed, Skipped, Stage
+from tests.matrix.stage import Failed, Skipped, Stage
 
 Act = Callable[[Stage], None]
 MID_WRITE = (Step.BRONZE_FILES, Step.COMPACTION_FILES)
@@ -58,32 +53,12 @@ def killed_at_random(stage: Stage) -> None:
     stage.recover()
 
 
-def replay_killed(stage: Stage) -> None:
-    """Records that a setting refused are replayed; killed -9 between the replay's two commits.
-
-    Then upkeep of bronze commits, under the version that the marks name, and the flow
-    starts again.
-    """
-    right = dict(stage.environment)
-    earliest = datetime.now(UTC).date() - timedelta(days=stage.days // 3)
-    stage.environment["LAKEHOUSE_SALES_EARLIEST"] = earliest.isoformat()
-    _running(stage, 15)
-    stage.driver.kill()
-    stage.environment = right
-    failpoint = stage.step(Step.REPLAY_MARKED, range(1, 2))
-    stage.expect_kill(stage.verb("quarantine", "replay", failpoint=failpoint), "the replay")
-    if code := stage.verb("maintain", "bronze.sales").wait(PATIENCE):
-        raise Failed(f"maintain ended with {code}")
-    stage.start()  # bronze has every offset: nothing but a start completes the replay
-    stage.produce(5)  # and what comes then is landed behind it
-    stage.recover()
-
-
 def silver_apart(stage: Stage) -> None:
     """Silver is a process of its own: killed -9 with some tables committed, then at random."""
     stage.produce()
-    stage.start(flows=["sales.bronze"])
-    stage.start(stage.step(Step.SILVER_TABLE_COMMITTED, range(1, 20)), ["sales.silver"])
+    silver = [flow.name for flow in stage.product.flows if isinstance(flow, SilverFlow)]
+    stage.start(flows=[name for name in stage.flows if name not in silver])
+    stage.start(stage.step(Step.SILVER_TABLE_COMMITTED, range(1, 20)), silver)
     stage.expect_kill(stage.driver.process, "silver's driver")
     stage.recover()
     time.sleep(stage.draw.uniform(0, 2))
@@ -93,7 +68,7 @@ def silver_apart(stage: Stage) -> None:
 
 def jvm_killed(stage: Stage) -> None:
     """kill -9 of Spark's JVM, as when the kernel is short of memory."""
-    _running(stage, 25)
+    running_for(stage, 25)
     since = time.monotonic()
     stage.driver.jvm().kill()
     _until_ended(stage, 30)  # it may have landed everything, and be killed in its sleep
@@ -104,7 +79,7 @@ def driver_paused(seconds: float) -> Act:
     """SIGSTOP, later SIGCONT."""
 
     def act(stage: Stage) -> None:
-        _running(stage, seconds + 20)
+        running_for(stage, seconds + 20)
         stage.driver.process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
         stage.driver.process.send_signal(signal.SIGCONT)
@@ -115,7 +90,7 @@ def driver_paused(seconds: float) -> Act:
 
 def broker_killed(stage: Stage) -> None:
     """kill -9 of the broker; a moment later it is started again."""
-    _running(stage, 30)
+    running_for(stage, 30)
     stage.broker.kill()
     time.sleep(stage.draw.uniform(0, 5))
     since = time.monotonic()
@@ -127,7 +102,7 @@ def broker_paused(seconds: float) -> Act:
     """SIGSTOP of the broker, later SIGCONT."""
 
     def act(stage: Stage) -> None:
-        _running(stage, seconds + 20)
+        running_for(stage, seconds + 20)
         stage.later.callback(stage.broker.signal, signal.SIGCONT)
         stage.broker.signal(signal.SIGSTOP)
         time.sleep(seconds)
@@ -141,7 +116,7 @@ def broker_paused(seconds: float) -> Act:
 def disk_full(stage: Stage) -> None:
     """The lake's file system fills up, and a while later has room again."""
     _mount(stage, stage.root, "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(stage.root))
-    _running(stage, 35)
+    running_for(stage, 35)
     ballast = stage.root / "ballast"
     try:
         with ballast.open("wb", buffering=0) as out:
@@ -159,8 +134,8 @@ def disk_full(stage: Stage) -> None:
 
 def read_only(stage: Stage) -> None:
     """Bronze's folder can be read only, and a while later can be written again."""
-    _running(stage, 35)
-    place = stage.table("bronze.sales")
+    running_for(stage, 35)
+    place = stage.table(f"bronze.{stage.product.name}")
     _mount(stage, Path(place), "--bind", place, place)
     while _remount("ro", place):
         time.sleep(0.01)  # a file is being written there just now
@@ -174,7 +149,7 @@ def driver_clock(stage: Stage) -> None:
     clock = Clock(stage.folder)
     right = dict(stage.environment)
     stage.environment |= clock.environment
-    _running(stage, 35)
+    running_for(stage, 35)
     for hours in (2, -2):
         clock.step(hours * HOUR)
         time.sleep(4)
@@ -192,7 +167,7 @@ def broker_clock(stage: Stage) -> None:
     clock = Clock(stage.folder)
     broker = stage.later.enter_context(running(stage.folder / "broker", clock.environment))
     stage.use(broker)
-    _running(stage, 30)
+    running_for(stage, 30)
     clock.step(3 * HOUR)
     time.sleep(5)
     clock.step(0)
@@ -203,104 +178,7 @@ def broker_clock(stage: Stage) -> None:
         raise Failed("the broker's clock did not step: no record is of a later time")
 
 
-def producer_killed(step: Step) -> Act:
-    """The producer is killed -9 at a step, and all of its events are sent again."""
-
-    def act(stage: Stage) -> None:
-        stage.start()
-        producer = stage.produce(failpoint=stage.step(step, range(300, 1500)))
-        stage.expect_kill(producer, "the producer")
-        again = stage.produce()
-        again.wait()
-        stage.recover()
-
-    return act
-
-
-def transactions(stage: Stage) -> None:
-    """Aborted transactions between committed ones; kill -9 while one is open."""
-    make_topic(stage)
-    events, sender = messages(stage, 10_000, "tx"), Sender(stage)
-    stage.start(stage.step(Step.BRONZE_COMMITTED, range(2, 6)))
-    for number in range(25):
-        sender.post(itertools.islice(events, stage.draw.randint(1, 150)))
-        sender.abort() if number % 3 == 1 else sender.commit()
-    stage.expect_kill(stage.driver.process, "the driver")
-    sender.post(itertools.islice(events, 100))
-    stage.recover()
-    sender.abort()
-    sender.post(itertools.islice(events, 100))
-    sender.commit()
-
-
-def huge_records(stage: Stage) -> None:
-    """Records of 5 MB, good and broken ones, among the usual; kill -9 after a commit."""
-    make_topic(stage)
-    events, sender = huge(messages(stage, 10_000, "huge")), Sender(stage)
-    stage.start(stage.step(Step.BRONZE_COMMITTED, range(1, 4)))
-    sender.post(itertools.islice(events, 1_200))
-    sender.commit()
-    stage.expect_kill(stage.driver.process, "the driver")
-    stage.recover()
-
-
-def idle_partition(stage: Stage) -> None:
-    """One of three partitions never has a record; kill -9 when a batch has landed."""
-    make_topic(stage, partitions=3)
-    events, sender = messages(stage, 10_000, "idle"), Sender(stage, partitions=(0, 2))
-    stage.start(stage.step(Step.BATCH_LANDED, range(1, 5)))
-    sender.post(itertools.islice(events, 1_500))
-    sender.commit()
-    stage.expect_kill(stage.driver.process, "the driver")
-    stage.recover()
-    sender.post(itertools.islice(events, 100))
-    sender.commit()
-
-
-def out_of_step(stage: Stage) -> None:
-    """One partition's records are six hours older than the other's; kill -9 after a commit."""
-    now = time.time()
-    _by_clocks(stage, lambda _, partition: now - 6 * HOUR * (1 - partition))
-
-
-def skewed_clocks(stage: Stage) -> None:
-    """Five producers, whose clocks are up to three hours behind and 50 minutes ahead."""
-    skews = [stage.draw.uniform(-3 * HOUR, 50 * 60) for _ in range(5)]
-    _by_clocks(stage, lambda message, _: time.time() + skews[zlib.crc32(message.key) % 5])
-
-
-def _by_clocks(stage: Stage, clock: Callable[[Message, int], float]) -> None:
-    """Records have the times of their producers' clocks; kill -9 after a commit of bronze."""
-    make_topic(stage, time="CreateTime")
-    events, sender = old(messages(stage, 10_000, "clocks"), hours=8), Sender(stage)
-    stage.start(stage.step(Step.BRONZE_COMMITTED, range(2, 5)))
-    for _ in range(12):
-        sender.post(itertools.islice(events, 150), clock)
-        sender.commit()
-    stage.expect_kill(stage.driver.process, "the driver")
-    sender.post(itertools.islice(events, 300), clock)
-    sender.commit()
-    stage.recover()
-
-
-def remark_killed(stage: Stage) -> None:
-    """Marks of an earlier release are wrong; killed -9 between bronze's marks and its followers."""
-    _running(stage, 10)
-    stage.driver.kill()
-    bronze = stage.table("bronze.sales")
-    without_fingerprints(bronze)
-    wrong = {"is_duplicate": "NOT is_duplicate"}
-    DeltaTable(bronze).update(updates=wrong, predicate='"offset" % 7 = 0')
-    failpoint = stage.step(Step.REMARKED, range(1, 2))
-    stage.expect_kill(stage.verb("remark", "sales", failpoint=failpoint), "the remark")
-    if code := stage.verb("remark", "sales").wait(PATIENCE):
-        raise Failed(f"remark ended with {code}")
-    stage.start()
-    stage.produce(5)
-    stage.recover()
-
-
-def _running(stage: Stage, seconds: float) -> None:
+def running_for(stage: Stage, seconds: float) -> None:
     """Events flow for about so long, and the driver has caught up with them."""
     stage.produce(seconds)
     stage.start()
@@ -334,6 +212,6 @@ def _last_ingest(stage: Stage) -> float:
     """The driver's time of the newest batch, in seconds since 1970."""
     found = duckdb.execute(
         "SELECT epoch(arg_max(ingest_time, batch_id)) FROM read_parquet($files)",
-        {"files": DeltaTable(stage.table("bronze.sales")).file_uris()},
+        {"files": DeltaTable(stage.table(f"bronze.{stage.product.name}")).file_uris()},
     ).fetchone()
     return float(found[0]) if found else 0.0

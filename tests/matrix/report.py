@@ -13,7 +13,7 @@ import psutil
 
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
-from tests.matrix.rows import LIMIT_SECONDS, Outcome, Row
+from tests.matrix.row import LIMIT_SECONDS, Outcome, Row
 
 PATH = Path(__file__).parents[2] / "docs" / "reliability.md"
 Tried = Sequence[tuple[Row, Sequence[Outcome]]]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,16 +20,17 @@ from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.core.failpoint import VARIABLE, Step
 from lakehouse.core.paths import Lake
-from lakehouse.model.flow import SilverFlow
-from lakehouse.products.registry import flows
+from lakehouse.model.flow import ParquetFlow, SilverFlow
+from lakehouse.model.product import Product
+from lakehouse.products.registry import products
 from lakehouse.settings.reading import RESERVED_ENV
+from lakehouse.sinks.parquet_files import taken
 from tests.matrix.broker import Broker
+from tests.matrix.noise import Noise
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 150.0
 """Seconds after which a driver is not waited for any more."""
-ORDERS_A_SECOND = 40
-EVENTS_AN_ORDER = 3.9
 SETTINGS = {
     "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "300",
     "LAKEHOUSE_SILVER_FINER_PERSIST_ROWS": "400",
@@ -37,9 +38,10 @@ SETTINGS = {
     "LAKEHOUSE_LOGGING_FORMAT": "json",
 }
 """Small batches, so that a few thousand events go through every step many times."""
-SILVER = next(f for f in flows() if isinstance(f, SilverFlow) and f.product == "sales")
-FLOWS_TOGETHER = ("sales.bronze", "sales.silver")
-TABLES = [SILVER.table(aggregate.name) for aggregate in SILVER.aggregates]
+EVENTS_A_SECOND = 150
+MAIN = next(product for product in products().values() if product.is_main)
+Ends = Mapping[str, Mapping[int, int]]
+"""Contract → partition → the offset after its last record."""
 
 
 class Skipped(Exception):
@@ -93,9 +95,14 @@ class Stage:
         seed: str,
         settings: Mapping[str, str] | None = None,
         days: int = 30,
+        product: Product = MAIN,
     ) -> None:
         self.broker, self.folder, self.seed, self.days = broker, folder, seed, days
+        self.product, self.flows = product, tuple(flow.name for flow in product.flows)
         self.topic = folder.name
+        self.topics = {
+            c.name: self.topic + c.name.removeprefix(product.name) for c in product.contracts
+        }
         self.draw = random.Random(seed)
         self.root = folder / "lake"
         self.root.mkdir(parents=True)
@@ -106,7 +113,7 @@ class Stage:
             **SETTINGS,
             "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": broker.servers,
             "LAKEHOUSE_LAKE_ROOT": str(self.root),
-            "LAKEHOUSE_SALES_TOPIC": self.topic,
+            **{f"LAKEHOUSE_{c}_TOPIC".upper(): topic for c, topic in self.topics.items()},
             **(settings or {}),
         }
         self.seconds: list[float] = []
@@ -119,6 +126,7 @@ class Stage:
         self.later = ExitStack()
         self._drivers: list[Driver] = []
         self._producers: list[subprocess.Popen[str]] = []
+        self._noises: list[Noise] = []
 
     def __enter__(self) -> Stage:
         return self
@@ -147,11 +155,11 @@ class Stage:
         """The driver started last."""
         return self._drivers[-1]
 
-    def start(self, failpoint: str = "", flows: Sequence[str] = FLOWS_TOGETHER) -> Driver:
+    def start(self, failpoint: str = "", flows: Sequence[str] = ()) -> Driver:
         """Start a driver, which ends itself at a failpoint if one is given."""
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
         log = self.folder / f"driver-{len(self._drivers) + 1}.log"
-        self._drivers.append(Driver(flows, environment, log))
+        self._drivers.append(Driver(flows or self.flows, environment, log))
         return self.driver
 
     def verb(self, *words: str, failpoint: str = "") -> subprocess.Popen[bytes]:
@@ -166,21 +174,33 @@ class Stage:
         return started
 
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
-        """Start the sales producer, for about so long; the same events again when called again."""
-        count = int(seconds * ORDERS_A_SECOND * EVENTS_AN_ORDER)
+        """Feed the topics for about so long by the product's own source, with copies and junk."""
+        for topic in self.topics.values():
+            self._noises.append(Noise(self.broker.servers, topic, seconds))
+        count = str(int(seconds * EVENTS_A_SECOND))
+        return self.producer(
+            ["-m", "lakehouse", "produce", self.product.name, "--count", count,
+             "--rate", str(EVENTS_A_SECOND)],
+            failpoint,
+        )  # fmt: skip
+
+    def producer(self, words: Sequence[str], failpoint: str = "") -> subprocess.Popen[str]:
+        """Start a Python program that feeds the topic; it ends by itself before the try does."""
         environment = {**self.environment, **({VARIABLE: failpoint} if failpoint else {})}
-        shares = ["--corrupt", "0.02", "--duplicates", "0.02", "--late", "0.02"]
-        seed = str(random.Random(self.seed).randrange(10**6))
         with (self.folder / f"producer-{len(self._producers) + 1}.log").open("wb") as log:
             producer = subprocess.Popen(
-                [sys.executable, "producers/sales/producer.py", "--count", str(count), "--rate",
-                 str(ORDERS_A_SECOND), "--seed", seed, *shares,
-                 "--days", str(self.days), "--json"],
-                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=log, text=True,
+                [sys.executable, *words], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self._producers.append(producer)
         return producer
+
+    def everything_sent(self) -> None:
+        """Called when the producers have ended: what feeds the topic otherwise ends here."""
+
+    def wrong(self) -> Iterator[str]:
+        """What is wrong, in words, by the product's own check; nothing where it has none."""
+        return iter(())
 
     def expect_kill(self, process: subprocess.Popen[Any], what: str) -> None:
         """Wait until a failpoint has ended a process."""
@@ -201,11 +221,11 @@ class Stage:
     def catch_up(self, since: float | None = None) -> float:
         """The same, not noted."""
         since = time.monotonic() if since is None else since
-        target = self.offsets()
+        target = self.ends_of_topics()
         while not self.holds(target):
             if not self._drivers or self.driver.ended is not None:
                 self._note_end()
-                self.start(flows=self.driver.flows if self._drivers else FLOWS_TOGETHER)
+                self.start(flows=self.driver.flows if self._drivers else ())
             if time.monotonic() - since > PATIENCE:
                 raise Failed(f"not caught up in {PATIENCE:g} s: {self.driver.last_words()}")
             time.sleep(0.05)
@@ -228,8 +248,11 @@ class Stage:
                 raise Failed(f"the producer did not end in {PATIENCE:g} s") from None
             if producer.returncode == -signal.SIGKILL:
                 self.producers_killed += 1
-            else:
+            elif out.strip().startswith("{"):
                 self.summaries.append(json.loads(out))
+        for noise in self._noises:
+            noise.join()
+        self.everything_sent()
         self.catch_up()
         for driver in [d for d in self._drivers if d.ended is None]:
             driver.process.send_signal(signal.SIGTERM)
@@ -256,25 +279,33 @@ class Stage:
                 continue
         return found
 
-    def offsets(self) -> dict[int, int]:
+    def ends_of_topics(self) -> Ends:
+        """Where every partition of every topic ends now."""
+        return {contract: self.offsets(topic) for contract, topic in self.topics.items()}
+
+    def offsets(self, topic: str = "") -> dict[int, int]:
         """Where each partition ends now, for a reader of committed records."""
+        topic = topic or self.topic
         consumer = KafkaConsumer(
             bootstrap_servers=self.broker.servers, isolation_level="read_committed"
         )
         try:
-            for _ in range(100):
-                if numbers := consumer.partitions_for_topic(self.topic):
-                    places = [TopicPartition(self.topic, n) for n in numbers]
+            for _ in range(300):
+                if numbers := consumer.partitions_for_topic(topic):
+                    places = [TopicPartition(topic, n) for n in numbers]
                     return {p.partition: int(o) for p, o in consumer.end_offsets(places).items()}
                 time.sleep(0.1)
         finally:
             consumer.close()
-        raise Failed(f"the broker does not tell of topic {self.topic}")
+        raise Failed(f"the broker does not tell of topic {topic}")
 
-    def holds(self, target: Mapping[int, int]) -> bool:
-        """Whether bronze has these offsets and every silver table has that bronze."""
+    def holds(self, target: Ends) -> bool:
+        """Whether bronze has these offsets, and all that follows it that bronze."""
+        return all(self._holds(contract, ends) for contract, ends in target.items())
+
+    def _holds(self, contract: str, target: Mapping[int, int]) -> bool:
         reached = None
-        for version, note in self._notes("bronze.sales"):
+        for version, note in self._notes(f"bronze.{contract}"):
             if "ends" in note:
                 held = note["ends"]["next"]
                 if any(held.get(str(p), 0) < end for p, end in target.items()):
@@ -282,11 +313,22 @@ class Stage:
                 reached = version
         if reached is None:
             return False
-        for table in TABLES:
-            newest = next((n["source"] for _, n in self._notes(table) if "source" in n), None)
-            if newest is None or newest["version"] < reached:
-                return False
-        return True
+        applied = [*self._applied(contract)]
+        return all(version is not None and version >= reached for version in applied)
+
+    def _applied(self, contract: str) -> Iterator[int | None]:
+        """The version of bronze that each aggregate, or else silver table, and Parquet have."""
+        for flow in self.product.flows:
+            if flow.product != contract:
+                continue
+            if isinstance(flow, SilverFlow):
+                for table in [flow.table(a.name) for a in flow.aggregates] or flow.tables:
+                    sources = (n["source"] for _, n in self._notes(table) if "source" in n)
+                    yield next((int(source["version"]) for source in sources), None)
+            elif isinstance(flow, ParquetFlow):
+                folder = Path(self.table(flow.table))
+                applied = taken(folder)
+                yield applied.version if applied else None
 
     def _notes(self, table: str) -> Any:
         """(version, note) of a table's commits, the newest first."""
