@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lakehouse.cli.examples import Verb
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
 from lakehouse.core.options import Group
 from lakehouse.core.signals import Stopped, is_interrupt, stopped_by_sigterm
@@ -83,7 +84,7 @@ def _command(name: str) -> Command:
         made.name = name
         return made
     own = typer.Typer(add_completion=False, rich_markup_mode=None)
-    own.command(name, context_settings=PASSED_ON if name == "produce" else None)(verb)
+    own.command(name, cls=Verb, context_settings=PASSED_ON if name == "produce" else None)(verb)
     return typer.main.get_command(own)
 
 

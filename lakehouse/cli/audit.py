@@ -46,7 +46,7 @@ def audit(
     Kafka's offsets and bytes against bronze and quarantine, silver against a recompute
     from bronze. Runs while the streams run. Exit 0 proven, 1 not, 3 cannot tell.
 
-    Examples: lakehouse audit   |   lakehouse audit sales --content all --caught-up --json
+    Examples: lakehouse audit   |   lakehouse audit {product} --content all --caught-up --json
     """
     from lakehouse.audit.run import audit as prove
     from lakehouse.audit.run import broker_of

@@ -1,4 +1,4 @@
-"""``lakehouse erase``: one client leaves the lake, and what remains elsewhere is said."""
+"""``lakehouse erase``: one person leaves the lake, and what remains elsewhere is said."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from lakehouse.core.text import say
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakehouse.operations.client import Found
     from lakehouse.operations.erase import Erased
+    from lakehouse.operations.person import Found
     from lakehouse.settings.settings import Settings
 
 
 def erase(
-    client: Annotated[str, typer.Argument(help="the client_id, exactly as it stands")],
+    person: Annotated[str, typer.Argument(help="whose: the {person}, exactly as it stands")],
     product: Annotated[
-        str | None, typer.Option(help="one product; else every one that has clients")
+        str | None, typer.Option(help="one product; else every one that knows persons")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     as_json: AsJson = False,
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Erase one client: bronze, silver, quarantine, kept audits, and all older versions.
+    """Erase one person: bronze, silver, quarantine, kept audits, and all older versions.
 
     Stop the flows first. Time travel ends at the erasure. A ledger of erased
     addresses stays, so that the audit holds; what Kafka still has is said at the
     end. Run it again if it was cut. Refused while _aside holds files: they may hold
-    the client's records.
+    the person's records.
 
-    Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product sales --yes
+    Examples: lakehouse erase C-1042   |   lakehouse erase C-1042 --product {product} --yes
     """
     from lakehouse.operations import erase as erasure
-    from lakehouse.operations.client import find
+    from lakehouse.operations.person import find
 
     settings = settings_of(config, root)
     erasure.refuse_set_aside(settings)
     meant = {}
     for name in _products(product, settings):
-        found = find(client, name, settings)
+        found = find(person, name, settings)
         if len(found) or erasure.is_begun(name, settings):
             meant[name] = found
             say(_about(name, found))
         else:
-            say(f"{name}: no record names this client")
+            say(f"{name}: no record names this {_person(name)}")
     if meant and not yes:
         typer.confirm(
             "Erase them, and every older version of these tables? It cannot be undone",
@@ -62,7 +62,7 @@ def erase(
         )  # fmt: skip
     report = []
     for name in meant:
-        done = erasure.erase(client, name, settings, datetime.now(UTC))
+        done = erasure.erase(person, name, settings, datetime.now(UTC))
         report.append(_report(done, _in_kafka(done, settings)))
         _tell(report[-1])
     if as_json:
@@ -86,10 +86,17 @@ def _products(product: str | None, settings: Settings) -> list[str]:
     if not found:
         raise TableMissing(
             f"lake {settings.lake.root}",
-            "has no table of clients' events",
+            "has no table of persons' events",
             "run `lakehouse demo` or `lakehouse run`, or name the lake by --root",
         )
     return found
+
+
+def _person(product: str) -> str:
+    """What the product's contract calls whom an event is of."""
+    from lakehouse.products.registry import contract
+
+    return contract(product).person or "person"
 
 
 def _about(product: str, found: Found) -> str:
@@ -98,7 +105,7 @@ def _about(product: str, found: Found) -> str:
     cut = "" if len(found) else "; an erasure that was cut is completed"
     return (
         f"{product}: {rows:,} rows of bronze{copies} and {found.quarantine.num_rows:,} "
-        f"quarantined records name this client{cut}"
+        f"quarantined records name this {_person(product)}{cut}"
     )
 
 
@@ -171,7 +178,7 @@ def _tell(report: dict[str, Any]) -> None:
     if kafka["kept"] and kafka["partitions"]:
         say(
             f"the topic keeps records {kafka['kept']}; sooner only by a shorter retention.ms "
-            "or kafka-delete-records, which take other clients' records too"
+            "or kafka-delete-records, which take other records too"
         )
     if not kafka["partitions"]:
         say(f"Kafka's topic {kafka['topic']} holds none of them any more")

@@ -40,7 +40,7 @@ def explore(
 ) -> None:
     """Explore the silver tables: a menu, or --batch, or --sql. Reads only; needs no JVM.
 
-    Examples: --batch --format md   |   --sql "SELECT * FROM silver.sales_by_country"   |
+    Examples: --batch --format md   |   --sql "SHOW TABLES"   |
     --sql "FROM clients WHERE tier = 'gold'" --format json   |   --version 3 --batch
     """
     if batch and sql is not None:

@@ -23,15 +23,15 @@ UNLESS_ENDED = suppress(Stopped)
 
 
 def run_flows(
-    flows: Annotated[list[str], typer.Argument(help="flows, as in sales.bronze sales.silver")],
+    flows: Annotated[list[str], typer.Argument(help="as in {product}.bronze {product}.silver")],
     available_now: AvailableNow = False,
     root: Root = None,
     config: Config = None,
 ) -> None:
     """Run flows in this process until Ctrl-C, or until what is there is processed.
 
-    Examples: lakehouse run sales.bronze sales.silver   |
-    lakehouse run sales.silver --available-now
+    Examples: lakehouse run {product}.bronze {product}.silver   |
+    lakehouse run {product}.silver --available-now
     """
     from lakehouse.runtime.driver import flow, run, say_stopping
     from lakehouse.runtime.session import session
@@ -61,7 +61,7 @@ def up(
     Those named, or each whose section of config.ini says enabled = true. One that reads
     Postgres gets the embedded one where [postgres] names none.
 
-    Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up sales
+    Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up {product}
     """
     from lakehouse.runtime.driver import run, say_stopping
 
@@ -95,10 +95,9 @@ def demo(
 ) -> None:
     """Produce, land, aggregate, report, and prove: produced = landed. Exit 0 when it holds.
 
-    Of orders: a table in Postgres, captured and landed in two rounds, and compared with it.
+    What is shown is the product's own; `lakehouse products` names them.
 
-    Examples: lakehouse demo   |   lakehouse demo --replay online_retail.csv.gz   |
-    lakehouse demo orders
+    Examples: lakehouse demo   |   lakehouse demo {product}
     """
     found = with_part(product, "demo")
     root = root or Path("var/demo" if found.is_main else f"var/demo-{found.name}")
@@ -120,7 +119,7 @@ def produce(
 ) -> None:
     """Send a product's events, the main one's where none is named; its --help has its options.
 
-    Examples: lakehouse produce --count 1000   |   lakehouse produce sales --help
+    Examples: lakehouse produce --count 1000   |   lakehouse produce {product} --help
     """
     words = [*(arguments or []), *context.args]
     name = words.pop(0) if words and words[0] in products() else None

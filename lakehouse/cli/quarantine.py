@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.examples import Verb
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.text import say
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_(
     verdict: Verdict = "",
     limit: Annotated[int, typer.Option(min=1, help="most records a product")] = 20,
@@ -61,7 +62,7 @@ def list_(
         write_json(found)
 
 
-@app.command("show")
+@app.command("show", cls=Verb)
 def show(
     address: Annotated[str, typer.Argument(help=ADDRESS)],
     product: Product = None,
@@ -71,7 +72,8 @@ def show(
 ) -> None:
     """One record whole: its bytes as text or hex, key, headers, verdict then and now.
 
-    Examples: lakehouse quarantine show sales/0/1742   |   lakehouse quarantine show 0/1742 --json
+    Examples: lakehouse quarantine show {product}/0/1742   |
+    lakehouse quarantine show 0/1742 --json
     """
     from lakehouse.cli import quarantined as shown
     from lakehouse.operations.quarantine import Choice, opened
@@ -99,7 +101,7 @@ def show(
         sys.stdout.write(shown.whole(found))
 
 
-@app.command("stats")
+@app.command("stats", cls=Verb)
 def stats(
     verdict: Verdict = "",
     product: Product = None,
@@ -125,7 +127,7 @@ def stats(
         write_json(found)
 
 
-@app.command("replay")
+@app.command("replay", cls=Verb)
 def replay(
     addresses: Annotated[list[str] | None, typer.Argument(help=ADDRESS)] = None,
     verdict: Verdict = "",
@@ -145,7 +147,7 @@ def replay(
 
     Examples: lakehouse quarantine replay --dry-run   |
     lakehouse quarantine replay --verdict "in the future"   |
-    lakehouse quarantine replay sales/0/1742
+    lakehouse quarantine replay {product}/0/1742
     """
     from lakehouse.cli import quarantined as shown
     from lakehouse.operations import replay as replaying

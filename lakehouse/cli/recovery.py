@@ -36,7 +36,7 @@ def accept_gap(
     The gap stands in bronze's commits, and `lakehouse audit` lists it. Without a
     gap nothing is changed.
 
-    Examples: lakehouse accept-gap sales   |   lakehouse accept-gap sales --json
+    Examples: lakehouse accept-gap {product}   |   lakehouse accept-gap {product} --json
     """
     from lakehouse.ingest.landing import BronzePublisher
     from lakehouse.ingest.replay import finish
@@ -66,7 +66,7 @@ def accept_gap(
 
 
 def repair(
-    table: Annotated[str, typer.Argument(help="as in bronze.sales")],
+    table: Annotated[str, typer.Argument(help="as in bronze.{product}")],
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -77,7 +77,7 @@ def repair(
     table loses by it the next run reads from Kafka again. Where Kafka no longer
     has it, nothing is changed and the error says so.
 
-    Examples: lakehouse repair bronze.sales   |   lakehouse repair quarantine.sales
+    Examples: lakehouse repair bronze.{product}   |   lakehouse repair quarantine.{product}
     """
     from lakehouse.audit.run import broker_of
     from lakehouse.operations.repair import Repair
@@ -115,7 +115,7 @@ def rebuild(
     A product's silver tables advance as one group and are made anew as one.
     Readers see the old rows until the new ones take their place.
 
-    Examples: lakehouse rebuild sales   |   lakehouse rebuild silver.sales_by_country
+    Examples: lakehouse rebuild {product}   |   lakehouse rebuild {table}
     """
     from lakehouse.core.lock import write_locks
     from lakehouse.operations.rebuild import rebuild as make_anew
@@ -145,7 +145,7 @@ def remark(
     Each batch by the horizon that it recorded. Only rows whose marks are wrong are
     written again; without one nothing is changed. Stop the flows first.
 
-    Examples: lakehouse remark sales   |   lakehouse remark sales --root var/demo --json
+    Examples: lakehouse remark {product}   |   lakehouse remark {product} --root var/demo --json
     """
     from lakehouse.operations.remark import remark as mark_anew
     from lakehouse.products.registry import contract

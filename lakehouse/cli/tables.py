@@ -46,7 +46,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
 
 
 def history(
-    table: Annotated[str, typer.Argument(help="as in silver.sales_by_country")],
+    table: Annotated[str, typer.Argument(help="as in {table}")],
     limit: Annotated[int, typer.Option(min=1, max=MOST)] = 20,
     root: Root = None,
     config: Config = None,
@@ -54,7 +54,7 @@ def history(
 ) -> None:
     """A table's commits: when, what, how many rows, and which Kafka ends or bronze version.
 
-    Examples: lakehouse history bronze.sales --root var/demo
+    Examples: lakehouse history bronze.{product} --root var/demo
     """
     from lakehouse.explorer.catalogue import Catalogue
 
@@ -64,7 +64,7 @@ def history(
 
 def maintain(
     tables: Annotated[
-        list[str] | None, typer.Argument(help="as in bronze.sales; all without one")
+        list[str] | None, typer.Argument(help="as in bronze.{product}; all without one")
     ] = None,
     root: Root = None,
     config: Config = None,
@@ -74,7 +74,7 @@ def maintain(
 
     A running flow does this itself, as [maintenance] says. Exit 6 names who holds a table.
 
-    Examples: lakehouse maintain   |   lakehouse maintain bronze.sales --json
+    Examples: lakehouse maintain   |   lakehouse maintain bronze.{product} --json
     """
     from lakehouse.operations import maintain as upkeep
 
@@ -96,7 +96,7 @@ def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
 def jars() -> None:
     """The resolved jars, comma-separated, for spark-submit --jars.
 
-    Example: spark-submit --jars "$(lakehouse jars)" jobs/sales_bronze.py
+    Example: spark-submit --jars "$(lakehouse jars)" jobs/{product}_bronze.py
     """
     from lakehouse.cli.start import engine
 
@@ -106,7 +106,7 @@ def jars() -> None:
 def schema(product: Annotated[str, typer.Argument()]) -> None:
     """A product's contract as JSON Schema.
 
-    Example: lakehouse schema sales
+    Example: lakehouse schema {product}
     """
     from lakehouse.products.registry import contract
 

@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
 AvailableNow = Annotated[
     bool, typer.Option("--available-now", help="process what is there, then end")
 ]
-OfProduct = Annotated[str, typer.Argument(help="as in sales")]
+OfProduct = Annotated[str, typer.Argument(help="as in {product}")]
 MOST = 2**62
 """More rows or versions than there can be; a number that every engine holds."""
 

@@ -1,4 +1,4 @@
-"""One client's records leave the lake: bronze, silver, quarantine, audits, and their history.
+"""One person's records leave the lake: bronze, silver, quarantine, audits, and their history.
 
 The ledger ``erased.<product>`` is written first: it holds addresses and nothing of
 the person, so the audit tells an erased record from a lost one, and no flow lands
@@ -28,8 +28,8 @@ from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, SilverFlow
-from lakehouse.operations.client import Found, find, naming
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
+from lakehouse.operations.person import Found, find, naming
 from lakehouse.operations.replay import writer
 from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
@@ -73,7 +73,7 @@ def refuse_set_aside(settings: Settings) -> None:
     if found:
         raise UsageError(
             f"lake {lake.root}",
-            "holds files outside of its tables, which may hold the client's records:"
+            "holds files outside of its tables, which may hold the person's records:"
             + "".join(f"\n  {line}" for line in found),
             "keep what you need of them outside of the lake, remove them here, then erase again",
         )
@@ -90,8 +90,8 @@ def is_begun(product: str, settings: Settings) -> bool:
         return bool((snapshots.note(name, "erase", version) or {}).get("begun"))
 
 
-def erase(client: str, product: str, settings: Settings, now: datetime) -> Erased:
-    """Remove the client's records and all that is made of them, and forget the history.
+def erase(person: str, product: str, settings: Settings, now: datetime) -> Erased:
+    """Remove the person's records and all that is made of them, and forget the history.
 
     Raises TableLocked while anything writes the product's tables, UsageError where
     rows lie outside of the tables: see :func:`refuse_set_aside`.
@@ -108,12 +108,12 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
     ):
         bronze = writer(product, settings, connection)
         finish(bronze, now)
-        found = find(client, product, settings)
+        found = find(person, product, settings)
         ledger = ErasedLedger(product, settings, connection)
         since = _begin(ledger, found, now)
         in_bronze = found.bronze.num_rows + found.copies.num_rows
         done = Erased(product, in_bronze, found.quarantine.num_rows)
-        _remove(bronze, client, found)
+        _remove(bronze, person, found)
         shutil.rmtree(lake.state(f"{product}.bronze"), ignore_errors=True)  # it has their event ids
         note = {"erase": {"records": len(found)}}
         forget_history(bronze.bronze, {**bronze.position.ends_note(), **note})
@@ -128,7 +128,7 @@ def erase(client: str, product: str, settings: Settings, now: datetime) -> Erase
             late = Ledger.at_bronze(product, settings, connection)
             late.persist()
             tables.append(late.table)
-        tables += _redact(client, product, settings, done)
+        tables += _redact(person, product, settings, done)
         for table in tables:
             forget_history(table, note)
         ended = {"erase": {"since": since.isoformat(), "begun": False}}
@@ -147,10 +147,10 @@ def _begin(ledger: ErasedLedger, found: Found, now: datetime) -> datetime:
     return since
 
 
-def _remove(publisher: BronzePublisher, client: str, found: Found) -> None:
+def _remove(publisher: BronzePublisher, person: str, found: Found) -> None:
     """The rows leave bronze and quarantine; each is one commit, or none where none is left."""
     note = {"erase": {"records": len(found)}}
-    theirs = f"{publisher.contract.person} = '{_quoted(client)}'"
+    theirs = f"{publisher.contract.person} = '{_quoted(person)}'"
     if found.copies.num_rows:
         theirs += f" OR {_among(found.copies)}"
     if found.bronze.num_rows:
@@ -179,13 +179,13 @@ def _quoted(text: str) -> str:
     return text.replace("'", "''")
 
 
-def _redact(client: str, product: str, settings: Settings, done: Erased) -> list[Table]:
-    """Kept audits lose the details that name the client; the table, where there is one."""
+def _redact(person: str, product: str, settings: Settings, done: Erased) -> list[Table]:
+    """Kept audits lose the details that name the person; the table, where there is one."""
     uri = Lake(settings.lake.root).table(f"audit.{product}")
     if not DeltaTable.is_deltatable(uri):
         return []
     table = Table.open(uri, AUDIT_SCHEMA, settings)
-    named = naming(client)
+    named = naming(person)
     rows = [row for file in table.files() for row in pq.read_table(file).to_pylist()]
     for row in rows:
         if named.search(row["details"].encode()):

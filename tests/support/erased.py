@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.operations.client import naming
 from lakehouse.operations.erase import erase
+from lakehouse.operations.person import naming
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, proof
 from tests.support.lake import assert_silver_is_a_function_of_bronze

@@ -19,8 +19,8 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.replay import finish
-from lakehouse.operations.client import find, naming
 from lakehouse.operations.erase import erase, is_begun
+from lakehouse.operations.person import find, naming
 from tests.conftest import NOW, encode, long, sale
 from tests.support.audited import Kafka, proof
 from tests.support.erased import GONE, OTHER, ROOT, assert_gone, bad, erased, traces, values

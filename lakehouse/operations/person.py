@@ -1,4 +1,4 @@
-"""Where one client's records are: in bronze, in copies of their events, in quarantine's bytes."""
+"""Where one person's records are: in bronze, in copies of their events, in quarantine's bytes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import lent, query
 
 _NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
-_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {{person}} = $client"
+_THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {{person}} = $value"
 _COPIES = f"""
 SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze
-SEMI JOIN (FROM bronze WHERE {{person}} = $client) AS theirs USING (event_id)
-WHERE is_duplicate AND {{person}} IS DISTINCT FROM $client
+SEMI JOIN (FROM bronze WHERE {{person}} = $value) AS theirs USING (event_id)
+WHERE is_duplicate AND {{person}} IS DISTINCT FROM $value
 """
 """Copies of their events under another name: no table of silver counts them."""
 _RAW = f"""
@@ -37,30 +37,30 @@ FROM ({{rows}})
 
 @dataclass(frozen=True)
 class Found:
-    """Where a client's records are: tables of addresses."""
+    """Where a person's records are: tables of addresses."""
 
     bronze: pa.Table
     copies: pa.Table
-    """Rows of bronze that copy the client's events under another name."""
+    """Rows of bronze that copy the person's events under another name."""
     quarantine: pa.Table
 
     def __len__(self) -> int:
         return int(self.bronze.num_rows + self.copies.num_rows + self.quarantine.num_rows)
 
 
-def find(client: str, product: str, settings: Settings) -> Found:
-    """Where the client's records are now; nothing is written and no lock is taken.
+def find(person: str, product: str, settings: Settings) -> Found:
+    """Where the person's records are now; nothing is written and no lock is taken.
 
-    Raises UsageError where the product has no clients, or the id is empty (guests).
+    Raises UsageError where the product knows no persons, or the id is empty.
     """
-    person = contract(product).person
-    if not person:
+    field = contract(product).person
+    if not field:
         raise UsageError(
             f"product {product!r}", "has no field that says whose event it is",
             "name another product",
         )  # fmt: skip
-    if not client:
-        raise UsageError("client ''", "is every guest together", "name one client")
+    if not person:
+        raise UsageError(f"{field} ''", "is every guest together", f"name one {field}")
     with engine(settings) as connection:
         snapshots = Snapshots(settings.lake.root, connection)
         name = f"bronze.{product}"
@@ -69,24 +69,24 @@ def find(client: str, product: str, settings: Settings) -> Found:
                 f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
             )
         version = snapshots.pin("bronze", name).version
-        bronze = query(connection, _THEIRS.format(person=person), {"client": client})
-        copies = query(connection, _COPIES.format(person=person), {"client": client})
+        bronze = query(connection, _THEIRS.format(person=field), {"value": person})
+        copies = query(connection, _COPIES.format(person=field), {"value": person})
         quarantine = bronze.schema.empty_table()
         if snapshots.exists(f"quarantine.{product}"):
             snapshots.pin("quarantine", f"quarantine.{product}")
             note = snapshots.note(name, "ends", version)
             ends = Ends.read(note) if note else Ends("", "")
             in_bronze = pa.concat_tables([bronze, copies])
-            quarantine = _in_quarantine(connection, client, in_bronze, ends)
+            quarantine = _in_quarantine(connection, person, in_bronze, ends)
     return Found(bronze, copies, quarantine)
 
 
 def _in_quarantine(
-    connection: duckdb.DuckDBPyConnection, client: str, in_bronze: pa.Table, ends: Ends
+    connection: duckdb.DuckDBPyConnection, person: str, in_bronze: pa.Table, ends: Ends
 ) -> pa.Table:
-    """Addresses of quarantined records whose bytes name the client, or bronze took as theirs."""
+    """Addresses of quarantined records whose bytes name the person, or bronze took as theirs."""
     every = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
-    named = naming(client)
+    named = naming(person)
     found = []
     raw = _RAW.format(rows=true_marks(every, "theirs", None, ends))
     with lent(connection, theirs=in_bronze, no_columns=QUARANTINE_SCHEMA.empty_table()):
@@ -99,14 +99,14 @@ def _in_quarantine(
     return pa.Table.from_pylist(found, in_bronze.schema)
 
 
-def naming(client: str) -> re.Pattern[bytes]:
+def naming(person: str) -> re.Pattern[bytes]:
     """Finds the id in raw bytes, as UTF-8 or as JSON may escape it.
 
     No letter or digit may touch it: ``c1`` is not found in ``c12``.
     """
-    ascii_ = json.dumps(client)[1:-1]
+    ascii_ = json.dumps(person)[1:-1]
     upper = re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda m: m.group().upper(), ascii_)
-    ways = {client, ascii_, upper, json.dumps(client, ensure_ascii=False)[1:-1]}
+    ways = {person, ascii_, upper, json.dumps(person, ensure_ascii=False)[1:-1]}
     choices = b"|".join(sorted(re.escape(way.encode()) for way in ways))
     word = rb"[0-9A-Za-z\x80-\xff]"
     return re.compile(rb"(?<!" + word + rb")(?:" + choices + rb")(?!" + word + rb")")
