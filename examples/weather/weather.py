@@ -56,7 +56,7 @@ STATIONS = Finer(
     },
     entity="station",
     where="true",
-    doc="one row a station, region and day",
+    doc="one row per station, region and day",
 )
 BY_REGION = Aggregate(
     name="by_region",
@@ -69,7 +69,7 @@ BY_REGION = Aggregate(
     },
     distinct={"stations": Distinct(STATIONS, "stations that measured at all")},
     ratios={"rain_a_reading": Ratio("rain", "readings", "rain ÷ readings")},
-    doc="one row a region and UTC day",
+    doc="one row per region and UTC day",
 )
 PRODUCT = Product(
     name="weather",

@@ -19,16 +19,16 @@ from lakehouse.silver.latest import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.silver.render import column_docs, table_columns
 
 FREE_DOCS = {
-    "spark.conf": "passed on to Spark as they stand",
-    "table.properties": "given to new Delta tables as they stand",
+    "spark.conf": "passed on to Spark unchanged",
+    "table.properties": "given to new Delta tables unchanged",
 }
 EXIT_DOCS = {
-    Exit.OK: "it did what it was asked",
+    Exit.OK: "success",
     Exit.FAULT: "the answer is no: a check failed, SQL was rejected, numbers differ",
     Exit.USAGE: "wrong arguments or wrong settings",
     Exit.NO_TABLE: "no such table (yet)",
     Exit.TIMEOUT: "the time limit ran out",
-    Exit.UNAVAILABLE: "Kafka, Java, a jar or the disk cannot be had",
+    Exit.UNAVAILABLE: "Kafka, Java, a jar or the disk is not available",
     Exit.LOCKED: "another process writes the table",
     Exit.INTERRUPTED: "Ctrl-C",
 }
@@ -63,7 +63,7 @@ def tables_md() -> str:
         )
         out += [f"## quarantine.{name}", "", "Records that broke the contract, bytes kept.", ""]
         out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in QUARANTINE_SCHEMA)
-        out += [f"## ledger.{name}", "", "One row a batch that held a late or a doubled event.", ""]
+        out += [f"## ledger.{name}", "", "One row per batch with a late or duplicate event.", ""]
         out += _rows(
             (f.name, f"{f.type}{'' if f.nullable else ', never null'}", _LEDGER[f.name])
             for f in LEDGER_SCHEMA
@@ -71,7 +71,7 @@ def tables_md() -> str:
         out += [
             f"## erased.{name}",
             "",
-            "Addresses that `lakehouse erase` or `quarantine_retention` removed; not their data.",
+            "Addresses of records that `lakehouse erase` or `quarantine_retention` removed.",
             "",
         ]
         out += _rows((f.name, str(f.type), _ADDED.get(f.name, "")) for f in ERASED_SCHEMA)
@@ -91,38 +91,38 @@ _ADDED = {
     "topic": "address: Kafka topic",
     "partition": "address: topic partition",
     "offset": "address: offset",
-    "kafka_time": "when Kafka took the record",
+    "kafka_time": "Kafka's time of the record",
     "ingest_time": "when the batch was committed",
     "batch_id": "number of the batch that landed it, from 0",
     "watermark": "the newest event time committed before, less the delay",
     "is_late": "the event is older than the watermark",
-    "is_duplicate": "a copy of an event_id within the horizon; silver does not count it",
+    "is_duplicate": "the same event_id came before within the horizon; silver does not count it",
     "event_date": "UTC date of event_time; partition",
     "key": "the record's key, raw bytes",
     "value": "the record's value, raw bytes",
     "headers": "the record's headers",
-    "flow": "the flow that refused it",
-    "verdict": "every fault, in the data's words",
-    "contract_version": "the version that it broke",
-    "quarantined_at": "when it was refused",
-    "replayed_version": "the bronze version that a replay meant it for; where bronze has it, "
+    "flow": "the flow that quarantined it",
+    "verdict": "every fault of the record, in words",
+    "contract_version": "the contract version that it broke",
+    "quarantined_at": "when it was quarantined",
+    "replayed_version": "the bronze version that a replay planned for it; if bronze has it, "
     "it counts there",
     "replayed_at": "when it was replayed",
-    "topic_id": "id of the topic that it was read from; null where nobody recorded it",
+    "topic_id": "id of the topic that it was read from; null if it was not recorded",
     "erased_at": "when it was erased, or dropped past its retention",
-    "table": "the table that held it",
+    "table": "the table that it was in",
 }
 
 
 _LEDGER = {
     "batch_id": "the batch, as in bronze",
-    "bronze_version": "bronze's version that holds it; null where bronze's log no longer told",
+    "bronze_version": "the bronze version that added it; null if bronze's log no longer says",
     "ingest_time": "when the batch was committed",
-    "watermark": "what its late events missed; null before the first",
+    "watermark": "the batch's watermark; null for the first batch",
     "rows": "rows that it added to bronze",
     "late": "of these, late ones",
-    "duplicates": "of these, copies",
-    "most_late_us": "microseconds that the oldest late event lies behind the watermark",
+    "duplicates": "of these, duplicates",
+    "most_late_us": "microseconds by which the oldest late event is behind the watermark",
     "first_late": "event_time of the oldest late event",
     "last_late": "event_time of the newest late event",
 }
@@ -144,8 +144,8 @@ def _silver(flow: SilverFlow) -> list[str]:
     if flow.keyed:
         docs = {**flow.keyed.docs, **HISTORY_DOCS}
         what = {
-            flow.keyed.current: f"One row a {flow.keyed.key} that is not deleted",
-            flow.keyed.history: f"One row a run of changes with one {flow.keyed.follows}",
+            flow.keyed.current: f"One row per {flow.keyed.key} that is not deleted",
+            flow.keyed.history: f"One row per run of changes with the same {flow.keyed.follows}",
         }
         for name, columns in keyed_columns(flow.keyed).items():
             out += [f"## {flow.table(name)}", ""]

@@ -65,13 +65,13 @@ def _decode(
 
 
 PACKED = "rows binary, taken bigint, is_cut boolean"
-"""What :func:`packed_decoder` gives, as Spark names it: a row an Arrow batch."""
+"""What :func:`packed_decoder` gives, as Spark names it: one row per Arrow batch."""
 
 
 def packed_decoder(
     contract: Contract, rules: TimeRules, most_bytes: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The same, one row a batch: its decoded rows as one Arrow stream in column ``rows``.
+    """The same, one row per batch: its decoded rows as one Arrow stream in column ``rows``.
 
     The JVM hands such a row on as it is, where it would turn 22 columns into rows and
     back: a third of a batch's time. ``taken`` is the size of its records in bytes. A task

@@ -1,4 +1,4 @@
-"""The ledger of late and duplicate events: one row a batch that held any, as a function of bronze.
+"""The ledger of late and duplicate events: one row per batch that had any, as a function of bronze.
 
 A batch adds a row in memory; rows are written now and then, in a commit that records
 the applied version of bronze. Bronze's own log says what is not written yet: a start

@@ -31,7 +31,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finer:
-    """A finer table, one row a distinct key, that distinct counts are row counts of.
+    """A finer table, one row per distinct key; distinct counts are its row counts.
 
     ``keys`` are column → expression; ``entity`` is the column that is counted;
     ``where`` says which rows count. A key expression named ``event_time`` is
@@ -108,13 +108,13 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Keyed:
-    """What each key's latest change left, and through what one column of it went.
+    """Latest by key: the state that each key's latest change left, and one column's history.
 
     The rows of bronze are changes, ordered by ``order`` and never by arrival. Table
-    ``current`` has one row a key that is not deleted; ``history`` one row a run of
-    changes with one value of ``follows``, or ``gone``, which it keeps each of: a
-    change that comes late finds its place. Both are partitioned by ``block``; only the
-    blocks that new rows touch are read and written.
+    ``current`` has one row per key that is not deleted. ``history`` has one row per run of
+    changes with the same value of ``follows`` (``gone`` for a delete), and keeps every change
+    of the run, so that a late change finds its place. Both are partitioned by ``block``; only
+    the blocks that new rows touch are read and written.
 
     Aggregates of the flow fold its signed rows: ``columns`` and ``sign``, +1 for a row
     that came into ``current`` and -1 for one that left it.

@@ -1,4 +1,4 @@
-"""The audit's own table: one row an audit, so that trust has a history."""
+"""The audit's own table: one row per audit, so that trust has a history."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class KafkaSettings(Section):
     ssl_keyfile: str = Field("", description="PEM file of the client key (PKCS#8)")
     client_id: str = Field("lakehouse", description="name that the broker sees")
     request_timeout: Duration = Field(timedelta(seconds=20), description="how long to wait for the broker's answer")
-    fail_on_data_loss: bool = Field(True, description="stop when Kafka no longer has records that bronze has not taken")
+    fail_on_data_loss: bool = Field(True, description="stop when Kafka has expired records that bronze has not landed")
 
     @model_validator(mode="after")
     def _is_whole(self) -> KafkaSettings:
@@ -130,13 +130,13 @@ class PostgresSettings(Section):
     user: str = Field("", description="database role; needs the REPLICATION attribute to capture from a slot")
     password: Annotated[SecretStr | None, Optional] = Field(None, description="the role's password; only from the environment, never in config.ini")
     password_file: str = Field("", description="file that holds the password")
-    sslmode: Literal["", "disable", "prefer", "require", "verify-ca", "verify-full"] = Field("", description="how TLS is asked for; empty leaves it to the URL")
+    sslmode: Literal["", "disable", "prefer", "require", "verify-ca", "verify-full"] = Field("", description="which TLS is required; empty leaves it to the URL")
     sslrootcert: str = Field("", description="PEM file of the certificate authority")
     sslcert: str = Field("", description="PEM file of the client certificate")
     sslkey: str = Field("", description="PEM file of the client key")
-    connect_timeout: Duration = Field(timedelta(seconds=10), description="how long one try to connect may take")
-    patience: Duration = Field(timedelta(minutes=2), description="how long a database or broker that went away is waited for")
-    wal_limit_mb: Count = Field(1024, description="doctor and the capture warn when a slot holds more WAL than this")
+    connect_timeout: Duration = Field(timedelta(seconds=10), description="how long one attempt to connect may take")
+    patience: Duration = Field(timedelta(minutes=2), description="how long to wait for a database or broker that went away")
+    wal_limit_mb: Count = Field(1024, description="doctor and the capture warn when a slot keeps more MB of WAL than this")
 
     @model_validator(mode="after")
     def _is_a_url(self) -> PostgresSettings:
@@ -158,14 +158,14 @@ class StreamSettings(Section):
     """[stream]: how micro-batches are made."""
 
     trigger: Duration = Field(timedelta(0), description="time between batch starts; 0 starts the next as soon as there is data")
-    max_records_per_batch: Count = Field(200_000, description="most records that one batch takes")
-    max_mb_per_batch: Count = Field(80, description="a batch whose records, or decoded rows, are larger than this is landed in several commits")
-    poll: Duration = Field(timedelta(milliseconds=100), description="how often a silver job of its own looks for new bronze versions")
-    stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the batch in hand")
+    max_records_per_batch: Count = Field(200_000, description="most records of one batch")
+    max_mb_per_batch: Count = Field(80, description="a batch with more MB of records, or of decoded rows, than this is landed in several commits")
+    poll: Duration = Field(timedelta(milliseconds=100), description="how often a separate silver job looks for new bronze versions")
+    stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the current batch")
 
 
 class BronzeSettings(Section):
-    """[bronze]: by which path records come into bronze; chosen when a flow starts."""
+    """[bronze]: how records come into bronze; chosen when a flow starts."""
 
     path: Literal["auto", "local", "cluster"] = Field("auto", description="local: decoded batches come to the driver, delta-rs commits them; cluster: they stay on the executors, Spark's Delta writer commits; auto: by Spark's master")
 
@@ -181,64 +181,64 @@ class PublishSettings(Section):
 class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
-    finer_persist_rows: Count = Field(200_000, description="finer tables are written after this many new rows ...")
-    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; the ledger too")
-    greatest_age: Duration = Field(timedelta(minutes=1), description="a large table is published when its flow can spare a twentieth of its time, and at the latest when it is this old")
-    bucket_rows: Count = Field(50_000, description="rows of a file of a large table: a bucket that has more becomes two")
-    versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel; an older moment is folded from bronze")
-    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at a time")
-    engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory the aggregation engine takes in the driver")
-    engine_threads: Count = Field(1, description="threads of a fold; tables are folded side by side")
+    finer_persist_rows: Count = Field(200_000, description="tables of distinct keys and units are written after this many new rows ...")
+    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; so is the ledger")
+    greatest_age: Duration = Field(timedelta(minutes=1), description="large tables are published within a twentieth of the flow's time, but each at the latest when it is this old")
+    bucket_rows: Count = Field(50_000, description="most rows in one file (bucket) of a large table; one with more is split in two")
+    versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel; an older time is folded from bronze")
+    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at once")
+    engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that the aggregation engine takes in the driver")
+    engine_threads: Count = Field(1, description="threads of one fold; tables are folded in parallel")
 
 
 class TableSettings(Section):
-    """[table]: properties that a table gets when it is made."""
+    """[table]: properties that a table gets when it is created."""
 
     log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
-    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel; those whose rows a compaction wrote anew, an hour at most")
+    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel; files that compaction replaced, one hour at most")
     checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
-    target_file_size_mb: Count = Field(128, description="size that compaction aims for")
+    target_file_size_mb: Count = Field(128, description="size of file that compaction aims for")
 
 
 class MaintenanceSettings(Section):
     """[maintenance]: what the writer does between batches."""
 
-    compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many of its commits, and its larger ones after 16 times as many; 0 never")
-    vacuum_interval: Duration = Field(timedelta(hours=1), description="how often, and at start, files past their retention are removed; 0 never")
-    log_entries: Count = Field(10_000, description="most commits that the log of a table on a local disk keeps, whatever log_retention: each costs every later commit 2 µs; cut every vacuum_interval")
-    old_mb: Annotated[int, Field(ge=0)] = Field(24, description="files that compaction replaced and log entries go, the oldest first, when they take more MB than this and a twentieth of the table, whatever their retention; of the last ten minutes, or not applied by a follower, they stay; 0 keeps them until then")
-    quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0 keeps them all")
+    compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many commits, and its larger ones after 16 times as many; 0: never")
+    vacuum_interval: Duration = Field(timedelta(hours=1), description="how often files past their retention are removed, and at start; 0: never")
+    log_entries: Count = Field(10_000, description="most commits in the log of a table on a local disk, whatever log_retention says: each costs every later commit 2 µs; trimmed every vacuum_interval")
+    old_mb: Annotated[int, Field(ge=0)] = Field(24, description="once replaced files and log entries take more MB than this, and more than a twentieth of the table, the oldest are removed before their retention ends, but none of the last ten minutes or not yet applied by a follower; 0: never")
+    quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0: never")
 
 
 class SparkSettings(Section):
-    """[spark]: the session, where spark-submit does not say otherwise."""
+    """[spark]: the session, unless spark-submit says otherwise."""
 
     master: str = Field("local[*]", description="used by the lakehouse command; a job under spark-submit takes its own")
     driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the local JVM")
     shuffle_partitions: Count = Field(2, description="tasks after a shuffle; raise it on a cluster")
     log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = Field("ERROR", description="Spark's own logging")
-    ui: bool = Field(False, description="serve Spark's web page on loopback")
+    ui: bool = Field(False, description="serve Spark's web UI on loopback")
 
 
 class ExplorerSettings(Section):
     """[explorer]: limits of reading."""
 
-    timeout: Duration = Field(timedelta(seconds=30), description="longest run of one query")
-    row_limit: Count = Field(1_000, description="most rows that a query shows")
+    timeout: Duration = Field(timedelta(seconds=30), description="longest time of one query")
+    row_limit: Count = Field(1_000, description="most rows shown of a query")
     memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes")
 
 
 class LoggingSettings(Section):
-    """[logging]: narration on stderr."""
+    """[logging]: the log on stderr."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is shown")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest severity that is shown")
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, json elsewhere")
 
 
 class ProductSettings(Section):
     """A product's section: its topic, and the rules of time."""
 
-    enabled: bool = Field(True, description="whether lakehouse up runs it where it is told no product")
+    enabled: bool = Field(True, description="whether lakehouse up runs it when no product is named")
     topic: Topic = Field(description="Kafka topic of the product's events")
     partitions: Count = Field(2, description="partitions of the topic, when we create it")
     replication_factor: Count = Field(1, description="replicas of the topic, when we create it")
@@ -246,7 +246,7 @@ class ProductSettings(Section):
     watermark_delay: Duration = Field(timedelta(minutes=10), description="an event older than the newest by more than this is late")
     future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
     earliest: date = Field(date(2000, 1, 1), description="an event before this date breaks the contract")
-    deduplication_horizon: Duration = Field(timedelta(hours=1), description="copies of an event_id whose Kafka times lie this close count once")
+    deduplication_horizon: Duration = Field(timedelta(hours=1), description="events with the same event_id whose Kafka times are this close count once")
 
     @classmethod
     def of(cls, topic: str) -> type[ProductSettings]:

@@ -72,7 +72,7 @@ AVERAGE = Ratio("amount", "orders", "amount ÷ orders")
 def _by(name: str, key: str, sql: str, kind: str, doc: str) -> Aggregate:
     return Aggregate(
         name=name, keys={key: (sql, kind)}, docs={key: doc}, measures=SHARED,
-        ratios={"average_order": AVERAGE}, having="orders > 0", doc=f"one row a {doc}",
+        ratios={"average_order": AVERAGE}, having="orders > 0", doc=f"one row per {doc}",
     )  # fmt: skip
 
 
@@ -96,6 +96,6 @@ FLOWS: tuple[Flow, ...] = (
         ),
         date="CAST(created_at AS DATE)",
         where="op IN ('c', 'u', 'r')",
-        doc="one row a change that leaves an order, by the UTC date of created_at",
+        doc="one row per change that leaves an order, by the UTC date of created_at",
     ),
 )  # fmt: skip

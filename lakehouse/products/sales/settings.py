@@ -13,11 +13,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SalesSettings(ProductSettings):
-    """[sales]: a shop's sales; of the last seven keys every one has an option too."""
+    """[sales]: a shop's sales; each of the last seven keys is also an option of produce."""
 
     topic: Topic = Field("sales", description=ProductSettings.model_fields["topic"].description)
     rate: Annotated[float, Field(gt=0)] = Field(
-        0.5, description="made-up orders a second: 0.5 is one every two seconds"
+        0.5, description="generated orders a second: 0.5 is one every two seconds"
     )
     seed: int = Field(7, description="the same seed makes the same events")
     clients: Count = Field(2_000, description="how many clients buy")

@@ -76,7 +76,7 @@ ORDERS = Finer(
     },
     entity="order_id",
     where="quantity > 0",
-    doc="one row an order and where it counts: an order counts when it has a positive line",
+    doc="one row per order and where it counts: an order counts when it has a positive line",
 )
 CLIENTS = Finer(
     name="clients",
@@ -88,7 +88,7 @@ CLIENTS = Finer(
     },
     entity="client_id",
     where="client_id <> ''",
-    doc="one row a client, country, segment and currency that bought or returned; no guests",
+    doc="one row per client, country, segment and currency that bought or returned; no guests",
 )
 ORDER_COUNT = Distinct(ORDERS, "orders with at least one positive line")
 CLIENT_COUNT = Distinct(CLIENTS, "clients with at least one line; guests are not counted")
@@ -101,7 +101,7 @@ BY_COUNTRY = Aggregate(
     measures=SHARED,
     distinct={"orders": ORDER_COUNT, "clients": CLIENT_COUNT},
     ratios={"average_basket": BASKET},
-    doc="one row a country and currency",
+    doc="one row per country and currency",
 )
 BY_CLIENT = Aggregate(
     name="by_client",
@@ -122,7 +122,7 @@ BY_CLIENT = Aggregate(
         )
     },
     ratios={"average_basket": BASKET},
-    doc="one row a client and currency; recency, tier and RFM are derived when read",
+    doc="one row per client and currency; recency, tier and RFM are derived when read",
 )
 BY_SEGMENT = Aggregate(
     name="by_segment",
@@ -131,7 +131,7 @@ BY_SEGMENT = Aggregate(
     measures=SHARED,
     distinct={"orders": ORDER_COUNT, "clients": CLIENT_COUNT},
     ratios={"average_basket": BASKET},
-    doc="one row a segment and currency",
+    doc="one row per segment and currency",
 )
 _PERIOD_DOCS = {
     "grain": "hour, day, week (from Monday) or month, in UTC",
@@ -171,7 +171,7 @@ TRENDS = Aggregate(
     "CROSS JOIN (VALUES ('all'), ('country'), ('segment'), ('channel')) AS d(dimension)",
     partition="period_date",
     ratios={"average_basket": BASKET},
-    doc="one row a period and a country, segment or channel; the period before is joined when read",
+    doc="one row per period and country, segment or channel; the period before is joined when read",
 )
 PRODUCT_TRENDS = Aggregate(
     name="product_trends",
@@ -196,7 +196,7 @@ PRODUCT_TRENDS = Aggregate(
     },
     explode="CROSS JOIN (VALUES ('day'), ('week'), ('month')) AS g(grain)",
     partition="period_date",
-    doc="one row a day, week or month and a product",
+    doc="one row per product and day, week or month",
 )
 
 FLOWS: tuple[Flow, ...] = (
