@@ -121,7 +121,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     )  # fmt: skip
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
-        number = all(isinstance(row.get(name, 0), int) for row in rows)
+        number = all(isinstance(row.get(name), int | None) for row in rows)
         justify = "right" if number else "left"
         drawn.add_column(Text(name.replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
     for row in rows:

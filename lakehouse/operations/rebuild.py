@@ -5,10 +5,8 @@ Readers see the old rows until one commit a table puts the new ones in their pla
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,6 +21,7 @@ from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.anew import beside, take_place
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.health import lacking_files, opened
 
@@ -81,25 +80,23 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
     it begins anew; a table is swapped in one commit, the coarser before the finer.
     """
     lake = Lake(settings.lake.root)
-    beside = settings.with_root(Path(lake.join("_rebuild", flow.product)))
-    shutil.rmtree(beside.lake.root, ignore_errors=True)
-    with engine(settings) as connection:
+    with engine(settings) as connection, beside(settings, flow.product) as apart:
         old = Snapshots(settings.lake.root, connection)
         opened(lake.table(f"bronze.{flow.product}"))
         before = {name: _source(old, name) for name in tables_of(flow)}
         version = _pinned(flow, lake, before)
         must_be_whole(old, f"bronze.{flow.product}", "rebuild")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
-        new = SilverPublisher.open(flow, beside, connection.cursor())
+        new = SilverPublisher.open(flow, apart, connection.cursor())
         new.bronze_uri = lake.table(f"bronze.{flow.product}")
         new.fold_from_nothing(version, lambda done, of: say(f"  {done:,} of {of:,} rows"))
         found = [
-            _compared(connection, old, beside.lake.root, flow, name, before[name], version)
+            _compared(connection, old, apart.lake.root, flow, name, before[name], version)
             for name in tables_of(flow)
         ]
-        for name in new.take_place(settings, {n for n, note in before.items() if note is None}):
+        unreadable = {name for name, note in before.items() if note is None}
+        for name in take_place(new, settings, unreadable):
             say(f"swapped {name}")
-    shutil.rmtree(beside.lake.root, ignore_errors=True)
     return found
 
 

@@ -150,7 +150,15 @@ def theirs() -> Iterator[tuple[str, object]]:
     """What the entry points of installed packages name, and where each is declared."""
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         place = f"entry point {entry.name} = {entry.value}"
-        yield place, getattr(_loaded(place, entry.module), entry.attr or "PRODUCT", None)
+        module, name = _loaded(place, entry.module), entry.attr or "PRODUCT"
+        if not hasattr(module, name):
+            where = getattr(module, "__file__", None) or ", ".join(module.__path__)
+            raise DeclarationError(
+                place, f"{where} has no {name}",
+                "name the product in it; a folder of the module's name in the current one hides "
+                "the module: start elsewhere",
+            )  # fmt: skip
+        yield place, getattr(module, name)
 
 
 def _loaded(place: str, name: str) -> ModuleType:

@@ -19,35 +19,31 @@ bronze, beside itself, and swapped in.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
-from deltalake import DeltaTable
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.anew import beside, take_place
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
+from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.published import Appended
 from lakehouse.silver.publishing import Publishing
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
-from lakehouse.storage.anew import swap
-from lakehouse.storage.duck import Source, patterns, query, reading
-from lakehouse.storage.follower import NOTHING, Applied, Follower, Say, version_of
+from lakehouse.storage.follower import NOTHING, Applied, Follower, Say, has_commit, version_of
 from lakehouse.storage.increments import Increment
-from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
@@ -64,8 +60,7 @@ class SilverPublisher(Follower):
     ) -> None:
         super().__init__(flow.name, flow.product, settings, settings.silver.max_rows_per_fold)
         self.flow, self._connection = flow, connection
-        self._rows = Source(flow.contract.schema)
-        self._reader = reading(connection, {"rows": self._rows})
+        self._rows = NewRows(flow, connection)
 
     @classmethod
     def open(
@@ -81,7 +76,7 @@ class SilverPublisher(Follower):
         self._is_torn = False
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
-        self._state = SilverState(flow, opened, self._connection, self._rows)
+        self._state = SilverState(flow, opened, self._connection, self._rows.source)
         sources = {"rows": self._state.folded, **self._state.gained}
         self._folds = {
             a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
@@ -103,7 +98,7 @@ class SilverPublisher(Follower):
         self.applied = {name: self._publishing.held[name] for name in self._folds}
         try:
             said = Applied.read(self._store.facts("applied"))
-            is_ours = said is not None and self._is_ours(said)
+            is_ours = said is not None and has_commit(self.bronze_uri, said)
             self._is_ready = is_ours and self._journal.begin(self._publishing.versions())
         except StoreDamaged:
             self._is_ready = False
@@ -111,18 +106,6 @@ class SilverPublisher(Follower):
             for name, one in self.applied.items():
                 self.applied[name] = said if version_of(said) > version_of(one) else one
             self.applied[STATE] = said
-
-    def _is_ours(self, said: Applied) -> bool:
-        """Whether bronze has the commit that the store applied last."""
-        if not DeltaTable.is_deltatable(self.bronze_uri):
-            return False
-        bronze = DeltaTable(self.bronze_uri)
-        known = commit_time(self.bronze_uri, said.version)
-        return (
-            said.bronze == str(bronze.metadata().id)
-            and said.version <= bronze.version()
-            and (None in {known, said.time} or known == said.time)
-        )
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
@@ -195,32 +178,19 @@ class SilverPublisher(Follower):
         A crash before or between the swaps leaves tables of which the next start finds
         again that they cannot go on, or that they can.
         """
-        lake, flow = Lake(self.settings.lake.root), self.flow
-        beside = self.settings.with_root(Path(lake.join("_rebuild", flow.product)))
-        shutil.rmtree(beside.lake.root, ignore_errors=True)
         self._is_ready, self._is_torn = False, True
         self._store.forget()
-        new = SilverPublisher.open(flow, beside, self._connection)
-        new.bronze_uri = self.bronze_uri
-        new.fold_from_nothing(target)
-        for _ in new.take_place(self.settings):
-            pass
-        shutil.rmtree(beside.lake.root, ignore_errors=True)
+        with beside(self.settings, self.flow.product) as settings:
+            new = SilverPublisher.open(self.flow, settings, self._connection)
+            new.bronze_uri = self.bronze_uri
+            new.fold_from_nothing(target)
+            for _ in take_place(new, self.settings):
+                pass
         self._open()
 
-    def take_place(self, settings: Settings, unreadable: Collection[str] = ()) -> Iterator[str]:
-        """Put the tables, one by one, and the state in the place of those of another lake.
-
-        The state that is there goes first: after a crash it is made anew of whatever tables
-        there are. Gives the name of each table that is in its place.
-        """
-        lake = Lake(settings.lake.root)
-        shutil.rmtree(lake.state(self.flow.name), ignore_errors=True)
-        for table in self.every_table():
-            name = ".".join(table.uri.rsplit("/", 2)[-2:])
-            swap(lake, settings, name, table, readable=name not in unreadable)
-            yield name
-        self._store.move(lake.state(self.flow.name))
+    def move_state(self, folder: Path) -> None:
+        """Put the state into another folder, and let go of it."""
+        self._store.move(folder)
 
     def fold_from_nothing(self, version: int, say: Say | None = None) -> None:
         """Fold all of bronze at a version into tables that are empty, a part at a time.
@@ -252,21 +222,8 @@ class SilverPublisher(Follower):
         self._publishing.due(applied)
 
     def _load(self, step: Increment) -> None:
-        """Put an increment's rows, without copies, where the folds read them."""
-        self._rows.clear()
-        if step.rows is not None:
-            self._rows.put(step.rows.filter(pc.invert(step.rows["is_duplicate"])))
-        elif step.files:
-            self._rows.put(self._read(step.files))
-
-    def _read(self, files: Sequence[str]) -> pa.Table:
-        names = ", ".join(self.flow.contract.schema.names)
-        return query(
-            self._reader,
-            f"SELECT {names} FROM (FROM read_parquet($files, hive_partitioning=false, "
-            "union_by_name=true) WHERE NOT is_duplicate UNION ALL BY NAME FROM rows)",
-            {"files": patterns(files)},
-        )
+        """Put an increment's rows where the folds read them."""
+        self._rows.put(step)
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""

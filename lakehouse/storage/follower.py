@@ -66,6 +66,18 @@ def version_of(applied: Applied | None) -> int:
     return applied.version if applied else NOTHING
 
 
+def has_commit(uri: str, applied: Applied) -> bool:
+    """Whether the bronze table at ``uri`` has the commit that was applied last."""
+    if not DeltaTable.is_deltatable(uri):
+        return False
+    bronze, known = DeltaTable(uri), commit_time(uri, applied.version)
+    return (
+        applied.bronze == str(bronze.metadata().id)
+        and applied.version <= bronze.version()
+        and (None in {known, applied.time} or known == applied.time)
+    )
+
+
 def why_anew(
     uri: str,
     bronze: str,

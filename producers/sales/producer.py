@@ -8,7 +8,6 @@ python producers/sales/producer.py --replay online_retail.csv --speed 3600
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import threading
@@ -88,26 +87,6 @@ def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> It
         yield message
 
 
-def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
-    """Yields the messages at ``speed`` times the pace of their event times.
-
-    A line without a time goes with the line before it.
-    """
-    from producers.sales import retail
-
-    first, started = None, time.monotonic()
-    for message in messages:
-        if first is None:
-            first = None if message.event_time == retail.EPOCH else message.event_time
-            started = time.monotonic()
-            yield message
-            continue
-        due = started + (message.event_time - first).total_seconds() / speed
-        if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
-            return
-        yield message
-
-
 def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
     """Yields orders placed now, until ``stop`` is set."""
     due = time.monotonic()
@@ -155,14 +134,11 @@ def run(
 
     settings = _settings(config, bootstrap_servers, topic)
     given = sales_of(settings)
-    total = count
     messages: Iterable[Message]
+    total: int | None
     with stop_on_signals() as stop:
         if replay:
-            lines = retail.count_lines(replay)
-            total = min(lines, count or lines)
-            messages = itertools.islice(retail.read(replay), total)
-            messages = replayed(messages, speed, stop) if speed else messages
+            messages, total = retail.messages(replay, count, speed, stop)
         else:
             shares = Shares(
                 given.late if late is None else late,
@@ -171,7 +147,7 @@ def run(
             )
             seed = given.seed if seed is None else seed
             run_id = f"s{seed}n{count}" if count else f"s{seed}t{int(time.time() * 1000):x}"
-            shop = generator(settings, seed, run_id, shares)
+            shop, total = generator(settings, seed, run_id, shares), count
             if count:
                 messages = shop.history(count, datetime.now(UTC), days)
             else:

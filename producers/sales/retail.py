@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
+import threading
+import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -152,3 +155,31 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 def _unreadable(path: Path, error: Exception, remedy: str) -> NoReturn:
     raise UsageError(str(path), f"cannot be read: {error}", remedy) from None
+
+
+def messages(
+    path: Path, count: int | None, speed: float | None, stop: threading.Event
+) -> tuple[Iterable[Message], int]:
+    """The file's messages, ``speed`` times as fast as they happened where it is given; how many."""
+    lines = count_lines(path)
+    total = min(lines, count or lines)
+    some = itertools.islice(read(path), total)
+    return (replayed(some, speed, stop) if speed else some), total
+
+
+def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
+    """Yields the messages at ``speed`` times the pace of their event times.
+
+    A line without a time goes with the line before it.
+    """
+    first, started = None, time.monotonic()
+    for message in messages:
+        if first is None:
+            first = None if message.event_time == EPOCH else message.event_time
+            started = time.monotonic()
+            yield message
+            continue
+        due = started + (message.event_time - first).total_seconds() / speed
+        if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
+            return
+        yield message

@@ -285,8 +285,23 @@ def test_two_products_with_one_topic(tmp_path):
 MODULES = {
     "no such module": (None, "cannot be loaded: ModuleNotFoundError"),
     "an error in it": ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
-    "no product in it": ("x = 1", "is NoneType, and no Product"),
+    "no product in it": ("x = 1", ".py has no PRODUCT"),
+    "something else in it": ("PRODUCT = 1", "is int, and no Product"),
 }
+
+
+def test_a_folder_that_hides_the_package_is_named(tmp_path, monkeypatch):
+    """As where the command is started beside the package's own folder."""
+    (tmp_path / "hidden_parcels").mkdir()
+    info = tmp_path / "hidden-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hidden\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lakehouse.products]\nodd = hidden_parcels:PRODUCT\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DeclarationError) as caught:
+        collect(theirs())
+    assert caught.value.fault == f"{tmp_path / 'hidden_parcels'} has no PRODUCT"
+    assert "start elsewhere" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("code", "fault"), MODULES.values(), ids=list(MODULES))

@@ -43,7 +43,7 @@ def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
 
     def measured(self, step):
         whole(self, step)
-        most.append(self._rows._rows.num_rows)
+        most.append(self._rows.source._rows.num_rows)
 
     monkeypatch.setattr(SilverPublisher, "_load", measured)
     lake.restart()

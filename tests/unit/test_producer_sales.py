@@ -22,7 +22,8 @@ from lakehouse.settings.sections import ProductSettings
 from producers.message import Message
 from producers.sales.faults import FAULTS
 from producers.sales.generator import LATE_MARK, SalesGenerator, Shares
-from producers.sales.producer import paced, replayed, run
+from producers.sales.producer import paced, run
+from producers.sales.retail import replayed
 from producers.sales.shop import COUNTRIES, busyness, make_shop
 from producers.sending import Summary, _count, _poster
 

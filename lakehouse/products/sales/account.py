@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
@@ -39,6 +40,48 @@ def account(
     the end of its event_id. Whether it came late depends on what had been read: a demo of
     one batch marks none, and the audit checks marks.
     """
+    landed = _landed(catalogue, settings)
+    corrupt = {k: n for k, n in by_kind.items() if k.startswith("corrupt:")}
+    kept = sum(by_kind.values()) - sum(corrupt.values())
+    lines = [
+        _line("keeps the contract", "bronze", kept, landed.bronze["records"]),
+        _line("each address once", "bronze", kept, landed.bronze["addresses"]),
+        _line(
+            "sent twice",
+            "bronze, marked duplicate",
+            by_kind.get("duplicate", 0),
+            landed.bronze["duplicate"],
+        ),
+        _line("breaks the contract", "quarantine", sum(corrupt.values()), landed.quarantined),
+    ]
+    if "late" in by_kind:
+        lines.insert(2, _line("sent late", "bronze", by_kind["late"], landed.bronze["late"]))
+    lines += [
+        _line(kind.partition(":")[2].replace("_", " "), "quarantine", n, landed.faults.get(kind, 0))
+        for kind, n in sorted(corrupt.items())
+    ]
+    lines += [
+        Line(f"net revenue {c}", "silver", f"{money:,.2f}", f"{landed.net.get(c, 0):,.2f}")
+        for c, money in sorted(revenue.items())
+    ]
+    return lines
+
+
+@dataclass(frozen=True)
+class _Landed:
+    """What the tables hold, by what the producer calls it."""
+
+    bronze: Mapping[str, int]
+    faults: Mapping[str, int]
+    quarantined: int
+    net: Mapping[str, Decimal]
+
+
+def _landed(catalogue: Catalogue, settings: ExplorerSettings) -> _Landed:
+    def pairs(sql: str) -> dict[str, Any]:
+        rows = read(catalogue, sql, settings)
+        return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
     bronze = read(
         catalogue,
         """SELECT count(*) AS records, count(DISTINCT ("partition", "offset")) AS addresses,
@@ -47,47 +90,16 @@ def account(
         FROM bronze.sales""",
         settings,
     ).to_pylist()[0]
-    faults = read(
-        catalogue,
+    faults = pairs(
         """SELECT decode(h.header.value) AS fault, count(*) AS records
         FROM (SELECT unnest(headers) AS header FROM quarantine.sales
               WHERE replayed_version IS NULL) h
-        WHERE h.header.key = 'fault' GROUP BY 1 ORDER BY 1""",
-        settings,
+        WHERE h.header.key = 'fault' GROUP BY 1 ORDER BY 1"""
     )
-    found = dict(zip(*(faults[c].to_pylist() for c in ("fault", "records")), strict=True))
     left = "SELECT count(*) AS n FROM quarantine.sales WHERE replayed_version IS NULL"
-    total = read(catalogue, left, settings)["n"][0].as_py()
-    net = read(
-        catalogue,
-        "SELECT currency, sum(net_revenue) AS net FROM silver.sales_by_country GROUP BY 1",
-        settings,
-    )
-    landed_net = dict(zip(*(net[c].to_pylist() for c in ("currency", "net")), strict=True))
-    corrupt = {k: n for k, n in by_kind.items() if k.startswith("corrupt:")}
-    kept = sum(by_kind.values()) - sum(corrupt.values())
-    lines = [
-        _line("keeps the contract", "bronze", kept, bronze["records"]),
-        _line("each address once", "bronze", kept, bronze["addresses"]),
-        _line(
-            "sent twice",
-            "bronze, marked duplicate",
-            by_kind.get("duplicate", 0),
-            bronze["duplicate"],
-        ),
-        _line("breaks the contract", "quarantine", sum(corrupt.values()), total),
-    ]
-    if "late" in by_kind:
-        lines.insert(2, _line("sent late", "bronze", by_kind["late"], bronze["late"]))
-    lines += [
-        _line(kind.partition(":")[2].replace("_", " "), "quarantine", n, found.get(kind, 0))
-        for kind, n in sorted(corrupt.items())
-    ]
-    lines += [
-        Line(f"net revenue {c}", "silver", f"{money:,.2f}", f"{landed_net.get(c, 0):,.2f}")
-        for c, money in sorted(revenue.items())
-    ]
-    return lines
+    quarantined = read(catalogue, left, settings)["n"][0].as_py()
+    net = pairs("SELECT currency, sum(net_revenue) AS net FROM silver.sales_by_country GROUP BY 1")
+    return _Landed(bronze, faults, quarantined, net)
 
 
 def _line(kind: str, place: str, sent: int, landed: int) -> Line:
