@@ -33,7 +33,7 @@ def erase(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Erase one person: bronze, silver, quarantine, kept audits, and all older versions.
+    """Erase one person from bronze, quarantine, what follows them, kept audits, older versions.
 
     Stop the flows first. Time travel ends at the erasure. A ledger of erased
     addresses stays, so that the audit holds; what Kafka still has is said at the
@@ -164,7 +164,7 @@ def _tell(report: dict[str, Any]) -> None:
     name, kafka = report["product"], report["kafka"]
     say(
         f"{name}: erased {report['bronze']:,} rows of bronze and {report['quarantine']:,} "
-        f"quarantined records; silver is made anew; older versions are gone; "
+        f"quarantined records; what follows bronze is made anew; older versions are gone; "
         f"the ledger erased.{name} has the addresses"
     )
     if kafka["unknown"]:

@@ -2,7 +2,7 @@
 
 The ledger ``erased.<product>`` is written first: it holds addresses and nothing of
 the person, so the audit tells an erased record from a lost one, and no flow lands
-it again. Then rows go, silver is folded anew, and each table keeps its newest
+it again. Then rows go, silver and Parquet files are made anew, and each table keeps its newest
 version alone. Every step does nothing where it is done already; the ledger's
 newest note says ``begun`` until the last one is, so an erasure that was cut is
 completed by asking for it again.
@@ -27,12 +27,13 @@ from lakehouse.ingest.erased import ERASED_SCHEMA, ErasedLedger
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
-from lakehouse.model.flow import BronzeFlow, SilverFlow
+from lakehouse.model.flow import BronzeFlow, FollowerFlow
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.person import Found, find, naming
 from lakehouse.operations.replay import writer
 from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.duck import connect
@@ -98,8 +99,8 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
     """
     refuse_set_aside(settings)
     lake = Lake(settings.lake.root)
-    silver = _silver(product, lake)
-    names = [*tables_of(BronzeFlow(contract(product))), *(t for f in silver for t in tables_of(f))]
+    followers = _followers(product, lake)
+    names = [t for f in (BronzeFlow(contract(product)), *followers) for t in tables_of(f)]
     names.append(f"audit.{product}")
     holder = f"{product} erase"
     with (
@@ -119,11 +120,12 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
         forget_history(bronze.bronze, {**bronze.position.ends_note(), **note})
         forget_history(bronze.quarantine, note)
         tables: list[Table] = []
-        for f in silver:  # at bronze's last version: no older one can be compared with
-            publisher = SilverPublisher.open(f, settings, connection)
-            publisher.catch_up()
-            publisher.persist()
-            tables += publisher.every_table()
+        for f in followers:  # at bronze's last version: no older one can be compared with
+            follower = follow(f, settings, connection)
+            follower.catch_up()
+            follower.persist()
+            if isinstance(follower, SilverPublisher):
+                tables += follower.every_table()
         if DeltaTable.is_deltatable(lake.table(f"ledger.{product}")):
             late = Ledger.at_bronze(product, settings, connection)
             late.persist()
@@ -196,12 +198,12 @@ def _redact(person: str, product: str, settings: Settings, done: Erased) -> list
     return [table]
 
 
-def _silver(product: str, lake: Lake) -> list[SilverFlow]:
-    """The product's silver flows that have run on this lake."""
+def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
+    """The product's flows that follow bronze and have run on this lake."""
     return [
         f
         for f in flows()
-        if isinstance(f, SilverFlow)
+        if not isinstance(f, BronzeFlow)
         and f.product == product
-        and any(DeltaTable.is_deltatable(lake.table(table)) for table in tables_of(f))
+        and any(Path(lake.table(table)).is_dir() for table in tables_of(f))
     ]
