@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from lakehouse.audit.bounds import bounds
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.content import compare_content
 from lakehouse.audit.fingerprints import fingerprints
@@ -13,6 +14,7 @@ from lakehouse.products.registry import owner, part
 
 CHECKS: dict[str, Callable[[Scene], Check]] = {
     "fingerprints": fingerprints,
+    "bounds": bounds,
     "watermarks": watermarks,
     "offsets": outside_the_topic,
     "content": compare_content,

@@ -1,0 +1,79 @@
+"""Counts and bounds by which readers leave files out are what the rows are, or it is not proven."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse.audit.proof import Verdict
+from tests.support.audited import Kafka, path, proof
+from tests.support.lake import copied
+
+
+@pytest.fixture
+def lake(audited_root, settings):
+    return copied(audited_root, settings)
+
+
+def retell(uri, change):
+    """Every file's statistics in the log, changed."""
+    for entry in Path(uri, "_delta_log").glob("*.json"):
+        actions = [json.loads(line) for line in entry.read_text("utf-8").splitlines()]
+        for action in actions:
+            if stats := action.get("add", {}).get("stats"):
+                action["add"]["stats"] = json.dumps({**json.loads(stats), **change(stats)})
+        entry.write_text("".join(json.dumps(action) + "\n" for action in actions), "utf-8")
+
+
+def no_rows(_):
+    return {"numRecords": 0}
+
+
+def all_null(stats):
+    told = json.loads(stats)
+    return {"nullCount": dict.fromkeys(told["nullCount"], told["numRecords"] + 1)}
+
+
+def low(stats):
+    told = json.loads(stats)
+    column = next(c for c in ("offset", "lines", "batch_id", "units") if c in told["maxValues"])
+    return {"maxValues": {**told["maxValues"], column: -9}}
+
+
+TABLES = ("bronze/sales", "quarantine/sales", "ledger/sales", "silver/sales_by_country",
+          "silver/sales_by_client")  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("change", [no_rows, all_null, low])
+def test_statistics_that_hide_rows_are_not_proven(lake, table, change):
+    retell(path(lake, table), change)
+    found = proof(lake, Kafka(beginning=10))
+    assert found.verdict is Verdict.NOT_PROVEN
+    [fault] = found.faults
+    assert fault.startswith(table.replace("/", "."))
+    assert "readers would leave out rows" in fault
+    assert "the log says" in fault
+
+
+def test_a_footer_that_hides_rows_is_not_proven(lake):
+    """The bytes of a bound in it, changed by a broken disk."""
+    for name in DeltaTable(path(lake, "bronze/sales")).file_uris():
+        data = Path(name).read_bytes()
+        footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        if (at := data.find(b"France", footer)) > 0:
+            break
+    Path(name).write_bytes(data[:at] + data[at:].replace(b"France", b"Zrance"))
+    assert pq.read_metadata(name)
+    found = proof(lake, Kafka(beginning=10))
+    assert found.verdict is Verdict.NOT_PROVEN
+    assert "its footer says no country" in found.faults[0]
+
+
+def test_statistics_that_say_less_hide_nothing(lake):
+    retell(
+        path(lake, "bronze/sales"), lambda _: {"minValues": {}, "maxValues": {}, "nullCount": {}}
+    )
+    assert proof(lake, Kafka(beginning=10)).verdict is Verdict.PROVEN
