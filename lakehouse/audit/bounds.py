@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.steps import is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.storage.data_files import local_path
+from lakehouse.storage.file_paths import local_path
 
 _ROWS = 65_536
 _MILLISECOND = 1_000

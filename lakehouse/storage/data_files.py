@@ -20,12 +20,15 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from lakehouse.storage.file_paths import local_path
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _DICTIONARY = 256
@@ -70,6 +73,21 @@ class WrittenFile:
                 "stats": self.statistics,
             }
         }
+
+
+def partition_values(table: DeltaTable) -> dict[str, dict[str, str | None]]:
+    """Of each file, by its path, the partition's values as the log has them."""
+    actions, folder = pa.table(table.get_add_actions()), unquote(table.table_uri)
+    paths = [
+        str(local_path(folder.removeprefix("file://"), p)) for p in actions["path"].to_pylist()
+    ]
+    if "partition" not in actions.schema.names:
+        return {path: {} for path in paths}
+    rows = actions["partition"].to_pylist()
+    return {
+        path: {name: _text(value) for name, value in dict(row).items()}
+        for path, row in zip(paths, rows, strict=True)
+    }
 
 
 def write_files(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, Field
 
 from lakehouse.settings.sections import SilverSettings
+from lakehouse.storage.data_files import NULL_PARTITION, partition_values
 
 # a copy of a small result costs less than planning the statement once more
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
@@ -21,6 +23,7 @@ _HIVE = {
     "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
     "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
 }  # fmt: skip
+_FILE = "file of the row"
 _NUMBERS = itertools.count()
 _SPECIAL = re.compile(r"([*?\[])")
 
@@ -95,12 +98,54 @@ def scan(table: DeltaTable, files: Iterable[str]) -> str:
 
     A column that no file has yet is not in it: whoever reads adds it, as that reader needs it.
     """
+    partitions = table.metadata().partition_columns
+    if not partitions:
+        return reads(files, "union_by_name = true, hive_partitioning = false")
     kinds = {field.name: hive_type(field) for field in table.schema().fields}
-    hive = "hive_partitioning = false"
-    if partitions := table.metadata().partition_columns:
+    told, files = partition_values(table), [*files]
+    if all(_is_path_of(file, told[file]) for file in files):
         pairs = ", ".join(f"{identifier(column)}: {kinds[column]}" for column in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-    return reads(files, f"union_by_name = true, {hive}")
+        return reads(files, f"union_by_name = true, {hive}")
+    return _by_log(files, told, {column: kinds[column] for column in partitions})
+
+
+def _is_path_of(file: str, values: Mapping[str, str | None]) -> bool:
+    """Whether a file lies in the folders of its partition, as a reader without the log finds it."""
+    folders = unquote(file).split("/")
+    return all(
+        f"{name}={NULL_PARTITION if v is None else v}" in folders for name, v in values.items()
+    )
+
+
+def _by_log(
+    files: Sequence[str],
+    told: Mapping[str, Mapping[str, str | None]],
+    kinds: Mapping[str, str],
+) -> str:
+    """The same where a path says nothing, or another value: what the log says holds.
+
+    Spark writes such paths where a table has ``delta.randomizeFilePrefixes``.
+    """
+    rows = ", ".join(
+        "("
+        + ", ".join([text(f), *("NULL" if v is None else text(v) for v in told[f].values())])
+        + ")"
+        for f in files
+    )
+    hidden = ", ".join(text(name) for name in [*kinds, _FILE])
+    named = ", ".join(identifier(name) for name in [_FILE, *kinds])
+    values = ", ".join(
+        f"CAST(told.{identifier(name)} AS {kind}) AS {identifier(name)}"
+        for name, kind in kinds.items()
+    )
+    listed = reads(
+        files, f"union_by_name = true, hive_partitioning = false, filename = {text(_FILE)}"
+    )
+    return (
+        f"(SELECT COLUMNS(lambda held: held NOT IN ({hidden})), {values} "
+        f"FROM {listed} JOIN (VALUES {rows}) AS told({named}) USING ({identifier(_FILE)}))"
+    )
 
 
 def hive_type(field: Field) -> str:
