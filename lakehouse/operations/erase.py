@@ -61,14 +61,14 @@ def refuse_set_aside(settings: Settings) -> None:
     """Raise UsageError where `repair`, `restore` or `rebuild` left files that may hold records.
 
     They are no table's any more, and may be all that is left of other records: only a
-    person can say that they may go.
+    person can say that they may go. A ledger of erased addresses names nobody.
     """
     lake = Lake(settings.lake.root)
     found = []
     for name in _OUTSIDE:
         for folder in sorted(Path(lake.join(name)).glob("*")):
             files = [path for path in (folder, *folder.rglob("*")) if path.is_file()]
-            if files:
+            if files and not folder.name.startswith("erased."):
                 size = sum(path.stat().st_size for path in files)
                 found.append(f"{folder}: {len(files):,} files, {size:,} bytes")
     if found:

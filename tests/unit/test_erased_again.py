@@ -1,6 +1,5 @@
 """A data file of the ledger `erased` that is lost does not leave the lake unproven for good."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,6 @@ def test_what_was_erased_is_found_again(lake, damage, kafka):
     assert repair(lake, kafka) == []
     found = proof(lake, kafka)
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
-    shutil.rmtree(Path(lake.settings.lake.root, "_aside"), ignore_errors=True)
     lake.restart()
     lake.land(encode(sale(event_id="n")), 10)
     erased(lake, OTHER)
