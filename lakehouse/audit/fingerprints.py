@@ -182,7 +182,9 @@ def _lost(snapshots: Snapshots, table: DeltaTable, name: str, rows: int) -> str:
 
 
 def _cannot_be_read(name: str, files: list[str]) -> str:
-    return f"{'; '.join(files[:SAMPLE])}: lakehouse repair {name}"
+    """What is said of them; of a value that is none of its type its own remedy, not repair."""
+    told = "; ".join(files[:SAMPLE])
+    return told if "RESTORE" in told else f"{told}: lakehouse repair {name}"
 
 
 def _of_file(file: DataFile) -> Batches | str:
@@ -192,7 +194,8 @@ def _of_file(file: DataFile) -> Batches | str:
     except BaseException as error:
         if not is_told(error):
             raise
-        return f"{file.path}: {explain(error)}"
+        told = explain(error)
+        return told if str(file.path) in told else f"{file.path}: {told}"
 
 
 def _added(parts: list[Batches]) -> Batches:

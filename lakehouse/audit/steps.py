@@ -20,7 +20,8 @@ from lakehouse.core.signals import is_interrupt
 
 T = TypeVar("T")
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
-_NUMBERS = (duckdb.OutOfRangeException, duckdb.ConversionException, OverflowError)
+_NUMBERS = (duckdb.OutOfRangeException, OverflowError)
+_VALUES = duckdb.ConversionException
 _OURS = (
     duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException,
 )  # fmt: skip
@@ -51,7 +52,9 @@ class Steps:
     def told(self, error: BaseException) -> str:
         """The error in words, with the file where one is the cause."""
         text = explain(error)
-        if isinstance(error, _FILES) and not isinstance(error, (*_MEMORY, *_NUMBERS, *_OURS)):
+        if isinstance(error, _FILES) and not isinstance(
+            error, (*_MEMORY, *_NUMBERS, _VALUES, *_OURS)
+        ):
             named = [file for file in self.unreadable() if file not in text]
             return f"{text}; cannot be read: {', '.join(named)}" if named else text
         return text
@@ -73,6 +76,8 @@ def explain(error: BaseException) -> str:
         return f"too little memory, raise [silver] engine_memory: {words}"
     if isinstance(error, _NUMBERS):
         return f"a number is too large to be computed with: {words}"
+    if isinstance(error, _VALUES):
+        return f"a value does not fit its column's type: {words}"
     if isinstance(error, KafkaError):
         return f"Kafka's answer cannot be used: {type(error).__name__} {words}"
     if isinstance(error, _FILES) and not isinstance(error, _OURS):

@@ -245,7 +245,7 @@ class ProductSettings(Section):
     topic_retention: Duration = Field(timedelta(days=7), description="how long Kafka keeps records, when we create the topic")
     watermark_delay: Duration = Field(timedelta(minutes=10), description="an event older than the newest by more than this is late")
     future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
-    earliest: date = Field(date(2000, 1, 1), description="an event before this date breaks the contract")
+    earliest: date = Field(date(2000, 1, 1), ge=date(2, 1, 1), description="an event before this date breaks the contract")
     deduplication_horizon: Duration = Field(timedelta(hours=1), description="events with the same event_id whose Kafka times are this close count once")
 
     @classmethod

@@ -45,7 +45,7 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         read = [json.loads(line) for line in told]
         found = (a["commitInfo"] for a in read if isinstance(a, dict) and "commitInfo" in a)
         info = next(found, None)
-        cut = whole and info is None
+        cut = info is None and whole and (version == 0 or not is_undescribed(path))
         cut = cut or not data.rstrip().endswith(b"}") or _lacks_actions(lines, info or {})
         makes = b'{"metaData":' in data and b'{"protocol":' in data
         cut = cut or (version == 0 and not makes)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 
+from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.file_paths import local_path
 
 _ROWS = 65_536
@@ -31,7 +32,7 @@ class DataFile:
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Its rows, a part at a time; page checksums are looked at where pages have one.
 
-        A column that the file is older than is left out. ArrowException where a value is
+        A column that the file is older than is left out. TableDamaged where a value is
         none of the table's type.
         """
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
@@ -41,12 +42,24 @@ class DataFile:
     def _as_table(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The log's partition values hold: Spark's files have the column too."""
         columns = {
-            field.name: batch.column(field.name).cast(field.type)
+            field.name: self._cast(batch.column(field.name), field)
             for field in self.schema
             if field.name in batch.schema.names
         }
         columns |= {n: pa.repeat(value, len(batch)) for n, value in self.partition.items()}
         return pa.RecordBatch.from_pydict(columns)
+
+    def _cast(self, column: pa.Array, field: pa.Field[Any]) -> pa.Array:
+        try:
+            return column.cast(field.type)
+        except pa.ArrowException as error:
+            words = " ".join(str(error).split())[:120]
+            raise TableDamaged(
+                str(self.path),
+                f"column {field.name!r} has values that are no {field.type}: {words}",
+                "RESTORE the version before another program changed the column or the file; "
+                "or lakehouse restore BACKUP",
+            ) from None
 
 
 def data_files(table: DeltaTable, uri: str) -> list[DataFile]:

@@ -94,7 +94,8 @@ def test_time_travel_ends_there(lake):
 def test_a_record_that_is_read_again_does_not_come_back(lake):
     """Where ends are computed from the rows, they lie below what was erased last."""
     erased(lake)
-    lake.bronze.bronze.last_note = lambda key: None
+    told = lake.bronze.bronze.last_note
+    lake.bronze.bronze.last_note = lambda key: None if key == "ends" else told(key)
     lake.bronze.position.ends = lake.bronze.tables.ends_from_rows("t1")
     assert lake.bronze.position.ends.next == {0: 4}
     lake.bronze.position.ahead = lake.bronze.tables.addresses_above(lake.bronze.position.ends)

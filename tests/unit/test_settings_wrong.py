@@ -52,6 +52,10 @@ WRONG = {
     ),
     "not yes or no": ("[publish]\nfsync = perhaps\n", "[publish] fsync: input should be a valid"),
     "not a day": ("[sales]\nearliest = soon\n", "[sales] earliest: input should be a valid date"),
+    "a day of year 1": (
+        "[sales]\nearliest = 0001-01-01\n",
+        "[sales] earliest: input should be greater than or equal to 0002-01-01",
+    ),
     "not a topic": ("[sales]\ntopic = a b\n", "[sales] topic: is not a topic name"),
     "empty root": ("[lake]\nroot =\n", "[lake] root: string should have at least 1"),
     "memory": ("[silver]\nengine_memory = much\n", "[silver] engine_memory: string should match"),
