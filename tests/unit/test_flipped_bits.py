@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
-from lakehouse.storage.data_files import files_of
+from lakehouse.storage.file_paths import files_of
 from tests.support.audited import Kafka, path, proof
 from tests.support.erased import erased
 from tests.support.lake import copied
