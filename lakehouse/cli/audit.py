@@ -43,8 +43,8 @@ def audit(
 ) -> None:
     """Prove that nothing was lost, doubled or invented, from outside Spark.
 
-    Kafka's offsets and bytes against bronze and quarantine, silver against a recompute
-    from bronze. Runs while the streams run. Exit 0 proven, 1 not, 3 cannot tell.
+    Compares Kafka's offsets and bytes with bronze and quarantine, and silver with a recompute
+    from bronze. It may run while flows run. Exit 0 proven, 1 not, 3 cannot tell.
 
     Examples: lakehouse audit   |   lakehouse audit {product} --content all --caught-up --json
     """

@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
 
-    With --deep the lake too: every page of every table. Exit 1 only when a check fails.
+    With --deep also the lake: every page of every table. Exit 1 only if a check fails.
     Examples: lakehouse doctor   |   lakehouse doctor --deep --json
     """
     from lakehouse.doctor.check import Check

@@ -28,7 +28,7 @@ def run_flows(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Run flows in this process until Ctrl-C, or until what is there is processed.
+    """Run flows in this process until Ctrl-C, or with --available-now until they are up to date.
 
     Examples: lakehouse run {product}.bronze {product}.silver   |
     lakehouse run {product}.silver --available-now
@@ -56,10 +56,10 @@ def up(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Products live until Ctrl-C: the broker, what feeds their topics, and all of their flows.
+    """Run products until Ctrl-C: the broker, their sources of events, and all of their flows.
 
-    Those named, or each whose section of config.ini says enabled = true. One that reads
-    Postgres gets the embedded one where [postgres] names none.
+    Runs the products named, or each whose section of config.ini has enabled = true. If one
+    needs Postgres and [postgres] names none, an embedded one is started.
 
     Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up {product}
     """
@@ -117,7 +117,7 @@ def demo(
 def produce(
     context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None
 ) -> None:
-    """Send a product's events, the main one's where none is named; its --help has its options.
+    """Send events of a product, by default of the main one; see produce PRODUCT --help.
 
     Examples: lakehouse produce --count 1000   |   lakehouse produce {product} --help
     """

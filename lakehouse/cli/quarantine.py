@@ -40,7 +40,7 @@ def list_(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quarantined records, the oldest first: address, Kafka time, verdict, the bytes' beginning.
+    """List quarantined records, the oldest first: address, Kafka time, verdict, first bytes.
 
     Examples: lakehouse quarantine list   |
     lakehouse quarantine list --verdict "in the future" --limit 5 --json
@@ -70,7 +70,7 @@ def show(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """One record whole: its bytes as text or hex, key, headers, verdict then and now.
+    """Show one record: all its bytes as text or hex, key, headers, verdict then and now.
 
     Examples: lakehouse quarantine show {product}/0/1742   |
     lakehouse quarantine show 0/1742 --json
@@ -109,7 +109,7 @@ def stats(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """How many by kind of verdict, how many pass today's contract, how many were replayed.
+    """Count records by kind of verdict: how many, how many pass today, how many were replayed.
 
     Examples: lakehouse quarantine stats   |   lakehouse quarantine stats --root var/demo --json
     """
@@ -139,11 +139,11 @@ def replay(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring records that keep today's contract and settings into bronze, once, by address.
+    """Move records that keep today's contract and settings into bronze, each exactly once.
 
-    Silver corrects itself at its next run; quarantine keeps the records, marked. A
-    flow that writes the product must be stopped first. Exit 1 where a record named
-    by its address breaks today's contract too.
+    Silver follows at its next run; quarantine keeps the records, marked as replayed. Stop the
+    flow that writes the product first. Exit 1 if a record that is named by its address
+    breaks today's contract too.
 
     Examples: lakehouse quarantine replay --dry-run   |
     lakehouse quarantine replay --verdict "in the future"   |

@@ -31,10 +31,10 @@ def accept_gap(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give up records that Kafka no longer has, so that a refused flow goes on.
+    """Give up records that Kafka no longer has, so that a refused flow can continue.
 
-    The gap stands in bronze's commits, and `lakehouse audit` lists it. Without a
-    gap nothing is changed.
+    The gap is recorded in bronze's commits, and `lakehouse audit` lists it. If there is no
+    gap, nothing changes.
 
     Examples: lakehouse accept-gap {product}   |   lakehouse accept-gap {product} --json
     """
@@ -71,11 +71,10 @@ def repair(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a table whose files are damaged back to what is whole.
+    """Repair a table with damaged files: take it back to its newest undamaged version.
 
-    A broken checkpoint of the log and a cut last commit are set aside; what the
-    table loses by it the next run reads from Kafka again. Where Kafka no longer
-    has it, nothing is changed and the error says so.
+    Damaged files are set aside. The next run reads from Kafka again what the table loses by
+    that; if Kafka no longer has it, nothing changes and the error says so.
 
     Examples: lakehouse repair bronze.{product}   |   lakehouse repair quarantine.{product}
     """
@@ -110,10 +109,10 @@ def rebuild(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make silver anew from bronze beside the old tables, compare, and swap.
+    """Recompute silver from bronze beside the old tables, compare, and replace them.
 
-    A product's silver tables advance as one group and are made anew as one.
-    Readers see the old rows until the new ones take their place.
+    All silver tables of a product are rebuilt together. Readers see the old rows until the
+    new ones replace them.
 
     Examples: lakehouse rebuild {product}   |   lakehouse rebuild {table}
     """
@@ -140,10 +139,10 @@ def remark(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mark anew what bronze marks late, or a copy, wrongly; then bring silver up to date.
+    """Correct wrong marks of late and duplicate events in bronze; then bring silver up to date.
 
-    Each batch by the horizon that it recorded. Only rows whose marks are wrong are
-    written again; without one nothing is changed. Stop the flows first.
+    Each batch is judged by the horizon that it recorded. Only rows with wrong marks are
+    rewritten. Stop the flows first.
 
     Examples: lakehouse remark {product}   |   lakehouse remark {product} --root var/demo --json
     """
@@ -170,7 +169,7 @@ def backup(
 ) -> None:
     """Copy every table into a folder, at versions that fit together, with checksums.
 
-    Flows may run meanwhile. Kafka's records are not in it.
+    Flows may run meanwhile. A backup has none of Kafka's records.
 
     Examples: lakehouse backup /backups/monday   |   lakehouse backup b1 --root var/demo
     """
@@ -192,10 +191,10 @@ def restore(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup's tables in a lake, every file checked first.
+    """Put a backup's tables into a lake, after checking every file.
 
-    The flows go on from the backup's own place in Kafka. Refused while a flow runs,
-    and where there are tables already, unless told by --force.
+    The flows then continue from the backup's own ends. Refused while a flow runs, or if
+    there are tables already, unless --force is given.
 
     Examples: lakehouse restore /backups/monday --root var/new   |
     lakehouse restore /backups/monday --force

@@ -17,7 +17,7 @@ from lakehouse.core.text import say
 
 
 def tables(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-    """The lake's tables: rows, files, bytes, version.
+    """List the lake's tables: rows, files, bytes, version.
 
     Examples: lakehouse tables   |   lakehouse tables --root var/demo --json
     """
@@ -29,7 +29,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
 
 
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Every product there is: its topics, flows and tables, and which of these the lake has.
+    """List every product: its topics, flows and tables, and which tables the lake has.
 
     Examples: lakehouse products   |   lakehouse products --json
     """
@@ -52,7 +52,7 @@ def history(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """A table's commits: when, what, how many rows, and which Kafka ends or bronze version.
+    """List a table's commits: when, what, how many rows, and which Kafka ends or bronze version.
 
     Examples: lakehouse history bronze.{product} --root var/demo
     """
@@ -70,9 +70,9 @@ def maintain(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compact tables and remove what is past its retention, now; refused while a flow writes them.
+    """Compact tables and apply retention now; refused while a flow writes them.
 
-    A running flow does this itself, as [maintenance] says. Exit 6 names who holds a table.
+    A running flow does this by itself, as [maintenance] says. Exit 6 names who holds a table.
 
     Examples: lakehouse maintain   |   lakehouse maintain bronze.{product} --json
     """
@@ -94,7 +94,7 @@ def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def jars() -> None:
-    """The resolved jars, comma-separated, for spark-submit --jars.
+    """Print the paths of the pinned jars, comma-separated, for spark-submit --jars.
 
     Example: spark-submit --jars "$(lakehouse jars)" jobs/{product}_bronze.py
     """
@@ -104,7 +104,7 @@ def jars() -> None:
 
 
 def schema(product: Annotated[str, typer.Argument()]) -> None:
-    """A product's contract as JSON Schema.
+    """Print a product's contract as JSON Schema.
 
     Example: lakehouse schema {product}
     """
