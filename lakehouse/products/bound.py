@@ -239,9 +239,18 @@ def _rows(kinds: Mapping[str, str]) -> str:
 
 def _check_parquet(connection: duckdb.DuckDBPyConnection, flow: ParquetFlow) -> None:
     place = f"product {flow.product!r}, flow {flow.name!r}"
+    if not flow.columns or len({*flow.columns}) < len(flow.columns):
+        raise DeclarationError(
+            place, "columns names none, or one twice", "name each column of the files once"
+        )
     added = '\'\' AS topic, 0 AS "partition", 0 AS "offset"'
     columns = ", ".join(f'"{name}"' for name in flow.columns)
-    _binder(connection, flow.contract.schema.names)(
+    kind = _binder(connection, flow.contract.schema.names)(
         place,
-        f"SELECT {columns}, {flow.date} FROM (SELECT *, {added} FROM rows) WHERE {flow.where}",
+        f"SELECT {flow.date} FROM (SELECT {columns}, * FROM (SELECT *, {added} FROM rows)) "
+        f"WHERE {flow.where}",
     )
+    if kind != "DATE":
+        raise DeclarationError(
+            place, f"date is {kind}, and files are kept by DATE", f"write CAST({flow.date} AS DATE)"
+        )

@@ -24,7 +24,7 @@ from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.settings.settings import Settings
-from lakehouse.sinks.parquet_files import DATE, TAKEN, taken
+from lakehouse.sinks.parquet_files import DATE, NO_DATE, TAKEN, taken
 from lakehouse.storage.duck import query, reads
 from lakehouse.storage.follower import NOTHING, Follower
 from lakehouse.storage.increments import Increment
@@ -122,7 +122,8 @@ class ParquetPublisher(Follower):
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each date, and it as YYYY-MM-DD."""
-    for date in pc.unique(rows[DATE]):
-        part = rows.filter(pc.equal(rows[DATE], date)).drop_columns([DATE])
-        yield date.as_py().isoformat(), part
+    """The rows of each date, and it as YYYY-MM-DD, or what readers take for a null."""
+    for date in pc.unique(rows[DATE]).to_pylist():
+        is_of_it = pc.is_null(rows[DATE]) if date is None else pc.equal(rows[DATE], date)
+        part = rows.filter(is_of_it).drop_columns([DATE])
+        yield (NO_DATE if date is None else date.isoformat()), part

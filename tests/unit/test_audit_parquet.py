@@ -1,6 +1,7 @@
 """The audit compares plain Parquet files with bronze, row by row, at their applied version."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.audit import run
 from lakehouse.audit.proof import Verdict
-from tests.support.orders import Lake, change, proven, row, two_versions
+from lakehouse.products.registry import flows
+from tests.support import orders
+from tests.support.orders import PARQUET, Lake, change, proven, row, two_versions
 
 
 @pytest.fixture
@@ -116,3 +120,15 @@ def test_no_file_at_all_is_compared_too(settings):
     for file in files(lake):
         file.unlink()
     assert parquet(proven(lake)).differing == 1
+
+
+def test_a_row_without_a_date_is_kept_and_compared(settings, monkeypatch):
+    """A date that an event may leave out must not stop the flow."""
+    nullable = replace(PARQUET, date="CAST(nullif(created_at, created_at) AS DATE)")
+    monkeypatch.setattr(orders, "PARQUET", nullable)
+    monkeypatch.setattr(run, "flows", lambda: [nullable if f == PARQUET else f for f in flows()])
+    lake = two_versions(settings)
+    assert {file.parent.name for file in files(lake)} == {"date=__HIVE_DEFAULT_PARTITION__"}
+    proof = proven(lake)
+    assert proof.verdict is Verdict.PROVEN, proof.as_dict()
+    assert parquet(proof).rows == 3

@@ -18,6 +18,7 @@ from lakehouse.model.flow import (
     Favourite,
     Finer,
     Measure,
+    ParquetFlow,
     Ratio,
     SilverFlow,
 )
@@ -272,6 +273,25 @@ def told_of(made):
     with pytest.raises(DeclarationError) as caught:
         collect([("here", made)])
     return f"{caught.value.place} | {caught.value.fault}"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"date": "event_time"}, "date is TIMESTAMP WITH TIME ZONE, and files are kept by DATE"),
+        ({"columns": ("item", "item")}, "columns names none, or one twice"),
+        ({"columns": ()}, "columns names none, or one twice"),
+        ({"columns": ("nope",)}, '"nope" not found'),
+        ({"where": "now() > event_time"}, "does not give the same answer again"),
+    ],
+)
+def test_a_wrong_parquet_flow(change, fault):
+    orders = products()["orders"]
+    flows = [replace(f, **change) if isinstance(f, ParquetFlow) else f for f in orders.flows]
+    with pytest.raises(DeclarationError) as caught:
+        check_sql(replace(orders, flows=tuple(flows)))
+    assert fault in caught.value.fault
+    assert "orders.parquet" in caught.value.place
 
 
 def test_two_products_with_one_topic(tmp_path):
