@@ -64,64 +64,6 @@ def _decode(
         yield from decode_batch(with_headers(batch), contract, rules)
 
 
-PACKED = "rows binary, taken bigint, is_cut boolean"
-"""What :func:`packed_decoder` gives, as Spark names it: one row per Arrow batch."""
-
-
-def packed_decoder(
-    contract: Contract, rules: TimeRules, most_bytes: int
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The same, one row per batch: its decoded rows as one Arrow stream in column ``rows``.
-
-    The JVM hands such a row on as it is, where it would turn 22 columns into rows and
-    back: a third of a batch's time. ``taken`` is the size of its records in bytes. A task
-    ends where it has ``most_bytes``, of records or of decoded rows: its last row then
-    ``is_cut``, and whoever reads it goes on from there.
-    """
-    return partial(_decode_packed, contract, rules, most_bytes)
-
-
-def _decode_packed(
-    contract: Contract, rules: TimeRules, most_bytes: int, batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    schema = decoded_schema(contract)
-    total = 0
-    for batch in batches:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, schema) as stream:
-            for decoded in _decode(contract, rules, [batch]):
-                stream.write_batch(decoded)
-        packed = sink.getvalue()
-        offsets = pa.array([0, packed.size], pa.int32()).buffers()[1]
-        cell = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, packed])
-        total += max(packed.size, batch.nbytes)
-        is_cut = total >= most_bytes
-        marks = (pa.array([batch.nbytes], pa.int64()), pa.array([is_cut]))
-        yield pa.RecordBatch.from_arrays([cell, *marks], ["rows", "taken", "is_cut"])
-        if is_cut:
-            return
-
-
-def unpack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The decoded rows of :func:`packed_decoder`'s batches."""
-    for batch in batches:
-        for packed in batch.column("rows"):
-            yield from pa.ipc.open_stream(packed.as_buffer())
-
-
-def cuts(batches: Iterable[pa.RecordBatch]) -> dict[int, int]:
-    """Partition → the next offset, of the tasks that ended before their records did."""
-    found: dict[int, int] = {}
-    for batch in batches:
-        for packed in batch.filter(batch.column("is_cut")).column("rows"):
-            for rows in pa.ipc.open_stream(packed.as_buffer()):
-                for partition in pc.unique(rows["partition"]).to_pylist():
-                    here = rows.filter(pc.equal(rows["partition"], partition))
-                    after = pc.max(here["offset"]).as_py() + 1
-                    found[partition] = max(after, found.get(partition, 0))
-    return found
-
-
 def decode_batch(
     batch: pa.RecordBatch, contract: Contract, rules: TimeRules
 ) -> Iterator[pa.RecordBatch]:

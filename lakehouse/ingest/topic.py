@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,6 @@ from lakehouse.settings.kafka_client import admin, client_options, unreachable
 from lakehouse.settings.sections import KafkaSettings
 
 codecs.install()
-_LOOK_MS, _LOOKED_AT = 50, 8
 
 
 @dataclass(frozen=True)
@@ -67,26 +66,6 @@ class TopicReader:
         ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
         return Topic(self._name, str(described["topic_id"]), ranges)
 
-    def greatest(self, places: Mapping[int, Sequence[int]]) -> int:
-        """Bytes of the largest of a few records from each offset on; 0 where there are none.
-
-        Raises ServiceUnavailable.
-        """
-        all_of_them = [TopicPartition(self._name, partition) for partition in places]
-        sizes = [0]
-        try:
-            self._consumer.assign(all_of_them)
-            for asked in all_of_them:
-                self._consumer.pause(*all_of_them)
-                self._consumer.resume(asked)
-                for offset in places[asked.partition]:
-                    self._consumer.seek(asked, offset)
-                    found = self._consumer.poll(timeout_ms=_LOOK_MS, max_records=_LOOKED_AT)
-                    sizes += [_size(record) for records in found.values() for record in records]
-        except (KafkaError, OSError) as error:
-            raise unreachable(self._kafka, error) from None
-        return max(sizes)
-
     def _described(self) -> dict[str, Any] | None:
         try:
             described = self._admin.describe_topics([self._name])
@@ -109,11 +88,6 @@ class TopicReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _size(record: Any) -> int:
-    headers = sum(len(key) + len(value or b"") for key, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def consumer(kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024) -> Any:

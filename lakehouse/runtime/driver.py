@@ -21,7 +21,6 @@ from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
 from lakehouse.products.registry import flows as declared_flows
 from lakehouse.runtime.pipeline import Landing, follow
 from lakehouse.runtime.query import BronzeQuery
-from lakehouse.runtime.session import warm
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -106,10 +105,9 @@ def _bronze(
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
 ) -> tuple[BronzeQuery, Landing]:
-    spark = session()
-    warm(spark)
     ensure_topic(settings.kafka, settings.product(f.product))
     landing = Landing.open(f, followers, settings, connection)
+    spark = session()
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
 
     def landed(batch: Landed) -> None:

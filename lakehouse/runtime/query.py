@@ -19,13 +19,15 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import EXPIRED, Lost
 from lakehouse.ingest.landing import BronzePublisher, Landed
+from lakehouse.ingest.reader.process import ReaderFault, Taken
 from lakehouse.ingest.topic import Topic, TopicReader
 from lakehouse.ingest.writers import BronzeWriter
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
-from lakehouse.runtime.reading import Reader
+from lakehouse.runtime.reading import LocalReader, decoded, planned
+from lakehouse.settings.kafka_client import unreachable
 from lakehouse.settings.settings import Settings
 
 log = structlog.get_logger("lakehouse")
@@ -54,8 +56,9 @@ class BronzeQuery:
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
         self._is_local = is_local(settings.bronze.path, str(spark.sparkContext.master))
-        """Whether batches come to the driver packed: each row is one decoded Arrow batch."""
-        self._reader = Reader(spark, self._contract, settings, topic, packed=self._is_local)
+        """Whether a process on this machine reads ahead, and the driver commits."""
+        self._spark = spark
+        self._reader = LocalReader(self._contract, settings) if self._is_local else None
         writer = ArrowWriter if self._is_local else SparkWriter
         self._writer: BronzeWriter[Any] = writer(publisher)
         self._gate = threading.Lock()
@@ -75,9 +78,13 @@ class BronzeQuery:
             if available_now
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
+        records = planned(self._spark, self._settings, self._position.ends, topic)
+        if self._reader:
+            self._reader.begin(self._position.ends, topic)
+        else:
+            records = decoded(records, self._contract, self._settings)
         self._query = (
-            self._reader.stream(self._position.ends, topic)
-            .writeStream.queryName(self.name)
+            records.writeStream.queryName(self.name)
             .foreachBatch(self._land)
             .option("checkpointLocation", self._checkpoint.uri)
             .trigger(**trigger)
@@ -129,7 +136,7 @@ class BronzeQuery:
             for gap in lost:
                 log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
 
-    def _land(self, decoded: DataFrame, batch_id: int) -> None:
+    def _land(self, rows: DataFrame, batch_id: int) -> None:
         """Land a batch, unless the query is being stopped.
 
         Spark's stop waits for this call, so it must not wait for the stop. A batch that is
@@ -140,7 +147,7 @@ class BronzeQuery:
                 return
         try:
             if not self._stopping:
-                self._land_one(decoded, batch_id)
+                self._land_one(rows, batch_id)
         except BaseException as error:
             self.error = error
             raise
@@ -156,43 +163,57 @@ class BronzeQuery:
         finally:
             self._gate.release()
 
-    def _land_one(self, decoded: DataFrame, batch_id: int) -> None:
+    def _land_one(self, rows: DataFrame, batch_id: int) -> None:
         ends = self._checkpoint.offsets(batch_id).get(self._publisher.product.topic, {})
         if self._position.ends.reached(ends):
             return  # already landed, before a crash or a lost checkpoint
         failpoint.reach(Step.OFFSETS_PLANNED)
-        if self._is_local:
-            self._land_in_parts(decoded, ends)
+        if self._reader:
+            self._land_in_parts(self._reader, ends)
         else:
-            self._land_whole(decoded, ends)
+            self._land_whole(rows, ends)
         failpoint.reach(Step.BATCH_LANDED)
 
-    def _land_whole(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+    def _land_whole(self, rows: DataFrame, ends: dict[int, int]) -> None:
         """Commit a planned range in one piece, by Spark's executors."""
         started = time.perf_counter()
-        landed = self._writer.publish(decoded, ends, datetime.now(UTC), self._check_topic)
+        landed = self._writer.publish(rows, ends, datetime.now(UTC), self._check_topic)
         self._landed(landed, started, 0.0)
 
-    def _land_in_parts(self, decoded: DataFrame, ends: dict[int, int]) -> None:
+    def _land_in_parts(self, reader: LocalReader, ends: dict[int, int]) -> None:
         """Commit a planned range in as many parts as its size in bytes requires; usually one.
 
         After a stop or a crash between two parts, bronze's ends are inside the range, and the
         next start continues from there.
         """
-        size = self._reader.record_bytes(self._position.ends, ends)
-        if not self._reader.fits(size):
-            decoded = self._reader.rest(self._position.ends, ends, size)
-        while True:
+        while not (self._stopping or self._position.ends.reached(ends)):
             started = time.perf_counter()
-            part = self._reader.part(decoded, ends)
+            part = self._read_part(reader, ends)
+            if part is None:
+                return
             fetched = time.perf_counter() - started
             now = datetime.now(UTC)
             landed = self._writer.publish(part.rows, part.ends, now, self._check_topic)
             self._landed(landed, started, fetched)
-            if self._position.ends.reached(ends) or self._stopping:
-                return
-            size = max(part.record_bytes, self._reader.record_bytes(self._position.ends, ends))
-            decoded = self._reader.rest(self._position.ends, ends, size)
+
+    def _read_part(self, reader: LocalReader, ends: dict[int, int]) -> Taken | None:
+        """Rows of a planned range; TableDamaged where Kafka no longer has what comes next."""
+        deadline = time.monotonic() + self._settings.kafka.request_timeout.total_seconds()
+        while True:
+            try:
+                return reader.part(self._position.ends, ends, lambda: self._stopping)
+            except ReaderFault as fault:
+                topic = self._read_topic()
+                self._refuse_unless_allowed(self._position.gaps(topic))
+                if time.monotonic() > deadline:
+                    raise unreachable(self._settings.kafka, fault) from None
+                time.sleep(0.2)
+                reader.skip(topic)
+
+    def _refuse_unless_allowed(self, lost: tuple[Lost, ...]) -> None:
+        """TableDamaged with what is lost, unless settings allow it: then a commit records it."""
+        if not self._may_lose(lost):
+            self._position.refuse(lost)
 
     def _landed(self, landed: Landed, started: float, fetched: float) -> None:
         self._on_landed(landed)
@@ -241,6 +262,8 @@ class BronzeQuery:
         """
         if self._query is None:
             self._topic.close()
+            if self._reader:
+                self._reader.close()
             return self.error is None
         timeout = self._settings.stream.stop_timeout.total_seconds()
         self._stopping = True
@@ -255,6 +278,8 @@ class BronzeQuery:
             if finished:
                 self._gate.release()
             self._topic.close()
+            if self._reader:
+                self._reader.close()
         return finished and self.error is None
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lakehouse.ingest.decode import unpack
 from lakehouse.settings.kafka_client import password, pem
 from lakehouse.settings.sections import KafkaSettings
 from lakehouse.settings.settings import Settings
 
-MOST_POLLED = 500
-"""Most records that one poll of Spark's consumer returns; 20,000 was no faster."""
+_POLLED = 500
+"""Records that one poll of an executor gives, unpacked; 20,000 read no faster."""
 _KEYS = "jaas|sasl|ssl[.]key|private key"
 _FIXED = {
     # Spark's own patterns plus Kafka's keys: at DEBUG Spark's source would log a client's key
@@ -96,20 +95,6 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     return spark
 
 
-def warm(spark: SparkSession) -> None:
-    """Start the executors' Python workers, and load the classes that they use, in the background.
-
-    This takes seconds, in which the driver opens its tables.
-    """
-    tasks = spark.sparkContext.defaultParallelism
-
-    def run() -> None:
-        nothing = spark.range(0, tasks, 1, tasks).where("id < 0")
-        nothing.mapInArrow(unpack, "id long").toArrow()
-
-    threading.Thread(target=run, name="warm", daemon=True).start()
-
-
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
     """Options of Spark's Kafka source: servers, security, committed records only."""
     options = {
@@ -119,7 +104,7 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         "kafka.client.id": kafka.client_id,
         "failOnDataLoss": str(kafka.fail_on_data_loss).lower(),
         "includeHeaders": "true",
-        "kafka.max.poll.records": str(MOST_POLLED),
+        "kafka.max.poll.records": str(_POLLED),
         "kafka.max.partition.fetch.bytes": str(8 * 1024 * 1024),
     }
     if "SASL" in kafka.security_protocol:

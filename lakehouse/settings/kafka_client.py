@@ -58,6 +58,30 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def reader_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """The same for librdkafka's clients. It holds the password: not for an argument list."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": kafka.client_id,
+        "security.protocol": kafka.security_protocol,
+    }
+    if "SSL" in kafka.security_protocol:
+        check_certificates(kafka)
+        files = {
+            "ssl.ca.location": kafka.ssl_cafile,
+            "ssl.certificate.location": kafka.ssl_certfile,
+            "ssl.key.location": kafka.ssl_keyfile,
+        }
+        options |= {name: path for name, path in files.items() if path}
+    if "SASL" in kafka.security_protocol:
+        options |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username,
+            "sasl.password": password(kafka),
+        }
+    return options
+
+
 def password(kafka: KafkaSettings) -> str:
     """The SASL password from the environment or its file."""
     place = "[kafka] sasl_password_file"
