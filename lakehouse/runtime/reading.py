@@ -7,6 +7,7 @@ never asked for.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 
 from pyspark.sql import DataFrame, SparkSession
@@ -62,8 +63,8 @@ class LocalReader:
         self._most_bytes = settings.stream.max_mb_per_batch * _MIB
         topic = settings.product(contract.name).topic
         start = Start(
-            reader_options(settings.kafka), topic, contract, rules(contract, settings),
-            ahead=self._most_bytes,
+            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, contract,
+            rules(contract, settings), ahead=self._most_bytes,
         )  # fmt: skip
         self._process = ReaderProcess(start, _PATIENCE)
 

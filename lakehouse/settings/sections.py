@@ -159,7 +159,7 @@ class StreamSettings(Section):
 
     trigger: Duration = Field(timedelta(0), description="time between batch starts; 0 starts the next as soon as there is data")
     max_records_per_batch: Count = Field(200_000, description="most records of one batch")
-    max_mb_per_batch: Count = Field(80, description="a batch with more MB of records, or of decoded rows, than this is landed in several commits")
+    max_mb_per_batch: Count = Field(128, description="a batch with more MB of records, or of decoded rows, than this is landed in several commits")
     poll: Duration = Field(timedelta(milliseconds=100), description="how often a separate silver job looks for new bronze versions")
     stop_timeout: Duration = Field(timedelta(seconds=60), description="how long a stop waits for the current batch")
 

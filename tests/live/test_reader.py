@@ -1,6 +1,7 @@
 """The reader of one machine: every committed record of a range, once, whatever ends it."""
 
 import os
+import pickle
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,9 @@ def reader(kafka, topic):
 
     def make(ahead=8 * MIB, patience=20.0, servers=kafka):
         settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
-        start = Start(reader_options(settings.kafka), topic, SALES, RULES, ahead)
+        start = Start(
+            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES, ahead
+        )
         made.append(ReaderProcess(start, patience))
         return made[-1]
 

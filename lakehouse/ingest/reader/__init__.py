@@ -48,6 +48,8 @@ class Start:
 
     kafka: Mapping[str, Any]
     """librdkafka's options: where, and how protected."""
+    settings: bytes
+    """The same as settings, pickled: unpacked where the C client does not do."""
     topic: str
     contract: Contract
     rules: TimeRules

@@ -17,14 +17,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, HEAD, REFUSED, Fault, Start
-from lakehouse.ingest.reader.records import as_rows, by_partition
+from lakehouse.ingest.reader.records import as_rows, by_partition, headers_by_python
 
 _MIB = 1024 * 1024
 _AT_ONCE = 8 * _MIB
 """Bytes of records that are decoded at a time."""
 _MOST = 10_000
 """And as many records: what decoding makes of them stays in the processor's cache."""
-_FIRST = 64
+_FIRST = 4
 """Of a partition nothing is known yet: a few, which may be large."""
 _GATHER = 0.01
 """Seconds that records of a live topic are gathered for, so that they do not come one by one."""
@@ -118,7 +118,7 @@ class _Reader:
 
     def _rows(self, partition: int, found: Sequence[Message]) -> int:
         """Decode and send records of a partition; gives their size."""
-        rows = as_rows(self._start.topic, partition, found)
+        rows = as_rows(self._start.topic, partition, found, self._headers_again)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._schema) as stream:
             for part in decode_batch(rows, self._start.contract, self._start.rules):
@@ -127,6 +127,10 @@ class _Reader:
         size = max(int(rows.nbytes), int(payload.size))
         self._frame(partition, rows["offset"][-1].as_py() + 1, size, payload)
         return size
+
+    def _headers_again(self, partition: int, offsets: Sequence[int]) -> Sequence[Any]:
+        settings = pickle.loads(self._start.settings)  # noqa: S301  # from the driver
+        return headers_by_python(settings, self._start.topic, partition, offsets)
 
     def _frame(self, partition: int, after: int, size: int, payload: Any) -> None:
         self._room -= size

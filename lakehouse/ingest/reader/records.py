@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,9 @@ from confluent_kafka import Message
 
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.kafka_time import TIME
+
+if TYPE_CHECKING:
+    from lakehouse.settings.sections import KafkaSettings
 
 _MOST_MS = (2**63 - 1) // 1000
 _TIME = itemgetter(1)
@@ -29,32 +34,65 @@ def by_partition(messages: Sequence[Message]) -> dict[int, list[Message]]:
     return found
 
 
-def as_rows(topic: str, partition: int, messages: Sequence[Message]) -> pa.RecordBatch:
-    """Columns key, value, headers, topic, partition, offset, timestamp of one partition."""
+HeadersAgain = Callable[[int, Sequence[int]], Sequence[Any]]
+"""The headers of the records at these offsets of a partition, read in another way."""
+
+
+def as_rows(
+    topic: str, partition: int, messages: Sequence[Message], again: HeadersAgain
+) -> pa.RecordBatch:
+    """Columns key, value, headers, topic, partition, offset, timestamp of one partition.
+
+    The C client gives no header whose name is not UTF-8: then ``again`` is asked.
+    """
     size = len(messages)
+    offsets = np.fromiter(map(Message.offset, messages), np.int64, size).tolist()
     arrays = [
         pa.array(list(map(Message.key, messages)), pa.binary()),
         pa.array(list(map(Message.value, messages)), pa.binary()),
-        _headers(messages),
+        _headers(messages, lambda: again(partition, offsets)),
         pa.repeat(pa.scalar(topic), size),
         pa.repeat(pa.scalar(partition, pa.int32()), size),
-        pa.array(list(map(Message.offset, messages)), pa.int64()),
+        pa.array(offsets, pa.int64()),
         _times(messages),
     ]
     names = ["key", "value", "headers", "topic", "partition", "offset", "timestamp"]
     return pa.RecordBatch.from_arrays(arrays, names)
 
 
-def _headers(messages: Sequence[Message]) -> pa.Array:
-    cells = list(map(_headers_of, messages))
-    if not any(cells):
+def _headers(messages: Sequence[Message], again: Callable[[], Sequence[Any]]) -> pa.Array:
+    try:
+        found = list(map(Message.headers, messages))
+    except SystemError:  # a name that is not UTF-8, as confluent-kafka 2.16 says it
+        found = list(again())
+    if not any(found):
         return pa.nulls(len(messages), HEADERS)
+    cells = [
+        [{"key": h[0], "value": h[1]} for h in headers] if headers else None for headers in found
+    ]
     return pa.array(cells, HEADERS)
 
 
-def _headers_of(message: Message) -> list[dict[str, Any]] | None:
-    headers = message.headers()
-    return [{"key": h[0], "value": h[1]} for h in headers] if headers else None
+def headers_by_python(
+    kafka: KafkaSettings, topic: str, partition: int, offsets: Sequence[int]
+) -> Sequence[Any]:
+    """Headers as kafka-python reads them, with U+FFFD for what is no UTF-8 in their names."""
+    # seldom: the process starts sooner without them
+    from kafka import TopicPartition  # noqa: PLC0415
+
+    from lakehouse.ingest.topic import consumer  # noqa: PLC0415
+
+    place, wanted = TopicPartition(topic, partition), set(offsets)
+    found: dict[int, Any] = {}
+    deadline = time.monotonic() + kafka.request_timeout.total_seconds()
+    with closing(consumer(kafka, "read_committed")) as python:
+        python.assign([place])
+        python.seek(place, offsets[0])
+        while python.position(place) <= offsets[-1] and time.monotonic() < deadline:
+            for record in python.poll(timeout_ms=100).get(place, ()):
+                if record.offset in wanted:
+                    found[record.offset] = record.headers
+    return [found.get(offset) for offset in offsets]
 
 
 def _times(messages: Sequence[Message]) -> pa.Array:
