@@ -167,7 +167,7 @@ class StreamSettings(Section):
 class BronzeSettings(Section):
     """[bronze]: how records come into bronze; chosen when a flow starts."""
 
-    path: Literal["auto", "local", "cluster"] = Field("auto", description="local: decoded batches come to the driver, delta-rs commits them; cluster: they stay on the executors, Spark's Delta writer commits; auto: by Spark's master")
+    path: Literal["auto", "local", "cluster"] = Field("auto", description="local: a process on this machine reads ahead and decodes, delta-rs commits; cluster: executors read and decode, Spark's Delta writer commits; auto: by Spark's master")
 
 
 class PublishSettings(Section):

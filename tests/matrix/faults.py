@@ -75,6 +75,15 @@ def jvm_killed(stage: Stage) -> None:
     stage.recover(since)
 
 
+def reader_killed(stage: Stage) -> None:
+    """kill -9 of the process that reads ahead, three times; the driver starts another."""
+    running_for(stage, 25)
+    for _ in range(3):
+        stage.driver.reader().kill()
+        time.sleep(stage.draw.uniform(0.5, 3))
+    stage.recover()
+
+
 def driver_paused(seconds: float) -> Act:
     """SIGSTOP, later SIGCONT."""
 

@@ -151,6 +151,7 @@ COMMON = [
         "kill -9 of silver in a process of its own: some tables committed, and at random",
         faults.silver_apart,
     ),
+    Row("reader-killed", "kill -9 of the process that reads ahead, thrice", faults.reader_killed),
     Row("jvm-killed", "kill -9 of Spark's JVM under the driver", faults.jvm_killed),
     Row("driver-paused", "the driver stopped for 45 s", faults.driver_paused(45)),
     Row("broker-killed", "kill -9 of the broker, started again", faults.broker_killed),

@@ -70,10 +70,21 @@ class Driver:
 
     def jvm(self) -> psutil.Process:
         """Spark's JVM under it."""
-        for child in psutil.Process(self.process.pid).children():
-            if child.name() == "java":
-                return child
-        raise Failed("the driver has no JVM")
+        return self._child("java")
+
+    def reader(self) -> psutil.Process:
+        """The process that reads ahead for it."""
+        return self._child("lakehouse.ingest.reader")
+
+    def _child(self, word: str) -> psutil.Process:
+        """The child whose command line has this word, or ends with it."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for child in psutil.Process(self.process.pid).children():
+                if any(part.endswith(word) for part in child.cmdline()):
+                    return child
+            time.sleep(0.05)
+        raise Failed(f"the driver has no {word}")
 
     def kill(self) -> None:
         """kill -9, and reap."""
