@@ -77,13 +77,13 @@ class WrittenFile:
 
 def partition_values(table: DeltaTable) -> dict[str, dict[str, str | None]]:
     """Of each file, by its path, the partition's values as the log has them."""
-    actions, folder = pa.table(table.get_add_actions()), unquote(table.table_uri)
+    actions, folder = table.get_add_actions(), unquote(table.table_uri)
     paths = [
         str(local_path(folder.removeprefix("file://"), p)) for p in actions["path"].to_pylist()
     ]
     if "partition" not in actions.schema.names:
         return {path: {} for path in paths}
-    rows = actions["partition"].to_pylist()
+    rows = pa.chunked_array(actions["partition"]).to_pylist()  # pa.table would load pandas
     return {
         path: {name: _text(value) for name, value in dict(row).items()}
         for path, row in zip(paths, rows, strict=True)
