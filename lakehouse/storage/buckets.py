@@ -231,14 +231,17 @@ class Buckets:
         return rows.append_column(BUCKET, pa.array(buckets))
 
     def _remember(self, rows: pa.Table, files: Collection[WrittenFile]) -> None:
-        """Keep what small files hold: most are replaced by the next batch."""
-        for file in files:
-            if file.rows <= _FEW:
-                mine = pc.equal(rows[BUCKET], bucket_of(file.name))
-                for name, value in file.values.items():
-                    mine = pc.and_kleene(mine, pc.equal(rows[name].cast(pa.string()), value))
-                kept = rows.filter(mine).select(self.table.schema.names)
-                self._known[_added(file).path] = kept.combine_chunks()
+        """Keep what a few small files hold: most are replaced by the next batch."""
+        small = [file for file in files if file.rows <= _FEW]
+        if len(small) > _REMEMBERED:
+            return
+        values = rows[self._by].cast(pa.string()) if small and self._by else None
+        for file in small:
+            mine = pc.equal(rows[BUCKET], bucket_of(file.name))
+            if values is not None:
+                mine = pc.and_kleene(mine, pc.equal(values, file.values[self._by]))
+            kept = rows.filter(mine).select(self.table.schema.names)
+            self._known[_added(file).path] = kept.combine_chunks()
         for path in [*self._known][: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[path]
 
