@@ -103,7 +103,7 @@ class Shop:
             client = f"CASE WHEN i % {NEW} = 0 THEN {new} ELSE {known} END"
             rows = self.land(BATCH, client, 0)
             started = time.perf_counter()
-            silver.take(self.bronze.version, rows)
+            silver.take(self.bronze.version - 1, self.bronze.version, rows)
             silver.maintain()
             took = time.perf_counter() - started
             yield took

@@ -37,6 +37,8 @@ class Landed:
     late: int
     duplicates: int
     seconds: float
+    more: bool = False
+    """Whether the flow is behind: a batch as large follows at once."""
 
 
 class BronzePublisher:

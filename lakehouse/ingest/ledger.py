@@ -135,9 +135,9 @@ class Ledger(Follower):
     def take_batch(self, landed: Landed) -> None:
         """Apply a batch that bronze has committed; nothing is read where it marked nothing."""
         if landed.version == self.version + 1 and not (landed.late or landed.duplicates):
-            self.take(landed.version, _LANDED.empty_table())
+            self.take(self.version, landed.version, _LANDED.empty_table())
         else:
-            self.take(landed.version, landed.rows)
+            self.take(landed.version - 1, landed.version, landed.rows)
 
     def apply(self, step: Increment) -> None:
         """Hold a row for each batch of an increment that marked any; write where it is time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ from lakehouse.settings.kafka_client import unreachable
 from lakehouse.settings.settings import Settings
 
 log = structlog.get_logger("lakehouse")
+_FULL = 0.9
+"""A planned range with this share of [stream] max_records_per_batch: more records wait."""
 JVM_GONE = (Py4JNetworkError, ConnectionError)
 """What a call into Spark raises once its JVM has ended."""
 
@@ -193,8 +196,12 @@ class BronzeQuery:
                 return
             fetched = time.perf_counter() - started
             now = datetime.now(UTC)
+            before = self._position.ends
             landed = self._writer.publish(part.rows, part.ends, now, self._check_topic)
-            self._landed(landed, started, fetched)
+            taken = sum(end - before.next.get(p, 0) for p, end in ends.items())
+            is_full = taken >= _FULL * self._settings.stream.max_records_per_batch
+            more = is_full or not self._position.ends.reached(ends)
+            self._landed(replace(landed, more=more), started, fetched)
 
     def _read_part(self, reader: LocalReader, ends: dict[int, int]) -> Taken | None:
         """Rows of a planned range; TableDamaged where Kafka no longer has what comes next."""

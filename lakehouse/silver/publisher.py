@@ -138,10 +138,10 @@ class SilverPublisher(Follower):
         super().follow(target)
         self._publishing.due(self.applied[STATE])  # what a crash, or a new state, left pending
 
-    def take(self, version: int, rows: pa.Table | None) -> None:
+    def take(self, after: int, version: int, rows: pa.Table | None) -> None:
         """As every follower; from bronze's files where there is no state yet."""
         try:
-            super().take(version, rows if self._is_ready else None)
+            super().take(after, version, rows if self._is_ready else None)
         except StoreDamaged as damage:
             self._forget_state(str(damage))
             self.catch_up(version)

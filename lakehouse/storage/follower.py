@@ -222,9 +222,9 @@ class Follower(ABC):
             else:
                 log.info("folding anew", flow=self.name, rows=done, of=of)
 
-    def take(self, version: int, rows: pa.Table | None) -> None:
-        """Apply one new version of bronze, whose rows may be at hand."""
-        if rows is None or version != self.version + 1:
+    def take(self, after: int, version: int, rows: pa.Table | None) -> None:
+        """Apply the new versions of bronze after one, up to another; their rows may be at hand."""
+        if rows is None or after != self.version:
             self.catch_up(version)
         else:
             if not self.bronze_id:

@@ -30,6 +30,7 @@ MAINTENANCE = {
     "LAKEHOUSE_TABLE_DELETED_FILE_RETENTION": "1 seconds",
     "LAKEHOUSE_TABLE_LOG_RETENTION": "1 seconds",
     "LAKEHOUSE_TABLE_CHECKPOINT_INTERVAL": "4",
+    "LAKEHOUSE_SILVER_GREATEST_AGE": "0 seconds",  # else old files of bronze are needed longer
 }
 """Upkeep between nearly every two batches, and nothing old is kept."""
 UPKEEP = (

@@ -158,9 +158,9 @@ def test_what_only_compacts_bronze_adds_nothing(numbers):
 def test_rows_at_hand_are_applied_and_a_gap_is_read(numbers):
     numbers.land(1)
     numbers.sums.catch_up()
-    numbers.sums.take(numbers.land(2), pa.table({"n": [2]}, SCHEMA))
+    numbers.sums.take(1, numbers.land(2), pa.table({"n": [2]}, SCHEMA))
     assert numbers.sums.sums["country"] == 3
-    numbers.sums.take(numbers.land(4, 8), pa.table({"n": [8]}, SCHEMA))
+    numbers.sums.take(3, numbers.land(4, 8), pa.table({"n": [8]}, SCHEMA))
     assert numbers.sums.sums["country"] == 15
 
 

@@ -233,8 +233,8 @@ def test_silver_is_the_table_in_any_order_batching_and_with_any_copies(ops, draw
             landed = lake.land(part)
             step = steps.pop() if steps else "take"
             if step == "take" and lake.silver.version == landed.version - 1:
-                lake.silver.take(landed.version, landed.rows)
-                lake.parquet.take(landed.version, landed.rows)
+                lake.silver.take(landed.version - 1, landed.version, landed.rows)
+                lake.parquet.take(landed.version - 1, landed.version, landed.rows)
             if step in {"catch_up", "lose"}:
                 lake.catch_up()
             if step == "lose":  # a table of the group went back to nothing

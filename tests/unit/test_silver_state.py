@@ -277,7 +277,7 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
             landed = lake.land(encode(*batch), first)
             first += len(batch)
             if step == "fold" and lake.silver.version == landed.version - 1:
-                lake.silver.take(landed.version, landed.rows)
+                lake.silver.take(landed.version - 1, landed.version, landed.rows)
             if step in {"restart", "persist", "lose"}:
                 lake.silver.catch_up()
             if step == "persist":

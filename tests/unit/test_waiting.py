@@ -1,0 +1,91 @@
+"""While a flow is behind its followers take several batches at once, and miss none."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from lakehouse.audit.proof import Verdict
+from lakehouse.ingest.topic import Topic
+from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.model.flow import BronzeFlow, SilverFlow
+from lakehouse.products.registry import flows
+from lakehouse.runtime import pipeline
+from lakehouse.runtime.pipeline import Landing
+from lakehouse.storage.duck import connect
+from lakehouse.storage.upkeep import compact
+from tests.conftest import NOW, decoded, encode, sale
+from tests.support.audited import Kafka, proof
+from tests.support.lake import Lake, changed
+
+
+@pytest.fixture
+def landing(settings):
+    """Bronze and silver of sales."""
+    settings = changed(settings, silver={"max_rows_per_fold": 10})
+    bronze = next(f for f in flows() if isinstance(f, BronzeFlow) and f.product == "sales")
+    silver = [f for f in flows() if isinstance(f, SilverFlow) and f.product == "sales"]
+    with connect(settings.silver) as connection:
+        opened = Landing.open(bronze, silver, settings, connection)
+        opened.bronze.position.reconcile_topic(Topic("sales", "t1"))
+        yield opened
+
+
+def land(landing, number, *, more, rows=3):
+    events = encode(*(sale(event_id=f"e{number}-{n}", order_id=f"o{number}") for n in range(rows)))
+    first = sum(landing.bronze.position.ends.next.values())
+    landed = ArrowWriter(landing.bronze).publish(
+        decoded(events, first=first), {0: first + rows}, NOW
+    )
+    landing.take(replace(landed, more=more))
+    return landed.version
+
+
+def proved(settings, records):
+    return proof(SimpleNamespace(settings=settings), Kafka(end=records)).verdict
+
+
+def versions(landing):
+    return [follower.version for follower in landing.followers]
+
+
+def test_batches_of_a_flow_that_is_behind_are_folded_together(landing):
+    for number in range(3):
+        last = land(landing, number, more=True)
+    assert versions(landing) == [0]
+    last = land(landing, 3, more=True)  # ten rows, and more: as many as one fold takes
+    assert versions(landing) == [last]
+    land(landing, 4, more=True)
+    last = land(landing, 5, more=False)
+    assert versions(landing) == [last]
+
+
+def test_a_stop_folds_what_waits(landing, settings):
+    last = land(landing, 0, more=True)
+    landing.persist()
+    assert versions(landing) == [last]
+    assert Lake(settings).rows("silver/sales_by_country")["orders"].sum() == 1
+
+
+def test_what_waits_for_a_batch_that_does_not_come_is_folded(landing, monkeypatch):
+    last = land(landing, 0, more=True)
+    landing.publish_waiting()
+    assert versions(landing) == [0]
+    monkeypatch.setattr(pipeline, "_EXPECTED", 0.0)
+    landing.publish_waiting()
+    assert versions(landing) == [last]
+
+
+def test_a_commit_between_two_batches_that_wait(landing, settings):
+    land(landing, 0, more=True)
+    compact(landing.bronze.bronze)
+    land(landing, 1, more=False)
+    landing.persist()
+    assert proved(settings, 6) is Verdict.PROVEN
+
+
+def test_a_crash_before_the_fold_loses_nothing(landing, settings):
+    land(landing, 0, more=True)
+    lake = Lake(settings)
+    lake.silver.catch_up()
+    assert lake.rows("silver/sales_by_country")["orders"].sum() == 1
