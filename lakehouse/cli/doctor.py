@@ -10,6 +10,7 @@ import typer
 from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.paths import check_root
 
 
 def doctor(
@@ -34,6 +35,7 @@ def doctor(
         read = Check("settings", error.place, "fail", error.fault, error.remedy)
         settings = Settings()
     settings = settings.with_root(root) if root else settings
+    check_root(settings.lake.root)
     checks = [read, *checked(settings, deep=deep)]
     if as_json:
         write_json([asdict(check) for check in checks])

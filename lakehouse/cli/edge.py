@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakehouse.core.files import make_for
+from lakehouse.core.paths import check_root
 from lakehouse.core.text import as_json
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ def settings_of(config: Path | None, root: Path | None = None, *, logs: bool = T
         from lakehouse.core.logging import configure_logging
 
         configure_logging(settings.logging.format, settings.logging.level)
-    return settings.with_root(root) if root else settings
+    settings = settings.with_root(root) if root else settings
+    check_root(settings.lake.root)
+    make_for(settings.lake.access)
+    return settings
 
 
 def write_json(value: Any) -> None:

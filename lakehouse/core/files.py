@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:
+def make_for(access: str) -> None:
+    """What this process, and those that it starts, make is for its user alone, or its group."""
+    os.umask(0o007 if access == "group" else 0o077)
+
+
+def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None:
     """Replace a file, on the disk when this returns: no reader sees half of it. One writer a file.
 
     Before: the old file. Crash while ``.part`` is written: the old file, and a part that the

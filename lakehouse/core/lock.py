@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from lakehouse.core.errors import ServiceUnavailable, TableLocked
+from lakehouse.core.within import open_own
 
 _TO_SIGN = 1.0
 """Seconds that a process may take from having a lock to having written its name there."""
@@ -27,8 +28,8 @@ _TO_SIGN = 1.0
 @contextmanager
 def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock file; without ``wait``, whether it was free. A kill -9 releases it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as lock:
+    handle = open_own(path.parent, path.name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(handle, "ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -49,8 +50,8 @@ def write_locks(folder: Path, tables: list[str], holder: str, wait: timedelta) -
 @contextmanager
 def _lock(path: Path, table: str, holder: str, wait: timedelta) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        root, name = path.parent.parent, f"{path.parent.name}/{path.name}"
+        descriptor = open_own(root, name, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise ServiceUnavailable(
             str(path.parent), f"cannot be written: {error.strerror}", "mend the folder's rights"

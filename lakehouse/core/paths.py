@@ -8,12 +8,18 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.core.errors import UsageError
+from lakehouse.core.within import check_file
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
+_NO_ADDRESS = (
+    "is an address, and a lake is a folder: of this machine, or a shared mount",
+    "mount the store as a folder, and name that",
+)
 _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^\ud800-\udfff]")
 """What delta-rs 1.6 decodes, refuses or ends the process at, wherever it stands in a path."""
 
@@ -59,6 +65,34 @@ class Lake:
         return str(Path(self.root).absolute().joinpath(*parts))
 
 
+def check_root(root: str) -> None:
+    """Raise where a verb must not touch a lake: its root is an address, or holds links.
+
+    A link in the place of a table, or of a folder of ours such as ``_locks``, would have us read
+    or write where it leads to; a pipe, wait.
+    """
+    above = [Lake(root).root]
+    for _ in ("layers", "tables"):
+        entries = [entry for folder in above for entry in _entries(folder)]
+        above = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                check_file(entry.path, or_socket=True)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where it cannot be listed, which its reader says."""
+    with suppress(OSError), os.scandir(folder) as found:
+        return list(found)
+    return []
+
+
+def check_folder(place: str) -> None:
+    """Raise UsageError where a folder that a verb is given is an address."""
+    if _ADDRESS.match(place):
+        raise UsageError(place, *_NO_ADDRESS)
+
+
 def root_option(root: str | Path) -> str:
     """The option that names a root, as a shell reads it: for commands that a person copies."""
     return f"--root {shlex.quote(str(root))}"
@@ -83,10 +117,7 @@ def check_columns(uri: str, columns: Iterable[str]) -> None:
 def _root_fault(root: str) -> tuple[str, str] | None:
     """What is wrong with a lake's root, and the remedy; None where every engine can use it."""
     if _ADDRESS.match(root):
-        return (
-            "is an address, and a lake is a folder: of this machine, or a shared mount",
-            "mount the store as a folder, and name that",
-        )
+        return _NO_ADDRESS
     path = str(Path(root).absolute())
     if found := _MISREAD.search(path):
         return (

@@ -17,7 +17,8 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of
-from lakehouse.storage.health import lacking_files, newest
+from lakehouse.storage.file_paths import dated_files
+from lakehouse.storage.health import lacking_files, loaded, newest
 from lakehouse.storage.log import commits, note_of, notes
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Catalogue:
 
     def plain_files(self, name: str) -> list[str]:
         """The files of a table of the layer :data:`PLAIN`."""
-        return sorted(str(path) for path in Path(self.lake.table(name)).glob("date=*/*.parquet"))
+        return dated_files(Path(self.lake.table(name)))
 
     def require(self) -> None:
         """Raise TableMissing if the lake has no table at all."""
@@ -138,7 +139,7 @@ class Catalogue:
         return self._past(name, self.at) or table or self._loaded(name)
 
     def _loaded(self, name: str) -> DeltaTable:
-        table = DeltaTable(self.lake.table(name), version=self.version)
+        table = loaded(self.lake.table(name), self.version)
         if self.at is not None:
             log = self._commits(name, int(table.version()))
             oldest = min((c["timestamp"] for c in log), default=0)

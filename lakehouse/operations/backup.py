@@ -15,21 +15,23 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any
+from secrets import token_hex
+from typing import Annotated, Any
 
+import msgspec
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.lock import write_locks
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import Lake, check_folder
+from lakehouse.core.within import Outside, Within
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
@@ -42,8 +44,32 @@ Files = dict[str, dict[str, Any]]
 """Path in the lake → bytes and SHA-256."""
 _TRIES = 5
 """How often a log that its writer shortens meanwhile is copied again."""
+_LARGEST = 1 << 28
+"""Most bytes of a manifest: about a million files."""
 MANIFEST = "manifest.json"
 """Written last: a backup without it is not whole."""
+
+
+class _Removed(TableDamaged):
+    """A file went while it was copied."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a manifest says of a file."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup says of itself."""
+
+    made_at: str
+    tables: dict[
+        Annotated[str, msgspec.Meta(pattern=r"^[^\W_][\w-]*\.[\w-][\w .-]*\Z", max_length=200)],
+        Annotated[int, msgspec.Meta(ge=0)],
+    ]
+    files: dict[Annotated[str, msgspec.Meta(max_length=4096)], Claim]
 
 
 @dataclass(frozen=True)
@@ -72,6 +98,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
 
     The folder gets its name when it is whole; a crash leaves one named ``….partial-…``.
     """
+    check_folder(str(to))
     lake = Lake(settings.lake.root)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(str(to), "is there already", "name a folder that is not there yet")
@@ -81,7 +108,8 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     if not names:
         raise TableMissing(lake.root, "holds no table", "name the lake by --root")
     to.absolute().parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f"{to.name}.partial-", dir=to.absolute().parent))
+    partial = to.absolute().with_name(f"{to.name}.partial-{token_hex(4)}")
+    partial.mkdir()  # mkdtemp's would never be the group's
     copying = _Copying(Path(lake.root).absolute(), partial)
     pinned = {name: copying.pin(name) for name in names}
     files: Files = {}
@@ -132,7 +160,7 @@ class _Copying:
         for _ in range(_TRIES):
             shutil.rmtree(self._at(self._to, name), ignore_errors=True)
             table = opened(str(self._at(self._root, name)))
-            with suppress(TableDamaged):  # an entry was removed: the copy is looked at below
+            with suppress(_Removed):  # an entry was: the copy is looked at below
                 log = self._copied(name, _log_of(table, self._at(self._root, name)))
                 if self._is_same(name, table):
                     return table, log
@@ -168,7 +196,8 @@ class _Copying:
         copied: Files = {}
         for path in paths:
             relative = str(path.relative_to(self._root))
-            size, digest = _copy(path, self._to / relative, name)
+            file = Within.of(self._root, relative)
+            size, digest = _copy(file, Within.of(self._to, relative), name)
             copied[relative] = {"bytes": size, "sha256": digest}
         return copied
 
@@ -189,20 +218,19 @@ def _log_of(table: DeltaTable, folder: Path) -> list[Path]:
     return [*entries, *parts]
 
 
-def _copy(path: Path, to: Path, name: str) -> tuple[int, str]:
+def _copy(file: Within, to: Within, name: str) -> tuple[int, str]:
     """Copy one file in blocks, as it may be larger than memory; synced; its size and SHA-256."""
-    to.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as source, to.open("wb") as target:
+        with file.read() as source, to.make() as target:
             while block := source.read(1 << 20):
                 digest.update(block)
                 size += target.write(block)
             target.flush()
             os.fsync(target.fileno())
     except FileNotFoundError:
-        raise TableDamaged(
-            f"table {name}", f"{path.name} was removed while it was copied",
+        raise _Removed(
+            f"table {name}", f"{file.name} was removed while it was copied",
             "run it again; keep removed files longer by [table] deleted_file_retention",
         ) from None  # fmt: skip
     return size, digest.hexdigest()
@@ -224,7 +252,7 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
             f"lake {lake.root}", f"holds tables: {', '.join(there[:3])} …",
             "give another --root, or --force: they are then moved to its folder _aside",
         )  # fmt: skip
-    tables: Mapping[str, int] = manifest["tables"]
+    tables = manifest.tables
     known = [table for flow in flows() for table in tables_of(flow)]
     every = sorted({*known, *there, *tables})
     with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
@@ -232,47 +260,63 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
         beside = Path(lake.join(UNFINISHED_RESTORE))
         for folder in (partial, beside):
             shutil.rmtree(folder, ignore_errors=True)
-        for relative, wanted in manifest["files"].items():
-            size, digest = _copy(source / relative, partial / relative, "of the backup")
-            if (size, digest) != (wanted["bytes"], wanted["sha256"]):
+        for name, wanted in manifest.files.items():
+            to = Within.of(Path(lake.root).absolute(), f"{partial.name}/{name}")
+            if _copy(Within.of(source, name), to, "of the backup") != (wanted.bytes, wanted.sha256):
                 shutil.rmtree(partial, ignore_errors=True)
-                raise _not_whole(source / relative, "is not what the manifest says")
-        say(f"checked {len(manifest['files']):,} files")
+                raise _not_whole(source / name, "is not what the manifest says")
+        say(f"checked {len(manifest.files):,} files")
         for name in tables:
             opened(str(partial.joinpath(*name.split(".", 1))))
         partial.rename(beside)
         aside = lake.aside("lake")
         for name in sorted({*there, *tables}):
+            place = name.replace(".", "/", 1)
             if name in there:
-                _move(Path(lake.table(name)), aside.joinpath(*name.split(".", 1)))
+                _move(lake, place, f"_aside/{aside.name}/{place}")
             if name in tables:
-                _move(beside.joinpath(*name.split(".", 1)), Path(lake.table(name)))
+                _move(lake, f"{beside.name}/{place}", place)
         shutil.rmtree(beside)
     if there:
         say(f"the tables that were there are in {aside}")
     return dict(tables)
 
 
-def _manifest(source: Path) -> dict[str, Any]:
+def _manifest(source: Path) -> Manifest:
+    """What the backup says of itself: claims, of which each is looked at before it is used."""
+    check_folder(str(source))
     try:
-        manifest = json.loads((source / MANIFEST).read_text("utf-8"))
-        names = {*manifest["files"]}
-        outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
+        with Within(source, MANIFEST).read() as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise _not_whole(source / MANIFEST, "is too large for a manifest")
+            manifest = msgspec.json.decode(file.read(), type=Manifest)
     except FileNotFoundError:
         raise _not_whole(source / MANIFEST, "is not there") from None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):
         raise _not_whole(source / MANIFEST, "cannot be read") from None
-    lacking = [n for n in sorted(names) if not (source / n).is_file()]
-    if outside or lacking:
-        raise _not_whole(source / (outside or lacking)[0], "is not a file of the backup")
-    return dict(manifest)
+    folders = {name.replace(".", "/", 1) for name in manifest.tables}
+    for name, told in sorted(manifest.files.items()):
+        if not _is_file_of(source, name, told, folders):
+            raise _not_whole(source / name, "is not a file of the backup")
+    if lacking := folders - {"/".join(Path(name).parts[:2]) for name in manifest.files}:
+        raise _not_whole(source / min(lacking), "has no file in the manifest")
+    return manifest
+
+
+def _is_file_of(source: Path, name: str, told: Claim, folders: set[str]) -> bool:
+    """Whether a file of that size is there, in the folder of a table that the manifest names."""
+    try:
+        with Within.of(source, name).read() as file:
+            size = os.fstat(file.fileno()).st_size
+    except (OSError, Outside):
+        return False
+    return size == told.bytes and "/".join(Path(name).parts[:2]) in folders
 
 
 def _not_whole(place: Path, fault: str) -> LakehouseError:
     return LakehouseError(str(place), fault, "name the folder of a backup that is whole")
 
 
-def _move(path: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    path.rename(to)
-    sync(to.parent)
+def _move(lake: Lake, place: str, to: str) -> None:
+    root = Path(lake.root).absolute()
+    Within.of(root, place).move(Within.of(root, to))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
 from lakehouse.core.paths import Lake, root_option
+from lakehouse.core.within import Within
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
@@ -260,9 +262,10 @@ class Repair:
         sync(log)
 
     def _move(self, path: Path, aside: Path) -> None:
-        if path.exists():
-            aside.mkdir(parents=True, exist_ok=True)
-            path.rename(aside / path.name)
+        root = Path(self._lake.root).absolute()
+        told, to = (str(place.relative_to(root)) for place in (path, aside / path.name))
+        with suppress(FileNotFoundError):
+            Within.of(root, told).move(Within.of(root, to))
 
 
 def _version(path: Path) -> int:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.files import make_for
 from lakehouse.core.logging import configure_logging
+from lakehouse.core.paths import check_root
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.products.registry import load_settings
 from lakehouse.runtime.driver import flow, run, say_stopping
@@ -32,6 +34,8 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
         settings = load_settings(
             Path(os.environ["LAKEHOUSE_CONFIG"]) if "LAKEHOUSE_CONFIG" in os.environ else None
         )
+        check_root(settings.lake.root)
+        make_for(settings.lake.access)
         configure_logging(settings.logging.format, settings.logging.level)
         if not settings.kafka.bootstrap_servers and any(f.endswith(".bronze") for f in flows):
             raise UsageError(

@@ -18,6 +18,7 @@ from lakehouse.core.disk import room
 from lakehouse.core.errors import ServiceUnavailable, disk_full
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.signals import uninterrupted
+from lakehouse.core.within import rewritten
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.folder import HOST
 from lakehouse.services.java import Java
@@ -126,7 +127,7 @@ class EmbeddedKafka:
         servers = f"{HOST}:{client}"
         broker: EmbeddedKafka | None = None
         try:
-            with uninterrupted(), files.console.open("wb") as out:
+            with uninterrupted(), rewritten(files.folder, files.console.name) as out:
                 process = subprocess.Popen(
                     [*command, "kafka.Kafka", str(files.config)],
                     cwd=files.folder, stdin=subprocess.DEVNULL, stdout=out,

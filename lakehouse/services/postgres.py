@@ -22,6 +22,7 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.files import write_whole
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.signals import uninterrupted
+from lakehouse.core.within import rewritten
 from lakehouse.services.folder import HOST, is_free
 from lakehouse.services.kafka import Say
 
@@ -117,7 +118,7 @@ class EmbeddedPostgres:
             command = _command("postgres", "-D", str(folder / "data"), "-p", str(port), *words)
             server: EmbeddedPostgres | None = None
             try:
-                with uninterrupted(), (folder / "postgres.log").open("wb") as out:
+                with uninterrupted(), rewritten(folder, "postgres.log") as out:
                     process = subprocess.Popen(
                         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
                         stderr=subprocess.STDOUT, start_new_session=True,

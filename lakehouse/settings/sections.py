@@ -91,6 +91,7 @@ class LakeSettings(Section):
     """[lake]: where the tables are."""
 
     root: Annotated[str, AfterValidator(_path)] = Field("./var/lake", min_length=1, description="folder of the lake: of this machine, or a shared mount")
+    access: Literal["private", "group"] = Field("private", description="who may read and write what is made: you, or your group too; lakes hold personal data")
 
 
 class KafkaSettings(Section):

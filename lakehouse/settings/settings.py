@@ -108,7 +108,7 @@ class Settings(BaseModel):
     def with_root(self, root: Path) -> Settings:
         """The same settings, on another lake; SettingsError where that is no path."""
         try:
-            lake = LakeSettings(root=str(root))
+            lake = LakeSettings(root=str(root), access=self.lake.access)
         except ValidationError as error:
             fault = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
             raise SettingsError("--root", fault, "name the lake's folder") from None

@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.within import Within
+from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.follower import Applied
 
 TAKEN = "_taken.json"
@@ -20,7 +22,8 @@ _NAME = re.compile(r"v(\d+)(?:-\d+)?\.parquet")
 def taken(folder: Path) -> Applied | None:
     """What the files of a folder say of themselves; None where there are none yet."""
     try:
-        return msgspec.json.decode((folder / TAKEN).read_bytes(), type=Applied)
+        with Within(folder, TAKEN).read() as file:
+            return msgspec.json.decode(file.read(), type=Applied)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -33,8 +36,8 @@ def taken(folder: Path) -> Applied | None:
 def files_at(folder: Path, version: int) -> list[str]:
     """The files that a reader finds there, but those of versions above: they are being written."""
     found = []
-    for path in sorted(folder.glob(f"{DATE}=*/*.parquet")):
-        named = _NAME.fullmatch(path.name)
+    for path in dated_files(folder):
+        named = _NAME.fullmatch(Path(path).name)
         if named is None or int(named[1]) <= version:
-            found.append(str(path))
+            found.append(path)
     return found

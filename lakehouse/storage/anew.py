@@ -14,6 +14,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from lakehouse.core.paths import Lake
+from lakehouse.core.within import Within
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.table import Table
 
@@ -27,11 +28,14 @@ def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: boo
         held.replace(_rows(new), None, note)
         return
     if Path(uri).exists():
-        aside = lake.aside(name)
-        aside.parent.mkdir(exist_ok=True)
-        Path(uri).rename(aside)
-    Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    Path(new.uri).rename(uri)
+        _move(lake, Path(uri), lake.aside(name))
+    _move(lake, Path(new.uri), Path(uri))
+
+
+def _move(lake: Lake, path: Path, to: Path) -> None:
+    root = Path(lake.root).absolute()
+    found, wanted = (Within.of(root, str(place.relative_to(root))) for place in (path, to))
+    found.move(wanted)
 
 
 def _columns(uri: str) -> list[tuple[str, Any]]:

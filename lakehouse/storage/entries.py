@@ -39,6 +39,8 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         data = path.read_bytes()
     except FileNotFoundError:
         return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     lines = data.splitlines()
     try:
         told = lines if whole else [*lines[:1], *filter(_tells, lines[1:])]

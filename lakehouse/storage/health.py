@@ -8,7 +8,9 @@ silence. So the log's files are looked at whenever a table is opened.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +23,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import check_columns, root_option
+from lakehouse.core.within import Outside, check_file, check_folders
 from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
 from lakehouse.storage.file_paths import local_path
 
@@ -58,9 +61,12 @@ class Log:
     def of(cls, uri: str) -> Log:
         """What the folder lists."""
         folder = Path(uri, "_delta_log")
+        for place in (*folder.parents[1::-1], folder):
+            if place.is_symlink():
+                raise Outside(str(place), "is a link, and no folder of a lake")
         entries: dict[int, Path] = {}
         checkpoints: dict[int, list[Path]] = {}
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for path in _files_in(folder):
             if found := _ENTRY.fullmatch(path.name):
                 entries[int(found[1])] = path
             elif found := _CHECKPOINT.fullmatch(path.name):
@@ -77,6 +83,17 @@ class Log:
         start = max((v for v in self.checkpoints if v < version), default=-1)
         is_whole = all(v in self.entries for v in range(start + 1, version))
         return version - 1 if version and is_whole else None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What a log's folder holds; Outside where a reader of it would follow a link, or wait."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+                check_file(entry.path)
+        return [Path(entry.path) for entry in entries]
+    return []
 
 
 def table_name(uri: str) -> str:
@@ -107,6 +124,12 @@ def newest(uri: str) -> DeltaTable:
         raise damaged(uri, files_damage(uri, found))
     check_columns(uri, (field.name for field in opened[0].schema().fields))
     return opened[0]
+
+
+def loaded(uri: str, version: int | None) -> DeltaTable:
+    """A table at a version, whose log holds files alone; DeltaError where it cannot be opened."""
+    Log.of(uri)
+    return DeltaTable(uri, version=version)
 
 
 def opened(uri: str) -> DeltaTable:
@@ -251,17 +274,24 @@ def hinted(hint: Path) -> int | None:
 def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
     """Data files of this version, as the log writes them, that are not whole → what is wrong."""
     found = {}
-    actions = table.get_add_actions(flatten=True)
-    for name, size in zip(
-        actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True
-    ):
+    try:
+        actions = table.get_add_actions(flatten=True)
+    except ValueError as error:  # a partition's value is lacking, or is none of its type
+        fault = f"its log has an action that does not fit: {' '.join(str(error).split())[:200]}"
+        raise damaged(uri, Damage(uri, fault)) from None
+    names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
+    paths = [local_path(uri, name) for name in names]
+    check_folders(uri, paths)
+    for name, path, size in zip(names, paths, sizes, strict=True):
         try:
-            there = local_path(uri, name).stat().st_size
+            there = path.lstat()
         except OSError:
             found[name] = "is missing"
         else:
-            if there != size:
-                found[name] = f"has {there:,} of {size:,} bytes"
+            if not stat.S_ISREG(there.st_mode):
+                check_file(path)
+            if there.st_size != size:
+                found[name] = f"has {there.st_size:,} of {size:,} bytes"
     return found
 
 

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from lakehouse.core.files import sync
+from lakehouse.core.within import relative
 from lakehouse.storage.entries import as_told, commit_info_of, is_undescribed
 from lakehouse.storage.health import Damage, damaged
 from lakehouse.storage.metadata import NOTE, metadata_of
@@ -126,7 +126,7 @@ def sync_commit(table: Path, version: int) -> None:
     log = entry(str(table), version)
     lines = log.read_text(encoding="utf-8").splitlines()
     adds = (add for line in lines if (add := json.loads(line).get("add")))
-    sync_files(table, (unquote(add["path"]) for add in adds))
+    sync_files(table, (relative(table, add["path"], encoded=True) for add in adds))
     above = table.parents[:2] if version == 0 else ()
     _sync([log, log.parent, *above])
 

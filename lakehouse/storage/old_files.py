@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lakehouse.core.within import Within
 from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import commit_info, forget_before, note_of
@@ -123,7 +124,8 @@ def _applied(root: Path, bronze: str) -> Iterator[int]:
                 break
     for taken in root.glob("*/*/_taken.json"):
         with suppress(ValueError, KeyError, TypeError):  # its own flow says what is wrong with it
-            record = json.loads(taken.read_text("utf-8"))
+            with Within(taken.parent, taken.name).read() as file:
+                record = json.load(file)
             if record["bronze"] == bronze:
                 yield int(record["version"])
 

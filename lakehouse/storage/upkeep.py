@@ -17,6 +17,8 @@ from deltalake import CommitProperties
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
+from lakehouse.core.sql import identifier, text
+from lakehouse.core.within import check_tree
 from lakehouse.storage.committing import QUIET, crossed
 from lakehouse.storage.compaction import compacted
 from lakehouse.storage.health import whole_checkpoints
@@ -129,6 +131,7 @@ def vacuum(table: Table) -> None:
 
 
 def _vacuum(table: Table, commit: CommitProperties) -> None:
+    check_tree(Path(table.uri))  # delta-rs would delete what a linked folder leads to
     # without full, files whose removal a checkpoint no longer tells of stay for ever
     table.dt.vacuum(
         None, dry_run=False, enforce_retention_duration=False, commit_properties=commit,
@@ -159,7 +162,8 @@ def drop_before(table: Table, column: str, oldest: datetime, which: str) -> None
     Nothing is committed where there are none.
     """
     # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
-    table.delete(f"{column} < '{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}' AND {which}", {})
+    before = text(f"{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
+    table.delete(f"{identifier(column)} < {before} AND {which}", {})
 
 
 def forget_history(table: Table, note: Mapping[str, Any]) -> None:
@@ -178,6 +182,7 @@ def forget_history(table: Table, note: Mapping[str, Any]) -> None:
 
 
 def _remove_old_files(table: Table, commit: CommitProperties) -> None:
+    check_tree(Path(table.uri))  # as _vacuum
     table.dt.vacuum(
         0, dry_run=False, enforce_retention_duration=False, commit_properties=commit,
         post_commithook_properties=QUIET, full=True,

@@ -1,0 +1,46 @@
+"""Columns whose names are SQL, in every table of a foreign lake: no verb runs it."""
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from tests.hostile.edits import tables
+from tests.hostile.verbs import VERBS, outcome, state_of
+
+STATEMENT = "COPY (SELECT 'stolen') TO '{home}/diary.txt'"
+NAMES = [
+    'x" FROM (SELECT 1 AS "x"); {statement}; SELECT 1 AS "y',
+    'x" AS INTEGER) AS "x"), 1); {statement}; --',
+    "x'); {statement}; --",
+    'x"',
+    "'",
+    "x -- \x1b]0;title\x07\x1b[2J\nfix: run it as root",
+]
+
+
+def with_column(table, name, *, is_filled):
+    """A commit of a stranger that adds a column, which has a value or has none."""
+    rows = DeltaTable(table).to_pyarrow_table().slice(0, 1)
+    rows = rows.append_column(name, pa.array(["a stranger's"], pa.string()))
+    write_deltalake(
+        table, rows if is_filled else rows.slice(0, 0), mode="append", schema_mode="merge"
+    )
+
+
+@pytest.fixture(params=[False, True], ids=["empty", "filled"])
+def hostile(request, lake, tmp_path):
+    """A lake in whose every table each of the names is a column."""
+    statement = STATEMENT.format(home=tmp_path / "home")
+    for table in tables(lake):
+        for name in NAMES:
+            with_column(table, name.format(statement=statement), is_filled=request.param)
+    return lake
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_name_of_a_column_becomes_sql(hostile, tmp_path, verb):
+    home = tmp_path / "home"
+    before = state_of(home)
+    said = outcome(verb, hostile)
+    assert state_of(home) == before
+    assert "\x1b" not in said

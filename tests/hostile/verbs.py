@@ -1,0 +1,122 @@
+"""Every verb that opens a lake, as a function of its root; and what may come of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from lakehouse.audit.run import audit
+from lakehouse.audit.show import render
+from lakehouse.cli.app import app
+from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.paths import Lake
+from lakehouse.operations.deep import read_whole
+from tests.conftest import NOW, settings_at
+from tests.support.audited import Kafka
+
+LONGEST, AT_WORK = 10, 60
+"""Seconds that a verb may take to read a hostile lake; to do its work, on a busy machine."""
+
+
+class Hung(Exception):
+    """A verb that took longer."""
+
+
+def _command(*words: str) -> Callable[[Path], str]:
+    def run(root: Path) -> str:
+        given = [word.format(root=root) for word in words]
+        done = CliRunner().invoke(app, [*given, "--root", str(root)])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code in {*Exit}, done.output
+        return str(done.output)
+
+    return run
+
+
+def _audit(root: Path) -> str:
+    proof = audit(
+        "sales", settings_at(root), Kafka(beginning=11, end=11).broker(), NOW, lambda _: None
+    )
+    return render(proof, 132, color=False)
+
+
+def _doctor(root: Path) -> str:
+    found = read_whole(Lake(str(root)))
+    return "\n".join(f"{name}: {told}" for name, told, _ in found)
+
+
+READ = {
+    "audit": _audit,
+    "doctor --deep": _doctor,
+    "tables": _command("tables"),
+    "tables --json": _command("tables", "--json"),
+    "history": _command("history", "bronze.sales"),
+    "explore": _command("explore", "--sql", "FROM bronze.sales", "--format", "csv"),
+    "explore --batch": _command("explore", "--batch"),
+    "explore, lists": _command("explore", "--sql", "SHOW ALL TABLES"),
+    "quarantine list": _command("quarantine", "list"),
+    "quarantine list --json": _command("quarantine", "list", "--json"),
+    "quarantine show": _command("quarantine", "show", "sales/0/3"),
+    "quarantine stats": _command("quarantine", "stats"),
+}
+"""Verbs that write nothing."""
+WRITE = {
+    "backup": _command("backup", "{root}/../backup"),
+    "repair bronze": _command("repair", "bronze.sales"),
+    "repair quarantine": _command("repair", "quarantine.sales"),
+    "rebuild": _command("rebuild", "silver.sales_by_country"),
+    "maintain": _command("maintain"),
+    "replay": _command("quarantine", "replay"),
+    "erase": _command("erase", "c1", "--yes"),
+}
+"""Verbs that write, in the lake or beside it."""
+VERBS = {**READ, **WRITE}
+
+
+@contextmanager
+def limited(seconds: int = LONGEST) -> Iterator[None]:
+    """End what takes longer: an alarm reaches a call that waits for a pipe, too."""
+
+    def ring(*_: object) -> None:
+        raise Hung(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def outcome(verb: str, root: Path) -> str:
+    """What the verb says; any exception but a LakehouseError, and a hang, is the test's failure."""
+    began = time.monotonic()
+    longest = LONGEST if verb in READ else AT_WORK
+    with limited(longest):
+        try:
+            said = VERBS[verb](root)
+        except LakehouseError as error:
+            said = str(error)
+    assert time.monotonic() - began < longest
+    assert "Traceback" not in said
+    return said
+
+
+def state_of(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Every file below a folder, as the judge of what was written outside of a lake."""
+    found = {}
+    for above, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(above, name)
+            kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "file"
+            is_plain = kind == "file" and path.is_file()
+            found[str(path.relative_to(folder))] = (kind, path.read_bytes() if is_plain else b"")
+    return found
