@@ -29,6 +29,9 @@ def explore(
     batch: Annotated[bool, typer.Option("--batch", help="print the complete report")] = False,
     sql: Annotated[str | None, typer.Option(help="run one SELECT")] = None,
     form: Annotated[Format, typer.Option("--format", help="how to print")] = Format.table,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="CSV for programs: texts as they are, formulas too")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, max=MOST, help="most rows of --sql")] = None,
     version: Annotated[
         int | None, typer.Option(min=0, max=MOST, help="read tables at a version")
@@ -58,7 +61,7 @@ def explore(
     views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None)
     try:
         with bounded(settings.explorer):
-            _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch)
+            _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch, raw=raw)
     except KeyboardInterrupt:  # typer would say 1
         raise SystemExit(Exit.INTERRUPTED) from None
 
@@ -86,16 +89,17 @@ def _answer(
     *,
     sql: str | None,
     batch: bool,
+    raw: bool,
 ) -> None:
     from lakehouse.explorer.show import render, width
 
     if sql is not None:
-        _write(statement(catalogue, sql, settings, views, form, limit))
+        _write(statement(catalogue, sql, settings, views, form, limit, raw=raw))
     elif batch:
         from lakehouse.explorer.report import report
 
         found = report(catalogue, settings.explorer, views, say)
-        _write(render(found, form, width(), color=sys.stdout.isatty()))
+        _write(render(found, form, width(), color=sys.stdout.isatty(), raw=raw))
     else:
         from lakehouse.explorer.menu import menu
 
@@ -109,18 +113,26 @@ def statement(
     views: dict[str, str],
     form: Format,
     limit: int | None,
+    *,
+    raw: bool = False,
 ) -> str:
     """One SELECT's rows as text, cut at the row limit with a word about the rest."""
     from lakehouse.explorer.allowed import check
     from lakehouse.explorer.show import render, width
-    from lakehouse.explorer.sql import Reader
+    from lakehouse.explorer.sql import Reader, in_time
 
-    check(sql, views)
+    in_time(settings.explorer, lambda: check(sql, views))
     with Reader(catalogue, settings.explorer, [sql], views) as reader:
-        answer = reader.ask(sql, limit or settings.explorer.row_limit)
-    if answer.more:
-        say(f"{answer.more:,} more rows: raise --limit to see them")
-    return render({"rows": answer.rows}, form, width(), color=sys.stdout.isatty())
+
+        def answered() -> tuple[int, str]:
+            answer = reader.ask(sql, limit or settings.explorer.row_limit)
+            color = sys.stdout.isatty()
+            return answer.more, render({"rows": answer.rows}, form, width(), color=color, raw=raw)
+
+        more, drawn = in_time(settings.explorer, answered, reader.interrupt)
+    if more:
+        say(f"{more:,} more rows: raise --limit to see them")
+    return drawn
 
 
 def _write(text: str) -> None:

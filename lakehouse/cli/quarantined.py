@@ -15,7 +15,7 @@ from lakehouse.audit.show import table
 from lakehouse.cli.quarantine import ADDRESS
 from lakehouse.core.errors import TableMissing, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.core.text import paragraph, printable
+from lakehouse.core.text import printable
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import Replayed
 from lakehouse.products.registry import contracts, contracts_of
@@ -152,11 +152,11 @@ def whole(found: Mapping[str, Any]) -> str:
     if mark is not None:
         replayed = f"into bronze version {mark}, at {found['replayed_at'].isoformat()}"
     elif found["passes_now"]:
-        replayed = f"no; it can be: lakehouse quarantine replay {found['address']}"
+        replayed = f"no; it can be: lakehouse quarantine replay {printable(found['address'])}"
     lines = [
-        found["address"],
+        printable(found["address"]),
         f"  kafka time    {found['kafka_time'].isoformat()}",
-        f"  quarantined   {found['quarantined_at'].isoformat()} by {found['flow']}, "
+        f"  quarantined   {found['quarantined_at'].isoformat()} by {printable(found['flow'])}, "
         f"contract version {found['contract_version']}",
         f"  verdict then  {printable(found['verdict'])}",
         f"  verdict now   {printable(now)}",
@@ -171,7 +171,8 @@ def whole(found: Mapping[str, Any]) -> str:
     if value is None:
         lines.append("  value         null")
     elif "text" in value:
-        lines += [f"  value         {value['bytes']:,} bytes of text", paragraph(value["text"])]
+        lines += [f"  value         {value['bytes']:,} bytes of text"]
+        lines += [f"  | {printable(line)}" for line in value["text"].split("\n")]
     else:
         lines += [f"  value         {value['bytes']:,} bytes", *_dump(bytes.fromhex(value["hex"]))]
     return "\n".join(lines) + "\n"

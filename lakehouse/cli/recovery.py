@@ -17,7 +17,7 @@ from lakehouse.cli.start import broker
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.options import AsJson, Config, OfProduct, Root
 from lakehouse.core.paths import Lake
-from lakehouse.core.text import say
+from lakehouse.core.text import paragraph, say
 
 if TYPE_CHECKING:
     from lakehouse.audit.topic import Gap, Judged
@@ -50,7 +50,7 @@ def accept_gap(
     with (
         broker(settings) as settings,
         _locked(settings, product),
-        connect(settings.silver) as connection,
+        connect(settings) as connection,
     ):
         ensure_topic(settings.kafka, settings.product(product))
         topic = _topic(settings, product)
@@ -130,7 +130,9 @@ def rebuild(
     if as_json:
         write_json([table.as_dict() for table in found])
     else:
-        sys.stdout.write("".join(f"{line}\n" for table in found for line in table.told()))
+        sys.stdout.write(
+            "".join(f"{paragraph(line)}\n" for table in found for line in table.told())
+        )
 
 
 def remark(

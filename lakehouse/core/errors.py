@@ -6,7 +6,7 @@ import errno
 import resource
 from enum import IntEnum
 
-from lakehouse.core.text import paragraph
+from lakehouse.core.text import sayable
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says of a disk, or of a user's share of it, that is full."""
@@ -47,7 +47,7 @@ class LakehouseError(Exception):
 
     def __str__(self) -> str:
         """Place, fault and remedy; what a terminal might obey is written out."""
-        return paragraph(f"{self.place}: {self.fault}\n  fix: {self.remedy}")
+        return f"{sayable(f'{self.place}: {self.fault}')}\n  fix: {sayable(self.remedy)}"
 
 
 class SettingsError(LakehouseError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)
 
 
 def printable(text: str) -> str:
@@ -19,6 +23,17 @@ def printable(text: str) -> str:
 def paragraph(text: str) -> str:
     """:func:`printable`, but for line ends."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def sayable(text: str) -> str:
+    """:func:`paragraph` in which no line of data can look like an error's own ``fix:`` line."""
+    return paragraph(_FORGED.sub(r"\\n", text))
+
+
+def for_spreadsheet(text: str) -> str:
+    """:func:`printable`, and no formula: a sheet would compute it, or fetch what it names."""
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(("=", "+", "-", "@")) else shown
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
@@ -36,7 +51,9 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 def say(text: str) -> None:
     """Narration: on stderr, so that stdout is data; folded at words on a terminal."""
-    narration().print(text, markup=False, highlight=False, soft_wrap=not sys.stderr.isatty())
+    narration().print(
+        paragraph(text), markup=False, highlight=False, soft_wrap=not sys.stderr.isatty()
+    )
 
 
 @cache

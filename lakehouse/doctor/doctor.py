@@ -20,6 +20,7 @@ from rich.console import Console
 from lakehouse.core.disk import GIB, MAKE_ROOM, disks, gained, room
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
+from lakehouse.core.text import sayable
 from lakehouse.doctor.check import Check, running_postgres
 from lakehouse.operations.deep import read_whole
 from lakehouse.products.registry import part, products
@@ -249,6 +250,6 @@ def show(checks: list[Check]) -> None:
             group = check.group
             console.print(f"[bold]{group}[/]")
         console.print(f"  {MARKS[check.state]} {check.name}: ", end="")
-        console.print(check.detail, markup=False, highlight=False)
+        console.print(sayable(check.detail), markup=False, highlight=False)
         if check.fix:
-            console.print(f"      fix: {check.fix}", markup=False, highlight=False)
+            console.print(f"      fix: {sayable(check.fix)}", markup=False, highlight=False)

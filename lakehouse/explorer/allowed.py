@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ import duckdb
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import LAYERS
+from lakehouse.storage.duck import Limits, opened
 
 READ_ONE = "write one SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW or EXPLAIN"
 BY_NAME = "read the lake's tables by name; files, network and settings are closed"
@@ -36,14 +38,14 @@ CLOSED_FUNCTIONS = re.compile(
     re.X,
 )
 """Functions that reveal this machine or connection, or do more than compute."""
-LONGEST, DEEPEST = 1_000_000, 500
-"""Most characters, and most open brackets: the parser's time grows with their square."""
+LONGEST, DEEPEST = 65_536, 500
+"""Most bytes, and most open brackets: the parser's time grows with their square."""
+_MEMORY = "512MB"
+"""Most memory of the parser."""
 _LISTS = ("tables", "columns", "schemata")
 _SHOWN = ('"tables"', "__show_tables_expanded")
-_SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-_EXPLAIN = re.compile(
-    rf"{_SPACE}EXPLAIN\b{_SPACE}(?:ANALYZE\b)?{_SPACE}(?:\([^)]*\))?", re.I | re.S
-)
+_OPTIONS = 24
+"""Most words between EXPLAIN and what it explains."""
 _PIVOT = "PIVOT needs to know its columns"
 _Tree = dict[str, Any]
 
@@ -52,6 +54,10 @@ class SqlRejected(LakehouseError):
     """The statement is not one read of the lake's tables."""
 
     exit_code = Exit.FAULT
+
+
+class _Unparsed(SqlRejected):
+    """DuckDB's parser does not take the text."""
 
 
 @dataclass
@@ -91,9 +97,7 @@ def check(statement: str, views: Collection[str] = ()) -> None:
     if len(kinds) != 1:
         raise SqlRejected("SQL", f"{len(kinds)} statements were given", READ_ONE)
     if kinds == [duckdb.StatementType.EXPLAIN]:
-        explain = _EXPLAIN.match(statement)
-        statement = statement[explain.end() :] if explain else ""
-        kinds = _kinds(statement)
+        statement, kinds = _explained(statement)
     if kinds == [duckdb.StatementType.MULTI]:
         raise SqlRejected("SQL", _PIVOT, "name the values: PIVOT … ON column IN ('a', 'b') USING …")
     if kinds != [duckdb.StatementType.SELECT]:
@@ -104,7 +108,22 @@ def check(statement: str, views: Collection[str] = ()) -> None:
 
 def is_explain(statement: str) -> bool:
     """Whether a statement that passed :func:`check` is an EXPLAIN."""
-    return bool(_EXPLAIN.match(statement))
+    return _kinds(statement) == [duckdb.StatementType.EXPLAIN]
+
+
+def _explained(statement: str) -> tuple[str, list[duckdb.StatementType]]:
+    """What an EXPLAIN explains, and its kind; empty where that cannot be told.
+
+    DuckDB's parser says where: it is what follows the first of its words from which on the
+    text is a statement, as no option of EXPLAIN begins one.
+    """
+    words = [o for o, kind in duckdb.tokenize(statement) if kind != duckdb.token_type.comment]
+    data = statement.encode()
+    for place in words[1:_OPTIONS]:
+        rest = data[place:].decode("utf-8", "replace")
+        with suppress(_Unparsed):
+            return rest, _kinds(rest)
+    return "", []
 
 
 def _look_up(named: _Named, views: set[str]) -> None:
@@ -142,7 +161,7 @@ def _named(statement: str) -> _Named:
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
     """An empty connection, used only for parsing."""
-    return duckdb.connect(config={"enable_external_access": "false"})
+    return opened(Limits(_MEMORY, threads=1))
 
 
 def _deepest(statement: str) -> int:
@@ -155,17 +174,18 @@ def _deepest(statement: str) -> int:
 
 
 def _kinds(statement: str) -> list[duckdb.StatementType]:
-    if len(statement) > LONGEST or _deepest(statement) > DEEPEST:
-        raise SqlRejected("SQL", "is too long or nested too deeply", "write it in fewer levels")
     try:
-        statement.encode()
+        if len(statement) > LONGEST or len(statement.encode()) > LONGEST:
+            raise SqlRejected("SQL", f"is longer than {LONGEST:,} bytes", "make it shorter")
+        if _deepest(statement) > DEEPEST:
+            raise SqlRejected("SQL", "is nested too deeply", "write it in fewer levels")
         return [s.type for s in _parser().extract_statements(statement)]
     except UnicodeEncodeError:
         raise SqlRejected("SQL", "is not UTF-8 text", READ_ONE) from None
     except ValueError:  # a kind that the binding does not know, such as UPDATE EXTENSIONS
         raise SqlRejected("SQL", "is not a read: the lake is read-only here", READ_ONE) from None
     except duckdb.Error as error:
-        raise SqlRejected("SQL", line(error), READ_ONE) from None
+        raise _Unparsed("SQL", line(error), READ_ONE) from None
 
 
 def line(error: Exception) -> str:

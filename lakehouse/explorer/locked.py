@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,20 +16,13 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.core.errors import TableDamaged
+from lakehouse.core.sql import identifier
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
-from lakehouse.storage.duck import (
-    hide_progress,
-    hive_type,
-    identifier,
-    lent,
-    patterns,
-    reads,
-    scan,
-    text,
-)
+from lakehouse.storage.duck import Limits, hive_type, lent, opened, reads, scan
 from lakehouse.storage.file_paths import files_of
 
 T = TypeVar("T")
@@ -60,40 +54,42 @@ def locked(
     tables is missing. ``ends`` are bronze's ends by contract: a row of quarantine is shown as
     replayed only if bronze has it.
     """
-    connection = duckdb.connect(
-        config={
-            "memory_limit": settings.memory_limit,
-            "temp_directory": "",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "python_enable_replacements": "false",
-        }
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    hide_progress(connection)
+    files = [*chain(*map(files_of, tables.values()), *plain.values())]
+    connection = opened(Limits(settings.memory_limit, files=files))
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
-    listed = [*map(files_of, tables.values()), *plain.values()]
-    allowed = [text(path) for files in listed for path in {*files, *patterns(files)}]
-    connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
-    connection.execute("SET enable_external_access = false")
     for name, table in tables.items():
         if not name.startswith("quarantine."):
-            _register(connection, name, table)
+            with _as_damage(name):
+                _register(connection, name, table)
     for name, table in tables.items():
         product = name.partition(".")[2]
         if name.startswith("quarantine."):
             erased = f"erased.{identifier(product)}" if f"erased.{product}" in tables else None
-            _register(connection, name, table, ends.get(product), erased)
-    for name, files in plain.items():
-        _register_plain(connection, name, files)
+            with _as_damage(name):
+                _register(connection, name, table, ends.get(product), erased)
+    for name, listed in plain.items():
+        with _as_damage(name):
+            _register_plain(connection, name, listed)
     for name, sql in views.items():
         try:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         except (duckdb.CatalogException, duckdb.BinderException):
             continue  # its table is missing; whoever asks for the view is told so
-    connection.execute("SET lock_configuration = true")
     return connection
+
+
+@contextmanager
+def _as_damage(name: str) -> Iterator[None]:
+    """A table whose files DuckDB cannot read is damaged: said in words, never a traceback."""
+    try:
+        yield
+    except duckdb.Error as error:
+        said = " ".join(str(error).split())[:200]
+        verb = "rebuild" if name.startswith("silver.") else "repair"
+        raise TableDamaged(
+            f"table {name}", f"cannot be read: {said}", f"lakehouse {verb} {name}"
+        ) from None
 
 
 def _register(
@@ -107,11 +103,17 @@ def _register(
     files = files_of(table)
     target = f"{layer}.{identifier(short)}"
     if files:
-        source = _source(connection, layer, table, files)
-        if ends is not None and _has_marks(table):
-            source = true_marks(f"({source})", f"bronze.{identifier(short)}", erased, ends)
-        connection.execute(f"CREATE VIEW {target} AS {source}")
-        return
+        for is_whole in (True, False):
+            source = _source(connection, layer, table, files, is_whole=is_whole)
+            if ends is not None and _has_marks(table):
+                source = true_marks(f"({source})", f"bronze.{identifier(short)}", erased, ends)
+            try:
+                connection.execute(f"CREATE VIEW {target} AS {source}")
+            except duckdb.BinderException:  # no file has a column that was added
+                if is_whole:
+                    continue
+                raise
+            return
     schema = pa.schema(table.schema().to_arrow())
     added = _ADDED.get(layer, {}).items()
     lacking = [f", CAST(NULL AS {kind}) AS {c}" for c, kind in added if c not in schema.names]
@@ -139,13 +141,22 @@ def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: lis
 
 
 def _source(
-    connection: duckdb.DuckDBPyConnection, layer: str, table: DeltaTable, files: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    layer: str,
+    table: DeltaTable,
+    files: list[str],
+    *,
+    is_whole: bool,
 ) -> str:
-    """A SELECT of the table's columns from its files; a column that no file has yet is null."""
+    """A SELECT of the table's columns from its files.
+
+    A column that no file has yet is null, where the layer has such, or not ``is_whole``.
+    """
     fields = {field.name: hive_type(field) for field in table.schema().fields}
     source = f"FROM {scan(table, files)}"
     columns = [identifier(c) for c in fields]
-    if added := _ADDED.get(layer):
+    added = _ADDED.get(layer, {})
+    if added or not is_whole:
         kinds = added | fields
         held = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
         columns = [
@@ -155,10 +166,11 @@ def _source(
     return f"SELECT {', '.join(columns)} {source}"
 
 
-def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: timedelta) -> T:
+def within(limit: timedelta, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
     """The result of ``work``; Expired after the limit, KeyboardInterrupt on Ctrl-C.
 
-    The query runs in a thread, because DuckDB ignores signals while it works.
+    It runs in a thread, because DuckDB ignores signals while it works. ``interrupt`` ends a
+    query that it may be at.
     """
     done: dict[str, Any] = {}
     ended = threading.Event()  # after Ctrl-C in Thread.join Python 3.11 thinks the thread ended
@@ -175,10 +187,10 @@ def within(connection: duckdb.DuckDBPyConnection, work: Callable[[], T], limit: 
     try:
         in_time = ended.wait(limit.total_seconds())
     except KeyboardInterrupt:
-        _stop(connection, ended)
+        _stop(interrupt, ended)
         raise
     if not in_time:
-        _stop(connection, ended)
+        _stop(interrupt, ended)
         raise Expired
     if "error" in done:
         raise done["error"]
@@ -216,9 +228,9 @@ def _data() -> int | None:
     return int(pages) * resource.getpagesize()
 
 
-def _stop(connection: duckdb.DuckDBPyConnection, ended: threading.Event) -> None:
+def _stop(interrupt: Callable[[], None], ended: threading.Event) -> None:
     """Interrupt until the query ends: DuckDB forgets an interrupt that comes before execution."""
     for _ in range(int(_GIVE_UP / 0.1)):
-        connection.interrupt()
+        interrupt()
         if ended.wait(0.1):
             return

@@ -13,6 +13,7 @@ from rich.prompt import Prompt
 from rich.table import Table
 
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.sql import text
 from lakehouse.core.text import printable
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
@@ -104,7 +105,7 @@ class Menu:
     def _look_up(self, found: LookUp, wanted: str, line: str) -> str:
         """The rows that it finds; as a table, one field per line."""
         self.asked.append(line)
-        sql = found.sql.format(wanted.replace("'", "''"))
+        sql = found.sql.replace("'{0}'", "{0}").format(text(wanted))
         if self.form is Format.table:
             casts = "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM"
             sql = f"WITH one AS ({casts} ({sql})) UNPIVOT one ON COLUMNS(* EXCLUDE {found.by})"
@@ -165,10 +166,10 @@ def _help(talk: Console, here: Menu) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column(style="bold cyan", no_wrap=True)
     grid.add_column(style="dim")
-    choices = [(number, text) for number, (text, _) in here.choices.items()]
+    choices = [(number, title) for number, (title, _) in here.choices.items()]
     both = itertools.zip_longest(choices, here.words.items(), fillvalue=("", ""))
-    for (number, text), (word, meaning) in both:
-        grid.add_row(number, text, word, meaning)
+    for (number, title), (word, meaning) in both:
+        grid.add_row(number, title, word, meaning)
     talk.print(grid)
 
 

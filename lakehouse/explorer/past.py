@@ -50,7 +50,7 @@ class Past:
         )
         folder = mkdtemp(prefix="lakehouse-past-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        with connect(self._settings.silver) as connection:
+        with connect(self._settings, folder) as connection:
             silver = SilverPublisher.open(flow, self._settings.with_root(Path(folder)), connection)
             silver.bronze_uri = uri
             silver.fold_from_nothing(

@@ -52,7 +52,7 @@ class LookUp:
     doc: str
     """Its line in the menu's help."""
     sql: str
-    """SELECT in which ``{0}`` becomes the entered text, in quotes."""
+    """SELECT in which ``{0}`` becomes the entered text, as SQL."""
     by: str
     """The column that identifies a row."""
 

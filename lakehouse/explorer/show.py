@@ -18,11 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lakehouse.core.text import as_json, printable
+from lakehouse.core.text import as_json, for_spreadsheet, printable
 from lakehouse.explorer.format import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_LONGEST = 20_000
+"""Characters of a value that a person is shown; JSON and CSV have it whole."""
 
 
 def render(
@@ -31,17 +35,25 @@ def render(
     width: int | None = None,
     *,
     color: bool = False,
+    raw: bool = False,
 ) -> str:
-    """Named tables as one text; ``color`` adds terminal styles to drawn tables."""
+    """Named tables as one text; ``color`` adds terminal styles to drawn tables.
+
+    CSV is for terminals and spreadsheets: no text in it is a formula, or obeyed. ``raw`` CSV
+    is for programs, each text as it is.
+    """
     drawn = {name: _columns(rows) for name, rows in sections.items()}
     if form is Format.json:
         found = {name: _objects(rows) for name, rows in drawn.items()}
         return as_json(found, indent=2) + "\n"
-    write = {Format.csv: _csv_section, Format.md: _markdown}.get(form)
-    if form is Format.csv and len(drawn) == 1:
-        return "".join(_csv(rows, doubtful=False) for rows in drawn.values())
-    if write is not None:
-        return "\n".join(write(name, rows) for name, rows in drawn.items())
+    if form is Format.csv:
+        if not raw:
+            drawn = {name: [*map(_for_spreadsheet, rows)] for name, rows in drawn.items()}
+        if len(drawn) == 1:
+            return "".join(_csv(rows, doubtful=False) for rows in drawn.values())
+        return "\n".join(_csv_section(name, rows) for name, rows in drawn.items())
+    if form is Format.md:
+        return "\n".join(_markdown(name, rows) for name, rows in drawn.items())
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     asked = console.width
@@ -74,7 +86,10 @@ def cell(value: Any, column: str = "") -> str:
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    return printable(str(value))
+    text = str(value)
+    if len(text) > _LONGEST:
+        return f"{printable(text[:_LONGEST])}… ({len(text):,} characters)"
+    return printable(text)
 
 
 def _scale(value: Decimal) -> int:
@@ -174,7 +189,7 @@ def _drawn(value: Any, column: str) -> Text:
 def _csv_section(name: str, columns: list[_Column]) -> str:
     """A section of CSV; everything is quoted if a value looks like a section's heading."""
     doubtful = any("\n#" in f"\n{_plain(value)}" for row in _values(columns) for value in row)
-    return f"# {name}\n{_csv(columns, doubtful=doubtful)}"
+    return f"# {printable(name)}\n{_csv(columns, doubtful=doubtful)}"
 
 
 def _csv(columns: list[_Column], *, doubtful: bool) -> str:
@@ -187,10 +202,26 @@ def _csv(columns: list[_Column], *, doubtful: bool) -> str:
     return out.getvalue()
 
 
+def _for_spreadsheet(column: _Column) -> _Column:
+    """The column, with no formula and no control character in its name or its values."""
+    return _Column(for_spreadsheet(column.name), [*map(_safe, column.values)], column.kind)
+
+
+def _safe(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | Decimal | date):
+        return value
+    return for_spreadsheet(str(_plain(value)))
+
+
 def _markdown(name: str, columns: list[_Column]) -> str:
-    names = [_markdown_text(column.name) for column in columns]
+    names = [_markdown_text(printable(column.name)) for column in columns]
     rule = "|".join(" ---: " if column.kind == "number" else " --- " for column in columns)
-    lines = [f"## {_markdown_text(name)}", "", "| " + " | ".join(names) + " |", f"|{rule}|"]
+    lines = [
+        f"## {_markdown_text(printable(name))}",
+        "",
+        "| " + " | ".join(names) + " |",
+        f"|{rule}|",
+    ]
     for row in _values(columns):
         pairs = zip(row, columns, strict=True)
         cells = [_markdown_text(cell(value, column.name)) for value, column in pairs]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +17,7 @@ from lakehouse.explorer.catalogue import LAYERS, Catalogue, is_plain
 from lakehouse.explorer.locked import Expired, locked, within
 from lakehouse.settings.sections import ExplorerSettings
 
+T = TypeVar("T")
 _LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
 _NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)
 
@@ -87,19 +89,19 @@ class Reader:
 
     def ask(self, statement: str, limit: int | None = None) -> Answer:
         """Run one read: its first ``limit`` rows (None: all); the rest are only counted."""
-        check(statement, self._views)
+
+        def answer() -> Answer:
+            check(statement, self._views)
+            return self._fetch(statement, limit)
+
         try:
-            return within(
-                self._connection, lambda: self._fetch(statement, limit), self._settings.timeout
-            )
-        except Expired:
-            raise QueryTimedOut(
-                "SQL",
-                f"ran longer than {self._settings.timeout.total_seconds():g} s",
-                "narrow it, or raise [explorer] timeout",
-            ) from None
+            return in_time(self._settings, answer, self.interrupt)
         except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
             raise self._explained(statement, error) from None
+
+    def interrupt(self) -> None:
+        """End the query that runs, if one does."""
+        self._connection.interrupt()
 
     def _fetch(self, statement: str, limit: int | None) -> Answer:
         reader = self._connection.sql(statement).to_arrow_reader(20_000)
@@ -143,6 +145,20 @@ class Reader:
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             remedy = "narrow it, or raise [explorer] memory_limit"
         return SqlRejected("SQL", self._without_root(line(error)), remedy)
+
+
+def in_time(
+    settings: ExplorerSettings, work: Callable[[], T], interrupt: Callable[[], None] = lambda: None
+) -> T:
+    """What ``work`` gives; QueryTimedOut where it takes longer than the settings let a query."""
+    try:
+        return within(settings.timeout, work, interrupt)
+    except Expired:
+        raise QueryTimedOut(
+            "SQL",
+            f"ran longer than {settings.timeout.total_seconds():g} s",
+            "narrow it, or raise [explorer] timeout",
+        ) from None
 
 
 def read(

@@ -149,9 +149,9 @@ def test_text_from_the_data_is_never_obeyed(catalogue, settings):
     assert "[red]x[/]" in render({"rows": rows}, Format.table, 200)
     assert json.loads(render({"rows": rows}, Format.json))["rows"][0]["product_name"] == HOSTILE
     assert "\\[red\\]" in render({"rows": rows}, Format.md)
-    text = render({"rows": rows}, Format.csv)
+    text = render({"rows": rows}, Format.csv, raw=True)
     assert [r[0] for r in csv.reader(io.StringIO(text))][:2] == ["product_name", HOSTILE]
-    text = render({"rows": rows, "again": rows}, Format.csv)
+    text = render({"rows": rows, "again": rows}, Format.csv, raw=True)
     found = [row[0] for row in csv.reader(io.StringIO(text)) if row]
     assert found[:3] == ["# rows", "product_name", HOSTILE]
 

@@ -129,7 +129,7 @@ TITLES = {
 
 LOOK_UPS = {
     "client": LookUp(
-        "one client, field by field", "SELECT * FROM clients WHERE client_id = '{0}'", "currency"
+        "one client, field by field", "SELECT * FROM clients WHERE client_id = {0}", "currency"
     )
 }
 

@@ -1,0 +1,71 @@
+"""A stranger's text is shown: no terminal obeys it, no sheet computes it, no fix is forged."""
+
+import csv
+import io
+
+import pyarrow as pa
+import pytest
+
+from lakehouse.cli.quarantined import whole
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.text import for_spreadsheet, say
+from lakehouse.explorer.format import Format
+from lakehouse.explorer.show import render
+from tests.conftest import NOW
+
+FORMULAS = ["=1+1", "@SUM(A1)", "+49 1", '-cmd|"/c calc"!A1', " =1", "\t=1", "\r=1"]
+ESCAPES = "a\x1b]0;t\x07\x1b[2Jb\u202eev"
+
+
+def parsed(text):
+    return [*csv.reader(io.StringIO(text, newline=""))]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_has_no_formula_unless_a_program_asks_for_what_is_there(text):
+    rows = pa.table({text: [text], "n": pa.array([-1])})
+    (name, _), (value, number) = parsed(render({"rows": rows}, Format.csv))
+    for shown in (name, value):
+        assert not shown.startswith(("=", "+", "-", "@", " =", "\t", "\r"))
+    assert number == "-1"
+    assert parsed(render({"rows": rows}, Format.csv, raw=True))[1][0] == text
+
+
+def test_csv_keeps_numbers_and_times_as_they_are():
+    rows = [{"d": pa.scalar("-1.50").as_py(), "t": NOW, "i": -5, "f": -0.5, "none": None}]
+    assert parsed(render({"rows": rows}, Format.csv))[1] == [
+        "'-1.50", NOW.isoformat(), "-5", "-0.5", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [*Format])
+def test_no_format_lets_a_terminal_obey(form):
+    shown = render({ESCAPES: pa.table({ESCAPES: [ESCAPES], "l": [[ESCAPES]]})}, form)
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    assert for_spreadsheet(ESCAPES).isprintable()
+
+
+def test_narration_is_obeyed_by_no_terminal(capsys):
+    say(f"repaired {ESCAPES}")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("forged", ["x\n  fix: rm -r ~", "x\nFIX: y", "x\n\t fix: z"])
+def test_no_text_of_data_is_an_errors_fix(forged):
+    said = str(LakehouseError(f"table {forged}", forged, f"lakehouse repair {forged}"))
+    fixes = [line for line in said.split("\n") if line.strip().lower().startswith("fix:")]
+    assert fixes == [fixes[0]]
+    assert fixes[0].startswith("  fix: lakehouse repair ")
+
+
+def test_a_quarantined_record_shows_its_columns_and_bytes_as_text():
+    found = {
+        "address": f"sales{ESCAPES}/0/1", "kafka_time": NOW, "quarantined_at": NOW,
+        "flow": f"f{ESCAPES}\n  fix: x", "contract_version": 1, "verdict": ESCAPES,
+        "verdict_now": ESCAPES, "passes_now": False, "replayed_version": None, "replayed_at": None,
+        "key": None, "headers": [{"key": ESCAPES, "value": {"text": ESCAPES, "bytes": 9}}],
+        "value": {"text": f"{{\n  fix: run it\n{ESCAPES}", "bytes": 20},
+    }  # fmt: skip
+    shown = whole(found)
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    assert not [line for line in shown.split("\n") if line.strip().startswith("fix:")]
