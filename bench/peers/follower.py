@@ -27,7 +27,7 @@ from lakehouse.products.sales.contract import SALES
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.duck import connect
+from lakehouse.storage.duck import Limits, opened
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
 
@@ -57,9 +57,11 @@ class Shop:
 
     def __init__(self, settings: Settings, clients: int) -> None:
         self._settings, self.clients, self._orders, self._batch = settings, clients, 0, 0
-        self._made = connect(settings.silver)
+        silver = settings.silver
+        limits = Limits(silver.engine_memory, silver.engine_threads, folders=[settings.lake.root])
+        self._made = opened(limits)
         self._made.execute("SELECT setseed(0.5)").fetchall()
-        self._connection = connect(settings.silver)
+        self._connection = opened(limits)
         self.bronze = BronzePublisher.open(SALES, settings, None, self._connection).bronze
 
     def follow(self) -> SilverPublisher:

@@ -17,6 +17,7 @@ from lakehouse.audit.account import Account, Partition
 from lakehouse.audit.gaps import accepted, judge_gaps
 from lakehouse.audit.pins import Pin, count
 from lakehouse.audit.topic import SAMPLE, Gap, Judge
+from lakehouse.core.sql import texts
 from lakehouse.ingest.ends import Ends, Lost
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.ingest.topic import Topic
@@ -201,7 +202,7 @@ def _former(connection: duckdb.DuckDBPyConnection, ends: Ends) -> tuple[int, int
     ids = sorted({ends.topic_id, *(gap.topic_id for gap in ends.lost)})
     sql = _FORMER.format(
         cuts=cuts or "0",
-        known=", ".join("'" + id_.replace("'", "''") + "'" for id_ in ids),
+        known=texts(ids),
         now=ends.are_of_now(),
         now_by_id=ends.are_of_now(by_id=True),
     )

@@ -12,6 +12,7 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.sql import identifier, listed
 from lakehouse.model.recompute import Recompute, Recomputes
 from lakehouse.storage.duck import query
 
@@ -132,7 +133,7 @@ def compare_held(
 
 def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:
     """Each column's kind, whatever room it has before the point: fewer places after it round."""
-    rows = connection.execute(f"DESCRIBE {view}").fetchall()
+    rows = connection.execute(f"DESCRIBE {identifier(view)}").fetchall()
     return {name: _kind(kind) for name, kind, *_ in rows}
 
 
@@ -149,12 +150,11 @@ def differences(
 
     A key may have another row, or more or fewer rows.
     """
-    listed, key_list = (", ".join(f'"{c}"' for c in names) for names in (columns, keys))
-    connection.execute(_DIFFERING.format(columns=listed))
-    differing = count(connection, f"(SELECT DISTINCT {key_list} FROM differing)")
+    connection.execute(_DIFFERING.format(columns=listed(columns)))
+    differing = count(connection, f"(SELECT DISTINCT {listed(keys)} FROM differing)")
     if not differing:
         return 0, ()
-    rows = query(connection, _FIRST.format(keys=key_list, sample=SAMPLE))
+    rows = query(connection, _FIRST.format(keys=listed(keys), sample=SAMPLE))
     sides: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in rows.to_pylist():
         place = sides.setdefault(tuple(row[k] for k in keys), {})

@@ -21,6 +21,7 @@ from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
 from lakehouse.audit.topic import SAMPLE, Gap, Records
+from lakehouse.core.sql import text
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.witness import Witness
 
@@ -31,7 +32,7 @@ DEEP = 20_000
 _QUARANTINED = """
 CREATE OR REPLACE TEMP VIEW quarantined AS
 SELECT key, value, headers, "partition", "offset", kafka_time
-FROM ({rows}) WHERE topic = '{topic}' AND {now}
+FROM ({rows}) WHERE topic = {topic} AND {now}
 """
 _NONE = """
 SELECT CAST(NULL AS BLOB) AS key, CAST(NULL AS BLOB) AS value, '' AS topic, 0 AS "partition",
@@ -143,7 +144,7 @@ def _view(scene: Scene) -> None:
     scene.snapshots.connection.execute(
         _QUARANTINED.format(
             rows=_NONE if pin is None else with_columns(pin, "all_quarantine"),
-            topic=scene.ends.topic.replace("'", "''"),
+            topic=text(scene.ends.topic),
             now=scene.ends.are_of_now(by_id=True),
         )
     )

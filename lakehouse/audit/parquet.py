@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lakehouse.audit.compare import Compared, compare_held, or_doubt
 from lakehouse.audit.pins import Pin, Snapshots
+from lakehouse.core.sql import listed
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.model.recompute import Recompute
 from lakehouse.sinks.parquet_files import DATE, files_at, taken
@@ -25,7 +26,7 @@ def _compare(snapshots: Snapshots, flow: ParquetFlow, bronze: Pin) -> Compared:
     applied = taken(folder)  # before the files are listed: what is written since is above it
     if applied is None:
         return Compared(flow.table, doubt="does not exist (yet)")
-    columns = ", ".join(f'"{column}"' for column in flow.columns)
+    columns = listed(flow.columns)
     wanted = f"SELECT {columns}, {flow.date} AS {DATE} FROM counted WHERE {flow.where}"
     files = files_at(folder, applied.version)
     if files:

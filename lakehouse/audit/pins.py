@@ -17,13 +17,13 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake, root_option
-from lakehouse.core.scratch import scratch_folder
 from lakehouse.core.signals import ended_by_signals
+from lakehouse.core.sql import identifier, listed
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.duck import connect, hide_progress, reads, scan, text
+from lakehouse.storage.duck import connect, reads, scan
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.health import newest
+from lakehouse.storage.health import loaded, newest
 from lakehouse.storage.log import commits, notes
 
 _ENDS_OF_ROWS = """
@@ -46,19 +46,14 @@ _NUMBERS = itertools.count()
 
 
 @contextmanager
-def engine(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with bounded memory; what does not fit goes to a temporary folder."""
-    with scratch_folder("lakehouse-audit-") as folder:
-        connection = connect(settings.silver)
-        connection.execute("SET temp_directory = " + text(str(folder)))
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute(f"SET threads = {os.cpu_count() or 1}")  # flows share the machine
-        hide_progress(connection)
-        try:
-            with ended_by_signals(connection.interrupt):
-                yield connection
-        finally:
-            connection.close()
+def engine(settings: Settings, *beside: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with bounded memory, on the lake and folders beside it; a signal ends its query."""
+    cores = os.cpu_count() or 1  # flows share the machine
+    with (
+        connect(settings, *beside, threads=cores, is_in_order=False) as connection,
+        ended_by_signals(connection.interrupt),
+    ):
+        yield connection
 
 
 def count(connection: duckdb.DuckDBPyConnection, source: str, values: Any = None) -> int:
@@ -78,7 +73,7 @@ class Pin:
     @property
     def listed(self) -> str:
         """Its columns as a select-list."""
-        return _listed(self.columns)
+        return listed(self.columns)
 
 
 class Snapshots:
@@ -98,7 +93,7 @@ class Snapshots:
         """The table at a version, or at its newest; TableDamaged where that cannot be read."""
         try:
             uri = self.lake.table(name)
-            table = newest(uri) if version is None else DeltaTable(uri, version=version)
+            table = newest(uri) if version is None else loaded(uri, version)
         except (DeltaError, OSError) as error:
             raise TableDamaged(
                 f"table {name}",
@@ -118,20 +113,22 @@ class Snapshots:
         table = self.open(name, version)
         files = files_of(table)
         self._files.update(files)
-        self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
+        self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
         columns = tuple(field.name for field in table.schema().fields)
         pin = Pin(name, str(table.metadata().id), int(table.version()), columns)
         source = self._source(view, table, files)
         if len(files) > _MANY_FILES and table.count() <= _FEW_ROWS:
             source = self._loaded(pin, source)
-        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS SELECT {pin.listed} FROM {source}')
+        self.connection.execute(
+            f"CREATE TEMP VIEW {identifier(view)} AS SELECT {pin.listed} FROM {source}"
+        )
         return pin
 
     def view_files(self, view: str, select: str, files: Sequence[str]) -> None:
         """Make ``view`` what a SELECT of files that are no table's gives."""
         self._files.update(files)
-        self.connection.execute(f'DROP VIEW IF EXISTS "{view}"')
-        self.connection.execute(f'CREATE TEMP VIEW "{view}" AS {select}')
+        self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
+        self.connection.execute(f"CREATE TEMP VIEW {identifier(view)} AS {select}")
 
     def _source(self, view: str, table: DeltaTable, files: list[str]) -> str:
         """A FROM item that has every column of the table, also where no file has it yet.
@@ -140,18 +137,22 @@ class Snapshots:
         """
         empty = pa.schema(table.schema().to_arrow()).empty_table()
         self.connection.register(f"no_{view}", empty)
+        none = identifier(f"no_{view}")
         if not files:
-            return f'"no_{view}"'
-        source, listed = scan(table, files), _listed(empty.schema.names)
+            return none
+        source, columns = scan(table, files), listed(empty.schema.names)
         try:
-            held = self._types(f"SELECT {listed} FROM {source}")
+            held = self._types(f"SELECT {columns} FROM {source}")
         except duckdb.BinderException:
-            source = f'(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM "no_{view}")'
-            held = self._types(f"SELECT {listed} FROM {source}")
-        other = self._types(f'SELECT {listed} FROM "no_{view}"').items() - held.items()
+            source = f"(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM {none})"
+            held = self._types(f"SELECT {columns} FROM {source}")
+        other = self._types(f"SELECT {columns} FROM {none}").items() - held.items()
         if not other:
             return source
-        cast = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in sorted(other))
+        cast = ", ".join(
+            f"CAST({identifier(name)} AS {kind}) AS {identifier(name)}"
+            for name, kind in sorted(other)
+        )
         return f"(SELECT * REPLACE ({cast}) FROM {source})"
 
     def _types(self, select: str) -> dict[str, str]:
@@ -225,7 +226,3 @@ def _features(table: DeltaTable) -> set[str]:
     """What the table asks of its readers; column mapping is older than the list of features."""
     mode = table.metadata().configuration.get("delta.columnMapping.mode") or "none"
     return {*(table.protocol().reader_features or []), *(["columnMapping"] * (mode != "none"))}
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)

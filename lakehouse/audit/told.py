@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.audit.topic import Gap, Records
+from lakehouse.core.sql import identifier, text
 from lakehouse.model.witness import Broken, Kind, Raw, Witness, canonical_text
 from lakehouse.storage.duck import lent, query
 
@@ -37,11 +38,12 @@ def bronze_columns(witness: Witness) -> dict[str, str]:
 
 
 def _as(kind: Kind, name: str) -> str:
-    return f'canonical_json("{name}")' if kind is Kind.JSON else f'CAST("{name}" AS {kind.sql})'
+    column = identifier(name)
+    return f"canonical_json({column})" if kind is Kind.JSON else f"CAST({column} AS {kind.sql})"
 
 
 def _told_columns(witness: Witness) -> dict[str, str]:
-    columns = {name: f'"{name}"' for name in bronze_columns(witness)}
+    columns = {name: identifier(name) for name in bronze_columns(witness)}
     return {**columns, "event_date": "CAST(event_time AS DATE)"}
 
 
@@ -150,8 +152,8 @@ class Told:
         bronze = table == "bronze"
         columns = bronze_columns(self._witness) if bronze else RAW_COLUMNS
         told = _told_columns(self._witness) if bronze else RAW_COLUMNS
-        said = ", ".join(f'{sql} AS "{name}"' for name, sql in told.items())
-        held = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+        said = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in told.items())
+        held = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
         address = '"partition", "offset"'
         self._connection.execute(
             "CREATE OR REPLACE TEMP TABLE both_sides AS "
@@ -162,10 +164,10 @@ class Told:
             f"AS kafka FROM (SELECT {address}, broken, {said} FROM said)) USING ({address})"
         )
         ways = [
-            f'SELECT {address}, \'{name}\' AS "column", CAST(held."{name}" AS VARCHAR) AS held, '
-            f'CAST(kafka."{name}" AS VARCHAR) AS kafka FROM both_sides '
-            f'WHERE broken IS NULL AND held."{name}" IS DISTINCT FROM kafka."{name}"'
-            for name in columns
+            f'SELECT {address}, {text(name)} AS "column", CAST(held.{column} AS VARCHAR) AS held, '
+            f"CAST(kafka.{column} AS VARCHAR) AS kafka FROM both_sides "
+            f"WHERE broken IS NULL AND held.{column} IS DISTINCT FROM kafka.{column}"
+            for name, column in zip(columns, map(identifier, columns), strict=True)
         ]
         if bronze:
             ways.append(
@@ -189,7 +191,7 @@ def _headers(records: list[Raw]) -> pa.Array:
 
 
 def _packed(columns: Iterable[str]) -> str:
-    return ", ".join(f'"{name}" := "{name}"' for name in columns)
+    return ", ".join(f"{name} := {name}" for name in map(identifier, columns))
 
 
 def _table(in_bronze: bool) -> str:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lakehouse.core.sql import text
+
 if TYPE_CHECKING:
     from lakehouse.ingest.topic import Topic
 
@@ -187,8 +189,8 @@ class Ends:
         gone = self._gone(of)
         now = f"NOT ({' OR '.join(gone)})" if gone else "true"
         if by_id and self.topic_id:
-            id_ = self.topic_id.replace("'", "''")
-            now += f" AND coalesce({of}topic_id, '{id_}') = '{id_}'"
+            id_ = text(self.topic_id)
+            now += f" AND coalesce({of}topic_id, {id_}) = {id_}"
         return now
 
     def logs_gone(self, of: str = "") -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
+from lakehouse.core.sql import identifier, listed
 from lakehouse.ingest.decode import ADDRESS
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.kafka_time import TIME
@@ -30,7 +31,7 @@ from lakehouse.storage.upkeep import drop_before
 
 KEY = ("topic", "partition", "offset")
 """The columns of an address."""
-KEY_SQL = ", ".join(f'"{name}"' for name in KEY)
+KEY_SQL = listed(KEY)
 ERASED_SCHEMA = pa.schema(
     [
         *[f.with_nullable(False) for f in ADDRESS[:3]],
@@ -43,7 +44,7 @@ ERASED_SCHEMA = pa.schema(
 _HELD = """
 FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows
 """
-_SAME = " AND ".join(f'found."{name}" = held."{name}"' for name in (*KEY, "table"))
+_SAME = " AND ".join(f"found.{name} = held.{name}" for name in map(identifier, (*KEY, "table")))
 _NEW = f"""
 SELECT found.* FROM found ANTI JOIN held
 ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id

@@ -23,6 +23,7 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.sql import identifier, text
 from lakehouse.ingest.erased import ERASED_SCHEMA, ErasedLedger
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
@@ -105,7 +106,7 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
     holder = f"{product} erase"
     with (
         write_locks(lake.locks, names, holder, settings.publish.lock_timeout),
-        connect(settings.silver) as connection,
+        connect(settings) as connection,
     ):
         bronze = writer(product, settings, connection)
         finish(bronze, now)
@@ -152,7 +153,7 @@ def _begin(ledger: ErasedLedger, found: Found, now: datetime) -> datetime:
 def _remove(publisher: BronzePublisher, person: str, found: Found) -> None:
     """The rows leave bronze and quarantine; each is one commit, or none where none is left."""
     note = {"erase": {"records": len(found)}}
-    theirs = f"{publisher.contract.person} = '{_quoted(person)}'"
+    theirs = f"{identifier(publisher.contract.person)} = {text(person)}"
     if found.copies.num_rows:
         theirs += f" OR {_among(found.copies)}"
     if found.bronze.num_rows:
@@ -167,18 +168,14 @@ def _among(addresses: pa.Table) -> str:
     for row in addresses.to_pylist():
         which = "batch_id " + ("IS NULL" if row["batch_id"] is None else f"= {row['batch_id']}")
         if row["topic_id"] is not None:
-            which += f" AND topic_id = '{_quoted(row['topic_id'])}'"
+            which += f" AND topic_id = {text(row['topic_id'])}"
         place = (row["topic"], row["partition"], which)
         places.setdefault(place, []).append(str(row["offset"]))
     return " OR ".join(
-        f"(topic = '{_quoted(topic)}' AND \"partition\" = {partition} "
+        f'(topic = {text(topic)} AND "partition" = {partition} '
         f'AND {which} AND "offset" IN ({", ".join(offsets)}))'
         for (topic, partition, which), offsets in sorted(places.items())
     )
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def _redact(person: str, product: str, settings: Settings, done: Erased) -> list[Table]:

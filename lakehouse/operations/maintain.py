@@ -78,7 +78,7 @@ def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
     table = Table.open(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
     version, files, size, disk = _measured(uri)
     if settings.maintenance.quarantine_retention and layer == "quarantine":
-        with connect(settings.silver) as connection:
+        with connect(settings) as connection:
             drop_old_quarantine(product, table, settings, connection, now)
     compact(table)
     vacuum(table)

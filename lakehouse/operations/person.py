@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.sql import identifier
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.erased import KEY
 from lakehouse.ingest.erased import KEY_SQL as _KEY
@@ -69,8 +70,8 @@ def find(person: str, product: str, settings: Settings) -> Found:
                 f"table {name}", "does not exist yet", f"run {product}.bronze, or give --root"
             )
         version = snapshots.pin("bronze", name).version
-        bronze = query(connection, _THEIRS.format(person=field), {"value": person})
-        copies = query(connection, _COPIES.format(person=field), {"value": person})
+        bronze = query(connection, _THEIRS.format(person=identifier(field)), {"value": person})
+        copies = query(connection, _COPIES.format(person=identifier(field)), {"value": person})
         quarantine = bronze.schema.empty_table()
         if snapshots.exists(f"quarantine.{product}"):
             snapshots.pin("quarantine", f"quarantine.{product}")

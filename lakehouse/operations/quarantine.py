@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import TableMissing
+from lakehouse.core.sql import listed
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.erased import KEY
@@ -29,7 +30,7 @@ from lakehouse.storage.duck import lent, query
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A replay enters about so much at a time; a row counts for 1,000 bytes more than its value."""
-_KEY = ", ".join(f'"{name}"' for name in KEY)
+_KEY = listed(KEY)
 _JUDGED = [*KEY, "verdict"]
 _ORDER = 'kafka_time, "partition", "offset"'
 KIND = """
@@ -88,8 +89,8 @@ class Choice:
             terms.append("contains(lower(verdict), lower($verdict))")
             values["verdict"] = self.verdict
         if self.addresses:
-            listed = ", ".join(f"({int(p)}, {int(o)})" for p, o in self.addresses)
-            terms.append(f'("partition", "offset") IN ({listed})')
+            places = ", ".join(f"({int(p)}, {int(o)})" for p, o in self.addresses)
+            terms.append(f'("partition", "offset") IN ({places})')
         return " AND ".join(terms), values
 
 

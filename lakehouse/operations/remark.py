@@ -25,6 +25,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.sql import text
 from lakehouse.ingest.ends import Rule
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
@@ -68,7 +69,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
     ]
     with (
         write_locks(lake.locks, names, f"{product} remark", settings.publish.lock_timeout),
-        connect(settings.silver) as connection,
+        connect(settings) as connection,
     ):
         publisher = writer(product, settings, connection)
         finish(publisher, now)
@@ -124,7 +125,7 @@ def _parts(wrong: pa.Table) -> Iterator[tuple[pa.Table, str]]:
     """Rows of few dates each, and SQL that holds for no file of another date."""
     for start in range(0, wrong.num_rows, MOST):
         part = wrong.slice(start, MOST)
-        dates = ", ".join(f"'{date}'" for date in pc.unique(part["event_date"]).to_pylist())
+        dates = ", ".join(text(str(date)) for date in pc.unique(part["event_date"]).to_pylist())
         yield part, f"t.event_date IN ({dates})"
 
 

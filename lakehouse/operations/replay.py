@@ -71,7 +71,7 @@ def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> R
     holder = f"{product} replay"
     with (
         write_locks(locks, tables, holder, settings.publish.lock_timeout),
-        connect(settings.silver) as connection,
+        connect(settings) as connection,
     ):
         publisher = writer(product, settings, connection)
         done = Replayed(product, dry_run=False)

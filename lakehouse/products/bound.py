@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError
+from lakehouse.core.sql import listed
 from lakehouse.model.flow import (
     MONEY,
     UNITS,
@@ -33,6 +34,7 @@ from lakehouse.silver.render import (
     table_columns,
     units_sql,
 )
+from lakehouse.storage.duck import Limits, opened
 
 ADDS_UP: dict[Combine, tuple[str, ...]] = {
     "sum": ("sum", "count", "count_star", "count_if"),
@@ -46,15 +48,15 @@ UNSTABLE = re.compile(
 )  # fmt: skip
 """SQL whose answer depends on the moment, or on chance."""
 _SQL = {arrow: sql for sql, arrow in ARROW.items()} | {pa.int32(): "INTEGER"}
+_MEMORY = "256MB"
+"""Enough to plan; nothing is read."""
 Bind = Callable[[str, str], str]
 """Plans a SELECT, or says that it cannot be, at a place; the SQL type of its first column."""
 
 
 def check_sql(product: Product) -> None:
     """Raise DeclarationError where an expression cannot be planned or a measure cannot add up."""
-    with duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "threads": "1"}
-    ) as connection:
+    with opened(Limits(_MEMORY, threads=1)) as connection:
         for flow in product.flows:
             if not isinstance(flow, SilverFlow | ParquetFlow):
                 continue
@@ -78,7 +80,7 @@ def check_sql(product: Product) -> None:
 
 
 def _binder(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> Bind:
-    listed = ", ".join(columns)
+    named = ", ".join(columns)
 
     def bind(place: str, sql: str) -> str:
         if odd := UNSTABLE.search(re.sub(r"'[^']*'", "''", sql)):
@@ -91,7 +93,7 @@ def _binder(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> Bi
             found = connection.execute(f"DESCRIBE {sql}").fetchall()
         except duckdb.Error as error:
             said = str(error).partition(": ")[2].partition("\n")[0] or str(error)
-            raise DeclarationError(place, said, f"use SQL over {listed}") from None
+            raise DeclarationError(place, said, f"use SQL over {named}") from None
         return str(found[0][1])
 
     return bind
@@ -204,10 +206,10 @@ def _must_add_up(connection: duckdb.DuckDBPyConnection, measure: Measure, place:
     tree: dict[str, Any] = json.loads(found[0]) if found else {}
     if tree.get("error"):
         raise DeclarationError(place, str(tree["error_message"]), "write one SQL expression")
-    listed = tree["statements"][0]["node"]["select_list"]
-    if len(listed) > 1:
-        raise DeclarationError(place, f"{measure.sql} is {len(listed)} values", "write one")
-    node = listed[0]
+    values = tree["statements"][0]["node"]["select_list"]
+    if len(values) > 1:
+        raise DeclarationError(place, f"{measure.sql} is {len(values)} values", "write one")
+    node = values[0]
     while node["class"] == "CAST":
         node = node["child"]
     if measure.combine not in ADDS_UP:
@@ -244,7 +246,7 @@ def _check_parquet(connection: duckdb.DuckDBPyConnection, flow: ParquetFlow) -> 
             place, "columns names none, or one twice", "name each column of the files once"
         )
     added = '\'\' AS topic, 0 AS "partition", 0 AS "offset"'
-    columns = ", ".join(f'"{name}"' for name in flow.columns)
+    columns = listed(flow.columns)
     kind = _binder(connection, flow.contract.schema.names)(
         place,
         f"SELECT {flow.date} FROM (SELECT {columns}, * FROM (SELECT *, {added} FROM rows)) "

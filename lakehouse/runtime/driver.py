@@ -67,7 +67,7 @@ def run(
     holder = "+".join(f.name for f in flows)
     with (
         write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
-        connect(settings.silver) as connection,
+        connect(settings) as connection,
     ):
         queries = []
         for f in bronze:

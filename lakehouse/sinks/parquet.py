@@ -22,6 +22,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake
+from lakehouse.core.sql import listed
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.parquet_files import DATE, NO_DATE, TAKEN, taken
@@ -89,15 +90,14 @@ class ParquetPublisher(Follower):
         """A file a date, each complete under its name; which those are."""
         rows = step.rows
         if rows is None and step.files:
-            listed = reads(step.files, "hive_partitioning = false, union_by_name = true")
-            rows = query(self._connection, f"SELECT * FROM {listed}")
+            found = reads(step.files, "hive_partitioning = false, union_by_name = true")
+            rows = query(self._connection, f"SELECT * FROM {found}")
         if rows is None:
             return []
         name = f"v{step.version}-{step.part}" if step.part else f"v{step.version}"
-        columns = ", ".join(f'"{column}"' for column in self.flow.columns)
         chosen = query(
             self._connection,
-            f"SELECT {columns}, {self.flow.date} AS {DATE} FROM landing "
+            f"SELECT {listed(self.flow.columns)}, {self.flow.date} AS {DATE} FROM landing "
             f'WHERE NOT is_duplicate AND ({self.flow.where}) ORDER BY "partition", "offset"',
             landing=rows,
         )

@@ -1,12 +1,20 @@
-"""DuckDB in the driver: one connection, UTC, bounded memory, no network."""
+"""DuckDB in the driver: the one place where a connection is made, and what is asked of one.
+
+Tables of strangers are read through it. So a connection opens the files and folders that it was
+handed and no other, loads no extension and takes no setting any more, and what comes from data
+is part of SQL only by :mod:`lakehouse.core.sql`.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +22,9 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, Field
 
-from lakehouse.settings.sections import SilverSettings
+from lakehouse.core.scratch import scratch_folder
+from lakehouse.core.sql import identifier, listed, text, texts
+from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import NULL_PARTITION, partition_values
 
 # a copy of a small result costs less than planning the statement once more
@@ -28,23 +38,73 @@ _NUMBERS = itertools.count()
 _SPECIAL = re.compile(r"([*?\[])")
 
 
-def connect(silver: SilverSettings) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection for folding and look-ups."""
-    return duckdb.connect(
+@dataclass(frozen=True)
+class Limits:
+    """What a connection may take and may open, for as long as it lives."""
+
+    memory: str
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    files: Collection[str] = ()
+    folders: Collection[str] = ()
+    temporary: str = ""
+    """A folder of its own for what does not fit into memory; without one nothing is spilled."""
+    is_in_order: bool = True
+    """Rows keep the order of what is read, at a cost of memory."""
+
+
+def opened(limits: Limits) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection in UTC that is closed to all but what the limits name.
+
+    DuckDB itself looks where a path leads: ``..`` and links out of a folder are refused.
+    """
+    connection = duckdb.connect(
         config={
-            "memory_limit": silver.engine_memory,
-            "threads": str(silver.engine_threads),
-            "TimeZone": "UTC",
+            "memory_limit": limits.memory,
+            "threads": str(limits.threads),
+            "temp_directory": limits.temporary,
+            "preserve_insertion_order": str(limits.is_in_order).lower(),
             "autoinstall_known_extensions": "false",
-            "preserve_insertion_order": "true",  # hashes are matched to rows by position
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
         }
     )
-
-
-def hide_progress(connection: duckdb.DuckDBPyConnection) -> None:
-    """No bar of DuckDB's own on a long query."""
+    files = texts(path for file in limits.files for path in {file, *patterns([file])})
+    folders = texts(place for folder in limits.folders for place in _names_of(folder))
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to hide
         connection.execute("SET enable_progress_bar = false")
+    connection.execute(
+        f"SET TimeZone = 'UTC'; SET allowed_paths = [{files}]; "
+        f"SET allowed_directories = [{folders}]; "
+        "SET enable_external_access = false; SET lock_configuration = true"
+    )
+    return connection
+
+
+@contextmanager
+def connect(
+    settings: Settings,
+    *beside: str,
+    threads: int | None = None,
+    is_in_order: bool = True,  # hashes are matched to rows by position
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to fold and look up in the lake, and in folders ``beside`` it; it may spill."""
+    with scratch_folder("lakehouse-duckdb-") as folder:
+        limits = Limits(
+            settings.silver.engine_memory,
+            threads or settings.silver.engine_threads,
+            folders=[settings.lake.root, *beside],
+            temporary=str(folder),
+            is_in_order=is_in_order,
+        )
+        with opened(limits) as connection:
+            yield connection
+
+
+def _names_of(folder: str) -> set[str]:
+    """A folder as it is named and as it is, and both as DuckDB's readers take them."""
+    path = Path(folder).absolute()
+    named = [str(path), str(path.resolve())]
+    return {f"{name}/" for name in [*named, *patterns(named)]}
 
 
 def query(
@@ -89,8 +149,7 @@ def patterns(files: Iterable[str]) -> list[str]:
 
 def reads(files: Iterable[str], more: str = "") -> str:
     """A FROM item over Parquet files; ``more`` are options of the reader."""
-    listed = ", ".join(text(file) for file in patterns(files))
-    return f"read_parquet([{listed}]{', ' if more else ''}{more})"
+    return f"read_parquet([{texts(patterns(files))}]{', ' if more else ''}{more})"
 
 
 def scan(table: DeltaTable, files: Iterable[str]) -> str:
@@ -133,34 +192,23 @@ def _by_log(
         + ")"
         for f in files
     )
-    hidden = ", ".join(text(name) for name in [*kinds, _FILE])
-    named = ", ".join(identifier(name) for name in [_FILE, *kinds])
+    hidden, named = texts([*kinds, _FILE]), listed([_FILE, *kinds])
     values = ", ".join(
         f"CAST(told.{identifier(name)} AS {kind}) AS {identifier(name)}"
         for name, kind in kinds.items()
     )
-    listed = reads(
+    found = reads(
         files, f"union_by_name = true, hive_partitioning = false, filename = {text(_FILE)}"
     )
     return (
         f"(SELECT COLUMNS(lambda held: held NOT IN ({hidden})), {values} "
-        f"FROM {listed} JOIN (VALUES {rows}) AS told({named}) USING ({identifier(_FILE)}))"
+        f"FROM {found} JOIN (VALUES {rows}) AS told({named}) USING ({identifier(_FILE)}))"
     )
 
 
 def hive_type(field: Field) -> str:
     """How DuckDB names a column's type; text where a partition is of no other."""
     return _HIVE.get(str(getattr(field.type, "type", "")), "VARCHAR")
-
-
-def identifier(value: str) -> str:
-    """A name as SQL."""
-    return '"' + value.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """A value as SQL text."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 class Source:

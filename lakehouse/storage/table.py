@@ -22,6 +22,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
+from lakehouse.core.sql import identifier
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.committing import QUIET, Committing
 from lakehouse.storage.data_files import WrittenFile, write_files
@@ -190,7 +191,7 @@ class Table(Committing):
         if self.total() is not None:
             removed, added = marked_rows(self.dt, marks, keys, where)
             note = self.fingerprinted(note, added, removed)
-        same = " AND ".join([*(f't."{key}" = s."{key}"' for key in keys), where])
+        same = " AND ".join([*(f"t.{key} = s.{key}" for key in map(identifier, keys)), where])
         names = [name for name in marks.schema.names if name not in keys]
 
         def merge(commit: CommitProperties) -> None:

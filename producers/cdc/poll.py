@@ -12,11 +12,12 @@ from typing import Any
 
 import structlog
 
+from lakehouse.core.sql import identifier, text
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
 from producers.cdc.state import State
-from producers.cdc.table import STAMP, CannotCapture, describe, quoted, same
+from producers.cdc.table import STAMP, CannotCapture, describe, same
 
 XID8 = 5069
 """The type id of xid8."""
@@ -123,11 +124,12 @@ def _look(work: Run, state: State) -> tuple[State, int]:
 def _send(work: Run, state: State, reader: Any, horizon: int) -> None:
     table, events = work.table, work.events(state.generation)
     stamp = [column.name for column in table.columns].index(STAMP)
-    key = ", ".join(quoted(name) for name in table.key)
+    key = ", ".join(identifier(name) for name in table.key)
     with text_cursor(reader, table, "changes") as cursor:
         cursor.execute(
             f"SELECT {columns_of(table)} FROM ONLY {table.quoted} "
-            f"WHERE {STAMP} >= '{state.position}'::xid8 AND {STAMP} < '{horizon}'::xid8 "
+            f"WHERE {STAMP} >= {text(str(state.position))}::xid8 "
+            f"AND {STAMP} < {text(str(horizon))}::xid8 "
             f"ORDER BY {STAMP}, {key}"
         )
         for texts in cursor:

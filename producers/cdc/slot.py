@@ -29,6 +29,7 @@ import structlog
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
+from lakehouse.core.sql import identifier
 from lakehouse.settings.postgres_client import Slot, connect, slot_of
 from lakehouse.settings.sections import CapturedSettings
 from producers.cdc.events import Place, now_ms
@@ -102,7 +103,9 @@ def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
     def make() -> None:
         try:
             with connection.cursor() as cursor:
-                cursor.execute(f'CREATE_REPLICATION_SLOT "{name}" LOGICAL pgoutput EXPORT_SNAPSHOT')
+                cursor.execute(
+                    f"CREATE_REPLICATION_SLOT {identifier(name)} LOGICAL pgoutput EXPORT_SNAPSHOT"
+                )
                 found.append(cursor.fetchone())
         except psycopg.Error as error:
             found.append(error)
@@ -144,10 +147,14 @@ def _ensure_publication(work: Run) -> None:
         known = cursor.fetchone()
         try:
             if known is None:
-                cursor.execute(f'CREATE PUBLICATION "{name}" FOR TABLE ONLY {table.quoted}')
+                cursor.execute(
+                    f"CREATE PUBLICATION {identifier(name)} FOR TABLE ONLY {table.quoted}"
+                )
                 return
             if not is_published(work):
-                cursor.execute(f'ALTER PUBLICATION "{name}" ADD TABLE ONLY {table.quoted}')
+                cursor.execute(
+                    f"ALTER PUBLICATION {identifier(name)} ADD TABLE ONLY {table.quoted}"
+                )
         except psycopg.errors.InsufficientPrivilege as error:
             raise CannotCapture(
                 f"publication {name}",

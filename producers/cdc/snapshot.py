@@ -11,11 +11,12 @@ import structlog
 from psycopg import IsolationLevel
 from psycopg.types.string import TextLoader
 
+from lakehouse.core.sql import identifier, text
 from lakehouse.model.change import encode_key
 from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.sections import PostgresSettings
 from producers.cdc.events import Events, Place
-from producers.cdc.table import Table, quoted
+from producers.cdc.table import Table
 
 ROWS_AT_ONCE = 5_000
 SAY_EVERY = 100_000
@@ -31,7 +32,7 @@ def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iter
         with reader.cursor() as cursor:
             cursor.execute(f"LOCK TABLE ONLY {table.quoted} IN ACCESS SHARE MODE")
             if snapshot:
-                cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+                cursor.execute(f"SET TRANSACTION SNAPSHOT {text(snapshot)}")
         yield reader
 
 
@@ -46,7 +47,7 @@ def text_cursor(connection: Any, table: Table, name: str) -> Any:
 
 def columns_of(table: Table) -> str:
     """The columns for a SELECT, in the table's order."""
-    return ", ".join(quoted(column.name) for column in table.columns)
+    return ", ".join(identifier(column.name) for column in table.columns)
 
 
 def take_snapshot(connection: Any, events: Events, where: Place, stop: threading.Event) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from lakehouse.core.sql import identifier, text
+
 _DATA = struct.Struct(">cQQq")
 _KEEPALIVE = struct.Struct(">cQq?")
 _STATUS = struct.Struct(">cQQQq?")
@@ -29,8 +31,9 @@ class Stream:
         self.end = 0
         """The LSN up to which the server has sent everything, as it said last."""
         command = (
-            f'START_REPLICATION SLOT "{slot}" LOGICAL {start >> 32:X}/{start & 0xFFFFFFFF:X} '
-            f"(proto_version '1', publication_names '\"{publication}\"')"
+            f"START_REPLICATION SLOT {identifier(slot)} LOGICAL "
+            f"{start >> 32:X}/{start & 0xFFFFFFFF:X} "
+            f"(proto_version '1', publication_names {text(identifier(publication))})"
         )
         result = self._server.exec_(command.encode())
         if result.status != pq.ExecStatus.COPY_BOTH:

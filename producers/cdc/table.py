@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.sql import identifier
 from lakehouse.model.contract import base_type
 from producers.cdc.state import State
 from producers.cdc.values import KINDS, READERS, Kind
@@ -75,7 +76,7 @@ class Table:
     @property
     def quoted(self) -> str:
         """The name as SQL takes it, quoted."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @cached_property
     def readers(self) -> tuple[tuple[str, Any], ...]:
@@ -93,11 +94,6 @@ class Table:
     def key_of(self, row: dict[str, Any]) -> dict[str, Any]:
         """The key columns of a row."""
         return {name: row[name] for name in self.key}
-
-
-def quoted(name: str) -> str:
-    """A name as SQL takes it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def describe(connection: psycopg.Connection, qualified: str) -> Table | None:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.storage.duck import connect, query
+from lakehouse.storage.duck import query
 from tests.conftest import NOW, SALES, decoded, encode, sale
+from tests.support.engine import connected
 
 HOUR = 3_600
 HORIZON = timedelta(hours=1)
@@ -29,9 +30,7 @@ class Flow:
         self.restart()
 
     def restart(self):
-        self.bronze = BronzePublisher.open(
-            SALES, self.settings, "t1", connect(self.settings.silver)
-        )
+        self.bronze = BronzePublisher.open(SALES, self.settings, "t1", connected(self.settings))
 
     def land(self, records, **changes):
         """``records`` are (partition, event_id, seconds of Kafka time after NOW)."""
@@ -55,7 +54,7 @@ class Flow:
         ORDER BY batch_id, kafka_time, "partition", "offset"
         """
         files = {"files": self.bronze.bronze.files()}
-        return query(connect(self.settings.silver), sql, files).to_pylist()
+        return query(connected(self.settings), sql, files).to_pylist()
 
     @property
     def counted(self):

@@ -16,8 +16,8 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.duck import connect
 from tests.conftest import NOW, SALES, decoded
+from tests.support.engine import connected
 
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
 
@@ -40,7 +40,7 @@ class Lake:
         self.restart()
 
     def restart(self, topic_id="t1"):
-        self.connection = connect(self.settings.silver)
+        self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
         self.ledger = Ledger.at_bronze("sales", self.settings, self.connection)
         self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)

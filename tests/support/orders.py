@@ -22,8 +22,8 @@ from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.registry import contract
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
-from lakehouse.storage.duck import connect
 from tests.conftest import NOW, RULES
+from tests.support.engine import connected
 from tests.support.lake import ENGINE
 
 ORDERS = contract("orders")
@@ -83,7 +83,7 @@ class Lake:
         self.restart()
 
     def restart(self):
-        self.connection = connect(self.settings.silver)
+        self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
         self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
         self.parquet = ParquetPublisher.open(PARQUET, self.settings, self.connection)

@@ -56,7 +56,7 @@ def temporary(tmp_path, monkeypatch):
 
 
 def left(folder):
-    return [*folder.glob("lakehouse-audit-*")]
+    return [*folder.glob("lakehouse-duckdb-*")]
 
 
 def started(folder, work, processes):

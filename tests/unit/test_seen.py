@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.ingest.seen import EventKeys, Seen, copies
-from lakehouse.settings.sections import SilverSettings
-from lakehouse.storage.duck import connect
+from lakehouse.storage.duck import Limits, opened
 from tests.conftest import NOW
 
-EVENT_KEYS = EventKeys(connect(SilverSettings()))
+EVENT_KEYS = EventKeys(opened(Limits("100MB")))
 HOUR = 3_600_000_000
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 200)), max_size=30)
 

@@ -133,7 +133,7 @@ def events(name, batch):
 @pytest.fixture(scope="module")
 def lake(settings):
     """Two batches of either contract, each with a record that breaks it; silver has both."""
-    with connect(settings.silver) as connection:
+    with connect(settings) as connection:
         for name in contracts_of("late_meals"):
             mine = [f for f in flows() if f.product == name]
             bronze = next(f for f in mine if isinstance(f, BronzeFlow))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
+from lakehouse.core.sql import text
 from lakehouse.doctor.check import Check, running_postgres
 from lakehouse.products.orders.contract import NAME
 from lakehouse.settings.postgres_client import Slot, connect, slot_of
@@ -41,5 +42,5 @@ def slot_check(name: str, slot: Slot | None, postgres: PostgresSettings) -> Chec
     )
     if slot.held <= postgres.wal_limit_mb * 2**20:
         return Check(NAME, name, "pass", detail)
-    drop = f"SELECT pg_drop_replication_slot('{name.removeprefix('slot ')}')"
+    drop = f"SELECT pg_drop_replication_slot({text(name.removeprefix('slot '))})"
     return Check(NAME, name, "fail", detail, f"run {capture}, or give the slot up: {drop}")
