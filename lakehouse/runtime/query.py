@@ -28,6 +28,7 @@ from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
 from lakehouse.runtime.reading import LocalReader, decoded, planned
+from lakehouse.runtime.session import is_local
 from lakehouse.settings.kafka_client import unreachable
 from lakehouse.settings.settings import Settings
 
@@ -288,8 +289,3 @@ class BronzeQuery:
             if self._reader:
                 self._reader.close()
         return finished and self.error is None
-
-
-def is_local(path: str, master: str) -> bool:
-    """Whether the driver decodes and commits, as ``[bronze] path`` and Spark's master say."""
-    return path == "local" or (path == "auto" and master.startswith("local"))
