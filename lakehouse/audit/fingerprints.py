@@ -71,10 +71,19 @@ def fingerprints(scene: Scene) -> Check:
 
 
 def _known(scene: Scene, table: Fingerprinted) -> Fingerprinted:
-    """The table; with a doubt where it is quarantine, and not the one that bronze recorded.
+    """The table; with a doubt where it is not the one that bronze recorded.
 
-    One that was made anew by hand, or whose log was cut, may hold anything.
+    One that was made anew by hand, or quarantine whose log was cut, may hold anything.
     """
+    layer = table.table.partition(".")[0]
+    id_ = scene.snapshots.open(table.table, table.version).metadata().id
+    if not table.doubt and scene.ends.tables.get(layer, id_) != id_:
+        again = f", or run {scene.product}.bronze" if layer == "quarantine" else ""
+        doubt = (
+            "it is another table than the one that bronze recorded: put the right folder back"
+            f"{again}, or lakehouse restore BACKUP"
+        )
+        return replace(table, doubt=doubt)
     version, time = scene.ends.quarantine or (0, 0)
     if table.table != f"quarantine.{scene.product}" or not version or table.doubt:
         return table

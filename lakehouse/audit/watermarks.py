@@ -2,7 +2,8 @@
 
 A batch's watermark is the newest event time of all earlier batches, less the delay that
 the batch recorded. Rows that were erased may have held the newest event: after them it
-may be later than what is left says.
+may be later than what is left says. The newest event of all is in bronze's ends, from
+which the next watermark is taken.
 """
 
 from __future__ import annotations
@@ -57,12 +58,23 @@ def watermarks(scene: Scene) -> Check:
         f"SELECT coalesce(sum(rows), 0), count(*), (SELECT count(*) FROM batches "
         f"WHERE delay IS NULL) FROM ({_WRONG})"
     ).fetchall()
+    [(newest, is_less)] = connection.execute(
+        f"SELECT max(newest), (SELECT batch IS NOT NULL FROM ({gone})) FROM batches"
+    ).fetchall()
     first = query(connection, f"{_WRONG} ORDER BY batch_id LIMIT {SAMPLE}").to_pylist()
     connection.execute("DROP TABLE batches")
     fault = f"{wrong:,} rows of {batches:,} batches record another watermark than their batch had"
+    faults = [fault] * bool(wrong)
+    told = scene.ends.newest
+    is_erased = is_less and told is not None and (newest is None or told > newest)
+    if scene.ends.next and told != newest and not (is_erased or scene.ends.is_from_rows):
+        faults.append(
+            f"bronze's ends record {told or 'no time'} as the newest event, "
+            f"and its rows have {newest or 'none'}"
+        )
     return Check(
         "batches whose watermark is wrong",
-        faults=(fault,) if wrong else (),
+        faults=tuple(faults),
         counts={"batches that did not record by which delay they were marked": int(unknown)},
         first=tuple(first),
     )

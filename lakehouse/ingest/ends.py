@@ -83,6 +83,8 @@ class Ends:
     """Whether no commit says this: it is computed from the rows, and more may have been read."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
     """Quarantine's version when this was recorded, and the time of that commit in ms."""
+    tables: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Delta's ids of the tables beside bronze, by layer: another one in its place is found."""
 
     def note(self) -> dict[str, Any]:
         """As recorded in a commit's metadata."""
@@ -103,6 +105,8 @@ class Ends:
             note["rules"] = [[rule.batch, rule.horizon, rule.delay] for rule in self.rules]
         if self.quarantine:
             note["quarantine"] = list(self.quarantine)
+        if self.tables:
+            note["tables"] = dict(self.tables)
         return note
 
     @classmethod
@@ -120,6 +124,7 @@ class Ends:
             lost=tuple(Lost(**lost) for lost in note.get("lost", ())),
             rules=tuple(Rule(*rule) for rule in note.get("rules", ())),
             quarantine=(int(quarantine[0]), int(quarantine[1])) if quarantine else None,
+            tables=note.get("tables", {}),
         )
 
     def reached(self, other: Mapping[int, int]) -> bool:

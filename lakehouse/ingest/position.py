@@ -35,6 +35,7 @@ class Position:
         self._rule = product.deduplication_horizon // micro, product.watermark_delay // micro
         self._watermark_delay = product.watermark_delay
         self.ends = _read_ends(tables, topic_id)
+        tables.refuse_another_quarantine(self.ends)
         self.went_back = tables.was_restored()
         """Whether a table is at an older version than when bronze recorded its ends."""
         if (has := tables.quarantine_reaches(self.ends)) is not None:
@@ -114,7 +115,7 @@ class Position:
             return ()
         batch = max([lost[0].batch, self.tables.last_quarantined_batch() + 1])
         lost = tuple(replace(gap, batch=batch) for gap in lost)
-        self.ends = replace(self.ends.past(lost, topic), quarantine=self.tables.quarantine_now())
+        self.ends = self._with_tables(self.ends.past(lost, topic))
         note = {**self.note(0, 0, 0, 0), "accepted": len(lost)}
         mark = {} if topic.id == lost[0].topic_id else {f"since:{topic.id}": batch}
         self.tables.bronze.append(self.tables.bronze.schema.empty_table(), note, mark)
@@ -148,13 +149,17 @@ class Position:
         known = [t for t in (newest, self.ends.newest) if t is not None]
         reached = {**self.ends.next, **ends}
         self.ends = replace(
-            self.ends.marked_by(batch, horizon, delay),
+            self._with_tables(self.ends.marked_by(batch, horizon, delay)),
             next=reached,
             newest=max(known) if known else None,
             batch=batch,
             held={p: o for p, o in self.ends.held.items() if reached.get(p, 0) < o},
-            quarantine=self.tables.quarantine_now(),
         )
+
+    def _with_tables(self, ends: Ends) -> Ends:
+        """These ends, with what the tables beside bronze are now."""
+        quarantine = self.tables.quarantine_now()
+        return replace(ends, quarantine=quarantine, tables=self.tables.ids(ends))
 
     def note(self, rows: int, bad: int, late: int, duplicates: int) -> dict[str, Any]:
         """The metadata of a bronze commit: the ends, and what the batch held."""
@@ -175,7 +180,7 @@ class Position:
         """
         if not self.ends.next:
             return {}
-        return {"ends": replace(self.ends, quarantine=self.tables.quarantine_now()).note()}
+        return {"ends": self._with_tables(self.ends).note()}
 
     @property
     def watermark(self) -> datetime | None:

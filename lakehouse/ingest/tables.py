@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.erased import drop_old_quarantine
@@ -18,6 +20,7 @@ from lakehouse.storage.columns import add_missing_columns
 from lakehouse.storage.duck import patterns, query, reads
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import note_of
+from lakehouse.storage.properties import takes_the_place_of
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
@@ -54,11 +57,13 @@ class BronzeTables:
             fingerprinted=True,
             description=f"typed {contract.name} events, each with its Kafka address",
         )
+        told = (bronze.last_note("ends") or {}).get("tables", {})
         quarantine = Table.open(
             places[1],
             QUARANTINE_SCHEMA,
             settings,
             beside=places[0],
+            instead_of=told.get("quarantine", ""),
             description=f"records of {contract.name} that broke the contract, bytes kept",
             fingerprinted=True,
         )
@@ -74,6 +79,23 @@ class BronzeTables:
                 return False
         return False
 
+    def refuse_another_quarantine(self, ends: Ends) -> None:
+        """TableDamaged where another table with rows is in the place of bronze's quarantine.
+
+        One that a flow made anew, where none was, says whose place it takes.
+        """
+        recorded, dt = ends.tables.get("quarantine"), self.quarantine.dt
+        if recorded in {None, dt.metadata().id, takes_the_place_of(dt)}:
+            return
+        if self.quarantine.files():
+            raise TableDamaged(
+                f"quarantine.{self.name}",
+                "it is another table than the one that bronze recorded: another program put it "
+                "there",
+                f"put the right folder back; or move this one away and run {self.name}.bronze, "
+                "which reads again what Kafka has",
+            )
+
     def quarantine_reaches(self, ends: Ends) -> dict[int, int] | None:
         """How far the batches reach that quarantine still has, where it went back or lost files.
 
@@ -82,6 +104,9 @@ class BronzeTables:
         """
         if ends.quarantine is None or ends.quarantine[0] == 0:
             return None  # it was empty, if it was there
+        id_ = self.quarantine.dt.metadata().id
+        if ends.tables.get("quarantine", id_) != id_:
+            return {}
         version, time = ends.quarantine
         went_back = self.quarantine.version < version
         for commit in self.quarantine.commits():
@@ -167,6 +192,19 @@ class BronzeTables:
         """Quarantine's newest commit: its version and time in ms."""
         newest = next(self.quarantine.commits(), None)
         return (int(newest["version"]), int(newest["timestamp"])) if newest else None
+
+    def ids(self, ends: Ends) -> dict[str, str]:
+        """Delta's ids of the tables beside bronze; a ledger of erased addresses keeps its own.
+
+        Nothing makes that one anew, so another in its place stays in doubt.
+        """
+        found = {"quarantine": str(self.quarantine.dt.metadata().id)}
+        erased = ends.tables.get("erased") or self._id_of_erased()
+        return found | ({"erased": erased} if erased else {})
+
+    def _id_of_erased(self) -> str:
+        uri = Lake(self.settings.lake.root).table(f"erased.{self.name}")
+        return str(DeltaTable(uri).metadata().id) if Path(uri, "_delta_log").is_dir() else ""
 
     def erased_files(self) -> list[str]:
         """Files of the ledger of erased addresses: what it names is not landed again."""

@@ -219,7 +219,7 @@ class Buckets:
     def _merged(self, new: pa.Table, groups: Collection[_Group], merge: Merge) -> pa.Table:
         """What the groups' buckets hold then, with their BUCKET."""
         table = self.table
-        files = [file.path for group in groups for file in self._of(group)]
+        files = [file for group in groups for file in self._of(group)]
         old = pa.concat_tables([table.schema.empty_table(), *map(self._rows, files)])
         new = new.take(np.concatenate([group.rows for group in groups]))
         rows = merge(new, old).select(table.schema.names).cast(table.schema)
@@ -245,12 +245,12 @@ class Buckets:
         for path in [*self._known][: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[path]
 
-    def _rows(self, path: str) -> pa.Table:
+    def _rows(self, file: _File) -> pa.Table:
         """A file's rows, in the table's schema."""
-        if path in self._known:
-            return self._known[path]
-        table = self.table
-        [rows] = fitted_rows([str(local_path(table.uri, path))], table.schema, table.partition_by)
+        if file.path in self._known:
+            return self._known[file.path]
+        place = str(local_path(self.table.uri, file.path))
+        [rows] = fitted_rows({place: file.values}, self.table.schema)
         return rows
 
 

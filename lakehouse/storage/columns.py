@@ -11,6 +11,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.schema import PrimitiveType
 
 from lakehouse.storage.committing import QUIET
+from lakehouse.storage.data_files import partition_values
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table
 
@@ -51,7 +52,7 @@ def widen_numbers(table: Table) -> None:
 
 
 def _write_anew(table: Table, commit: CommitProperties) -> None:
-    parts = fitted_rows(table.files(), table.schema, table.partition_by)
+    parts = fitted_rows(partition_values(table.dt), table.schema)
     batches = (batch for part in parts for batch in part.to_batches())
     write_deltalake(
         table.dt, pa.RecordBatchReader.from_batches(table.schema, batches), mode="overwrite",

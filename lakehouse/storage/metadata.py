@@ -57,6 +57,7 @@ class Ends(Struct):
     lost: list[Lost] = []
     rules: list[tuple[Number, Count, Count | None]] = []
     quarantine: tuple[Count, Count] | None = None
+    tables: dict[Name, Name] = {}
 
     def __post_init__(self) -> None:
         if self.newest and self.newest.year not in _YEARS:

@@ -11,6 +11,8 @@ from lakehouse.settings.settings import Settings
 FINGERPRINTED = "lakehouse.fingerprints"
 FROM_FIRST_ROW = "from the first row"
 """The property of a table that no row came into but with its fingerprint, and its value."""
+INSTEAD_OF = "lakehouse.insteadOf"
+"""The property of a table that was made anew: the id of the one whose place it takes."""
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 
 
@@ -31,3 +33,8 @@ def table_properties(settings: Settings) -> dict[str, str | None]:
 def is_fingerprinted(table: DeltaTable) -> bool:
     """Whether each row came with its fingerprint; a table of an earlier release does not say so."""
     return table.metadata().configuration.get(FINGERPRINTED) == FROM_FIRST_ROW
+
+
+def takes_the_place_of(table: DeltaTable) -> str:
+    """The id of the table that was there before a flow made this one; empty for none."""
+    return str(table.metadata().configuration.get(INSTEAD_OF) or "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.storage.data_files import partition_values
 from lakehouse.storage.faults import not_as_left
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import commits, notes
@@ -70,9 +71,9 @@ class DeltaReader:
         """Each commit's own description, the newest first, as far as the log goes back."""
         return commits(self.uri, self.version)
 
-    def rows(self, partitions: Sequence[str] | None = None) -> pa.Table:
-        """The rows of this version, or of the partitions named as ``column=value``."""
-        parts = fitted_rows(self.files(), self.schema, self.partition_by, partitions)
+    def rows(self) -> pa.Table:
+        """The rows of this version."""
+        parts = fitted_rows(partition_values(self.dt), self.schema)
         return pa.concat_tables([self.schema.empty_table(), *parts])
 
     def files(self) -> list[str]:

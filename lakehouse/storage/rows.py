@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,17 +113,15 @@ def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> 
 
 
 def fitted_rows(
-    files: Sequence[str],
-    schema: pa.Schema,
-    partition_by: Sequence[str],
-    partitions: Sequence[str] | None = None,
+    files: Mapping[str, Mapping[str, str | None]], schema: pa.Schema
 ) -> Iterator[pa.Table]:
-    """The rows of each file, in a table's own schema; of the partitions named, where some are."""
-    for file in files:
-        folder = file.rsplit("/", 2)[1]
-        if partitions is None or folder in partitions:
-            part = pq.ParquetFile(file).read(use_threads=False)
-            if partition_by:
-                column, _, value = folder.partition("=")
-                part = part.append_column(column, pa.repeat(unquote(value), part.num_rows))
-            yield part.select(schema.names).cast(schema)
+    """The rows of each file, in a table's own schema; its partition's values as the log has them.
+
+    ``files`` are as :func:`lakehouse.storage.data_files.partition_values` gives them.
+    """
+    for file, values in files.items():
+        part = pq.ParquetFile(file).read(use_threads=False)
+        for column, value in values.items():
+            told = pa.repeat(pa.scalar(value, pa.string()), part.num_rows)
+            part = part.append_column(column, told)
+        yield part.select(schema.names).cast(schema)

@@ -39,6 +39,7 @@ from lakehouse.storage.log import (
 from lakehouse.storage.properties import (
     FINGERPRINTED,
     FROM_FIRST_ROW,
+    INSTEAD_OF,
     is_fingerprinted,
     table_properties,
 )
@@ -79,12 +80,14 @@ class Table(Committing):
         description: str = "",
         fingerprinted: bool = False,
         beside: str = "",
+        instead_of: str = "",
     ) -> Self:
         """The table at this place, its log found whole; made where it is missing.
 
         What is made says that its fingerprints begin with the first row: that one whose
         log lost them is not taken for one of an earlier release. ``beside`` is a table
-        that must say so too, where there is one: of both or of neither it holds.
+        that must say so too, where there is one: of both or of neither it holds. It also says
+        the id of the table that it is made ``instead_of``.
         """
         try:
             check_columns(uri, schema.names)
@@ -93,6 +96,8 @@ class Table(Committing):
                 properties = table_properties(settings)
                 if fingerprinted and (not _is_table(beside) or is_fingerprinted(opened(beside))):
                     properties[FINGERPRINTED] = FROM_FIRST_ROW
+                if instead_of:
+                    properties[INSTEAD_OF] = instead_of
                 DeltaTable.create(
                     uri,
                     schema,

@@ -65,6 +65,8 @@ def go_on(lake):
 @pytest.mark.parametrize("table", EDITS)
 @pytest.mark.parametrize("flow", [lambda _: None, go_on], ids=["alone", "and a flow went on"])
 def test_rows_that_no_fingerprint_tells_of_are_not_proven(lake, spoil, table, flow):
+    if (spoil, table, flow) == (make_anew, "quarantine/sales", go_on):
+        pytest.skip("such a quarantine is refused: test_other_tables.py")
     spoil(lake, table)
     flow(lake)
     found = proof(lake, Kafka(end=10) if lake.bronze.position.ends.next[0] == 10 else FORGOT)

@@ -106,3 +106,11 @@ def test_values_of_another_type_have_a_remedy_that_helps(lake):
     assert "lakehouse restore BACKUP" in told
     assert "repair" not in told
     assert not any("too large" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize("to", [random_prefix, other_folder])
+def test_whole_rows_have_the_partition_that_the_log_says(lake, to):
+    before = lake.bronze.bronze.rows().sort_by("offset")
+    moved(path(lake, "bronze/sales"), to)
+    lake.restart()
+    assert lake.bronze.bronze.rows().sort_by("offset").equals(before)
