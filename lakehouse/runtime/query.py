@@ -67,6 +67,8 @@ class BronzeQuery:
         self._writer: BronzeWriter[Any] = writer(publisher)
         self._gate = threading.Lock()
         self._stopping = False
+        self._gone: tuple[Lost, ...] = ()
+        """What expired before the next rows, which settings allow: their commit records it."""
         self._query: Any = None
         self.error: BaseException | None = None
 
@@ -127,18 +129,18 @@ class BronzeQuery:
     def _check_topic(self) -> None:
         """Raise if the records just read may come from another topic than bronze's.
 
-        If records expired while they were read, Spark itself stops, unless it is told to go
-        on: then the gap is recorded.
+        If records expired before they were read, the gap is recorded where settings allow
+        it. On a cluster nobody but Spark knows whether it left some out.
         """
-        fails = self._settings.kafka.fail_on_data_loss
-        if fails and self._topic.id() == self._position.ends.topic_id:
-            return
-        lost = self._position.gaps(self._read_topic())
-        self._position.refuse(tuple(gap for gap in lost if gap.kind != EXPIRED))
-        if not fails:
-            self._position.give_up(lost)
-            for gap in lost:
-                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+        if not self._is_local and not self._settings.kafka.fail_on_data_loss:
+            self._gone = self._position.gaps(self._read_topic())
+        elif self._topic.id() != self._position.ends.topic_id:
+            self._position.refuse(self._position.gaps(self._read_topic()))
+        self._position.refuse(tuple(gap for gap in self._gone if gap.kind != EXPIRED))
+        self._position.give_up(self._gone)
+        for gap in self._gone:
+            log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
+        self._gone = ()
 
     def _land(self, rows: DataFrame, batch_id: int) -> None:
         """Land a batch, unless the query is being stopped.
@@ -206,17 +208,20 @@ class BronzeQuery:
 
     def _read_part(self, reader: LocalReader, ends: dict[int, int]) -> Taken | None:
         """Rows of a planned range; TableDamaged where Kafka no longer has what comes next."""
-        deadline = time.monotonic() + self._settings.kafka.request_timeout.total_seconds()
+        first: dict[int, int] = {}
+        deadline: float | None = None
         while True:
             try:
-                return reader.part(self._position.ends, ends, lambda: self._stopping)
+                return reader.part(self._position.ends, first, ends, lambda: self._stopping)
             except ReaderFault as fault:
-                topic = self._read_topic()
-                self._refuse_unless_allowed(self._position.gaps(topic))
-                if time.monotonic() > deadline:
+                now, topic = time.monotonic(), self._read_topic()
+                self._gone = self._position.gaps(topic)
+                self._refuse_unless_allowed(self._gone)
+                deadline = deadline or now + self._settings.kafka.request_timeout.total_seconds()
+                if now > deadline:
                     raise unreachable(self._settings.kafka, fault) from None
                 time.sleep(0.2)
-                reader.skip(topic)
+                first = {partition: offset for partition, (offset, _) in topic.ranges.items()}
 
     def _refuse_unless_allowed(self, lost: tuple[Lost, ...]) -> None:
         """TableDamaged with what is lost, unless settings allow it: then a commit records it."""

@@ -73,18 +73,20 @@ class LocalReader:
         self._process.begin({p: ends.next.get(p, EARLIEST) for p in topic.ranges})
 
     def part(
-        self, ends: Ends, upto: Mapping[int, int], stopping: Callable[[], bool]
+        self,
+        ends: Ends,
+        first: Mapping[int, int],
+        upto: Mapping[int, int],
+        stopping: Callable[[], bool],
     ) -> Taken | None:
         """Rows from the ends on, up to those planned or as many bytes as a commit may have.
 
-        None where the flow stops. ReaderFault where Kafka lacks what comes next.
+        Of a partition with a ``first`` offset nothing below it. None where the flow stops.
+        ReaderFault where Kafka lacks what comes next.
         """
-        self._process.begin({p: ends.next.get(p, EARLIEST) for p in upto})
+        begin = {p: max(ends.next.get(p, EARLIEST), first.get(p, EARLIEST)) for p in upto}
+        self._process.begin(begin)
         return self._process.take(upto, self._most_bytes, stopping)
-
-    def skip(self, topic: Topic) -> None:
-        """Go on from what the topic still has."""
-        self._process.skip({p: first for p, (first, _) in topic.ranges.items()})
 
     def close(self) -> None:
         """End the process."""

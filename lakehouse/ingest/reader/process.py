@@ -78,28 +78,23 @@ class ReaderProcess:
             self._at.update(positions)
             self._assign()
 
-    def skip(self, first: Mapping[int, int]) -> None:
-        """Read on anew, and of no partition what lies below its ``first`` offset."""
-        self._at = {p: max(at, first.get(p, at)) for p, at in self._at.items()}
-        self._assign()
-
     def take(
         self, upto: Mapping[int, int], most_bytes: int, stopping: Callable[[], bool]
     ) -> Taken | None:
         """The rows before ``upto``, or some of them where they are larger than ``most_bytes``.
 
-        None where ``stopping`` says so. ReaderFault where Kafka lacks what comes next,
-        ServiceUnavailable where nothing comes.
+        None where ``stopping`` says so. ReaderFault where Kafka lacks what comes next: what
+        was taken until then is read again. ServiceUnavailable where nothing comes.
         """
         found: list[pa.Table] = []
-        ends: dict[int, int] = {}
         size, heard = 0, time.monotonic()
         while lacking := [p for p, end in sorted(upto.items()) if self._at.get(p, EARLIEST) < end]:
             for partition in lacking:
                 for frame in self._before(partition, upto[partition], most_bytes - size):
                     size += frame.size
                     found += [frame.rows] if frame.rows is not None else []
-                    ends[partition] = self._at[partition] = min(frame.after, upto[partition])
+                    # the end of a partition may be told after rows that came meanwhile
+                    self._at[partition] = max(self._at[partition], frame.after)
             if size >= most_bytes:
                 break
             if any(self._at[p] < upto[p] and not self._held[p] for p in lacking):
@@ -111,6 +106,7 @@ class ReaderProcess:
                     raise self._silent()
         if self._is_hurried:
             self._hurry([])
+        ends = {p: self._at[p] for p in upto if self._at[p] >= 0}
         return Taken(pa.concat_tables(found or [self._schema.empty_table()]), ends)
 
     @property
@@ -122,7 +118,7 @@ class ReaderProcess:
         held, size = self._held[partition], 0
         while held and size < most_bytes and self._at[partition] < end:
             frame = held.popleft()
-            if frame.after > end and frame.rows is not None:
+            if frame.after > end:
                 frame, rest = _cut(frame, end)
                 held.appendleft(rest)
             size += frame.size
@@ -158,6 +154,7 @@ class ReaderProcess:
     def _meet(self, fault: Fault) -> None:
         self._told = fault.text
         if fault.kind != AWAY:
+            self._at.clear()
             raise ReaderFault(fault.text)
 
     def _died(self) -> None:
@@ -255,7 +252,7 @@ def _cut(frame: _Frame, end: int) -> tuple[_Frame, _Frame]:
     """What lies before an offset, and the rest."""
     rows = frame.rows
     if rows is None:
-        raise AssertionError("only rows are cut")
+        return replace(frame, after=end), frame
     is_before = pc.less(rows["offset"], end)
     before, after = rows.filter(is_before), rows.filter(pc.invert(is_before))
     size = frame.size * before.num_rows // max(1, rows.num_rows)

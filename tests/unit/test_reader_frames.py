@@ -1,0 +1,48 @@
+"""What the driver makes of the reader's frames, in the order in which they may come."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from lakehouse.ingest.decode import decoded_schema
+from lakehouse.ingest.reader import Start
+from lakehouse.ingest.reader.process import ReaderProcess, _Frame
+from lakehouse.ingest.verdict import TimeRules
+from tests.conftest import SALES
+
+RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1))
+
+
+def rows(*offsets):
+    schema = decoded_schema(SALES)
+    found = [{"partition": 0, "offset": offset} for offset in offsets]
+    return pa.Table.from_pylist(found, schema)
+
+
+def reader(at, **held):
+    one = ReaderProcess(Start({}, b"", "sales", SALES, RULES, 100), patience=0.2)
+    one._at = dict(at)
+    for name, frames in held.items():
+        one._held[int(name[1:])].extend(frames)
+    return one
+
+
+def test_an_end_that_is_told_after_later_rows_does_not_take_them_back():
+    one = reader(
+        {0: 9, 1: 0},
+        p0=[_Frame(0, 0, 12, 10, rows(9, 10, 11)), _Frame(0, 0, 10, 0)],
+        p1=[_Frame(0, 1, 3, 10, rows(0, 1, 2))],
+    )
+    taken = one.take({0: 20, 1: 5}, 20, lambda: False)
+    assert taken.ends == {0: 12, 1: 3}
+    assert taken.rows.num_rows == 6
+
+
+def test_the_end_that_lies_beyond_a_range_is_kept_for_the_next():
+    one = reader({0: 0}, p0=[_Frame(0, 0, 3, 10, rows(0, 2)), _Frame(0, 0, 9, 0)])
+    for end in (5, 7, 9):
+        assert one.take({0: end}, 100, lambda: False).ends == {0: end}
+
+
+def test_a_partition_of_which_all_that_was_planned_expired_is_past_it():
+    assert reader({0: 50}).take({0: 30}, 100, lambda: False).ends == {0: 50}
