@@ -194,11 +194,13 @@ def _csv_section(name: str, columns: list[_Column]) -> str:
 
 def _csv(columns: list[_Column], *, doubtful: bool) -> str:
     out = io.StringIO()
+    rows = [[column.name for column in columns]]
+    rows += [[_plain(value) for value in row] for row in _values(columns)]
+    doubtful |= any("\r" in str(value) for row in rows for value in row)  # csv leaves it bare
     writer = csv.writer(
         out, lineterminator="\n", quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL
     )
-    writer.writerow([column.name for column in columns])
-    writer.writerows([_plain(value) for value in row] for row in _values(columns))
+    writer.writerows(rows)
     return out.getvalue()
 
 

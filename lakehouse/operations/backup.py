@@ -102,7 +102,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     lake = Lake(settings.lake.root)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(str(to), "is there already", "name a folder that is not there yet")
-    if to.absolute().is_relative_to(Path(lake.root).absolute()):
+    if to.resolve().is_relative_to(Path(lake.root).resolve()):
         raise UsageError(str(to), "lies in the lake itself", "name a folder outside of it")
     names = _in_order(tables_in(lake.root))
     if not names:

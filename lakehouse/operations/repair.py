@@ -101,7 +101,7 @@ class Repair:
             raise TableMissing(f"table {self.name}", "is an empty folder", "remove it")
         try:
             table = DeltaTable(self.uri)
-        except DeltaError as error:
+        except (DeltaError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
         if broken := broken_files(table, self.uri, self._whole):
@@ -150,7 +150,8 @@ class Repair:
         version = self._newest_whole(table.version())
         if version is None:
             raise self._beyond(found)
-        first = min(table.get_add_actions(flatten=True)["min.offset"].to_pylist())
+        told = table.get_add_actions(flatten=True)["min.offset"].to_pylist()
+        first = min((offset for offset in told if offset is not None), default=0)
         ends = self._must_be_in_kafka(version, found, first)
         note: dict[str, Any] = {"flow": f"{self.name.partition('.')[2]}.bronze"}
         note |= {"ends": ends.note()} if ends.next else {}

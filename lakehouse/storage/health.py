@@ -117,7 +117,7 @@ def newest(uri: str) -> DeltaTable:
     opened: list[DeltaTable] = []
 
     def lacking() -> dict[str, str]:
-        opened[:] = [DeltaTable(uri)]
+        opened[:] = [loaded(uri, None)]
         return lacking_files(opened[0], uri)
 
     if found := unmoved(uri, lacking):
@@ -127,9 +127,19 @@ def newest(uri: str) -> DeltaTable:
 
 
 def loaded(uri: str, version: int | None) -> DeltaTable:
-    """A table at a version, whose log holds files alone; DeltaError where it cannot be opened."""
+    """A table at a version, or its newest, whose log holds files alone.
+
+    DeltaError where it cannot be opened, TableDamaged where an action of it does not fit.
+    """
     Log.of(uri)
-    return DeltaTable(uri, version=version)
+    try:
+        return DeltaTable(uri, version=version)
+    except ValueError as error:  # a partition's value is lacking, or is none of its type
+        raise damaged(uri, Damage(uri, _misfit(error))) from None
+
+
+def _misfit(error: Exception) -> str:
+    return f"its log has an action that does not fit: {' '.join(str(error).split())[:200]}"
 
 
 def opened(uri: str) -> DeltaTable:
@@ -276,9 +286,8 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
     found = {}
     try:
         actions = table.get_add_actions(flatten=True)
-    except ValueError as error:  # a partition's value is lacking, or is none of its type
-        fault = f"its log has an action that does not fit: {' '.join(str(error).split())[:200]}"
-        raise damaged(uri, Damage(uri, fault)) from None
+    except ValueError as error:
+        raise damaged(uri, Damage(uri, _misfit(error))) from None
     names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
     paths = [local_path(uri, name) for name in names]
     check_folders(uri, paths)

@@ -30,7 +30,7 @@ class Hung(Exception):
 
 def _command(*words: str) -> Callable[[Path], str]:
     def run(root: Path) -> str:
-        given = [word.format(root=root) for word in words]
+        given = [word.format(beside=root.parent) for word in words]
         done = CliRunner().invoke(app, [*given, "--root", str(root)])
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -68,7 +68,7 @@ READ = {
 }
 """Verbs that write nothing."""
 WRITE = {
-    "backup": _command("backup", "{root}/../backup"),
+    "backup": _command("backup", "{beside}/backup"),
     "repair bronze": _command("repair", "bronze.sales"),
     "repair quarantine": _command("repair", "quarantine.sales"),
     "rebuild": _command("rebuild", "silver.sales_by_country"),

@@ -1,0 +1,54 @@
+"""Files that are not the lake's own: every verb on every attack, the user's files as judges."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hostile.attacks import ATTACKS, home
+from tests.hostile.verbs import READ, VERBS, outcome, state_of
+
+SECRET = "c4n4ry"
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_verb_reads_or_changes_what_is_not_the_lakes(lake, tmp_path, attack):
+    pq.write_table(pa.table({"event_id": [SECRET]}), home(lake) / "data.parquet")
+    ATTACKS[attack](lake)
+    spoiled = tmp_path / "spoiled"
+    lake.rename(spoiled)
+    before = state_of(home(lake))
+    failed = []
+    for verb in VERBS:
+        if verb not in READ or not lake.exists():
+            shutil.rmtree(lake, ignore_errors=True)
+            shutil.rmtree(tmp_path / "backup", ignore_errors=True)
+            _copy(spoiled, lake)
+        try:
+            said = outcome(verb, lake)
+        except Exception as error:  # noqa: BLE001  # all verbs are tried: one report tells
+            failed.append(f"{verb}: {type(error).__name__}: {error}"[:300])
+            continue
+        if state_of(home(lake)) != before:
+            failed.append(f"{verb}: changed the user's files")
+        if SECRET in said or _holds(tmp_path / "backup"):
+            failed.append(f"{verb}: read the user's files")
+    assert failed == []
+
+
+def _copy(lake, to):
+    """With its links and pipes, as they are."""
+    shutil.copytree(lake, to, symlinks=True, ignore=_pipes)
+    for pipe in (p for p in lake.rglob("*") if p.is_fifo()):
+        os.mkfifo(to / pipe.relative_to(lake))
+
+
+def _pipes(folder, names):
+    return [name for name in names if Path(folder, name).is_fifo()]
+
+
+def _holds(folder):
+    return any(SECRET.encode() in data for _, data in state_of(folder).values())
