@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,8 +81,9 @@ class Driver:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             for child in psutil.Process(self.process.pid).children():
-                if any(part.endswith(word) for part in child.cmdline()):
-                    return child
+                with suppress(psutil.Error):  # the one before it was killed, and is not reaped yet
+                    if any(part.endswith(word) for part in child.cmdline()):
+                        return child
             time.sleep(0.05)
         raise Failed(f"the driver has no {word}")
 
@@ -265,6 +266,11 @@ class Stage:
             noise.join()
         self.everything_sent()
         self.catch_up()
+        if self.driver.ended is not None:  # killed when silver held all, its finer tables not
+            self._note_end()
+            words = ["run", *(self.driver.flows or self.flows), "--available-now"]
+            if code := self.verb(*words).wait(PATIENCE):
+                raise Failed(f"{' '.join(words)} ended with {code}")
         for driver in [d for d in self._drivers if d.ended is None]:
             driver.process.send_signal(signal.SIGTERM)
             try:

@@ -153,7 +153,8 @@ def remark_killed(stage: Stage) -> None:
     running_for(stage, 10)
     stage.driver.kill()
     bronze = stage.table("bronze.sales")
-    without_fingerprints(bronze)
+    for table in (bronze, stage.table("quarantine.sales")):
+        without_fingerprints(table)
     wrong = {"is_duplicate": "NOT is_duplicate"}
     DeltaTable(bronze).update(updates=wrong, predicate='"offset" % 7 = 0')
     failpoint = stage.step(Step.REMARKED, range(1, 2))
