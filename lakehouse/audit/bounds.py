@@ -23,6 +23,7 @@ from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.steps import is_told
 from lakehouse.audit.topic import SAMPLE
 from lakehouse.storage.file_paths import local_path
+from lakehouse.storage.rows import added_files
 
 _ROWS = 65_536
 _MILLISECOND = 1_000
@@ -124,7 +125,7 @@ def bounds(scene: Scene) -> Check:
 
 
 def _wrong(table: DeltaTable, uri: str) -> Iterator[tuple[str, str]]:
-    actions = pa.table(table.get_add_actions())
+    actions = added_files(table)
     paths = [local_path(uri, path) for path in actions["path"].to_pylist()]
     told = [_told(actions, row) for row in range(len(paths))]
     with ThreadPoolExecutor(2) as pool:

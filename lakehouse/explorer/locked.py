@@ -24,6 +24,7 @@ from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.duck import Limits, hive_type, lent, opened, reads, scan
 from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.rows import added_files
 
 T = TypeVar("T")
 _UNITS = {"MB": 10**6, "GB": 10**9}
@@ -123,7 +124,7 @@ def _register(
 
 def _has_marks(table: DeltaTable) -> bool:
     """Whether, by the log's statistics, a row of quarantine may be marked as replayed."""
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = added_files(table, flatten=True)
     name = "null_count.replayed_version"
     if name not in actions.column_names:
         return "replayed_version" in {field.name for field in table.schema().fields}

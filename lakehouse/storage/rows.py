@@ -61,9 +61,14 @@ class DataFile:
             ) from None
 
 
+def added_files(table: DeltaTable, *, flatten: bool = False) -> pa.Table:
+    """What the log tells of each data file of the version; ``pa.table`` would load pandas."""
+    return pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=flatten)).read_all()
+
+
 def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
     """The data files of the table's version."""
-    actions = pa.table(table.get_add_actions())
+    actions = added_files(table)
     paths, schema = actions["path"].to_pylist(), pa.schema(table.schema().to_arrow())
     if "partition" not in actions.schema.names:
         return [DataFile(local_path(uri, path), {}, schema) for path in paths]

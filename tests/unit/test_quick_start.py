@@ -70,7 +70,7 @@ def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     settings = load_settings().with_root(tmp_path_factory.mktemp("lake") / "lake")
-    Lake(settings).land(encode(sale()), 0)
+    Lake(settings).land([*encode(sale()), b"{"], 0)
     shutil.rmtree(f"{settings.lake.root}/silver")  # DuckDB loads pandas where a table has no rows
     return settings.lake.root
 
@@ -81,9 +81,10 @@ def test_tables_loads_no_engine(root):
     assert names & {*FOR_WRITING, "duckdb", "psutil", "pyarrow", "numpy"} == set()
 
 
-def test_a_statement_loads_duckdb_and_nothing_that_writes(root):
+@pytest.mark.parametrize("table", ["bronze.sales", "quarantine.sales"])
+def test_a_statement_loads_duckdb_and_nothing_that_writes(root, table):
     code, names, said = loaded(
-        "explore", "--root", root, "--format", "csv", "--sql", "SELECT count(*) n FROM bronze.sales"
+        "explore", "--root", root, "--format", "csv", "--sql", f"SELECT count(*) n FROM {table}"
     )
     assert (code, said) == (0, "n\n1\n")
     assert names & {*FOR_WRITING, "psutil"} == set()
