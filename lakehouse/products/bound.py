@@ -5,27 +5,17 @@ DuckDB plans every expression over empty tables with the columns that it will me
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
 import duckdb
 import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError
 from lakehouse.core.sql import listed
-from lakehouse.model.flow import (
-    MONEY,
-    UNITS,
-    Aggregate,
-    Combine,
-    Keyed,
-    Measure,
-    ParquetFlow,
-    SilverFlow,
-)
+from lakehouse.model.flow import Aggregate, Keyed, ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
+from lakehouse.products.measures import Bind, must_add_up, must_hold
 from lakehouse.silver.render import (
     ARROW,
     finer_sql,
@@ -36,12 +26,6 @@ from lakehouse.silver.render import (
 )
 from lakehouse.storage.duck import Limits, opened
 
-ADDS_UP: dict[Combine, tuple[str, ...]] = {
-    "sum": ("sum", "count", "count_star", "count_if"),
-    "min": ("min",),
-    "max": ("max",),
-}
-"""How two numbers are joined → the aggregate functions that this is right for."""
 UNSTABLE = re.compile(
     r"\b((random|setseed|uuid\w*|gen_random_uuid|now|today|transaction_timestamp|nextval"
     r"|get_current_\w+)\s*\(|current_(date|time|timestamp|localtime|localtimestamp)\b)", re.I
@@ -50,8 +34,6 @@ UNSTABLE = re.compile(
 _SQL = {arrow: sql for sql, arrow in ARROW.items()} | {pa.int32(): "INTEGER"}
 _MEMORY = "256MB"
 """Enough to plan; nothing is read."""
-Bind = Callable[[str, str], str]
-"""Plans a SELECT, or says that it cannot be, at a place; the SQL type of its first column."""
 
 
 def check_sql(product: Product) -> None:
@@ -123,7 +105,7 @@ def _check_aggregate(
             )  # fmt: skip
     _no_words_of_sql(bind, table_columns(aggregate), place)
     for name, measure in aggregate.measures.items():
-        _must_add_up(connection, measure, f"{place}, measure {name!r}")
+        must_add_up(connection, measure, f"{place}, measure {name!r}")
     try:
         bind(place, partial_sql(aggregate))
     except DeclarationError as whole:
@@ -131,7 +113,7 @@ def _check_aggregate(
         raise whole from None
     for name, measure in aggregate.measures.items():
         if measure.combine == "sum":
-            _must_hold(measure, bind, f"{place}, measure {name!r}")
+            must_hold(measure, bind, f"{place}, measure {name!r}")
     for name, distinct in (aggregate.distinct or {}).items():
         here, finer = f"{place}, distinct count {name!r}", finer_sql(distinct.finer)
         bind(here, finer)
@@ -183,47 +165,6 @@ def _no_words_of_sql(bind: Bind, names: Iterable[str], place: str) -> None:
             raise DeclarationError(
                 f"{place}, column {name!r}", "is a word of SQL", "give it another name"
             ) from None
-
-
-def _must_hold(measure: Measure, bind: Bind, place: str) -> None:
-    """The type declared for a sum holds it exactly."""
-    kind = bind(place, f"SELECT {measure.sql} FROM rows")
-    if kind in {"DOUBLE", "FLOAT"}:
-        raise DeclarationError(
-            place, f"{measure.sql} is a float, whose sum depends on the order of rows",
-            "sum whole numbers, or decimals as MONEY",
-        )  # fmt: skip
-    fits = (MONEY,) if re.fullmatch(r"DECIMAL\(\d+,[1-9]\d*\)", kind) else ("BIGINT", UNITS, MONEY)
-    if measure.type not in fits:
-        raise DeclarationError(
-            place, f"{measure.type} does not hold every sum of {kind}", f"use {' or '.join(fits)}"
-        )
-
-
-def _must_add_up(connection: duckdb.DuckDBPyConnection, measure: Measure, place: str) -> None:
-    """Old and new are joined by ``combine``: right only for the functions of :data:`ADDS_UP`."""
-    found = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT {measure.sql}"]).fetchone()
-    tree: dict[str, Any] = json.loads(found[0]) if found else {}
-    if tree.get("error"):
-        raise DeclarationError(place, str(tree["error_message"]), "write one SQL expression")
-    values = tree["statements"][0]["node"]["select_list"]
-    if len(values) > 1:
-        raise DeclarationError(place, f"{measure.sql} is {len(values)} values", "write one")
-    node = values[0]
-    while node["class"] == "CAST":
-        node = node["child"]
-    if measure.combine not in ADDS_UP:
-        raise DeclarationError(
-            place, f"values are not joined by {measure.combine!r}", f"use {', '.join(ADDS_UP)}"
-        )
-    usable = ADDS_UP[measure.combine]
-    if node.get("function_name") not in usable or node["distinct"]:
-        raise DeclarationError(
-            place, f"{measure.sql} does not add up: of two batches its values cannot be joined "
-            f"by {measure.combine}",
-            f"make it {', '.join(f'{n}(…)' for n in usable if n != 'count_star')}; "
-            "a quotient is a Ratio of two measures, a count of different values a Distinct",
-        )  # fmt: skip
 
 
 def _check_keyed(keyed: Keyed, place: str, bind: Bind) -> None:

@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
@@ -29,13 +25,7 @@ from lakehouse.storage.data_files import WrittenFile, write_files
 from lakehouse.storage.faults import another_writer, write_fault
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
 from lakehouse.storage.health import check_log, opened
-from lakehouse.storage.log import (
-    append_info,
-    exchange_info,
-    sync_commit,
-    sync_files,
-    transaction,
-)
+from lakehouse.storage.log import append_info, exchange_info, sync_commit, sync_files, transaction
 from lakehouse.storage.properties import (
     FINGERPRINTED,
     FROM_FIRST_ROW,
