@@ -18,7 +18,8 @@ import duckdb
 from deltalake import DeltaTable
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.matrix.stage import ROOT, Stage
+from tests.matrix.driver import ROOT
+from tests.matrix.stage import Stage
 
 Address = tuple[int, int]
 Row = tuple[Any, ...]

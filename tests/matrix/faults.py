@@ -17,7 +17,8 @@ from lakehouse.model.flow import SilverFlow
 from tests.matrix.broker import running
 from tests.matrix.check import read
 from tests.matrix.clock import Clock
-from tests.matrix.stage import Failed, Skipped, Stage
+from tests.matrix.driver import Failed
+from tests.matrix.stage import Skipped, Stage
 
 Act = Callable[[Stage], None]
 MID_WRITE = (Step.BRONZE_FILES, Step.COMPACTION_FILES)

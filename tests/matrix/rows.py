@@ -16,9 +16,10 @@ from lakehouse.model.product import Product
 from tests.matrix import faults
 from tests.matrix.broker import Broker
 from tests.matrix.check import check
+from tests.matrix.driver import Failed
 from tests.matrix.faults import killed_at
 from tests.matrix.row import Outcome, Row
-from tests.matrix.stage import Failed, Skipped, Stage
+from tests.matrix.stage import Skipped, Stage
 
 SPARK = {"LAKEHOUSE_BRONZE_PATH": "cluster", "LAKEHOUSE_STREAM_MAX_RECORDS_PER_BATCH": "2000"}
 SPARK_DAYS = 3

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,9 +26,9 @@ from lakehouse.products.registry import products
 from lakehouse.settings.reading import RESERVED_ENV
 from lakehouse.sinks.parquet_files import taken
 from tests.matrix.broker import Broker
+from tests.matrix.driver import ROOT, Driver, Failed
 from tests.matrix.noise import Noise
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 150.0
 """Seconds after which a driver is not waited for any more."""
 SETTINGS = {
@@ -46,55 +46,6 @@ Ends = Mapping[str, Mapping[int, int]]
 
 class Skipped(Exception):
     """This machine cannot do this fault; the reason."""
-
-
-class Failed(Exception):
-    """The try went wrong before its tables could be compared; what happened."""
-
-
-class Driver:
-    """``lakehouse run`` as a process of its own; its narration goes to ``log``."""
-
-    def __init__(self, flows: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.flows, self.log = flows, log
-        words = [sys.executable, "-m", "lakehouse", "run", *flows]
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-
-    @property
-    def ended(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self.process.poll()
-
-    def jvm(self) -> psutil.Process:
-        """Spark's JVM under it."""
-        return self._child("java")
-
-    def reader(self) -> psutil.Process:
-        """The process that reads ahead for it."""
-        return self._child("lakehouse.ingest.reader")
-
-    def _child(self, word: str) -> psutil.Process:
-        """The child whose command line has this word, or ends with it."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for child in psutil.Process(self.process.pid).children():
-                with suppress(psutil.Error):  # the one before it was killed, and is not reaped yet
-                    if any(part.endswith(word) for part in child.cmdline()):
-                        return child
-            time.sleep(0.05)
-        raise Failed(f"the driver has no {word}")
-
-    def kill(self) -> None:
-        """kill -9, and reap."""
-        self.process.kill()
-        self.process.wait()
-
-    def last_words(self) -> str:
-        """The end of its narration, in one line."""
-        return " ".join(self.log.read_text(errors="replace").split())[-400:]
 
 
 class Stage:

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from lakehouse.core.failpoint import Step
 from lakehouse.services.postgres import EmbeddedPostgres
+from tests.matrix.driver import ROOT, Failed
 from tests.matrix.faults import Act
 from tests.matrix.noise import Noise
 from tests.matrix.row import Row
-from tests.matrix.stage import PATIENCE, ROOT, Failed, Stage
+from tests.matrix.stage import PATIENCE, Stage
 
 ROUND = 2.0
 """Seconds of one round of the table's writer."""

@@ -15,11 +15,12 @@ from deltalake import DeltaTable
 from lakehouse.core.failpoint import Step
 from producers.message import Message
 from tests.earlier import without_fingerprints
+from tests.matrix.driver import Failed
 from tests.matrix.faults import HOUR, Act, running_for
 from tests.matrix.products.sales_check import wrong
 from tests.matrix.products.sales_sending import Sender, huge, make_topic, messages, old
 from tests.matrix.row import Row
-from tests.matrix.stage import PATIENCE, Failed, Stage
+from tests.matrix.stage import PATIENCE, Stage
 
 ORDERS_A_SECOND = 40
 EVENTS_AN_ORDER = 3.9
