@@ -17,7 +17,7 @@ from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.audited import Kafka, proof
 from tests.support.lake import ALWAYS, changed, copied
 from tests.support.quarantined import (
@@ -32,8 +32,7 @@ from tests.support.quarantined import (
 )
 
 
-@pytest.fixture
-def lake(quarantined_root, settings):
+def two_files(quarantined_root, settings):
     """Two files of bronze, so that upkeep has something to compact; offsets 0 to 7."""
     lake = copied(quarantined_root, settings)
     lake.land(encode(sale(event_id="more", order_id="o8")), 7)
@@ -42,14 +41,23 @@ def lake(quarantined_root, settings):
     return lake
 
 
-def cut(lake):
-    """A replay that died after its marks."""
+@pytest.fixture
+def lake(quarantined_root, settings):
+    """A lake of two files that nothing was replayed in."""
+    return two_files(quarantined_root, settings)
+
+
+@pytest.fixture(scope="module")
+def cut_root(quarantined_root, tmp_path_factory):
+    """The root of the same lake after a replay that died when its marks were committed."""
+    lake = two_files(quarantined_root, settings_at(tmp_path_factory.mktemp("cut") / "lake"))
+    root = lake.settings.lake.root
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "marks committed", lake.settings.lake.root],
+        [sys.executable, "-c", KILLED, "marks committed", root],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
-    lake.restart()
+    return root
 
 
 def test_the_verb_is_killed_at_its_failpoint_and_upkeep_commits(lake):
@@ -90,8 +98,8 @@ def others_commit(lake, what):
 @pytest.mark.parametrize(
     ("what", "end"), [("maintain", 8), ("accept-gap", 10), ("a batch", 9), ("a stranger", 8)]
 )
-def test_another_commit_does_not_complete_a_cut_replay(lake, what, end):
-    cut(lake)
+def test_another_commit_does_not_complete_a_cut_replay(cut_root, settings, what, end):
+    lake = copied(cut_root, settings)
     others_commit(lake, what)
     assert quarantined(lake) == [1, 2, 4, 5, 6]
     with opened("sales", lake.settings) as quarantine:
