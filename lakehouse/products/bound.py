@@ -15,7 +15,7 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.core.sql import listed
 from lakehouse.model.flow import Aggregate, Keyed, ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.products.measures import Bind, must_add_up, must_hold
+from lakehouse.silver.measures import Bind, must_add_up, must_hold
 from lakehouse.silver.render import (
     ARROW,
     finer_sql,
