@@ -306,7 +306,8 @@ def test_state_outlives_the_log(settings):
     for table in tables:
         assert list(Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
         assert entries(table.uri)[0] > f"{3:020}.json"
-        assert table.dt.history(1)[0]["operation"] == "VACUUM END"
+        # a vacuum in the millisecond of a compaction finds nothing to remove, and commits nothing
+        assert table.dt.history(1)[0]["operation"] in {"VACUUM END", "OPTIMIZE"}
         assert table.last_note("ends") or table.last_note("source")
     ends = lake.bronze.position.ends
     lake.restart()
