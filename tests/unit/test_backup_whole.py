@@ -72,10 +72,10 @@ def test_a_copy_that_is_not_the_table_is_no_backup(lake, tmp_path, monkeypatch):
     """The disk gives back something else than was written."""
     real = module._copy
 
-    def copy(path, to, name):
-        size = real(path, to, name)
-        if name == "bronze.sales" and path.suffix == ".parquet":
-            to.write_bytes(to.read_bytes()[:-7])
+    def copy(file, to, name):
+        size = real(file, to, name)
+        if name == "bronze.sales" and file.path.suffix == ".parquet":
+            to.path.write_bytes(to.path.read_bytes()[:-7])
         return size
 
     monkeypatch.setattr(module, "_copy", copy)
