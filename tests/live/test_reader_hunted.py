@@ -47,7 +47,7 @@ def query(kafka, topic, tmp_path):
             **environment,
         }).with_root(tmp_path / "lake")  # fmt: skip
         id_ = ensure_topic(settings.kafka, settings.product("sales"))
-        publisher = BronzePublisher.open(SALES, settings, id_, connect(settings.silver))
+        publisher = BronzePublisher.open(SALES, settings, id_, connect(settings))
         asked = TopicReader(settings.kafka, topic)
         session = SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
         made.append(BronzeQuery(session, publisher, settings, asked, lambda _: None))

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from lakehouse.core.errors import TableMissing
 from lakehouse.ingest.ledger import Ledger
-from lakehouse.storage.duck import query, reads
+from lakehouse.storage.duck import connect, query, reads
 from lakehouse.storage.follower import NOTHING, Applied, Follower, why_anew
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
@@ -96,7 +96,7 @@ class Numbers:
 
     def restart(self):
         Path(self.settings.lake.root).mkdir(exist_ok=True)
-        self.sums = Sums(self.settings, orders.connect(self.settings.silver))
+        self.sums = Sums(self.settings, connect(self.settings))
         return self.sums
 
 

@@ -25,7 +25,7 @@ def landing(settings):
     settings = changed(settings, silver={"max_rows_per_fold": 10})
     bronze = next(f for f in flows() if isinstance(f, BronzeFlow) and f.product == "sales")
     silver = [f for f in flows() if isinstance(f, SilverFlow) and f.product == "sales"]
-    with connect(settings.silver) as connection:
+    with connect(settings) as connection:
         opened = Landing.open(bronze, silver, settings, connection)
         opened.bronze.position.reconcile_topic(Topic("sales", "t1"))
         yield opened
