@@ -20,10 +20,10 @@ from lakehouse.ingest.reader.process import EARLIEST
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.settings.kafka_client import ensure_topic
-from lakehouse.storage.duck import connect
 from tests.conftest import SALES
 from tests.live.conftest import settings_of
 from tests.live.test_reader import MIB, ends, reader, send, take_all, topic
+from tests.support.engine import connected
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 __all__ = ["reader", "topic"]
@@ -47,7 +47,7 @@ def query(kafka, topic, tmp_path):
             **environment,
         }).with_root(tmp_path / "lake")  # fmt: skip
         id_ = ensure_topic(settings.kafka, settings.product("sales"))
-        publisher = BronzePublisher.open(SALES, settings, id_, connect(settings))
+        publisher = BronzePublisher.open(SALES, settings, id_, connected(settings))
         asked = TopicReader(settings.kafka, topic)
         session = SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
         made.append(BronzeQuery(session, publisher, settings, asked, lambda _: None))

@@ -11,11 +11,12 @@ from structlog.testing import capture_logs
 
 from lakehouse.core.errors import TableMissing
 from lakehouse.ingest.ledger import Ledger
-from lakehouse.storage.duck import connect, query, reads
+from lakehouse.storage.duck import query, reads
 from lakehouse.storage.follower import NOTHING, Applied, Follower, why_anew
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
 from tests.support import orders
+from tests.support.engine import connected
 from tests.support.lake import cut_log, warned
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -96,7 +97,7 @@ class Numbers:
 
     def restart(self):
         Path(self.settings.lake.root).mkdir(exist_ok=True)
-        self.sums = Sums(self.settings, connect(self.settings))
+        self.sums = Sums(self.settings, connected(self.settings))
         return self.sums
 
 
