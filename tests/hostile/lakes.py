@@ -39,6 +39,8 @@ def orders(root: Path) -> Broker:
     ledger.take_batch(lake.land([*more, change("c", 1, first)]))
     lake.silver.catch_up()
     lake.silver.persist()
+    lake.parquet.catch_up()
+    lake.parquet.persist()
     ledger.persist()
     return Broker(lambda: Topic("orders", "t1", {0: (7, 7)}), Kafka().judge)
 
