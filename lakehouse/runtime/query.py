@@ -34,7 +34,7 @@ from lakehouse.settings.settings import Settings
 
 log = structlog.get_logger("lakehouse")
 _FULL = 0.9
-"""A planned range with this share of [stream] max_records_per_batch: more records wait."""
+"""A batch with this share of [stream] max_records_per_batch: more records wait."""
 JVM_GONE = (Py4JNetworkError, ConnectionError)
 """What a call into Spark raises once its JVM has ended."""
 
@@ -199,10 +199,8 @@ class BronzeQuery:
                 return
             fetched = time.perf_counter() - started
             now = datetime.now(UTC)
-            before = self._position.ends
             landed = self._writer.publish(part.rows, part.ends, now, self._check_topic)
-            taken = sum(end - before.next.get(p, 0) for p, end in ends.items())
-            is_full = taken >= _FULL * self._settings.stream.max_records_per_batch
+            is_full = part.rows.num_rows >= _FULL * self._settings.stream.max_records_per_batch
             more = is_full or not self._position.ends.reached(ends)
             self._landed(replace(landed, more=more), started, fetched)
 

@@ -24,6 +24,7 @@ from tests.conftest import SALES
 from tests.live.conftest import settings_of
 from tests.live.test_reader import MIB, ends, reader, send, take_all, topic
 from tests.support.engine import connected
+from tests.support.headers import Odd
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 __all__ = ["reader", "topic"]
@@ -167,12 +168,17 @@ def test_names_that_are_no_utf8_in_thousands_of_records(kafka, topic, reader):
         producer.produce(topic, b"{", partition=0, headers=[("h", b"%d" % n)])
     producer.flush(20)
     python = KafkaProducer(bootstrap_servers=kafka)
-    for _ in range(3):
-        python.send(topic, b"{", partition=0, headers=[("h", b"1")])
+    for n in range(3):
+        python.send(topic, b"{", partition=0, headers=[(Odd("x"), b"odd %d" % n)])
     python.close()
     one = reader()
     one.begin({0: EARLIEST})
-    assert len(take_all(one, {0: 5003})[0]) == 5003
+    taken = one.take({0: 5003}, 64 * MIB, lambda: False)
+    rows = taken.rows.sort_by("offset")
+    assert rows["offset"].to_pylist() == list(range(5003))
+    wanted = [[{"key": "h", "value": b"%d" % n}] for n in range(5000)]
+    wanted += [[{"key": "a\ufffd\ufffdz", "value": b"odd %d" % n}] for n in range(3)]
+    assert rows["headers"].to_pylist() == wanted
 
 
 def test_a_child_that_is_stopped_for_a_while_goes_on(kafka, topic, reader):

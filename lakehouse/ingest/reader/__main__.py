@@ -65,6 +65,7 @@ class _Reader:
         self._asked = _FIRST
 
     def run(self) -> None:
+        """Read, decode and send for as long as the driver has room; do what it says."""
         while True:
             self._obey()
             if self._turn < 0 or (self._room <= 0 and not self._only):
