@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -22,7 +22,10 @@ VARIABLE = "LAKEHOUSE_FAILPOINT"
 
 
 class Step(StrEnum):
-    """Every step that has a failpoint, in the order of a batch."""
+    """Every step of the engine that has a failpoint, in the order of a batch.
+
+    A product's source may have its own, in an enum that its declaration names as ``steps``.
+    """
 
     OFFSETS_PLANNED = "offsets-planned"
     """Spark has planned a batch; nothing of it is read."""
@@ -66,42 +69,34 @@ class Step(StrEnum):
     """The broker has a record and has said so; the producer has not counted it."""
     PARQUET_WRITTEN = "parquet-written"
     """One date's Parquet file of a version is in its place; the applied version does not say so."""
-    SLOT_MADE = "slot-made"
-    """A capture has its replication slot; nothing of the snapshot is sent."""
-    CHANGE_SENT = "change-sent"
-    """A change is handed to Kafka's client; of its transaction, or snapshot, others may be."""
-    CHANGES_TAKEN = "changes-taken"
-    """Kafka has acknowledged all that was captured; the state does not say so."""
-    STATE_WRITTEN = "state-written"
-    """The state says so; the slot is not advanced."""
-    SLOT_ADVANCED = "slot-advanced"
-    """The server is told that the slot may advance."""
 
 
 @dataclass
 class Failpoint:
     """A step, at which time of reaching it the process ends, and how often it was reached."""
 
-    step: Step
+    step: str
     coming: int = 1
     comings: int = 0
 
     @classmethod
-    def read(cls, text: str) -> Failpoint:
-        """From ``step`` or ``step:coming``; ValueError says what is wrong."""
+    def read(cls, text: str, steps: Collection[str] = ()) -> Failpoint:
+        """From ``step`` or ``step:coming``; ValueError says what is wrong.
+
+        Without ``steps``, those that there are, any name will do: it is never reached.
+        """
         name, _, coming = text.partition(":")
-        steps = [step.value for step in Step]
-        if name not in steps:
+        if steps and name not in steps:
             close = get_close_matches(name, steps, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Use one of {', '.join(steps)}"
             raise ValueError(f"{name!r} is not a step. {hint}")
         if coming and not (coming.isdecimal() and int(coming)):
             raise ValueError(f"{coming!r} is not a number from 1 on")
-        return cls(Step(name), int(coming or 1))
+        return cls(name, int(coming or 1))
 
-    def is_due(self, step: Step) -> bool:
+    def is_due(self, step: str) -> bool:
         """Whether the process ends now; each call counts as reaching the step once."""
-        if step is not self.step:
+        if step != self.step:
             return False
         self.comings += 1
         return self.comings == self.coming
@@ -111,33 +106,33 @@ class Failpoint:
         self.comings -= 1
 
 
-def fault(environment: Mapping[str, str]) -> str:
+def fault(environment: Mapping[str, str], steps: Collection[str]) -> str:
     """What is wrong with the variable, for settings to refuse; empty where nothing is."""
     try:
-        _armed(environment)
+        _armed(environment, steps)
     except ValueError as error:
         return f"environment: {VARIABLE}: {error}"
     return ""
 
 
-def _armed(environment: Mapping[str, str]) -> Failpoint | None:
+def _armed(environment: Mapping[str, str], steps: Collection[str] = ()) -> Failpoint | None:
     text = environment.get(VARIABLE, "")
-    return Failpoint.read(text) if text else None
+    return Failpoint.read(text, steps) if text else None
 
 
 ARMED: Failpoint | None = None
-if not fault(os.environ):
+with suppress(ValueError):  # settings refuse it in words
     ARMED = _armed(os.environ)
 
 
-def reach(step: Step) -> None:
+def reach(step: str) -> None:
     """Say that a step is reached: the process ends here where the variable says so."""
     if ARMED is not None and ARMED.is_due(step):
         _end(step)
 
 
 @contextmanager
-def writing(step: Step, folder: str, version: int | None = None) -> Iterator[None]:
+def writing(step: str, folder: str, version: int | None = None) -> Iterator[None]:
     """Around the writing of a commit: the process ends when its first data file is there.
 
     With the ``version`` that is to be committed its log entry's place is taken until the
@@ -186,7 +181,7 @@ def _data_files(folder: str) -> set[Path]:
     return {path for path in found if path.parent.name != "_delta_log"}
 
 
-def _end(step: Step, remark: str = "as told") -> None:
+def _end(step: str, remark: str = "as told") -> None:
     sys.stderr.write(f"failpoint {step}: this process ends here, {remark}\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -39,6 +39,9 @@ class Product:
     """Module with ``live(settings, stop, rate, count)``, which feeds the topic until ``stop`` is
     set, or ``count`` records are sent; ``produce``, where there is one, has options of its own;
     ``prepare(settings)`` is called where the embedded Postgres was started."""
+    steps: str = ""
+    """Enum of the steps at which the crash matrix may end the source: ``"mypackage.steps:Step"``;
+    see :mod:`lakehouse.core.failpoint`."""
     verbs: str = ""
     """Module with ``commands(settings_of, broker, database, say)``: verb → function or Typer."""
     demo: str = ""

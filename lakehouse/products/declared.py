@@ -59,8 +59,9 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
         _check_contract(contract, f"{place}, contract {contract.name!r}")
     _check_flows(product, place, others)
     parts = {what: getattr(product, what) for what in PARTS}
-    if isinstance(product.settings, str):
-        parts["settings"] = product.settings.partition(":")[0]
+    for what, named in (("settings", product.settings), ("steps", product.steps)):
+        if isinstance(named, str):
+            parts[what] = named.partition(":")[0]
     for what, module in parts.items():
         if module and not _is_there(module):
             raise DeclarationError(

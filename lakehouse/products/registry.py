@@ -7,8 +7,10 @@ group ``lakehouse.products``; each names a :class:`lakehouse.model.product.Produ
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import lakehouse.products
 from lakehouse.core.errors import DeclarationError, LakehouseError, UsageError
+from lakehouse.core.failpoint import VARIABLE, Step
 from lakehouse.model.contract import Contract
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.product import Product
@@ -112,7 +115,23 @@ def load_settings(path: Path | None = None) -> Settings:
     """config.ini and the environment, with a section for every product."""
     from lakehouse.settings.settings import load  # noqa: PLC0415  # help reads no setting
 
-    return load(sections_of_products(), path)
+    return load(sections_of_products(), path, steps=steps() if VARIABLE in os.environ else ())
+
+
+def steps() -> list[str]:
+    """Names of every failpoint: the engine's, then those of each product's source."""
+    enums: list[type[StrEnum]] = [Step, *(_steps(p) for p in products().values() if p.steps)]
+    return [step.value for enum in enums for step in enum]
+
+
+def _steps(product: Product) -> type[StrEnum]:
+    place = f"product {product.name!r}, steps"
+    kind = _named(place, product.steps)
+    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        raise DeclarationError(
+            place, f"{product.steps} is no StrEnum", "make it one, as producers.cdc.steps has it"
+        )
+    return kind
 
 
 def part(product: Product, name: str) -> ModuleType | None:
@@ -129,8 +148,7 @@ def _section(product: Product, contract: Contract) -> type[ProductSettings]:
     place = f"product {product.name!r}"
     kind: object = product.settings
     if isinstance(kind, str):
-        module, _, name = kind.partition(":")
-        kind = getattr(_loaded(f"{place}, settings", module), name, None)
+        kind = _named(f"{place}, settings", kind)
     if not (isinstance(kind, type) and issubclass(kind, ProductSettings)):
         said = getattr(product.settings, "__name__", product.settings)
         raise DeclarationError(
@@ -138,6 +156,12 @@ def _section(product: Product, contract: Contract) -> type[ProductSettings]:
             "make it a class of lakehouse.settings.sections.ProductSettings",
         )  # fmt: skip
     return kind
+
+
+def _named(place: str, text: str) -> object:
+    """What ``module:name`` names; None where the module lacks it."""
+    module, _, name = text.partition(":")
+    return getattr(_loaded(place, module), name, None)
 
 
 def _ours() -> Iterator[tuple[str, object]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.core import failpoint
-from lakehouse.core.failpoint import Step
 from lakehouse.model.change import Change, Op, Source, encode, encode_key, sequence
 from producers.cdc.sink import Sink
+from producers.cdc.steps import Step
 from producers.cdc.table import STAMP, Table
 
 Row = dict[str, Any]

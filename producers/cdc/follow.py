@@ -9,7 +9,6 @@ from dataclasses import replace
 import structlog
 
 from lakehouse.core import failpoint
-from lakehouse.core.failpoint import Step
 from producers.cdc.events import Place
 from producers.cdc.pgoutput import (
     UNCHANGED,
@@ -24,6 +23,7 @@ from producers.cdc.pgoutput import (
 from producers.cdc.plan import Run
 from producers.cdc.slot import begin, check_slot, is_published, lsn_of, lsn_text, replication
 from producers.cdc.state import State
+from producers.cdc.steps import Step
 from producers.cdc.stream import Stream
 from producers.cdc.table import CannotCapture, Column, check, describe, same
 

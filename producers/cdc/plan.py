@@ -12,12 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 from lakehouse.core import failpoint
-from lakehouse.core.failpoint import Step
 from lakehouse.settings.sections import CapturedSettings
 from lakehouse.settings.settings import Settings
 from producers.cdc.events import Events
 from producers.cdc.sink import Sink
 from producers.cdc.state import Mode, State, state_path, write_state
+from producers.cdc.steps import Step
 from producers.cdc.table import Table, needed
 
 SnapshotMode = Literal["initial", "never", "only"]

@@ -28,7 +28,6 @@ import psycopg
 import structlog
 
 from lakehouse.core import failpoint
-from lakehouse.core.failpoint import Step
 from lakehouse.core.sql import identifier
 from lakehouse.settings.postgres_client import Slot, connect, slot_of
 from lakehouse.settings.sections import CapturedSettings
@@ -36,6 +35,7 @@ from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
 from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import State
+from producers.cdc.steps import Step
 from producers.cdc.table import CannotCapture
 
 PATIENT_SECONDS = 3.0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 import duckdb
@@ -25,7 +26,7 @@ MID_WRITE = (Step.BRONZE_FILES, Step.COMPACTION_FILES)
 HOUR = 3600
 
 
-def killed_at(step: Step, comings: range) -> Act:
+def killed_at(step: StrEnum, comings: range) -> Act:
     """The driver ends itself as kill -9 would, at a step, at a coming that is drawn."""
 
     def act(stage: Stage) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 from kafka import KafkaConsumer, TopicPartition
 
-from lakehouse.core.failpoint import VARIABLE, Step
+from lakehouse.core.failpoint import VARIABLE
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
@@ -327,6 +328,6 @@ class Stage:
             found += [f for f in files if f.stat().st_mtime_ns > last and log not in f.parents]
         return found
 
-    def step(self, step: Step, comings: range) -> str:
+    def step(self, step: StrEnum, comings: range) -> str:
         """A failpoint, at a coming that is drawn."""
         return f"{step.value}:{self.draw.choice(comings)}"

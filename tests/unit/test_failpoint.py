@@ -13,7 +13,7 @@ import pytest
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.failpoint import VARIABLE, Failpoint, Step
-from lakehouse.products.registry import sections_of_products
+from lakehouse.products.registry import sections_of_products, steps
 from lakehouse.settings.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ with writing(Step.COMPACTION_FILES, uri, 2):
 )
 def test_an_unknown_step_is_refused_at_start(text, said):
     with pytest.raises(SettingsError) as caught:
-        load(sections_of_products(), ROOT / "config.ini", {VARIABLE: text})
+        load(sections_of_products(), ROOT / "config.ini", {VARIABLE: text}, steps())
     assert said in str(caught.value)
     done = run("print('imported')", text)
     assert (done.returncode, done.stdout) == (0, "imported\n")
@@ -112,4 +112,13 @@ def test_every_step_is_reached_somewhere():
         path.read_text("utf-8") for folder in ("lakehouse", "producers")
         for path in (ROOT / folder).rglob("*.py") if path.name != "failpoint.py"
     )  # fmt: skip
-    assert set(re.findall(r"Step\.(\w+)", code)) == {step.name for step in Step}
+    reached = {name.lower().replace("_", "-") for name in re.findall(r"\bStep\.(\w+)", code)}
+    assert reached == {*steps()}
+
+
+def test_a_source_has_steps_of_its_own():
+    env = {VARIABLE: "slot-made:2"}
+    load(sections_of_products(), ROOT / "config.ini", env, steps())
+    code = "from producers.cdc.steps import Step as Own\nreach(Own.SLOT_MADE)\n" * 2
+    done = run(code + "print('on')", env[VARIABLE])
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")

@@ -14,6 +14,7 @@ PRODUCT = Product(
     recompute="lakehouse.products.orders.recompute",
     audit="lakehouse.products.orders.audit",
     source="producers.orders.source",
+    steps="producers.cdc.steps:Step",
     verbs="lakehouse.products.orders.verbs",
     demo="lakehouse.products.orders.demo",
     checks="lakehouse.products.orders.checks",

@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from lakehouse.core.failpoint import Step
 from lakehouse.services.postgres import EmbeddedPostgres
+from producers.cdc.steps import Step
 from tests.matrix.driver import ROOT, Failed
 from tests.matrix.faults import Act
 from tests.matrix.noise import Noise
