@@ -82,6 +82,8 @@ class Snapshots:
     def __init__(self, root: str, connection: duckdb.DuckDBPyConnection) -> None:
         self.lake, self.connection = Lake(root), connection
         self._files: set[str] = set()
+        self._opened: dict[str, DeltaTable] = {}
+        self._pins: dict[str, Pin] = {}
         self._tables: dict[tuple[str, int], str] = {}
         self._changed: dict[tuple[str, int, int], int] = {}
 
@@ -90,7 +92,13 @@ class Snapshots:
         return Path(self.lake.table(name), "_delta_log").is_dir()
 
     def open(self, name: str, version: int | None = None) -> DeltaTable:
-        """The table at a version, or at its newest; TableDamaged where that cannot be read."""
+        """The table at a version, or at its newest; TableDamaged where that cannot be read.
+
+        The version of a table that was opened last is not opened again.
+        """
+        last = self._opened.get(name)
+        if last is not None and last.version() == version:
+            return last
         try:
             uri = self.lake.table(name)
             table = newest(uri) if version is None else loaded(uri, version)
@@ -106,10 +114,15 @@ class Snapshots:
                 f"table {name}", f"uses {', '.join(sorted(odd))}, which the audit cannot read",
                 "rewrite the table without it",
             )  # fmt: skip
+        self._opened[name] = table
         return table
 
     def pin(self, view: str, name: str, version: int | None = None) -> Pin:
         """Make ``view`` the rows of the table at a version (None: the newest there is now)."""
+        before = self._pins.pop(view, None)
+        if before is not None and (before.name, before.version) == (name, version):
+            self._pins[view] = before
+            return before
         table = self.open(name, version)
         files = files_of(table)
         self._files.update(files)
@@ -122,11 +135,13 @@ class Snapshots:
         self.connection.execute(
             f"CREATE TEMP VIEW {identifier(view)} AS SELECT {pin.listed} FROM {source}"
         )
+        self._pins[view] = pin
         return pin
 
     def view_files(self, view: str, select: str, files: Sequence[str]) -> None:
         """Make ``view`` what a SELECT of files that are no table's gives."""
         self._files.update(files)
+        self._pins.pop(view, None)
         self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
         self.connection.execute(f"CREATE TEMP VIEW {identifier(view)} AS {select}")
 

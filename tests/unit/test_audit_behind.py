@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.audit.proof import Verdict
 from lakehouse.operations.erase import erase
 from lakehouse.storage.upkeep import compact, vacuum
@@ -78,3 +79,16 @@ def test_records_of_a_topic_that_is_gone_are_not_compared_with_the_new_one(setti
     made_anew(lake, new)
     found = with_content(lake, Topic(new, topic_id="t2"))
     assert (found.verdict, found.faults) == (Verdict.PROVEN, ())
+
+
+def test_a_version_that_was_opened_is_not_opened_again(lake):
+    with engine(lake.settings) as connection:
+        snapshots = Snapshots(lake.settings.lake.root, connection)
+        newest = snapshots.open("bronze.sales")
+        assert snapshots.open("bronze.sales", newest.version()) is newest
+        rows = {}
+        for version in (newest.version(), newest.version(), 1):
+            assert snapshots.pin("bronze_then", "bronze.sales", version).version == version
+            rows[version] = count(connection, "bronze_then")
+        assert snapshots.open("bronze.sales", newest.version()) is not newest
+    assert rows == {newest.version(): 9, 1: 6}
