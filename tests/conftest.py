@@ -107,6 +107,21 @@ def spark() -> SparkSession:
 
 
 @pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real broker; its address."""
+    from lakehouse.services.jars import default_cache, kafka_jars, spark_jars  # noqa: PLC0415  # as above
+    from lakehouse.services.java import find_java  # noqa: PLC0415  # likewise
+    from lakehouse.services.kafka import EmbeddedKafka  # noqa: PLC0415  # likewise
+
+    cache = default_cache()
+    java = find_java(cache)
+    spark_jars(cache, java, print)
+    jars = kafka_jars(cache, java, print)
+    with EmbeddedKafka.start(tmp_path_factory.mktemp("broker"), java=java, jars=jars) as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real data, or a skip that says so."""
     if not DATA.is_dir():

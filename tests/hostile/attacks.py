@@ -145,3 +145,11 @@ ATTACKS: dict[str, Callable[[Path], None]] = {
         lambda r: r / "parquet" / "orders" / "_taken.json", "pipe"
     ),
 }  # fmt: skip
+OF_A_BROKER = ("a link for a broker",)
+"""Attacks on the broker that a verb starts in the lake."""
+AGAIN = tuple(
+    f"a log names a file: {form}"
+    for form in ("slashes", "twice", "through", "absolute, encoded", "address, short",
+                 "another table")
+)  # fmt: skip
+"""Forms that one function refuses as it does the others: see tests/unit/test_within.py."""

@@ -17,6 +17,12 @@ def landed(tmp_path_factory):
 
 
 @pytest.fixture
+def asked(kafka, monkeypatch):
+    """A broker that has no record of the lake's: a verb that asks one starts none of its own."""
+    monkeypatch.setenv("LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS", kafka)
+
+
+@pytest.fixture
 def lake(landed, tmp_path, monkeypatch):
     """A copy's root. Beside it lie the user's own files, which no verb may read or change."""
     home = tmp_path / "home"

@@ -1,5 +1,7 @@
 """Columns whose names are SQL, in every table of a foreign lake: no verb runs it."""
 
+import shutil
+
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -7,7 +9,8 @@ from deltalake import DeltaTable, write_deltalake
 from tests.hostile.edits import tables
 from tests.hostile.verbs import VERBS, outcome, state_of
 
-STATEMENT = "COPY (SELECT 'stolen') TO '{home}/diary.txt'"
+STATEMENT = "COPY (SELECT 'stolen') TO 'diary.txt'"
+"""Of the folder that a verb is run in: the user's own."""
 NAMES = [
     'x" FROM (SELECT 1 AS "x"); {statement}; SELECT 1 AS "y',
     'x" AS INTEGER) AS "x"), 1); {statement}; --',
@@ -27,18 +30,26 @@ def with_column(table, name, *, is_filled):
     )
 
 
-@pytest.fixture(params=[False, True], ids=["empty", "filled"])
-def hostile(request, lake, tmp_path):
-    """A lake in whose every table each of the names is a column."""
-    statement = STATEMENT.format(home=tmp_path / "home")
-    for table in tables(lake):
+@pytest.fixture(scope="module", params=[False, True], ids=["empty", "filled"])
+def spoiled(request, landed, tmp_path_factory):
+    """The root of a lake in whose every table each of the names is a column."""
+    root = tmp_path_factory.mktemp("names") / "lake"
+    shutil.copytree(landed, root)
+    for table in tables(root):
         for name in NAMES:
-            with_column(table, name.format(statement=statement), is_filled=request.param)
-    return lake
+            with_column(table, name.format(statement=STATEMENT), is_filled=request.param)
+    return root
+
+
+@pytest.fixture
+def hostile(spoiled, lake):
+    """A copy of it, the user's files beside it."""
+    shutil.rmtree(lake)
+    return shutil.copytree(spoiled, lake)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_name_of_a_column_becomes_sql(hostile, tmp_path, verb):
+def test_no_name_of_a_column_becomes_sql(hostile, asked, tmp_path, verb):
     home = tmp_path / "home"
     before = state_of(home)
     said = outcome(verb, hostile)
