@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +27,10 @@ from lakehouse.settings.settings import Settings
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
 SALES = contract("sales")
+if "LAKEHOUSE_STATE" not in os.environ:  # what tests start leaves nothing with the user
+    os.environ["LAKEHOUSE_STATE"] = tempfile.mkdtemp(prefix="lakehouse-state-")
+    Path(os.environ["LAKEHOUSE_STATE"]).chmod(0o711)  # root's database runs as another user
+    atexit.register(shutil.rmtree, os.environ["LAKEHOUSE_STATE"], ignore_errors=True)
 hypothesis.register_profile("lakehouse", deadline=None)  # a busy machine is no fault
 hypothesis.load_profile("lakehouse")
 DATA = Path(__file__).parents[2] / "shared" / "data"

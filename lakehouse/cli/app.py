@@ -49,6 +49,7 @@ VERBS = {
     "backup": "recovery:backup",
     "restore": "recovery:restore",
     "explore": "explore:explore",
+    "move-services": "services:move_services",
     "doctor": "doctor:doctor",
 }
 """The engine's verbs: the file in this folder, and what in it is the verb."""

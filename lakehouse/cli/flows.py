@@ -11,7 +11,14 @@ import typer
 
 from lakehouse.cli.edge import settings_of
 from lakehouse.cli.products import Sources, chosen, loaded, sender, with_part, with_postgres
-from lakehouse.cli.start import broker, database, engine, refuse_services, session_in_background
+from lakehouse.cli.start import (
+    broker,
+    database,
+    empty_services,
+    engine,
+    refuse_services,
+    session_in_background,
+)
 from lakehouse.core.options import AvailableNow, Config, Root
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import Stopped, stop_on_signals
@@ -110,7 +117,9 @@ def demo(
     from lakehouse.runtime.demo import Stage
 
     configure_logging(settings.logging.format, settings.logging.level)
-    stage = Stage(settings, say, broker, database, session_in_background, count, replay)
+    stage = Stage(
+        settings, say, broker, database, empty_services, session_in_background, count, replay
+    )
     raise SystemExit(loaded(found, "demo").demo(stage))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from lakehouse.core.errors import TableLocked
 from lakehouse.core.signals import Stopped
@@ -46,10 +49,26 @@ def broker(settings: Settings) -> Iterator[Settings]:
 
     cache = default_cache()
     java = find_java(cache)
-    root = Path(settings.lake.root)
     jars = kafka_jars(cache, java, say)
-    with EmbeddedKafka.start(root, java=java, jars=jars, say=say) as kafka, _watched(kafka):
+    home = _home(settings)
+    with EmbeddedKafka.start(home, java=java, jars=jars, say=say) as kafka, _watched(kafka):
         yield settings.with_kafka(kafka.bootstrap_servers)
+
+
+def _home(settings: Settings) -> Path:
+    """The folder of this lake's services, outside of it; who sits at a terminal is asked first."""
+    from lakehouse.services.home import InLake, home_of, move_in
+
+    root = Path(settings.lake.root)
+    try:
+        return home_of(root)
+    except InLake as error:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        say(f"{error.place}: {error.fault}")
+        if not typer.confirm("Did you make this lake, and shall they be moved?", err=True):
+            raise
+        return move_in(root)
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def database(settings: Settings) -> Iterator[Settings]:
         return
     from lakehouse.services.postgres import EmbeddedPostgres
 
-    with EmbeddedPostgres.start(Path(settings.lake.root), say=say) as postgres:
+    with EmbeddedPostgres.start(_home(settings), say=say) as postgres:
         yield settings.with_postgres(postgres.url)
 
 
@@ -122,12 +141,15 @@ def session_in_background(
 
 def refuse_services(root: Path) -> None:
     """A root whose broker or database runs is another process's: its files are not removed."""
+    from lakehouse.services.home import known_home
     from lakehouse.services.kafka import EmbeddedKafka
     from lakehouse.services.postgres import EmbeddedPostgres
 
-    postgres = EmbeddedPostgres.running(root)
+    if (home := known_home(root)) is None:
+        return
+    postgres = EmbeddedPostgres.running(home)
     for name, pid in (
-        ("Kafka", EmbeddedKafka.running(root)), ("Postgres", postgres and postgres.pid),
+        ("Kafka", EmbeddedKafka.running(home)), ("Postgres", postgres and postgres.pid),
     ):  # fmt: skip
         if pid:
             raise TableLocked(
@@ -135,3 +157,10 @@ def refuse_services(root: Path) -> None:
                 f"its {name}, process {pid}, runs: another command uses this lake",
                 f"end that command, or what a kill -9 left: kill {pid}; or give another --root",
             )
+
+
+def empty_services(root: Path) -> None:
+    """Remove what the services of a demo's lake hold: it begins with an empty broker."""
+    from lakehouse.services.home import empty
+
+    empty(root)

@@ -18,6 +18,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
+from lakehouse.core.processes import started
+
 VARIABLE = "LAKEHOUSE_FAILPOINT"
 
 
@@ -169,10 +171,8 @@ def writing(step: str, folder: str, version: int | None = None) -> Iterator[None
 def _taken(place: Path) -> Iterator[None]:
     """A folder where a log entry would be; another process removes it, after this one's end too."""
     place.mkdir()  # an empty file would be read as a commit
-    with subprocess.Popen(
-        ["/bin/sh", "-c", 'cat; rmdir "$0"', str(place)],  # it reads until we end
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-    ):  # fmt: skip
+    words = ["/bin/sh", "-c", 'cat; rmdir "$0"', str(place)]  # it reads until we end
+    with started(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL):
         yield
 
 

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 
 def make_for(access: str) -> None:
     """What this process, and those that it starts, make is for its user alone, or its group."""
     os.umask(0o007 if access == "group" else 0o077)
+
+
+def distrust(found: os.stat_result) -> str:
+    """Why what a file or folder holds may be another user's word; empty where it is not.
+
+    The group that a user has alone may write, as some systems have it by default.
+    """
+    if found.st_uid not in {0, os.geteuid()}:
+        return f"it belongs to another user, number {found.st_uid}"
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and found.st_gid != os.getegid()):
+        return "others can write to it"
+    return ""
 
 
 def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None:

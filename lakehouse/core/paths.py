@@ -24,6 +24,10 @@ _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^\ud800-\udfff]")
 """What delta-rs 1.6 decodes, refuses or ends the process at, wherever it stands in a path."""
 
 
+IDENTITY = "_id"
+"""The file in a lake that has its id: the data of its embedded services lies elsewhere, by it."""
+
+
 @dataclass(frozen=True)
 class Lake:
     """A lake's folders: ``bronze.shop`` is at ``<root>/bronze/shop``."""

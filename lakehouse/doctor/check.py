@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.services.postgres import EmbeddedPostgres, binaries
+from lakehouse.services.home import known_home
+from lakehouse.services.postgres import EmbeddedPostgres
+from lakehouse.services.postgres_files import binaries
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import Settings
 
@@ -27,5 +29,6 @@ def running_postgres(settings: Settings) -> PostgresSettings | None:
     if settings.postgres.url:
         return settings.postgres
     binaries()
-    running = EmbeddedPostgres.running(Path(settings.lake.root))
+    home = known_home(Path(settings.lake.root))
+    running = EmbeddedPostgres.running(home) if home else None
     return settings.with_postgres(running.url).postgres if running else None

@@ -20,6 +20,7 @@ from rich.console import Console
 from lakehouse.core.disk import GIB, MAKE_ROOM, disks, gained, room
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
+from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.core.text import sayable
 from lakehouse.doctor.check import Check, running_postgres
 from lakehouse.operations.deep import read_whole
@@ -78,9 +79,7 @@ def java_checks(_: Settings) -> Iterator[Check]:
     """Java, and the modules that Spark needs."""
     java = find_java(default_cache())
     yield Check("java", "version", "pass", f"{java.version} from {java.source}")
-    listed = subprocess.run(
-        [java.command, "--list-modules"], capture_output=True, text=True, timeout=60, check=False
-    ).stdout
+    listed = finished([java.command, "--list-modules"], timeout=60).stdout
     needed = ("java.base", "java.sql", "java.management", "jdk.unsupported", "java.security.jgss")
     missing = [m for m in needed if m not in listed]
     yield Check(
@@ -192,10 +191,7 @@ def spark_checks(_: Settings) -> Iterator[Check]:
         table = f"{folder}/table"
         jars, options = map(json.dumps, ([str(jar) for jar in engine.jars], engine.java_options))
         words = [table, str(engine.java_home), jars, options]
-        done = subprocess.run(
-            [sys.executable, "-c", _ROUND_TRIP, *words],
-            capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
+        done = finished(python("-c", _ROUND_TRIP, *words), env=own_environment(), timeout=180)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
             yield Check("spark", "round trip", "fail", reason[:200], "read the error above")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from lakehouse.ingest.ledger import LEDGER_SCHEMA
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
 from lakehouse.model.flow import UNITS, ParquetFlow, SilverFlow
 from lakehouse.products.registry import contracts, flows, sections_of_products
-from lakehouse.settings.names import FREE_SECTIONS
-from lakehouse.settings.reading import RESERVED_ENV
+from lakehouse.settings.names import CODE_SECTIONS, FREE_SECTIONS
+from lakehouse.settings.reading import CODE_ENV, RESERVED_ENV
 from lakehouse.settings.settings import sections
 from lakehouse.silver.latest import BLOCK, HISTORY_DOCS, keyed_columns
 from lakehouse.silver.render import column_docs, table_columns
@@ -181,9 +182,26 @@ def settings_md() -> str:
     out += _rows((f"[{name}]", "", "", FREE_DOCS[name]) for name in FREE_SECTIONS)
     out += ["## Other environment variables", ""]
     out += _rows(("", f"`{name}`", "", text) for name, text in RESERVED_ENV.items())
+    out += ["## What can run code", ""]
+    out += [
+        "Whoever writes these can run code as you. A `config.ini` that belongs to another user, or",
+        "that others can write to, is refused.",
+        "",
+    ]
+    out += _rows(_running_code(), ("what", "where", "how"))
     out += ["## Exit codes", "", "| code | name | when |", "| --- | --- | --- |"]
     out += [f"| {int(code)} | {code.name} | {text} |" for code, text in EXIT_DOCS.items()]
     return "\n".join(out) + "\n"
+
+
+def _running_code() -> Iterator[tuple[str, str, str]]:
+    for name, section in sections(sections_of_products()).items():
+        for key, field in section.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "runs_code" in extra:
+                yield f"[{name}] {key}", "config.ini", str(extra["runs_code"])
+    yield from ((f"[{name}]", "config.ini", how) for name, how in CODE_SECTIONS.items())
+    yield from ((name, "environment", how) for name, how in CODE_ENV.items())
 
 
 def config_ini() -> str:
@@ -217,10 +235,10 @@ def _default(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _rows(rows: Any) -> list[str]:
+def _rows(rows: Any, head: tuple[str, ...] = ()) -> list[str]:
     listed = [tuple(row) for row in rows]
     heads = {3: ("column", "type", "what"), 4: ("key", "variable", "default", "what")}
-    head = heads[len(listed[0])] if listed else heads[3]
+    head = head or (heads[len(listed[0])] if listed else heads[3])
     out = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     out += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in listed]
     return [*out, ""]

@@ -25,6 +25,7 @@ import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
@@ -90,9 +91,9 @@ def _make(engine: Engine, folder: Path) -> Path:
         made = Path(part, "archive")
         words = [str(engine.java_home), str(made), part, *map(str, engine.jars)]
         try:
-            subprocess.run(
-                [sys.executable, "-m", __name__, *words],
-                cwd=part, env=kept, capture_output=True, timeout=LIMIT_SECONDS, check=True,
+            finished(
+                python("-m", __name__, *words), cwd=part, timeout=LIMIT_SECONDS, check=True,
+                env=own_environment(kept),
             )  # fmt: skip
         except subprocess.SubprocessError:
             made.unlink(missing_ok=True)

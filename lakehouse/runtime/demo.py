@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import IDENTITY, Lake
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
@@ -31,6 +31,8 @@ class Stage:
     say: Callable[[str], None]
     broker: Service
     database: Service
+    empty_services: Callable[[Path], None]
+    """Removes what the embedded services of a lake hold."""
     start_session: Callable[[Settings, str], Callable[[], SparkSession]]
     count: int
     """How many events to generate."""
@@ -44,14 +46,15 @@ class Stage:
         """
         root = Path(self.settings.lake.root)
         fresh(root, self.settings)
+        self.empty_services(root)
         return root
 
 
 def fresh(root: Path, settings: Settings) -> None:
     """The root, emptied once no process writes to it; UsageError if no demo made what it holds.
 
-    TableLocked if another process writes one of its tables. The mark and the locks stay, so
-    that after a crash half way the next demo may still remove the rest.
+    TableLocked if another process writes one of its tables. The mark, the id and the locks stay,
+    so that after a crash half way the next demo may still remove the rest.
     """
     lake = Lake(str(root))
     try:
@@ -63,7 +66,8 @@ def fresh(root: Path, settings: Settings) -> None:
             tables = {table for f in flows() for table in tables_of(f)}
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
             with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
-                _clear(root.absolute(), {root.absolute() / MARK, lake.locks})
+                kept = {root.absolute() / name for name in (MARK, IDENTITY)}
+                _clear(root.absolute(), {*kept, lake.locks})
         root.mkdir(parents=True, exist_ok=True)
         (root / MARK).touch()
     except OSError as error:

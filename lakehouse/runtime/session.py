@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from lakehouse.core.processes import SAFE_PATH, own_environment
+from lakehouse.runtime.submitted import told_by_file
 from lakehouse.settings.kafka_client import password, pem
 from lakehouse.settings.sections import KafkaSettings
 from lakehouse.settings.settings import Settings
@@ -36,6 +39,8 @@ _FIXED = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(8 * 1024 * 1024),
     "spark.python.daemon.module": "lakehouse.ingest.workers",
+    # a worker is run as a module: no json.py of its working folder is one of Python's
+    **{f"spark.executorEnv.{name}": value for name, value in SAFE_PATH.items()},
 }
 _LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming."
@@ -70,8 +75,7 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     With an ``engine`` we start a JVM on this machine. Without one we run under spark-submit,
     which decides master, memory and jars.
     """
-    builder = SparkSession.builder.appName(name)
-    options = dict(_FIXED)
+    options = {"spark.app.name": name, **_FIXED}
     options["spark.sql.shuffle.partitions"] = str(settings.spark.shuffle_partitions)
     if engine is not None:
         os.environ["JAVA_HOME"] = str(engine.java_home)
@@ -87,17 +91,30 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         options["spark.driver.extraJavaOptions"] = " ".join(f'"{o}"' for o in java_options)
         options["spark.ui.enabled"] = str(settings.spark.ui).lower()
         options["spark.log.level"] = settings.spark.log_level
-        builder = builder.master(settings.spark.master)
-    for key, value in {**options, **settings.spark_conf}.items():
-        builder = builder.config(key, value)
+        options["spark.master"] = settings.spark.master
+        if settings.spark.master.startswith("local"):
+            options["spark.executorEnv.PYTHONPATH"] = own_environment()["PYTHONPATH"]
+    options |= settings.spark_conf
     # the session imports these once its JVM is up; it takes a second, spent while the JVM starts
     threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     interrupt = signal.getsignal(signal.SIGINT)
-    spark = builder.getOrCreate()
+    if engine is not None and SparkContext._gateway is None:
+        with told_by_file(options):
+            spark = SparkSession.builder.getOrCreate()
+    else:
+        spark = _with_options(options)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)  # PySpark's own handler would cut a batch short
     spark.sparkContext.setLogLevel(settings.spark.log_level)
     return spark
+
+
+def _with_options(options: Mapping[str, str]) -> SparkSession:
+    """The session of a JVM that runs already."""
+    builder = SparkSession.builder
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
 
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:

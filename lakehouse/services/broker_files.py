@@ -7,6 +7,7 @@ path works, even one with a space, a comma or an umlaut.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,19 +16,20 @@ from uuid import uuid4
 
 from lakehouse.core.files import write_whole
 from lakehouse.services.folder import HOST, is_free
+from lakehouse.services.record import Record
 
 TAIL_LINES = 5
 
 
 @dataclass(frozen=True)
 class BrokerFiles:
-    """What lies under ``<root>/kafka``."""
+    """What lies under ``kafka`` in the home of a lake's services."""
 
     folder: Path
 
     @property
     def config(self) -> Path:
-        """The broker's settings; a process with this path on its command line is ours."""
+        """The broker's settings."""
         return self.folder / "server.properties"
 
     @property
@@ -48,23 +50,15 @@ class BrokerFiles:
                     return line.removeprefix("cluster.id=")
         return ""
 
-    def running(self) -> tuple[int, str] | None:
-        """Process id and address of the broker that was started last; it may have ended."""
-        try:
-            state = json.loads((self.folder / "broker.json").read_text("utf-8"))
-            return int(state["pid"]), str(state["bootstrap_servers"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    @property
+    def words(self) -> list[str]:
+        """What a broker on these files ends its command line with."""
+        return ["kafka.Kafka", str(self.config)]
 
-    def remember(self, pid: int, bootstrap_servers: str) -> None:
-        """Record the process that runs now, and where it listens."""
-        state = {"pid": pid, "bootstrap_servers": bootstrap_servers}
-        write_whole(self.folder / "broker.json", json.dumps(state).encode())
-
-    def forget(self, pid: int) -> None:
-        """Remove the record if it is still of this process: a later one keeps its own."""
-        if (self.running() or (None, ""))[0] == pid:
-            (self.folder / "broker.json").unlink(missing_ok=True)
+    @property
+    def record(self) -> Record:
+        """Which broker runs on these files."""
+        return Record(self.folder / "broker.json", self.words, os.geteuid())
 
     def ports(self) -> tuple[int, int]:
         """The client's and the controller's port: those of the last run if free, else others."""

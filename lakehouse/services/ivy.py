@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.processes import finished
 from lakehouse.services.java import Java
 
 LIMIT_SECONDS = 600
@@ -30,9 +31,7 @@ def resolve(coordinates: Sequence[str], work: Path, java: Java, *, transitive: b
     arguments += ["-types", "jar", "bundle", "-retrieve", str(work / "jars" / PATTERN)]
     command = [java.command, f"-Divy.home={work / 'ivy'}", "-jar", str(_ivy()), *arguments]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-        )
+        done = finished(command, timeout=LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         raise _unavailable(f"did not finish within {LIMIT_SECONDS} s") from None
     if done.returncode != 0 or "UNRESOLVED" in done.stdout:

@@ -8,7 +8,6 @@ the fetched files with it (`make check`).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, Usag
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
+from lakehouse.services.sums import sha256, sums
 
 LOCK = Path(__file__).with_name("jars.lock")
 ROOTS = {
@@ -73,9 +73,8 @@ def default_cache() -> Path:
 def spark_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
     """Delta's and the Kafka connector's jars, for Spark's class path.
 
-    A missing jar is fetched, and gets its name only after its hash has been compared. If all
-    are present only their sizes are checked, without network or JVM. ServiceUnavailable if a
-    jar cannot be fetched.
+    Each has the pinned SHA-256. One that is missing, or has another, is fetched, and gets its
+    name only after its hash has been compared. ServiceUnavailable if a jar cannot be fetched.
     """
     return _jars("spark", cache, java, say)
 
@@ -93,7 +92,7 @@ def verify(cache: Path) -> list[str]:
             path = _folder(cache, kind) / pin.name
             if not path.is_file():
                 faults.append(f"{pin.name}: {ABSENT}")
-            elif _sha256(path) != pin.sha256:
+            elif sha256(path) != pin.sha256:
                 faults.append(f"{path}: is not the pinned file")
     return faults
 
@@ -115,10 +114,10 @@ def read_lock() -> dict[str, list[Pin]]:
 def _jars(kind: str, cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
     pins = read_lock()[kind]
     folder = _folder(cache, kind)
-    if _missing(folder, pins):
+    if _missing(folder, pins, cache):
         try:
             with _one_at_a_time(cache):
-                if missing := _missing(folder, pins):
+                if missing := _missing(folder, pins, cache):
                     say(f"fetching {len(missing)} {kind} jars, once, into {cache}")
                     _fetch(missing, folder, cache, java)
         except OSError as error:
@@ -126,12 +125,10 @@ def _jars(kind: str, cache: Path, java: Java, say: Say) -> tuple[Path, ...]:
     return tuple(folder / pin.name for pin in pins)
 
 
-def _missing(folder: Path, pins: list[Pin]) -> list[Pin]:
-    def is_there(pin: Pin) -> bool:
-        path = folder / pin.name
-        return path.is_file() and path.stat().st_size == pin.size
-
-    return [pin for pin in pins if not is_there(pin)]
+def _missing(folder: Path, pins: list[Pin], cache: Path) -> list[Pin]:
+    """What is not there, or is not the pinned file."""
+    found = sums([folder / pin.name for pin in pins], cache / "jars")
+    return [pin for pin in pins if found.get(folder / pin.name) != pin.sha256]
 
 
 def _fetch(pins: list[Pin], folder: Path, cache: Path, java: Java) -> None:
@@ -144,7 +141,7 @@ def _fetch(pins: list[Pin], folder: Path, cache: Path, java: Java) -> None:
                 raise ServiceUnavailable(
                     pin.name, "was not delivered", "run `make lock` if the pins have changed"
                 )
-            if (found := _sha256(path)) != pin.sha256:
+            if (found := sha256(path)) != pin.sha256:
                 raise ServiceUnavailable(
                     pin.name,
                     f"is not the pinned file and is not used: its SHA-256 is {found}, "
@@ -177,11 +174,6 @@ def _unwritable(cache: Path, error: OSError) -> ServiceUnavailable:
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_lock(cache: Path, java: Java) -> None:
     """Fetch every set and write the lock from the files that came."""
     lines = ["# group:artifact:version, sha256, bytes and name of every jar; by `make lock`"]
@@ -195,7 +187,7 @@ def write_lock(cache: Path, java: Java) -> None:
 
 def _pinned(got: Path, jar: Path) -> str:
     coordinate = ":".join(jar.relative_to(got).parts[:3])
-    return f"{coordinate}  {_sha256(jar)}  {jar.stat().st_size}  {jar.name}"
+    return f"{coordinate}  {sha256(jar)}  {jar.stat().st_size}  {jar.name}"
 
 
 def check(cache: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.files import write_whole
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.processes import finished
 
 OLDEST = 17
 FILES = 1024
@@ -112,10 +113,7 @@ def _from_path() -> Path | None:
 def java_version(home: Path) -> int:
     """The feature release, such as 17, of the Java at ``home``; 0 if it does not run."""
     try:
-        done = subprocess.run(
-            [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60,
-            check=False,
-        )  # fmt: skip
+        done = finished([str(home / "bin" / "java"), "-version"], timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return parse_version(done.stderr + done.stdout)

@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import psutil
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from lakehouse.core.disk import room
 from lakehouse.core.errors import ServiceUnavailable, disk_full
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.processes import finished, started
 from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.folder import HOST
+from lakehouse.services.home import make_folder
 from lakehouse.services.java import Java
 
 READY_SECONDS = 60
@@ -35,8 +36,8 @@ Say = Callable[[str], None]
 class EmbeddedKafka:
     """The broker of one lake: started here, or adopted if it already runs.
 
-    Its data, log, settings and process id are under ``<root>/kafka``. :meth:`stop` ends a
-    broker that we started, and leaves an adopted one running.
+    Its data, log, settings and process id are under ``kafka`` in the home of the lake's services.
+    :meth:`stop` ends a broker that we started, and leaves an adopted one running.
     """
 
     def __init__(
@@ -53,16 +54,16 @@ class EmbeddedKafka:
 
     @classmethod
     def start(
-        cls, root: Path, *, java: Java, jars: Sequence[Path], say: Say = lambda _: None
+        cls, home: Path, *, java: Java, jars: Sequence[Path], say: Say = lambda _: None
     ) -> EmbeddedKafka:
         """The running broker of this lake, once it has answered a metadata request.
 
         When two processes start at the same time, one starts the broker and the other adopts
         it. ServiceUnavailable, with the end of the log, if none answers within a minute.
         """
-        files = BrokerFiles(root.resolve() / "kafka")
+        files = BrokerFiles(home.resolve() / "kafka")
         try:
-            files.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(files.folder)
             with one_at_a_time(files.folder / "start.lock"):
                 return cls._adopt(files, say) or cls._launched(files, java, jars, say)
         except OSError as error:
@@ -71,29 +72,25 @@ class EmbeddedKafka:
             ) from None
 
     @classmethod
-    def running(cls, root: Path) -> int | None:
+    def running(cls, home: Path) -> int | None:
         """Process id of this lake's broker, or None if none runs; starts nothing."""
-        files = BrokerFiles(root.resolve() / "kafka")
-        found = files.running()
-        return found[0] if found and _is_broker_of(files, found[0]) else None
+        found = BrokerFiles(home.resolve() / "kafka").record.running()
+        return found.pid if found else None
 
     @classmethod
     def _adopt(cls, files: BrokerFiles, say: Say) -> EmbeddedKafka | None:
         """The broker that already runs here, or None; after a kill -9 it may still be starting."""
-        running = files.running()
-        if running is None:
-            return None
-        pid, servers = running
         deadline = time.monotonic() + READY_SECONDS
-        while _is_broker_of(files, pid):
+        while (running := files.record.running()) is not None:
+            servers = f"{HOST}:{running.port}"
             if _answers(servers, files.cluster_id()):
                 say(f"Kafka already runs on {servers}")
-                return cls(files, servers, pid, None)
+                return cls(files, servers, running.pid, None)
             if time.monotonic() > deadline:
                 raise ServiceUnavailable(
                     "embedded Kafka",
-                    f"process {pid} holds {files.folder} and does not answer",
-                    f"end it with: kill {pid}",
+                    f"process {running.pid} holds {files.folder} and does not answer",
+                    f"end it with: kill {running.pid}",
                 )
             time.sleep(PROBE_SECONDS)
         return None
@@ -116,7 +113,7 @@ class EmbeddedKafka:
     def _launch(
         cls, files: BrokerFiles, java: Java, jars: Sequence[Path], say: Say
     ) -> EmbeddedKafka:
-        started = time.monotonic()
+        began = time.monotonic()
         client, controller = files.ports()
         files.write_config(client, controller)
         command = [java.command, "-Xms256m", "-Xmx512m"]
@@ -128,15 +125,15 @@ class EmbeddedKafka:
         broker: EmbeddedKafka | None = None
         try:
             with uninterrupted(), rewritten(files.folder, files.console.name) as out:
-                process = subprocess.Popen(
-                    [*command, "kafka.Kafka", str(files.config)],
+                process = started(
+                    [*command, *files.words],
                     cwd=files.folder, stdin=subprocess.DEVNULL, stdout=out,
-                    stderr=subprocess.STDOUT, start_new_session=True,
+                    stderr=subprocess.STDOUT,
                 )  # fmt: skip
                 broker = cls(files, servers, process.pid, process)
-                files.remember(process.pid, servers)
+                files.record.remember(process.pid, client)
             broker._wait_ready(process)
-            say(f"Kafka on {servers} ({time.monotonic() - started:.1f} s)")
+            say(f"Kafka on {servers} ({time.monotonic() - began:.1f} s)")
         except BaseException:
             if broker is not None:
                 broker.stop()
@@ -182,7 +179,7 @@ class EmbeddedKafka:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-            self._files.forget(self.pid)
+            self._files.record.forget(self.pid)
             self._process = None
 
     def __enter__(self) -> EmbeddedKafka:
@@ -199,25 +196,14 @@ class EmbeddedKafka:
 
 def _format(files: BrokerFiles, command: list[str]) -> None:
     """Make the data folder of a new cluster."""
-    done = subprocess.run(
-        [*command, "kafka.tools.StorageTool", "format", "--standalone",
-         "-t", new_cluster_id(), "-c", str(files.config)],
-        cwd=files.folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", new_cluster_id()]
+    done = finished([*command, *words, "-c", str(files.config)], cwd=files.folder)
     if done.returncode != 0:
         raise ServiceUnavailable(
             str(files.folder),
             f"cannot be formatted: {(done.stderr or done.stdout)[-400:].strip()}",
             "mend the folder, or remove it to begin with an empty broker",
         )
-
-
-def _is_broker_of(files: BrokerFiles, pid: int) -> bool:
-    """Whether this process is alive and is a broker on these files: process ids are reused."""
-    try:
-        return str(files.config) in psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return False
 
 
 def _answers(servers: str, cluster_id: str) -> bool:

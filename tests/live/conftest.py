@@ -95,10 +95,18 @@ def kafka(tmp_path_factory):
         yield broker.bootstrap_servers
 
 
+def passable(folder):
+    """The folder, once a database that root starts as another user can be in it."""
+    for path in (folder, *folder.parents):
+        if os.geteuid() == 0 and not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory):
     """A real Postgres, as the embedded one is started."""
-    with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
+    with EmbeddedPostgres.start(passable(tmp_path_factory.mktemp("postgres"))) as server:
         yield server
 
 

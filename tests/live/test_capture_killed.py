@@ -14,6 +14,7 @@ import pytest
 from lakehouse.core.errors import Exit, ServiceUnavailable
 from lakehouse.core.failpoint import Step
 from lakehouse.products.orders.checks import checks
+from lakehouse.services.home import home_of
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.postgres_client import connect
 from producers.orders.load import load
@@ -194,7 +195,8 @@ def test_the_verbs_start_what_they_need_and_end_it(tmp_path):
     assert "5 inserted, 3 updated, 2 deleted" in command("orders", "insert", *more).stderr
     second = command("capture", "orders", "--available-now", "--json", "--root", root)
     assert json.loads(second.stdout)["by_op"] == {"c": 5, "d": 2, "tombstone": 2, "u": 3}
-    assert EmbeddedPostgres.running(root) is None
+    assert EmbeddedPostgres.running(home_of(root)) is None
+    assert not (root / "postgres").exists()
     wrong = command("capture", "sales", "--root", root, check=False)
     assert wrong.returncode == Exit.USAGE
     assert "is not captured from a table" in wrong.stderr

@@ -11,6 +11,7 @@ from lakehouse.cli.start import broker
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.products.registry import load_settings
+from lakehouse.services.home import home_of
 from lakehouse.settings.kafka_client import ensure_topic
 from tests.support.full_disk import disk_at, full
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 def test_a_full_disk_under_the_broker_stops_the_command_in_words(tmp_path):
     root = tmp_path / "lake"
     settings = load_settings().with_root(root)
-    with disk_at(root / "kafka", "96m") as mounted:
+    with disk_at(home_of(root) / "kafka", "96m") as mounted:
         with (
             ExitStack() as later,
             pytest.raises(ServiceUnavailable) as caught,

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from lakehouse.services.home import home_of
 from tests.conftest import long
 from tests.live.conftest import LAKEHOUSE, ROOT
 
@@ -16,11 +17,11 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def left_of(root):
-    """Processes that name the root and are not this one."""
+    """Processes that name the root or its services' home, and are not this one."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         words = " ".join(process.info["cmdline"] or ())
-        if str(root) in words and process.pid != os.getpid():
+        if (str(root) in words or str(home_of(root)) in words) and process.pid != os.getpid():
             found.append((process.pid, words[:200]))
     return found
 
@@ -53,7 +54,7 @@ def test_up_ended_while_it_starts_leaves_nothing(when, tmp_path):
 
     def moment():
         if when == "formatting":
-            come = (root / "kafka").exists()
+            come = (home_of(root) / "kafka").exists()
         elif when == "launched":
             come = any("kafka.Kafka" in words for _, words in _wide(root))
         else:
@@ -72,7 +73,7 @@ def test_up_ended_while_it_starts_leaves_nothing(when, tmp_path):
 def _wide(root):
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or ())
-        if str(root) in words:
+        if str(home_of(root)) in words:
             yield process.pid, words
 
 
@@ -80,7 +81,7 @@ def test_a_capture_ended_while_it_starts_leaves_nothing(tmp_path):
     root, errors = tmp_path / "lake", tmp_path / "stderr"
 
     def moment():
-        return (root / "kafka" / "broker.log").exists()
+        return (home_of(root) / "kafka" / "broker.log").exists()
 
     code = ended(["capture", "orders"], root, moment, errors)
     said = errors.read_text()

@@ -60,6 +60,7 @@ def main(
     chosen = [row for row in rows if not only or row.name in only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(Exit.INTERRUPTED))  # ends what it started
     folder = Path(tempfile.mkdtemp(prefix="matrix-"))
+    folder.chmod(0o711)  # root's database runs as another user
     found = matrix(whose, chosen, seed, tries, folder)
     bad = [row.name for row, outcomes in found if any(o.faults for o in outcomes)]
     if not only and whose is MAIN:

@@ -17,7 +17,7 @@ def disk_at(folder, size="4m"):
     if os.geteuid() != 0:
         pytest.skip("only root may mount: a full disk was not tried")
     folder.mkdir(parents=True, exist_ok=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"mounting is not allowed, a full disk was not tried: {done.stderr.strip()}")

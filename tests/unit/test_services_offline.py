@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import socket
 import subprocess
@@ -293,17 +294,9 @@ def test_a_broken_port_file_gives_new_ports(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"pid": 1}', '{"pid": "x"}'])
 def test_a_broken_process_record_is_no_process(text: str, tmp_path: Path) -> None:
     (tmp_path / "broker.json").write_text(text)
-    assert BrokerFiles(tmp_path).running() is None
-
-
-def test_only_the_own_process_is_forgotten(tmp_path: Path) -> None:
-    files = BrokerFiles(tmp_path)
-    files.remember(41, "127.0.0.1:1")
-    files.forget(40)
-    assert files.running() == (41, "127.0.0.1:1")
-    files.forget(41)
-    files.forget(41)
-    assert files.running() is None
+    record = BrokerFiles(tmp_path).record
+    assert record.running() is None
+    record.forget(1)
 
 
 def test_the_settings_name_no_other_host_and_no_path(tmp_path: Path) -> None:
@@ -318,3 +311,19 @@ def test_the_settings_name_no_other_host_and_no_path(tmp_path: Path) -> None:
     assert "/a,b" not in files.config.read_text()
     shutil.rmtree(folder)
     assert files.tail() == ""
+
+
+def test_a_jar_that_was_changed_is_not_put_on_a_class_path(
+    tmp_path: Path, repository: Repository
+) -> None:
+    """Of the same size, at the same time: what a class path gets is the pinned file."""
+    jar = jars.spark_jars(tmp_path, JAVA, quiet)[0]
+    before = jar.stat()
+    jar.write_bytes(bytes(before.st_size))
+    os.utime(jar, ns=(before.st_atime_ns, before.st_mtime_ns))
+    asked = len(repository.asked)
+    assert jars.spark_jars(tmp_path, JAVA, quiet)[0].read_bytes() == PINNED["g:a:1"]
+    assert len(repository.asked) == asked + 1
+    (tmp_path / "jars" / "sums.json").write_text('{"a": 1}')
+    assert jars.spark_jars(tmp_path, JAVA, quiet)[0] == jar
+    assert len(repository.asked) == asked + 1

@@ -126,10 +126,10 @@ def test_a_file_without_rights(tmp_path, monkeypatch):
     path.chmod(0)
     if os.access(path, os.R_OK):  # root reads everything
 
-        def read_text(*_, **__):
+        def closed(*_, **__):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(settings_module.Path, "read_text", read_text)
+        monkeypatch.setattr(settings_module.Path, "open", closed)
     assert "Permission denied" in refused(path).fault
 
 

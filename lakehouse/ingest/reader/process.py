@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import pickle
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -21,6 +19,7 @@ import pyarrow.compute as pc
 import structlog
 
 from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.processes import own_environment, python, started
 from lakehouse.ingest.decode import decoded_schema
 from lakehouse.ingest.reader import AWAY, FAULT, HEAD, Fault, Start
 
@@ -200,12 +199,11 @@ class ReaderProcess:
             pass  # it has ended: the end of its frames says so
 
     def _started(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lakehouse.ingest.reader"],
+        process = started(
+            python("-m", "lakehouse.ingest.reader"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,  # Ctrl-C is for the driver, which ends it
+            env=own_environment(),
         )
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")

@@ -1,0 +1,184 @@
+"""Services' data lies outside of the lake, by its id; what a record names is our own process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse.cli.app import app
+from lakehouse.cli.start import broker
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked, UsageError
+from lakehouse.services.broker_files import BrokerFiles
+from lakehouse.services.home import InLake, empty, home_of, known_home, left_in, move_in
+from lakehouse.services.record import Record
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    (tmp_path / "lake").mkdir()
+    return tmp_path / "lake"
+
+
+def with_kafka(lake):
+    (lake / "kafka" / "data").mkdir(parents=True)
+    (lake / "kafka" / "data" / "meta.properties").write_text("cluster.id=mine\n")
+    return lake
+
+
+def test_a_lake_keeps_its_home_and_a_copy_is_given_another(lake, tmp_path, state):
+    assert known_home(lake) is None
+    home = home_of(lake)
+    assert home == home_of(lake) == known_home(lake)
+    assert home.parent == state
+    assert not home.stat().st_mode & 0o066
+    copy = shutil.copytree(lake, tmp_path / "copy")
+    assert known_home(copy) is None
+    other = home_of(copy)
+    assert other not in {home, state}
+    assert (home_of(lake), home_of(copy)) == (home, other)
+    lake.rename(tmp_path / "moved")
+    assert home_of(tmp_path / "moved") == home
+
+
+def test_a_link_to_a_lake_is_the_lake(lake, tmp_path):
+    (tmp_path / "link").symlink_to(lake)
+    assert home_of(tmp_path / "link") == home_of(lake)
+
+
+@pytest.mark.parametrize("text", ["../../home", "/etc", "", ".", "A" * 32, "0" * 31, "\0" * 32])
+def test_an_id_that_is_none_names_no_folder(text, lake, state):
+    (lake / "_id").write_text(text)
+    home = home_of(lake)
+    assert home.parent == state
+    assert len(home.name) == 32
+    assert (lake / "_id").read_text().strip() == home.name
+
+
+def test_an_id_behind_a_link_or_a_pipe_is_none(lake, tmp_path, state):
+    (tmp_path / "other").write_text("0" * 32)
+    (lake / "_id").symlink_to(tmp_path / "other")
+    assert home_of(lake).name != "0" * 32
+    assert (tmp_path / "other").read_text() == "0" * 32
+    (lake / "_id").unlink()
+    os.mkfifo(lake / "_id")
+    assert home_of(lake).parent == state
+
+
+def test_a_state_folder_that_others_can_write_to_is_refused(lake, state):
+    state.mkdir()
+    state.chmod(0o777)
+    with pytest.raises(ServiceUnavailable, match="others can write to it") as caught:
+        home_of(lake)
+    assert "LAKEHOUSE_STATE" in caught.value.remedy
+
+
+def test_no_service_is_started_on_data_in_a_lake(lake, settings, state):
+    """A stranger's broker, as an earlier version kept it: refused, with the command to run."""
+    with_kafka(lake)
+    settings = settings.with_root(lake)
+    with pytest.raises(InLake, match="run the stranger's commands") as caught, broker(settings):
+        pass
+    assert "lakehouse move-services --root" in caught.value.remedy
+    assert not state.exists()
+    assert sorted(p.name for p in lake.iterdir()) == ["kafka"]
+
+
+def test_data_of_an_old_lake_is_moved_once(lake, state):
+    with_kafka(lake)
+    words = ["move-services", "--root", str(lake)]
+    asked = CliRunner().invoke(app, words, input="n\n")
+    assert "a lake that you made?" in asked.output
+    assert left_in(lake) == ["kafka"]
+    assert CliRunner().invoke(app, [*words, "--yes"]).exit_code == 0
+    home = home_of(lake)
+    assert BrokerFiles(home / "kafka").cluster_id() == "mine"
+    assert not (lake / "kafka").exists()
+    assert "nothing is moved" in CliRunner().invoke(app, words).output
+    with_kafka(lake)
+    with pytest.raises(UsageError, match="is there already"):
+        move_in(lake)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_data_with_links_or_pipes_is_not_moved(kind, lake, tmp_path):
+    with_kafka(lake)
+    odd = lake / "kafka" / "data" / "odd"
+    os.mkfifo(odd) if kind == "pipe" else odd.symlink_to(
+        "/etc/passwd" if kind == "link" else "/etc"
+    )
+    with pytest.raises(LakehouseError, match=r"a link|a pipe"):
+        move_in(lake)
+    assert left_in(lake) == ["kafka"]
+
+
+def test_data_that_a_server_uses_is_not_moved(lake):
+    with_kafka(lake)
+    words = [sys.executable, "-c", "input()", str(lake / "kafka" / "server.properties")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as server:
+        with pytest.raises(TableLocked, match=f"process {server.pid} serves"):
+            move_in(lake)
+        server.kill()
+
+
+def test_a_demo_begins_with_empty_services(lake):
+    home = home_of(lake)
+    (home / "kafka" / "data").mkdir(parents=True)
+    empty(lake)
+    assert not (home / "kafka").exists()
+    assert known_home(lake) == home
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A process whose command line ends as a broker's does."""
+    words = ["kafka.Kafka", str(tmp_path / "server.properties")]
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE
+    ) as process:
+        yield Record(tmp_path / "broker.json", words, os.geteuid()), process
+        process.kill()
+
+
+def test_a_record_of_our_own_process_is_believed_until_it_ends(server):
+    record, process = server
+    record.remember(process.pid, 9)
+    found = record.running()
+    assert (found.pid, found.port) == (process.pid, 9)
+    record.forget(process.pid + 1)
+    assert record.running() == found
+    record.forget(process.pid)
+    assert record.running() is None
+    record.remember(process.pid, 9)
+    process.kill()
+    process.wait()
+    assert record.running() is None
+
+
+@pytest.mark.parametrize("what", ["pid", "born", "user", "words"])
+def test_a_record_of_another_process_is_not(what, server):
+    record, process = server
+    record.remember(process.pid, 9)
+    told = json.loads(record.path.read_text())
+    if what == "pid":
+        told["pid"] = os.getppid()
+    elif what == "born":
+        told["born"] = "earlier"
+    record.path.write_text(json.dumps(told))
+    other = Record(
+        record.path,
+        ["-D", "/other"] if what == "words" else record.words,
+        1 if what == "user" else record.user,
+    )
+    assert psutil.pid_exists(process.pid)
+    assert other.running() is None
