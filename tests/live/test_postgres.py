@@ -21,7 +21,7 @@ import pytest
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
 from lakehouse.services import postgres_files
 from lakehouse.services.postgres import EmbeddedPostgres
-from lakehouse.services.postgres_files import ROLE
+from lakehouse.services.postgres_files import ROLE, PostgresFiles
 from lakehouse.settings.postgres_client import connect
 from tests.live.conftest import passable
 from tests.live.orders_table import ROOT, Orders, current
@@ -242,6 +242,7 @@ def secured(tmp_path, monkeypatch):
         pytest.skip("no postgres program on PATH")
     make_certificates(tmp_path)
     (tmp_path / "server.key").chmod(0o600)
+    os.chown(tmp_path / "server.key", PostgresFiles(tmp_path.resolve() / "postgres").user, -1)
     monkeypatch.delitem(postgres_files.SETTINGS, "allow_alter_system")  # it may be an older one
     monkeypatch.setattr(postgres_files, "binaries", lambda: Path(found).resolve().parent)
     for key, value in (
