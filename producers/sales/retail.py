@@ -9,13 +9,12 @@ import itertools
 import threading
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import NoReturn
 
 import msgspec
@@ -33,6 +32,10 @@ B2B_FROM = 12
 """A client whose lines have a median |quantity| of at least a dozen is a business."""
 MOST_PIECES = 1_000_000_000
 """The greatest quantity, sold or returned."""
+LONGEST_QUANTITY = 20
+"""Digits of a quantity that is counted for its client; the contract judges it all the same."""
+LONGEST_LINE = 1 << 20
+"""Characters of one record of the file, over as many lines as its quotes hold together."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[str, ...]
 
@@ -43,12 +46,29 @@ def count_lines(path: Path) -> int:
 
 
 def segments(path: Path) -> dict[str, str]:
-    """Client → B2B or B2C, by the client's median quantity."""
-    quantities: dict[str, list[int]] = defaultdict(list)
-    for _, _, _, quantity, _, _, client, _ in _rows(path):
-        if client and quantity.removeprefix("-").isdecimal():
-            quantities[_client(client)].append(abs(int(quantity)))
-    return {c: "B2B" if median(q) >= B2B_FROM else "B2C" for c, q in quantities.items()}
+    """Client → B2B or B2C, by the client's median quantity.
+
+    What is held grows with the clients and their different quantities, not with the lines.
+    """
+    quantities: dict[str, Counter[int]] = defaultdict(Counter)
+    for _, _, _, text, _, _, client, _ in _rows(path):
+        quantity = text.removeprefix("-")
+        if client and quantity.isdecimal() and len(quantity) <= LONGEST_QUANTITY:
+            quantities[_client(client)][int(quantity)] += 1
+    return {c: "B2B" if _median(q) >= B2B_FROM else "B2C" for c, q in quantities.items()}
+
+
+def _median(counts: Counter[int]) -> float:
+    """The middle one of so many of each, or the mean of the two in the middle."""
+    ordered, total, passed = sorted(counts), counts.total(), 0
+    low = None
+    for value in ordered:
+        passed += counts[value]
+        if low is None and passed * 2 >= total:
+            low = value
+        if passed * 2 > total:
+            return (value + (value if low is None else low)) / 2
+    return 0.0
 
 
 def read(path: Path) -> Iterator[Message]:
@@ -74,7 +94,7 @@ def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Me
         time, price, quantity = _time(time_text), Decimal(price_text), int(quantity_text)
         if not price.is_finite() or abs(quantity) > MOST_PIECES:
             raise ValueError(row)
-    except (ValueError, InvalidOperation):
+    except (ValueError, OverflowError, InvalidOperation):
         fields = {"event_id": f"{order}-{number}", **dict(zip(COLUMNS, row, strict=True))}
         return Message(key, msgspec.json.encode(fields), "corrupt:line", order, last)
     sale = Sale(
@@ -127,9 +147,10 @@ def _client(text: str) -> str:
 
 def _rows(path: Path) -> Iterator[Row]:
     """Each data line's cells in the order of COLUMNS; a short line's missing cells are ''."""
+    text = None
     try:
         with _open(path) as binary:
-            text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+            text = _Text(path, io.TextIOWrapper(binary, encoding="utf-8-sig", newline=""))
             lines = csv.reader(text)
             header = next(lines, [])
             if missing := [c for c in COLUMNS if c not in header]:
@@ -138,23 +159,46 @@ def _rows(path: Path) -> Iterator[Row]:
                 )
             places = [header.index(c) for c in COLUMNS]
             for line in lines:
+                text.room = LONGEST_LINE
                 if len(line) < len(header):
                     if not line:
                         continue  # an empty line is no record, as in csv.DictReader
                     line += [""] * (len(header) - len(line))  # noqa: PLW2901  # the reader's own list
                 yield tuple([line[place] for place in places])
     except UnicodeDecodeError as error:
-        _unreadable(path, error, "write it as UTF-8: iconv -f ISO-8859-1 -t UTF-8")
+        _unreadable(path, text, error, "write it as UTF-8: iconv -f ISO-8859-1 -t UTF-8")
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        _unreadable(path, error, "name a retail CSV, plain or .gz")
+        _unreadable(path, text, error, "name a retail CSV, plain or .gz")
+
+
+class _Text:
+    """The file's lines, of which no record takes more than its room: a bomb is not unpacked."""
+
+    def __init__(self, path: Path, file: io.TextIOWrapper) -> None:
+        self.room, self.number = LONGEST_LINE, 0
+        self._path, self._file = path, file
+
+    def __iter__(self) -> Iterator[str]:
+        """Each line, and its end; UsageError with its number where a record has no room."""
+        while line := self._file.readline(self.room + 1):
+            self.number += 1
+            self.room -= len(line)
+            if self.room < 0:
+                raise UsageError(
+                    str(self._path),
+                    f"line {self.number}: the record is longer than {LONGEST_LINE:,} characters",
+                    "name a retail CSV, plain or .gz",
+                )
+            yield line
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _unreadable(path: Path, error: Exception, remedy: str) -> NoReturn:
-    raise UsageError(str(path), f"cannot be read: {error}", remedy) from None
+def _unreadable(path: Path, text: _Text | None, error: Exception, remedy: str) -> NoReturn:
+    after = f"after line {text.number}: " if text and text.number else ""
+    raise UsageError(str(path), f"cannot be read: {after}{error}", remedy) from None
 
 
 def messages(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import random
+import tracemalloc
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from statistics import median
 
 import msgspec
 import pytest
@@ -131,3 +135,51 @@ def test_the_whole_dataset() -> None:
     for message in retail.read(FULL):
         kinds[message.kind] = kinds.get(message.kind, 0) + 1
     assert kinds == {"good": 541_907, "corrupt:negative_price": 2}
+
+
+BOMBS = {
+    "one line": (b" " * 40_000_000, "line 2: the record is longer"),
+    "one record": (b'"\n",' * 8_000_000, "the record is longer"),
+    "one cell": (b'"' + b"x" * 200_000 + b'"', "after line 2: field larger than field limit"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_not_unpacked(bomb: str, tmp_path: Path) -> None:
+    """A small file that unpacks to much: refused with the line, in the memory of one record."""
+    body, told = BOMBS[bomb]
+    path = tmp_path / "bomb.csv.gz"
+    with gzip.open(path, "wb", 1) as out:
+        out.write(HEADER.encode() + body)
+    tracemalloc.start()
+    try:
+        for reading in (retail.count_lines, retail.segments):
+            with pytest.raises(UsageError, match=told):
+                reading(path)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+
+
+ODD = {
+    "digits of a quantity": "1,a,mug," + "9" * 5000 + ",2011-01-01 10:00:00,1,7,UK",
+    "digits of a price": "1,a,mug,1,2011-01-01 10:00:00," + "9" * 5000 + ",7,UK",
+    "an exponent": "1,a,mug,1,2011-01-01 10:00:00,1e999999999,7,UK",
+    "no price at all": "1,a,mug,1,2011-01-01 10:00:00,1e-999999999,7,UK",
+    "a time before all": "1,a,mug,1,0001-01-01T00:00:00+23:00,1,7,UK",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_line_is_one_record_for_the_contract_to_judge(odd: str, tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + ODD[odd] + "\n" + LINES)
+    bad, *good = retail.read(path)
+    assert bad.kind.startswith("corrupt:")
+    assert [message.kind for message in good] == ["good"] * 5
+
+
+def test_the_median_of_a_client_is_the_statisticians() -> None:
+    drawn = random.Random(7)
+    for _ in range(500):
+        some = [drawn.randrange(30) for _ in range(drawn.randrange(1, 9))]
+        assert retail._median(Counter(some)) == median(some)
