@@ -17,7 +17,7 @@ STATIONS = {"Abisko": "north", "Kiruna": "north", "Lund": "south", "Visby": "sou
 
 def readings() -> Iterator[bytes]:
     """Records without an end; one in fifty breaks the contract: it rains less than nothing."""
-    dice = random.Random()
+    dice = random.Random()  # noqa: S311  # weather is no secret
     while True:
         station, wet = dice.choice(list(STATIONS)), dice.random() < 0.3
         event = Reading(
