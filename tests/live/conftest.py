@@ -1,33 +1,38 @@
 """Real parts for the live tests: a broker, Spark's jars, a lake that the demo made."""
 
 import os
+import pickle
 import secrets
 import subprocess
 import sys
 import time
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
+from lakehouse.ingest.reader import Start
+from lakehouse.ingest.reader.process import ReaderProcess
+from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow, run
-from lakehouse.services.jars import default_cache, kafka_jars, spark_jars
-from lakehouse.services.java import find_java
-from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
-from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.kafka_client import ensure_topic, reader_options
 from lakehouse.settings.settings import load
+from tests.conftest import SALES
 from tests.live.orders_table import Orders
 from tests.live.secured_broker import secured_broker
 
 ROOT = Path(__file__).parents[2]
+RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=9999))
 LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli.app import main; main()"]
 
 
@@ -84,15 +89,38 @@ def land(spark):
     return land
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory):
-    """A real broker; its address."""
-    cache = default_cache()
-    java = find_java(cache)
-    spark_jars(cache, java, print)
-    jars = kafka_jars(cache, java, print)
-    with EmbeddedKafka.start(tmp_path_factory.mktemp("broker"), java=java, jars=jars) as broker:
-        yield broker.bootstrap_servers
+@pytest.fixture
+def admin(kafka):
+    """Kafka's client for what is done to topics."""
+    client = KafkaAdminClient(bootstrap_servers=kafka)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def topic(admin, tmp_path):
+    """A topic of two partitions; its name."""
+    name = f"topic-{tmp_path.name}"
+    admin.create_topics([NewTopic(name, 2, 1)])
+    return name
+
+
+@pytest.fixture
+def reader(kafka, topic):
+    """Makes readers of the topic, and ends them."""
+    made = []
+
+    def make(ahead=8 * 2**20, patience=20.0, servers=kafka):
+        settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
+        start = Start(
+            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES, ahead
+        )
+        made.append(ReaderProcess(start, patience))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 def passable(folder):

@@ -6,7 +6,7 @@ import os
 import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 
 from lakehouse.audit.topic import Gap, judge, read_topic
 from lakehouse.products.registry import load_settings
@@ -93,15 +93,13 @@ def test_the_topic_asked_is_the_one_that_bronze_holds(root, environment):
     assert audited(root, other, code=0)["verdict"] == "PROVEN"
 
 
-def test_a_lost_row_is_not_proven_and_then_expires(kafka, topic, root, environment):
+def test_a_lost_row_is_not_proven_and_then_expires(admin, topic, root, environment):
     DeltaTable(str(root / "bronze" / "sales")).delete('"offset" = 17')
     found = audited(root, environment, "sales", code=1)
     assert found["account"]["missing"] == [{"partition": 0, "offset": 17}]
     shown = command("audit", "--root", root, check=False, **environment)
     assert shown.stdout.startswith("NOT PROVEN: 60 of 61 records")
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
     admin.delete_records({TopicPartition(topic, 0): 30})
-    admin.close()
     found = audited(root, environment, code=1)  # its fingerprint lacks, whatever Kafka has
     part = found["account"]["partitions"][0]
     assert (part["beginning"], part["expired"], part["kept"]) == (30, 1, 29)

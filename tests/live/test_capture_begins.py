@@ -6,7 +6,6 @@ import time
 from contextlib import closing
 
 import pytest
-from kafka import KafkaAdminClient
 
 from lakehouse.core.errors import LakehouseError, TableLocked, UsageError
 from lakehouse.settings.postgres_client import slot_of
@@ -71,11 +70,9 @@ def test_a_slot_that_is_lost_foreign_or_taken_is_refused(orders, tmp_path):
     assert current(orders.records()) == orders.table()
 
 
-def test_a_topic_made_anew_asks_for_a_new_snapshot(orders):
+def test_a_topic_made_anew_asks_for_a_new_snapshot(orders, admin):
     orders.capture()
-    admin = KafkaAdminClient(bootstrap_servers=orders.kafka)
     admin.delete_topics([orders.name])
-    admin.close()
     time.sleep(1)
     with pytest.raises(CannotCapture, match="was made anew") as caught:
         orders.capture()

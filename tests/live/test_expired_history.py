@@ -4,7 +4,7 @@ import json
 
 import pytest
 from deltalake import DeltaTable
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic
@@ -12,7 +12,7 @@ from tests.live.conftest import make_topic
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
-def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, land, tmp_path):
+def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, admin, land, tmp_path):
     topic, root = f"expired-{tmp_path.name}", tmp_path / "lake"
     environment = {
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -23,9 +23,7 @@ def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, land,
     with KafkaProducer(bootstrap_servers=kafka) as producer:
         for n, value in enumerate(encode(*[sale(event_id=f"e{n}") for n in range(400)])):
             producer.send(topic, value, partition=n % 2)
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
     admin.delete_records({TopicPartition(topic, partition): 190 for partition in (0, 1)})
-    admin.close()
     land(["sales.bronze"], environment, root)
     table = DeltaTable(str(root / "bronze" / "sales"))
     landed = [c for c in table.history() if "ends" in json.loads(c.get("userMetadata") or "{}")]

@@ -1,94 +1,20 @@
 """The reader of one machine: every committed record of a range, once, whatever ends it."""
 
 import os
-import pickle
 import signal
 import time
-from datetime import UTC, datetime, timedelta
 
-import psutil
 import pytest
 from confluent_kafka import Producer
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.ingest.reader import Start
-from lakehouse.ingest.reader.process import EARLIEST, ReaderFault, ReaderProcess
-from lakehouse.ingest.topic import TopicReader
-from lakehouse.ingest.verdict import TimeRules
-from lakehouse.settings.kafka_client import reader_options
-from tests.conftest import SALES, encode, sale
-from tests.live.conftest import settings_of
+from lakehouse.ingest.reader.process import EARLIEST, ReaderFault
+from tests.conftest import encode, sale
+from tests.live.reading import MIB, ends, numbers, send, take_all
 
 pytestmark = pytest.mark.live
-RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=9999))
-MIB = 1024 * 1024
-
-
-@pytest.fixture
-def topic(kafka, tmp_path):
-    """A topic of two partitions; its name."""
-    name = f"reader-{tmp_path.name}"
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    admin.create_topics([NewTopic(name, 2, 1)])
-    admin.close()
-    return name
-
-
-@pytest.fixture
-def reader(kafka, topic):
-    """Makes readers of the topic, and ends them."""
-    made = []
-
-    def make(ahead=8 * MIB, patience=20.0, servers=kafka):
-        settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
-        start = Start(
-            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES, ahead
-        )
-        made.append(ReaderProcess(start, patience))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-def send(kafka, topic, count, *, partition=0, size=0, transaction="", commit=True):
-    options = {"bootstrap.servers": kafka, "message.max.bytes": 8 * MIB}
-    producer = Producer({**options, **({"transactional.id": transaction} if transaction else {})})
-    if transaction:
-        producer.init_transactions(20)
-        producer.begin_transaction()
-    for n in range(count):
-        (value,) = encode(sale(event_id=f"{transaction}{n}", note="x" * size))
-        producer.produce(topic, value, partition=partition)
-    producer.flush(30)
-    if transaction:
-        (producer.commit_transaction if commit else producer.abort_transaction)(20)
-
-
-def ends(kafka, topic):
-    settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka})
-    with TopicReader(settings.kafka, topic) as asked:
-        return {p: after for p, (_, after) in asked.read().ranges.items()}
-
-
-def take_all(reader, upto, most=64 * MIB):
-    """The addresses of all parts of a range, and how many parts there were."""
-    found, parts, at = [], 0, {p: reader._at[p] for p in upto}
-    while any(at[p] < end for p, end in upto.items()):
-        taken = reader.take(upto, most, lambda: False)
-        found += zip(
-            taken.rows["partition"].to_pylist(), taken.rows["offset"].to_pylist(), strict=True
-        )
-        at |= taken.ends
-        parts += 1
-    return found, parts
-
-
-def numbers(reader):
-    return psutil.Process(reader._process.pid)
 
 
 def test_aborted_and_control_records_lie_within_the_ends(kafka, topic, reader):
@@ -165,11 +91,9 @@ def test_it_ends_when_the_driver_does(kafka, topic, reader):
     assert not child.is_running()
 
 
-def test_expired_offsets_are_a_fault_and_what_is_left_can_be_read(kafka, topic, reader):
+def test_expired_offsets_are_a_fault_and_what_is_left_can_be_read(kafka, topic, reader, admin):
     send(kafka, topic, 100)
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
     admin.delete_records({TopicPartition(topic, 0): 40})
-    admin.close()
     one = reader()
     one.begin({0: 10})
     with pytest.raises(ReaderFault):
@@ -178,13 +102,11 @@ def test_expired_offsets_are_a_fault_and_what_is_left_can_be_read(kafka, topic, 
     assert take_all(one, {0: 100})[0] == [(0, n) for n in range(40, 100)]
 
 
-def test_a_compacted_topic_has_gaps(kafka, tmp_path, reader, topic):
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
+def test_a_compacted_topic_has_gaps(kafka, topic, reader, admin):
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {
         "cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001",
         "max.compaction.lag.ms": "100",
     })])  # fmt: skip
-    admin.close()
     producer = Producer({"bootstrap.servers": kafka})
     for n in range(300):
         producer.produce(topic, encode(sale(event_id=str(n)))[0], key=b"k%d" % (n % 3), partition=0)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from confluent_kafka import Producer
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 
 from lakehouse.core.errors import TableDamaged
@@ -22,19 +22,11 @@ from lakehouse.runtime.query import BronzeQuery
 from lakehouse.settings.kafka_client import ensure_topic
 from tests.conftest import SALES
 from tests.live.conftest import settings_of
-from tests.live.test_reader import MIB, ends, reader, send, take_all, topic
+from tests.live.reading import MIB, ends, send, take_all
 from tests.support.engine import connected
 from tests.support.headers import Odd
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
-__all__ = ["reader", "topic"]
-
-
-@pytest.fixture
-def admin(kafka):
-    client = KafkaAdminClient(bootstrap_servers=kafka)
-    yield client
-    client.close()
 
 
 @pytest.fixture

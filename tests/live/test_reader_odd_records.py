@@ -2,22 +2,14 @@
 
 import pyarrow as pa
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from lakehouse.ingest.kafka_time import FIRST, LAST
 from lakehouse.ingest.reader.process import EARLIEST
-from tests.live.test_reader import MIB, numbers, reader, topic
+from tests.live.reading import MIB, numbers
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
-__all__ = ["reader", "topic"]
-
-
-@pytest.fixture
-def admin(kafka):
-    client = KafkaAdminClient(bootstrap_servers=kafka)
-    yield client
-    client.close()
 
 
 def configure(admin, topic, **options):

@@ -17,7 +17,7 @@ from tests.matrix import faults
 from tests.matrix.broker import Broker
 from tests.matrix.check import check
 from tests.matrix.driver import Failed
-from tests.matrix.faults import killed_at
+from tests.matrix.faults import Act, killed_at
 from tests.matrix.row import Outcome, Row
 from tests.matrix.stage import Skipped, Stage
 
@@ -125,6 +125,12 @@ BATCH = (
 otherwise, and which flows reach it."""
 
 
+def by_spark(row: Row, act: Act) -> Row:
+    """The same row where Spark's writer lands."""
+    settings = {**row.settings, **SPARK}
+    return Row(f"{row.name}/spark", f"{row.fault} ({BY_SPARK})", act, settings, SPARK_DAYS)
+
+
 def _steps(product: Product) -> Iterator[Row]:
     """kill -9 at each step that the flows reach, by Spark's writer too where it differs."""
     for step, what, comings, either, reached in BATCH:
@@ -132,22 +138,16 @@ def _steps(product: Product) -> Iterator[Row]:
             continue
         settings = MAINTENANCE if step in UPKEEP else {}
         fault = f"kill -9: {what}"
-        yield Row(step.value, fault, killed_at(step, comings), settings)
+        row = Row(step.value, fault, killed_at(step, comings), settings)
+        yield row
         if either:  # Spark's batches are larger, and so fewer
-            act = killed_at(step, comings[: (len(comings) + 1) // 2])
-            settings = {**settings, **SPARK}
-            yield Row(f"{step}/spark", f"{fault} ({BY_SPARK})", act, settings, SPARK_DAYS)
+            yield by_spark(row, killed_at(step, comings[: (len(comings) + 1) // 2]))
 
 
+RANDOM = Row("random", "kill -9 three times, at random times", faults.killed_at_random)
 COMMON = [
-    Row("random", "kill -9 three times, at random times", faults.killed_at_random),
-    Row(
-        "random/spark",
-        f"kill -9 three times, at random times ({BY_SPARK})",
-        faults.killed_at_random,
-        SPARK,
-        SPARK_DAYS,
-    ),
+    RANDOM,
+    by_spark(RANDOM, RANDOM.act),
     Row(
         "silver-apart",
         "kill -9 of silver in a process of its own: some tables committed, and at random",

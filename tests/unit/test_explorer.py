@@ -28,6 +28,7 @@ from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
 from tests.conftest import encode, sale, settings_at
 from tests.support.lake import Lake
+from tests.support.logs import retold
 
 HOSTILE = "[red]x[/] \x1b[31m\x9b|<b>\n# quality\n\u202egnp"
 ROOT = Path(__file__).parents[2]
@@ -115,11 +116,7 @@ def test_a_cut_last_commit_is_said_and_older_versions_still_read(catalogue, sett
 def test_a_table_that_files_alone_do_not_tell_is_refused(catalogue, odd):
     log = Path(catalogue.lake.table("silver.sales_by_country")) / "_delta_log"
     first = min(log.glob("*.json"))
-    actions = [json.loads(line) for line in first.read_text().splitlines()]
-    for action in actions:
-        if "metaData" in action:
-            action["metaData"]["configuration"].update(odd)
-    first.write_text("\n".join(json.dumps(action) for action in actions))
+    retold(first, lambda a: a.get("metaData", {}).get("configuration", {}).update(odd))
     with pytest.raises(TableDamaged):
         catalogue.open("silver.sales_by_country")
 

@@ -1,6 +1,5 @@
 """Logs and files that other programs write in their own ways, and what is said of them."""
 
-import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,6 +15,7 @@ from lakehouse.storage.log import entry
 from tests.conftest import encode, sale
 from tests.support.audited import Kafka, path, proof
 from tests.support.lake import copied
+from tests.support.logs import retell
 
 FORGOTTEN = Kafka(beginning=10)
 
@@ -27,16 +27,16 @@ def lake(audited_root, settings):
 
 def moved(uri, to):
     """Each data file at another path, as its log says; its partition's values stay."""
-    for log in Path(uri, "_delta_log").glob("*.json"):
-        actions = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-        for action in actions:
-            for file in (action[kind] for kind in ("add", "remove") if kind in action):
-                old, file["path"] = file["path"], to(file["path"])
-                place = Path(uri, unquote(file["path"]))
-                place.parent.mkdir(exist_ok=True)
-                if (there := Path(uri, unquote(old))).exists():
-                    there.rename(place)
-        log.write_text("".join(json.dumps(action) + "\n" for action in actions), "utf-8")
+
+    def move(action):
+        for file in (action[kind] for kind in ("add", "remove") if kind in action):
+            old, file["path"] = file["path"], to(file["path"])
+            place = Path(uri, unquote(file["path"]))
+            place.parent.mkdir(exist_ok=True)
+            if (there := Path(uri, unquote(old))).exists():
+                there.rename(place)
+
+    retell(uri, move)
 
 
 def random_prefix(name):
@@ -92,13 +92,12 @@ def test_values_of_another_type_have_a_remedy_that_helps(lake):
     rows = pq.ParquetFile(name).read()
     at = rows.schema.get_field_index("quantity")
     pq.write_table(rows.set_column(at, "quantity", pa.array(["x"] * len(rows))), name)
-    size = Path(name).stat().st_size
-    for log in Path(uri, "_delta_log").glob("*.json"):
-        actions = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-        for action in actions:
-            if "add" in action and action["add"]["path"] in name:
-                action["add"]["size"] = size
-        log.write_text("".join(json.dumps(action) + "\n" for action in actions), "utf-8")
+
+    def of_its_size(action):
+        if "add" in action and action["add"]["path"] in name:
+            action["add"]["size"] = Path(name).stat().st_size
+
+    retell(uri, of_its_size)
     found = proof(lake, FORGOTTEN)
     assert found.verdict is Verdict.CANNOT_TELL
     [told] = [doubt for doubt in found.doubts if doubt.startswith("bronze.sales: ")]
