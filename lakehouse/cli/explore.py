@@ -16,7 +16,6 @@ from lakehouse.explorer.format import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from deltalake import DeltaTable
 
@@ -66,16 +65,16 @@ def explore(
         raise SystemExit(Exit.INTERRUPTED) from None
 
 
-def _past(settings: Settings) -> Callable[[str, datetime], DeltaTable | None]:
+def _past(settings: Settings) -> Callable[[str, int], DeltaTable | None]:
     """Folds silver of a moment whose versions are gone; loads what that needs when asked."""
     found: list[Past] = []
 
-    def open_past(name: str, at: datetime) -> DeltaTable | None:
+    def open_past(name: str, version: int) -> DeltaTable | None:
         from lakehouse.explorer.past import Past
 
         if not found:
             found.append(Past(settings, say))
-        return found[0].open(name, at)
+        return found[0].open(name, version)
 
     return open_past
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PLAIN = "lake"
 """The layer of plain Parquet files by date; it has no versions, only its newest state."""
 LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
-Past = Callable[[str, datetime], DeltaTable | None]
-"""Gives a silver table as of a time, folded from bronze; None if no flow declares the table."""
+Past = Callable[[str, int], DeltaTable | None]
+"""Gives a silver table folded from a version of bronze; None if no flow declares the table."""
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
 
 
@@ -65,7 +65,7 @@ class Catalogue:
         at: datetime | None = None,
         past: Past | None = None,
     ) -> None:
-        """``past`` gives silver as of a time whose versions are gone; without it, an error."""
+        """``past`` gives silver whose version is gone; without it, that is an error."""
         if version is not None and at is not None:
             raise UsageError("--version and --at", "exclude each other", "give one of them")
         self.lake, self.version, self.at, self._past = Lake(root), version, at, past
@@ -126,7 +126,7 @@ class Catalogue:
 
     def _load(self, name: str) -> DeltaTable:
         """The table at the version or time; silver whose version is gone is folded from bronze."""
-        if self._past is None or self.at is None or not name.startswith("silver."):
+        if self._past is None or (bronze := bronze_of(name)) is None or is_plain(name):
             return self._loaded(name)
         try:
             table = self._loaded(name)
@@ -134,9 +134,17 @@ class Catalogue:
                 return table
         except (DeltaError, UsageError):
             table = None
-        if (bronze := bronze_of(name)) is not None:
-            self._loaded(bronze)  # a moment before its log begins is refused
-        return self._past(name, self.at) or table or self._loaded(name)
+        if self.at is not None:  # a moment before bronze's log begins is refused
+            version: int | None = int(self._loaded(bronze).version())
+        else:
+            version = self._source(name, self.version or 0).get("version")
+        past = None if version is None else self._past(name, version)
+        return past or table or self._loaded(name)
+
+    def _source(self, name: str, version: int) -> dict[str, Any]:
+        """What a commit of silver says of the bronze version that the table has applied by it."""
+        told = (note.get("source") for note in notes(self._commits(name, version)))
+        return next((source for source in told if source), {})
 
     def _loaded(self, name: str) -> DeltaTable:
         table = loaded(self.lake.table(name), self.version)
@@ -159,8 +167,7 @@ class Catalogue:
         adds = table.get_add_actions(flatten=True)
         rows = _rows(adds)
         newest = next(self._commits(name, int(table.version())), None)
-        told = (n.get("source") for n in notes(self._commits(name, int(table.version()))))
-        source: dict[str, Any] = next((s for s in told if s), {})
+        source = self._source(name, int(table.version()))
         return TableInfo(
             name=name,
             rows=rows,

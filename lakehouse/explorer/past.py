@@ -1,11 +1,10 @@
-"""Silver as of a time whose versions are gone: folded from bronze as of that time."""
+"""Silver whose version is gone: folded from the version of bronze that it had applied."""
 
 from __future__ import annotations
 
 import shutil
 import weakref
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -20,32 +19,29 @@ from lakehouse.storage.duck import connect
 
 
 class Past:
-    """Folds a product's silver once for each time that is asked for, in a temporary folder.
+    """Folds a product's silver once for each version that is asked for, in a temporary folder.
 
     ``say`` is told the progress.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._settings, self._say = settings, say
-        self._roots: dict[tuple[str, datetime], str] = {}
+        self._roots: dict[tuple[str, int], str] = {}
 
-    def open(self, name: str, at: datetime) -> DeltaTable | None:
-        """A silver table folded from bronze as of ``at``; None if no flow declares it."""
+    def open(self, name: str, version: int) -> DeltaTable | None:
+        """A silver table folded from this version of bronze; None if no flow declares it."""
         flow = next((f for f in flows() if isinstance(f, SilverFlow) and name in f.tables), None)
         if flow is None:
             return None
-        place = (flow.name, at)
+        place = (flow.name, version)
         if place not in self._roots:
-            self._roots[place] = self._folded(flow, at)
+            self._roots[place] = self._folded(flow, version)
         return DeltaTable(Lake(self._roots[place]).table(name))
 
-    def _folded(self, flow: SilverFlow, at: datetime) -> str:
+    def _folded(self, flow: SilverFlow, version: int) -> str:
         uri = Lake(self._settings.lake.root).table(f"bronze.{flow.product}")
-        bronze = DeltaTable(uri)
-        bronze.load_as_version(at)
-        version = int(bronze.version())
         self._say(
-            f"silver's versions of {at.isoformat()} are gone: folding it from "
+            "silver's files of then are gone: folding it from "
             f"bronze.{flow.product} at version {version}"
         )
         folder = mkdtemp(prefix="lakehouse-past-")

@@ -9,10 +9,12 @@ from lakehouse.core.errors import UsageError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.past import Past
 from lakehouse.explorer.sql import read
+from lakehouse.storage.log import commits, note_of
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import encode, sale
 from tests.support.lake import Lake
 
+GERMANY = [{"country": "Germany", "lines": 1, "orders": 1}]
 ASKED = "SELECT country, lines, orders FROM silver.sales_by_country ORDER BY ALL"
 
 
@@ -31,9 +33,24 @@ def test_an_older_moment_is_folded_from_bronze_and_says_so(settings):
         Catalogue(settings.lake.root, at=then).open("silver.sales_by_country")
     past = Past(settings, told.append)
     catalogue = Catalogue(settings.lake.root, at=then, past=past.open)
-    assert read(catalogue, ASKED, settings.explorer).to_pylist() == [
-        {"country": "Germany", "lines": 1, "orders": 1}
-    ]
+    assert read(catalogue, ASKED, settings.explorer).to_pylist() == GERMANY
     assert "folding it from bronze.sales at version 1" in told[0]
     now = read(Catalogue(settings.lake.root, past=past.open), ASKED, settings.explorer)
     assert now.num_rows == 2
+
+
+def test_so_is_an_older_version_whose_files_are_gone(settings):
+    lake, told = Lake(settings), []
+    for n, country in enumerate(["Germany", "France", "Spain"]):
+        lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n}", country=country)), n)
+        lake.silver.catch_up()
+    table = lake.silver.tables["by_country"]
+    first = next(
+        c["version"] for c in commits(table.uri, table.version)
+        if (note_of(c).get("source") or {}).get("version") == 1
+    )  # fmt: skip
+    table.dt.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    past = Past(settings, told.append)
+    catalogue = Catalogue(settings.lake.root, version=first, past=past.open)
+    assert read(catalogue, ASKED, settings.explorer).to_pylist() == GERMANY
+    assert "folding it from bronze.sales at version 1" in told[0]
