@@ -17,15 +17,20 @@ from lakehouse.core.text import say
 
 
 def tables(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-    """List the lake's tables: rows, files, bytes, version.
+    """List the lake's tables: rows, files, bytes, version; and what silver has to remember.
 
     Examples: lakehouse tables   |   lakehouse tables --root var/demo --json
     """
     from lakehouse.explorer.catalogue import Catalogue
+    from lakehouse.explorer.states import states
 
     catalogue = Catalogue(settings_of(config, root, logs=False).lake.root)
     catalogue.require()
-    _show("tables", [catalogue.info(name).as_dict() for name in catalogue.names()], as_json)
+    infos = [catalogue.info(name) for name in catalogue.names()]
+    sections = {"tables": [info.as_dict() for info in infos]}
+    if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
+        sections["state"] = kept
+    _show(sections, as_json)
 
 
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
@@ -42,7 +47,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
     drawn = [
         {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
     ]
-    _show("products", drawn, as_json=False)
+    _show({"products": drawn}, as_json=False)
 
 
 def history(
@@ -59,7 +64,7 @@ def history(
     from lakehouse.explorer.catalogue import Catalogue
 
     settings = settings_of(config, root, logs=False)
-    _show(table, Catalogue(settings.lake.root).history(table, limit), as_json)
+    _show({table: Catalogue(settings.lake.root).history(table, limit)}, as_json)
 
 
 def maintain(
@@ -80,17 +85,17 @@ def maintain(
 
     settings = settings_of(config, root)
     done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
-    _show("maintained", done, as_json)
+    _show({"maintained": done}, as_json)
 
 
-def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def _show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
     from rich.console import Console
 
     from lakehouse.explorer.format import Format
     from lakehouse.explorer.show import render
 
     form = Format.json if as_json else Format.table
-    sys.stdout.write(render({title: rows}, form, max(Console().width, 132)))
+    sys.stdout.write(render(sections, form, max(Console().width, 132)))
 
 
 def jars() -> None:

@@ -23,6 +23,8 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.core.text import sayable
 from lakehouse.doctor.check import Check, running_postgres
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.states import states
 from lakehouse.operations.deep import read_whole
 from lakehouse.products.registry import part, products
 from lakehouse.runtime.archive import with_archive
@@ -203,6 +205,14 @@ def spark_checks(_: Settings) -> Iterator[Check]:
     )  # fmt: skip
 
 
+def state_checks(settings: Settings) -> Iterator[Check]:
+    """What each flow of silver has to remember, which grows with what it has seen."""
+    catalogue = Catalogue(settings.lake.root)
+    infos = [catalogue.info(name) for name in catalogue.names()]
+    for state in states(catalogue.lake, infos):
+        yield Check("state", state.flow, "pass", state.told(), "")
+
+
 def lake_checks(settings: Settings) -> Iterator[Check]:
     """Every table of the lake, its files read whole."""
     for name, read, damage in read_whole(Lake(settings.lake.root)):
@@ -212,7 +222,7 @@ def lake_checks(settings: Settings) -> Iterator[Check]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
-    postgres_checks, spark_checks,
+    postgres_checks, spark_checks, state_checks,
 )  # fmt: skip
 
 
