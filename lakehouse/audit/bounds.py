@@ -102,18 +102,16 @@ def _is_cut(told: Any, value: Any) -> bool:
 
 def bounds(scene: Scene) -> Check:
     """Every file of the product's tables; a file that cannot be read is others' to tell."""
-    pinned: dict[str, int | None] = {
-        pin.name: pin.version for pin in (scene.bronze, scene.quarantine) if pin
-    }
-    product = scene.product
+    snapshots, product = scene.snapshots, scene.product
+    pinned = {pin.name: pin.version for pin in (scene.bronze, scene.quarantine) if pin}
+    tables = {name: snapshots.open(name, version) for name, version in pinned.items()}
     names = [f"ledger.{product}", f"erased.{product}"]
     names += [f"silver.{product}_{r.name}" for r in scene.recomputes.tables]
-    tables: dict[str, int | None] = {name: None for name in names if scene.snapshots.exists(name)}
+    tables |= {name: snapshots.opened(name) for name in names if snapshots.exists(name)}
     scene.say("comparing what the logs say of their files with the rows")
     faults, first = [], []
-    for name, version in {**pinned, **tables}.items():
-        uri = scene.snapshots.lake.table(name)
-        found = [*_wrong(scene.snapshots.open(name, version), uri)]
+    for name, table in tables.items():
+        found = [*_wrong(table, snapshots.lake.table(name))]
         if found:
             path, what = found[0]
             faults.append(

@@ -64,7 +64,7 @@ def fingerprints(scene: Scene) -> Check:
     for layer in ("ledger", "erased"):
         name = f"{layer}.{scene.product}"
         if scene.snapshots.exists(name):
-            versions[name] = int(scene.snapshots.open(name).version())
+            versions[name] = int(scene.snapshots.opened(name).version())
     scene.say("adding up what the rows say")
     found = [check_fingerprint(scene.snapshots, *table) for table in versions.items()]
     return told([_known(scene, table) for table in found])

@@ -117,6 +117,10 @@ class Snapshots:
         self._opened[name] = table
         return table
 
+    def opened(self, name: str) -> DeltaTable:
+        """The table at the version that was opened last; at its newest where none was."""
+        return self._opened.get(name) or self.open(name)
+
     def pin(self, view: str, name: str, version: int | None = None) -> Pin:
         """Make ``view`` the rows of the table at a version (None: the newest there is now)."""
         before = self._pins.pop(view, None)

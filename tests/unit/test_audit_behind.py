@@ -86,6 +86,7 @@ def test_a_version_that_was_opened_is_not_opened_again(lake):
         snapshots = Snapshots(lake.settings.lake.root, connection)
         newest = snapshots.open("bronze.sales")
         assert snapshots.open("bronze.sales", newest.version()) is newest
+        assert snapshots.opened("bronze.sales") is newest
         rows = {}
         for version in (newest.version(), newest.version(), 1):
             assert snapshots.pin("bronze_then", "bronze.sales", version).version == version
