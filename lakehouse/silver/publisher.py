@@ -38,7 +38,7 @@ from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
 from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.published import Appended
-from lakehouse.silver.publishing import Publishing
+from lakehouse.silver.publishing import AT_ONCE, Publishing
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
@@ -209,7 +209,8 @@ class SilverPublisher(Follower):
         applied = self.at(step.version if step.is_last else NOTHING)
         self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
-        with self._store.writing(), ThreadPoolExecutor(len(self._folds), "silver") as pool:
+        behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
+        with self._store.writing(), ThreadPoolExecutor(AT_ONCE, "silver") as pool:
             left = self._state.absorb(self._store, pool)
             deltas = pool.map(lambda name: self._folds[name].delta(), behind)
             left |= dict(zip(behind, deltas, strict=True))

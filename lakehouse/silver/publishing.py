@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,6 +20,9 @@ from lakehouse.silver.store import StoreDamaged
 from lakehouse.silver.tables import applied_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.follower import Applied, version_of
+
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Tables that are worked on at a time: more would take memory, and no less time."""
 
 
 class Publishing:
@@ -94,7 +98,7 @@ class Publishing:
             return
         for name in names:
             self._look_again(name)
-        note = self._note(applied)
+        note, pending = self._note(applied), self.journal.pending
 
         def publish(name: str) -> None:
             published, is_state = self.every[name], name in self._state.tables
@@ -106,7 +110,8 @@ class Publishing:
             self.held[name] = applied
             failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)
 
-        with ThreadPoolExecutor(len(names), "silver") as pool:
+        names = sorted(names, key=lambda name: -pending[name].rows)  # the longest first
+        with ThreadPoolExecutor(AT_ONCE, "silver") as pool:
             turns = [pool.submit(publish, name) for name in names]
             wait(turns)
         failpoint.reach(Step.SILVER_FOLDED)

@@ -22,6 +22,8 @@ _SMALL = 2_000
 """Most rows that the publishing of a small table writes."""
 _WORTH = 8
 """A large table waits until an eighth of the rows that its last turn wrote is pending ..."""
+_MANY = 4
+"""Within a flow's time a table waits for so many times those rows ..."""
 _MOST = 2_000_000
 """... or this many rows, since they are in memory; or until it is too old."""
 log = structlog.get_logger("lakehouse")
@@ -93,8 +95,8 @@ class Turns:
             )  # fmt: skip
 
     def _most(self, rows: int) -> int:
-        """From how many pending rows on they cost more than their turn, which writes ``rows``."""
-        return min(max(rows, self._settings.finer_persist_rows), _MOST)
+        """From how many pending rows on a turn that writes ``rows`` costs little for each."""
+        return min(max(_MANY * rows, self._settings.finer_persist_rows), _MOST)
 
     def _is_old(self, pending: Pending) -> bool:
         return self._clock() - pending.since >= self._settings.greatest_age.total_seconds()
