@@ -138,7 +138,7 @@ class Catalogue:
             version: int | None = int(self._loaded(bronze).version())
         else:
             version = self._source(name, self.version or 0).get("version")
-        past = None if version is None else self._past(name, version)
+        past = None if version is None or version < 0 else self._past(name, version)
         return past or table or self._loaded(name)
 
     def _source(self, name: str, version: int) -> dict[str, Any]:

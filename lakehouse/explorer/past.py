@@ -47,8 +47,8 @@ class Past:
         folder = mkdtemp(prefix="lakehouse-past-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with connect(self._settings, folder) as connection:
-            silver = SilverPublisher.open(flow, self._settings.with_root(Path(folder)), connection)
-            silver.bronze_uri = uri
+            root = self._settings.with_root(Path(folder))
+            silver = SilverPublisher.open(flow, root, connection, uri)
             silver.fold_from_nothing(
                 version, lambda done, of: self._say(f"  {done:,} of {of:,} rows")
             )

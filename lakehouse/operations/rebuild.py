@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -21,7 +22,7 @@ from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import beside, take_place
+from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.health import lacking_files, opened
 
@@ -77,7 +78,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
     """Make a product's silver tables anew; the caller holds their locks.
 
     They advance as one group, so they are made anew as one. Run again after a crash
-    it begins anew; a table is swapped in one commit, the coarser before the finer.
+    it goes on; a table is swapped in one commit, the coarser before the finer.
     """
     lake = Lake(settings.lake.root)
     with engine(settings) as connection, beside(settings, flow.product) as apart:
@@ -87,8 +88,13 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
         version = _pinned(flow, lake, before)
         must_be_whole(old, f"bronze.{flow.product}", "rebuild")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
-        new = SilverPublisher.open(flow, apart, connection.cursor())
-        new.bronze_uri = lake.table(f"bronze.{flow.product}")
+        new = half_made(
+            lambda: SilverPublisher.open(
+                flow, apart, connection.cursor(), lake.table(f"bronze.{flow.product}")
+            ),
+            Path(apart.lake.root),
+            lambda begun: begun == version,
+        )
         new.fold_from_nothing(version, lambda done, of: say(f"  {done:,} of {of:,} rows"))
         found = [
             _compared(connection, old, apart.lake.root, flow, name, before[name], version)

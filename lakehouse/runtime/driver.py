@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -24,7 +25,7 @@ from lakehouse.runtime.query import BronzeQuery
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
-from lakehouse.storage.follower import Follower
+from lakehouse.storage.follower import Follower, Stopping
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
@@ -68,14 +69,17 @@ def run(
     with (
         write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
         connect(settings) as connection,
+        suppress(Stopping),
     ):
         queries = []
         for f in bronze:
             mine = [follower for follower in followers if follower.product == f.product]
-            queries.append(_bronze(f, mine, settings, session, on_landed, connection))
+            queries.append(_bronze(f, mine, settings, session, on_landed, connection, stop))
         landed = {f.product for f in bronze}
         alone = [
-            follow(f, settings, connection.cursor()) for f in followers if f.product not in landed
+            follow(f, settings, connection.cursor(), stop)
+            for f in followers
+            if f.product not in landed
         ]
         try:
             for query, _ in queries:
@@ -104,9 +108,10 @@ def _bronze(
     session: Callable[[], SparkSession],
     on_landed: Progress | None,
     connection: DuckDBPyConnection,
+    stop: threading.Event,
 ) -> tuple[BronzeQuery, Landing]:
     ensure_topic(settings.kafka, settings.product(f.product))
-    landing = Landing.open(f, followers, settings, connection)
+    landing = Landing.open(f, followers, settings, connection, stop)
     spark = session()
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
 

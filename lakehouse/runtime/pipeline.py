@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,11 +30,17 @@ _EXPECTED = 1.0
 """Seconds in which a batch comes while a flow is behind."""
 
 
-def follow(f: FollowerFlow, settings: Settings, connection: DuckDBPyConnection) -> Follower:
-    """The follower that keeps this flow's tables up to date."""
-    if isinstance(f, SilverFlow):
-        return SilverPublisher.open(f, settings, connection)
-    return ParquetPublisher.open(f, settings, connection)
+def follow(
+    f: FollowerFlow,
+    settings: Settings,
+    connection: DuckDBPyConnection,
+    stop: threading.Event | None = None,
+) -> Follower:
+    """The follower that keeps this flow's tables up to date; it raises Stopping after ``stop``."""
+    kind = SilverPublisher if isinstance(f, SilverFlow) else ParquetPublisher
+    follower: Follower = kind.open(f, settings, connection)  # type: ignore[arg-type]  # of its kind
+    follower.stop = stop or follower.stop
+    return follower
 
 
 class Waiting:
@@ -94,9 +101,11 @@ class Landing:
         followers: Sequence[FollowerFlow],
         settings: Settings,
         connection: DuckDBPyConnection,
+        stop: threading.Event | None = None,
     ) -> Landing:
         """Open the tables, complete a replay that a crash cut short, catch each follower up.
 
+        A ``stop`` while they catch up raises Stopping.
         Products land in parallel, each with its own connection to the same DuckDB database.
         """
         own = connection.cursor()
@@ -104,7 +113,7 @@ class Landing:
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
         ledger = Ledger.at_bronze(f.product, settings, own)
-        publishers = [follow(follower, settings, own) for follower in followers]
+        publishers = [follow(follower, settings, own, stop) for follower in followers]
         for publisher in publishers:
             publisher.catch_up()
         return cls(bronze, ledger, publishers, Waiting(settings.silver.max_rows_per_fold))

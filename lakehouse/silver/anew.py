@@ -1,31 +1,70 @@
-"""Silver that is made anew beside the old tables, and takes their place."""
+"""Silver that is made anew beside the old tables, part by part, and takes their place.
+
+A try that was cut is gone on with where it was of the same files of bronze, in the same parts.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
+import structlog
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.anew import swap
+from lakehouse.storage.file_paths import files_of
 
 if TYPE_CHECKING:
     from lakehouse.silver.publisher import SilverPublisher
 
+log = structlog.get_logger("lakehouse")
+
 
 @contextmanager
 def beside(settings: Settings, product: str) -> Iterator[Settings]:
-    """Settings of an empty root beside the lake's tables.
+    """Settings of a root beside the lake's tables, as a try that was cut left it.
 
-    It goes at the end; after an error or a crash it stays until the next one begins.
+    It goes at the end; after an error or a crash it stays, for the next one to go on with.
     """
     root = Path(Lake(settings.lake.root).join("_rebuild", product))
-    shutil.rmtree(root, ignore_errors=True)
     yield settings.with_root(root)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def half_made(
+    open_: Callable[[], SilverPublisher], root: Path, accepts: Callable[[int], bool]
+) -> SilverPublisher:
+    """Tables with the parts that a try that was cut made of a version which ``accepts`` takes.
+
+    Empty ones where there are none.
+    """
+    try:
+        silver = open_()
+        if silver.begun is not None and accepts(silver.begun):
+            return silver
+        silver.close()
+    except (LakehouseError, DeltaError, OSError) as error:
+        log.warning("what was made of silver is thrown away", place=str(root), reason=str(error))
+    shutil.rmtree(root, ignore_errors=True)
+    return open_()
+
+
+def what_is_folded(bronze: DeltaTable, version: int, most_rows: int) -> dict[str, Any]:
+    """What tells two folds of all of bronze apart; DeltaError where it has no such version."""
+    bronze.load_as_version(version)
+    names = "\n".join(sorted(files_of(bronze)))
+    return {
+        "bronze": str(bronze.metadata().id), "version": version,
+        "files": crc32(names.encode()), "most": most_rows,
+    }  # fmt: skip
 
 
 def take_place(

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lakehouse.silver.fold import PLACE
 from lakehouse.silver.store import Store
-from lakehouse.storage.follower import NOTHING
+from lakehouse.storage.follower import NOTHING, rank
 
 SPACE = "journal"
 _FLOORS = "published"
@@ -53,7 +53,7 @@ class Journal:
         """
         floors: dict[str, int] = self._store.facts(_FLOORS) or {}
         if floors.keys() != published.keys() or any(
-            floors[name] > version for name, version in published.items()
+            rank(floors[name]) > rank(version) for name, version in published.items()
         ):
             return False
         self.pending = {name: Pending() for name in published}
@@ -61,7 +61,7 @@ class Journal:
         for name, version in published.items():
             for key, value in self._store.under(SPACE, [_prefix(name)]):
                 self._number = max(self._number, _number_of(key))
-                if NOTHING < _HEAD.unpack_from(value)[0] <= version:
+                if rank(NOTHING) < rank(_HEAD.unpack_from(value)[0]) <= rank(version):
                     stale.append(key)
                 else:
                     self._count(name, _read(value).num_rows)
@@ -110,7 +110,7 @@ class Journal:
         self.pending[name] = Pending()
         gone = []
         for key, value in self._store.under(SPACE, [_prefix(name)]):
-            if _HEAD.unpack_from(value)[0] <= version:
+            if rank(_HEAD.unpack_from(value)[0]) <= rank(version):
                 gone.append(key)
                 self._done[name] = _number_of(key)
             else:

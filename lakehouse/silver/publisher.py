@@ -14,7 +14,8 @@ Worked example. Version 8 of bronze is applied, ``by_country`` is small, ``by_cl
 A store that is lost, or is not of these tables and this bronze, is made anew from the tables
 of state, which are never ahead of the aggregates, and from bronze's rows since. What cannot
 be brought to one version (see :mod:`lakehouse.storage.follower`) is made anew from all of
-bronze, beside itself, and swapped in.
+bronze, beside itself and a part at a time, and swapped in. Each part is one transaction of the
+store there, which says how many are done: a start anew that was cut goes on after the last.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import structlog
+from deltalake.exceptions import DeltaError
 
 from lakehouse.core import failpoint
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import beside, take_place
+from lakehouse.silver.anew import beside, half_made, take_place, what_is_folded
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
@@ -42,13 +46,23 @@ from lakehouse.silver.publishing import AT_ONCE, Publishing
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
-from lakehouse.storage.follower import NOTHING, Applied, Follower, Say, has_commit, version_of
+from lakehouse.storage.follower import (
+    Applied,
+    Follower,
+    Say,
+    has_commit,
+    part_version,
+    rank,
+    version_of,
+)
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
 STATE = "state"
 """The part that is the store."""
+_ANEW = "anew"
+"""Fact of a store that is made anew: of what, and how many parts are in it."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -56,18 +70,29 @@ class SilverPublisher(Follower):
     """The silver tables of one product; its parts are the aggregates, and the state."""
 
     def __init__(
-        self, flow: SilverFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
+        self,
+        flow: SilverFlow,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        bronze: str = "",
     ) -> None:
         super().__init__(flow.name, flow.product, settings, settings.silver.max_rows_per_fold)
         self.flow, self._connection = flow, connection
+        self.bronze_uri = bronze or self.bronze_uri
+        self._anew: dict[str, Any] = {}
+        """Of which version of bronze, and which of its files, all is folded just now."""
         self._rows = NewRows(flow, connection)
 
     @classmethod
     def open(
-        cls, flow: SilverFlow, settings: Settings, connection: duckdb.DuckDBPyConnection
+        cls,
+        flow: SilverFlow,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        bronze: str = "",
     ) -> SilverPublisher:
-        """With its tables, made where they are missing."""
-        silver = cls(flow, settings, connection)
+        """With its tables, made where they are missing; ``bronze`` may be of another root."""
+        silver = cls(flow, settings, connection, bronze)
         silver._open()
         return silver
 
@@ -104,7 +129,8 @@ class SilverPublisher(Follower):
             self._is_ready = False
         if self._is_ready:
             for name, one in self.applied.items():
-                self.applied[name] = said if version_of(said) > version_of(one) else one
+                is_ahead = rank(version_of(said)) > rank(version_of(one))
+                self.applied[name] = said if is_ahead else one
             self.applied[STATE] = said
 
     def every_table(self) -> list[Table]:
@@ -181,32 +207,63 @@ class SilverPublisher(Follower):
         self._is_ready, self._is_torn = False, True
         self._store.forget()
         with beside(self.settings, self.flow.product) as settings:
-            new = SilverPublisher.open(self.flow, settings, self._connection)
-            new.bronze_uri = self.bronze_uri
-            new.fold_from_nothing(target)
+            new = half_made(
+                lambda: SilverPublisher.open(
+                    self.flow, settings, self._connection, self.bronze_uri
+                ),
+                Path(settings.lake.root),
+                lambda begun: self._is_followed(begun, target),
+            )
+            new.stop = self.stop
+            new.fold_from_nothing(new.begun or target)
             for _ in take_place(new, self.settings):
                 pass
         self._open()
+        if self.version < target:
+            self.follow(target)
+
+    def _is_followed(self, version: int, target: int) -> bool:
+        """Whether bronze's log tells what it gained between two versions, and only gained."""
+        try:
+            return version <= target and all(True for _ in self.steps(version, target))
+        except (FileNotFoundError, TableDamaged):
+            return False
 
     def move_state(self, folder: Path) -> None:
         """Put the state into another folder, and let go of it."""
         self._store.move(folder)
 
+    @property
+    def begun(self) -> int | None:
+        """The version of bronze of which the tables hold some parts; None where they do not."""
+        told = self._store.facts(_ANEW) if self._is_ready else None
+        if not told:
+            return None
+        try:
+            now = what_is_folded(self.open_bronze(), told["version"], self._most_rows)
+        except DeltaError:
+            return None
+        return told["version"] if told | now == told else None
+
     def fold_from_nothing(self, version: int, say: Say | None = None) -> None:
         """Fold all of bronze at a version into tables that are empty, a part at a time.
 
-        ``say`` is told how many rows are folded, of how many. A crash leaves tables
-        that have taken in nothing, by their notes.
+        ``say`` is told how many rows are folded, of how many. Tables that hold parts of this
+        version are gone on with; a crash leaves such tables, by their notes.
         """
-        self.open_bronze()
+        parts = self._store.facts(_ANEW)["parts"] if self.begun == version else 0
+        self._anew = what_is_folded(self.open_bronze(), version, self._most_rows)
         self._make_state()
         for step in self.whole(version, say):
-            self.apply(step)
+            if step.part >= parts:
+                self.apply(step)
+                self.may_go_on(step)
         self.persist()
+        self._anew = {}
 
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
-        applied = self.at(step.version if step.is_last else NOTHING)
+        applied = self.at(step.version if step.is_last else part_version(step.part))
         self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
         behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
@@ -218,6 +275,8 @@ class SilverPublisher(Follower):
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             self._say(applied)
+            if self._anew:
+                self._store.say(_ANEW, {**self._anew, "parts": step.part + 1})
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)

@@ -19,6 +19,7 @@ the old rows with the old record, or the record of NOTHING: the next start begin
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,21 @@ Say = Callable[[int, int], None]
 log = structlog.get_logger("lakehouse")
 NOTHING = -1
 """The version of what has applied nothing, or was starting anew when it was cut."""
+_PART = -(1 << 40)
+
+
+def part_version(part: int) -> int:
+    """What stands for a version where so many parts of all of bronze are applied, from 0 on."""
+    return _PART + part
+
+
+def rank(version: int) -> int:
+    """Orders versions: NOTHING, then the parts of all of bronze, then bronze's versions."""
+    return _PART - 1 if version == NOTHING else version
+
+
+class Stopping(Exception):
+    """A flow that was asked to stop does so between two increments; all it applied is kept."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,8 @@ class Follower(ABC):
         self.bronze_uri, self._bronze = Lake(settings.lake.root).table(f"bronze.{product}"), product
         self._most_rows = most_rows
         self.bronze_id = ""
+        self.stop = threading.Event()
+        """Set: end by :class:`Stopping` before the next increment of many."""
         self.applied: dict[str, Applied | None] = {}
         """What each part has applied, as far as this process knows."""
 
@@ -199,6 +217,12 @@ class Follower(ABC):
         for stop in sorted({*map(version_of, self.applied.values()), target} - {self.version}):
             for step in self.steps(self.version, stop):
                 self.apply(step)
+                self.may_go_on(step)
+
+    def may_go_on(self, step: Increment) -> None:
+        """Raise Stopping after an increment where the flow is to stop."""
+        if self.stop.is_set() and not step.is_last:
+            raise Stopping
 
     def behind(self, version: int) -> list[str]:
         """The parts that have not applied this version."""
@@ -211,9 +235,10 @@ class Follower(ABC):
     def whole(self, version: int, say: Say | None = None) -> Iterator[Increment]:
         """All of bronze at a version, a part at a time; the last alone completes it.
 
+        The parts are the same whenever they are asked for, and each holds few dates.
         ``say`` is told after each how many rows are done, of how many; else the log is.
         """
-        files = files_of(DeltaTable(self.bronze_uri, version=version))
+        files = sorted(files_of(DeltaTable(self.bronze_uri, version=version)))
         most = self.settings.silver.max_rows_per_fold
         for number, (some, done, of) in enumerate(parts(files, most)):
             yield Increment(version, some, part=number, is_last=done == of)

@@ -65,10 +65,10 @@ class Ends(Struct):
 
 
 class Source(Struct):
-    """Which version of bronze a follower has applied."""
+    """Which version of bronze a follower has applied; far below 0 parts of a fold of all of it."""
 
     id: Name
-    version: Number
+    version: Annotated[int, Meta(ge=-(1 << 40), le=_LONG)]
     time: int | None = None
 
 

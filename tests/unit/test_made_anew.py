@@ -1,6 +1,8 @@
 """What is made anew from all of bronze: part by part, said with its reason, old rows until then."""
 
 import json
+from contextlib import nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet_files import TAKEN
+from lakehouse.storage.follower import Stopping
 from tests.conftest import encode, sale
 from tests.support import orders
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, cut_log, warned
@@ -101,6 +104,105 @@ def test_a_fold_anew_that_fails_between_two_swaps_is_done_again(settings):
     place.rmdir()
     lake.restart()
     lake.silver.catch_up()
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+class Cut(Exception):
+    """The end of a process, between two parts."""
+
+
+def parts_of(monkeypatch, cut_after=None):
+    """Parts that are folded from here on; ``cut_after`` so many the process ends."""
+    folded, apply = [], SilverPublisher.apply
+
+    def counted(self, step):
+        if len(folded) == cut_after:
+            raise Cut
+        apply(self, step)
+        folded.append(step.part)
+
+    monkeypatch.setattr(SilverPublisher, "apply", counted)
+    return folded
+
+
+@pytest.mark.parametrize("ages", [0, 60])
+def test_a_fold_anew_that_is_cut_goes_on_after_its_last_part(settings, monkeypatch, ages):
+    """With tables that are published at every part, and with ones of which all is pending."""
+    small = changed(settings, silver={**SMALL, "greatest_age": timedelta(seconds=ages)})
+    lake = Lake(small)
+    land_days(lake, 5)
+    lake.silver.catch_up()
+    cut_log(lake.bronze.bronze.uri)
+    for after, wanted in ((2, [0, 1]), (1, [2]), (None, [3, 4])):
+        lake.restart()
+        lake.silver._forget_state("a test")
+        for table in lake.silver.tables.values():
+            table.replace(table.schema.empty_table(), None, {"source": None})
+        lake.restart()
+        with monkeypatch.context() as patched, suppress(Cut):
+            folded = parts_of(patched, after)
+            lake.silver.catch_up()
+        assert folded == wanted
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_flow_that_is_stopped_while_it_folds_anew_goes_on_at_the_next_start(
+    settings, monkeypatch
+):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    cut_log(lake.bronze.bronze.uri)
+    lake.silver.stop.set()
+    folded = parts_of(monkeypatch)
+    for done in range(1, 5):
+        with pytest.raises(Stopping) if done < 4 else nullcontext():
+            lake.silver.catch_up()
+        assert folded == [*range(done)]
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    cut_log(lake.bronze.bronze.uri)
+    lake.silver.stop.set()
+    with pytest.raises(Stopping):
+        lake.silver.catch_up()
+    lake.silver.stop.clear()
+    land_days(lake, 3, first=20)
+    folded = parts_of(monkeypatch)
+    lake.silver.catch_up()
+    assert folded[:3] == [1, 2, 3]
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_parts_of_other_files_are_thrown_away(settings, monkeypatch):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    cut_log(lake.bronze.bronze.uri)
+    lake.silver.stop.set()
+    with pytest.raises(Stopping):
+        lake.silver.catch_up()
+    lake.settings = changed(lake.settings, silver={"max_rows_per_fold": 5})
+    lake.restart()
+    folded = parts_of(monkeypatch)
+    lake.silver.catch_up()
+    assert folded[0] == 0
+    assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_parts_with_rows_that_left_bronze_are_thrown_away(settings, monkeypatch):
+    lake = Lake(changed(settings, silver=SMALL))
+    land_days(lake, 4)
+    cut_log(lake.bronze.bronze.uri)
+    lake.silver.stop.set()
+    with pytest.raises(Stopping):
+        lake.silver.catch_up()
+    lake.silver.stop.clear()
+    lake.bronze.bronze.delete("event_id = 'e0-0-1'", {})
+    folded = parts_of(monkeypatch)
+    lake.silver.catch_up()
+    assert folded[0] == 0
     assert_silver_is_a_function_of_bronze(lake)
 
 
