@@ -6,41 +6,26 @@ that new rows touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Collection, Iterator
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.model.flow import UNITS, Aggregate, Favourite
 from lakehouse.silver.keys import hash_key, packed, words_sql
 from lakehouse.silver.render import ARROW, units_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, Source, reads
+from lakehouse.storage.duck import Prepared, reads
 
 _MANY = 200_000
 _UNITS = ARROW[UNITS]
+_GROUP = ("group_high", "group_low")
 _WIDTH = 16
-"""Bytes of a number of units: a decimal in Arrow's layout."""
-_PLACE = [("high", pa.uint64()), ("low", pa.uint64())]
-_TOUCHED = """
-SELECT * EXCLUDE (units), CAST(units + coalesce(known, 0) AS {units}) AS total
-FROM found LEFT JOIN known_units USING (group_high, pair)
-"""
-_CHOSEN = """
-WITH touched AS ({touched}),
-candidates AS (
-    SELECT group_high AS high, group_low AS low, {of} AS item, total FROM touched
-    UNION ALL SELECT high, low, item, total FROM known_best
-), most AS (SELECT high, low, max(total) AS total FROM candidates GROUP BY ALL),
-chosen AS (
-    SELECT high, low, total, min(item) AS item
-    FROM candidates JOIN most USING (high, low, total) GROUP BY ALL
-)
-SELECT {keys}, item AS new_{name}, high, low, chosen.total FROM touched JOIN chosen
-ON high = group_high AND low = group_low AND item = {of} AND chosen.total = touched.total
-ORDER BY high, low
-"""
+"""Bytes of a number of units: a decimal in Arrow's layout; and of a place."""
 
 
 def units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
@@ -74,24 +59,6 @@ class TopState:
         choice = [pa.field(column, pa.string()) for column in [*keys, f"new_{name}"]]
         self.gained = {self._gained: pa.schema(choice)}
         self._find = Prepared(connection, self._hashed(units_sql(aggregate, favourite)))
-        places = [(name, pa.uint64()) for name in ("group_high", "group_low", "pair")]
-        self._found = Source(pa.schema([*self.schema, *(pa.field(*p) for p in places)]))
-        self._units = Source(pa.schema([
-            ("group_high", pa.uint64()), ("pair", pa.uint64()), ("known", _UNITS),
-        ]))  # fmt: skip
-        self._best = Source(pa.schema([*_PLACE, ("item", pa.string()), ("total", _UNITS)]))
-        for table, source in (
-            ("found", self._found), ("known_units", self._units), ("known_best", self._best),
-        ):  # fmt: skip
-            connection.register(table, source)
-        touched = _TOUCHED.format(units=UNITS)
-        self._totals = Prepared(
-            connection, f"SELECT group_high, pair, total FROM ({touched}) ORDER BY ALL"
-        )
-        self._choose = Prepared(
-            connection,
-            _CHOSEN.format(touched=touched, keys=", ".join(keys), of=favourite.of, name=name),
-        )
 
     def find(self) -> pa.Table:
         """The units of the current rows, with their places in the spaces."""
@@ -102,26 +69,29 @@ class TopState:
         units = found.select(self.schema.names).cast(self.schema)
         if not found.num_rows:
             return {self._gained: self.gained[self._gained].empty_table()}, units
-        known = store.get(self.units_space, packed(found, "group_high", "pair"))
-        groups = list(dict.fromkeys(packed(found, "group_high", "group_low")))
-        best = store.get(self.best_space, groups)
-        self._found.put(found)
-        self._units.put(_unpacked(known, ["group_high", "pair", "known"]))
+        pairs, groups = _places(found, "group_high", "pair"), _places(found, *_GROUP)
+        known = store.get(self.units_space, pairs.to_pylist())
+        best = store.get(self.best_space, list(dict.fromkeys(groups.to_pylist())))
+        before = _units(known.values()).take(pc.index_in(pairs, value_set=_place_array(known)))
+        totals = _added(units["units"], before)
+        store.put(self.units_space, zip(pairs.to_pylist(), _bytes(totals), strict=True))
         items = pa.array([value[_WIDTH:] for value in best.values()], pa.binary())
-        self._best.put(
-            _unpacked(best, ["high", "low", "total"]).append_column("item", items.cast(pa.string()))
+        candidates = pa.table({
+            "group": pa.concat_arrays([groups, _place_array(best)]),
+            "total": pa.concat_arrays([totals, _units(best.values())]),
+            "item": pa.concat_arrays([_whole(units[self.favourite.of]), items.cast(pa.string())]),
+        })  # fmt: skip
+        rows = _first_of_each(candidates)
+        rows = rows[rows < found.num_rows]  # the others are the best that they were
+        chosen = candidates.take(pa.array(rows))
+        values = map(
+            operator.add,
+            _bytes(_whole(chosen["total"])),
+            chosen["item"].cast(pa.binary()).to_pylist(),
         )
-        totals, chosen = self._totals(), self._choose()
-        for source in (self._found, self._units, self._best):
-            source.clear()
-        store.put(
-            self.units_space,
-            zip(packed(totals, "group_high", "pair"), _bytes(totals["total"]), strict=True),
-        )
-        choice = chosen[f"new_{self.name}"].cast(pa.binary()).to_pylist()
-        values = (u + item for u, item in zip(_bytes(chosen["total"]), choice, strict=True))
-        store.put(self.best_space, zip(packed(chosen, "high", "low"), values, strict=True))
-        return {self._gained: chosen}, units
+        store.put(self.best_space, zip(chosen["group"].to_pylist(), values, strict=True))
+        choice = units.take(pa.array(rows)).select([*self.aggregate.keys])
+        return {self._gained: choice.append_column(f"new_{self.name}", chosen["item"])}, units
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
         """Load a table's rows, in transactions of their own; yields the rows of each."""
@@ -142,24 +112,46 @@ class TopState:
         )
 
 
-def _unpacked(found: dict[bytes, bytes], names: Sequence[str]) -> pa.Table:
-    """Places (128 bits) and their units, as columns."""
-    words = pa.Table.from_batches([_words(b"".join(found), names[:2])])
-    units = b"".join(value[:_WIDTH] for value in found.values())
-    return words.append_column(names[2], pa.Array.from_buffers(
-        _UNITS, len(found), [None, pa.py_buffer(units)]
-    ))  # fmt: skip
+def _first_of_each(candidates: pa.Table) -> npt.NDArray[np.intp]:
+    """The row of each group that has the greatest total, and of these the smallest item."""
+    order = pc.sort_indices(candidates, [
+        ("group", "ascending"), ("total", "descending"), ("item", "ascending"),
+    ]).to_numpy()  # fmt: skip
+    groups = np.frombuffer(_whole(candidates["group"]).buffers()[1], f"V{_WIDTH}")[order]
+    is_first = np.concatenate([[True], groups[1:] != groups[:-1]])
+    found: npt.NDArray[np.intp] = order[is_first]
+    return found
 
 
-def _words(places: bytes, names: Sequence[str]) -> pa.RecordBatch:
-    words = np.frombuffer(places, ">u8").astype("u8").reshape(-1, 2)
-    return pa.record_batch([pa.array(words[:, n]) for n in (0, 1)], names=list(names))
+def _places(rows: pa.Table, *columns: str) -> pa.FixedSizeBinaryArray:
+    """Two unsigned columns as one key a row, as the store has it."""
+    return _place_array(packed(rows, *columns))
 
 
-def _bytes(units: pa.ChunkedArray) -> list[bytes]:
+def _place_array(places: Collection[bytes]) -> pa.FixedSizeBinaryArray:
+    data = pa.py_buffer(b"".join(places))
+    return pa.Array.from_buffers(pa.binary(_WIDTH), len(places), [None, data])
+
+
+def _units(values: Collection[bytes]) -> pa.Decimal128Array:
+    """The numbers that stored values begin with."""
+    data = pa.py_buffer(b"".join(value[:_WIDTH] for value in values))
+    return pa.Array.from_buffers(_UNITS, len(values), [None, data])
+
+
+def _added(units: pa.ChunkedArray, before: pa.Decimal128Array) -> pa.Decimal128Array:
+    """Their sums: Arrow gives a sum a digit more, which a number of units never needs."""
+    nothing, narrow = pa.scalar(0, pa.int64()).cast(_UNITS), pa.decimal128(_UNITS.precision - 1, 0)
+    sums = pc.add(units.cast(narrow), pc.coalesce(before, nothing).cast(narrow))
+    return _whole(sums)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array without an offset: its buffers begin with its first value."""
+    return pa.concat_arrays(column.chunks) if column.num_chunks > 1 else column.combine_chunks()
+
+
+def _bytes(units: pa.Decimal128Array) -> list[bytes]:
     """The 16 bytes of each number."""
-    whole = pa.concat_arrays(units.cast(_UNITS).chunks) if units.num_chunks else None
-    if whole is None or not len(whole):
-        return []
-    data = whole.buffers()[1].slice(whole.offset * _WIDTH, len(whole) * _WIDTH)
+    data = units.buffers()[1].slice(units.offset * _WIDTH, len(units) * _WIDTH)
     return list(np.frombuffer(data, f"V{_WIDTH}").tolist())
