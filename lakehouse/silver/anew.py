@@ -9,18 +9,15 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zlib import crc32
+from typing import TYPE_CHECKING
 
 import structlog
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.anew import swap
-from lakehouse.storage.file_paths import files_of
 
 if TYPE_CHECKING:
     from lakehouse.silver.publisher import SilverPublisher
@@ -55,16 +52,6 @@ def half_made(
         log.warning("what was made of silver is thrown away", place=str(root), reason=str(error))
     shutil.rmtree(root, ignore_errors=True)
     return open_()
-
-
-def what_is_folded(bronze: DeltaTable, version: int, most_rows: int) -> dict[str, Any]:
-    """What tells two folds of all of bronze apart; DeltaError where it has no such version."""
-    bronze.load_as_version(version)
-    names = "\n".join(sorted(files_of(bronze)))
-    return {
-        "bronze": str(bronze.metadata().id), "version": version,
-        "files": crc32(names.encode()), "most": most_rows,
-    }  # fmt: skip
 
 
 def take_place(

@@ -23,21 +23,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import structlog
-from deltalake.exceptions import DeltaError
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import beside, half_made, take_place, what_is_folded
+from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.fold import Fold
+from lakehouse.silver.in_parts import InParts
 from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
 from lakehouse.silver.new_rows import NewRows
@@ -48,8 +46,6 @@ from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
 from lakehouse.storage.follower import (
     Applied,
-    Follower,
-    Say,
     has_commit,
     part_version,
     rank,
@@ -61,12 +57,10 @@ from lakehouse.storage.upkeep import Upkeep
 
 STATE = "state"
 """The part that is the store."""
-_ANEW = "anew"
-"""Fact of a store that is made anew: of what, and how many parts are in it."""
 log = structlog.get_logger("lakehouse")
 
 
-class SilverPublisher(Follower):
+class SilverPublisher(InParts):
     """The silver tables of one product; its parts are the aggregates, and the state."""
 
     def __init__(
@@ -79,8 +73,6 @@ class SilverPublisher(Follower):
         super().__init__(flow.name, flow.product, settings, settings.silver.max_rows_per_fold)
         self.flow, self._connection = flow, connection
         self.bronze_uri = bronze or self.bronze_uri
-        self._anew: dict[str, Any] = {}
-        """Of which version of bronze, and which of its files, all is folded just now."""
         self._rows = NewRows(flow, connection)
 
     @classmethod
@@ -118,16 +110,16 @@ class SilverPublisher(Follower):
         folder = Lake(self.settings.lake.root).state(self.flow.name)
         [(engine,)] = self._connection.execute(PROBE).fetchall()
         like = {"engine": engine, "tables": sorted(self._publishing.every)}
-        self._store = Store.open(folder, [SPACE, *self._state.spaces], like)
-        self._journal = self._publishing.journal = Journal(self._store)
+        self.store = Store.open(folder, [SPACE, *self._state.spaces], like)
+        self._journal = self._publishing.journal = Journal(self.store)
         self.applied = {name: self._publishing.held[name] for name in self._folds}
         try:
-            said = Applied.read(self._store.facts("applied"))
+            said = Applied.read(self.store.facts("applied"))
             is_ours = said is not None and has_commit(self.bronze_uri, said)
-            self._is_ready = is_ours and self._journal.begin(self._publishing.versions())
+            self.is_ready = is_ours and self._journal.begin(self._publishing.versions())
         except StoreDamaged:
-            self._is_ready = False
-        if self._is_ready:
+            self.is_ready = False
+        if self.is_ready:
             for name, one in self.applied.items():
                 is_ahead = rank(version_of(said)) > rank(version_of(one))
                 self.applied[name] = said if is_ahead else one
@@ -160,43 +152,43 @@ class SilverPublisher(Follower):
             self._follow(target)
 
     def _follow(self, target: int) -> None:
-        self._make_state()
+        self.make_state()
         super().follow(target)
         self._publishing.due(self.applied[STATE])  # what a crash, or a new state, left pending
 
     def take(self, after: int, version: int, rows: pa.Table | None) -> None:
         """As every follower; from bronze's files where there is no state yet."""
         try:
-            super().take(after, version, rows if self._is_ready else None)
+            super().take(after, version, rows if self.is_ready else None)
         except StoreDamaged as damage:
             self._forget_state(str(damage))
             self.catch_up(version)
 
     def _forget_state(self, reason: str) -> None:
         log.warning("the state is made anew from the tables", flow=self.name, reason=reason)
-        self._store.forget()
+        self.store.forget()
         self._open_store()
 
-    def _make_state(self) -> None:
+    def make_state(self) -> None:
         """Where there is none: from its tables, and bronze's rows since, in parts."""
-        if self._is_ready:
+        if self.is_ready:
             return
-        self._store.forget()
+        self.store.forget()
         self._open_store()
         self._journal.start(self._publishing.versions())
-        self._state.load(self._store)
+        self._state.load(self.store)
         version = self.version
         self._state.align(
-            self._store, self._journal, self._publishing.versions(), version, self.steps, self._load
+            self.store, self._journal, self._publishing.versions(), version, self.steps, self._load
         )
         applied = self.at(version)
-        with self._store.writing():
+        with self.store.writing():
             self._say(applied)
         self.applied[STATE] = applied
-        self._is_ready = True
+        self.is_ready = True
 
     def _say(self, applied: Applied) -> None:
-        self._store.say("applied", applied.note(f"bronze.{self.flow.product}"))
+        self.store.say("applied", applied.note(f"bronze.{self.flow.product}"))
 
     def start_anew(self, target: int) -> None:
         """Fold all of bronze beside the tables, a part at a time, then swap it in.
@@ -204,15 +196,15 @@ class SilverPublisher(Follower):
         A crash before or between the swaps leaves tables of which the next start finds
         again that they cannot go on, or that they can.
         """
-        self._is_ready, self._is_torn = False, True
-        self._store.forget()
+        self.is_ready, self._is_torn = False, True
+        self.store.forget()
         with beside(self.settings, self.flow.product) as settings:
             new = half_made(
                 lambda: SilverPublisher.open(
                     self.flow, settings, self._connection, self.bronze_uri
                 ),
                 Path(settings.lake.root),
-                lambda begun: self._is_followed(begun, target),
+                lambda begun: self.is_followed(begun, target),
             )
             new.stop = self.stop
             new.fold_from_nothing(new.begun or target)
@@ -222,44 +214,9 @@ class SilverPublisher(Follower):
         if self.version < target:
             self.follow(target)
 
-    def _is_followed(self, version: int, target: int) -> bool:
-        """Whether bronze's log tells what it gained between two versions, and only gained."""
-        try:
-            return version <= target and all(True for _ in self.steps(version, target))
-        except (FileNotFoundError, TableDamaged):
-            return False
-
     def move_state(self, folder: Path) -> None:
         """Put the state into another folder, and let go of it."""
-        self._store.move(folder)
-
-    @property
-    def begun(self) -> int | None:
-        """The version of bronze of which the tables hold some parts; None where they do not."""
-        told = self._store.facts(_ANEW) if self._is_ready else None
-        if not told:
-            return None
-        try:
-            now = what_is_folded(self.open_bronze(), told["version"], self._most_rows)
-        except DeltaError:
-            return None
-        return told["version"] if told | now == told else None
-
-    def fold_from_nothing(self, version: int, say: Say | None = None) -> None:
-        """Fold all of bronze at a version into tables that are empty, a part at a time.
-
-        ``say`` is told how many rows are folded, of how many. Tables that hold parts of this
-        version are gone on with; a crash leaves such tables, by their notes.
-        """
-        parts = self._store.facts(_ANEW)["parts"] if self.begun == version else 0
-        self._anew = what_is_folded(self.open_bronze(), version, self._most_rows)
-        self._make_state()
-        for step in self.whole(version, say):
-            if step.part >= parts:
-                self.apply(step)
-                self.may_go_on(step)
-        self.persist()
-        self._anew = {}
+        self.store.move(folder)
 
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
@@ -267,16 +224,15 @@ class SilverPublisher(Follower):
         self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
         behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
-        with self._store.writing(), ThreadPoolExecutor(AT_ONCE, "silver") as pool:
-            left = self._state.absorb(self._store, pool)
+        with self.store.writing(), ThreadPoolExecutor(AT_ONCE, "silver") as pool:
+            left = self._state.absorb(self.store, pool)
             deltas = pool.map(lambda name: self._folds[name].delta(), behind)
             left |= dict(zip(behind, deltas, strict=True))
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             self._say(applied)
-            if self._anew:
-                self._store.say(_ANEW, {**self._anew, "parts": step.part + 1})
+            self.say_part(step)
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
@@ -287,17 +243,17 @@ class SilverPublisher(Follower):
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""
-        if self._is_ready:
+        if self.is_ready:
             self._publishing.due(self.applied[STATE])
         for upkeep in self._upkeep:
             upkeep.run()
 
     def persist(self) -> None:
         """Publish all that is pending, and leave the state whole on disk."""
-        if self._is_ready:
+        if self.is_ready:
             self._publishing.everything(self.applied[STATE])
-            self._store.rest()
+            self.store.rest()
 
     def close(self) -> None:
         """Let go of the state, which is whole on disk then."""
-        self._store.close()
+        self.store.close()

@@ -67,7 +67,7 @@ def lake(settings):
     land(lake, 0)
     lake.silver.persist()
     land(lake, 8)
-    lake.silver._store.close()
+    lake.silver.store.close()
     return lake
 
 
@@ -120,7 +120,7 @@ def of_another_lake(lake):
         other = Lake(changed(settings_at(Path(root)), **SELDOM))
         for first in (100, 108, 116):
             land(other, first)
-        other.silver._store.close()
+        other.silver.store.close()
         lost(lake)
         shutil.copytree(folder(other), folder(lake))
 
@@ -283,9 +283,9 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
             if step == "persist":
                 lake.silver.persist()
             if step == "lose":
-                lake.silver._store.forget()
+                lake.silver.store.forget()
             if step == "put back" and folder(lake).exists():
-                lake.silver._store.close()
+                lake.silver.store.close()
                 if kept.exists():
                     shutil.rmtree(folder(lake))
                     kept.rename(folder(lake))
