@@ -3,6 +3,7 @@
 python -m bench                                  # everything: about 25 minutes
 python -m bench --events 200000 --runs 1 --minutes 0 --no-write
 python -m bench growth                           # silver by what it knows: about 10 minutes
+python -m bench soak --minutes 60                # left running at 2,000 events/s
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +23,25 @@ from bench.drain import drain
 from bench.events import fill, source
 from bench.freshness import freshness
 from bench.growth import SIZES, growth
-from bench.report import GROWTH, PATH, growth_of, markdown, targets, with_growth
+from bench.report import (
+    APART,
+    GROWTH,
+    PATH,
+    SOAK,
+    growth_section,
+    markdown,
+    section_of,
+    soak_section,
+    targets,
+    with_section,
+)
+from bench.soak import soak
 from lakehouse.core.errors import Exit
 from lakehouse.products.registry import load_settings
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
+from lakehouse.settings.settings import Settings
 
 NARRATION = Console(stderr=True)
 
@@ -36,6 +52,24 @@ def say(text: str) -> None:
 
 
 app = typer.Typer(add_completion=False)
+
+
+@contextmanager
+def broker() -> Iterator[tuple[Path, Settings, dict[str, str]]]:
+    """A broker of its own in a folder that goes: the folder, settings and environment for it."""
+    cache = default_cache()
+    java = find_java(cache)
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        jars = kafka_jars(cache, java, say)
+        with EmbeddedKafka.start(folder / "broker", java=java, jars=jars, say=say) as kafka:
+            environment = {
+                "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                "LAKEHOUSE_LOGGING_LEVEL": "warning",
+            }
+            yield folder, load_settings(None).with_kafka(kafka.bootstrap_servers), environment
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @app.command("growth")
@@ -49,10 +83,26 @@ def grow(
         found = growth(folder, clients or SIZES, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = with_growth(PATH.read_text("utf-8"), found)
+    _tell(GROWTH, growth_section(found), write)
+
+
+def _tell(title: str, section: str, write: bool) -> None:
     if write:
-        PATH.write_text(text, "utf-8")
-    sys.stdout.write(text[text.index(GROWTH) :])
+        PATH.write_text(with_section(PATH.read_text("utf-8"), title, section), "utf-8")
+    sys.stdout.write(section)
+
+
+@app.command("soak")
+def left_running(
+    rate: Annotated[int, typer.Option(min=1, help="events a second")] = 2_000,
+    minutes: Annotated[float, typer.Option(min=2, help="how long")] = 60,
+    clients: Annotated[int, typer.Option(min=1, help="how many buy")] = 200_000,
+    write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
+) -> None:
+    """What the flows cost when they are left running: freshness, memory and disk by minute."""
+    with broker() as (folder, _, environment):
+        found, seen = soak(folder / "soak", environment, rate, minutes, clients, say)
+    _tell(SOAK, soak_section(found, seen, clients), write)
 
 
 @app.callback(invoke_without_command=True)
@@ -70,36 +120,27 @@ def main(
     """
     if context.invoked_subcommand:
         return
-    cache = default_cache()
-    java = find_java(cache)
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
     drained, fresh = [], []
     what, size = "", 0.0
-    try:
-        jars = kafka_jars(cache, java, say)
-        with EmbeddedKafka.start(folder / "broker", java=java, jars=jars, say=say) as kafka:
-            settings = load_settings(None).with_kafka(kafka.bootstrap_servers)
-            environment = {
-                "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-                "LAKEHOUSE_LOGGING_LEVEL": "warning",
-            }
-            if events:
-                what, records = source(settings, events)
-                say(f"sending {events:,} records: {what}")
-                count, size = fill(settings, records)
-                say(f"draining them, {runs} runs of each")
-                drained = drain(folder, environment, count, runs, say)
-            for number in (rate or [1_000, 10_000]) if minutes else []:
-                say(f"freshness at {number:,} events/s for {minutes:g} minutes")
-                topic = {"LAKEHOUSE_SALES_TOPIC": f"sales-{number}"}
-                found = freshness(folder / str(number), environment | topic, number, minutes)
-                say(f"  p50 {found.p50:.2f} s, p95 {found.p95:.2f} s, {found.peak_mb:,.0f} MB")
-                fresh.append(found)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with broker() as (folder, settings, environment):
+        if events:
+            what, records = source(settings, events)
+            say(f"sending {events:,} records: {what}")
+            count, size = fill(settings, records)
+            say(f"draining them, {runs} runs of each")
+            drained = drain(folder, environment, count, runs, say)
+        for number in (rate or [1_000, 10_000]) if minutes else []:
+            say(f"freshness at {number:,} events/s for {minutes:g} minutes")
+            topic = {"LAKEHOUSE_SALES_TOPIC": f"sales-{number}"}
+            found = freshness(folder / str(number), environment | topic, number, minutes)
+            say(f"  p50 {found.p50:.2f} s, p95 {found.p95:.2f} s, {found.peak_mb:,.0f} MB")
+            fresh.append(found)
     text = markdown(what, size, drained, fresh)
     if write:
-        text += "\n" + growth_of(f"{PATH.read_text('utf-8')}")
+        before = PATH.read_text("utf-8")
+        for title in APART:
+            if kept := section_of(before, title):
+                text = with_section(text, title, kept)
         PATH.write_text(text, "utf-8")
         say(f"written: {PATH.relative_to(Path.cwd()) if PATH.is_relative_to(Path.cwd()) else PATH}")
     sys.stdout.write(text)

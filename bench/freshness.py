@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,17 @@ class Freshness:
     peak_mb: float
 
 
-def freshness(root: Path, environment: Mapping[str, str], rate: int, minutes: float) -> Freshness:
-    """Run the flows under a steady load, watched from outside."""
+def freshness(
+    root: Path,
+    environment: Mapping[str, str],
+    rate: int,
+    minutes: float,
+    each_second: Callable[[float], None] = lambda _: None,
+) -> Freshness:
+    """Run the flows under a steady load, watched from outside.
+
+    ``each_second`` is told the memory of the flows' processes, in MB.
+    """
     environment = {**os.environ, **environment, "LAKEHOUSE_LAKE_ROOT": str(root)}
     root.mkdir(parents=True)
     engine_log, seen_log = root / "engine.log", root / "seen.jsonl"
@@ -61,7 +70,7 @@ def freshness(root: Path, environment: Mapping[str, str], rate: int, minutes: fl
             meter = Meter(engine.pid)
             settled = 0.0
             while load.poll() is None:
-                meter.sample()
+                each_second(meter.sample())
                 if not settled and time.monotonic() - started >= SETTLE_SECONDS:
                     settled = meter.cpu_seconds
                 time.sleep(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,7 @@ import psutil
 from bench.drain import Drained
 from bench.freshness import SETTLE_SECONDS, Freshness
 from bench.growth import BATCHES, Growth
+from bench.soak import Minutes
 
 PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -73,14 +75,49 @@ def markdown(what: str, size: float, drained: Sequence[Drained], fresh: Sequence
 GROWTH = "## Growth"
 
 
-def growth_of(text: str) -> str:
-    """The document's section of growth, which its other figures leave as it is."""
-    return text[text.index(GROWTH) :] if GROWTH in text else ""
+SOAK = "## Left running"
+APART = (GROWTH, SOAK)
+"""Sections that commands of their own write: the document's other figures leave them."""
 
 
-def with_growth(text: str, found: Sequence[Growth]) -> str:
-    """The document with these figures at its end."""
-    return f"{text.partition(GROWTH)[0].rstrip()}\n\n" + "\n".join(_growth(found)) + "\n"
+def section_of(text: str, title: str) -> str:
+    """One section of the document, up to the next; empty where it has none."""
+    found = re.search(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found[0].rstrip() + "\n" if found else ""
+
+
+def with_section(text: str, title: str, section: str) -> str:
+    """The document with this section in the place of the one of its title, or at the end."""
+    if old := section_of(text, title):
+        return text.replace(old.rstrip(), section.rstrip())
+    return f"{text.rstrip()}\n\n{section.rstrip()}\n"
+
+
+def growth_section(found: Sequence[Growth]) -> str:
+    """Growth's figures."""
+    return "\n".join(_growth(found)) + "\n"
+
+
+def soak_section(found: Freshness, seen: Minutes, clients: int) -> str:
+    """What the flows were like while they were left running."""
+    by, memory, silver = found.p95_by_minute, seen.memory, seen.silver
+    half = memory[len(memory) // 2 :]
+    rows = [
+        ("p95 freshness, first and last minute, s", f"{by[0]:.2f}, {by[-1]:.2f}"),
+        ("p50, p95 and worst of all, s", f"{found.p50:.2f}, {found.p95:.2f}, {found.worst:.2f}"),
+        ("memory in the second half, least and most, MB", f"{min(half):,.0f}, {max(half):,.0f}"),
+        ("silver on disk in the middle and at the end, MB",
+         f"{silver[len(silver) // 2]:,.0f}, {silver[-1]:,.0f}"),
+        ("the lake at the end, MB", f"{seen.whole[-1]:,.0f}"),
+        ("written to silver, bytes an event", f"{seen.written / max(found.events, 1):,.0f}"),
+    ]  # fmt: skip
+    lines = [
+        SOAK, "",
+        f"Made by `python -m bench soak`: {len(memory)} minutes at {found.rate:,} events/s from "
+        f"{clients:,} clients.",
+        "", "| | |", "| --- | ---: |", *(f"| {what} | {figures} |" for what, figures in rows),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _growth(found: Sequence[Growth]) -> list[str]:
