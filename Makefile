@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo test test-long check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo test test-long fuzz check format lock bench crash-matrix docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -81,6 +81,10 @@ test-long: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
 test-long: setup-dev ## what make test leaves out: its long ways, then the crash matrix
 	$(PYTEST) -m long
 	$(MAKE) crash-matrix
+
+FUZZ_SECONDS ?= 7200
+fuzz: setup-dev ## change logs, checkpoints, manifests and files at random, for FUZZ_SECONDS (two hours), and read them
+	$(BIN)/python -m tests.hostile.fuzz $(FUZZ_SECONDS)
 
 check: setup-dev ## format, lint, types, import rules, generated docs, known weaknesses, jars
 	$(BIN)/ruff format --check .

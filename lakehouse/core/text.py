@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 _FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)
 
 
+def whole_number(text: object) -> int | None:
+    """The number that plain digits are, as a log or a manifest writes one; None of anything else.
+
+    Other alphabets' digits are none, nor is what no column holds: Python refuses thousands.
+    """
+    told = str(text)
+    return int(told) if len(told) < 19 and told.isascii() and told.isdigit() else None
+
+
 def printable(text: str) -> str:
     """The text with control, direction and other unprintable characters written out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
+from lakehouse.core.text import whole_number
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of
 from lakehouse.storage.file_paths import dated_files
@@ -184,12 +185,15 @@ class Catalogue:
         import pyarrow.parquet as pq  # noqa: PLC0415  # Delta tables are listed without Arrow
 
         from lakehouse.sinks.parquet_files import taken  # noqa: PLC0415  # a follower loads slowly
+        from lakehouse.storage.faults import read_faults  # noqa: PLC0415  # it loads Arrow
 
         files = self.plain_files(name)
         held = taken(Path(self.lake.table(name)))
+        with read_faults(f"table {name}"):
+            rows = sum(pq.read_metadata(file).num_rows for file in files)
         return TableInfo(
             name=name,
-            rows=sum(pq.read_metadata(file).num_rows for file in files),
+            rows=rows,
             files=len(files),
             bytes=sum(Path(file).stat().st_size for file in files),
             version=held.version if held else 0,
@@ -213,13 +217,13 @@ class Catalogue:
         for commit in islice(self._commits(name, int(self.open(name).version())), limit):
             note = note_of(commit)
             metrics = commit["operationMetrics"]
-            added = str(metrics.get("num_added_rows", metrics.get("numOutputRows")))
+            added = whole_number(metrics.get("num_added_rows", metrics.get("numOutputRows")))
             rows.append(
                 {
                     "version": commit.get("version"),
                     "time": _time(commit["timestamp"]),
                     "operation": commit.get("operation", ""),
-                    "rows": note.get("rows", int(added) if added.isdigit() else None),
+                    "rows": note.get("rows", added),
                     "note": json.dumps(note) if note else "",
                 }
             )

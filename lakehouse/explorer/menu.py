@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.sql import text
-from lakehouse.core.text import printable
+from lakehouse.core.text import printable, whole_number
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import LookUp, look_ups, sections, titles, views
@@ -175,4 +175,4 @@ def _help(talk: Console, here: Menu) -> None:
 
 def is_number(text: str) -> bool:
     """Whether the text is a whole number small enough for a version."""
-    return text.isdecimal() and len(text) < 19
+    return whole_number(text) is not None

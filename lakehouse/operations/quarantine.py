@@ -27,6 +27,7 @@ from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import lent, query
+from lakehouse.storage.faults import read_faults
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A replay enters about so much at a time; a row counts for 1,000 bytes more than its value."""
@@ -173,5 +174,5 @@ class Quarantine:
 @contextmanager
 def opened(product: str, settings: Settings) -> Iterator[Quarantine]:
     """The quarantine of a product, and an engine of its own to read it."""
-    with engine(settings) as connection:
+    with engine(settings) as connection, read_faults(f"table quarantine.{product}"):
         yield Quarantine(product, settings, connection)

@@ -193,18 +193,19 @@ def _for_others(programs: Path) -> Path:
     """The programs where users without rights can run them: a copy, where root's own are closed."""
     if not _closed(programs / "postgres"):
         return programs
-    from_ = programs.parent
-    to = state_folder() / f"{from_.name}-{int((programs / 'postgres').stat().st_mtime)}"
+    install, packages = programs.parent, programs.parents[2]
+    to = state_folder() / f"postgres-{int((programs / 'postgres').stat().st_mtime)}"
     if not to.exists():
+        make_folder(state_folder())
         part = to.with_name(f"{to.name}.{os.getpid()}.part")
-        for name in ("bin", "lib", "share"):
-            shutil.copytree(from_ / name, part / name)
+        libraries = sorted(packages.glob(f"{install.parent.name}.libs"))
+        for folder in (*(install / name for name in ("bin", "lib", "share")), *libraries):
+            shutil.copytree(folder, part / folder.relative_to(packages))
         for path in (part, *part.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-        for path in (part / "bin").iterdir():
-            path.chmod(0o755)
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444))
         part.rename(to)
-    return to / "bin"
+    return to / programs.relative_to(packages)
 
 
 def _closed(path: Path) -> Path | None:

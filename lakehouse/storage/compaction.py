@@ -154,7 +154,7 @@ def _read(folder: Path, file: _Small) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
             yield from parquet.iter_batches(_ROWS, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         found = files_damage(str(folder), {file.name: f"cannot be read: {error}"})
         raise damaged(str(folder), found) from None
 

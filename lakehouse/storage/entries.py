@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lakehouse.core.text import whole_number
 from lakehouse.storage.metadata import metadata_of
 
 _COUNTED = {
@@ -29,6 +30,8 @@ Spark's ``numFiles`` is not among them: it counts empty files, which are not com
 _KINDS: dict[str, Any] = {
     "timestamp": int, "operation": str, "operationParameters": dict, "operationMetrics": dict,
 }  # fmt: skip
+_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What JSON raises that is cut, too deep, or of another shape than an action's."""
 _TIMES = range(253_402_300_800_000)
 """Milliseconds that a calendar has."""
 
@@ -51,7 +54,7 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         cut = cut or not data.rstrip().endswith(b"}") or _lacks_actions(lines, info or {})
         makes = b'{"metaData":' in data and b'{"protocol":' in data
         cut = cut or (version == 0 and not makes)
-    except (ValueError, KeyError, TypeError):
+    except _ODD:
         cut = True
     return f"is cut ({len(data)} bytes)" if cut else metadata_fault(info)
 
@@ -63,7 +66,7 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
             for line in lines:
                 if '"commitInfo"' in line:
                     return as_told(json.loads(line)["commitInfo"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, *_ODD):
         return None
     return None
 
@@ -72,7 +75,7 @@ def is_undescribed(path: Path) -> bool:
     """Whether an entry is whole JSON without a commitInfo: another program may leave it out."""
     try:
         actions = [json.loads(line) for line in path.read_bytes().splitlines()]
-    except (OSError, ValueError, RecursionError):
+    except (OSError, *_ODD):
         return False
     return bool(actions) and all(
         isinstance(action, dict) and "commitInfo" not in action for action in actions
@@ -106,8 +109,8 @@ def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:
     """Whether the commit has fewer actions, or rows, than it says."""
     metrics = as_told(info)["operationMetrics"]
     for action, names in _COUNTED.items():
-        told = next((str(metrics[name]) for name in names if name in metrics), "0")
-        if told.isdigit() and sum(line.startswith(action) for line in lines) < int(told):
+        told = next((whole_number(metrics[name]) for name in names if name in metrics), None)
+        if told and sum(line.startswith(action) for line in lines) < told:
             return True
     rows = _rows_told(info)
     return rows > 0 and _rows_added(lines) < rows
@@ -115,8 +118,8 @@ def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:
 
 def _rows_told(info: dict[str, Any]) -> int:
     """How many rows Spark says that a write added; 0 of any other commit."""
-    rows = str(as_told(info)["operationMetrics"].get("numOutputRows", ""))
-    return int(rows) if info.get("operation") == "WRITE" and rows.isdigit() else 0
+    rows = whole_number(as_told(info)["operationMetrics"].get("numOutputRows"))
+    return rows if rows and info.get("operation") == "WRITE" else 0
 
 
 def _rows_added(lines: list[bytes]) -> float:

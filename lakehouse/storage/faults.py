@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from lakehouse.core.errors import (
     NO_ROOM,
@@ -15,6 +19,7 @@ from lakehouse.core.errors import (
     disk_full,
     too_many_files,
 )
+from lakehouse.core.signals import is_interrupt
 from lakehouse.storage.health import Damage, damaged, table_name
 
 
@@ -35,6 +40,28 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
         f"cannot be written: {one_line(error)}",
         "mend the disk or the folder's rights, then start again",
     )
+
+
+@contextmanager
+def read_faults(place: str) -> Iterator[None]:
+    """What an engine meets in files that are broken, or lie, as damage of the place."""
+    try:
+        yield
+    except BaseException as error:
+        if is_interrupt(error) or not _is_of_files(error):
+            raise
+        if isinstance(error, duckdb.OutOfMemoryException):
+            remedy = "raise [silver] engine_memory, or leave a table alone that others made"
+        else:
+            remedy = "`lakehouse doctor --deep` names the file; repair it, or restore a backup"
+        raise TableDamaged(place, f"cannot be read: {one_line(error)}", remedy) from None
+
+
+def _is_of_files(error: BaseException) -> bool:
+    """Whether an engine says it: DuckDB, Arrow or delta-rs, which may panic."""
+    engines = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError)
+    is_arrows = isinstance(error, OSError) and error.errno is None  # a footer that is no footer
+    return is_arrows or isinstance(error, engines) or type(error).__module__ == "pyo3_runtime"
 
 
 def not_as_left(uri: str) -> LakehouseError:
@@ -64,6 +91,6 @@ def another_writer(uri: str) -> TableDamaged:
     )
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's text, not too long."""
     return " ".join(str(error).split())[:300]

@@ -268,7 +268,7 @@ def _checkpoint_fault(path: Path, deep: bool) -> str:
 
     try:
         pq.read_table(path) if deep else pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         return f"the checkpoint cannot be read: {' '.join(str(error).split())[:80]}"
     return ""
 
@@ -286,9 +286,9 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
     found = {}
     try:
         actions = table.get_add_actions(flatten=True)
-    except ValueError as error:
+        names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
+    except ValueError as error:  # a name is no UTF-8, or a value none of its type
         raise damaged(uri, Damage(uri, _misfit(error))) from None
-    names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
     paths = [local_path(uri, name) for name in names]
     check_folders(uri, paths)
     for name, path, size in zip(names, paths, sizes, strict=True):

@@ -115,7 +115,9 @@ def lowest_applied(root: Path, bronze: str) -> int | None:
 
 def _applied(root: Path, bronze: str) -> Iterator[int]:
     for log in root.glob("[!_.]*/*/_delta_log"):
-        newest = max((int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit()), default=0)
+        newest = max(
+            (int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdecimal()), default=0
+        )
         for version in range(newest, max(-1, newest - _LOOKED), -1):
             source = note_of(commit_info(str(log.parent), version) or {}).get("source")
             if source:

@@ -20,6 +20,7 @@ import pytest
 
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
 from lakehouse.services import postgres_files
+from lakehouse.services.home import home_of
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.services.postgres_files import ROLE, PostgresFiles
 from lakehouse.settings.postgres_client import connect
@@ -122,6 +123,24 @@ def test_a_folder_that_its_server_cannot_pass_to_is_refused(tmp_path):
     with pytest.raises(ServiceUnavailable, match="closed is closed") as caught:
         EmbeddedPostgres.start(tmp_path / "closed" / "home")
     assert "LAKEHOUSE_STATE" in caught.value.remedy
+
+
+def test_programs_in_roots_own_folder_are_copied_for_the_server(tmp_path, monkeypatch):
+    """As in a project under /root, which no other user may pass through."""
+    if os.geteuid() != 0:
+        pytest.skip("only root's server is another user")
+    package = postgres_files.binaries().parents[1]
+    closed, state = tmp_path / "closed", tmp_path / "state"
+    for folder in (package, *package.parent.glob(f"{package.name}.libs")):
+        shutil.copytree(folder, closed / folder.name)
+    closed.chmod(0o700)
+    monkeypatch.setenv("LAKEHOUSE_STATE", str(state))
+    programs = closed / package.name / "pginstall18" / "bin"
+    monkeypatch.setattr(postgres_files, "binaries", lambda: programs)
+    (tmp_path / "lake").mkdir()
+    with EmbeddedPostgres.start(home_of(tmp_path / "lake")) as server:
+        assert psutil.Process(server.pid).exe().startswith(str(state))
+        assert one(server.url, "SELECT 1") == 1
 
 
 def test_nobody_gets_in_without_the_password(postgres):

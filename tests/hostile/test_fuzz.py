@@ -1,0 +1,26 @@
+"""Mutants of logs, checkpoints, manifests and files, in a process of their own: it may die."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.hostile import table
+from tests.hostile.fuzz import TRIED
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_no_mutant_brings_a_traceback_a_hang_or_a_write_outside():
+    words = [sys.executable, "-m", "tests.hostile.fuzz", "200", "0", str(TRIED)]
+    done = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    assert f"{TRIED:,} mutants from 0, 0 findings" in done.stdout
+
+
+def test_the_table_of_verbs_and_attacks_is_todays():
+    text = table.PATH.read_text("utf-8")
+    assert table.written(text) == text
