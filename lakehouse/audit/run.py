@@ -23,6 +23,7 @@ from lakehouse.audit.reach import ContentRead
 from lakehouse.audit.steps import Steps
 from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, records
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableMissing
+from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
@@ -71,9 +72,10 @@ def audit(
     is left out. Raises TableMissing where there is no bronze.
     """
     steps = Steps()
-    proof = steps.run(
-        f"bronze.{product}", lambda: _proof(product, settings, broker, now, say, content, steps)
-    )
+    with bounded(growth(settings.silver.engine_memory)):
+        proof = steps.run(
+            f"bronze.{product}", lambda: _proof(product, settings, broker, now, say, content, steps)
+        )
     if isinstance(proof, TableMissing):
         raise proof
     return proof or Proof(

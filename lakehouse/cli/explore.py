@@ -47,8 +47,8 @@ def explore(
     """
     if batch and sql is not None:
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
+    from lakehouse.core.memory import bounded, growth
     from lakehouse.explorer.catalogue import Catalogue
-    from lakehouse.explorer.locked import bounded
     from lakehouse.explorer.report import views as views_of
     from lakehouse.explorer.times import time_of
 
@@ -59,7 +59,7 @@ def explore(
     day = time_of("--as-of", as_of) if as_of is not None else None
     views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None)
     try:
-        with bounded(settings.explorer):
+        with bounded(growth(settings.explorer.memory_limit)):
             _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch, raw=raw)
     except KeyboardInterrupt:  # typer would say 1
         raise SystemExit(Exit.INTERRUPTED) from None

@@ -215,7 +215,7 @@ def state_checks(settings: Settings) -> Iterator[Check]:
 
 def lake_checks(settings: Settings) -> Iterator[Check]:
     """Every table of the lake, its files read whole."""
-    for name, read, damage in read_whole(Lake(settings.lake.root)):
+    for name, read, damage in read_whole(Lake(settings.lake.root), settings.explorer.memory_limit):
         state = "fail" if damage else "pass"
         yield Check("lake", name, state, read, damage.remedy if damage else "")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
@@ -27,7 +24,6 @@ from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.rows import added_files
 
 T = TypeVar("T")
-_UNITS = {"MB": 10**6, "GB": 10**9}
 _BATCH = {"batch_id": "BIGINT", "topic_id": "VARCHAR"}
 _ADDED = {
     "quarantine": {"replayed_version": "BIGINT", "replayed_at": "TIMESTAMPTZ", **_BATCH},
@@ -197,36 +193,6 @@ def within(limit: timedelta, work: Callable[[], T], interrupt: Callable[[], None
         raise done["error"]
     value: T = done["value"]
     return value
-
-
-@contextmanager
-def bounded(settings: ExplorerSettings) -> Iterator[None]:
-    """Let this process grow, in the block, by at most twice the memory limit and 1 GB.
-
-    DuckDB does not count what its text and list functions allocate. Beyond this bound the
-    system refuses memory, and the query fails with an out-of-memory error. Linux only.
-    """
-    held = _data()
-    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    number, unit = re.fullmatch(r"([\d.]+)\s?(MB|GB)", settings.memory_limit).groups()  # type: ignore[union-attr]  # the setting's own pattern
-    bound = (held or 0) + 2 * int(float(number) * _UNITS[unit]) + _UNITS["GB"]
-    if held is None or 0 <= before <= bound:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
-
-
-def _data() -> int | None:
-    """Bytes of data and stack of this process; None if the system does not say."""
-    try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[5]
-    except OSError:
-        return None
-    return int(pages) * resource.getpagesize()
 
 
 def _stop(interrupt: Callable[[], None], ended: threading.Event) -> None:

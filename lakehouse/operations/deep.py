@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
 from lakehouse.operations.backup import tables_in
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage, opened
 
 
-def read_whole(lake: Lake) -> Iterator[tuple[str, str, TableDamaged | None]]:
-    """Each table's name, what was read of it, and its damage where there is one."""
+def read_whole(lake: Lake, memory: str) -> Iterator[tuple[str, str, TableDamaged | None]]:
+    """Each table's name, what was read of it, and its damage where there is one.
+
+    What takes much more than ``memory`` to be read is damage too.
+    """
     for name in tables_in(lake.root):
         try:
-            files = _files_read(lake.table(name))
+            with bounded(growth(memory)):
+                files = _files_read(lake.table(name))
         except TableDamaged as damage:
             yield name, damage.fault, damage
         else:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import TableMissing
+from lakehouse.core.memory import bounded, growth
 from lakehouse.core.sql import listed
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.ends import Ends
@@ -174,5 +175,9 @@ class Quarantine:
 @contextmanager
 def opened(product: str, settings: Settings) -> Iterator[Quarantine]:
     """The quarantine of a product, and an engine of its own to read it."""
-    with engine(settings) as connection, read_faults(f"table quarantine.{product}"):
+    with (
+        bounded(growth(settings.silver.engine_memory)),
+        engine(settings) as connection,
+        read_faults(f"table quarantine.{product}"),
+    ):
         yield Quarantine(product, settings, connection)

@@ -276,6 +276,6 @@ def _page_fault(path: str | Path) -> str:
             for group in range(file.num_row_groups):
                 for _ in file.iter_batches(row_groups=[group], use_threads=False):
                     pass
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         return f"cannot be read: {' '.join(str(error).split())[:120]}"
     return ""

@@ -50,7 +50,7 @@ def read_faults(place: str) -> Iterator[None]:
     except BaseException as error:
         if is_interrupt(error) or not _is_of_files(error):
             raise
-        if isinstance(error, duckdb.OutOfMemoryException):
+        if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             remedy = "raise [silver] engine_memory, or leave a table alone that others made"
         else:
             remedy = "`lakehouse doctor --deep` names the file; repair it, or restore a backup"
@@ -59,7 +59,7 @@ def read_faults(place: str) -> Iterator[None]:
 
 def _is_of_files(error: BaseException) -> bool:
     """Whether an engine says it: DuckDB, Arrow or delta-rs, which may panic."""
-    engines = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError)
+    engines = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError, MemoryError)
     is_arrows = isinstance(error, OSError) and error.errno is None  # a footer that is no footer
     return is_arrows or isinstance(error, engines) or type(error).__module__ == "pyo3_runtime"
 

@@ -48,7 +48,7 @@ def _audit(root: Path) -> str:
 
 
 def _doctor(root: Path) -> str:
-    found = read_whole(Lake(str(root)))
+    found = read_whole(Lake(str(root)), settings_at(root).explorer.memory_limit)
     return "\n".join(f"{name}: {told}" for name, told, _ in found)
 
 

@@ -108,7 +108,8 @@ def test_bronze_with_such_a_commit_is_refused_in_words_and_repaired(lake, which,
     assert any(place in doubt and "lakehouse repair" in doubt for doubt in found.doubts)
     if not checkpoint:
         damage = {
-            name: fault for name, _, fault in read_whole(Catalogue(lake.settings.lake.root).lake)
+            name: fault
+            for name, _, fault in read_whole(Catalogue(lake.settings.lake.root).lake, "1GB")
         }
         assert place in damage["bronze.sales"].fault
     assert len(Repair("bronze.sales", lake.settings, Kafka().topic, print).run()) == 1

@@ -1,0 +1,53 @@
+"""A bound on what this process may grow by: a small file can unpack to more than any machine has.
+
+Engines do not count all that they allocate: DuckDB not what its text functions take, Arrow
+nothing. Beyond the bound the system refuses memory, and they say so in an error. Linux only.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UNITS = {"MB": 10**6, "GB": 10**9}
+
+
+def size_of(text: str) -> int:
+    """Bytes of a setting such as ``1GB``."""
+    found = re.fullmatch(r"([\d.]+)\s?(MB|GB)", text)
+    if found is None:
+        raise AssertionError("the setting's own pattern")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def growth(limit: str) -> int:
+    """What a process may grow by whose engine has this limit: as much again, and 1 GB."""
+    return 2 * size_of(limit) + _UNITS["GB"]
+
+
+@contextmanager
+def bounded(growth: int) -> Iterator[None]:
+    """Let this process grow by so many bytes at most, in the block; a narrower bound holds on."""
+    held = _data()
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = (held or 0) + growth
+    if held is None or 0 <= before <= bound or 0 <= hard <= bound:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _data() -> int | None:
+    """Bytes of data and stack of this process; None if the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[5]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()

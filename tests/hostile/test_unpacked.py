@@ -1,0 +1,86 @@
+"""A data file of some kilobytes that unpacks to hundreds of gigabytes: an answer, in memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from tests.hostile.attacks import log_of, newest
+from tests.hostile.verbs import AT_WORK
+
+ROOT = Path(__file__).parents[2]
+CELL, ROWS = 8_000_000, 50_000
+MOST_MB = 4_500
+"""[explorer] and [silver] allow 1 GB; a process may take twice as much and 1 GB besides its own."""
+RUN = f"""
+import resource, sys
+from pathlib import Path
+from lakehouse.core.errors import LakehouseError
+from tests.hostile.verbs import VERBS, limited
+with limited({AT_WORK}):
+    try:
+        said = VERBS[sys.argv[1]](Path(sys.argv[2]))
+    except LakehouseError as error:
+        said = str(error)
+print(said)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def one_value(column, rows):
+    """A column of one value, which the file holds once."""
+    kind = column.type
+    large = pa.array(["x" * CELL]) if pa.types.is_string(kind) else pa.array([b"x" * CELL])
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), large)
+
+
+def add_bomb(root, table, column):
+    """A commit that adds the file, as another program would."""
+    dt = DeltaTable(root / table)
+    schema, parts = pa.schema(dt.schema().to_arrow()), dt.metadata().partition_columns
+    row = dt.to_pyarrow_table().slice(0, 1).cast(schema).combine_chunks()
+    columns = {
+        name: one_value(row[name], ROWS) if name == column
+        else row[name].chunk(0).take(pa.array([0] * ROWS))
+        for name in schema.names if name not in parts
+    }  # fmt: skip
+    values = {part: str(row[part][0].as_py()) for part in parts}
+    path = "/".join([*(f"{part}={value}" for part, value in values.items()), "bomb.parquet"])
+    pq.write_table(
+        pa.table(columns), root / table / path, compression="zstd", store_schema=False,
+        dictionary_pagesize_limit=2**31 - 1,
+    )  # fmt: skip
+    size = (root / table / path).stat().st_size
+    assert size < 10_000
+    add = {"path": path, "partitionValues": values, "size": size, "modificationTime": 1,
+           "dataChange": True}  # fmt: skip
+    info = {"timestamp": 1, "operation": "WRITE", "operationParameters": {}}
+    version = int(newest(root, table).stem) + 1
+    lines = [json.dumps({"commitInfo": info}), json.dumps({"add": add}, separators=(",", ":"))]
+    (log_of(root, table) / f"{version:020}.json").write_text("\n".join([*lines, ""]))
+
+
+@pytest.fixture
+def bombed(lake):
+    add_bomb(lake, "bronze/sales", "extra")
+    add_bomb(lake, "quarantine/sales", "value")
+    return lake
+
+
+@pytest.mark.parametrize("verb", ["doctor --deep", "explore", "quarantine list", "audit"])
+def test_a_file_that_unpacks_to_more_than_there_is_is_told_in_words(verb, bombed):
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN, verb, str(bombed)], cwd=ROOT, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=2 * AT_WORK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    *said, peak = done.stdout.splitlines()
+    assert int(peak) < MOST_MB
+    told = " ".join(said)
+    assert "cannot be read" in told or "too little memory" in told or "fix:" in told

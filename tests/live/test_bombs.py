@@ -1,0 +1,72 @@
+"""Records that unpack to much more than they are on the wire: the flow goes on behind them."""
+
+import json
+import threading
+import time
+
+import psutil
+import pytest
+from kafka import KafkaProducer
+
+from tests.conftest import long, sale
+from tests.live.conftest import command, make_topic, rows
+from tests.live.test_large_records import EVENT
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+MIB = 2**20
+MOST = 4_000
+"""MB that the reader may take: about six times the largest record."""
+
+
+def event(name, **more):
+    return json.dumps(sale(event_id=name, order_id=name, **EVENT, **more)).encode()
+
+
+BOMBS = {
+    "one record": [b"{" + b"x" * (400 * MIB)],
+    "one valid record": [event("big", note="x" * (200 * MIB))],
+    "one batch": [event(f"n{n}", note="x" * MIB) for n in range(400)],
+    "deep": [b'{"a":' * (4 * MIB)],
+}
+
+
+@pytest.mark.parametrize("bomb", ["one batch", *long("one record", "one valid record", "deep")])
+def test_a_bomb_does_not_stop_the_flow(bomb, kafka, tmp_path):
+    topic, root = f"bomb-{tmp_path.name}", tmp_path / "lake"
+    environment = {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "LAKEHOUSE_SALES_TOPIC": topic,
+        "LAKEHOUSE_SALES_PARTITIONS": "1",
+        "LAKEHOUSE_LAKE_ROOT": str(root),
+    }
+    make_topic(environment)
+    around = [event(f"small{n}") for n in range(20)]
+    big = {"compression_type": "gzip", "batch_size": 2**30, "linger_ms": 2000}
+    for values, options in ((around[:10], {}), (BOMBS[bomb], big), (around[10:], {})):
+        with KafkaProducer(bootstrap_servers=kafka, max_request_size=2**31 - 1, **options) as out:
+            sent = [out.send(topic, value, partition=0) for value in values]
+            out.flush()
+            assert [future.get(60).offset for future in sent]
+    peak, done = [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.2):
+            for p in psutil.process_iter(["cmdline"]):
+                if "lakehouse.ingest.reader" in " ".join(p.info["cmdline"] or ()):
+                    try:
+                        peak[0] = max(peak[0], p.memory_info().rss)
+                    except psutil.Error:
+                        continue
+
+    threading.Thread(target=watch, daemon=True).start()
+    began = time.monotonic()
+    ran = command("run", "sales.bronze", "--available-now", timeout=200, check=False, **environment)
+    done.set()
+    print(bomb, f"{time.monotonic() - began:.0f} s, reader {peak[0] / MIB:,.0f} MB")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert peak[0] < MOST * MIB
+    landed = sum(
+        rows(root, f"SELECT count(*) AS n FROM {table}.sales")[0]["n"]
+        for table in ("bronze", "quarantine")
+    )
+    assert landed == 20 + len(BOMBS[bomb])
