@@ -23,6 +23,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.core.text import sayable
 from lakehouse.doctor.check import Check, running_postgres
+from lakehouse.doctor.services import services_checks
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.states import states
 from lakehouse.operations.deep import read_whole
@@ -222,7 +223,7 @@ def lake_checks(settings: Settings) -> Iterator[Check]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
-    postgres_checks, spark_checks, state_checks,
+    postgres_checks, services_checks, spark_checks, state_checks,
 )  # fmt: skip
 
 

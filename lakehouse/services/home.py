@@ -23,6 +23,7 @@ from lakehouse.core.paths import IDENTITY, root_option
 from lakehouse.core.within import Within, check_file
 
 SERVICES = ("kafka", "postgres")
+_IDENTITY = re.compile("[0-9a-f]{32}")
 _ROOT = "lake"
 """The file in a home that has the path of its lake."""
 
@@ -69,6 +70,16 @@ def known_home(root: Path) -> Path | None:
     root = root.resolve()
     home = state_folder() / _identity(root)
     return home if home != state_folder() and _root_of(home) == root else None
+
+
+def forsaken() -> list[tuple[Path, Path]]:
+    """Homes whose lake is no longer where it was, and where that was: removed, or moved since."""
+    try:
+        homes = [home for home in state_folder().iterdir() if _IDENTITY.fullmatch(home.name)]
+    except OSError:
+        return []
+    found = [(home, root) for home in sorted(homes) if (root := _root_of(home))]
+    return [(home, root) for home, root in found if _identity(root) != home.name]
 
 
 def empty(root: Path) -> None:
@@ -129,7 +140,7 @@ def _identity(root: Path | None) -> str:
             text = file.read(64).decode("ascii").strip()
     except (OSError, ValueError, LakehouseError):
         return ""
-    return text if re.fullmatch(r"[0-9a-f]{32}", text) else ""
+    return text if _IDENTITY.fullmatch(text) else ""
 
 
 def _root_of(home: Path) -> Path | None:

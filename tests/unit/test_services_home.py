@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from lakehouse.cli.app import app
 from lakehouse.cli.start import broker
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked, UsageError
+from lakehouse.doctor.services import services_checks
 from lakehouse.services.broker_files import BrokerFiles
 from lakehouse.services.home import InLake, empty, home_of, known_home, left_in, move_in
 from lakehouse.services.record import Record
@@ -182,3 +183,16 @@ def test_a_record_of_another_process_is_not(what, server):
     )
     assert psutil.pid_exists(process.pid)
     assert other.running() is None
+
+
+def test_the_doctor_names_data_of_lakes_that_are_gone(lake, settings, tmp_path):
+    home = home_of(lake)
+    (home / "kafka").mkdir()
+    (home / "kafka" / "log").write_bytes(bytes(3_000_000))
+    [check] = services_checks(settings)
+    assert check.state == "pass"
+    shutil.rmtree(lake)
+    [check] = services_checks(settings)
+    assert check.state == "warn"
+    assert check.detail == f"3 MB of 1 lakes that are no longer at {lake}"
+    assert check.fix.endswith(f"rm -r {home}")
