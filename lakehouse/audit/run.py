@@ -46,15 +46,24 @@ def topic_of(settings: Settings, product: str) -> str:
 
 
 def broker_of(settings: Settings, product: str) -> Broker:
-    """The broker that settings name, asked of the topic that bronze holds."""
+    """The broker that settings name, asked of the topic that bronze holds; or none to ask."""
     name = topic_of(settings, product)
     kafka = settings.kafka
+    if not kafka.bootstrap_servers:
+        return Broker(_no_broker, judge(kafka, name))
     return Broker(
         lambda: read_topic(kafka, name),
         judge(kafka, name),
         records(kafka, name),
         lambda: is_compacted(kafka, name),
     )
+
+
+def _no_broker() -> Topic | None:
+    raise ServiceUnavailable(
+        "Kafka", "is not named, and no data of this lake's embedded one is here",
+        "name the broker by [kafka] bootstrap_servers",
+    )  # fmt: skip
 
 
 def audit(

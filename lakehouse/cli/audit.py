@@ -12,7 +12,7 @@ import typer
 
 from lakehouse.audit.extent import Content
 from lakehouse.cli.edge import settings_of, write_json
-from lakehouse.cli.start import broker
+from lakehouse.cli.start import kept_broker
 from lakehouse.core.errors import Exit, TableDamaged, TableMissing
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
@@ -54,7 +54,7 @@ def audit(
 
     settings = settings_of(config, root)
     products = _products(product, settings)
-    with broker(settings) as settings:
+    with kept_broker(settings) as settings:
         proofs = [
             prove(name, settings, broker_of(settings, name), datetime.now(UTC), say, content)
             for name in products

@@ -55,6 +55,21 @@ def broker(settings: Settings) -> Iterator[Settings]:
         yield settings.with_kafka(kafka.bootstrap_servers)
 
 
+@contextmanager
+def kept_broker(settings: Settings) -> Iterator[Settings]:
+    """As :func:`broker`, but for who only asks: without data here no embedded one is started.
+
+    So nothing is made in a lake that others made, and nothing of it is asked to be moved.
+    """
+    from lakehouse.services.home import known_home
+
+    if settings.kafka.bootstrap_servers or known_home(Path(settings.lake.root)):
+        with broker(settings) as running:
+            yield running
+    else:
+        yield settings
+
+
 def _home(settings: Settings) -> Path:
     """The folder of this lake's services, outside of it; who sits at a terminal is asked first."""
     from lakehouse.services.home import InLake, home_of, move_in

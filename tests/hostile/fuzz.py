@@ -44,7 +44,7 @@ KINDS = {
 }  # fmt: skip
 """What is changed, and its name in docs/security.md."""
 SHARES = (60, 12, 8, 12, 8)
-TRIED = 200
+TRIED = 150
 """Mutants of `make test`."""
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.cli.start import broker
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked, UsageError
+from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
 from lakehouse.doctor.services import services_checks
 from lakehouse.services.broker_files import BrokerFiles
 from lakehouse.services.home import InLake, empty, home_of, known_home, left_in, move_in
 from lakehouse.services.record import Record
+from tests.hostile.lakes import sales
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +198,16 @@ def test_the_doctor_names_data_of_lakes_that_are_gone(lake, settings, tmp_path):
     assert check.state == "warn"
     assert check.detail == f"3 MB of 1 lakes that are no longer at {lake}"
     assert check.fix.endswith(f"rm -r {home}")
+
+
+def test_an_audit_of_a_lake_that_others_made_starts_and_makes_nothing(settings, state):
+    lake = Path(settings.lake.root)
+    sales(lake)
+    with_kafka(lake)
+    before = sorted(p.name for p in lake.iterdir())
+    done = CliRunner().invoke(app, ["audit", "sales", "--root", str(lake)])
+    assert done.exit_code == Exit.NO_TABLE, done.output
+    assert "CANNOT TELL" in done.output
+    assert "no data of this lake's embedded one is here" in done.output
+    assert sorted(p.name for p in lake.iterdir()) == before
+    assert not state.exists()
