@@ -10,7 +10,7 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.writers import no_check
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
-from tests.conftest import NOW, decoded, encode, sale
+from tests.conftest import NOW, decoded, encode, long, sale
 from tests.support.batches import BATCHES
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
@@ -84,11 +84,7 @@ def test_a_batch_says_what_it_held(write, settings):
 
 @pytest.mark.parametrize(
     "by_spark",
-    [
-        (True, True, True),
-        pytest.param((True, False, True), marks=pytest.mark.long),
-        (False, True, False),
-    ],
+    [(True, False, True), *long(((True, True, True),), ((False, True, False),))],
 )
 def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
     arrow, mixed = Lake(settings), Lake(settings.with_root(tmp_path / "mixed"))
