@@ -69,11 +69,11 @@ demo-%: setup ## the demo of one product, as in make demo-orders; lakehouse prod
 	@$(BIN)/lakehouse demo $*
 
 # lakes of tests lie in memory where it has room: a disk takes a sixth of their time
-PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n 3 --dist loadfile \
+PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n 4 --dist loadfile \
 	--no-loadscope-reorder
 # C1 alone compiles what short tests run for a third less time than both compilers take
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
-# three at a time fill two cores: one of them waits for Kafka or Postgres; the long ones come first
+# four at a time fill two cores: two of them wait for Kafka or Postgres, as tests/apart.py has it
 test: setup-dev ## every feature once, for real
 	$(PYTEST) --durations=15
 

@@ -87,6 +87,14 @@ def long(*values: Any) -> list[Any]:
     ]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `make test`: see tests/apart.py."""
+    from tests.apart import Apart  # noqa: PLC0415  # only the process that schedules
+
+    return Apart(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.fixture(autouse=True)
 def _narration() -> Iterator[None]:
     """Narration goes to no stream of an earlier test's command."""
