@@ -25,14 +25,13 @@ from lakehouse.storage.data_files import (
     WrittenFile,
     bucket_of,
     created,
-    merged,
     new_name,
-    statistics,
     writer,
 )
 from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.health import damaged, files_damage
 from lakehouse.storage.log import removal
+from lakehouse.storage.statistics import merged, statistics
 
 _ROWS = 131_072
 """Rows of a row group, and held in memory by a thread."""
