@@ -167,7 +167,7 @@ class Ledger(Follower):
         if files := files_of(bronze):
             self._add(_OF_BATCHES, files, batch_id=[*landed], bronze_version=[*landed.values()])
         applied = self.at(target)
-        self.table.replace(self._rows(), None, self.note(applied))
+        self.table.replace([self._rows()], self.note(applied))
         self._pending, self._written, self.applied = [], target, {_PART: applied}
 
     def _add(self, rows: str, files: Sequence[str], **columns: list[Any]) -> None:

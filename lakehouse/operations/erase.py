@@ -191,7 +191,7 @@ def _redact(person: str, product: str, settings: Settings, done: Erased) -> list
             row["details"] = '{"erased": true}'
             done.audits += 1
     if done.audits:
-        table.replace(pa.Table.from_pylist(rows, AUDIT_SCHEMA), None, {})
+        table.replace([pa.Table.from_pylist(rows, AUDIT_SCHEMA)], {})
     return [table]
 
 

@@ -28,6 +28,7 @@ from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.actions import removal, repair_info
 from lakehouse.storage.data_files import write_files
 from lakehouse.storage.file_paths import files_of, local_path
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, total_of
@@ -45,8 +46,6 @@ from lakehouse.storage.health import (
 from lakehouse.storage.log import (
     commits,
     notes,
-    removal,
-    repair_info,
     sync_commit,
     sync_files,
     write_entry,

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.storage.actions import removal
 from lakehouse.storage.data_files import WrittenFile, bucket_of
 from lakehouse.storage.file_paths import local_path
-from lakehouse.storage.log import removal
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table
 
@@ -250,7 +250,7 @@ class Buckets:
         if file.path in self._known:
             return self._known[file.path]
         place = str(local_path(self.table.uri, file.path))
-        [rows] = fitted_rows({place: file.values}, self.table.schema)
+        [rows] = fitted_rows(self.table.uri, {place: file.values}, self.table.schema)
         return rows
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import structlog
-from deltalake import CommitProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.schema import PrimitiveType
 
@@ -48,14 +47,5 @@ def widen_numbers(table: Table) -> None:
     if narrow:
         reason = f"an earlier release gave sums less room: {', '.join(narrow)}"
         _LOG.warning("a table is written anew", table=table.uri, reason=reason)
-        table.carrying_state(lambda commit: _write_anew(table, commit))
-
-
-def _write_anew(table: Table, commit: CommitProperties) -> None:
-    parts = fitted_rows(partition_values(table.dt), table.schema)
-    batches = (batch for part in parts for batch in part.to_batches())
-    write_deltalake(
-        table.dt, pa.RecordBatchReader.from_batches(table.schema, batches), mode="overwrite",
-        schema_mode="overwrite", partition_by=list(table.partition_by),
-        writer_properties=table.writer, commit_properties=commit, post_commithook_properties=QUIET,
-    )  # fmt: skip
+        parts = fitted_rows(table.uri, partition_values(table.dt), table.schema)
+        table.replace(parts, table.state(), widened=True)

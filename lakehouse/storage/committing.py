@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import DeltaError
 
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.data_files import WrittenFile
 from lakehouse.storage.faults import write_fault
-from lakehouse.storage.log import sync_checkpoints, sync_commit, write_entry
+from lakehouse.storage.log import sync_checkpoints, sync_commit, sync_files, write_entry
 from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.reader import DeltaReader
@@ -28,13 +29,26 @@ class Committing(DeltaReader):
     def __init__(self, dt: DeltaTable, uri: str, schema: pa.Schema, settings: Settings) -> None:
         super().__init__(dt, uri, schema)
         self.settings = settings
-        self.writer = WriterProperties(compression=settings.publish.compression.upper())  # type: ignore[arg-type]  # the setting allows only what it takes
 
     def _write_entry(self, actions: Iterable[Mapping[str, Any]]) -> None:
         """Commit these actions as the next version; raises where another writer was there."""
         check_protocol(self._read, self.uri)  # commits of our own change neither it nor columns
         write_entry(Path(self.uri), self.version + 1, actions)
         self._ahead += 1
+
+    def _commit_files(
+        self,
+        info: Mapping[str, Any],
+        added: Collection[WrittenFile],
+        other: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Commit files, synced first, and ``other`` actions, in one entry; a checkpoint if due."""
+        before = self.version
+        with self._faults():
+            if self.settings.publish.fsync:
+                sync_files(Path(self.uri), (file.name for file in added))
+            self._write_entry([info, *other, *(file.add() for file in added)])
+        self._checkpoint(before)
 
     def carrying_state(
         self, work: Callable[[CommitProperties], Any], more: Mapping[str, Any] | None = None

@@ -1,8 +1,9 @@
 """Data files of a Delta table: Parquet, with a checksum on every page, written and read here.
 
 delta-rs writes no checksums, and without them a value that a flipped bit changed is
-read as if it had been written so. Files that a merge or a delete of delta-rs wrote,
-or an earlier release, have none: reading those finds only what breaks their format.
+read as if it had been written so. So no file is written by it. Files that an earlier
+release wrote by its merges, deletes and overwrites have none until they are written
+anew: reading those finds only what breaks their format.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from functools import reduce
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
@@ -26,7 +28,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lakehouse.storage.file_paths import local_path
-from lakehouse.storage.statistics import statistics
+from lakehouse.storage.statistics import merged, statistics
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _DICTIONARY = 256
@@ -34,6 +36,8 @@ _DICTIONARY = 256
 _BUCKET = "b"
 _NAMED = re.compile(rf"part-{_BUCKET}(\d+)-[^/]*$")
 THREADS = min(4, os.cpu_count() or 1)
+_GROUP = 131_072
+"""Rows of a row group of a large file, and held in memory by a thread that writes one."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def partition_values(table: DeltaTable) -> dict[str, dict[str, str | None]]:
         return {path: {} for path in paths}
     rows = pa.chunked_array(actions["partition"]).to_pylist()  # pa.table would load pandas
     return {
-        path: {name: _text(value) for name, value in dict(row).items()}
+        path: {name: logged(value) for name, value in dict(row).items()}
         for path, row in zip(paths, rows, strict=True)
     }
 
@@ -112,6 +116,46 @@ def write_files(
         return [write(part) for part in parts]
     with ThreadPoolExecutor(THREADS, "data-files") as pool:
         return list(pool.map(write, parts))
+
+
+def write_file(
+    folder: Path,
+    rows: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    values: Mapping[str, str | None],
+    codec: str,
+) -> WrittenFile | None:
+    """Write rows of one partition as one file, a row group at a time; None where there are none.
+
+    ``schema`` is that of the file: without the partition's columns. As in
+    :func:`write_files` nothing is committed.
+    """
+    groups = _groups(rows, schema)
+    if (first := next(groups, None)) is None:
+        return None
+    name = new_name(values, codec)
+    told: list[dict[str, Any]] = []
+    with created(folder, name) as out, writer(out, schema, codec, dictionary=True) as file:
+        for group in chain([first], groups):
+            file.write_table(group)
+            told += statistics(group, [0, group.num_rows])
+    size, now = (folder / name).stat().st_size, int(time.time() * 1000)
+    of_all = reduce(merged, told)
+    return WrittenFile(name, size, values, now, json.dumps(of_all), int(of_all["numRecords"]))
+
+
+def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in the file's columns, as many at a time as a row group has."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in rows:
+        held.append(batch.select(schema.names).cast(schema))
+        size += batch.num_rows
+        if size >= _GROUP:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if size:
+        yield pa.Table.from_batches(held)
 
 
 def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.ParquetWriter:
@@ -159,7 +203,7 @@ def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], p
         rows, keys = rows.take(order), keys.take(order)
         bounds = [0, *_changes(keys), rows.num_rows]
         firsts = keys.take(pa.array(bounds[:-1])).to_pylist()
-        values = [{name: _text(value) for name, value in first.items()} for first in firsts]
+        values = [{name: logged(value) for name, value in first.items()} for first in firsts]
         rows = rows.drop_columns([*partition_by])
     told = statistics(rows, bounds)
     spans = zip(pairwise(bounds), values, told, strict=True)
@@ -178,7 +222,7 @@ def _changes(keys: pa.Table) -> list[int]:
     return sorted(places)
 
 
-def _text(value: Any) -> str | None:
+def logged(value: Any) -> str | None:
     """A partition's value as a log writes it."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"

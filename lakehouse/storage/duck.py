@@ -33,7 +33,8 @@ _HIVE = {
     "string": "VARCHAR", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN",
     "byte": "TINYINT", "short": "SMALLINT", "integer": "INTEGER", "long": "BIGINT",
 }  # fmt: skip
-_FILE = "file of the row"
+FILE, PLACE = "file of the row", "file_row_number"
+"""Columns that say where a row lies, and how many rows of its file come before it."""
 _NUMBERS = itertools.count()
 _SPECIAL = re.compile(r"([*?\[])")
 
@@ -152,21 +153,25 @@ def reads(files: Iterable[str], more: str = "") -> str:
     return f"read_parquet([{texts(patterns(files))}]{', ' if more else ''}{more})"
 
 
-def scan(table: DeltaTable, files: Iterable[str]) -> str:
+def scan(table: DeltaTable, files: Iterable[str], *, placed: bool = False) -> str:
     """A FROM item over a Delta table's files, by name; partition columns as they are declared.
 
     A column that no file has yet is not in it: whoever reads adds it, as that reader needs it.
+    With ``placed`` it has the columns FILE and PLACE too.
     """
     partitions = table.metadata().partition_columns
+    options = "union_by_name = true"
+    if placed:
+        options += f", filename = {text(FILE)}, {PLACE} = true"
     if not partitions:
-        return reads(files, "union_by_name = true, hive_partitioning = false")
+        return reads(files, f"{options}, hive_partitioning = false")
     kinds = {field.name: hive_type(field) for field in table.schema().fields}
     told, files = partition_values(table), [*files]
     if all(_is_path_of(file, told[file]) for file in files):
         pairs = ", ".join(f"{identifier(column)}: {kinds[column]}" for column in partitions)
         hive = f"hive_partitioning = true, hive_types = {{{pairs}}}"
-        return reads(files, f"union_by_name = true, {hive}")
-    return _by_log(files, told, {column: kinds[column] for column in partitions})
+        return reads(files, f"{options}, {hive}")
+    return _by_log(files, told, {column: kinds[column] for column in partitions}, placed=placed)
 
 
 def _is_path_of(file: str, values: Mapping[str, str | None]) -> bool:
@@ -181,6 +186,8 @@ def _by_log(
     files: Sequence[str],
     told: Mapping[str, Mapping[str, str | None]],
     kinds: Mapping[str, str],
+    *,
+    placed: bool,
 ) -> str:
     """The same where a path says nothing, or another value: what the log says holds.
 
@@ -192,17 +199,18 @@ def _by_log(
         + ")"
         for f in files
     )
-    hidden, named = texts([*kinds, _FILE]), listed([_FILE, *kinds])
+    hidden, named = texts([*kinds, *([] if placed else [FILE])]), listed([FILE, *kinds])
     values = ", ".join(
         f"CAST(told.{identifier(name)} AS {kind}) AS {identifier(name)}"
         for name, kind in kinds.items()
     )
+    place = f", {PLACE} = true" if placed else ""
     found = reads(
-        files, f"union_by_name = true, hive_partitioning = false, filename = {text(_FILE)}"
+        files, f"union_by_name = true, hive_partitioning = false, filename = {text(FILE)}{place}"
     )
     return (
         f"(SELECT COLUMNS(lambda held: held NOT IN ({hidden})), {values} "
-        f"FROM {found} JOIN (VALUES {rows}) AS told({named}) USING ({identifier(_FILE)}))"
+        f"FROM {found} JOIN (VALUES {rows}) AS told({named}) USING ({identifier(FILE)}))"
     )
 
 

@@ -1,4 +1,4 @@
-"""The error that a failed write is reported as, by its cause where that can be seen."""
+"""The error that a failed read or write is reported as, by its cause where that can be seen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 import duckdb
 import pyarrow as pa
@@ -23,13 +24,22 @@ from lakehouse.core.signals import is_interrupt
 from lakehouse.storage.health import Damage, damaged, table_name
 
 
+def read_fault(uri: str, file: str | Path, error: Exception) -> LakehouseError:
+    """The error of ours for a data file that cannot be read, or is not what was written."""
+    if _is_gone(uri):
+        return _moved(uri)
+    if _has_too_many_files(error):
+        return too_many_files(error)
+    return damaged(uri, Damage(str(file), f"the data file cannot be read: {one_line(error)}"))
+
+
 def write_fault(uri: str, error: Exception) -> LakehouseError:
     """The error of ours for one of delta-rs, or of the disk."""
     if isinstance(error, CommitFailedError | FileExistsError):
         return another_writer(uri)
     if _is_gone(uri):
         return _moved(uri)
-    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+    if _has_too_many_files(error):
         return too_many_files(error)
     if (isinstance(error, OSError) and error.errno in NO_ROOM) or "o space left" in str(error):
         return disk_full(uri)
@@ -67,6 +77,10 @@ def _is_of_files(error: BaseException) -> bool:
 def not_as_left(uri: str) -> LakehouseError:
     """The error of a table that is not at the version at which this process left it."""
     return _moved(uri) if _is_gone(uri) else another_writer(uri)
+
+
+def _has_too_many_files(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def _is_gone(uri: str) -> bool:

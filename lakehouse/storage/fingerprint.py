@@ -64,8 +64,13 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 def by_batch(rows: Rows) -> Batches:
     """The fingerprints of some rows, by the batch that landed them; None where they have none."""
+    return summed(map(_block_by_batch, _blocks(rows)))
+
+
+def summed(parts: Iterable[Batches]) -> Batches:
+    """What several parts of some rows come to together."""
     found: Batches = {}
-    for part in map(_block_by_batch, _blocks(rows)):
+    for part in parts:
         for batch, fingerprint in part.items():
             found[batch] = found.get(batch, Fingerprint()) + fingerprint
     return found

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from lakehouse.core.files import sync
 from lakehouse.core.within import relative
 from lakehouse.storage.entries import as_told, commit_info_of, is_undescribed
 from lakehouse.storage.health import Damage, damaged
-from lakehouse.storage.metadata import NOTE, metadata_of
+from lakehouse.storage.metadata import metadata_of
 
 PART = ".part"
 """How an entry's name ends while it is written."""
@@ -41,71 +40,6 @@ def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]])
     finally:
         part.unlink()
     sync(log.parent)
-
-
-def append_info(
-    files: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The commitInfo action of an append, as delta-rs writes it."""
-    metrics = {"num_added_files": files, "num_added_rows": rows}
-    parameters = {"mode": "Append", "partitionBy": json.dumps(partition_by)}
-    return _info("WRITE", parameters, metrics, json.dumps(note))
-
-
-def exchange_info(
-    added: int, removed: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The action that tells of files that took the place of others."""
-    metrics = {"num_added_files": added, "num_removed_files": removed, "num_added_rows": rows}
-    parameters = {"mode": "Overwrite", "partitionBy": json.dumps(partition_by)}
-    return _info("WRITE", parameters, metrics, json.dumps(note))
-
-
-def optimize_info(added: int, removed: int, note: str) -> dict[str, Any]:
-    """The commitInfo action of a compaction."""
-    return _info("OPTIMIZE", {}, {"numFilesAdded": added, "numFilesRemoved": removed}, note)
-
-
-def repair_info(added: int, removed: int, note: Mapping[str, Any]) -> dict[str, Any]:
-    """The commitInfo action of a repair: files that were lost, and what replaces them."""
-    metrics = {"numFilesAdded": added, "numFilesRemoved": removed}
-    return _info("REPAIR", {}, metrics, json.dumps(note))
-
-
-def removal(
-    name: str, size: int, values: Mapping[str, str | None], *, data_change: bool, ago: float = 0.0
-) -> dict[str, Any]:
-    """The action that takes a file out of the table; its retention began ``ago`` seconds before."""
-    return {
-        "remove": {
-            "path": name,
-            "deletionTimestamp": int((time.time() - ago) * 1000),
-            "dataChange": data_change,
-            "extendedFileMetadata": True,
-            "partitionValues": dict(values),
-            "size": size,
-        }
-    }
-
-
-def _info(
-    operation: str, parameters: Mapping[str, str], metrics: Mapping[str, int], note: str
-) -> dict[str, Any]:
-    return {
-        "commitInfo": {
-            "timestamp": int(time.time() * 1000),
-            "operation": operation,
-            "operationParameters": parameters,
-            "engineInfo": "lakehouse",
-            "operationMetrics": metrics,
-            NOTE: note,
-        }
-    }
-
-
-def transaction(name: str, version: int) -> dict[str, Any]:
-    """The action that records an application's transaction."""
-    return {"txn": {"appId": name, "version": version}}
 
 
 def sync_files(table: Path, names: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from lakehouse.core.errors import TableDamaged
+from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.storage.health import table_name
 
 _KNOWN = {
@@ -34,6 +34,16 @@ def check_protocol(table: DeltaTable, uri: str) -> None:
             f"table {table_name(uri)}",
             f"another program gave it {', '.join(odd)}, which this program does not write",
             "restore the version before that, or a backup: lakehouse restore BACKUP",
+        )
+
+
+def check_removable(table: DeltaTable, uri: str) -> None:
+    """Raise UsageError where somebody declared that no row may leave the table, or change."""
+    if table.metadata().configuration.get("delta.appendOnly") == "true":
+        raise UsageError(
+            f"table {table_name(uri)}",
+            "has the property delta.appendOnly: no row of it may be changed or removed",
+            "set the property to false (ALTER TABLE … SET TBLPROPERTIES), then run it again",
         )
 
 

@@ -73,7 +73,7 @@ class DeltaReader:
 
     def rows(self) -> pa.Table:
         """The rows of this version."""
-        parts = fitted_rows(partition_values(self.dt), self.schema)
+        parts = fitted_rows(self.uri, partition_values(self.dt), self.schema)
         return pa.concat_tables([self.schema.empty_table(), *parts])
 
     def files(self) -> list[str]:

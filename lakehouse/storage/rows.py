@@ -1,17 +1,20 @@
-"""A table's rows, file by file as Parquet holds them; and those that a commit will change."""
+"""A table's rows, file by file as Parquet holds them; pages that have a checksum are verified."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.storage.actions import removal
+from lakehouse.storage.data_files import logged
+from lakehouse.storage.faults import read_fault
 from lakehouse.storage.file_paths import local_path
 
 _ROWS = 65_536
@@ -21,12 +24,35 @@ _ROWS = 65_536
 class DataFile:
     """One data file of a local table, and the partition values that the log gives its rows.
 
+    ``name``, ``size`` and ``count`` (of its rows; 0 where it is not told) are the log's.
     ``schema`` is the table's: its rows have no other columns and types, whatever the file has.
     """
 
-    path: Path
+    table: str
+    name: str
+    size: int
+    count: int
     partition: dict[str, pa.Scalar[Any]]
     schema: pa.Schema
+
+    @property
+    def path(self) -> Path:
+        """Where it is on disk."""
+        return local_path(self.table, self.name)
+
+    @property
+    def values(self) -> dict[str, str | None]:
+        """Its partition's values as a log has them."""
+        return {name: logged(value.as_py()) for name, value in self.partition.items()}
+
+    @property
+    def columns(self) -> pa.Schema:
+        """What a file of the table has: all columns but the partition's."""
+        return pa.schema([field for field in self.schema if field.name not in self.partition])
+
+    def removal(self, *, data_change: bool = True, ago: float = 0.0) -> dict[str, Any]:
+        """The action that takes it out of the table, as :func:`removal` says."""
+        return removal(self.name, self.size, self.values, data_change=data_change, ago=ago)
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Its rows, a part at a time; page checksums are looked at where pages have one.
@@ -37,6 +63,23 @@ class DataFile:
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(_ROWS, use_threads=False):
                 yield self._as_table(batch)
+
+    def whole_rows(self) -> Iterator[pa.RecordBatch]:
+        """Its rows with all columns, null where the file is older than one, to be written anew.
+
+        TableDamaged where it cannot be read, or a page is not what was written.
+        """
+        try:
+            for batch in self.rows():
+                lacking = {f.name: pa.nulls(len(batch), f.type) for f in self.schema
+                           if f.name not in batch.schema.names}  # fmt: skip
+                columns = [
+                    lacking[name] if name in lacking else batch.column(name)
+                    for name in self.schema.names
+                ]
+                yield pa.record_batch(columns, names=self.schema.names)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise read_fault(self.table, self.path, error) from None
 
     def _as_table(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The log's partition values hold: Spark's files have the column too."""
@@ -68,64 +111,33 @@ def added_files(table: DeltaTable, *, flatten: bool = False) -> pa.Table:
 
 def data_files(table: DeltaTable, uri: str) -> list[DataFile]:
     """The data files of the table's version."""
-    actions = added_files(table)
-    paths, schema = actions["path"].to_pylist(), pa.schema(table.schema().to_arrow())
-    if "partition" not in actions.schema.names:
-        return [DataFile(local_path(uri, path), {}, schema) for path in paths]
-    partitions = actions["partition"].combine_chunks()
-    names = [field.name for field in partitions.type]
+    actions, schema = added_files(table), pa.schema(table.schema().to_arrow())
+    told = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
+    partitions: list[dict[str, Any]] = [{}] * len(actions)
+    if "partition" in actions.schema.names:
+        values = actions["partition"].combine_chunks()
+        names = table.metadata().partition_columns  # in the order of a file's folders
+        partitions = [{n: values.field(n)[row] for n in names} for row in range(len(actions))]
     return [
-        DataFile(
-            local_path(uri, path), {name: partitions.field(name)[row] for name in names}, schema
-        )
-        for row, path in enumerate(paths)
+        DataFile(uri, name, size, count or 0, partition, schema)
+        for name, size, count, partition in zip(*told, partitions, strict=True)
     ]
 
 
-def rows_where(table: DeltaTable, predicate: str | None) -> Iterator[pa.RecordBatch]:
-    """The rows that a delete or an overwrite by ``predicate`` takes out; None takes all."""
-    where = "" if predicate is None else f" WHERE {predicate}"
-    schema = pa.schema(table.schema().to_arrow())
-    for batch in QueryBuilder().register("t", table).execute(f"SELECT * FROM t{where}"):
-        yield pa.record_batch(batch).select(schema.names).cast(schema)  # no view types
-
-
-def marked_rows(
-    table: DeltaTable, marks: pa.Table, keys: Sequence[str], where: str
-) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
-    """The rows ``t`` that a merge of ``marks`` by ``keys`` changes: before it, and after it."""
-    before, after = [], []
-    numbers = pa.array(range(len(marks)), pa.int64())
-    wanted = marks.select(keys).append_column("mark", numbers)
-    names = [name for name in marks.schema.names if name not in keys]
-    for batch in rows_where(table, where):
-        here = pa.table([batch.column(key) for key in keys], names=list(keys))
-        here = here.cast(marks.select(keys).schema)
-        here = here.append_column("row", pa.array(range(len(batch)), pa.int64()))
-        found = here.join(wanted, list(keys), join_type="inner").combine_chunks()
-        if len(found):
-            old = batch.take(found["row"].combine_chunks())
-            before.append(old)
-            after.append(_with_marks(old, marks.take(found["mark"]).combine_chunks(), names))
-    return before, after
-
-
-def _with_marks(rows: pa.RecordBatch, marks: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
-    for name in names:
-        marked = marks[name].combine_chunks()
-        rows = rows.set_column(rows.schema.get_field_index(name), name, marked)
-    return rows
-
-
 def fitted_rows(
-    files: Mapping[str, Mapping[str, str | None]], schema: pa.Schema
+    uri: str, files: Mapping[str, Mapping[str, str | None]], schema: pa.Schema
 ) -> Iterator[pa.Table]:
     """The rows of each file, in a table's own schema; its partition's values as the log has them.
 
     ``files`` are as :func:`lakehouse.storage.data_files.partition_values` gives them.
+    TableDamaged where one cannot be read, or a page is not what was written.
     """
     for file, values in files.items():
-        part = pq.ParquetFile(file).read(use_threads=False)
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                part = parquet.read(use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise read_fault(uri, file, error) from None
         for column, value in values.items():
             told = pa.repeat(pa.scalar(value, pa.string()), part.num_rows)
             part = part.append_column(column, told)

@@ -1,4 +1,4 @@
-"""What a Delta log tells of a data file's rows, so that readers leave out files: counts and bounds."""
+"""What a Delta log tells of a file's rows: counts and bounds, by which readers leave it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One Delta table held by its one writer, through delta-rs.
+"""One Delta table held by its one writer: delta-rs reads it, its files and entries are our own.
 
 A write is one commit; its metadata (``userMetadata``, a JSON object) says what
 it holds, so a retry finds it there and does not write again. Each commit is
@@ -9,23 +9,30 @@ may lose the older ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
-from lakehouse.core.sql import identifier
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.committing import QUIET, Committing
+from lakehouse.storage.actions import (
+    append_info,
+    delete_info,
+    exchange_info,
+    merge_info,
+    schema_action,
+    transaction,
+)
 from lakehouse.storage.data_files import WrittenFile, write_files
-from lakehouse.storage.faults import another_writer, write_fault
-from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, changed, total_of
+from lakehouse.storage.faults import write_fault
+from lakehouse.storage.fingerprint import Batches, by_batch, summed
+from lakehouse.storage.fingerprinted import Fingerprinted
 from lakehouse.storage.health import check_log, opened
-from lakehouse.storage.log import append_info, exchange_info, sync_commit, sync_files, transaction
+from lakehouse.storage.log import sync_commit
 from lakehouse.storage.properties import (
     FINGERPRINTED,
     FROM_FIRST_ROW,
@@ -33,10 +40,12 @@ from lakehouse.storage.properties import (
     is_fingerprinted,
     table_properties,
 )
-from lakehouse.storage.rows import data_files, marked_rows, rows_where
+from lakehouse.storage.protocol import check_removable
+from lakehouse.storage.rewriting import Change, Found, find, left_out, marked_by, rewritten
+from lakehouse.storage.rows import data_files
 
 
-class Table(Committing):
+class Table(Fingerprinted):
     """A table that this process alone writes; :meth:`open` makes it when it is missing.
 
     ``schema`` is the Arrow schema that a new table gets, ``partition_by`` its
@@ -44,20 +53,6 @@ class Table(Committing):
     table's commits say what they changed and what all rows come to; a table that
     has begun to goes on whoever opens it (:mod:`lakehouse.storage.fingerprint`).
     """
-
-    def __init__(
-        self,
-        dt: DeltaTable,
-        uri: str,
-        schema: pa.Schema,
-        settings: Settings,
-        *,
-        fingerprinted: bool = False,
-    ) -> None:
-        super().__init__(dt, uri, schema, settings)
-        self._fingerprints = fingerprinted
-        self._has_none = False
-        """Whether no commit has a fingerprint: this writer makes none then, and need not look."""
 
     @classmethod
     def open(
@@ -108,20 +103,15 @@ class Table(Committing):
     ) -> int:
         """Add rows in one commit that carries ``note``; the version that holds them.
 
-        Its files have page checksums. An empty table commits the note alone.
+        An empty table commits the note alone.
         """
-        note = self.fingerprinted(note, rows)
-        before, table = self.version, Path(self.uri)
-        held = pa.schema(self._read.schema())
-        rows = rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
+        note = self.fingerprinted(note, by_batch(rows) if self.total() else {})
         with self._faults():
-            added = write_files(table, rows, self.partition_by, self.settings.publish.compression)
-            if self.settings.publish.fsync:
-                sync_files(table, (file.name for file in added))
-            told = append_info(len(added), rows.num_rows, self.partition_by, note)
-            marks = [transaction(*mark) for mark in (transactions or {}).items()]
-            self._write_entry([told, *marks, *(file.add() for file in added)])
-        self._checkpoint(before)
+            added = self._written([self._as_held(rows)])
+        info = append_info(len(added), rows.num_rows, self.partition_by, note)
+        self._commit_files(
+            info, added, (transaction(*mark) for mark in (transactions or {}).items())
+        )
         return self.version
 
     def exchange(
@@ -136,43 +126,40 @@ class Table(Committing):
         ``gone`` are the actions that remove those files, ``bucket`` is a column as in
         :func:`write_files`. A retry finds the old files gone, and its note in the log.
         """
-        table, before, rows = Path(self.uri), self.version, 0
-        added: list[WrittenFile] = []
         with self._faults():
-            for part in parts:
-                rows += part.num_rows
-                codec = self.settings.publish.compression
-                added += write_files(table, part, self.partition_by, codec, bucket)
-            if self.settings.publish.fsync:
-                sync_files(table, (file.name for file in added))
-            told = exchange_info(len(added), len(gone), rows, self.partition_by, note)
-            self._write_entry([told, *gone, *(file.add() for file in added)])
-        self._checkpoint(before)
+            added = self._written(parts, bucket)
+        rows = sum(file.rows for file in added)
+        info = exchange_info(len(added), len(gone), rows, self.partition_by, note)
+        self._commit_files(info, added, gone)
         return added
 
     def replace(
-        self, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, note: Mapping[str, Any]
+        self, parts: Iterable[pa.Table], note: Mapping[str, Any], *, widened: bool = False
     ) -> int:
-        """Put rows in the place of the partitions that ``predicate`` names (None: of all)."""
-        if self.total() is not None:
-            note = self.fingerprinted(note, rows, rows_where(self.dt, predicate))
-        before = self.version
+        """Put rows, a part at a time, in the place of all; a retry does it again.
 
-        def overwrite(commit: CommitProperties) -> None:
-            Path(self.uri, "_delta_log").stat()  # delta-rs would make a moved folder anew
-            write_deltalake(
-                self.dt,
-                rows,
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=self.writer,
-                commit_properties=commit,
-                post_commithook_properties=QUIET,
-            )
+        Where ``widened`` the table gets the columns and types of :attr:`schema` with it.
+        """
+        is_kept, came = self.total() is not None, list[Batches]()
 
-        self._commit(note, overwrite)
-        if self.version != before + 1:
-            raise another_writer(self.uri)
+        def passed() -> Iterator[pa.Table]:
+            for part in parts:
+                if is_kept:
+                    came.append(by_batch(part))
+                yield part if widened else self._as_held(part)
+
+        with self._faults():
+            check_removable(self.dt, self.uri)
+            gone = data_files(self.dt, self.uri)
+            went = [by_batch(file.whole_rows()) for file in gone] if is_kept else []
+            added = self._written(passed())
+        note = self.fingerprinted(note, summed(came), summed(went))
+        rows, removals = sum(file.rows for file in added), [file.removal() for file in gone]
+        info = exchange_info(len(added), len(gone), rows, self.partition_by, note)
+        schema = [schema_action(self.dt, Schema.from_arrow(self.schema))] if widened else []
+        self._commit_files(info, added, [*schema, *removals])
+        if widened:
+            self.refresh()
         return self.version
 
     def mark(
@@ -182,73 +169,52 @@ class Table(Committing):
 
         ``where`` is SQL that these rows ``t`` fulfil.
         Marks that are set already are set again: a retry changes nothing but the version.
+        Nothing is committed where there are no such rows.
         """
-        if self.total() is not None:
-            removed, added = marked_rows(self.dt, marks, keys, where)
-            note = self.fingerprinted(note, added, removed)
-        same = " AND ".join([*(f"t.{key} = s.{key}" for key in map(identifier, keys)), where])
-        names = [name for name in marks.schema.names if name not in keys]
-
-        def merge(commit: CommitProperties) -> None:
-            merger = self.dt.merge(
-                marks,
-                same,
-                source_alias="s",
-                target_alias="t",
-                writer_properties=self.writer,
-                commit_properties=commit,
-                post_commithook_properties=QUIET,
-            )
-            merger.when_matched_update({name: f"s.{name}" for name in names}).execute()
-
-        self._commit(note, merge)
+        with self._faults():
+            found = find(self.dt, self.uri, self.settings, where, marks, keys)
+        self._rewrite(found, marked_by(marks.drop_columns([*keys])), merge_info, note)
         return self.version
 
-    def delete(self, predicate: str, note: Mapping[str, Any]) -> None:
-        """Remove rows in one commit that carries the table's state on, and ``note``.
+    def delete(self, which: str, note: Mapping[str, Any]) -> None:
+        """Remove the rows that ``which``, SQL, holds for, in one commit.
 
+        It carries the table's state on, and ``note``.
         Nothing is committed where there are none, so a retry changes nothing.
         """
-        note = self.fingerprinted(note, (), rows_where(self.dt, predicate))
+        with self._faults():
+            found = find(self.dt, self.uri, self.settings, which)
+        if found:
+            self._rewrite(found, left_out, delete_info, {**self.state(), **note})
 
-        def delete(commit: CommitProperties) -> None:
-            self.dt.delete(
-                predicate,
-                writer_properties=self.writer,
-                commit_properties=commit,
-                post_commithook_properties=QUIET,
-            )
+    def _rewrite(
+        self,
+        found: Sequence[Found],
+        change: Change,
+        told: Callable[[int, int, int, Mapping[str, Any]], dict[str, Any]],
+        note: Mapping[str, Any],
+    ) -> None:
+        """Put files with rows changed in the place of those found, in one commit, if any are."""
+        if not found:
+            return
+        is_kept, codec = self.total() is not None, self.settings.publish.compression
+        with self._faults():
+            check_removable(self.dt, self.uri)
+            done = rewritten(found, Path(self.uri), codec, change, digest=is_kept)
+        came, went = summed(one.added for one in done), summed(one.removed for one in done)
+        added, rows = [one.new for one in done if one.new], sum(one.changed for one in done)
+        info = told(len(added), len(done), rows, self.fingerprinted(note, came, went))
+        self._commit_files(info, added, [one.gone.removal() for one in done])
 
-        self.carrying_state(delete, note)
+    def _as_held(self, rows: pa.Table) -> pa.Table:
+        """Rows in the table's types."""
+        held = pa.schema(self._read.schema())
+        return rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
 
-    def state(self) -> dict[str, Any]:
-        """As every reader finds it, and the fingerprint of all rows where one is kept."""
-        total = self.total()
-        return super().state() | ({KEY: total.note()} if total else {})
-
-    def total(self) -> Total | None:
-        """The fingerprint of all rows, as the newest commit says it; None where none is kept.
-
-        Of a table of an earlier release it begins with the rows as they are found now.
-        """
-        if self._has_none:
-            return None
-        if note := self.last_note(KEY):
-            return Total.read(note)
-        if not self._fingerprints:
-            self._has_none = True
-            return None
-        files = data_files(self.dt, self.uri)
-        found = total_of(by_batch(batch for file in files for batch in file.rows()))
-        return Total(found, self.version + 1, found.rows)
-
-    def fingerprinted(
-        self, note: Mapping[str, Any], added: Rows, removed: Rows = ()
-    ) -> Mapping[str, Any]:
-        """The note of a commit that will add and remove these rows, its fingerprint in it."""
-        if (total := self.total()) is None:
-            return note
-        return {**note, KEY: changed(total, by_batch(added), by_batch(removed))}
+    def _written(self, parts: Iterable[pa.Table], bucket: str = "") -> list[WrittenFile]:
+        folder, codec = Path(self.uri), self.settings.publish.compression
+        files = (write_files(folder, part, self.partition_by, codec, bucket) for part in parts)
+        return [file for some in files for file in some]
 
 
 def _is_table(uri: str) -> bool:

@@ -12,19 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from deltalake import CommitProperties
 
 from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.sql import identifier, text
 from lakehouse.core.within import check_tree
+from lakehouse.storage.actions import optimize_info
 from lakehouse.storage.committing import QUIET, crossed
 from lakehouse.storage.compaction import compacted
 from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import (
     forget_before,
-    optimize_info,
     remove_leftovers,
     sync_checkpoints,
     sync_files,
@@ -96,11 +95,9 @@ def _compact(table: Table, commit: CommitProperties, share: int) -> list[str]:
     folder, settings = Path(table.uri), table.settings
     size = settings.table.target_file_size_mb * 1024 * 1024 // share
     check_protocol(table.dt, table.uri)
-    held = pa.schema(table.dt.schema())
-    schema = pa.schema([field for field in held if field.name not in table.partition_by])
     codec, retention = settings.publish.compression, settings.table.deleted_file_retention
     ago = max((retention - _REPLACED).total_seconds(), 0.0)
-    added, removals = compacted(table.dt, folder, schema, codec, size, seldom=share > 1, ago=ago)
+    added, removals = compacted(table.dt, folder, codec, size, seldom=share > 1, ago=ago)
     if not added:
         return []
     if settings.publish.fsync:
@@ -161,9 +158,8 @@ def drop_before(table: Table, column: str, oldest: datetime, which: str) -> None
 
     Nothing is committed where there are none.
     """
-    # delta-rs compares a column in microseconds with text, but with no TIMESTAMP literal
     before = text(f"{oldest.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
-    table.delete(f"{identifier(column)} < {before} AND {which}", {})
+    table.delete(f"{identifier(column)} < TIMESTAMPTZ {before} AND {which}", {})
 
 
 def forget_history(table: Table, note: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from tests.support.words import SCHEMA, rows
 
 WRITES = {
     "append": lambda table: table.append(rows(9), {}),
-    "replace": lambda table: table.replace(rows(9), None, {}),
+    "replace": lambda table: table.replace([rows(9)], {}),
     "compact": compact,
     "delete": lambda table: table.delete("n = 1", {}),
 }

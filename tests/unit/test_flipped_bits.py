@@ -1,4 +1,4 @@
-"""A bit that flips in a file of any writer: delta-rs's merges and deletes write no checksums."""
+"""A bit that flips in a file of any verb is found: by its page's checksum, or by what rows say."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ FORGOTTEN = Kafka(beginning=10)
 
 @pytest.fixture
 def lake(erasable_root, settings):
-    """Landed, replayed by a merge, erased by deletes; silver written by an overwrite."""
+    """Landed, replayed, erased: files of appends, marks and deletes; silver was folded anew."""
     lake = copied(erasable_root, settings)
     erased(lake)
     lake.restart()

@@ -146,10 +146,10 @@ def test_vacuum_removes_only_files_past_retention(make):
     upkeep = Upkeep(table)
     add(table, 1, 2)
     first = table.files()
-    table.replace(pa.table({"n": [3]}, SCHEMA), None, {"flow": "3"})
+    table.replace([pa.table({"n": [3]}, SCHEMA)], {"flow": "3"})
     time.sleep(2.1)
     second = table.files()
-    table.replace(pa.table({"n": [4]}, SCHEMA), None, {"flow": "4"})
+    table.replace([pa.table({"n": [4]}, SCHEMA)], {"flow": "4"})
     upkeep.run()
     assert not any(Path(file).exists() for file in first)
     assert all(Path(file).exists() for file in [*second, *table.files()])
@@ -181,7 +181,7 @@ def test_vacuum_is_done_at_start_and_then_waits(make):
     for again in (1, 2):
         add(table, again)
         old = table.files()
-        table.replace(pa.table({"n": [9]}, SCHEMA), None, {"flow": "9"})
+        table.replace([pa.table({"n": [9]}, SCHEMA)], {"flow": "9"})
         time.sleep(0.01)
         upkeep.run()
         assert all(Path(file).exists() for file in old)
@@ -219,12 +219,12 @@ def test_removed_files_go_where_a_checkpoint_no_longer_tells_of_them(make):
     short = {"deleted_file_retention": timedelta(seconds=1), "checkpoint_interval": 3}
     table = make(table=short)
     for n in range(12):
-        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"flow": str(n)})
+        table.replace([pa.table({"n": [n]}, SCHEMA)], {"flow": str(n)})
     removed = data_files(table) - {Path(file).name for file in table.files()}
     assert len(removed) == 11
     time.sleep(1.1)
     for n in range(12, 16):
-        table.replace(pa.table({"n": [n]}, SCHEMA), None, {"flow": str(n)})
+        table.replace([pa.table({"n": [n]}, SCHEMA)], {"flow": str(n)})
     vacuum(make(table=short))
     assert not data_files(table) & removed
 
@@ -233,7 +233,7 @@ def test_vacuum_goes_by_the_time_of_the_removal_and_takes_what_a_crash_left(make
     table = make(table={"deleted_file_retention": timedelta(hours=1)})
     add(table, 1)
     [first] = map(Path, table.files())
-    table.replace(pa.table({"n": [2]}, SCHEMA), None, {"flow": "2"})
+    table.replace([pa.table({"n": [2]}, SCHEMA)], {"flow": "2"})
     young, stale = first.with_name("part-young.parquet"), first.with_name("part-stale.parquet")
     for path in (young, stale):
         shutil.copy(first, path)

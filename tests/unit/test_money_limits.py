@@ -85,7 +85,7 @@ def test_a_table_has_room_for_the_sums_of_10_to_the_12_lines(lake):
             kind = held.schema.field(name)
             column = pa.array([most[name]] * held.num_rows, kind.type)
             held = held.set_column(held.schema.get_field_index(name), kind, column)
-        table.replace(held, None, {"source": table.last_note("source"), "flow": "sales.silver"})
+        table.replace([held], {"source": table.last_note("source"), "flow": "sales.silver"})
     lake.restart()
     fold(lake, [line(2, MOST, order_id="o3"), line(3, -MOST, order_id="o4")], 2)
     with localcontext(prec=80):
