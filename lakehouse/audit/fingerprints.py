@@ -19,7 +19,7 @@ from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.steps import explain, is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.storage.data_files import corrupt_files
+from lakehouse.storage.checksums import corrupt_files
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.fingerprint import (
     KEY,

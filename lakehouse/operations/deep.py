@@ -8,6 +8,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
 from lakehouse.operations.backup import tables_in
+from lakehouse.storage.checksums import has_checksums
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage, opened
 
@@ -20,18 +21,26 @@ def read_whole(lake: Lake, memory: str) -> Iterator[tuple[str, str, TableDamaged
     for name in tables_in(lake.root):
         try:
             with bounded(growth(memory)):
-                files = _files_read(lake.table(name))
+                read = _files_read(lake.table(name))
         except TableDamaged as damage:
             yield name, damage.fault, damage
         else:
-            yield name, f"every page of {files:,} files is what was written", None
+            yield name, read, None
 
 
-def _files_read(uri: str) -> int:
-    """How many data files the table has; TableDamaged where one, or the log, is not whole."""
+def _files_read(uri: str) -> str:
+    """What was read of the data files; TableDamaged where one, or the log, is not whole."""
     if found := log_damage(uri, deep=True):
         raise damaged(uri, found[0])
     table = opened(uri)
     if broken := broken_files(table, uri):
         raise damaged(uri, files_damage(uri, broken))
-    return len(files_of(table))
+    files = files_of(table)
+    bare = sum(not has_checksums(file) for file in files)
+    told = f"every page of {len(files) - bare:,} files is what was written"
+    if bare:
+        told += (
+            f"; {bare:,} files of an earlier release, or of another program, have no checksums: "
+            "they can be read"
+        )
+    return told

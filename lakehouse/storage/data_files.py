@@ -1,4 +1,4 @@
-"""Data files of a Delta table: Parquet, with a checksum on every page, written and read here.
+"""Data files of a Delta table: Parquet, with a checksum on every page, written here.
 
 delta-rs writes no checksums, and without them a value that a flipped bit changed is
 read as if it had been written so. So no file is written by it. Files that an earlier
@@ -233,25 +233,3 @@ def logged(value: Any) -> str | None:
 
 def _encoded(value: str | None) -> str:
     return NULL_PARTITION if value is None else quote(value, safe=" ")
-
-
-def corrupt_files(paths: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
-    """Files of which a page cannot be read, or is not what was written, and why.
-
-    All pages of all columns are read, a row group at a time.
-    """
-    with ThreadPoolExecutor(THREADS, "data-files") as pool:
-        for path, fault in zip(paths, pool.map(_page_fault, paths), strict=True):
-            if fault:
-                yield str(path), fault
-
-
-def _page_fault(path: str | Path) -> str:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                for _ in file.iter_batches(row_groups=[group], use_threads=False):
-                    pass
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        return f"cannot be read: {' '.join(str(error).split())[:120]}"
-    return ""

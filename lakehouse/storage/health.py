@@ -309,7 +309,7 @@ def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> 
 
     All pages are read, but for those of files in ``whole``, which gains what is found so.
     """
-    from lakehouse.storage.data_files import corrupt_files  # noqa: PLC0415  # it loads Arrow
+    from lakehouse.storage.checksums import corrupt_files  # noqa: PLC0415  # it loads Arrow
 
     whole = set() if whole is None else whole
     found = lacking_files(table, uri)

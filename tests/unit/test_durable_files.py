@@ -7,10 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.data_files import corrupt_files
+from lakehouse.core.paths import Lake
+from lakehouse.operations.deep import read_whole
+from lakehouse.storage.checksums import corrupt_files, has_checksums
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
@@ -165,3 +167,13 @@ def test_a_compaction_does_not_write_a_changed_value_anew(table):
         compact(table)
     assert Path(file).name in str(told.value)
     assert "lakehouse repair" in told.value.remedy
+
+
+def test_files_that_have_no_checksums_are_counted(table):
+    table.append(rows(0, 1, 2), {})
+    write_deltalake(table.uri, rows(*range(3, 6)), mode="append")
+    files = sorted(files_of(DeltaTable(table.uri)), key=lambda f: Path(f).stat().st_mtime_ns)
+    assert [has_checksums(file) for file in files] == [True] * 3 + [False] * 3
+    [(name, read, damage)] = read_whole(Lake(table.settings.lake.root))
+    assert (name, damage) == ("bronze.t", None)
+    assert read.startswith("every page of 3 files is what was written; 3 files of an earlier")

@@ -16,8 +16,8 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.storage.anew import swap
+from lakehouse.storage.checksums import corrupt_files
 from lakehouse.storage.columns import widen_numbers
-from lakehouse.storage.data_files import corrupt_files
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.fingerprint import Total, by_batch, total_of
 from lakehouse.storage.log import commits, entry

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.storage.data_files import corrupt_files
+from lakehouse.storage.checksums import corrupt_files
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.table import Table
 from tests.conftest import settings_at
