@@ -13,6 +13,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake
 from lakehouse.operations.deep import read_whole
 from lakehouse.storage.checksums import corrupt_files, has_checksums
+from lakehouse.storage.duck import connect, query, scan
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import entry
 from lakehouse.storage.table import Table
@@ -177,3 +178,16 @@ def test_files_that_have_no_checksums_are_counted(table):
     [(name, read, damage)] = read_whole(Lake(table.settings.lake.root))
     assert (name, damage) == ("bronze.t", None)
     assert read.startswith("every page of 3 files is what was written; 3 files of an earlier")
+
+
+@pytest.mark.parametrize("raw", [[None, b"x"], [b"x", None, None], [None, b"x", b"y"]])
+def test_duckdb_finds_nulls_beside_a_text_that_is_always_the_same(table, raw):
+    """Version 2.0.0 reads "x" as null there, where the file has it in no dictionary."""
+    size = len(raw)
+    some = rows(*range(size), days=1).set_column(4, "raw", pa.array(raw))
+    table.append(some.set_column(1, "word", pa.array(raw).cast(pa.string())), {})
+    with connect(table.settings) as connection:
+        for name in ("word", "raw"):
+            sql = f"SELECT n FROM {scan(table.dt, table.files())} WHERE {name} IS NULL"
+            found = query(connection, sql)["n"].to_pylist()
+            assert found == [n for n in range(size) if raw[n] is None]
