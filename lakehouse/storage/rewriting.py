@@ -22,8 +22,9 @@ from lakehouse.core.sql import identifier
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.data_files import THREADS, WrittenFile, write_file
 from lakehouse.storage.duck import FILE, PLACE, connect, query, scan
+from lakehouse.storage.faults import read_faults
 from lakehouse.storage.fingerprint import Batches, by_batch, summed
-from lakehouse.storage.health import broken_files, damaged, files_damage
+from lakehouse.storage.health import broken_files, damaged, files_damage, table_name
 from lakehouse.storage.rows import DataFile, data_files
 
 _MARK = "number of the mark"
@@ -82,13 +83,14 @@ def find(
         file=identifier(FILE), place=identifier(PLACE), mark=mark, marks=join, where=where,
         rows=scan(table, files, placed=True),
     )  # fmt: skip
-    try:
-        with connect(settings, uri) as connection:
-            found = query(connection, sql, **tables)
-    except duckdb.Error:
-        if broken := broken_files(table, uri):
-            raise damaged(uri, files_damage(uri, broken)) from None
-        raise
+    with read_faults(f"table {table_name(uri)}"):
+        try:
+            with connect(settings, uri) as connection:
+                found = query(connection, sql, **tables)
+        except duckdb.Error:
+            if broken := broken_files(table, uri):
+                raise damaged(uri, files_damage(uri, broken)) from None
+            raise
     return [
         _found(files[file], places.values.to_numpy(), marks.values.to_numpy())
         for file, places, marks in zip(

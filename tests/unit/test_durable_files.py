@@ -175,7 +175,7 @@ def test_files_that_have_no_checksums_are_counted(table):
     write_deltalake(table.uri, rows(*range(3, 6)), mode="append")
     files = sorted(files_of(DeltaTable(table.uri)), key=lambda f: Path(f).stat().st_mtime_ns)
     assert [has_checksums(file) for file in files] == [True] * 3 + [False] * 3
-    [(name, read, damage)] = read_whole(Lake(table.settings.lake.root))
+    [(name, read, damage)] = read_whole(Lake(table.settings.lake.root), "1GB")
     assert (name, damage) == ("bronze.t", None)
     assert read.startswith("every page of 3 files is what was written; 3 files of an earlier")
 

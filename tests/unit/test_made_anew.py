@@ -137,7 +137,7 @@ def test_a_fold_anew_that_is_cut_goes_on_after_its_last_part(settings, monkeypat
         lake.restart()
         lake.silver._forget_state("a test")
         for table in lake.silver.tables.values():
-            table.replace(table.schema.empty_table(), None, {"source": None})
+            table.replace([table.schema.empty_table()], {"source": None})
         lake.restart()
         with monkeypatch.context() as patched, suppress(Cut):
             folded = parts_of(patched, after)
