@@ -20,7 +20,7 @@ import pytest
 
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
 from lakehouse.services import postgres_files
-from lakehouse.services.home import home_of
+from lakehouse.services.home import home_of, move_in
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.services.postgres_files import ROLE, PostgresFiles
 from lakehouse.settings.postgres_client import connect
@@ -123,6 +123,26 @@ def test_a_folder_that_its_server_cannot_pass_to_is_refused(tmp_path):
     with pytest.raises(ServiceUnavailable, match="closed is closed") as caught:
         EmbeddedPostgres.start(tmp_path / "closed" / "home")
     assert "LAKEHOUSE_STATE" in caught.value.remedy
+
+
+def test_a_database_of_an_old_lake_goes_on_where_it_was_moved_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_STATE", str(tmp_path / "state"))
+    lake = tmp_path / "lake"
+    with (
+        EmbeddedPostgres.start(lake) as server,  # as an earlier release kept it
+        closing(psycopg.connect(server.url, autocommit=True)) as own,
+    ):
+        own.execute("CREATE TABLE t AS SELECT 7 AS n")
+    if os.geteuid() == 0:
+        for path in (lake / "postgres" / "data").rglob("*"):
+            shutil.chown(path, "nobody")
+        shutil.chown(lake / "postgres" / "data", "nobody")
+    home = move_in(lake)
+    with EmbeddedPostgres.start(home_of(lake)) as server:
+        _is_bare(server.pid)
+        assert one(server.url, "SELECT n FROM t") == 7
+    assert (home / "postgres" / "data").is_dir()
+    assert not (lake / "postgres").exists()
 
 
 def test_programs_in_roots_own_folder_are_copied_for_the_server(tmp_path, monkeypatch):
