@@ -85,10 +85,11 @@ def show(
         rows = quarantine.rows(whole, 1)
         if not rows:
             raise shown.unknown(address, name)
-        judged = quarantine.judge(whole)
+        judged = quarantine.judge(whole).to_pylist()
+    now = judged[0] if judged else {"passes": None, "now": None}  # its topic was made anew
     found = shown.listed(rows[0]) | {
-        "passes_now": judged["passes"][0].as_py(),
-        "verdict_now": judged["now"][0].as_py(),
+        "passes_now": now["passes"],
+        "verdict_now": now["now"],
         "key": shown.readable(rows[0]["key"]),
         "headers": [
             {"key": h["key"], "value": shown.readable(h["value"])} for h in rows[0]["headers"] or []

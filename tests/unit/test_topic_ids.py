@@ -1,5 +1,6 @@
 """Quarantine and the ledger know which topic a record is of: an address may come again."""
 
+import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from typer.testing import CliRunner
 
 from lakehouse.audit.proof import Verdict
+from lakehouse.cli.app import app
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
@@ -46,6 +49,16 @@ def test_new_records_at_addresses_of_a_topic_that_is_gone_are_landed(crashed):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
     part = found.account.partitions[0]
     assert (part.bronze, part.quarantine, found.account.former) == (2, 1, 2)
+
+
+def test_a_record_of_a_topic_that_is_gone_is_shown_without_a_verdict_of_now(crashed):
+    made_anew(crashed, NEW)
+    words = ["quarantine", "show", "sales/0/0", "--root", crashed.settings.lake.root]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.exception
+    assert "its topic was made anew since" in done.stdout
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert (found["passes_now"], found["verdict_now"]) == (None, None)
 
 
 def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
