@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import pytest
 
 from lakehouse.core.errors import Exit, ServiceUnavailable
-from lakehouse.core.failpoint import Step
 from lakehouse.products.orders.checks import checks
 from lakehouse.services.home import home_of
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.postgres_client import connect
+from producers.cdc.steps import Step
 from producers.orders.load import load
 from tests.live.conftest import command
 from tests.live.orders_table import (
