@@ -1,17 +1,20 @@
 """While a flow is behind its followers take several batches at once, and miss none."""
 
 from dataclasses import replace
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import pytest
 
 from lakehouse.audit.proof import Verdict
+from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import BronzeFlow, SilverFlow
 from lakehouse.products.registry import flows
-from lakehouse.runtime import pipeline
+from lakehouse.runtime import following
 from lakehouse.runtime.pipeline import Landing
+from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.duck import connect
 from lakehouse.storage.upkeep import compact
 from tests.conftest import NOW, decoded, encode, sale
@@ -46,7 +49,8 @@ def proved(settings, records):
 
 
 def versions(landing):
-    return [follower.version for follower in landing.followers]
+    landing.following._settle()
+    return [follower.version for follower in landing.following.followers]
 
 
 def test_batches_of_a_flow_that_is_behind_are_folded_together(landing):
@@ -71,7 +75,7 @@ def test_what_waits_for_a_batch_that_does_not_come_is_folded(landing, monkeypatc
     last = land(landing, 0, more=True)
     landing.publish_waiting()
     assert versions(landing) == [0]
-    monkeypatch.setattr(pipeline, "_EXPECTED", 0.0)
+    monkeypatch.setattr(following, "_EXPECTED", 0.0)
     landing.publish_waiting()
     assert versions(landing) == [last]
 
@@ -89,3 +93,62 @@ def test_a_crash_before_the_fold_loses_nothing(landing, settings):
     lake = Lake(settings)
     lake.silver.catch_up()
     assert lake.rows("silver/sales_by_country")["orders"].sum() == 1
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Folds that begin only once this is set."""
+    go_on, apply = Event(), SilverPublisher.apply
+
+    def waits(self, step):
+        assert go_on.wait(20)
+        apply(self, step)
+
+    monkeypatch.setattr(SilverPublisher, "apply", waits)
+    return go_on
+
+
+def test_bronze_lands_on_while_a_batch_is_folded(landing, slow):
+    land(landing, 0, more=False)
+    last = land(landing, 1, more=False)
+    assert landing.following.followers[0].version == 0
+    slow.set()
+    assert versions(landing) == [last]
+
+
+def test_bronze_waits_where_a_fold_could_take_no_more(landing, slow):
+    def lands():
+        for number in range(9):
+            land(landing, number, more=False)
+
+    thread = Thread(target=lands)
+    thread.start()
+    thread.join(3)
+    assert thread.is_alive()
+    assert landing.bronze.bronze.version < 9
+    slow.set()
+    thread.join(20)
+    assert versions(landing) == [9]
+
+
+def test_a_fold_that_fails_is_told_and_what_it_lacks_is_taken_at_the_next_start(
+    landing, settings, monkeypatch
+):
+    def fails(self, step):
+        raise LakehouseError("silver", "is out of room", "make some")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SilverPublisher, "apply", fails)
+        land(landing, 0, more=False)
+        landing.following._thread.join()
+        with pytest.raises(LakehouseError, match="out of room"):
+            landing.publish_waiting()
+        land(landing, 1, more=False)
+        landing.following._thread.join()
+        with pytest.raises(LakehouseError, match="out of room"):
+            land(landing, 2, more=False)
+    landing.persist()
+    lake = Lake(settings)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    assert proved(settings, 9) is Verdict.PROVEN
