@@ -42,8 +42,8 @@ JVM_GONE = (Py4JNetworkError, ConnectionError)
 class BronzeQuery:
     """Kafka → bronze and quarantine, batch by batch, until stopped.
 
-    ``on_landed`` is called after each commit, in the same thread; silver folds there if it
-    runs in the same driver.
+    ``on_landed`` is called after each commit, in the same thread: it hands the batch to what
+    follows bronze in the same driver.
     """
 
     def __init__(
