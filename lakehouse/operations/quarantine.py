@@ -42,11 +42,15 @@ regexp_replace(regexp_replace({0}, ': [^;]*', '', 'g'), '"[^"]*"', '…', 'g')
 _EVERY = "(SELECT * FROM quarantine UNION ALL BY NAME SELECT * FROM no_columns)"
 _KEPT = """
 CREATE OR REPLACE TEMP VIEW every_row AS
-SELECT *, replayed_version IS NOT NULL AS replayed FROM ({rows});
-CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE {now}
+SELECT *, replayed_version IS NOT NULL AS replayed, coalesce({now}, false) AS is_of_now
+FROM ({rows});
+CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE is_of_now
 """
 """``kept`` leaves out records of a topic that was made anew: their addresses come again."""
-_ROWS = "SELECT * EXCLUDE (replayed) FROM every_row WHERE {where} ORDER BY {order} LIMIT {limit}"
+_ROWS = (
+    "SELECT * EXCLUDE (replayed, is_of_now) FROM every_row WHERE {where} "
+    "ORDER BY {order} LIMIT {limit}"
+)
 _RAW = (
     'SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp '
     "FROM kept WHERE {where}"
@@ -129,9 +133,13 @@ class Quarantine:
         return count(self._connection, f"every_row WHERE {where}", values)
 
     def rows(self, choice: Choice, limit: int) -> list[dict[str, Any]]:
-        """The first of them, the oldest first, with all columns."""
+        """The first of them, the oldest first, with all columns.
+
+        Where addresses are asked for, those of the present topic come before a former one's.
+        """
         where, values = choice.where()
-        sql = _ROWS.format(where=where, order=_ORDER, limit=int(limit))
+        order = f"is_of_now DESC, {_ORDER}" if choice.addresses else _ORDER
+        sql = _ROWS.format(where=where, order=order, limit=int(limit))
         return list(query(self._connection, sql, values).to_pylist())
 
     def judge(self, choice: Choice) -> pa.Table:

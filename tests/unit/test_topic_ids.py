@@ -59,6 +59,10 @@ def test_a_record_of_a_topic_that_is_gone_is_shown_without_a_verdict_of_now(cras
     assert "its topic was made anew since" in done.stdout
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (found["passes_now"], found["verdict_now"]) == (None, None)
+    words[2] = "sales/0/1"  # both topics had such a record, and both broke their contract
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert (found["topic_id"], found["value"]["text"]) == ("t2", "[")
+    assert found["verdict"] == found["verdict_now"]
 
 
 def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
