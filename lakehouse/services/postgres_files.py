@@ -22,6 +22,7 @@ from pathlib import Path
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.files import write_whole
 from lakehouse.core.processes import finished
+from lakehouse.core.sql import text
 from lakehouse.services.folder import HOST, is_free
 from lakehouse.services.home import make_folder, state_folder
 from lakehouse.services.record import Record
@@ -98,11 +99,11 @@ class PostgresFiles:
         return _as(self.user, "postgres", *words, *self.words)
 
     def _write_configuration(self, settings: Mapping[str, str]) -> None:
-        lines = (f"{key} = '{_quoted(value)}'" for key, value in settings.items())
+        lines = (f"{key} = {text(value)}" for key, value in settings.items())
         access = (f"host {what} all {HOST}/32 scram-sha-256" for what in ("all", "replication"))
-        for name, text in (("postgresql.conf", lines), ("pg_hba.conf", access),
+        for name, told in (("postgresql.conf", lines), ("pg_hba.conf", access),
                            ("pg_ident.conf", ())):  # fmt: skip
-            write_whole(self.folder / name, "".join(f"{line}\n" for line in text).encode(), 0o644)
+            write_whole(self.folder / name, "".join(f"{line}\n" for line in told).encode(), 0o644)
             (self.folder / name).chmod(0o644)  # the server's user reads it
         (self.data / "postgresql.auto.conf").unlink(missing_ok=True)  # it would be read last
         if os.geteuid() == 0 and self.data.stat().st_uid != self.user:
@@ -220,7 +221,3 @@ def _give(folder: Path, user: int) -> None:
         for name in (*folders, *files):
             os.chown(Path(above, name), user, user, follow_symlinks=False)
     os.chown(folder, user, user)
-
-
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "''")

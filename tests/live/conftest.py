@@ -3,10 +3,12 @@
 import os
 import pickle
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -123,18 +125,19 @@ def reader(kafka, topic):
         one.close()
 
 
-def passable(folder):
-    """The folder, once a database that root starts as another user can be in it."""
-    for path in (folder, *folder.parents):
-        if os.geteuid() == 0 and not path.stat().st_mode & 0o001:
-            path.chmod(path.stat().st_mode | 0o011)
-    return folder
+@contextmanager
+def open_folder():
+    """A folder that others may pass through: root's database does, and pytest's are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="lakehouse-live-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """A real Postgres, as the embedded one is started."""
-    with EmbeddedPostgres.start(passable(tmp_path_factory.mktemp("postgres"))) as server:
+    with open_folder() as folder, EmbeddedPostgres.start(folder) as server:
         yield server
 
 

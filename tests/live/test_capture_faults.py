@@ -21,11 +21,17 @@ from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.services.postgres import EmbeddedPostgres
 from producers.orders.load import load
-from tests.live.conftest import passable
+from tests.live.conftest import open_folder
 from tests.live.orders_table import BOTH_IF_LONG, ROOT, Orders, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 BULK = "INSERT INTO orders (item, amount) SELECT 'bulk', i FROM generate_series(1, 8000) i"
+
+
+@pytest.fixture
+def tmp_path():
+    with open_folder() as folder:
+        yield folder
 
 
 def start_broker(folder):
@@ -43,7 +49,7 @@ def made(name, url, kafka, root):
 @BOTH_IF_LONG
 def test_the_database_is_restarted_and_killed(kafka, tmp_path, mode):
     """A writer writes on through three ends of the server; the capture comes back by itself."""
-    server = EmbeddedPostgres.start(passable(tmp_path))
+    server = EmbeddedPostgres.start(tmp_path)
     orders = made(f"ended{os.getpid()}{mode}", server.url, kafka, tmp_path / "lake")
     stop, written = threading.Event(), []
 

@@ -24,7 +24,7 @@ from lakehouse.services.home import home_of, move_in
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.services.postgres_files import ROLE, PostgresFiles
 from lakehouse.settings.postgres_client import connect
-from tests.live.conftest import passable
+from tests.live.conftest import open_folder
 from tests.live.orders_table import ROOT, Orders, current
 from tests.live.secured_broker import make_certificates
 
@@ -37,9 +37,10 @@ def one(url, text):
         return cursor.fetchone()[0]
 
 
-@pytest.fixture(autouse=True)
-def _passable(tmp_path):
-    passable(tmp_path)
+@pytest.fixture
+def tmp_path():
+    with open_folder() as folder:
+        yield folder
 
 
 def test_a_server_lives_is_adopted_dies_and_comes_back(tmp_path):

@@ -57,7 +57,6 @@ REVIEWED = {
         "self._name": "a name that we number",
         "self._sql": "SQL that the callers give to be prepared",
     },
-    "lakehouse/storage/rows.py": {"where": "a predicate of ours, with values by text()"},
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},
     "producers/cdc/slot.py": {"part": "one of two constants", "table.quoted": "by identifier()"},
     "producers/cdc/snapshot.py": {"table.quoted": "by identifier()"},
