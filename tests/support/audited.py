@@ -65,7 +65,7 @@ def proof(lake, kafka=None):
 
 
 def path(lake, table):
-    return lake.bronze.bronze.uri.replace("/bronze/sales", f"/{table}")
+    return f"{lake.settings.lake.root}/{table}"
 
 
 def rewrite(lake, table, change):

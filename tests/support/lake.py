@@ -52,12 +52,30 @@ class Lake:
         return landed
 
     def rows(self, table):
-        path = self.bronze.bronze.uri.replace("/bronze/sales", "/" + table)
-        files = DeltaTable(path).file_uris()
+        files = DeltaTable(f"{self.settings.lake.root}/{table}").file_uris()
         if not files:
             return pd.DataFrame()
         sql = f"SELECT * FROM read_parquet({files!r}, hive_partitioning=true)"
         return look(sql).to_pandas()
+
+
+class AtRest(Lake):
+    """A lake that nobody has open, until a test first lands or folds: opening takes a while."""
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def __getattr__(self, name):
+        if name not in {"connection", "bronze", "ledger", "silver"}:
+            raise AttributeError(name)
+        self.restart()
+        return getattr(self, name)
+
+
+def left_alone(root, settings):
+    """A copy of another lake's folders, at rest."""
+    shutil.copytree(root, settings.lake.root)
+    return AtRest(settings)
 
 
 def copied(root, settings):

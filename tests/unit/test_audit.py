@@ -22,12 +22,12 @@ from lakehouse.operations.keep import keep
 from tests.conftest import NOW, encode, sale
 from tests.earlier import without_fingerprints
 from tests.support.audited import Kafka, events, path, proof, put, rewrite, without
-from tests.support.lake import Lake, copied
+from tests.support.lake import Lake, left_alone
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def test_a_lake_left_alone_is_proven(lake):

@@ -14,12 +14,12 @@ from lakehouse.model.witness import Raw
 from tests.conftest import encode, sale
 from tests.support.audited import events, late_events, path
 from tests.support.content import TIME, Topic, proof
-from tests.support.lake import Lake, copied
+from tests.support.lake import Lake, left_alone
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def content(found):

@@ -10,12 +10,12 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import topic_of
 from lakehouse.audit.steps import Steps
 from tests.support.audited import path, proof
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def data_files(lake, table):

@@ -9,13 +9,13 @@ from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
 from tests.support.audited import Kafka, path, proof
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 from tests.support.logs import retell
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def with_statistics(uri, change):

@@ -11,7 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.audit.proof import Verdict
 from tests.support.audited import Kafka, path, proof, put, says
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 
 FORGOTTEN = Kafka(beginning=10)
 """Kafka has no record any more: the tables' own word is all there is."""
@@ -19,7 +19,7 @@ FORGOTTEN = Kafka(beginning=10)
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def entry(uri, version):
