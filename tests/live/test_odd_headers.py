@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 HEADERS = [(Odd("x"), b"\xff"), ("nothing", b""), ("", b""), ("ü", "ü".encode())]
 
 
-def test_quarantine_with_odd_headers_is_proven(kafka, tmp_path):
+def test_quarantine_with_odd_headers_is_proven(kafka, land, tmp_path):
     topic, root = f"headers-{tmp_path.name}", tmp_path / "lake"
     environment = {
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -26,7 +26,7 @@ def test_quarantine_with_odd_headers_is_proven(kafka, tmp_path):
         for value in (b"{", good, b"[", good[:-1], b""):
             for headers in (HEADERS, [("h", b"1")]):
                 producer.send(topic, value, headers=headers, partition=0)
-    command("run", "sales.bronze", "sales.silver", "--available-now", **environment)
+    land(["sales.bronze", "sales.silver"], environment, root)
     done = command("audit", "sales", "--content", "all", check=False, **environment)
     assert done.stdout.startswith("PROVEN: 10 of 10 records, content of all"), done.stdout
     names = rows(root, 'SELECT headers[1].key AS name FROM quarantine.sales ORDER BY "offset"')
