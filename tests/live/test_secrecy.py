@@ -40,10 +40,14 @@ print(repr(settings), settings.model_dump())
 
 
 class Watch(threading.Thread):
-    """Every command line and every listening address of a process and its descendants."""
+    """Every command line of a process and its descendants; where asked, listening addresses too.
 
-    def __init__(self, pid: int) -> None:
+    To look for those takes a third of a core.
+    """
+
+    def __init__(self, pid: int, *, listens: bool = False) -> None:
         super().__init__(daemon=True)
+        self._listens = listens
         self.command_lines: set[str] = set()
         self.listening: set[tuple[str, str]] = set()
         self._root, self._done = psutil.Process(pid), threading.Event()
@@ -57,7 +61,7 @@ class Watch(threading.Thread):
 
     def _look(self, process: psutil.Process) -> None:
         self.command_lines.add(" ".join(process.cmdline()))
-        for connection in process.net_connections("inet"):
+        for connection in process.net_connections("inet") if self._listens else ():
             is_udp = connection.type == socket.SOCK_DGRAM and not connection.raddr
             if connection.status == psutil.CONN_LISTEN or is_udp:
                 self.listening.add((process.name(), connection.laddr.ip))
@@ -69,7 +73,11 @@ class Watch(threading.Thread):
 
 @contextmanager
 def running(
-    words: Sequence[str | Path], environment: dict[str, str], folder: Path
+    words: Sequence[str | Path],
+    environment: dict[str, str],
+    folder: Path,
+    *,
+    listens: bool = False,
 ) -> Iterator[tuple[Watch, Path]]:
     """A lakehouse command under watch, once it has landed a batch; then SIGTERM, and exit 0."""
     err = folder / "stderr"
@@ -78,7 +86,7 @@ def running(
             [*LAKEHOUSE, *map(str, words)],
             cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=errors,
         )  # fmt: skip
-        watch = Watch(process.pid)
+        watch = Watch(process.pid, listens=listens)
         watch.start()
         try:
             deadline = time.monotonic() + 120
@@ -217,7 +225,7 @@ def test_only_loopback_is_listened_on(tmp_path: Path) -> None:
         **with_web_page(tmp_path, free_port()),
         "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
     }
-    with running(["up", "--rate", "50"], environment, tmp_path) as (watch, _):
+    with running(["up", "--rate", "50"], environment, tmp_path, listens=True) as (watch, _):
         time.sleep(1)
     assert {name for name, _ in watch.listening} >= {"java"}
     addresses = {ip.removeprefix("::ffff:") for _, ip in watch.listening}
