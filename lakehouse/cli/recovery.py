@@ -201,7 +201,7 @@ def restore(
     Examples: lakehouse restore /backups/monday --root var/new   |
     lakehouse restore /backups/monday --force
     """
-    from lakehouse.operations.backup import restore as put_back
+    from lakehouse.operations.restore import restore as put_back
 
     with _disk(source):
         tables = put_back(source, settings_of(config, root), say, force=force)

@@ -1,4 +1,4 @@
-"""``lakehouse backup`` and ``restore``: all tables of a lake together, each at one version.
+"""``lakehouse backup``: all tables of a lake together, each at one version.
 
 A backup may be taken while flows run. Tables are pinned so that what is copied fits
 together: finer silver tables, silver, audits, then bronze (so that silver holds
@@ -21,20 +21,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.errors import LakehouseError, TableDamaged, TableMissing, UsageError
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync, write_whole
-from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake, check_folder
-from lakehouse.core.within import Outside, Within
+from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
+from lakehouse.operations.manifest import MANIFEST
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import Log, opened
@@ -44,32 +42,10 @@ Files = dict[str, dict[str, Any]]
 """Path in the lake → bytes and SHA-256."""
 _TRIES = 5
 """How often a log that its writer shortens meanwhile is copied again."""
-_LARGEST = 1 << 28
-"""Most bytes of a manifest: about a million files."""
-MANIFEST = "manifest.json"
-"""Written last: a backup without it is not whole."""
 
 
 class _Removed(TableDamaged):
     """A file went while it was copied."""
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """What a manifest says of a file."""
-
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a backup says of itself."""
-
-    made_at: str
-    tables: dict[
-        Annotated[str, msgspec.Meta(pattern=r"^[^\W_][\w-]*\.[\w-][\w .-]*\Z", max_length=200)],
-        Annotated[int, msgspec.Meta(ge=0)],
-    ]
-    files: dict[Annotated[str, msgspec.Meta(max_length=4096)], Claim]
 
 
 @dataclass(frozen=True)
@@ -197,7 +173,7 @@ class _Copying:
         for path in paths:
             relative = str(path.relative_to(self._root))
             file = Within.of(self._root, relative)
-            size, digest = _copy(file, Within.of(self._to, relative), name)
+            size, digest = copy_file(file, Within.of(self._to, relative), name)
             copied[relative] = {"bytes": size, "sha256": digest}
         return copied
 
@@ -218,7 +194,7 @@ def _log_of(table: DeltaTable, folder: Path) -> list[Path]:
     return [*entries, *parts]
 
 
-def _copy(file: Within, to: Within, name: str) -> tuple[int, str]:
+def copy_file(file: Within, to: Within, name: str) -> tuple[int, str]:
     """Copy one file in blocks, as it may be larger than memory; synced; its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     try:
@@ -234,89 +210,3 @@ def _copy(file: Within, to: Within, name: str) -> tuple[int, str]:
             "run it again; keep removed files longer by [table] deleted_file_retention",
         ) from None  # fmt: skip
     return size, digest.hexdigest()
-
-
-def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[str, int]:
-    """Put a backup's tables in a lake; their versions by name.
-
-    Everything is copied beside the lake and checked against the manifest before the
-    lake is touched. Tables that are there are refused without ``force``; with it they
-    are moved to ``<root>/_aside``. Flows refuse a lake whose restore was cut: run it
-    again, with ``force``.
-    """
-    manifest = _manifest(source)
-    lake = Lake(settings.lake.root)
-    there = tables_in(lake.root)
-    if there and not force:
-        raise UsageError(
-            f"lake {lake.root}", f"holds tables: {', '.join(there[:3])} …",
-            "give another --root, or --force: they are then moved to its folder _aside",
-        )  # fmt: skip
-    tables = manifest.tables
-    known = [table for flow in flows() for table in tables_of(flow)]
-    every = sorted({*known, *there, *tables})
-    with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
-        partial = Path(lake.join("_restore.partial"))
-        beside = Path(lake.join(UNFINISHED_RESTORE))
-        for folder in (partial, beside):
-            shutil.rmtree(folder, ignore_errors=True)
-        for name, wanted in manifest.files.items():
-            to = Within.of(Path(lake.root).absolute(), f"{partial.name}/{name}")
-            if _copy(Within.of(source, name), to, "of the backup") != (wanted.bytes, wanted.sha256):
-                shutil.rmtree(partial, ignore_errors=True)
-                raise _not_whole(source / name, "is not what the manifest says")
-        say(f"checked {len(manifest.files):,} files")
-        for name in tables:
-            opened(str(partial.joinpath(*name.split(".", 1))))
-        partial.rename(beside)
-        aside = lake.aside("lake")
-        for name in sorted({*there, *tables}):
-            place = name.replace(".", "/", 1)
-            if name in there:
-                _move(lake, place, f"_aside/{aside.name}/{place}")
-            if name in tables:
-                _move(lake, f"{beside.name}/{place}", place)
-        shutil.rmtree(beside)
-    if there:
-        say(f"the tables that were there are in {aside}")
-    return dict(tables)
-
-
-def _manifest(source: Path) -> Manifest:
-    """What the backup says of itself: claims, of which each is looked at before it is used."""
-    check_folder(str(source))
-    try:
-        with Within(source, MANIFEST).read() as file:
-            if os.fstat(file.fileno()).st_size > _LARGEST:
-                raise _not_whole(source / MANIFEST, "is too large for a manifest")
-            manifest = msgspec.json.decode(file.read(), type=Manifest)
-    except FileNotFoundError:
-        raise _not_whole(source / MANIFEST, "is not there") from None
-    except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):
-        raise _not_whole(source / MANIFEST, "cannot be read") from None
-    folders = {name.replace(".", "/", 1) for name in manifest.tables}
-    for name, told in sorted(manifest.files.items()):
-        if not _is_file_of(source, name, told, folders):
-            raise _not_whole(source / name, "is not a file of the backup")
-    if lacking := folders - {"/".join(Path(name).parts[:2]) for name in manifest.files}:
-        raise _not_whole(source / min(lacking), "has no file in the manifest")
-    return manifest
-
-
-def _is_file_of(source: Path, name: str, told: Claim, folders: set[str]) -> bool:
-    """Whether a file of that size is there, in the folder of a table that the manifest names."""
-    try:
-        with Within.of(source, name).read() as file:
-            size = os.fstat(file.fileno()).st_size
-    except (OSError, Outside):
-        return False
-    return size == told.bytes and "/".join(Path(name).parts[:2]) in folders
-
-
-def _not_whole(place: Path, fault: str) -> LakehouseError:
-    return LakehouseError(str(place), fault, "name the folder of a backup that is whole")
-
-
-def _move(lake: Lake, place: str, to: str) -> None:
-    root = Path(lake.root).absolute()
-    Within.of(root, place).move(Within.of(root, to))

@@ -8,7 +8,8 @@ from deltalake import DeltaTable
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.operations import backup as module
-from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.backup import backup
+from lakehouse.operations.restore import restore
 from tests.conftest import NOW
 from tests.support.audited import Kafka
 from tests.support.lake import copied
@@ -112,7 +113,7 @@ def test_a_backup_into_a_full_folder_or_the_lake_is_refused(lake, tmp_path):
 
 
 def test_two_backups_to_one_place_do_not_mix(lake, tmp_path, monkeypatch):
-    real, inner = module._copy, []
+    real, inner = module.copy_file, []
 
     def copy(path, to, name):
         if not inner:
@@ -120,7 +121,7 @@ def test_two_backups_to_one_place_do_not_mix(lake, tmp_path, monkeypatch):
             backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
         return real(path, to, name)
 
-    monkeypatch.setattr(module, "_copy", copy)
+    monkeypatch.setattr(module, "copy_file", copy)
     with pytest.raises(OSError, match="not empty"):
         backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     monkeypatch.undo()

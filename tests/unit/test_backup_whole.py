@@ -9,8 +9,9 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.erased import ErasedLedger
 from lakehouse.operations import backup as module
-from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.backup import backup
 from lakehouse.operations.maintain import maintain
+from lakehouse.operations.restore import restore
 from lakehouse.storage.log import forget_before
 from tests.conftest import NOW
 from tests.support.audited import Kafka
@@ -54,7 +55,7 @@ def test_a_log_that_is_shortened_while_tables_are_copied_is_in_the_backup(lake, 
 
 
 def test_a_log_that_is_shortened_while_it_is_copied_is_copied_again(lake, tmp_path, monkeypatch):
-    real, done = module._copy, []
+    real, done = module.copy_file, []
 
     def copy(path, to, name):
         if name == "bronze.sales" and not done:
@@ -62,7 +63,7 @@ def test_a_log_that_is_shortened_while_it_is_copied_is_copied_again(lake, tmp_pa
             shorten(lake.bronze.bronze.uri)
         return real(path, to, name)
 
-    monkeypatch.setattr(module, "_copy", copy)
+    monkeypatch.setattr(module, "copy_file", copy)
     backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     assert done
     assert_proven(restored(lake, tmp_path))
@@ -70,7 +71,7 @@ def test_a_log_that_is_shortened_while_it_is_copied_is_copied_again(lake, tmp_pa
 
 def test_a_copy_that_is_not_the_table_is_no_backup(lake, tmp_path, monkeypatch):
     """The disk gives back something else than was written."""
-    real = module._copy
+    real = module.copy_file
 
     def copy(file, to, name):
         size = real(file, to, name)
@@ -78,7 +79,7 @@ def test_a_copy_that_is_not_the_table_is_no_backup(lake, tmp_path, monkeypatch):
             to.path.write_bytes(to.path.read_bytes()[:-7])
         return size
 
-    monkeypatch.setattr(module, "_copy", copy)
+    monkeypatch.setattr(module, "copy_file", copy)
     with pytest.raises(TableDamaged, match="its copy is not whole"):
         backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     assert not (tmp_path / "b").exists()

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from lakehouse.audit.proof import Verdict
 from lakehouse.cli.app import app
 from lakehouse.core.errors import UsageError
-from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.backup import backup
+from lakehouse.operations.restore import restore
 from tests.conftest import NOW
 from tests.support.audited import Kafka, proof
 from tests.support.erased import GONE, assert_gone, erased, traces

@@ -16,13 +16,14 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import TableDamaged
-from lakehouse.operations.backup import backup, restore
+from lakehouse.operations.backup import backup
 from lakehouse.operations.erase import erase
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice
 from lakehouse.operations.rebuild import rebuild, silver_flow
 from lakehouse.operations.repair import Repair
 from lakehouse.operations.replay import replay
+from lakehouse.operations.restore import restore
 from lakehouse.storage.metadata import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints

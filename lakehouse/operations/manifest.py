@@ -1,0 +1,71 @@
+"""A backup's manifest: what it says of itself, each claim looked at before it is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.paths import check_folder
+from lakehouse.core.within import Outside, Within
+
+_LARGEST = 1 << 28
+"""Most bytes of a manifest: about a million files."""
+MANIFEST = "manifest.json"
+"""Written last: a backup without it is not whole."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a manifest says of a file."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup says of itself."""
+
+    made_at: str
+    tables: dict[
+        Annotated[str, msgspec.Meta(pattern=r"^[^\W_][\w-]*\.[\w-][\w .-]*\Z", max_length=200)],
+        Annotated[int, msgspec.Meta(ge=0)],
+    ]
+    files: dict[Annotated[str, msgspec.Meta(max_length=4096)], Claim]
+
+
+def read_manifest(source: Path) -> Manifest:
+    """What the backup says of itself: claims, of which each is looked at before it is used."""
+    check_folder(str(source))
+    try:
+        with Within(source, MANIFEST).read() as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise not_whole(source / MANIFEST, "is too large for a manifest")
+            manifest = msgspec.json.decode(file.read(), type=Manifest)
+    except FileNotFoundError:
+        raise not_whole(source / MANIFEST, "is not there") from None
+    except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):
+        raise not_whole(source / MANIFEST, "cannot be read") from None
+    folders = {name.replace(".", "/", 1) for name in manifest.tables}
+    for name, told in sorted(manifest.files.items()):
+        if not _is_file_of(source, name, told, folders):
+            raise not_whole(source / name, "is not a file of the backup")
+    if lacking := folders - {"/".join(Path(name).parts[:2]) for name in manifest.files}:
+        raise not_whole(source / min(lacking), "has no file in the manifest")
+    return manifest
+
+
+def _is_file_of(source: Path, name: str, told: Claim, folders: set[str]) -> bool:
+    """Whether a file of that size is there, in the folder of a table that the manifest names."""
+    try:
+        with Within.of(source, name).read() as file:
+            size = os.fstat(file.fileno()).st_size
+    except (OSError, Outside):
+        return False
+    return size == told.bytes and "/".join(Path(name).parts[:2]) in folders
+
+
+def not_whole(place: Path, fault: str) -> LakehouseError:
+    return LakehouseError(str(place), fault, "name the folder of a backup that is whole")

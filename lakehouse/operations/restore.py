@@ -1,0 +1,71 @@
+"""``lakehouse restore``: a backup's tables are put in a lake, all of them, checked first."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lakehouse.core.errors import UsageError
+from lakehouse.core.lock import write_locks
+from lakehouse.core.paths import Lake
+from lakehouse.core.within import Within
+from lakehouse.operations.backup import Say, copy_file, tables_in
+from lakehouse.operations.manifest import not_whole, read_manifest
+from lakehouse.products.registry import flows
+from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.settings.settings import Settings
+from lakehouse.storage.health import opened
+
+
+def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[str, int]:
+    """Put a backup's tables in a lake; their versions by name.
+
+    Everything is copied beside the lake and checked against the manifest before the
+    lake is touched. Tables that are there are refused without ``force``; with it they
+    are moved to ``<root>/_aside``. Flows refuse a lake whose restore was cut: run it
+    again, with ``force``.
+    """
+    manifest = read_manifest(source)
+    lake = Lake(settings.lake.root)
+    there = tables_in(lake.root)
+    if there and not force:
+        raise UsageError(
+            f"lake {lake.root}", f"holds tables: {', '.join(there[:3])} …",
+            "give another --root, or --force: they are then moved to its folder _aside",
+        )  # fmt: skip
+    tables = manifest.tables
+    known = [table for flow in flows() for table in tables_of(flow)]
+    every = sorted({*known, *there, *tables})
+    with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
+        partial = Path(lake.join("_restore.partial"))
+        beside = Path(lake.join(UNFINISHED_RESTORE))
+        for folder in (partial, beside):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name, wanted in manifest.files.items():
+            to = Within.of(Path(lake.root).absolute(), f"{partial.name}/{name}")
+            if copy_file(Within.of(source, name), to, "of the backup") != (
+                wanted.bytes,
+                wanted.sha256,
+            ):
+                shutil.rmtree(partial, ignore_errors=True)
+                raise not_whole(source / name, "is not what the manifest says")
+        say(f"checked {len(manifest.files):,} files")
+        for name in tables:
+            opened(str(partial.joinpath(*name.split(".", 1))))
+        partial.rename(beside)
+        aside = lake.aside("lake")
+        for name in sorted({*there, *tables}):
+            place = name.replace(".", "/", 1)
+            if name in there:
+                _move(lake, place, f"_aside/{aside.name}/{place}")
+            if name in tables:
+                _move(lake, f"{beside.name}/{place}", place)
+        shutil.rmtree(beside)
+    if there:
+        say(f"the tables that were there are in {aside}")
+    return dict(tables)
+
+
+def _move(lake: Lake, place: str, to: str) -> None:
+    root = Path(lake.root).absolute()
+    Within.of(root, place).move(Within.of(root, to))
