@@ -31,8 +31,8 @@ from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.model.recompute import Recomputes
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.health import Log
 from lakehouse.storage.log import commits, notes
+from lakehouse.storage.log_health import Log
 
 
 def topic_of(settings: Settings, product: str) -> str:

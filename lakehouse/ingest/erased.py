@@ -24,8 +24,8 @@ from lakehouse.settings.settings import Settings
 from lakehouse.storage.columns import add_missing_columns
 from lakehouse.storage.duck import patterns, query, reads
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.health import oldest_version
 from lakehouse.storage.log import commits, notes
+from lakehouse.storage.log_health import oldest_version
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import drop_before
 

@@ -35,7 +35,8 @@ from lakehouse.operations.manifest import MANIFEST
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.health import Log, opened
+from lakehouse.storage.health import opened
+from lakehouse.storage.log_health import Log
 
 Say = Callable[[str], None]
 Files = dict[str, dict[str, Any]]

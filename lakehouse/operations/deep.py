@@ -9,8 +9,10 @@ from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
 from lakehouse.operations.backup import tables_in
 from lakehouse.storage.checksums import has_checksums
+from lakehouse.storage.damage import damaged, files_damage
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.health import broken_files, damaged, files_damage, log_damage, opened
+from lakehouse.storage.health import broken_files, opened
+from lakehouse.storage.log_health import log_damage
 
 
 def read_whole(lake: Lake, memory: str) -> Iterator[tuple[str, str, TableDamaged | None]]:

@@ -29,20 +29,11 @@ from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.actions import removal, repair_info
+from lakehouse.storage.damage import Damage, damaged, files_damage
 from lakehouse.storage.data_files import write_files
 from lakehouse.storage.file_paths import files_of, local_path
 from lakehouse.storage.fingerprint import KEY, Rows, Total, by_batch, total_of
-from lakehouse.storage.health import (
-    HINT,
-    Damage,
-    Log,
-    broken_files,
-    damaged,
-    files_damage,
-    hinted,
-    log_damage,
-    opened,
-)
+from lakehouse.storage.health import broken_files, opened
 from lakehouse.storage.log import (
     commits,
     notes,
@@ -50,6 +41,7 @@ from lakehouse.storage.log import (
     sync_files,
     write_entry,
 )
+from lakehouse.storage.log_health import HINT, Log, hinted, log_damage
 from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.rows import data_files

@@ -21,7 +21,7 @@ from lakehouse.core.errors import (
     too_many_files,
 )
 from lakehouse.core.signals import is_interrupt
-from lakehouse.storage.health import Damage, damaged, table_name
+from lakehouse.storage.damage import Damage, damaged, table_name
 
 
 def read_fault(uri: str, file: str | Path, error: Exception) -> LakehouseError:

@@ -33,9 +33,9 @@ from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.health import check_log
 from lakehouse.storage.increments import Increment, increments, parts
 from lakehouse.storage.log import commit_time
+from lakehouse.storage.log_health import check_log
 
 Say = Callable[[int, int], None]
 log = structlog.get_logger("lakehouse")

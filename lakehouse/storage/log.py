@@ -13,8 +13,8 @@ from typing import Any
 
 from lakehouse.core.files import sync
 from lakehouse.core.within import relative
+from lakehouse.storage.damage import Damage, damaged
 from lakehouse.storage.entries import as_told, commit_info_of, is_undescribed
-from lakehouse.storage.health import Damage, damaged
 from lakehouse.storage.metadata import metadata_of
 
 PART = ".part"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from lakehouse.core.within import Within
 from lakehouse.storage.file_paths import local_path
-from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import commit_info, forget_before, note_of
+from lakehouse.storage.log_health import whole_checkpoints
 from lakehouse.storage.table import Table
 
 _SHORTEST = 600.0

@@ -14,7 +14,7 @@ from typing import Any
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged, UsageError
-from lakehouse.storage.health import table_name
+from lakehouse.storage.damage import table_name
 
 _KNOWN = {
     "appendOnly", "invariants", "checkConstraints", "generatedColumns", "identityColumns",

@@ -20,11 +20,12 @@ from deltalake import DeltaTable
 
 from lakehouse.core.sql import identifier
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.damage import damaged, files_damage, table_name
 from lakehouse.storage.data_files import THREADS, WrittenFile, write_file
 from lakehouse.storage.duck import FILE, PLACE, connect, query, scan
 from lakehouse.storage.faults import read_faults
 from lakehouse.storage.fingerprint import Batches, by_batch, summed
-from lakehouse.storage.health import broken_files, damaged, files_damage, table_name
+from lakehouse.storage.health import broken_files
 from lakehouse.storage.rows import DataFile, data_files
 
 _MARK = "number of the mark"

@@ -31,8 +31,9 @@ from lakehouse.storage.data_files import WrittenFile, write_files
 from lakehouse.storage.faults import write_fault
 from lakehouse.storage.fingerprint import Batches, by_batch, summed
 from lakehouse.storage.fingerprinted import Fingerprinted
-from lakehouse.storage.health import check_log, opened
+from lakehouse.storage.health import opened
 from lakehouse.storage.log import sync_commit
+from lakehouse.storage.log_health import check_log
 from lakehouse.storage.properties import (
     FINGERPRINTED,
     FROM_FIRST_ROW,

@@ -21,7 +21,6 @@ from lakehouse.core.within import check_tree
 from lakehouse.storage.actions import optimize_info
 from lakehouse.storage.committing import QUIET, crossed
 from lakehouse.storage.compaction import compacted
-from lakehouse.storage.health import whole_checkpoints
 from lakehouse.storage.log import (
     forget_before,
     remove_leftovers,
@@ -29,6 +28,7 @@ from lakehouse.storage.log import (
     sync_files,
     write_entry,
 )
+from lakehouse.storage.log_health import whole_checkpoints
 from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.old_files import OldFiles
 from lakehouse.storage.properties import RETENTION, table_properties

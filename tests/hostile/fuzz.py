@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from lakehouse.cli.app import app
 from lakehouse.core.errors import LakehouseError
 from lakehouse.operations.backup import backup
-from lakehouse.storage import health
+from lakehouse.storage import log_health
 from tests.conftest import NOW, settings_at
 from tests.hostile import mutants
 from tests.hostile.lakes import sales
@@ -135,7 +135,7 @@ def _restored(source: Path, root: Path) -> str:
 def findings(ground: Ground, numbers: Iterator[int], say: Callable[[str], None]) -> Iterator[str]:
     """What no mutant may bring about; each with its number."""
     before = state_of(ground.home)
-    health._PAUSE = 0.0  # nobody writes in this lake: a look need not be repeated
+    log_health._PAUSE = 0.0  # nobody writes in this lake: a look need not be repeated
     for number in numbers:
         say(f"{number}")
         what, verb, run = "it could not be made", "", None

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.health import check_log, newest
+from lakehouse.storage.health import newest
+from lakehouse.storage.log_health import check_log
 from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 from tests.support.numbers import SCHEMA, settings

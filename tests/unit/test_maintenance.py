@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.storage.health import check_log
+from lakehouse.storage.log_health import check_log
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
 from tests.conftest import NOW, decoded, encode, sale

@@ -1,0 +1,203 @@
+"""What is wrong with a local Delta log's files, found before anything relies on them.
+
+Both engines open a log whose entry is empty, or cut at the end of a line, as if
+nothing were amiss, and delta-rs one whose first entry is gone: rows vanish in
+silence. So the log's files are looked at whenever a table is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.within import Outside, check_file
+from lakehouse.storage.damage import Damage, damaged
+from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
+
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
+HINT = "_last_checkpoint"
+T = TypeVar("T")
+_LOOKS, _PAUSE = 20, 0.05
+"""How often a log that changes is looked at again, and the seconds in between."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The entries and checkpoints in a table's log, by version."""
+
+    folder: Path
+    entries: dict[int, Path]
+    checkpoints: dict[int, list[Path]]
+
+    @classmethod
+    def of(cls, uri: str) -> Log:
+        """What the folder lists."""
+        folder = Path(uri, "_delta_log")
+        for place in (*folder.parents[1::-1], folder):
+            if place.is_symlink():
+                raise Outside(str(place), "is a link, and no folder of a lake")
+        entries: dict[int, Path] = {}
+        checkpoints: dict[int, list[Path]] = {}
+        for path in _files_in(folder):
+            if found := _ENTRY.fullmatch(path.name):
+                entries[int(found[1])] = path
+            elif found := _CHECKPOINT.fullmatch(path.name):
+                checkpoints.setdefault(int(found[1]), []).append(path)
+        return cls(folder, entries, checkpoints)
+
+    @property
+    def newest(self) -> int:
+        """The newest version that any file tells of; -1 where none does."""
+        return max([*self.entries, *self.checkpoints], default=-1)
+
+    def opened_before(self, version: int) -> int | None:
+        """The version before, where these files can tell what it is."""
+        start = max((v for v in self.checkpoints if v < version), default=-1)
+        is_whole = all(v in self.entries for v in range(start + 1, version))
+        return version - 1 if version and is_whole else None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What a log's folder holds; Outside where a reader of it would follow a link, or wait."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+                check_file(entry.path)
+        return [Path(entry.path) for entry in entries]
+    return []
+
+
+def check_log(uri: str) -> None:
+    """Raise TableDamaged, with the command that mends it, where the log is not whole."""
+    if found := log_damage(uri):
+        raise damaged(uri, found[0])
+
+
+def log_damage(uri: str, *, deep: bool = False) -> list[Damage]:
+    """What is wrong with the log, the gravest first; checkpoints are read whole where ``deep``.
+
+    A writer may add a checkpoint, or remove old entries, between two looks at the folder:
+    what is found holds for a log that stayed as it was.
+    """
+    return unmoved(uri, lambda: list(_log_damage(uri, deep))) or []
+
+
+def unmoved(uri: str, look: Callable[[], T]) -> T:
+    """What ``look`` finds wrong with a local table whose log stays as it is; else it looks again.
+
+    Nothing wrong is told at once. Raises what ``look`` raises, by the same rule.
+    """
+    for last in (*[False] * _LOOKS, True):
+        before = _listing(uri)
+        try:
+            if not (found := look()):
+                return found
+        except (DeltaError, OSError):
+            if last or _is_still(uri, before):
+                raise
+        else:
+            if last or _is_still(uri, before):
+                return found
+    raise AssertionError("the last look returns or raises")
+
+
+def _is_still(uri: str, before: frozenset[tuple[str, int, int]]) -> bool:
+    time.sleep(_PAUSE)  # a checkpoint that is being written grows meanwhile
+    return _listing(uri) == before
+
+
+def _listing(uri: str) -> frozenset[tuple[str, int, int]]:
+    """Name, size and time of each file of the log."""
+    found = set()
+    folder = Path(uri, "_delta_log")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # it was removed since it was listed
+            about = path.stat()
+            found.add((path.name, about.st_size, about.st_mtime_ns))
+    return frozenset(found)
+
+
+def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
+    log = Log.of(uri)
+    if log.newest < 0:
+        if any(Path(uri).rglob("*.parquet")):
+            yield Damage(str(log.folder), "the table has data files and no log")
+        return
+    base, broken = -1, []
+    for version, parts in sorted(log.checkpoints.items(), reverse=True):
+        faults = [(part, fault) for part in parts if (fault := _checkpoint_fault(part, deep))]
+        if not faults:
+            base = version
+            break
+        broken += faults
+    yield from _entry_damage(log, base)
+    if deep:
+        yield from _metadata_damage(log, base)
+    for part, fault in broken:
+        yield Damage(str(part), fault, log.newest, (part, log.folder / HINT))
+    hint = log.folder / HINT
+    if hint.is_file() and hinted(hint) not in {None, *log.checkpoints}:
+        yield Damage(str(hint), "it names a checkpoint that is not there", log.newest, (hint,))
+
+
+def whole_checkpoints(uri: str) -> list[int]:
+    """Versions that a local log can be read from, without what came before."""
+    found = Log.of(uri).checkpoints.items()
+    return [
+        v for v, parts in found if not any(_checkpoint_fault(part, deep=False) for part in parts)
+    ]
+
+
+def oldest_version(uri: str) -> int:
+    """The oldest version that a table can be restored to, by its log; 0 where that is not known."""
+    log = Log.of(uri)
+    return 0 if 0 in log.entries else min(whole_checkpoints(uri), default=0)
+
+
+def _entry_damage(log: Log, base: int) -> Iterator[Damage]:
+    for version in range(base + 1, log.newest + 1):
+        path = log.folder / f"{version:020}.json"
+        fault = entry_fault(path, version, whole=version == log.newest)
+        if fault:
+            before = version - 1 if version > 0 else None
+            place = "the newest commit" if version == log.newest else f"of {log.newest} commits one"
+            yield Damage(str(path), f"{place} {fault}", before)
+            return
+
+
+def _metadata_damage(log: Log, base: int) -> Iterator[Damage]:
+    """Metadata that does not fit in commits that a checkpoint holds too, the newest first."""
+    for version in sorted((v for v in log.entries if v <= base), reverse=True):
+        path = log.entries[version]
+        if fault := metadata_fault(commit_info_of(path)):
+            yield Damage(str(path), f"the commit {fault}", log.opened_before(version))
+
+
+def _checkpoint_fault(path: Path, deep: bool) -> str:
+    import pyarrow as pa  # noqa: PLC0415  # a table without checkpoints is listed without Arrow
+    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
+
+    try:
+        pq.read_table(path) if deep else pq.read_metadata(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"the checkpoint cannot be read: {' '.join(str(error).split())[:80]}"
+    return ""
+
+
+def hinted(hint: Path) -> int | None:
+    """The version that ``_last_checkpoint`` names; None where it cannot be read, as engines do."""
+    try:
+        return int(json.loads(hint.read_bytes())["version"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
