@@ -138,6 +138,7 @@ def fitted_rows(
                 part = parquet.read(use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise read_fault(uri, file, error) from None
+        part = part.drop_columns([name for name in values if name in part.schema.names])  # Spark's
         for column, value in values.items():
             told = pa.repeat(pa.scalar(value, pa.string()), part.num_rows)
             part = part.append_column(column, told)
