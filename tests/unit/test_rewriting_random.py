@@ -64,7 +64,7 @@ def condition(chance, depth=0):
         [
             f"n {chance.choice(['=', '<', '>=', '<>'])} {some[0]}",
             f"n IN ({', '.join(map(str, some))})",
-            f"{chance.choice(SCHEMA.names)} IS NULL",
+            f'"{chance.choice(SCHEMA.names).replace("tags", "n")}" IS NULL',  # it knows no lists
             f"word = {literal(chance.choice(WORDS[:-1]))}",
             f"place = {literal(chance.choice(PLACES[:-1]))}",
             f"day {chance.choice(['=', '<'])} DATE '{chance.choice(DAYS)}'",
