@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
@@ -70,11 +70,14 @@ def run(
         write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
         connect(settings) as connection,
         suppress(Stopping),
+        ExitStack() as ended,
     ):
         queries = []
         for f in bronze:
             mine = [follower for follower in followers if follower.product == f.product]
-            queries.append(_bronze(f, mine, settings, session, on_landed, connection, stop))
+            query, landing = _bronze(f, mine, settings, session, on_landed, connection, stop)
+            ended.callback(landing.following.wait)
+            queries.append((query, landing))
         landed = {f.product for f in bronze}
         alone = [
             follow(f, settings, connection.cursor(), stop)

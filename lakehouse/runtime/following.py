@@ -120,6 +120,11 @@ class Following:
             for follower in self.followers:
                 follower.persist()
 
+    def wait(self) -> None:
+        """Wait until the followers' thread has ended: until then their tables are written."""
+        if self._thread is not None:
+            self._thread.join()
+
     def _go_on(self) -> None:
         """Set the followers to work where something is due; the lock is held."""
         if self._is_due and not self._is_busy:
@@ -129,8 +134,7 @@ class Following:
 
     def _settle(self) -> None:
         """Wait until the followers have taken what is due; raises what stopped them."""
-        if self._thread is not None:
-            self._thread.join()
+        self.wait()
         self._raise()
 
     def _raise(self) -> None:

@@ -116,6 +116,18 @@ def test_bronze_lands_on_while_a_batch_is_folded(landing, slow):
     assert versions(landing) == [last]
 
 
+def test_the_end_of_a_flow_waits_for_the_fold_in_hand(landing, slow):
+    """Locks are let go of after it: nobody else may write silver meanwhile."""
+    last = land(landing, 0, more=False)
+    thread = Thread(target=landing.following.wait)
+    thread.start()
+    thread.join(1)
+    assert thread.is_alive()
+    slow.set()
+    thread.join(20)
+    assert landing.following.followers[0].version == last
+
+
 def test_bronze_waits_where_a_fold_could_take_no_more(landing, slow):
     def lands():
         for number in range(9):
