@@ -95,11 +95,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Apart(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
 @pytest.fixture(autouse=True)
 def _narration() -> Iterator[None]:
-    """Narration goes to no stream of an earlier test's command."""
+    """Narration goes to no stream of an earlier test's command, and what is made has our rights."""
     yield
     structlog.reset_defaults()
+    os.umask(_UMASK)
 
 
 def settings_at(root: Path) -> Settings:
