@@ -161,7 +161,8 @@ def test_a_flow_that_is_stopped_while_it_folds_anew_goes_on_at_the_next_start(
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
+def stopped(settings):
+    """A lake whose fold anew was stopped after the first of four parts."""
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
     cut_log(lake.bronze.bronze.uri)
@@ -169,6 +170,11 @@ def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
     with pytest.raises(Stopping):
         lake.silver.catch_up()
     lake.silver.stop.clear()
+    return lake
+
+
+def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
+    lake = stopped(settings)
     land_days(lake, 3, first=20)
     folded = parts_of(monkeypatch)
     lake.silver.catch_up()
@@ -176,13 +182,8 @@ def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_parts_of_other_files_are_thrown_away(settings, monkeypatch):
-    lake = Lake(changed(settings, silver=SMALL))
-    land_days(lake, 4)
-    cut_log(lake.bronze.bronze.uri)
-    lake.silver.stop.set()
-    with pytest.raises(Stopping):
-        lake.silver.catch_up()
+def test_parts_of_another_size_are_thrown_away(settings, monkeypatch):
+    lake = stopped(settings)
     lake.settings = changed(lake.settings, silver={"max_rows_per_fold": 5})
     lake.restart()
     folded = parts_of(monkeypatch)
@@ -192,13 +193,7 @@ def test_parts_of_other_files_are_thrown_away(settings, monkeypatch):
 
 
 def test_parts_with_rows_that_left_bronze_are_thrown_away(settings, monkeypatch):
-    lake = Lake(changed(settings, silver=SMALL))
-    land_days(lake, 4)
-    cut_log(lake.bronze.bronze.uri)
-    lake.silver.stop.set()
-    with pytest.raises(Stopping):
-        lake.silver.catch_up()
-    lake.silver.stop.clear()
+    lake = stopped(settings)
     lake.bronze.bronze.delete("event_id = 'e0-0-1'", {})
     folded = parts_of(monkeypatch)
     lake.silver.catch_up()
