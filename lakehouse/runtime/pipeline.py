@@ -30,8 +30,11 @@ def follow(
     stop: threading.Event | None = None,
 ) -> Follower:
     """The follower that keeps this flow's tables up to date; it raises Stopping after ``stop``."""
-    kind = SilverPublisher if isinstance(f, SilverFlow) else ParquetPublisher
-    follower: Follower = kind.open(f, settings, connection)  # type: ignore[arg-type]  # of its kind
+    follower: Follower
+    if isinstance(f, SilverFlow):
+        follower = SilverPublisher.open(f, settings, connection)
+    else:
+        follower = ParquetPublisher.open(f, settings, connection)
     follower.stop = stop or follower.stop
     return follower
 
