@@ -34,7 +34,9 @@ NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _DICTIONARY = 256
 """Fewer rows are written without dictionaries: their making costs more than they save."""
 _BUCKET = "b"
-_NAMED = re.compile(rf"part-{_BUCKET}(\d+)-[^/]*$")
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NAMED = re.compile(rf"part-{_BUCKET}(\d+)-{_UUID}\.[^/]*$")
+"""With the whole of the UUID: one alone may begin like a bucket, with b and seven digits."""
 THREADS = min(4, os.cpu_count() or 1)
 _GROUP = 131_072
 """Rows of a row group of a large file, and held in memory by a thread that writes one."""

@@ -70,7 +70,7 @@ def assert_gone(lake, end=10):
     lake.silver.catch_up()
     lake.silver.persist()
     found = proof(lake, Kafka(end=end))
-    assert found.faults == found.doubts == ()
+    assert (found.faults, found.doubts) == ((), ())
     assert found.verdict is Verdict.PROVEN
     assert_silver_is_a_function_of_bronze(lake)
     return found
