@@ -7,6 +7,7 @@ import pyarrow as pa
 from lakehouse.ingest.decode import decoded_schema
 from lakehouse.ingest.reader import Start
 from lakehouse.ingest.reader.process import ReaderProcess, _Frame
+from lakehouse.ingest.reader.records import in_parts
 from lakehouse.ingest.verdict import TimeRules
 from tests.conftest import SALES
 
@@ -46,3 +47,12 @@ def test_the_end_that_lies_beyond_a_range_is_kept_for_the_next():
 
 def test_a_partition_of_which_all_that_was_planned_expired_is_past_it():
     assert reader({0: 50}).take({0: 30}, 100, lambda: False).ends == {0: 50}
+
+
+def test_records_that_grow_are_sent_in_parts_of_so_many_bytes():
+    sizes = [1, 1, 1, 9, 9, 30, 1, 0, 0, 10, 1]
+    parts = list(in_parts([b"x" * size for size in sizes], 10))
+    assert [[len(one) for one in part] for part in parts] == [
+        [1, 1, 1], [9], [9], [30], [1, 0, 0], [10], [1]
+    ]  # fmt: skip
+    assert list(in_parts([], 10)) == []

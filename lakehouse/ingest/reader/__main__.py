@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, HEAD, REFUSED, Fault, Start
-from lakehouse.ingest.reader.records import as_rows, by_partition, headers_by_python
+from lakehouse.ingest.reader.records import as_rows, by_partition, headers_by_python, in_parts
 
 _MIB = 1024 * 1024
 _AT_ONCE = 8 * _MIB
@@ -107,7 +107,11 @@ class _Reader:
     def _send(self, messages: Sequence[Message]) -> None:
         records = [m for m in messages if m.error() is None]
         if records:
-            sent = sum(self._rows(p, found) for p, found in by_partition(records).items())
+            sent = sum(
+                self._rows(partition, part)  # records may be larger than those asked for before
+                for partition, found in by_partition(records).items()
+                for part in in_parts(found, _AT_ONCE)
+            )
             largest = max(*map(len, records), sent // len(records), 1)
             self._asked = min(_MOST, 4 * self._asked, max(1, _AT_ONCE // largest))
         for message in messages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import closing
 from itertools import pairwise
 from operator import itemgetter
@@ -31,6 +31,16 @@ def by_partition(messages: Sequence[Message]) -> dict[int, list[Message]]:
     for start, end in pairwise(cuts):
         found[int(numbers[start])] += messages[start:end]
     return found
+
+
+def in_parts(messages: Sequence[Sized], most_bytes: int) -> Iterator[Sequence[Any]]:
+    """Messages in their order, by so many bytes of their values; a larger one is a part alone."""
+    ends = np.cumsum(np.fromiter(map(len, messages), np.int64, len(messages)))
+    start, before = 0, 0
+    while start < len(messages):
+        after = max(start + 1, int(np.searchsorted(ends, before + most_bytes, "right")))
+        yield messages[start:after]
+        start, before = after, int(ends[after - 1])
 
 
 HeadersAgain = Callable[[int, Sequence[int]], Sequence[Any]]
