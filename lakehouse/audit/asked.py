@@ -8,6 +8,7 @@ from lakehouse.audit.bounds import bounds
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.content import compare_content
 from lakehouse.audit.fingerprints import fingerprints
+from lakehouse.audit.left_out import left_out
 from lakehouse.audit.outside import outside_the_topic
 from lakehouse.audit.watermarks import watermarks
 from lakehouse.products.registry import owner, part
@@ -18,6 +19,7 @@ CHECKS: dict[str, Callable[[Scene], Check]] = {
     "watermarks": watermarks,
     "offsets": outside_the_topic,
     "content": compare_content,
+    "left out": left_out,
 }
 """The engine's, by name, in this order."""
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.audit.addresses import with_columns
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.extent import Content
+from lakehouse.audit.left_out import all_quarantine
 from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
@@ -31,13 +31,14 @@ DEEP = 20_000
 """Levels of nested JSON that are followed: more than a decoder lets pass."""
 _QUARANTINED = """
 CREATE OR REPLACE TEMP VIEW quarantined AS
-SELECT key, value, headers, "partition", "offset", kafka_time
+SELECT key, value, headers, left_out_bytes, left_out_sha256, "partition", "offset", kafka_time
 FROM ({rows}) WHERE topic = {topic} AND {now}
 """
 _NONE = """
 SELECT CAST(NULL AS BLOB) AS key, CAST(NULL AS BLOB) AS value, '' AS topic, 0 AS "partition",
     CAST(NULL AS STRUCT("key" VARCHAR, "value" BLOB)[]) AS headers, 0 AS "offset",
-    CAST(NULL AS TIMESTAMPTZ) AS kafka_time, 0 AS batch_id, '' AS topic_id WHERE false
+    CAST(NULL AS TIMESTAMPTZ) AS kafka_time, 0 AS batch_id, '' AS topic_id,
+    CAST(NULL AS BIGINT) AS left_out_bytes, '' AS left_out_sha256 WHERE false
 """
 _HELD = """
 CREATE OR REPLACE TEMP TABLE numbers AS
@@ -51,7 +52,8 @@ CREATE OR REPLACE TEMP TABLE differing AS
 SELECT "partition", "offset", in_bronze, told.place IS NULL AS gone, said IS NULL AS broken
 FROM (SELECT * FROM numbers {inside}) AS ours
 LEFT JOIN (SELECT *, "offset" AS place FROM told) AS told USING ("partition", "offset")
-WHERE place IS NULL OR says IS DISTINCT FROM CASE WHEN in_bronze THEN said ELSE raw END
+WHERE place IS NULL OR says IS DISTINCT FROM
+    CASE WHEN in_bronze THEN said WHEN says = bare THEN bare ELSE raw END
 """
 _LAST = 'SELECT "partition", max("offset") + 1 FROM quarantined GROUP BY 1'
 VALUES = "rows of bronze are not what Kafka's records say"
@@ -143,7 +145,7 @@ def _view(scene: Scene) -> None:
     pin = scene.quarantine
     scene.snapshots.connection.execute(
         _QUARANTINED.format(
-            rows=_NONE if pin is None else with_columns(pin, "all_quarantine"),
+            rows=_NONE if pin is None else all_quarantine(pin),
             topic=text(scene.ends.topic),
             now=scene.ends.are_of_now(by_id=True),
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lakehouse.audit.topic import Gap, Records
 from lakehouse.core.sql import identifier, text
+from lakehouse.ingest.left_out import columns_of, larger
 from lakehouse.model.witness import Broken, Kind, Raw, Witness, canonical_text
 from lakehouse.storage.duck import lent, query
 
@@ -26,8 +27,19 @@ RAW_COLUMNS = {
     "key": "key",
     "value": "value",
     "headers": "coalesce(headers, [])",
+    "left_out_bytes": "left_out_bytes",
+    "left_out_sha256": "left_out_sha256",
 }
 """Columns of quarantine that Kafka has too, as SQL."""
+_LARGE = {"left_out_bytes": "large_bytes", "left_out_sha256": "large_sha256"}
+_WHOLE = RAW_COLUMNS | dict.fromkeys(_LARGE, "NULL")
+_BARE = RAW_COLUMNS | {"key": "NULL", "value": "NULL", "headers": "[]"} | _LARGE
+"""What a row must hold of a record with its bytes, and of one whose bytes are left out."""
+_COMPARED = dict.fromkeys(("key", "value", "headers"), "held.left_out_bytes IS NULL")
+_COMPARED |= dict.fromkeys(_LARGE, "held.left_out_bytes IS NOT NULL")
+"""Where a row of quarantine differs from Kafka's record, columns that are not named."""
+_SMALL = 1024 * 1024
+"""No setting leaves a record out that is not larger."""
 
 
 def bronze_columns(witness: Witness) -> dict[str, str]:
@@ -48,10 +60,10 @@ def _told_columns(witness: Witness) -> dict[str, str]:
 
 
 class Told:
-    """The temporary table ``told``: of each record its address and two hashes.
+    """The temporary table ``told``: of each record its address and three hashes.
 
     ``said`` is over what bronze must hold, null where the record is broken; ``raw`` over
-    what quarantine must hold.
+    what quarantine must hold, or ``bare``, where the record may be too large for its bytes.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, witness: Witness) -> None:
@@ -68,6 +80,8 @@ class Told:
                 pa.field("key", pa.binary()),
                 pa.field("value", pa.binary()),
                 pa.field("headers", _HEADERS),
+                pa.field("large_bytes", pa.int64()),
+                pa.field("large_sha256", pa.string()),
             ]
         )
         connection.create_function("canonical_json", canonical_text, ["VARCHAR"], "VARCHAR")
@@ -75,14 +89,16 @@ class Told:
         self._insert = (
             'INSERT INTO told SELECT "partition", "offset", '
             f"CASE WHEN broken IS NULL THEN hash({said}) END, "
-            f"hash({', '.join(RAW_COLUMNS.values())}) FROM part"
+            f"hash({', '.join(_WHOLE.values())}), "
+            f"CASE WHEN large_bytes IS NOT NULL THEN hash({', '.join(_BARE.values())}) END "
+            "FROM part"
         )
 
     def take(self, records: Iterable[Raw]) -> int:
         """Make ``told`` of these records alone; how many there are."""
         self._connection.execute(
             'CREATE OR REPLACE TEMP TABLE told ("partition" INTEGER, "offset" BIGINT, '
-            "said UBIGINT, raw UBIGINT)"
+            "said UBIGINT, raw UBIGINT, bare UBIGINT)"
         )
         total = 0
         for part in self._parts(records):
@@ -118,10 +134,9 @@ class Told:
             [r.key for r in records],
             [r.value for r in records],
         ]
-        arrays = [
-            pa.array(c, f.type) for c, f in zip(columns, list(self._schema)[:-1], strict=True)
-        ]
-        return pa.Table.from_arrays([*arrays, _headers(records)], schema=self._schema)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=False)]
+        large = columns_of(_large(records), len(records))
+        return pa.Table.from_arrays([*arrays, _headers(records), *large], schema=self._schema)
 
     def _row(self, record: Raw) -> list[Any]:
         try:
@@ -151,7 +166,7 @@ class Told:
     def _columns(self, table: str) -> list[dict[str, Any]]:
         bronze = table == "bronze"
         columns = bronze_columns(self._witness) if bronze else RAW_COLUMNS
-        told = _told_columns(self._witness) if bronze else RAW_COLUMNS
+        told = _told_columns(self._witness) if bronze else RAW_COLUMNS | _LARGE
         said = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in told.items())
         held = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
         address = '"partition", "offset"'
@@ -175,7 +190,10 @@ class Told:
                 "WHERE broken IS NOT NULL"
             )
         else:
-            ways = [way.replace("broken IS NULL AND ", "") for way in ways]
+            ways = [
+                way.replace("broken IS NULL", _COMPARED.get(name, "true"))
+                for name, way in zip(columns, ways, strict=True)
+            ]
         found = query(self._connection, f"{' UNION ALL '.join(ways)} ORDER BY ALL")
         self._connection.execute("DROP TABLE both_sides")
         return [{**row, "table": _table(bronze)} for row in found.to_pylist()]
@@ -188,6 +206,12 @@ def _headers(records: list[Raw]) -> pa.Array:
     values = pa.array([value for _, value in pairs], pa.binary())
     structs = pa.StructArray.from_arrays([keys, values], fields=list(_HEADERS.value_type))
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs)
+
+
+def _large(records: list[Raw]) -> dict[int, tuple[int, str]]:
+    """Of each record that a setting may leave out its size and hash."""
+    parts = ([r.key for r in records], [r.value for r in records], [r.headers for r in records])
+    return larger(*parts, _SMALL)
 
 
 def _packed(columns: Iterable[str]) -> str:

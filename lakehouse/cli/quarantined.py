@@ -119,7 +119,7 @@ def listed(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "address": address,
         **plain,
-        "bytes": None if value is None else len(value),
+        "bytes": row["left_out_bytes"] if value is None else len(value),
         "beginning": None if value is None else _text(value[:60]),
     }
 
@@ -163,8 +163,20 @@ def whole(found: Mapping[str, Any]) -> str:
         f"  verdict then  {printable(found['verdict'])}",
         f"  verdict now   {printable(now)}",
         f"  replayed      {replayed}",
-        f"  key           {_one_line(found['key'])}",
     ]
+    return "\n".join(lines + (_left_out(found) if found["left_out_bytes"] else _kept(found))) + "\n"
+
+
+def _left_out(found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  not kept      {found['left_out_bytes']:,} bytes of key, value and headers: larger than",
+        "                [bronze] max_record_mb was. Kafka has them until they expire there.",
+        f"  SHA-256       {printable(found['left_out_sha256'])}",
+    ]
+
+
+def _kept(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"  key           {_one_line(found['key'])}"]
     lines += [
         f"  header        {printable(h['key'] or '')} = {_one_line(h['value'])}"
         for h in found["headers"]
@@ -177,7 +189,7 @@ def whole(found: Mapping[str, Any]) -> str:
         lines += [f"  | {printable(line)}" for line in value["text"].split("\n")]
     else:
         lines += [f"  value         {value['bytes']:,} bytes", *_dump(bytes.fromhex(value["hex"]))]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _one_line(value: Mapping[str, Any] | None) -> str:

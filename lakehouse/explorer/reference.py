@@ -110,6 +110,9 @@ _ADDED = {
     "it counts there",
     "replayed_at": "when it was replayed",
     "topic_id": "id of the topic that it was read from; null if it was not recorded",
+    "left_out_bytes": "how large a record is whose bytes are not kept: it is beyond [bronze] "
+    "max_record_mb; else null",
+    "left_out_sha256": "SHA-256 of what is not kept, as docs/operations.md says it",
     "erased_at": "when it was erased, or dropped past its retention",
     "table": "the table that it was in",
 }

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from lakehouse.ingest.headers import HEADERS, with_headers
 from lakehouse.ingest.kafka_time import FIRST, LAST, TIME, kafka_times
+from lakehouse.ingest.left_out import LEFT_OUT, too_large
 from lakehouse.ingest.verdict import TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.money import PLAIN, money_type
@@ -35,6 +36,7 @@ RAW = [
     pa.field("value", pa.binary()),
     pa.field("headers", HEADERS),
     pa.field("verdict", pa.string()),
+    *LEFT_OUT,
 ]
 
 
@@ -49,9 +51,9 @@ def decoder(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, :func:`decoded_schema` rows out.
 
-    In: columns key, value, headers as :data:`lakehouse.ingest.headers.AS_TEXT`, topic,
-    partition, offset, timestamp. A partial of a module's function, so that it travels to
-    the executors by name, and the contract with it.
+    In: the columns of :func:`lakehouse.ingest.left_out.spark_columns`, headers as
+    :data:`lakehouse.ingest.headers.AS_TEXT`, topic, partition, offset, timestamp. A partial
+    of a module's function, so that it travels to the executors by name, and the contract with it.
     """
 
     return partial(_decode, contract, rules)
@@ -73,6 +75,7 @@ def decode_batch(
     has it as Kafka does.
     """
     kafka_time, bad_clocks = kafka_times(batch.column("timestamp").cast(TIME))
+    unread = bad_clocks | too_large(batch)
     values = batch.column("value").to_pylist()
     slow: dict[int, Any] = {}
     gc.disable()  # a hundred thousand short-lived objects: collecting costs a third
@@ -82,9 +85,9 @@ def decode_batch(
         suspects = _suspects(columns, events, kafka_time, contract, rules)
     finally:
         gc.enable()
-    for row in sorted({*slow, *suspects} - bad_clocks.keys()):
+    for row in sorted({*slow, *suspects} - unread.keys()):
         slow[row] = explain(_record(batch, row, kafka_time), contract, rules)
-    slow |= bad_clocks
+    slow |= unread
     good = [row for row in range(len(values)) if row not in slow]
     mended = [row for row, e in sorted(slow.items()) if e.verdict is None]
     bad = [row for row, e in sorted(slow.items()) if e.verdict is not None]
@@ -103,6 +106,8 @@ def decode_batch(
         raw = {name: batch.column(name).take(pa.array(bad)) for name in ("key", "value")}
         raw["headers"] = batch.column("headers").take(pa.array(bad)).cast(HEADERS)
         raw["verdict"] = pa.array([slow[row].verdict for row in bad], pa.string())
+        for name in {field.name for field in LEFT_OUT}.intersection(batch.schema.names):
+            raw[name] = batch.column(name).take(pa.array(bad))
         yield _rows(schema, {**raw, **_take(address, bad, len(values))})
 
 

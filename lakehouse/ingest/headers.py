@@ -13,9 +13,7 @@ import msgspec
 import pyarrow as pa
 
 HEADERS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())]))
-AS_TEXT = (
-    "to_json(transform(headers, h -> named_struct('key', h.key, 'value', hex(h.value)))) AS headers"
-)
+AS_TEXT = "to_json(transform(headers, h -> named_struct('key', h.key, 'value', hex(h.value))))"
 """Spark's SQL for the column; null for a record without headers."""
 
 

@@ -39,7 +39,8 @@ FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_
 WHERE {{now}} AND {{which}}
 """
 _RAW = f"""
-SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp
+SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp, left_out_bytes,
+    left_out_sha256
 FROM (FROM read_parquet($files, union_by_name = true) UNION ALL BY NAME FROM no_rows)
 SEMI JOIN wanted USING ({_KEY}) WHERE {{now_by_id}}
 QUALIFY row_number() OVER (PARTITION BY {_KEY}) = 1

@@ -7,6 +7,7 @@ import pyarrow as pa
 from lakehouse.ingest.decode import ADDRESS
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.kafka_time import TIME
+from lakehouse.ingest.left_out import LEFT_OUT
 from lakehouse.model.contract import Contract
 
 
@@ -41,6 +42,7 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("replayed_at", TIME),
         pa.field("batch_id", pa.int64()),
         pa.field("topic_id", pa.string()),
+        *LEFT_OUT,
     ]
 )
 """Which rows count as replayed: see :mod:`lakehouse.ingest.replayed`."""

@@ -52,7 +52,8 @@ _ROWS = (
     "ORDER BY {order} LIMIT {limit}"
 )
 _RAW = (
-    'SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp '
+    'SELECT key, value, headers, topic, "partition", "offset", kafka_time AS timestamp, '
+    "left_out_bytes, left_out_sha256 "
     "FROM kept WHERE {where}"
 )
 _STATS = f"""

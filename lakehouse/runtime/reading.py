@@ -16,6 +16,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from lakehouse.ingest.decode import decoded_schema, decoder
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.headers import AS_TEXT
+from lakehouse.ingest.left_out import spark_columns
 from lakehouse.ingest.reader import Start
 from lakehouse.ingest.reader.process import EARLIEST, ReaderProcess, Taken
 from lakehouse.ingest.topic import Topic
@@ -44,7 +45,8 @@ def planned(spark: SparkSession, settings: Settings, ends: Ends, topic: Topic) -
 
 def decoded(records: DataFrame, contract: Contract, settings: Settings) -> DataFrame:
     """Kafka's records, decoded by the executors."""
-    columns = ("key", "value", AS_TEXT, "topic", "partition", "offset", "timestamp")
+    most = settings.bronze.max_record_mb * _MIB
+    columns = (*spark_columns(AS_TEXT, most), "topic", "partition", "offset", "timestamp")
     schema = from_arrow_schema(decoded_schema(contract))
     function = decoder(contract, rules(contract, settings))
     return records.selectExpr(*columns).mapInArrow(function, schema)
@@ -64,7 +66,8 @@ class LocalReader:
         topic = settings.product(contract.name).topic
         start = Start(
             reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, contract,
-            rules(contract, settings), ahead=self._most_bytes,
+            rules(contract, settings), largest=settings.bronze.max_record_mb * _MIB,
+            ahead=self._most_bytes,
         )  # fmt: skip
         self._process = ReaderProcess(start, _PATIENCE)
 

@@ -21,7 +21,7 @@ def rows(*offsets):
 
 
 def reader(at, **held):
-    one = ReaderProcess(Start({}, b"", "sales", SALES, RULES, 100), patience=0.2)
+    one = ReaderProcess(Start({}, b"", "sales", SALES, RULES, 2**24, 100), patience=0.2)
     one._at = dict(at)
     for name, frames in held.items():
         one._held[int(name[1:])].extend(frames)

@@ -53,6 +53,8 @@ class Start:
     topic: str
     contract: Contract
     rules: TimeRules
+    largest: int
+    """Bytes of a record; of a larger one only its size and a hash are sent."""
     ahead: int
     """Bytes that may be sent before the driver takes them."""
 

@@ -123,10 +123,11 @@ class _Reader:
 
     def _rows(self, partition: int, found: Sequence[Message]) -> int:
         """Decode and send records of a partition; gives their size."""
-        rows = as_rows(self._start.topic, partition, found, self._headers_again)
+        start = self._start
+        rows = as_rows(start.topic, partition, found, self._headers_again, start.largest)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._schema) as stream:
-            for part in decode_batch(rows, self._start.contract, self._start.rules):
+            for part in decode_batch(rows, start.contract, start.rules):
                 stream.write_batch(part)
         payload = sink.getvalue()
         size = max(int(rows.nbytes), int(payload.size))

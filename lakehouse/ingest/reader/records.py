@@ -15,6 +15,7 @@ from confluent_kafka import Message
 
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.kafka_time import TIME
+from lakehouse.ingest.left_out import LEFT_OUT, columns_of, larger
 
 if TYPE_CHECKING:
     from lakehouse.settings.sections import KafkaSettings
@@ -48,34 +49,46 @@ HeadersAgain = Callable[[int, Sequence[int]], Sequence[Any]]
 
 
 def as_rows(
-    topic: str, partition: int, messages: Sequence[Message], again: HeadersAgain
+    topic: str, partition: int, messages: Sequence[Message], again: HeadersAgain, most: int
 ) -> pa.RecordBatch:
     """Columns key, value, headers, topic, partition, offset, timestamp of one partition.
 
-    The C client gives no header whose name is not UTF-8: then ``again`` is asked.
+    Of a record that is larger than ``most`` bytes the two of
+    :mod:`lakehouse.ingest.left_out` in place of its bytes. The C client gives no header
+    whose name is not UTF-8: then ``again`` is asked.
     """
     size = len(messages)
     offsets = np.fromiter(map(Message.offset, messages), np.int64, size).tolist()
+    keys, values = list(map(Message.key, messages)), list(map(Message.value, messages))
+    headers = _headers(messages, lambda: again(partition, offsets))
+    too_large = larger(keys, values, headers, most)
+    for row in too_large:
+        keys[row] = values[row] = headers[row] = None
     arrays = [
-        pa.array(list(map(Message.key, messages)), pa.binary()),
-        pa.array(list(map(Message.value, messages)), pa.binary()),
-        _headers(messages, lambda: again(partition, offsets)),
+        pa.array(keys, pa.binary()),
+        pa.array(values, pa.binary()),
+        _header_column(headers),
         pa.repeat(pa.scalar(topic), size),
         pa.repeat(pa.scalar(partition, pa.int32()), size),
         pa.array(offsets, pa.int64()),
         _times(messages),
+        *columns_of(too_large, size),
     ]
     names = ["key", "value", "headers", "topic", "partition", "offset", "timestamp"]
+    names += [field.name for field in LEFT_OUT]
     return pa.RecordBatch.from_arrays(arrays, names)
 
 
-def _headers(messages: Sequence[Message], again: Callable[[], Sequence[Any]]) -> pa.Array:
+def _headers(messages: Sequence[Message], again: Callable[[], Sequence[Any]]) -> list[Any]:
     try:
-        found = list(map(Message.headers, messages))
+        return list(map(Message.headers, messages))
     except SystemError:  # a name that is not UTF-8, as confluent-kafka 2.16 says it
-        found = list(again())
+        return list(again())
+
+
+def _header_column(found: Sequence[Any]) -> pa.Array:
     if not any(found):
-        return pa.nulls(len(messages), HEADERS)
+        return pa.nulls(len(found), HEADERS)
     cells = [
         [{"key": h[0], "value": h[1]} for h in headers] if headers else None for headers in found
     ]
