@@ -115,8 +115,9 @@ def reader(kafka, topic):
     def make(ahead=8 * 2**20, patience=20.0, servers=kafka):
         settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
         start = Start(
-            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES, ahead
-        )
+            reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES,
+            largest=16 * 2**20, ahead=ahead,
+        )  # fmt: skip
         made.append(ReaderProcess(start, patience))
         return made[-1]
 
