@@ -116,7 +116,7 @@ def reader(kafka, topic):
         settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
         start = Start(
             reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES,
-            largest=16 * 2**20, ahead=ahead,
+            largest=64 * 2**20, ahead=ahead,
         )  # fmt: skip
         made.append(ReaderProcess(start, patience))
         return made[-1]
