@@ -19,14 +19,21 @@ CREATE INDEX IF NOT EXISTS orders_created_at ON orders (created_at);
 CREATE INDEX IF NOT EXISTS orders_status ON orders (order_status);
 CREATE INDEX IF NOT EXISTS orders_change_xid ON orders (change_xid, order_id);
 
-CREATE OR REPLACE FUNCTION orders_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    NEW.change_xid := pg_current_xact_id();
-    RETURN NEW;
+-- ALWAYS: replication and pg_restore write with session_replication_role = replica, for
+-- which other triggers do not fire. Made once: a poll does not trust a trigger made anew.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger
+                   WHERE tgrelid = 'orders'::regclass AND tgname = 'orders_stamp') THEN
+        CREATE OR REPLACE FUNCTION orders_stamp() RETURNS trigger LANGUAGE plpgsql AS $stamp$
+        BEGIN
+            NEW.change_xid := pg_current_xact_id();
+            RETURN NEW;
+        END $stamp$;
+        CREATE TRIGGER orders_stamp BEFORE INSERT OR UPDATE ON orders
+            FOR EACH ROW EXECUTE FUNCTION orders_stamp();
+        ALTER TABLE orders ENABLE ALWAYS TRIGGER orders_stamp;
+    END IF;
 END $$;
-
-CREATE OR REPLACE TRIGGER orders_stamp BEFORE INSERT OR UPDATE ON orders
-    FOR EACH ROW EXECUTE FUNCTION orders_stamp();
 
 -- FULL: an update or a delete carries the whole row as it was. The events' `before` needs
 -- it, and so does an update that leaves a long text alone: Postgres sends such a text with

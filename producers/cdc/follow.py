@@ -1,8 +1,23 @@
-"""Follow a replication slot: read without consuming, publish, wait for Kafka, then advance."""
+"""Follow a replication slot: read without consuming, publish, wait for Kafka, then advance.
+
+The capture advances to marks alone: short texts that it writes into the server's log
+(``pg_logical_emit_message``), which come back through the slot between two transactions.
+A mark is written twice, and counts where nothing came between the two: to begin again at
+the place of the first, where it ends, is to be sent the second before all else.
+
+Worked example. The state stands at mark A. The changes 41 to 45 are read and sent, then
+the capture writes mark B, and reads it.
+
+- Before: state and slot are at A. What stands before B in the log is read and sent.
+- Kafka acknowledges, the state is written at B. Crash here. The slot is still at A.
+- After: the next run begins at B, and B comes first. On a server that was put back to an
+  image from before B it does not, whatever has been committed since, and the capture refuses.
+"""
 
 from __future__ import annotations
 
 import time
+import uuid
 from contextlib import closing
 from dataclasses import replace
 
@@ -15,13 +30,15 @@ from producers.cdc.pgoutput import (
     Begin,
     Cells,
     Commit,
+    Mark,
     Relation,
     RowChange,
     Truncate,
     decode,
 )
 from producers.cdc.plan import Run
-from producers.cdc.slot import begin, check_slot, is_published, lsn_of, lsn_text, replication
+from producers.cdc.server import lsn_text, other_history
+from producers.cdc.slot import begin, check_slot, replication
 from producers.cdc.state import State
 from producers.cdc.steps import Step
 from producers.cdc.stream import Stream
@@ -30,6 +47,9 @@ from producers.cdc.table import CannotCapture, Column, check, describe, same
 CONFIRM_SECONDS = 0.5
 IDLE_SECONDS = 0.1
 LOOK_SECONDS = 10.0
+STOP_SECONDS = 5.0
+QUIET_BYTES = 2**20
+"""So much of the log without a change of ours may be kept for us."""
 log = structlog.get_logger()
 
 
@@ -60,54 +80,85 @@ class Follower:
         self.begin = Begin(0, 0, 0)
         self.index, self.is_within = 0, False
         """The place in the current transaction, and whether it is still open."""
-        self.reached = state.position
-        """The end of the last transaction that was read completely."""
+        self.is_behind = False
+        """Whether something was read that the state does not have."""
+        self.asked, self.is_half, self.first = "", False, 0
+        """The mark that is on its way; whether its first half came, and where, if just now."""
+        self.is_done = False
+        self.expected = state.marker
+        """The mark that must come first."""
         self.confirmed = self.looked = time.monotonic()
 
     def follow(self) -> None:
         """Read until the stop, or until everything that was there is captured."""
-        section, stop = self.plan.section, self.plan.stop
-        target = self._flushed() if self.plan.available_now else None
+        section, stop, ends = self.plan.section, self.plan.stop, 0.0
         with closing(replication(self.work)) as connection:
             start, name = self.state.position, section.publication
             self.stream = stream = Stream(connection, section.slot, start, name)
             self.events.sink.beat = stream.beat
             self._look()
+            self._mark()
             try:
-                while not stop.is_set():
+                while not self.is_done:
                     message = stream.read(0)
                     if message is None:
-                        self._rest(idle=True)
-                        if target is not None:
-                            if not self.is_within and max(stream.end, self.reached) >= target:
-                                break
-                            stream.beat(ask=True)
+                        self._rest()
                         message = stream.read(IDLE_SECONDS)
                     if message is not None:
                         self._take(*message)
-                self._confirm()
+                    elif self.expected and stream.end > self.state.position:
+                        raise other_history(self.state, self.plan.anew)
+                    if stop.is_set():
+                        ends = ends or time.monotonic() + STOP_SECONDS
+                        self._mark()
+                        if time.monotonic() > ends:
+                            break  # in a long transaction: the next run reads it again
+                self.events.sink.settle()
             finally:
                 self.events.sink.beat = lambda: None
 
-    def _flushed(self) -> int:
-        with self.work.connection.cursor() as cursor:
-            cursor.execute("SELECT pg_current_wal_flush_lsn()")
-            return lsn_of(cursor.fetchone()[0])
-
     def _take(self, lsn: int, payload: bytes) -> None:
         match decode(payload):
+            case Mark(_, "lakehouse", _) as mark:
+                self._marked(mark)
+            case Begin() if self.expected:
+                raise other_history(self.state, self.plan.anew)
             case RowChange() as change if change.oid == self.events.table.oid:
                 self._row(change, lsn)
             case Begin() as begin:
-                self.begin, self.index, self.is_within = begin, 0, True
-            case Commit(end_lsn):
-                self.reached, self.is_within = end_lsn, False
+                self.begin, self.index, self.is_within, self.first = begin, 0, True, 0
+            case Commit():
+                self.is_within, self.is_behind = False, True
                 self.work.summary.transactions += 1
-                self._rest(idle=False)
+                self._rest()
             case Relation() as relation if relation.oid == self.events.table.oid:
                 self._relation(relation)
             case Truncate(oids) if self.events.table.oid in oids:
                 self._truncate(lsn)
+
+    def _mark(self) -> None:
+        """Write a mark into the server's log, if none is on its way."""
+        if self.asked:
+            return
+        self.asked = uuid.uuid4().hex
+        self.work.mark(self.asked)
+
+    def _marked(self, mark: Mark) -> None:
+        """Take a mark: the expected one proves the history, ours says how far was read."""
+        token = mark.content.decode("ascii", "replace")
+        if self.expected:
+            if token != self.expected:
+                raise other_history(self.state, self.plan.anew)
+            self.expected = ""
+        elif token == self.asked and not self.first and not self.is_half:
+            self.first, self.is_half = mark.lsn, True
+        elif token == self.asked:
+            first, self.asked, self.first, self.is_half = self.first, "", 0, False
+            if not first:  # a transaction came between the two
+                self._mark()
+                return
+            self._confirm(first, token)
+            self.is_done = self.plan.available_now or self.plan.stop.is_set()
 
     def _place(self, lsn: int) -> Place:
         """The next place of the transaction."""
@@ -159,7 +210,7 @@ class Follower:
                     f"ALTER TABLE {table.qualified} REPLICA IDENTITY FULL, then: {self.plan.anew}",
                 )
         except CannotCapture:
-            self._confirm()  # all before this is told; nothing after it is lost
+            self.events.sink.settle()  # all before this is told; nothing after it is lost
             raise
         self.events.table = table
 
@@ -172,24 +223,24 @@ class Follower:
             )
             return dict(cursor.fetchall())
 
-    def _rest(self, *, idle: bool) -> None:
-        """Confirm what was sent, and check slot and table, if it is time."""
+    def _rest(self) -> None:
+        """Ask for a mark, and check slot and table, if it is time."""
         now = time.monotonic()
-        if now - self.confirmed >= CONFIRM_SECONDS:
-            self._confirm(idle=idle and now - self.confirmed >= LOOK_SECONDS)
+        since = now - self.confirmed
+        is_far = self.stream.end - self.state.position > QUIET_BYTES  # other tables wrote that
+        if (self.is_behind and since >= CONFIRM_SECONDS) or (is_far and since >= LOOK_SECONDS):
+            self._mark()
         if now - self.looked >= LOOK_SECONDS:
             self._look()
 
-    def _confirm(self, *, idle: bool = False) -> None:
+    def _confirm(self, lsn: int, token: str) -> None:
         """Wait for Kafka, write the state, advance the slot: in this order."""
-        reached = self.reached
-        if idle and not self.is_within:  # what other tables wrote need not be kept for us
-            reached = max(reached, self.stream.end)
-        if reached > self.state.position:
-            self.state = self.work.reached(self.state, reached)
-            self.stream.confirm(reached)
-            failpoint.reach(Step.SLOT_ADVANCED)
-            self.confirmed = time.monotonic()
+        summary = self.work.summary
+        summary.heard = max(summary.heard, self.stream.end, lsn)
+        self.state = self.work.reached(self.state, lsn, token)
+        self.stream.confirm(lsn)
+        failpoint.reach(Step.SLOT_ADVANCED)
+        self.confirmed, self.is_behind = time.monotonic(), False
 
     def _look(self) -> None:
         """Check slot and table on the server: log their state, and raise if one is wrong."""
@@ -204,12 +255,7 @@ class Follower:
         )  # fmt: skip
         now = describe(self.work.connection, self.events.table.qualified)
         same(now, self.state, self.plan.row, self.plan.anew)
-        if not is_published(self.work):
-            raise CannotCapture(
-                f"publication {self.plan.section.publication}",
-                f"no longer has {self.events.table.qualified}",
-                f"changes since may be lost: {self.plan.anew}",
-            )
+        self.work.unchanged(self.state)
 
 
 def _complete(new: Cells, old: Cells | None) -> Cells:

@@ -63,10 +63,20 @@ class Truncate:
     oids: tuple[int, ...]
 
 
-Message = Begin | Commit | Relation | RowChange | Truncate
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A text that somebody wrote into the log itself, outside of all transactions."""
+
+    lsn: int
+    prefix: str
+    content: bytes
+
+
+Message = Begin | Commit | Relation | RowChange | Truncate | Mark
 
 _BEGIN = struct.Struct(">QqI").unpack_from
 _COMMIT = struct.Struct(">xQQq").unpack_from
+_MARK = struct.Struct(">xBQ").unpack_from
 _INT = struct.Struct(">I").unpack_from
 _SHORT = struct.Struct(">H").unpack_from
 
@@ -93,6 +103,10 @@ def decode(data: bytes) -> Message | None:
         case b"T":
             count = _INT(data, 1)[0]
             return Truncate(struct.unpack_from(f">{count}I", data, 6))
+        case b"M":
+            _, lsn = _MARK(data)
+            end = data.index(0, 10)
+            return Mark(lsn, data[10:end].decode(), data[end + 5 :])
     return None
 
 

@@ -2,7 +2,18 @@
 
 Every transaction below the oldest open one has ended, so its rows are visible now or never will
 be. A transaction that commits late is therefore not skipped, and the later state of a key
-always has the higher transaction. Deleted rows are not seen.
+always has the higher transaction.
+
+A server that crashes forgets what was not on its disk, and gives the same transaction ids
+again. So a look counts only once the log is on the disk up to where it was after the look's
+snapshot. Worked example: a transaction 90 was rolled back, and the look's position is 91.
+
+- Before: the log is on the disk up to 90's rollback; then the position is written.
+- Crash here. The server knows that 90 was used, and gives 91 next.
+- After: 91 is read. Without the wait, 90 could have been given again, and never been read.
+
+What it cannot see: deleted and truncated rows, the old key of a row whose key changed, and
+a server put back to an earlier image that has since gone on past what was captured.
 """
 
 from __future__ import annotations
@@ -12,101 +23,93 @@ from typing import Any
 
 import structlog
 
+from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.sql import identifier, text
 from producers.cdc.events import Place, now_ms
+from producers.cdc.open_transactions import oldest
 from producers.cdc.plan import Run
+from producers.cdc.server import same_history, server_of
 from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
 from producers.cdc.state import State
 from producers.cdc.table import STAMP, CannotCapture, describe, same
 
-XID8 = 5069
-"""The type id of xid8."""
 TELL_SECONDS = 10.0
+FLUSH_SECONDS = 0.05
 log = structlog.get_logger()
-
-_STAMPED = """
-SELECT EXISTS (SELECT FROM pg_index i
-               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-               WHERE i.indrelid = %(oid)s AND a.attname = %(stamp)s
-                 AND i.indisvalid AND i.indpred IS NULL)
-   AND (SELECT coalesce(bit_or(t.tgtype::int), 0) & 20 = 20 FROM pg_trigger t
-        WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal
-          AND t.tgenabled IN ('O', 'A') AND t.tgtype::int & 3 = 3)
-"""
-"""An index that begins with the stamp, and BEFORE row triggers for INSERT (4) and UPDATE (16)."""
-
-_ALTER = """
-    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS change_xid xid8;
-    CREATE INDEX IF NOT EXISTS {name}_change_xid ON {table} (change_xid, {key});
-    CREATE OR REPLACE FUNCTION {schema}.{name}_stamp() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN NEW.change_xid := pg_current_xact_id(); RETURN NEW; END $$;
-    CREATE OR REPLACE TRIGGER {name}_stamp BEFORE INSERT OR UPDATE ON {table}
-        FOR EACH ROW EXECUTE FUNCTION {schema}.{name}_stamp();"""
 
 
 def run(work: Run) -> None:
     """Take a snapshot if there is none yet, then poll until the stop."""
-    _check_stamp(work)
-    log.warning("mode poll sees no deletes", table=work.table.qualified)
     plan, state = work.plan, work.state
+    log.warning(
+        "mode poll tells inserts, and updates that keep the key; not deletes, TRUNCATE, the old "
+        "key of a changed one, nor a server put back that has gone on since",
+        table=work.table.qualified,
+    )
     if state is None or state.snapshot == "begun":
         state = _begin(work)
-    told = 0.0
+    told, target, began = 0.0, 0, time.monotonic()
     while state is not None and not plan.stop.is_set():
-        state, above = _look(work, state)
+        state, newest = _look(work, state)
+        target = target or newest
+        waits = newest - state.position
         if time.monotonic() - told > TELL_SECONDS:
             told = time.monotonic()
-            log.info("capture", mode="poll", position=state.position, transactions_above=above,
+            log.info("capture", mode="poll", position=state.position, transactions_above=waits,
                      sent=work.sink.sent, **work.summary.counts)  # fmt: skip
+            if waits and (blocker := oldest(work.connection)):
+                log.warning("changes wait for an open transaction", waits_for=str(blocker))
         if plan.available_now:
-            return
-        plan.stop.wait(plan.section.poll_interval.total_seconds())
+            if state.position >= target:
+                return
+            _give_up(work, began)
+            plan.stop.wait(AGAIN_SECONDS)
+        else:
+            plan.stop.wait(plan.section.poll_interval.total_seconds())
 
 
-def _check_stamp(work: Run) -> None:
-    table = work.table
-    stamped = any(c.name == STAMP and c.type_id == XID8 for c in table.columns)
-    if stamped:
-        with work.connection.cursor() as cursor:
-            cursor.execute(_STAMPED, {"oid": table.oid, "stamp": STAMP})
-            stamped = cursor.fetchone()[0]
-    if not stamped:
-        raise CannotCapture(
-            table.qualified,
-            f"has no indexed column {STAMP} that a trigger keeps: without it late commits and "
-            "updates would be missed",
-            "run this, and start again:"
-            + _ALTER.format(
-                table=table.qualified, schema=table.schema, name=table.name,
-                key=", ".join(table.key),
-            ),
-        )  # fmt: skip
+AGAIN_SECONDS = 0.5
+
+
+def _give_up(work: Run, began: float) -> None:
+    """ServiceUnavailable, once what is there has waited for too long."""
+    if time.monotonic() - began < work.plan.settings.postgres.patience.total_seconds():
+        return
+    blocker = oldest(work.connection)
+    raise ServiceUnavailable(
+        work.table.qualified,
+        f"has changes that must wait for an open transaction: {blocker or 'it is gone by now'}",
+        blocker.remedy if blocker else "start again",
+    )
 
 
 def _begin(work: Run) -> State | None:
     """Take the first snapshot; None if stopped."""
-    generation = now_ms()
-    state = work.begun(generation)
+    known, generation = work.meet_topic()
     with moment(work.plan.settings.postgres, work.table) as reader:
         horizon, _ = _horizon(reader)
+        state = work.begun(generation, work.watched(reader))
+        work.server = _on_disk(work, reader)
         if work.plan.snapshot == "initial":
             log.info("snapshot", table=work.table.qualified, mode="poll")
-            where = Place(position=horizon - 1, index=0, ms=generation, snapshot=True)
-            if not take_snapshot(reader, work.events(generation), where, work.plan.stop):
+            where = Place(position=horizon - 1, index=0, ms=now_ms(), snapshot=True)
+            if not take_snapshot(reader, work, generation, where, known.live):
                 return None
-    return work.reached(state, horizon)
+        return work.reached(state, horizon, reader=reader)
 
 
 def _look(work: Run, state: State) -> tuple[State, int]:
     """Send what was written since the last look, by transactions that have ended.
 
-    Gives the new state, and how many transactions are newer than the oldest open one: what
-    they write has to wait for it.
+    Gives the new state, and the next transaction: what those below it and above the state
+    wrote has to wait for an open one.
     """
     with moment(work.plan.settings.postgres, work.table) as reader:
         now = describe(reader, state.table)
         work.table = same(now, state, work.plan.row, work.plan.anew)
         horizon, newest = _horizon(reader)
+        server = server_of(reader)
+        same_history(server, state, work.summary.heard, work.plan.anew)
         if newest < state.position:
             raise CannotCapture(
                 f"{state.table} in {state.database}",
@@ -114,11 +117,25 @@ def _look(work: Run, state: State) -> tuple[State, int]:
                 f"{state.position}: a backup was restored",
                 work.plan.anew,
             )
+        work.unchanged(state, reader)
         work.summary.healthy = time.monotonic()
-        if horizon <= state.position:
-            return state, newest - horizon
-        _send(work, state, reader, horizon)
-    return work.reached(state, horizon), newest - horizon
+        if horizon > state.position:
+            work.server = _on_disk(work, reader)
+            _send(work, state, reader, horizon)
+            state = work.reached(state, horizon, reader=reader)
+    return state, newest
+
+
+def _on_disk(work: Run, reader: Any) -> Any:
+    """Wait until all that the reader's snapshot saw is on the server's disk; the server then."""
+    with reader.cursor() as cursor:
+        cursor.execute("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+        target = cursor.fetchone()[0]
+    while (server := server_of(work.connection)).lsn < target:
+        work.mark("")
+        work.plan.stop.wait(FLUSH_SECONDS)
+    work.summary.heard = max(work.summary.heard, server.lsn)
+    return server
 
 
 def _send(work: Run, state: State, reader: Any, horizon: int) -> None:

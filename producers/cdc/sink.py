@@ -1,22 +1,20 @@
-"""Sends records to Kafka in the given order; and finds which keys the topic already has."""
+"""Sends records to Kafka in the given order, and notices what others send to its topic."""
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
+from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.sections import CapturedSettings
 from lakehouse.settings.settings import Settings
+from producers.cdc.topic import Known, TopicReader
 from producers.sending import make_producer
 
 IN_FLIGHT = 20_000
@@ -37,6 +35,10 @@ class Sink:
     sent: int = 0
     acknowledged: int = 0
     error: str = ""
+    ends: dict[int, int] = field(default_factory=dict)
+    """Partition → the offset up to which we know who wrote the topic."""
+    foreign: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
+    """Offsets between our own that others took, with their partition."""
 
     def __post_init__(self) -> None:
         """Create the topic if it is missing, and connect."""
@@ -48,6 +50,12 @@ class Sink:
         )
         self._partitions = len(self._producer.partitions_for(self.product.topic) or [0])
         self._header = ("contract", self.contract.encode())
+
+    @property
+    def reader(self) -> TopicReader:
+        """Reads what the topic has."""
+        patience = self.settings.postgres.patience.total_seconds()
+        return TopicReader(self.settings, self.product.topic, patience, self.beat)
 
     def send(self, key: bytes, value: bytes | None, *headers: tuple[str, bytes]) -> None:
         """Send one record; waits while too many are unacknowledged."""
@@ -86,7 +94,12 @@ class Sink:
                 "keeps what is not acknowledged",
             )
 
-    def _took(self, _: Any) -> None:  # only the client's one sending thread calls this
+    def _took(self, record: Any) -> None:  # only the client's one sending thread calls this
+        known = self.ends.get(record.partition, record.offset)
+        if record.offset > known:
+            self.foreign.append((record.partition, (known, record.offset)))
+        if record.offset >= known:
+            self.ends[record.partition] = record.offset + 1
         self.acknowledged += 1
 
     def _failed(self, error: Any) -> None:
@@ -101,47 +114,25 @@ class Sink:
     def live_keys(self, columns: tuple[str, ...]) -> dict[bytes, dict[str, Any]]:
         """The keys whose last record is no tombstone: the rows that exist for consumers.
 
-        Reads the whole topic, with all keys in memory; only a new snapshot needs this.
+        Reads the whole topic, with all keys in memory; only TRUNCATE needs this.
         """
-        try:
-            consumer = KafkaConsumer(
-                **client_options(self.settings.kafka),
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-            )
-        except (KafkaError, OSError, ValueError) as error:
-            raise unreachable(self.settings.kafka, error) from None
-        try:
-            parts = [TopicPartition(self.product.topic, p) for p in range(self._partitions)]
-            consumer.assign(parts)
-            consumer.seek_to_beginning(*parts)
-            ends = consumer.end_offsets(parts)
-            live: dict[bytes, dict[str, Any]] = {}
-            heard, patience = time.monotonic(), self.settings.postgres.patience.total_seconds()
-            # a position is None while the broker is away
-            while any((consumer.position(part) or 0) < ends[part] for part in parts):
-                self.beat()
-                batches = consumer.poll(timeout_ms=500)
-                for record in itertools.chain.from_iterable(batches.values()):
-                    live.pop(record.key, None)
-                    key = _key(record.key, columns) if record.value is not None else None
-                    if key is not None:
-                        live[record.key] = key
-                if batches:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > patience:
-                    raise KafkaTimeoutError(f"nothing read in {patience:g} s")
-            return live
-        except KafkaError as error:
-            raise unreachable(self.settings.kafka, error) from None
-        finally:
-            consumer.close()
+        return self.read(columns).live
 
+    def read(self, columns: tuple[str, ...]) -> Known:
+        """What the whole topic says; from here on only what others write is looked at."""
+        known, self.ends = self.reader.all(columns)
+        self.foreign.clear()
+        return known
 
-def _key(data: bytes | None, columns: tuple[str, ...]) -> dict[str, Any] | None:
-    """A record's key, if its columns are these; else None."""
-    try:
-        key = msgspec.json.decode(data or b"", type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return None
-    return key if tuple(key) == columns else None
+    def others(self, ends: dict[str, int]) -> int:
+        """The greatest generation in what came since ``ends``, but for what is sent from here."""
+        now = self.reader.ends()
+        since = {p: (ends.get(str(p), end), end) for p, end in now.items()} if ends else {}
+        self.ends = now
+        return self.reader.greatest(since)
+
+    def between(self) -> int:
+        """The greatest generation of what others wrote between our records; 0 for none."""
+        found = [self.reader.greatest({p: span}) for p, span in self.foreign]
+        self.foreign.clear()
+        return max(found, default=0)

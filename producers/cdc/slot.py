@@ -29,10 +29,11 @@ import structlog
 
 from lakehouse.core import failpoint
 from lakehouse.core.sql import identifier
-from lakehouse.settings.postgres_client import Slot, connect, slot_of
-from lakehouse.settings.sections import CapturedSettings
+from lakehouse.settings.postgres_client import Slot, slot_of
 from producers.cdc.events import Place, now_ms
 from producers.cdc.plan import Run
+from producers.cdc.publication import ensure_publication
+from producers.cdc.server import lsn_of, lsn_text, patient
 from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import State
 from producers.cdc.steps import Step
@@ -42,21 +43,21 @@ PATIENT_SECONDS = 3.0
 log = structlog.get_logger()
 
 
-def forget(connection: Any, section: CapturedSettings) -> None:
+def forget(connection: Any, name: str) -> None:
     """Drop the slot if it exists; a reader that was killed may hold it for a moment."""
     deadline = time.monotonic() + PATIENT_SECONDS
-    while (slot := slot_of(connection, section.slot)) is not None and slot.active_pid:
+    while (slot := slot_of(connection, name)) is not None and slot.active_pid:
         if time.monotonic() < deadline:
             time.sleep(0.1)
             continue
         raise CannotCapture(
-            f"replication slot {section.slot}",
+            f"replication slot {name}",
             f"is in use by process {slot.active_pid} of the server",
             "stop the capture that uses it, or name another slot in the product's section",
         )
     if slot is not None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_drop_replication_slot(%s)", (section.slot,))
+            cursor.execute("SELECT pg_drop_replication_slot(%s)", (name,))
 
 
 def begin(work: Run, state: State | None) -> State | None:
@@ -68,10 +69,10 @@ def begin(work: Run, state: State | None) -> State | None:
             f"is there, and this lake ({plan.settings.lake.root}) knows nothing of it",
             f"name another slot in [{plan.product}] slot, or drop it: {plan.anew}",
         )
-    forget(work.connection, section)
-    _ensure_publication(work)
-    generation = now_ms()
-    state = work.begun(generation)
+    forget(work.connection, section.slot)
+    ensure_publication(work.connection, section.publication, work.table)
+    known, generation = work.meet_topic()
+    state = work.begun(generation, work.watched())  # before the slot: what it reads comes after
     with closing(replication(work)) as connection:
         made = _make_slot(work, connection)
         if made is None:
@@ -81,15 +82,15 @@ def begin(work: Run, state: State | None) -> State | None:
         if plan.snapshot == "initial":
             log.info("snapshot", table=work.table.qualified, mode="slot")
             with moment(plan.settings.postgres, work.table, snapshot) as reader:
-                where = Place(position=point, index=0, ms=generation, lsn=point, snapshot=True)
-                if not take_snapshot(reader, work.events(generation), where, plan.stop):
+                where = Place(position=point, index=0, ms=now_ms(), lsn=point, snapshot=True)
+                if not take_snapshot(reader, work, generation, where, known.live):
                     return None
     return work.reached(state, point)
 
 
 def replication(work: Run) -> Any:
     """A connection that speaks the replication protocol."""
-    return connect(work.plan.settings.postgres, replication="database")
+    return patient(work.plan.settings.postgres, lock_ms=0, replication="database")
 
 
 def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
@@ -135,59 +136,6 @@ def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
     return lsn_of(point), snapshot
 
 
-def _ensure_publication(work: Run) -> None:
-    """Make sure that the publication has every change of every row and column of the table."""
-    name, table = work.plan.section.publication, work.table
-    with work.connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate "
-            "FROM pg_publication WHERE pubname = %s",
-            (name,),
-        )
-        known = cursor.fetchone()
-        try:
-            if known is None:
-                cursor.execute(
-                    f"CREATE PUBLICATION {identifier(name)} FOR TABLE ONLY {table.quoted}"
-                )
-                return
-            if not is_published(work):
-                cursor.execute(
-                    f"ALTER PUBLICATION {identifier(name)} ADD TABLE ONLY {table.quoted}"
-                )
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise CannotCapture(
-                f"publication {name}",
-                f"cannot be made: {str(error).strip()}",
-                f"let its owner run: CREATE PUBLICATION {name} FOR TABLE {table.qualified}",
-            ) from None
-        if not known[0]:
-            raise CannotCapture(
-                f"publication {name}",
-                "does not publish every kind of change",
-                f"ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')",
-            )
-
-
-def is_published(work: Run) -> bool:
-    """Whether the publication has the table, unfiltered."""
-    with work.connection.cursor() as cursor:
-        part = "rowfilter IS NOT NULL" if work.connection.info.server_version >= 150000 else "false"
-        cursor.execute(
-            f"SELECT {part} FROM pg_publication_tables "
-            "WHERE pubname = %s AND schemaname = %s AND tablename = %s",
-            (work.plan.section.publication, work.table.schema, work.table.name),
-        )
-        found = cursor.fetchone()
-    if found is not None and found[0]:
-        raise CannotCapture(
-            f"publication {work.plan.section.publication}",
-            "filters rows",
-            "name a publication of the whole table in the product's section",
-        )
-    return found is not None
-
-
 def check_slot(work: Run, state: State) -> Slot:
     """The slot, if it still has every change that this lake lacks; else CannotCapture."""
     name, anew = work.plan.section.slot, work.plan.anew
@@ -197,7 +145,7 @@ def check_slot(work: Run, state: State) -> Slot:
         raise CannotCapture(place, "is gone, and with it the changes since the last run", anew)
     if slot.wal_status == "lost":
         raise CannotCapture(place, "was left behind: the server has removed its WAL", anew)
-    if slot.plugin != "pgoutput" or slot.database != work.database:
+    if slot.plugin != "pgoutput" or slot.database != work.server.database:
         raise CannotCapture(
             place,
             f"is {slot.plugin}'s, of database {slot.database}",
@@ -211,14 +159,3 @@ def check_slot(work: Run, state: State) -> Slot:
             anew,
         )
     return slot
-
-
-def lsn_of(text: str) -> int:
-    """``16/B374D848`` as a number."""
-    high, _, low = text.partition("/")
-    return int(high, 16) << 32 | int(low, 16)
-
-
-def lsn_text(lsn: int) -> str:
-    """A number as ``16/B374D848``."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"

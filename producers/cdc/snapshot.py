@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -13,9 +12,10 @@ from psycopg.types.string import TextLoader
 
 from lakehouse.core.sql import identifier, text
 from lakehouse.model.change import encode_key
-from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.sections import PostgresSettings
-from producers.cdc.events import Events, Place
+from producers.cdc.events import Place
+from producers.cdc.plan import Run
+from producers.cdc.server import patient
 from producers.cdc.table import Table
 
 ROWS_AT_ONCE = 5_000
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 @contextmanager
 def moment(postgres: PostgresSettings, table: Table, snapshot: str = "") -> Iterator[Any]:
     """A connection that sees one moment, now or an exported one; the table cannot be altered."""
-    with closing(connect(postgres)) as reader:
+    with closing(patient(postgres)) as reader:
         reader.autocommit, reader.read_only = False, True
         reader.isolation_level = IsolationLevel.REPEATABLE_READ
         with reader.cursor() as cursor:
@@ -50,15 +50,16 @@ def columns_of(table: Table) -> str:
     return ", ".join(identifier(column.name) for column in table.columns)
 
 
-def take_snapshot(connection: Any, events: Events, where: Place, stop: threading.Event) -> bool:
+def take_snapshot(
+    connection: Any, work: Run, generation: int, where: Place, gone: dict[bytes, dict[str, Any]]
+) -> bool:
     """Send the table as the connection's transaction sees it; False if stopped midway.
 
-    Keys that are alive in the topic but not in the table are sent as deleted: their rows were
-    deleted while no capture ran. Records that the topic has already expired are not found.
-    When this returns True, Kafka has acknowledged everything.
+    ``gone`` are the keys that are alive in the topic: those that the table does not have are
+    sent as deleted, their rows were deleted while no capture ran. When this returns True,
+    Kafka has acknowledged everything.
     """
-    table = events.table
-    gone = events.sink.live_keys(table.key)
+    table, events, stop, number = work.table, work.events(generation), work.plan.stop, 0
     with text_cursor(connection, table, "snapshot") as cursor:
         cursor.execute(f"SELECT {columns_of(table)} FROM ONLY {table.quoted}")
         for number, texts in enumerate(cursor, 1):
@@ -69,6 +70,10 @@ def take_snapshot(connection: Any, events: Events, where: Place, stop: threading
             if number % SAY_EVERY == 0:
                 log.info("snapshot", rows=number)
             if stop.is_set():
+                work.summary.unfinished = (
+                    f"the snapshot was stopped after {number:,} rows: it is taken anew, and whole, "
+                    "by the next run"
+                )
                 return False
     for key in gone.values():
         events.delete(key, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,7 +17,11 @@ VERSION = 1
 
 
 class State(msgspec.Struct, kw_only=True, frozen=True):
-    """What one lake has captured of one table; everything below ``position`` is in Kafka."""
+    """What one lake has captured of one table; everything below ``position`` is in Kafka.
+
+    States of older programs lack the fields that have a default: they are taken up as they
+    are, and have them from their next writing on.
+    """
 
     version: int = VERSION
     mode: Mode
@@ -36,11 +40,23 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     snapshot: Literal["begun", "done"]
     position: int
     """Mode slot: the LSN that the slot may be advanced to; mode poll: a transaction id."""
+    marker: str = ""
+    """Mode slot: the mark that this capture wrote into the server's log at ``position``."""
+    database_oid: int = 0
+    timeline: int = 0
+    lsn: int = 0
+    """How far the server's log was when we last heard of it."""
+    slot: str = ""
+    """The replication slot that is this lake's own."""
+    ends: dict[str, int] = {}
+    """Partition of the topic → the offset up to which its records are known to be ours."""
+    witness: dict[str, str] = {}
+    """What must be as it was: see :mod:`producers.cdc.witness`."""
     written: str = ""
 
-    def at(self, position: int) -> State:
+    def at(self, position: int, **more: Any) -> State:
         """The same, further on, with its snapshot done."""
-        return msgspec.structs.replace(self, position=position, snapshot="done")
+        return msgspec.structs.replace(self, position=position, snapshot="done", **more)
 
 
 def state_path(root: str, product: str) -> Path:

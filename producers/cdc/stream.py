@@ -33,7 +33,8 @@ class Stream:
         command = (
             f"START_REPLICATION SLOT {identifier(slot)} LOGICAL "
             f"{start >> 32:X}/{start & 0xFFFFFFFF:X} "
-            f"(proto_version '1', publication_names {text(identifier(publication))})"
+            f"(proto_version '1', publication_names {text(identifier(publication))}, "
+            "messages 'true')"
         )
         result = self._server.exec_(command.encode())
         if result.status != pq.ExecStatus.COPY_BOTH:
