@@ -208,7 +208,9 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = ("mode", "sent", "acknowledged", "transactions", "position", "wal_held")
+        names = (
+            "mode", "sent", "acknowledged", "transactions", "position", "wal_held", "unfinished"
+        )  # fmt: skip
         found = {name: getattr(self, name) for name in names}
         found |= {"reconnects": self.reconnects, "seconds": round(self.seconds, 2)}
         return {**found, "by_op": dict(sorted(self.counts.items()))}

@@ -44,6 +44,7 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
     started = time.perf_counter()
     locks, wait = Lake(settings.lake.root).locks, settings.publish.lock_timeout
     with write_locks(locks, [f"capture.{plan.product}"], f"capture {plan.product}", wait):
+        connect(settings.postgres).close()  # one that was never there is said at once
         floor = _forget(plan) if anew else 0
         with closing(Sink(settings, plan.section, plan.contract)) as sink:
             _persist(plan, sink, summary, floor)

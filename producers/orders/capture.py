@@ -21,7 +21,7 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.logging import configure_logging
 from lakehouse.core.options import AvailableNow, Config
-from lakehouse.core.signals import stop_on_signals
+from lakehouse.core.signals import Stop, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.orders.contract import NAME, VERSION, Order
 from lakehouse.products.registry import load_settings
@@ -87,7 +87,12 @@ def run(
             stop=stop,
         )
     show(summary, as_json=as_json)
-    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+    raise SystemExit(exit_of(summary, stop))
+
+
+def exit_of(summary: Summary, stop: Stop) -> Exit:
+    """INTERRUPTED after Ctrl-C, and where any signal left a snapshot unfinished."""
+    return Exit.INTERRUPTED if stop.interrupted or summary.unfinished else Exit.OK
 
 
 def show(summary: Summary, *, as_json: bool) -> None:
@@ -101,6 +106,8 @@ def show(summary: Summary, *, as_json: bool) -> None:
         f"captured in {summary.seconds:.1f} s: {told or 'nothing new'}; "
         f"{summary.acknowledged:,} of {summary.sent:,} records acknowledged"
     )
+    if summary.unfinished:
+        say(summary.unfinished)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def capture_command(
         Examples: lakehouse capture orders   |   lakehouse capture orders --available-now   |
         lakehouse capture orders --mode poll --anew
         """
-        from producers.orders.capture import capture_orders, show
+        from producers.orders.capture import capture_orders, exit_of, show
 
         settings = settings_of(config, root)
         settings.captured(product)
@@ -76,7 +76,7 @@ def capture_command(
                     available_now=available_now, stop=stop,
                 )  # fmt: skip
         show(summary, as_json=as_json)
-        raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+        raise SystemExit(exit_of(summary, stop))
 
     return capture
 
