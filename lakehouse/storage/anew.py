@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from lakehouse.core.paths import Lake
 from lakehouse.core.within import Within
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import partition_values
+from lakehouse.storage.partitions import partition_values
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table
 

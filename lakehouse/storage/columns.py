@@ -10,7 +10,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.schema import PrimitiveType
 
 from lakehouse.storage.committing import QUIET
-from lakehouse.storage.data_files import partition_values
+from lakehouse.storage.partitions import partition_values
 from lakehouse.storage.rows import fitted_rows
 from lakehouse.storage.table import Table
 

@@ -15,22 +15,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import reduce
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from lakehouse.storage.file_paths import local_path
+from lakehouse.storage.partitions import encoded, logged
 from lakehouse.storage.statistics import merged, statistics
 
-NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _DICTIONARY = 256
 """Fewer rows are written without dictionaries: their making costs more than they save."""
 _BUCKET = "b"
@@ -75,21 +72,6 @@ class WrittenFile:
                 "stats": self.statistics,
             }
         }
-
-
-def partition_values(table: DeltaTable) -> dict[str, dict[str, str | None]]:
-    """Of each file, by its path, the partition's values as the log has them."""
-    actions, folder = table.get_add_actions(), unquote(table.table_uri)
-    paths = [
-        str(local_path(folder.removeprefix("file://"), p)) for p in actions["path"].to_pylist()
-    ]
-    if "partition" not in actions.schema.names:
-        return {path: {} for path in paths}
-    rows = pa.chunked_array(actions["partition"]).to_pylist()  # pa.table would load pandas
-    return {
-        path: {name: logged(value) for name, value in dict(row).items()}
-        for path, row in zip(paths, rows, strict=True)
-    }
 
 
 def write_files(
@@ -176,7 +158,7 @@ def writer(
 
 def new_name(values: Mapping[str, str | None], codec: str, bucket: str | None = None) -> str:
     """A name that no file has, below the table, in the folder of these partition values."""
-    names = [f"{quote(n)}={_encoded(value)}" for n, value in values.items()]
+    names = [f"{quote(n)}={encoded(value)}" for n, value in values.items()]
     mark = "" if bucket is None else f"{_BUCKET}{bucket}-"
     return "/".join([*names, f"part-{mark}{uuid4()}.{codec}.parquet"])
 
@@ -230,18 +212,5 @@ def _changes(keys: pa.Table) -> list[int]:
     return sorted(places)
 
 
-def logged(value: Any) -> str | None:
-    """A partition's value as a log writes it."""
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return None if value is None else str(value)
-
-
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
-
-
-def _encoded(value: str | None) -> str:
-    return NULL_PARTITION if value is None else quote(value, safe=" ")

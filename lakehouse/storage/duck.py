@@ -25,7 +25,7 @@ from deltalake import DeltaTable, Field
 from lakehouse.core.scratch import scratch_folder
 from lakehouse.core.sql import identifier, listed, text, texts
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.data_files import NULL_PARTITION, partition_values
+from lakehouse.storage.partitions import NULL_PARTITION, partition_values
 
 # a copy of a small result costs less than planning the statement once more
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")

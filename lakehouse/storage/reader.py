@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.storage.data_files import partition_values
 from lakehouse.storage.faults import not_as_left
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import commits, notes
+from lakehouse.storage.partitions import partition_values
 from lakehouse.storage.rows import fitted_rows
 
 STATE = ("flow", "ends", "source")

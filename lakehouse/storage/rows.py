@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.actions import removal
-from lakehouse.storage.data_files import logged
 from lakehouse.storage.faults import read_fault
 from lakehouse.storage.file_paths import local_path
+from lakehouse.storage.partitions import logged
 
 _ROWS = 65_536
 
@@ -60,6 +59,8 @@ class DataFile:
         A column that the file is older than is left out. TableDamaged where a value is
         none of the table's type.
         """
+        import pyarrow.parquet as pq  # noqa: PLC0415  # who only looks into a log does without
+
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(_ROWS, use_threads=False):
                 yield self._as_table(batch)
@@ -129,9 +130,11 @@ def fitted_rows(
 ) -> Iterator[pa.Table]:
     """The rows of each file, in a table's own schema; its partition's values as the log has them.
 
-    ``files`` are as :func:`lakehouse.storage.data_files.partition_values` gives them.
+    ``files`` are as :func:`lakehouse.storage.partitions.partition_values` gives them.
     TableDamaged where one cannot be read, or a page is not what was written.
     """
+    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
+
     for file, values in files.items():
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
