@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None
         os.fsync(out.fileno())
     part.replace(path)
     sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link itself, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from lakehouse.core.own import state_folder
 from lakehouse.doctor.check import Check
-from lakehouse.services.home import forsaken, state_folder
+from lakehouse.services.home import forsaken
 from lakehouse.settings.settings import Settings
 
 

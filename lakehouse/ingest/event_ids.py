@@ -1,8 +1,9 @@
 """The store of event ids: what bronze holds of some slots of Kafka time, in sorted runs.
 
 The newest keys are in memory, the others in files that are mapped. ``store.json`` names
-the files, and says of which version of bronze they are; it is written last, and seldom:
-what bronze gained since is read from bronze. Worked example. The store is of version 50
+the files, and says of which version of bronze they are; it carries a code that only this user
+can make, so that a stranger's is not believed. It is written last, and seldom: what bronze
+gained since is read from bronze. Worked example. The store is of version 50
 and names run A. Version 100 is committed, and the store is due:
 
 - Run B is written, synced and named. Crash here: the store is of 50, and B, which it
@@ -14,7 +15,6 @@ and names run A. Version 100 is committed, and the store is due:
 from __future__ import annotations
 
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,9 @@ import numpy.typing as npt
 from lakehouse.core import failpoint
 from lakehouse.core.errors import NO_ROOM, ServiceUnavailable, disk_full
 from lakehouse.core.failpoint import Step
-from lakehouse.core.files import write_whole
+from lakehouse.core.files import remove, write_whole
+from lakehouse.core.own import is_mac, mac
+from lakehouse.core.within import Within
 from lakehouse.ingest.runs import Run, RunDamaged, RunWriter, opened
 from lakehouse.ingest.seen import Keys, near
 from lakehouse.ingest.slots import Slots
@@ -116,9 +118,10 @@ class EventIds:
         RunDamaged where it is not what was saved.
         """
         try:
-            body, check = json.loads((self._folder / _STORE).read_bytes())
-            if zlib.crc32(body.encode()) != check:
-                raise RunDamaged(f"{_STORE} is not what was written")
+            with Within(self._folder, _STORE).read() as file:
+                body, code = json.load(file)
+            if not is_mac(code, body.encode()):
+                raise RunDamaged(f"{_STORE} is not what was written here")
             store = json.loads(body)
         except FileNotFoundError:
             return {}
@@ -143,9 +146,7 @@ class EventIds:
             store = {"format": _FORMAT, "record": record, "held": held, "runs": runs}
             body = json.dumps(store, separators=(",", ":"))
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(
-                self._folder / _STORE, json.dumps([body, zlib.crc32(body.encode())]).encode()
-            )
+            write_whole(self._folder / _STORE, json.dumps([body, mac(body.encode())]).encode())
             failpoint.reach(Step.IDS_SAVED)
             self._remove_unnamed()
         for run in self._disk:
@@ -158,7 +159,7 @@ class EventIds:
             named.add(self._writer.part.name)
         for path in self._folder.iterdir():
             if path.name not in named:
-                path.unlink()
+                remove(path)
 
     def _spill(self) -> None:
         """Write memory as a run, and small runs on disk with it; of slots that are held."""

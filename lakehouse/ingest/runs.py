@@ -22,6 +22,7 @@ from uuid import uuid4
 import numpy as np
 
 from lakehouse.core.files import sync
+from lakehouse.core.within import Within
 from lakehouse.ingest.seen import Keys
 from lakehouse.ingest.slots import Slots, counted
 
@@ -86,7 +87,7 @@ def opened(folder: Path, note: Sequence[Any], slots: Mapping[int, int], *, verif
     """The run that a store recorded so; RunDamaged where the file is not that any more."""
     name, room, count, checks = note
     try:
-        with (folder / name).open("rb") as file:
+        with Within(folder, name).read() as file:
             if os.fstat(file.fileno()).st_size != 3 * _WORD * room:
                 raise RunDamaged(f"{name} has another length")
             found = [_check(file.fileno(), n * room * _WORD, count) for n in range(3 * verify)]

@@ -17,8 +17,9 @@ from uuid import uuid4
 import psutil
 
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked, UsageError
-from lakehouse.core.files import distrust, write_whole
+from lakehouse.core.files import write_whole
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.own import make_folder, state_folder
 from lakehouse.core.paths import IDENTITY, root_option
 from lakehouse.core.within import Within, check_file
 
@@ -30,19 +31,6 @@ _ROOT = "lake"
 
 class InLake(UsageError):
     """A lake holds data of services, as lakes of an earlier version do, and a stranger's may."""
-
-
-def state_folder() -> Path:
-    """``$LAKEHOUSE_STATE``, else ``lakehouse`` in the user's state folder; root's is /var/lib's.
-
-    A server that root starts runs as another user, who cannot pass through root's own folder.
-    """
-    if given := os.environ.get("LAKEHOUSE_STATE"):
-        return Path(given).absolute()
-    if base := os.environ.get("XDG_STATE_HOME"):
-        return Path(base).absolute() / "lakehouse"
-    is_root = os.geteuid() == 0
-    return Path("/var/lib/lakehouse") if is_root else Path.home() / ".local/state/lakehouse"
 
 
 def home_of(root: Path) -> Path:
@@ -149,20 +137,6 @@ def _root_of(home: Path) -> Path | None:
         return Path(os.fsdecode((home / _ROOT).read_bytes()))
     except OSError:
         return None
-
-
-def make_folder(folder: Path) -> None:
-    """A folder that only this user, or root, can write to; ServiceUnavailable where others can."""
-    mode = 0o711 if os.geteuid() == 0 else 0o700  # a service of root's passes through
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
-        folder.chmod(mode)
-    if fault := distrust(folder.stat()):
-        raise ServiceUnavailable(
-            str(folder), f"{fault}, and a server would be started on what they wrote there",
-            f"chown it to you and chmod {mode:o}, or name another folder by LAKEHOUSE_STATE",
-        )  # fmt: skip
 
 
 def _check_unused(folder: Path) -> None:

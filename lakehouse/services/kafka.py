@@ -16,12 +16,12 @@ from kafka.errors import KafkaError
 from lakehouse.core.disk import room
 from lakehouse.core.errors import ServiceUnavailable, disk_full
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.own import make_folder
 from lakehouse.core.processes import finished, started
 from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.folder import HOST
-from lakehouse.services.home import make_folder
 from lakehouse.services.java import Java
 
 READY_SECONDS = 60

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.files import write_whole
+from lakehouse.core.own import make_folder, state_folder
 from lakehouse.core.processes import finished
 from lakehouse.core.sql import text
 from lakehouse.services.folder import HOST, is_free
-from lakehouse.services.home import make_folder, state_folder
 from lakehouse.services.record import Record
 
 TAIL_LINES = 5

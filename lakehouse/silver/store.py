@@ -4,7 +4,8 @@ Spaces map bytes to bytes. All changes of a batch, and the version of bronze tha
 are one transaction: after a kill the store is as it was before the batch, or after it. Single
 transactions are not synced, so a power cut may tear the store. A marker file names the
 machine's boot during which the store was opened; a store left open by an earlier boot is
-thrown away.
+thrown away. So is one that is not marked as made by this user on this machine, before LMDB, which
+does not bear hostile files, has opened it: a copy of a lake, or a stranger's.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
+import structlog
 
 from lakehouse.core.errors import LakehouseError, TableDamaged
-from lakehouse.core.files import write_whole
+from lakehouse.core.files import remove, write_whole
+from lakehouse.core.own import is_marked, mark
 
 _ROOM = 1 << 38
 """Most bytes of the store: a range of addresses, which takes neither memory nor disk."""
@@ -29,6 +32,8 @@ _FORMAT = 1
 _FACTS = "facts"
 _RUN = Path("/proc/sys/kernel/random/boot_id")
 _MARKER = "in_use"
+_DATA = "data.mdb"
+log = structlog.get_logger("lakehouse")
 _OPEN: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
 
@@ -159,6 +164,10 @@ class Store:
 
 def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
     """The store in the folder; None if it is not one, or a power cut may have torn it."""
+    if folder.exists() and not is_marked(folder, _DATA):
+        log.info("the state was not made here, and is made anew", state=str(folder))
+        remove(folder)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / _MARKER
     if marker.exists() and marker.read_text("utf-8") != (_run() or None):
@@ -168,9 +177,11 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
             str(folder), map_size=_ROOM, max_dbs=len(spaces) + 1, lock=False, sync=False
         )
         # LMDB calls the missing pages of a cut file damaged only once they read as zeros
-        data, size = folder / "data.mdb", (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        data, size = folder / _DATA, (env.info()["last_pgno"] + 1) * env.stat()["psize"]
         if data.stat().st_size < size:
             os.truncate(data, size)
+        if is_new:
+            mark(folder, _DATA)
         return Store(folder, spaces, env)
     except lmdb.Error:
         return None
