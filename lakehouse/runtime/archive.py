@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
+from lakehouse.core.files import distrust
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.products.registry import contracts, load_settings
@@ -48,6 +50,10 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
     """
     folder = cache / "archives"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if fault := distrust(cache.stat()) or distrust(folder.stat()):
+            say(f"{folder}: {fault}: Spark starts without an archive of its classes")
+            return engine
         path = _whole(folder, _key(engine))
         if path is None:
             with one_at_a_time(folder / "lock", wait=False) as alone:
@@ -64,9 +70,16 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
 
 
 def _whole(folder: Path, key: str) -> Path | None:
-    """The archive of this key, if it is complete: its name has its size, which no JVM checks."""
-    found = folder.glob(f"spark-{key}-*.jsa")
-    return next((p for p in found if p.stem.rpartition("-")[2] == str(p.stat().st_size)), None)
+    """The archive of this key, if it is complete: its name has its size, which no JVM checks.
+
+    One that another user can write to is none: what is mapped into a JVM runs.
+    """
+    found = ((path, path.lstat()) for path in folder.glob(f"spark-{key}-*.jsa"))
+    return next((path for path, at in found if _is_whole(path, at) and not distrust(at)), None)
+
+
+def _is_whole(path: Path, at: os.stat_result) -> bool:
+    return stat.S_ISREG(at.st_mode) and path.stem.rpartition("-")[2] == str(at.st_size)
 
 
 def _key(engine: Engine) -> str:

