@@ -56,3 +56,11 @@ def test_records_that_grow_are_sent_in_parts_of_so_many_bytes():
         [1, 1, 1], [9], [9], [30], [1, 0, 0], [10], [1]
     ]  # fmt: skip
     assert list(in_parts([], 10)) == []
+
+
+def test_rows_of_many_small_frames_come_in_one_piece():
+    """A digest, a filter or a query takes a millisecond for each piece, of however few rows."""
+    frames = [_Frame(0, 0, n + 1, 10, rows(n)) for n in range(40)]
+    taken = reader({0: 0}, p0=frames).take({0: 40}, 1_000, lambda: False)
+    assert taken.rows["offset"].to_pylist() == list(range(40))
+    assert {column.num_chunks for column in taken.rows.itercolumns()} == {1}

@@ -30,6 +30,8 @@ _PIPE_BYTES = 1024 * 1024
 _MOMENT = 0.1
 _DEATHS = 5
 """A reader that ends so many times without having sent a row is not started again."""
+_FEW = 4_096
+"""Rows of a frame below which frames are joined: each step after costs something for each."""
 
 
 class ReaderFault(Exception):
@@ -106,7 +108,7 @@ class ReaderProcess:
         if self._is_hurried:
             self._hurry([])
         ends = {p: self._at[p] for p in upto if self._at[p] >= 0}
-        return Taken(pa.concat_tables(found or [self._schema.empty_table()]), ends)
+        return Taken(_whole(found or [self._schema.empty_table()]), ends)
 
     @property
     def _schema(self) -> pa.Schema:
@@ -244,6 +246,12 @@ def _listen(source: IO[bytes], frames: SimpleQueue[_Frame | None]) -> None:
                 rows = pa.ipc.open_stream(payload).read_all() if length else None
                 frames.put(_Frame(turn, partition, after, size, rows))
     frames.put(None)
+
+
+def _whole(frames: Sequence[pa.Table]) -> pa.Table:
+    """The rows of frames as one table; of small ones in one piece."""
+    rows = pa.concat_tables(frames)
+    return rows.combine_chunks() if rows.num_rows < _FEW * len(frames) else rows
 
 
 def _cut(frame: _Frame, end: int) -> tuple[_Frame, _Frame]:
