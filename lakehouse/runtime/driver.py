@@ -84,6 +84,8 @@ def run(
             for f in followers
             if f.product not in landed
         ]
+        for follower in alone:
+            ended.callback(follower.settle)
         try:
             for query, _ in queries:
                 if not stop.is_set():

@@ -121,7 +121,12 @@ class Following:
                 follower.persist()
 
     def wait(self) -> None:
-        """Wait until the followers' thread has ended: until then their tables are written."""
+        """Wait until the followers' threads have ended: until then their tables are written."""
+        self._join()
+        for follower in self.followers:
+            follower.settle()
+
+    def _join(self) -> None:
         if self._thread is not None:
             self._thread.join()
 
@@ -134,7 +139,7 @@ class Following:
 
     def _settle(self) -> None:
         """Wait until the followers have taken what is due; raises what stopped them."""
-        self.wait()
+        self._join()
         self._raise()
 
     def _raise(self) -> None:

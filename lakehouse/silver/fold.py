@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import duckdb
@@ -39,9 +39,8 @@ class Fold:
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
         self._delta = Prepared(cursor, delta_sql(aggregate))
         self._new, self._old = Source(placed), Source(table.schema)
-        cursor.register(f"delta_{name}", self._new)
-        cursor.register(f"old_{name}", self._old)
-        self._merged = Prepared(cursor, merged_sql(aggregate))
+        merging = reading(connection, {f"delta_{name}": self._new, f"old_{name}": self._old})
+        self._merged = Prepared(merging, merged_sql(aggregate))
 
     def delta(self) -> pa.Table:
         """What the current rows add."""
@@ -52,9 +51,14 @@ class Fold:
         """How many rows the table has."""
         return self.files.rows
 
-    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
-        """Merge deltas, which have a column PLACE, into the table in one commit."""
-        return self.files.write(rows, self._merge, note)
+    def publish(
+        self, rows: pa.Table, note: Mapping[str, Any], pause: Callable[[], None] | None = None
+    ) -> Written:
+        """Merge deltas, which have a column PLACE, into the table in one commit.
+
+        A thread of its own may do it beside :meth:`delta`.
+        """
+        return self.files.write(rows, self._merge, note, pause)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         self._new.put(new)

@@ -66,11 +66,14 @@ class InParts(Follower):
         parts = self.store.facts(_FACT)["parts"] if self.begun == version else 0
         self._anew = _what(self.open_bronze(), version, self._most_rows)
         self.make_state()
-        for step in self.whole(version, say):
-            if step.part >= parts:
-                self.apply(step)
-                self.may_go_on(step)
-        self.persist()
+        try:
+            for step in self.whole(version, say):
+                if step.part >= parts:
+                    self.apply(step)
+                    self.may_go_on(step)
+            self.persist()
+        finally:
+            self.settle()
         self._anew = {}
 
     def say_part(self, step: Increment) -> None:

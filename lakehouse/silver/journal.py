@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -25,6 +25,8 @@ from lakehouse.storage.follower import NOTHING, rank
 SPACE = "journal"
 _FLOORS = "published"
 _HEAD = struct.Struct(">q")
+Entry = tuple[int, bytes]
+"""The number of a batch, and what the store has of it for one table."""
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Journal:
         self._number = 0
         self._done: dict[str, int] = {}
         """Table → the number up to which it has the rows, if the store has not yet removed them."""
+        self._asked: dict[str, float] = {}
+        """Table → when its pending rows were last asked for: what is left then came since."""
 
     def begin(self, published: Mapping[str, int]) -> bool:
         """Continue from the version of bronze that each table records; False if that is impossible.
@@ -85,17 +89,14 @@ class Journal:
                 self._store.put(SPACE, [(_prefix(name) + _HEAD.pack(self._number), value)])
                 self._count(name, rows.num_rows)
 
-    def rows(self, name: str, schema: pa.Schema) -> pa.Table:
-        """All pending rows of a table, with their PLACE."""
-        placed = schema.append(pa.field(PLACE, pa.int64()))
-        parts = [placed.empty_table()]
-        for key, value in self._store.under(SPACE, [_prefix(name)]):
-            rows, place = _read(value), _number_of(key)
-            if place <= self._done.get(name, 0):
-                continue
-            places = pa.repeat(pa.scalar(place, pa.int64()), rows.num_rows)
-            parts.append(rows.append_column(PLACE, places).cast(placed))
-        return pa.concat_tables(parts)
+    def entries(self, name: str) -> list[Entry]:
+        """What is pending for a table, as :func:`rows_of` reads it."""
+        self._asked[name] = self._clock()
+        done = self._done.get(name, 0)
+        numbered = (
+            (_number_of(key), value) for key, value in self._store.under(SPACE, [_prefix(name)])
+        )
+        return [(number, value) for number, value in numbered if number > done]
 
     def forget(self, names: Collection[str], version: int) -> None:
         """Remove what was pending for these tables up to a version: they have it now."""
@@ -114,14 +115,25 @@ class Journal:
                 gone.append(key)
                 self._done[name] = _number_of(key)
             else:
-                self._count(name, _read(value).num_rows)
+                self._count(name, _read(value).num_rows, self._asked.get(name))
         return gone
 
-    def _count(self, name: str, rows: int) -> None:
+    def _count(self, name: str, rows: int, since: float | None = None) -> None:
         pending = self.pending[name]
         if not pending.rows:
-            pending.since = self._clock()
+            pending.since = self._clock() if since is None else since
         pending.rows += rows
+
+
+def rows_of(entries: Iterable[Entry], schema: pa.Schema) -> pa.Table:
+    """The rows that were pending for a table, with their PLACE; any thread may ask."""
+    placed = schema.append(pa.field(PLACE, pa.int64()))
+    parts = [placed.empty_table()]
+    for place, value in entries:
+        rows = _read(value)
+        places = pa.repeat(pa.scalar(place, pa.int64()), rows.num_rows)
+        parts.append(rows.append_column(PLACE, places).cast(placed))
+    return pa.concat_tables(parts)
 
 
 def _prefix(name: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import duckdb
@@ -27,8 +27,13 @@ class Published(Protocol):
     def rows(self) -> int:
         """How many rows one turn may have to rewrite."""
 
-    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
-        """Merge pending rows into the table in one commit that carries ``note``."""
+    def publish(
+        self, rows: pa.Table, note: Mapping[str, Any], pause: Callable[[], None] | None = None
+    ) -> Written:
+        """Merge pending rows into the table in one commit that carries ``note``.
+
+        ``pause`` is called before each slice.
+        """
 
 
 class Appended:
@@ -42,8 +47,12 @@ class Appended:
         """0: rows that are there stay where they are."""
         return 0
 
-    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+    def publish(
+        self, rows: pa.Table, note: Mapping[str, Any], pause: Callable[[], None] | None = None
+    ) -> Written:
         """As :class:`Published`."""
+        if pause:
+            pause()
         self.table.append(rows.select(self.schema.names).cast(self.schema), note)
         return Written(rows.num_rows, rows.nbytes)
 
@@ -69,9 +78,11 @@ class Merged:
         """How many rows the table has."""
         return self.files.rows
 
-    def publish(self, rows: pa.Table, note: Mapping[str, Any]) -> Written:
+    def publish(
+        self, rows: pa.Table, note: Mapping[str, Any], pause: Callable[[], None] | None = None
+    ) -> Written:
         """As :class:`Published`."""
-        return self.files.write(rows, self._merge, note)
+        return self.files.write(rows, self._merge, note, pause)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         return query(self._connection, self._sql, new=new, old=old)

@@ -38,8 +38,8 @@ from lakehouse.silver.fold import Fold
 from lakehouse.silver.in_parts import InParts
 from lakehouse.silver.journal import SPACE, Journal
 from lakehouse.silver.keys import PROBE
+from lakehouse.silver.lane import together
 from lakehouse.silver.new_rows import NewRows
-from lakehouse.silver.published import Appended
 from lakehouse.silver.publishing import AT_ONCE, Publishing
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
@@ -53,7 +53,6 @@ from lakehouse.storage.follower import (
 )
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.table import Table
-from lakehouse.storage.upkeep import Upkeep
 
 STATE = "state"
 """The part that is the store."""
@@ -72,6 +71,7 @@ class SilverPublisher(InParts):
     ) -> None:
         super().__init__(flow.name, flow.product, settings, settings.silver.max_rows_per_fold)
         self.flow, self._connection = flow, connection
+        self._pool = ThreadPoolExecutor(AT_ONCE, "silver")
         self.bronze_uri = bronze or self.bronze_uri
         self._rows = NewRows(flow, connection)
 
@@ -98,11 +98,9 @@ class SilverPublisher(InParts):
         self._folds = {
             a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
         }
-        self._publishing = Publishing(self._folds, self._state, self.settings.silver, self.note)
-        self._upkeep = [
-            Upkeep(published.table, compacts=isinstance(published, Appended))
-            for published in self._publishing.every.values()
-        ]
+        self._publishing = Publishing(
+            self._folds, self._state, self.settings.silver, self.note, self._pool
+        )
         self._open_store()
 
     def _open_store(self) -> None:
@@ -141,7 +139,14 @@ class SilverPublisher(InParts):
         """As every follower; tables that a start anew left half way are opened again."""
         if self._is_torn:
             self._open()
-        return super().catch_up(upto)
+        try:
+            return super().catch_up(upto)
+        finally:
+            self.settle()
+
+    def settle(self) -> None:
+        """As every follower: no table is written any more."""
+        self._publishing.settle()
 
     def follow(self, target: int) -> None:
         """As every follower, once there is a state; one that turns out damaged is made anew."""
@@ -165,6 +170,7 @@ class SilverPublisher(InParts):
             self.catch_up(version)
 
     def _forget_state(self, reason: str) -> None:
+        self.settle()
         log.warning("the state is made anew from the tables", flow=self.name, reason=reason)
         self.store.forget()
         self._open_store()
@@ -196,6 +202,7 @@ class SilverPublisher(InParts):
         A crash before or between the swaps leaves tables of which the next start finds
         again that they cannot go on, or that they can.
         """
+        self.settle()
         self.is_ready, self._is_torn = False, True
         self.store.forget()
         with beside(self.settings, self.flow.product) as settings:
@@ -220,14 +227,18 @@ class SilverPublisher(InParts):
 
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
+        with self._publishing.lane.folding():
+            self._fold(step)
+
+    def _fold(self, step: Increment) -> None:
         applied = self.at(step.version if step.is_last else part_version(step.part))
         self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
         behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
-        with self.store.writing(), ThreadPoolExecutor(AT_ONCE, "silver") as pool:
-            left = self._state.absorb(self.store, pool)
-            deltas = pool.map(lambda name: self._folds[name].delta(), behind)
-            left |= dict(zip(behind, deltas, strict=True))
+        with self.store.writing():
+            left = self._state.absorb(self.store, self._pool)
+            deltas = together(self._pool, lambda name: self._folds[name].delta(), behind)
+            left |= {name: delta.result() for name, delta in zip(behind, deltas, strict=True)}
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
@@ -245,15 +256,16 @@ class SilverPublisher(InParts):
         """Between batches: publish what has waited long enough; remove what is old."""
         if self.is_ready:
             self._publishing.due(self.applied[STATE])
-        for upkeep in self._upkeep:
-            upkeep.run()
+        self._publishing.upkeep()
 
     def persist(self) -> None:
         """Publish all that is pending, and leave the state whole on disk."""
+        self.settle()
         if self.is_ready:
             self._publishing.everything(self.applied[STATE])
             self.store.rest()
 
     def close(self) -> None:
         """Let go of the state, which is whole on disk then."""
+        self.settle()
         self.store.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lakehouse.core import failpoint
@@ -13,13 +13,15 @@ from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.failpoint import Step
 from lakehouse.settings.sections import SilverSettings
 from lakehouse.silver.fold import Fold
-from lakehouse.silver.journal import Journal
-from lakehouse.silver.published import Published
+from lakehouse.silver.journal import Entry, Journal, rows_of
+from lakehouse.silver.lane import Lane, together
+from lakehouse.silver.published import Appended, Published
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import StoreDamaged
 from lakehouse.silver.tables import applied_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.follower import Applied, version_of
+from lakehouse.storage.upkeep import Upkeep
 
 AT_ONCE = min(4, os.cpu_count() or 1)
 """Tables that are worked on at a time: more would take memory, and no less time."""
@@ -40,13 +42,22 @@ class Publishing:
         state: SilverState,
         settings: SilverSettings,
         note: Callable[[Applied], dict[str, Any]],
+        pool: ThreadPoolExecutor,
     ) -> None:
         self._folds, self._state, self._note = folds, state, note
         self.every: dict[str, Published] = {**folds, **state.tables}
         """By name: aggregates before the tables of state that they count."""
-        self.turns = Turns(settings)
+        self.turns, self.lane, self._pool = Turns(settings), Lane(), pool
+        self._upkeep = {
+            name: Upkeep(one.table, compacts=isinstance(one, Appended))
+            for name, one in self.every.items()
+        }
         self.held = {name: applied_of(one.table) for name, one in self.every.items()}
         """Table → what its metadata says that it has applied."""
+        self._unsure: set[str] = set()
+        """Tables whose last turn failed: its commit may have been made all the same."""
+        self._beside: dict[str, Applied] = {}
+        """The tables in the lane, and what they have applied when it is done."""
 
     def versions(self) -> dict[str, int]:
         """Table → the version of bronze that it has applied."""
@@ -55,26 +66,52 @@ class Publishing:
     def due(self, applied: Applied | None) -> None:
         """Publish the tables whose turn it is, up to what the state has applied.
 
-        A table of state is published only after all aggregates.
+        Small ones at once, large ones in the lane, one piece of work after the other. A
+        table of state is published only after all aggregates.
         """
-        pending, turns = self.journal.pending, self.turns
-        state = [name for name in self._state.latest if turns.due(name, pending[name])]
-        finer = self._state.finer
-        if turns.finer_due((pending[name], self.every[name].rows) for name in finer):
-            state += finer
+        self._meet(at_end=False)
+        state = [] if self.lane.is_busy else self._state_due()
         if state:
-            self._publish(self._lacking(self._folds, applied), applied)
-            self._publish(self._lacking(state, applied), applied)
+            folds = self._lacking(self._folds, applied)
         else:
-            due = [name for name in self._folds if turns.due(name, pending[name])]
-            self._publish(due, applied)
+            pending = self.journal.pending
+            folds = [n for n in self._folds if self.turns.due(n, pending[n])]
+        small = self._small(folds)
+        self._publish([n for n in small if n not in self._beside], applied)
+        if not self.lane.is_busy:
+            state, large = self._lacking(state, applied), [n for n in folds if n not in small]
+            at_once = [] if large else self._small(state)
+            self._publish(at_once, applied)
+            self._begin([*large, *(n for n in state if n not in at_once)], applied)
         if self.turns.level_due():
             self._level(applied)
 
     def everything(self, applied: Applied | None) -> None:
         """Bring every table up to what the state has applied."""
+        self._meet(at_end=True)
         for names in (self._folds, self._state.tables):
             self._publish(self._lacking(names, applied), applied)
+
+    def upkeep(self) -> None:
+        """Remove what is old of the tables that are not in the lane."""
+        for name, upkeep in self._upkeep.items():
+            if name not in self._beside:
+                upkeep.run()
+
+    def settle(self) -> None:
+        """Wait until the lane is at its end: until then its tables are written."""
+        self.lane.settle()
+
+    def _small(self, names: Iterable[str]) -> list[str]:
+        return [n for n in names if self.turns.is_small(n, self.every[n].rows)]
+
+    def _state_due(self) -> list[str]:
+        """The tables of state whose turn it is."""
+        pending, finer = self.journal.pending, self._state.finer
+        due = [name for name in self._state.latest if self.turns.due(name, pending[name])]
+        if self.turns.finer_due((pending[name], self.every[name].rows) for name in finer):
+            due += finer
+        return due
 
     def _level(self, applied: Applied | None) -> None:
         """Commit only the version to tables that did not change: else they would seem to lag.
@@ -84,7 +121,8 @@ class Publishing:
         pending = self.journal.pending
         for names in (self._folds, self._state.tables):
             if names is self._folds or not self._lacking(self._folds, applied):
-                idle = [n for n in self._lacking(names, applied) if not pending[n].rows]
+                lacking = self._lacking(names, applied)
+                idle = [n for n in lacking if not pending[n].rows and n not in self._beside]
                 self._publish(idle, applied)
 
     def _lacking(self, names: Iterable[str], applied: Applied | None) -> list[str]:
@@ -99,35 +137,78 @@ class Publishing:
         for name in names:
             self._look_again(name)
         note, pending = self._note(applied), self.journal.pending
-
-        def publish(name: str) -> None:
-            published, is_state = self.every[name], name in self._state.tables
-            if is_state:
-                failpoint.reach(Step.FINER_DUE)
-            started = time.perf_counter()
-            written = published.publish(self.journal.rows(name, published.schema), note)
-            self.turns.took(name, time.perf_counter() - started, written)
-            self.held[name] = applied
-            failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)
-
         names = sorted(names, key=lambda name: -pending[name].rows)  # the longest first
-        with ThreadPoolExecutor(AT_ONCE, "silver") as pool:
-            turns = [pool.submit(publish, name) for name in names]
-            wait(turns)
-        failpoint.reach(Step.SILVER_FOLDED)
-        done = [name for name, turn in zip(names, turns, strict=True) if not turn.exception()]
-        self.journal.forget(done, applied.version)
+        entries = {name: self.journal.entries(name) for name in names}
+        turns = together(self._pool, lambda n: self._turn(n, entries[n], note, applied), names)
+        self._forget(names, applied)
         for turn in turns:
             if isinstance(error := turn.exception(), TableDamaged):
                 raise _told(error)
             turn.result()
 
+    def _begin(self, names: Collection[str], applied: Applied | None) -> None:
+        """The same in the lane, one table after the other."""
+        if not names or applied is None:
+            return
+        for name in names:
+            self._look_again(name)
+        note = self._note(applied)
+        entries = {name: self.journal.entries(name) for name in names}
+
+        def work() -> None:
+            for name in names:
+                self._turn(name, entries.pop(name), note, applied, self.lane.pause)
+
+        self._beside = dict.fromkeys(names, applied)
+        self.lane.begin(work)
+
+    def _meet(self, *, at_end: bool) -> None:
+        """Remove from the journal what the lane has published, once it is at its end."""
+        try:
+            self.lane.meet(at_end=at_end)
+        except TableDamaged as damage:
+            raise _told(damage) from None
+        finally:
+            if self._beside and not self.lane.is_busy:
+                beside, self._beside = self._beside, {}
+                [applied] = {*beside.values()}
+                self._forget(beside, applied)
+
+    def _turn(
+        self,
+        name: str,
+        entries: Collection[Entry],
+        note: Mapping[str, Any],
+        applied: Applied,
+        pause: Callable[[], None] | None = None,
+    ) -> None:
+        """Merge pending rows into one table; any thread may do it."""
+        published, is_state = self.every[name], name in self._state.tables
+        if is_state:
+            failpoint.reach(Step.FINER_DUE)
+        started = time.thread_time()
+        self._unsure.add(name)
+        written = published.publish(rows_of(entries, published.schema), note, pause)
+        self.turns.took(name, time.thread_time() - started, written)
+        self.held[name] = applied
+        self._unsure.discard(name)
+        failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)
+
+    def _forget(self, names: Iterable[str], applied: Applied) -> None:
+        """Remove from the journal what those of these tables have that were committed."""
+        failpoint.reach(Step.SILVER_FOLDED)
+        done = [name for name in names if self.held[name] == applied]
+        self.journal.forget(done, applied.version)
+
     def _look_again(self, name: str) -> None:
-        """Ask the table: what failed after its commit was made is published all the same."""
+        """Ask a table that is unsure: what failed after its commit was made is published."""
+        if name not in self._unsure:
+            return
         held = applied_of(self.every[name].table)
         if held != self.held[name]:
             self.held[name] = held
             self.journal.forget([name], version_of(held))
+        self._unsure.discard(name)
 
 
 def _told(damage: TableDamaged) -> LakehouseError:

@@ -7,7 +7,7 @@ the tables of the same content; so these may lag behind the aggregates, but neve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +17,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.model.flow import SilverFlow
 from lakehouse.silver.distinct import DistinctState
 from lakehouse.silver.journal import Journal
+from lakehouse.silver.lane import together
 from lakehouse.silver.latest import KeyedState, signed_schema
 from lakehouse.silver.published import Appended, Published, keyed_table, units_table
 from lakehouse.silver.store import Store
@@ -85,19 +86,17 @@ class SilverState:
             spaces += own
         return spaces
 
-    def absorb(self, store: Store, pool: Executor) -> dict[str, pa.Table]:
+    def absorb(self, store: Store, pool: ThreadPoolExecutor) -> dict[str, pa.Table]:
         """Apply the current rows, within a transaction; gives what they leave for each table."""
         left: dict[str, pa.Table] = {}
         if self._keyed is not None:
             signed, left = self._keyed.absorb(store)
             self.folded.put(signed)
-        found = dict(
-            zip(self._kinds, pool.map(lambda k: k.find(), self._kinds.values()), strict=True)
-        )
-        for name, kind in self._kinds.items():
-            gained, left[name] = kind.absorb(found[name], store)
-            for source, rows in gained.items():
-                self.gained[source].put(rows)
+        found = together(pool, lambda kind: kind.find(), self._kinds.values())
+        for (name, kind), rows in zip(self._kinds.items(), found, strict=True):
+            gained, left[name] = kind.absorb(rows.result(), store)
+            for source, added in gained.items():
+                self.gained[source].put(added)
         return left
 
     def load(self, store: Store) -> None:

@@ -48,9 +48,10 @@ class Turns:
         self._told = 0.0
         """When the log was last written, in seconds since the start."""
 
-    def is_small(self, name: str) -> bool:
-        """Whether a table is small: its last turn wrote little, or it has had none."""
-        return self._last.get(name, _Turn()).written.rows <= _SMALL
+    def is_small(self, name: str, rows: int = 0) -> bool:
+        """Whether a table is small: its last turn wrote little, or it has had none and few rows."""
+        last = self._last.get(name)
+        return (last.written.rows if last else rows) <= _SMALL
 
     def due(self, name: str, pending: Pending) -> bool:
         """Whether a table's turn has come."""
@@ -81,7 +82,7 @@ class Turns:
         return True
 
     def took(self, name: str, seconds: float, written: Written) -> None:
-        """Record a turn that is over: how long it took, and what it wrote."""
+        """Record a turn that is over: its seconds of processor time, and what it wrote."""
         self._last[name] = _Turn(seconds, written)
         if self.is_small(name):
             return

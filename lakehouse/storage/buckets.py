@@ -32,8 +32,8 @@ BUCKET = "_bucket"
 """Column that rows have on their way: their bucket."""
 _FEW, _REMEMBERED = 2_000, 64
 """Files of no more rows are remembered as they were written, so many of a table."""
-_AT_ONCE = 500_000
-"""Rows that are merged at a time, unless one bucket alone has more."""
+_AT_ONCE = 65_536
+"""Rows that are merged at a time, unless one bucket alone has more: one slice."""
 _DEEPEST = 24
 Numbers = npt.NDArray[np.uint64]
 Merge = Callable[[pa.Table, pa.Table], pa.Table]
@@ -114,6 +114,8 @@ class Buckets:
         self._files: dict[str | None, dict[int, list[_File]]] = defaultdict(dict)
         self._known: dict[str, pa.Table] = {}
         """Rows of small files that were written last, by path."""
+        self.rows = 0
+        """Rows of the table."""
         self._look()
 
     def _look(self) -> None:
@@ -127,17 +129,20 @@ class Buckets:
             value = values[n].as_py() if values is not None else None
             of = {self._by: value} if self._by else {}
             self._keep(_File(row["path"], row["size_bytes"], row["num_records"] or 0, of))
+        self.rows = sum(actions["num_records"].drop_null().to_pylist())
         self._is_sure = True
         """Whether the last write ended well: else the log says whether it was one."""
 
-    @property
-    def rows(self) -> int:
-        """Rows of the table."""
-        return sum(file.rows for file in self._every())
-
-    def write(self, new: pa.Table, merge: Merge, note: Mapping[str, Any]) -> Written:
+    def write(
+        self,
+        new: pa.Table,
+        merge: Merge,
+        note: Mapping[str, Any],
+        pause: Callable[[], None] | None = None,
+    ) -> Written:
         """Merge new rows into their buckets, in one commit that carries ``note``.
 
+        ``pause`` is called before each slice, and may take its time.
         Rows that lie in no bucket, of an earlier release or of another writer's compaction,
         are divided among buckets with it, those of a partition when it is touched.
         """
@@ -151,6 +156,8 @@ class Buckets:
 
         def merged() -> Iterator[pa.Table]:
             for part in self._at_once(groups):
+                if pause:
+                    pause()
                 last[:] = [self._merged(new, part, merge)]
                 yield last[0]
 
@@ -163,13 +170,11 @@ class Buckets:
         for new_file in added:
             self._keep(_added(new_file))
         written = Written(sum(f.rows for f in added), sum(f.size for f in added))
+        self.rows += written.rows - sum(file.rows for file in gone)
         if last and last[0].num_rows == written.rows:
             self._remember(last[0], added)
         self._is_sure = True
         return written
-
-    def _every(self) -> Iterator[_File]:
-        return (f for live in self._files.values() for files in live.values() for f in files)
 
     def _keep(self, file: _File) -> None:
         live = self._files[file.values.get(self._by)]

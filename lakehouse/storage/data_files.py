@@ -75,7 +75,12 @@ class WrittenFile:
 
 
 def write_files(
-    folder: Path, rows: pa.Table, partition_by: Sequence[str], codec: str, bucket: str = ""
+    folder: Path,
+    rows: pa.Table,
+    partition_by: Sequence[str],
+    codec: str,
+    bucket: str = "",
+    threads: int = THREADS,
 ) -> list[WrittenFile]:
     """Write rows as one file a partition; what they are.
 
@@ -100,9 +105,9 @@ def write_files(
         now, told = int(time.time() * 1000), json.dumps(part.statistics)
         return WrittenFile(name, whole.size, values, now, told, part.rows)
 
-    if len(parts) <= 1:
+    if min(len(parts), threads) <= 1:
         return [write(part) for part in parts]
-    with ThreadPoolExecutor(THREADS, "data-files") as pool:
+    with ThreadPoolExecutor(threads, "data-files") as pool:
         return list(pool.map(write, parts))
 
 

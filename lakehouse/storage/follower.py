@@ -165,6 +165,9 @@ class Follower(ABC):
     def persist(self) -> None:
         """Write what is held in memory."""
 
+    def settle(self) -> None:  # noqa: B027  # most have no thread of their own
+        """Wait until nothing is written any more by a thread of the follower's own."""
+
     @property
     def version(self) -> int:
         """The bronze version that every part has applied."""

@@ -27,7 +27,7 @@ from lakehouse.storage.actions import (
     schema_action,
     transaction,
 )
-from lakehouse.storage.data_files import WrittenFile, write_files
+from lakehouse.storage.data_files import THREADS, WrittenFile, write_files
 from lakehouse.storage.faults import write_fault
 from lakehouse.storage.fingerprint import Batches, by_batch, summed
 from lakehouse.storage.fingerprinted import Fingerprinted
@@ -125,10 +125,11 @@ class Table(Fingerprinted):
         """Put rows, a part at a time, in the place of files, in one commit; the new files.
 
         ``gone`` are the actions that remove those files, ``bucket`` is a column as in
-        :func:`write_files`. A retry finds the old files gone, and its note in the log.
+        :func:`write_files`; no other thread works for it. A retry finds the old files gone,
+        and its note in the log.
         """
         with self._faults():
-            added = self._written(parts, bucket)
+            added = self._written(parts, bucket, threads=1)
         rows = sum(file.rows for file in added)
         info = exchange_info(len(added), len(gone), rows, self.partition_by, note)
         self._commit_files(info, added, gone)
@@ -212,9 +213,11 @@ class Table(Fingerprinted):
         held = pa.schema(self._read.schema())
         return rows.cast(pa.schema([held.field(name) for name in rows.schema.names]))
 
-    def _written(self, parts: Iterable[pa.Table], bucket: str = "") -> list[WrittenFile]:
-        folder, codec = Path(self.uri), self.settings.publish.compression
-        files = (write_files(folder, part, self.partition_by, codec, bucket) for part in parts)
+    def _written(
+        self, parts: Iterable[pa.Table], bucket: str = "", threads: int = THREADS
+    ) -> list[WrittenFile]:
+        folder, codec, by = Path(self.uri), self.settings.publish.compression, self.partition_by
+        files = (write_files(folder, part, by, codec, bucket, threads) for part in parts)
         return [file for some in files for file in some]
 
 

@@ -40,6 +40,8 @@ class Lake:
         self.restart()
 
     def restart(self, topic_id="t1"):
+        if "silver" in vars(self):
+            self.silver.settle()  # a process that ended writes no more
         self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
         self.ledger = Ledger.at_bronze("sales", self.settings, self.connection)

@@ -83,6 +83,8 @@ class Lake:
         self.restart()
 
     def restart(self):
+        if "silver" in vars(self):
+            self.silver.settle()  # a process that ended writes no more
         self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
         self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)

@@ -195,6 +195,7 @@ def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_c
         lake.silver._publishing.turns._clock = lambda: time.monotonic() + hours
         with capture_logs() as logs:
             lake.silver.maintain()
+            lake.silver.settle()
     assert {one.version for one in lake.silver._publishing.held.values()} == {2}
     assert any("more than a twentieth" in entry["event"] for entry in logs)
     assert_silver_is_a_function_of_bronze(lake)
@@ -282,6 +283,7 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
                 lake.silver.catch_up()
             if step == "persist":
                 lake.silver.persist()
+            lake.silver.settle()
             if step == "lose":
                 lake.silver.store.forget()
             if step == "put back" and folder(lake).exists():

@@ -1,0 +1,101 @@
+"""Large tables are published beside the folds: small ones do not wait, and nothing is lost."""
+
+from threading import Event
+
+import pytest
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.storage.buckets import Buckets, Written
+from tests.conftest import encode
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
+from tests.support.money import assert_audited
+from tests.unit.test_fold_failed import block
+from tests.unit.test_silver_state import events
+
+
+@pytest.fixture
+def lake(settings):
+    """A lake whose by_client is a large table."""
+    lake = Lake(settings)
+    take(lake, 0)
+    lake.silver.persist()
+    large(lake)
+    return lake
+
+
+def large(lake):
+    """The last turn of by_client wrote much: it is large from here on."""
+    lake.silver._publishing.turns.took("by_client", 0.0, Written(rows=5_000))
+    lake.silver._publishing.turns._is_old = lambda pending: True
+
+
+def take(lake, first):
+    landed = lake.land(encode(*events(first)), first)
+    lake.silver.take(landed.version - 1, landed.version, landed.rows)
+
+
+def held(lake, name):
+    return lake.silver._publishing.held[name].version
+
+
+@pytest.fixture
+def go_on(monkeypatch):
+    """The turn of by_client lasts until this is set."""
+    go_on, write = Event(), Buckets.write
+
+    def waits(self, *given):
+        if self.table.uri.endswith("by_client"):
+            assert go_on.wait(60)
+        return write(self, *given)
+
+    monkeypatch.setattr(Buckets, "write", waits)
+    yield go_on
+    go_on.set()
+
+
+def test_small_tables_do_not_wait_for_a_large_one(lake, go_on):
+    for first in (8, 16, 24):
+        take(lake, first)
+    assert (held(lake, "by_country"), held(lake, "by_client")) == (4, 1)
+    go_on.set()
+    lake.silver.settle()
+    assert held(lake, "by_client") == 2
+    take(lake, 32)
+    lake.silver.persist()
+    assert {held(lake, name) for name in lake.silver.tables} == {5}
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 40)
+
+
+def test_what_a_large_table_got_before_a_crash_is_not_merged_again(lake):
+    take(lake, 8)
+    lake.silver.settle()  # its commit is there, and the state has not forgotten what is in it
+    assert held(lake, "by_client") == 2
+    lake.restart()
+    take(lake, 16)
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 24)
+
+
+def test_a_large_table_that_fails_is_told_and_published_later(lake):
+    place = block(lake.silver.tables["by_client"].uri)
+    take(lake, 8)
+    lake.silver.settle()
+    with pytest.raises(LakehouseError):
+        take(lake, 16)
+    place.rmdir()
+    take(lake, 24)
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, 32)
+
+
+def test_the_end_waits_for_a_large_table(lake, go_on):
+    take(lake, 8)
+    go_on.set()
+    lake.silver.persist()
+    assert {held(lake, name) for name in lake.silver.tables} == {2}
+    lake.restart()
+    assert lake.silver.catch_up() == 2
+    assert_silver_is_a_function_of_bronze(lake)
