@@ -71,7 +71,7 @@ class Merged:
         self.table, self.schema = table, schema
         most = table.settings.silver.bucket_rows
         self.files = Buckets(table, most, bucket_hashes(keys))
-        self._connection, self._sql = connection, f"FROM ({sql}) ORDER BY {', '.join(keys)}"
+        self._connection, self._sql = connection, sql
 
     @property
     def rows(self) -> int:

@@ -143,7 +143,7 @@ def merged_sql(aggregate: Aggregate) -> str:
     union = f"SELECT * FROM delta_{name} UNION ALL BY NAME SELECT * FROM old_{name}"
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {keys}"
     ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
-    return f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having} ORDER BY {keys}"
+    return f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having}"
 
 
 def _combined(name: str, measure: Measure) -> str:
