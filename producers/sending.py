@@ -203,16 +203,12 @@ def _count(summary: Summary, message: Message) -> None:
 
 def make_producer(settings: Settings, **options: Any) -> KafkaProducer:
     """A producer that is idempotent and acknowledged by all replicas."""
+    chosen = {
+        "acks": "all", "enable_idempotence": True, "linger_ms": 20,
+        "batch_size": 256 * 1024, "max_request_size": 8 * 1024 * 1024, **options,
+    }  # fmt: skip
     try:
-        return KafkaProducer(
-            **client_options(settings.kafka),
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=20,
-            batch_size=256 * 1024,
-            max_request_size=8 * 1024 * 1024,
-            **options,
-        )
+        return KafkaProducer(**client_options(settings.kafka), **chosen)
     except (KafkaError, OSError, ValueError) as error:
         raise unreachable(settings.kafka, error) from None
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from lakehouse.model.contract import Record
 from lakehouse.model.money import NUMBER
@@ -45,6 +45,14 @@ class Source(msgspec.Struct, kw_only=True, gc=False):
     lsn: int | None
 
 
+class Oversized(msgspec.Struct, kw_only=True, gc=False):
+    """The size of a change that was not sent, and what its topic takes."""
+
+    bytes: int
+    limit: int
+    key: dict[str, Any]
+
+
 class Change(msgspec.Struct, kw_only=True, gc=False):
     """A row created, updated, deleted, or read to be so (by a snapshot or a poll)."""
 
@@ -54,6 +62,8 @@ class Change(msgspec.Struct, kw_only=True, gc=False):
     source: Source
     ts_ms: int
     """When the capture took it."""
+    oversized: Oversized | UnsetType = UNSET
+    """Set where the change is too large for its topic, and this only marks its place."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -91,6 +101,7 @@ class _Envelope(msgspec.Struct, gc=False):
     source: _Source
     before: msgspec.Raw = msgspec.Raw(b"null")
     after: dict[str, msgspec.Raw] | None = None
+    oversized: Oversized | None = None
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
@@ -122,6 +133,12 @@ def flatten(
     except msgspec.ValidationError as error:
         raise ValueError(f"the envelope is broken: {_plainly(error)}") from None
     source, after = envelope.source, envelope.after
+    if (large := envelope.oversized) is not None:
+        told = _ENCODER.encode(large.key).decode()
+        raise ValueError(
+            f"the change is too large for its topic: op {envelope.op!r} of {told} at LSN "
+            f"{bytes(source.lsn).decode()}, {large.bytes} bytes, {large.limit} allowed"
+        )
     leaves = envelope.op != "d"
     if leaves and after is None:
         raise ValueError(f"the envelope is broken: op {envelope.op!r} has no 'after'")

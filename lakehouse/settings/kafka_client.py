@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
 
 from lakehouse.core.errors import ServiceUnavailable, SettingsError
@@ -17,6 +17,8 @@ from lakehouse.settings.refusal import listening, refusal
 from lakehouse.settings.sections import KafkaSettings, ProductSettings
 from lakehouse.settings.settings import secret
 
+BROKERS_DEFAULT = 1_048_588
+"""A broker's own ``message.max.bytes``, where nobody set it."""
 PROMPT_SECONDS = 2.0
 """After so long without a connection we ask whether waiting helps."""
 
@@ -173,6 +175,7 @@ def ensure_topic(kafka: KafkaSettings, product: ProductSettings) -> str:
             topic_configs={
                 "message.timestamp.type": "LogAppendTime",
                 "retention.ms": str(int(product.topic_retention.total_seconds() * 1000)),
+                "max.message.bytes": str(product.max_message_mb * 2**20),
             },
         )
         try:
@@ -191,6 +194,24 @@ def ensure_topic(kafka: KafkaSettings, product: ProductSettings) -> str:
             "mend the product's partitions and replication_factor, or the user's rights there",
         ) from None
     except KafkaError as error:
+        raise unreachable(kafka, error) from None
+    finally:
+        client.close()
+
+
+def message_limit(kafka: KafkaSettings, topic: str) -> int:
+    """Most bytes that a batch of records of this topic may have, as the broker says.
+
+    Its default where the broker lets us not see the topic's settings.
+    """
+    client = admin(kafka)
+    try:
+        asked = ConfigResource(ConfigResourceType.TOPIC, topic)
+        found = client.describe_configs([asked], config_filter="all")
+        return int(next(iter(found.values()))[topic]["max.message.bytes"]["value"])
+    except (BrokerResponseError, KeyError):
+        return BROKERS_DEFAULT
+    except (KafkaError, OSError) as error:
         raise unreachable(kafka, error) from None
     finally:
         client.close()

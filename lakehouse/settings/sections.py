@@ -251,6 +251,7 @@ class ProductSettings(Section):
     partitions: Count = Field(2, description="partitions of the topic, when we create it")
     replication_factor: Count = Field(1, description="replicas of the topic, when we create it")
     topic_retention: Duration = Field(timedelta(days=7), description="how long Kafka keeps records, when we create the topic")
+    max_message_mb: Annotated[int, Field(ge=1, le=95)] = Field(16, description="largest record, or compressed batch of records, that the topic takes, in MB, when we create it")
     watermark_delay: Duration = Field(timedelta(minutes=10), description="an event older than the newest by more than this is late")
     future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
     earliest: date = Field(date(2000, 1, 1), ge=date(2, 1, 1), description="an event before this date breaks the contract")
@@ -275,3 +276,4 @@ class CapturedSettings(ProductSettings):
     slot: SqlName = Field(description="replication slot; one for each lake that captures the table")
     publication: SqlName = Field(description="publication of the table; made when it is missing")
     poll_interval: Duration = Field(timedelta(seconds=5), description="with --mode poll: time between two looks")
+    oversized: Literal["stop", "quarantine"] = Field("stop", description="what the capture does at a change that the topic is too small for: stop before it; or send a mark of it, which is quarantined, and go on")

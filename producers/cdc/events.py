@@ -7,12 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakehouse.core import failpoint
-from lakehouse.model.change import Change, Op, Source, encode, encode_key, sequence
-from producers.cdc.sink import Sink
-from producers.cdc.steps import Step
-from producers.cdc.table import STAMP, Table
+import msgspec
+import structlog
 
+from lakehouse.core import failpoint
+from lakehouse.model.change import Change, Op, Oversized, Source, encode, encode_key, sequence
+from producers.cdc.server import lsn_text
+from producers.cdc.sink import Sink, TooLarge
+from producers.cdc.steps import Step
+from producers.cdc.table import STAMP, CannotCapture, Table
+
+log = structlog.get_logger()
 Row = dict[str, Any]
 
 
@@ -49,18 +54,50 @@ class Events:
             schema=self.table.schema, table=self.table.name, txId=where.xid, lsn=where.lsn,
         )  # fmt: skip
         change = Change(op=op, before=before, after=after, source=source, ts_ms=now_ms())
-        key = encode_key(self.table.key_of(after or before or {}))
-        self.sink.send(key, encode(change))
+        row = self.table.key_of(after or before or {})
+        key = encode_key(row)
+        try:
+            self.sink.send(key, encode(change))
+        except TooLarge as error:
+            self._mark_of(change, row, error)
         self.counts[op] += 1
         failpoint.reach(Step.CHANGE_SENT)
         if op == "d":
             self.sink.send(key, None, ("sequence", order.encode()))
             self.counts["tombstone"] += 1
 
+    def _mark_of(self, change: Change, row: Row, error: TooLarge) -> None:
+        """Send the mark of a change in its place; of a delete then the key, so that it counts."""
+        if self.sink.product.oversized == "stop":
+            at = f" at {lsn_text(change.source.lsn)}" if change.source.lsn else ""
+            raise CannotCapture(
+                self.table.qualified,
+                f"the change {change.op!r} of {row}{at} makes a record of {error.size:,} bytes, "
+                f"and topic {self.sink.product.topic} takes {error.limit:,}",
+                "kafka-configs.sh --bootstrap-server "
+                f"{self.sink.settings.kafka.bootstrap_servers} --alter --topic "
+                f"{self.sink.product.topic} --add-config max.message.bytes={error.size + 2**20} "
+                f"(max_message_mb in the product's section is for topics that we make); or set "
+                "oversized = quarantine there: a mark of the change is quarantined, and "
+                "the capture goes on",
+            )
+        key = encode_key(row)
+        large = Oversized(bytes=error.size, limit=error.limit, key=row)
+        replace = msgspec.structs.replace
+        self.sink.send(key, encode(replace(change, before=None, after=None, oversized=large)))
+        self.counts["oversized"] += 1
+        log.warning("a change is too large for its topic", key=row, op=change.op, size=error.size,
+                    limit=error.limit)  # fmt: skip
+        if change.op == "d":
+            self.sink.send(key, encode(replace(change, before=self._alone(row))))
+
+    def _alone(self, key: Row) -> Row:
+        """A row of which the key alone is known."""
+        return {c.name: key.get(c.name) for c in self.table.columns if c.name != STAMP}
+
     def delete(self, key: Row, where: Place) -> None:
         """Send the delete of a row whose key alone is known."""
-        row = {c.name: key.get(c.name) for c in self.table.columns if c.name != STAMP}
-        self.put("d", row, None, where)
+        self.put("d", self._alone(key), None, where)
 
 
 def now_ms() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.settings.kafka_client import ensure_topic, message_limit
 from lakehouse.settings.sections import CapturedSettings
 from lakehouse.settings.settings import Settings
 from producers.cdc.topic import Known, TopicReader
@@ -20,6 +21,16 @@ from producers.sending import make_producer
 IN_FLIGHT = 20_000
 """Most records that may wait for an acknowledgement."""
 BEAT_SECONDS = 1.0
+OVERHEAD = 512
+"""Bytes of a batch besides its one record's key and value, at most."""
+
+
+class TooLarge(Exception):
+    """A record for which the topic's limit is too small, also when compressed. Not sent."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size, self.limit = size, limit
 
 
 @dataclass
@@ -45,9 +56,14 @@ class Sink:
         self.topic_id = ensure_topic(self.settings.kafka, self.product)
         patience = int(self.settings.postgres.patience.total_seconds() * 1000)
         least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
+        self.limit = message_limit(self.settings.kafka, self.product.topic)
+        self._options = {"delivery_timeout_ms": max(patience, least), "max_block_ms": patience}
         self._producer = make_producer(
-            self.settings, delivery_timeout_ms=max(patience, least), max_block_ms=patience
-        )
+            self.settings, batch_size=min(256 * 1024, self.limit // 2),
+            max_request_size=max(self.limit, 8 * 2**20), **self._options,
+        )  # fmt: skip
+        self._large: Any = None
+        """Compresses; made for the first record that needs it."""
         self._partitions = len(self._producer.partitions_for(self.product.topic) or [0])
         self._header = ("contract", self.contract.encode())
 
@@ -58,18 +74,35 @@ class Sink:
         return TopicReader(self.settings, self.product.topic, patience, self.beat)
 
     def send(self, key: bytes, value: bytes | None, *headers: tuple[str, bytes]) -> None:
-        """Send one record; waits while too many are unacknowledged."""
+        """Send one record; waits while too many are unacknowledged. Raises TooLarge."""
+        size = len(key) + len(value or b"") + OVERHEAD
+        if size > self.limit:
+            packed = len(gzip.compress(value or b"")) + len(key) + OVERHEAD
+            if packed > self.limit:
+                raise TooLarge(packed, self.limit)
+            self._wait(0)  # two producers, and one order
+            self._large = self._large or make_producer(
+                self.settings, compression_type="gzip", max_request_size=2**31 - 1, **self._options
+            )
+            self._hand(self._large, key, value, headers)
+            self._wait(0)
+            return
+        self._hand(self._producer, key, value, headers)
+        if self.sent - self.acknowledged > IN_FLIGHT:
+            self._wait(IN_FLIGHT // 2)
+        self._check()
+
+    def _hand(
+        self, producer: Any, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...]
+    ) -> None:
         self.sent += 1
         try:
-            self._producer.send(
+            producer.send(
                 self.product.topic, value, key=key, headers=[self._header, *headers],
                 partition=(murmur2(key) & 0x7FFFFFFF) % self._partitions,
             ).add_callback(self._took).add_errback(self._failed)  # fmt: skip
         except KafkaError as error:
             self._failed(error)
-        if self.sent - self.acknowledged > IN_FLIGHT:
-            self._wait(IN_FLIGHT // 2)
-        self._check()
 
     def settle(self) -> None:
         """Wait until Kafka has acknowledged everything; ServiceUnavailable if it does not."""
@@ -107,9 +140,10 @@ class Sink:
 
     def close(self) -> None:
         """Send nothing more; the next run sends unacknowledged records again."""
-        if self.acknowledged < self.sent:
-            self._producer._sender.force_close()  # a plain close() would wait for a lost broker
-        self._producer.close(timeout=5)
+        for producer in filter(None, (self._producer, self._large)):
+            if self.acknowledged < self.sent:
+                producer._sender.force_close()  # a plain close() would wait for a lost broker
+            producer.close(timeout=5)
 
     def live_keys(self, columns: tuple[str, ...]) -> dict[bytes, dict[str, Any]]:
         """The keys whose last record is no tombstone: the rows that exist for consumers.

@@ -111,6 +111,8 @@ def _event(record: Raw) -> dict[str, Any]:
     op = envelope.get("op")
     if not isinstance(source, dict) or op not in ["c", "u", "d", "r"]:
         raise Broken("no envelope of a change")
+    if envelope.get("oversized") is not None:
+        raise Broken("only the mark of a change that was too large")
     row = before if op == "d" else after
     if not isinstance(row, dict) or not isinstance(row.get("order_id"), Number):
         raise Broken("'order_id' is missing")
