@@ -31,6 +31,7 @@ from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake, check_folder
 from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.manifest import MANIFEST
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
@@ -70,6 +71,7 @@ def tables_in(root: str) -> list[str]:
     )
 
 
+@in_memory
 def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied]:
     """Copy every table into a new folder, with a manifest of sizes and SHA-256.
 

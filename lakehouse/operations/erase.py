@@ -29,6 +29,7 @@ from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, FollowerFlow
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.person import Found, find, naming
 from lakehouse.operations.replay import writer
@@ -92,6 +93,7 @@ def is_begun(product: str, settings: Settings) -> bool:
         return bool((snapshots.note(name, "erase", version) or {}).get("begun"))
 
 
+@in_memory
 def erase(person: str, product: str, settings: Settings, now: datetime) -> Erased:
     """Remove the person's records and all that is made of them, and forget the history.
 

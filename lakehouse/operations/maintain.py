@@ -17,6 +17,7 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.erased import drop_old_quarantine
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
@@ -49,6 +50,7 @@ class Upkeep:
         return asdict(self)
 
 
+@in_memory
 def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Upkeep]:
     """Compact, drop old quarantine and vacuum the tables named, or all that there are.
 

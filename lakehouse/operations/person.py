@@ -17,9 +17,11 @@ from lakehouse.ingest.erased import KEY
 from lakehouse.ingest.erased import KEY_SQL as _KEY
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import contract
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import lent, query
+from lakehouse.storage.faults import read_faults
 
 _NO_ID = "CAST(NULL AS VARCHAR) AS topic_id"
 _THEIRS = f"SELECT {_KEY}, batch_id, {_NO_ID} FROM bronze WHERE {{person}} = $value"
@@ -49,6 +51,7 @@ class Found:
         return int(self.bronze.num_rows + self.copies.num_rows + self.quarantine.num_rows)
 
 
+@in_memory
 def find(person: str, product: str, settings: Settings) -> Found:
     """Where the person's records are now; nothing is written and no lock is taken.
 
@@ -62,7 +65,7 @@ def find(person: str, product: str, settings: Settings) -> Found:
         )  # fmt: skip
     if not person:
         raise UsageError(f"{field} ''", "is every guest together", f"name one {field}")
-    with engine(settings) as connection:
+    with engine(settings) as connection, read_faults(f"lake {settings.lake.root}"):
         snapshots = Snapshots(settings.lake.root, connection)
         name = f"bronze.{product}"
         if not snapshots.exists(name):

@@ -19,6 +19,7 @@ from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
@@ -74,6 +75,7 @@ def silver_flow(target: str) -> SilverFlow:
     raise UsageError(f"{target!r}", "is no silver table and no product", f"use one of {known}")
 
 
+@in_memory
 def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
     """Make a product's silver tables anew; the caller holds their locks.
 

@@ -31,6 +31,7 @@ from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, FollowerFlow
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.rebuild import must_be_whole
 from lakehouse.operations.replay import writer
 from lakehouse.products.registry import contract, flows
@@ -55,6 +56,7 @@ class Remarked:
     bronze_version: int
 
 
+@in_memory
 def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarked:
     """Mark bronze's late and doubled rows by the rule, then bring what follows it up to date.
 

@@ -27,6 +27,7 @@ from lakehouse.core.within import Within
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erased_again import lacking_rows
+from lakehouse.operations.in_memory import within_memory
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.actions import removal, repair_info
 from lakehouse.storage.damage import Damage, damaged, files_damage
@@ -81,7 +82,14 @@ class Repair:
         return self.name.startswith("quarantine.")
 
     def run(self) -> list[str]:
-        """Mend what is wrong; what was done, in words. Run again after a crash it continues."""
+        """Mend what is wrong; what was done, in words. Run again after a crash it continues.
+
+        A file that takes more memory than there is stays where it is: TableDamaged.
+        """
+        with within_memory(self._settings):
+            return self._mended()
+
+    def _mended(self) -> list[str]:
         if self.name.startswith("ledger."):
             return self._make_anew()
         done: list[str] = []
@@ -95,7 +103,7 @@ class Repair:
         except (DeltaError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
-        if broken := broken_files(table, self.uri, self._whole):
+        if broken := self._broken():
             done.append(self._mend_files(table, broken))
             self._say(done[-1])
         return done
@@ -103,7 +111,7 @@ class Repair:
     def _make_anew(self) -> list[str]:
         """Move the whole table aside: the next run makes it from bronze."""
         try:
-            if broken := broken_files(opened(self.uri), self.uri):
+            if broken := broken_files(opened(self.uri), self.uri, or_large=False):
                 raise damaged(self.uri, files_damage(self.uri, broken))
         except TableDamaged as damage:
             self._move(Path(self.uri), self._lake.aside(self.name))
@@ -201,11 +209,16 @@ class Repair:
         checked = is_checked(self.uri, table.version(), to_check)
         return {KEY: Total(total, table.version() + 1, total.rows, checked).note()}
 
+    def _broken(self, version: int | None = None) -> dict[str, str]:
+        """What is wrong with files of a version; MemoryError where one is too large to tell."""
+        table = DeltaTable(self.uri, version=version)
+        return broken_files(table, self.uri, self._whole, or_large=False)
+
     def _newest_whole(self, newest: int) -> int | None:
         """The newest version whose files are all there, as far as the log goes back."""
         for commit in commits(self.uri, newest):
             version = int(commit["version"])
-            if not broken_files(DeltaTable(self.uri, version=version), self.uri, self._whole):
+            if not self._broken(version):
                 return version
         return None
 

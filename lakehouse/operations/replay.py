@@ -15,6 +15,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.replay import enter, finish
 from lakehouse.model.flow import BronzeFlow
+from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.products.registry import contract
 from lakehouse.runtime.driver import tables_of
@@ -59,6 +60,7 @@ def dry_run(product: str, settings: Settings, choice: Choice) -> Replayed:
         )  # fmt: skip
 
 
+@in_memory
 def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> Replayed:
     """Enter what passes into bronze and mark it, part by part, under the writer's locks.
 

@@ -15,26 +15,31 @@ _NUMBER = b"\x15"
 """Before a number of a page's header that comes next in it, as Thrift's compact form has it."""
 
 
-def corrupt_files(paths: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
+def corrupt_files(
+    paths: Sequence[str | Path], *, or_large: bool = True
+) -> Iterator[tuple[str, str]]:
     """Files of which a page cannot be read, or is not what was written, and why.
 
-    All pages of all columns are read, a row group at a time.
+    All pages of all columns are read, a row group at a time. One for which memory does not
+    do is among them where ``or_large``, else MemoryError.
     """
     with ThreadPoolExecutor(THREADS, "checksums") as pool:
         for path, fault in zip(paths, pool.map(_page_fault, paths), strict=True):
+            if isinstance(fault, MemoryError) and not or_large:
+                raise MemoryError(f"{path}: {fault}")
             if fault:
-                yield str(path), fault
+                yield str(path), f"cannot be read: {' '.join(str(fault).split())[:120]}"
 
 
-def _page_fault(path: str | Path) -> str:
+def _page_fault(path: str | Path) -> Exception | None:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 for _ in file.iter_batches(row_groups=[group], use_threads=False):
                     pass
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        return f"cannot be read: {' '.join(str(error).split())[:120]}"
-    return ""
+        return error
+    return None
 
 
 def has_checksums(path: str | Path) -> bool:

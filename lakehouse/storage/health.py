@@ -81,10 +81,13 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
     return found
 
 
-def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> dict[str, str]:
+def broken_files(
+    table: DeltaTable, uri: str, whole: set[str] | None = None, *, or_large: bool = True
+) -> dict[str, str]:
     """Data files that are not whole, or have a page that is not what was written → what is wrong.
 
     All pages are read, but for those of files in ``whole``, which gains what is found so.
+    ``or_large`` is as :func:`lakehouse.storage.checksums.corrupt_files` has it.
     """
     from lakehouse.storage.checksums import corrupt_files  # noqa: PLC0415  # it loads Arrow
 
@@ -92,6 +95,6 @@ def broken_files(table: DeltaTable, uri: str, whole: set[str] | None = None) -> 
     found = lacking_files(table, uri)
     names = table.get_add_actions()["path"].to_pylist()
     read = {str(local_path(uri, n)): n for n in names if n not in found and n not in whole}
-    found |= {read[path]: fault for path, fault in corrupt_files([*read])}
+    found |= {read[path]: fault for path, fault in corrupt_files([*read], or_large=or_large)}
     whole.update({*read.values()} - {*found})
     return found

@@ -73,7 +73,11 @@ def bombed(lake):
     return lake
 
 
-@pytest.mark.parametrize("verb", ["doctor --deep", "explore", "quarantine list", "audit"])
+READING = ["doctor --deep", "explore", "quarantine list", "audit"]
+WRITING = ["maintain", "erase", "rebuild", "replay", "repair bronze"]
+
+
+@pytest.mark.parametrize("verb", [*READING, *WRITING])
 def test_a_file_that_unpacks_to_more_than_there_is_is_told_in_words(verb, bombed):
     done = subprocess.run(
         [sys.executable, "-P", "-c", RUN, verb, str(bombed)], cwd=ROOT, text=True, check=False,
@@ -81,6 +85,7 @@ def test_a_file_that_unpacks_to_more_than_there_is_is_told_in_words(verb, bombed
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     *said, peak = done.stdout.splitlines()
+    print(verb, peak, *said)
     assert int(peak) < MOST_MB
     told = " ".join(said)
     assert "cannot be read" in told or "too little memory" in told or "fix:" in told
