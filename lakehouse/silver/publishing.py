@@ -189,6 +189,7 @@ class Publishing:
         started = time.thread_time()
         self._unsure.add(name)
         written = published.publish(rows_of(entries, published.schema), note, pause)
+        self._upkeep[name].replaced(written.gone)
         self.turns.took(name, time.thread_time() - started, written)
         self.held[name] = applied
         self._unsure.discard(name)

@@ -16,6 +16,9 @@ from lakehouse.storage.follower import Applied
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import set_retention
 
+_MANY = 8
+"""A flow has about so many tables: together they may leave as much as one of bronze."""
+
 
 def silver_schema(aggregate: Aggregate) -> pa.Schema:
     """The Arrow schema of a silver table; its keys are never null."""
@@ -71,10 +74,13 @@ def of_silver(settings: Settings) -> Settings:
         for name in ("log_retention", "deleted_file_retention")
     }
     wait = min(settings.maintenance.vacuum_interval, kept / 4)
+    old = settings.maintenance.old_mb and max(1, settings.maintenance.old_mb // _MANY)
     return settings.model_copy(
         update={
             "table": settings.table.model_copy(update=table),
-            "maintenance": settings.maintenance.model_copy(update={"vacuum_interval": wait}),
+            "maintenance": settings.maintenance.model_copy(
+                update={"vacuum_interval": wait, "old_mb": old}
+            ),
         }
     )
 

@@ -48,6 +48,8 @@ class Written:
 
     rows: int = 0
     bytes: int = 0
+    gone: tuple[str, ...] = ()
+    """The files that it replaced, by the paths that the log has."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ class Buckets:
                 self._files[group.partition].pop(bucket, None)
         for new_file in added:
             self._keep(_added(new_file))
-        written = Written(sum(f.rows for f in added), sum(f.size for f in added))
+        written = Written(
+            sum(f.rows for f in added), sum(f.size for f in added), tuple(f.path for f in gone)
+        )
         self.rows += written.rows - sum(file.rows for file in gone)
         if last and last[0].num_rows == written.rows:
             self._remember(last[0], added)

@@ -7,6 +7,9 @@ was replaced a short while ago stays for readers, and what a follower has not ap
 
 Example. Files of versions 1 to 50 were replaced by the compaction 51, and they go. Versions
 below 51 cannot be read any more, so the log is cut at the newest checkpoint below 51 too.
+
+A table of silver has a version for each batch, of which all but the newest are old: they may
+take some times what the newest takes.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ from lakehouse.storage.log_health import whole_checkpoints
 from lakehouse.storage.table import Table
 
 _SHORTEST = 600.0
-"""Seconds that what was replaced stays at least: for a query, a backup, a follower."""
-_SHARE = 20
+"""Seconds that what was replaced stays at least: for a query, a backup, a follower ..."""
+_SOON = 20
+"""... but of a table with a short retention only this part of it."""
+_SHARE = 1 / 20
 _APART = 500
 """Versions that checkpoints which stay are about apart."""
 _LOOKED = 20
@@ -44,14 +49,19 @@ class _Replaced:
 
 
 class OldFiles:
-    """What compactions of this process replaced, and the log; vacuum takes what others left."""
+    """What this process replaced, and the log; vacuum takes what others left.
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    All of it may take so many times what the newest version takes: ``share``.
+    """
+
+    def __init__(self, table: Table, share: float = _SHARE) -> None:
+        self._table, self._share = table, share
+        retention = table.settings.table.deleted_file_retention.total_seconds()
+        self._shortest = min(_SHORTEST, retention / _SOON)
         self._replaced: deque[_Replaced] = deque()
 
     def replaced(self, names: Collection[str], now: float) -> None:
-        """A compaction has replaced these files, as the log names them."""
+        """The newest commit has replaced these files, as the log names them."""
         files = [local_path(self._table.uri, name) for name in names]
         size = sum(map(_size, files))
         self._replaced.append(_Replaced(self._table.version, now, files, size))
@@ -86,14 +96,14 @@ class OldFiles:
         log_size, first = sum(map(_size, log)), min(int(path.name[:20]) for path in log)
         size = log_size + sum(one.size for one in self._replaced)
         live = sum(table.dt.get_add_actions(flatten=True)["size_bytes"].to_pylist())
-        allowed = max(allowed, live // _SHARE)
+        allowed = max(allowed, int(live * self._share))
         if size <= allowed:
             return
         reach = lowest_applied(Path(table.uri).parents[1], str(table.dt.metadata().id))
         gone, each = first, log_size // (table.version - first + 1)
         while self._replaced and size > allowed // 2:
             oldest = self._replaced[0]
-            if now - oldest.at < _SHORTEST or (reach is not None and oldest.version > reach):
+            if now - oldest.at < self._shortest or (reach is not None and oldest.version > reach):
                 break
             for file in oldest.files:
                 file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,15 @@ from lakehouse.storage.properties import RETENTION, table_properties
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.table import Table
 
+_OFTEN = 50
+"""Commits after which it is looked whether a table leaves too much."""
 _SHARE, _WHOLE = 32, 16
 """A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
 
 A commit costs delta-rs time for each file that there is; rows are rewritten seldom all the same.
 """
+_VERSIONS = 8
+"""Versions that a writer who keeps account of its files may leave beside the newest, in bytes."""
 _REPLACED = timedelta(hours=1)
 """What a compaction replaced stays no longer: its rows are there, and checkpoints tell of it."""
 
@@ -50,7 +54,8 @@ class Upkeep:
     def __init__(self, table: Table, *, compacts: bool = True) -> None:
         """A writer who keeps account of a table's files compacts none beside it."""
         self.table, self._compacts = table, compacts
-        self._compacted_at, self._old = table.version, OldFiles(table)
+        self._compacted_at = self._trimmed_at = table.version
+        self._old = OldFiles(table) if compacts else OldFiles(table, _VERSIONS)
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
     def run(self) -> None:
@@ -66,10 +71,18 @@ class Upkeep:
             self._old.thin()
             self._old.trim(time.monotonic())
             self._compacted_at = table.version
+        elif not self._compacts and crossed(self._trimmed_at, table.version, _OFTEN):
+            self._old.thin()
+            self._old.trim(time.monotonic())
+            self._trimmed_at = table.version
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
             vacuum(table)
             self._vacuumed_at = time.monotonic()
+
+    def replaced(self, names: Collection[str]) -> None:
+        """The table's newest commit has replaced these files, as the log names them."""
+        self._old.replaced(names, time.monotonic())
 
     def drop_is_due(self) -> bool:
         """Whether old rows were dropped last before vacuum_interval, or never."""

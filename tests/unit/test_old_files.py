@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.storage import old_files
+from lakehouse.storage.buckets import Buckets
 from lakehouse.storage.old_files import lowest_applied
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
@@ -65,6 +66,21 @@ def test_many_small_commits_take_no_more_than_is_allowed(make, at_once):
     entries = sorted(int(p.stem) for p in Path(table.uri, "_delta_log").glob("[0-9]*.json"))
     assert entries == [*range(entries[0], table.version + 1)], "a gap in the log"
     assert entries[0] > 60
+
+
+def test_versions_of_a_table_in_buckets_take_no_more_than_is_allowed(make, at_once):
+    """One small file is replaced at every commit, as in silver of a quiet flow."""
+    table = make(compact_after_commits=0)
+    upkeep, sizes = Upkeep(table, compacts=False), []
+    buckets = Buckets(table, 1_000, lambda rows: rows["n"].to_numpy().astype("uint64"))
+    for number in range(400):
+        new = pa.table({"n": [number]}, SCHEMA)
+        done = buckets.write(new, lambda new, old: pa.concat_tables([old, new]), {"flow": "f"})
+        upkeep.replaced(done.gone)
+        upkeep.run()
+        sizes.append(disk(table))
+    assert max(sizes) < 2_000_000
+    assert sorted(make().rows()["n"].to_pylist()) == [*range(400)]
 
 
 @pytest.mark.parametrize("kept", [{"old_mb": 0}, {}])
