@@ -1,6 +1,7 @@
 """Records become typed rows or verdicts: the one Arrow function that decodes.
 
-A good record is decoded once, by msgspec, straight into the contract's types.
+Records that look like earlier ones are proved by :mod:`lakehouse.ingest.shapes`. Any other
+good record is decoded once, by msgspec, straight into the contract's types.
 A record that fails, or that has unknown fields, takes the slow pass of
 :mod:`lakehouse.ingest.verdict`. No record raises.
 """
@@ -8,20 +9,23 @@ A record that fails, or that has unknown fields, takes the slow pass of
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.ingest.headers import HEADERS, with_headers
 from lakehouse.ingest.kafka_time import FIRST, LAST, TIME, kafka_times
 from lakehouse.ingest.left_out import LEFT_OUT, too_large
-from lakehouse.ingest.verdict import TimeRules, explain
+from lakehouse.ingest.shapes import samples, shapes
+from lakehouse.ingest.verdict import Explained, TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.money import PLAIN, money_type
 
@@ -76,6 +80,28 @@ def decode_batch(
     """
     kafka_time, bad_clocks = kafka_times(batch.column("timestamp").cast(TIME))
     unread = bad_clocks | too_large(batch)
+    proved = shapes(contract).prove(batch.column("value"), kafka_time, rules)
+    if proved is not None:
+        proved.rows[[*unread]] = False
+        good, rest = np.flatnonzero(proved.rows), np.flatnonzero(~proved.rows)
+        if len(good):
+            columns = {**proved.columns, **_address(batch, kafka_time)}
+            yield _rows(decoded_schema(contract), _take(columns, good, batch.num_rows))
+        if not len(rest):
+            return
+        unread = {place: unread[row] for place, row in enumerate(rest.tolist()) if row in unread}
+        batch, kafka_time = batch.take(pa.array(rest)), kafka_time.take(pa.array(rest))
+    yield from _strictly(batch, kafka_time, unread, contract, rules)
+
+
+def _strictly(
+    batch: pa.RecordBatch,
+    kafka_time: pa.Array,
+    unread: Mapping[int, Explained],
+    contract: Contract,
+    rules: TimeRules,
+) -> Iterator[pa.RecordBatch]:
+    """Each record parsed; those whose bytes are not to be looked at have their verdict."""
     values = batch.column("value").to_pylist()
     slow: dict[int, Any] = {}
     gc.disable()  # a hundred thousand short-lived objects: collecting costs a third
@@ -91,6 +117,7 @@ def decode_batch(
     good = [row for row in range(len(values)) if row not in slow]
     mended = [row for row, e in sorted(slow.items()) if e.verdict is None]
     bad = [row for row, e in sorted(slow.items()) if e.verdict is not None]
+    shapes(contract).learn(values[row] for row in samples(good))
     schema = decoded_schema(contract)
     address = _address(batch, kafka_time)
     if good:
@@ -213,9 +240,11 @@ def _address(batch: pa.RecordBatch, kafka_time: pa.Array) -> dict[str, pa.Array]
     return {**columns, "kafka_time": kafka_time}
 
 
-def _take(columns: dict[str, pa.Array], rows: list[int], size: int) -> dict[str, pa.Array]:
+def _take(
+    columns: Mapping[str, pa.Array], rows: Sequence[int] | npt.NDArray[np.intp], size: int
+) -> dict[str, pa.Array]:
     if len(rows) == size:
-        return columns
+        return dict(columns)
     return {name: column.take(pa.array(rows)) for name, column in columns.items()}
 
 

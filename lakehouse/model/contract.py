@@ -183,7 +183,7 @@ def may_be_null(hint: Any) -> bool:
 
 def has_offset(hint: Any) -> bool:
     """Whether a time of this annotation must say its offset from UTC."""
-    return any(getattr(meta, "tz", None) is True for meta in _metas(hint))
+    return any(getattr(meta, "tz", None) is True for meta in metas(hint))
 
 
 def kind_of(hint: Any) -> str:
@@ -191,7 +191,7 @@ def kind_of(hint: Any) -> str:
 
     KeyError where no column can hold it.
     """
-    if base_type(hint) is int and any((getattr(m, "le", 0) or 0) > _MAX_32 for m in _metas(hint)):
+    if base_type(hint) is int and any((getattr(m, "le", 0) or 0) > _MAX_32 for m in metas(hint)):
         return "int64"
     return _KINDS[base_type(hint)]
 
@@ -206,8 +206,8 @@ def arrow_type(hint: Any) -> pa.DataType:
     return pa.timestamp("us", "UTC") if kind == "timestamp" else pa.type_for_alias(kind)
 
 
-def _metas(hint: Any) -> Sequence[Any]:
+def metas(hint: Any) -> Sequence[Any]:
     """What ``Annotated`` says of a type, also where it is one of a union."""
     if get_origin(hint) is Annotated:
         return get_args(hint)[1:]
-    return [meta for member in get_args(hint) for meta in _metas(member)]
+    return [meta for member in get_args(hint) for meta in metas(member)]

@@ -34,6 +34,34 @@ def sale(draw: Random) -> Fuzzed:
     return Fuzzed(b"k", _bytes(draw, _object(draw, fields)), _HEADERS, kafka_time)
 
 
+_TEXTS = ('"ab"', '"Zoë"', '"漢字 1"', '"a:b,{c}"', '"x y"', '" "', '"null"', '"-1"', '"\x7f"')
+
+
+_PLAIN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("event_id", "order_id", "country", "product_id", "channel"), _TEXTS),
+    **dict.fromkeys(("client_id", "product_name"), (*_TEXTS, '""', "null")),
+    "event_time": (
+        '"2026-11-19T23:59:59.5Z"', '"2024-02-29T00:00:00+00:00"',
+        '"2026-11-20T14:30:00.123456+05:30"',
+        '"2026-11-01T00:00:00-00:30"',
+    ),
+    "unit_price": ("0", "0.0001", "12.5", "999999999999.9999", "7"),
+}  # fmt: skip
+
+
+def sale_of_a_habit(draw: Random) -> Fuzzed:
+    """A record of the sales topic in one of three orders of fields, spaced or not."""
+    kafka_time, habit = _kafka_time(draw), draw.randrange(3)
+    fields = []
+    for name, make in _sale(kafka_time).items():
+        texts = _PLAIN.get(name, ())
+        fields.append(f'"{name}"' + (":", ": ")[habit == 1])
+        fields[-1] += draw.choice(texts) if texts and draw.random() < 0.97 else make(draw)
+    fields = (fields, fields[::-1], sorted(fields))[habit]
+    value = "{" + (",", ", ")[habit == 1].join(fields) + "}"
+    return Fuzzed(b"k", _bytes(draw, value), _HEADERS, kafka_time)
+
+
 def change(draw: Random) -> Fuzzed:
     """A record of the orders topic: a change in its envelope, or a tombstone."""
     kafka_time = _kafka_time(draw)

@@ -25,7 +25,7 @@ def as_raw(record):
 
 def said(product, record):
     """The witness's columns as the oracle has them; None where it calls the record broken."""
-    witness = recomputes_of(product.name).witness
+    witness = recomputes_of(product.of).witness
     try:
         row = dict(zip([*witness.fields, "extra"], witness.tell(as_raw(record)), strict=True))
     except NotSaid:
@@ -53,7 +53,7 @@ def test_the_witness_says_what_the_oracle_says(product, number):
 def tell_or_not(product, record):
     """Of a record that bronze refuses; but it must not raise: the audit reads these too."""
     with suppress(NotSaid):
-        recomputes_of(product.name).witness.tell(as_raw(record))
+        recomputes_of(product.of).witness.tell(as_raw(record))
 
 
 @pytest.mark.parametrize("product", PRODUCTS, ids=lambda p: p.name)
@@ -61,5 +61,5 @@ def test_a_range_with_any_records_is_told(product):
     """One record whose numbers fit no column must not end the audit of all."""
     records = [r for number in range(3) for r in batch_of(product, SEED, number)]
     with duckdb.connect() as connection:
-        told = Told(connection, recomputes_of(product.name).witness)
+        told = Told(connection, recomputes_of(product.of).witness)
         assert told.take(as_raw(record) for record in records) == len(records)
