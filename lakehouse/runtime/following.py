@@ -1,6 +1,7 @@
 """Followers beside their bronze: it lands its next batch while they take the last one.
 
-They are at most as far behind as rows may wait; then bronze waits for them. A follower that
+While a flow is behind they are at most as far behind as rows may wait; then bronze waits for
+them. Else it gives way to them for a moment after each batch. A follower that
 fails is told at the next batch, or between two: what it did not take is in bronze.
 """
 
@@ -19,6 +20,8 @@ _MOST_BYTES = 256 * 1024 * 1024
 """Bytes of rows that wait at most."""
 _LONGEST = 15.0
 """Seconds that a batch waits at most."""
+_MOMENT = 0.3
+"""Seconds that a fold has the machine to itself."""
 _EXPECTED = 1.0
 """Seconds in which a batch comes while a flow is behind."""
 
@@ -97,6 +100,15 @@ class Following:
             self._is_due |= not self._waiting.add(batch)
             self._go_on()
 
+    def give_way(self, batch: Landed) -> None:
+        """Leave the machine to the followers for a moment, unless the flow is behind.
+
+        On few cores a fold and bronze's next batch take longer side by side than in turn, and
+        an event waits for both.
+        """
+        if not batch.more:
+            self._join(_MOMENT)
+
     def rest(self) -> None:
         """Between batches: take those that wait for one that does not come; else do upkeep."""
         self._raise()
@@ -126,9 +138,9 @@ class Following:
         for follower in self.followers:
             follower.settle()
 
-    def _join(self) -> None:
+    def _join(self, seconds: float | None = None) -> None:
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(seconds)
 
     def _go_on(self) -> None:
         """Set the followers to work where something is due; the lock is held."""

@@ -72,11 +72,12 @@ class Landing:
         return cls(bronze, ledger, Following(publishers, settings.silver.max_rows_per_fold))
 
     def take(self, batch: Landed) -> None:
-        """Hand a batch that bronze has committed to the followers; then do upkeep."""
+        """Hand a batch that bronze has committed to the followers; do upkeep meanwhile."""
         self.following.take(batch)
         self.ledger.take_batch(batch)
         self.ledger.maintain()
         self.bronze.maintain(datetime.now(UTC))
+        self.following.give_way(batch)
 
     def publish_waiting(self) -> None:
         """Publish the tables whose turn has come although no batch arrived."""

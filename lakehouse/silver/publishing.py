@@ -188,9 +188,10 @@ class Publishing:
             failpoint.reach(Step.FINER_DUE)
         started = time.thread_time()
         self._unsure.add(name)
-        written = published.publish(rows_of(entries, published.schema), note, pause)
+        rows = rows_of(entries, published.schema)
+        written = published.publish(rows, note, pause)
         self._upkeep[name].replaced(written.gone)
-        self.turns.took(name, time.thread_time() - started, written)
+        self.turns.took(name, time.thread_time() - started, written, rows.num_rows)
         self.held[name] = applied
         self._unsure.discard(name)
         failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)

@@ -19,7 +19,9 @@ from lakehouse.storage.buckets import Written
 SHARE = 1 / 20
 NONE = Written()
 _SMALL = 2_000
-"""Most rows that the publishing of a small table writes."""
+"""Most rows that the publishing of a small table writes ..."""
+_FEW, _EACH = 200, 100
+"""... and, beyond a few, so many for each that it merges: a quiet flow would write most for one."""
 _WORTH = 8
 """A large table waits until an eighth of the rows that its last turn wrote is pending ..."""
 _MANY = 4
@@ -33,6 +35,7 @@ log = structlog.get_logger("lakehouse")
 class _Turn:
     seconds: float = 0.0
     written: Written = NONE
+    is_small: bool = True
 
 
 class Turns:
@@ -51,7 +54,7 @@ class Turns:
     def is_small(self, name: str, rows: int = 0) -> bool:
         """Whether a table is small: its last turn wrote little, or it has had none and few rows."""
         last = self._last.get(name)
-        return (last.written.rows if last else rows) <= _SMALL
+        return last.is_small if last else rows <= _SMALL
 
     def due(self, name: str, pending: Pending) -> bool:
         """Whether a table's turn has come."""
@@ -81,9 +84,10 @@ class Turns:
         self._levelled = now
         return True
 
-    def took(self, name: str, seconds: float, written: Written) -> None:
-        """Record a turn that is over: its seconds of processor time, and what it wrote."""
-        self._last[name] = _Turn(seconds, written)
+    def took(self, name: str, seconds: float, written: Written, merged: int) -> None:
+        """Record a turn that is over: its processor time, what it wrote, and of how many rows."""
+        is_small = written.rows <= min(_SMALL, max(_FEW, _EACH * merged))
+        self._last[name] = _Turn(seconds, written, is_small)
         if self.is_small(name):
             return
         self._spent += seconds

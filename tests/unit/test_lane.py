@@ -5,6 +5,7 @@ from threading import Event
 import pytest
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.silver.turns import Turns
 from lakehouse.storage.buckets import Buckets, Written
 from tests.conftest import encode
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
@@ -25,7 +26,7 @@ def lake(settings):
 
 def large(lake):
     """The last turn of by_client wrote much: it is large from here on."""
-    lake.silver._publishing.turns.took("by_client", 0.0, Written(rows=5_000))
+    lake.silver._publishing.turns.took("by_client", 0.0, Written(rows=5_000), 8)
     lake.silver._publishing.turns._is_old = lambda pending: True
 
 
@@ -99,3 +100,18 @@ def test_the_end_waits_for_a_large_table(lake, go_on):
     lake.restart()
     assert lake.silver.catch_up() == 2
     assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_table_that_is_written_again_for_a_few_rows_waits_as_a_large_one_does(settings):
+    """In a quiet shop each event would write all clients, and all products, again."""
+    turns = Turns(settings.silver)
+    for name, wrote, merged, is_small in (
+        ("by_segment", 4, 1, True),
+        ("by_country", 150, 1, True),
+        ("trends", 1_500, 48, True),
+        ("by_client", 600, 1, False),
+        ("product_trends", 1_800, 3, False),
+        ("by_client", 2_001, 900, False),
+    ):
+        turns.took(name, 0.0, Written(rows=wrote), merged)
+        assert turns.is_small(name) is is_small, name

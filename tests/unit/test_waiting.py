@@ -1,7 +1,7 @@
 """While a flow is behind its followers take several batches at once, and miss none."""
 
 from dataclasses import replace
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from types import SimpleNamespace
 
 import pytest
@@ -114,6 +114,18 @@ def test_bronze_lands_on_while_a_batch_is_folded(landing, slow):
     assert landing.following.followers[0].version == 0
     slow.set()
     assert versions(landing) == [last]
+
+
+def test_bronze_gives_way_to_a_fold_unless_the_flow_is_behind(landing, slow, monkeypatch):
+    monkeypatch.setattr(following, "_MOMENT", 20.0)
+    Timer(0.5, slow.set).start()
+    last = land(landing, 0, more=False)
+    assert landing.following.followers[0].version == last
+    slow.clear()
+    for number in range(1, 5):  # the rows of a fold, and it is begun
+        land(landing, number, more=True)
+    assert landing.following.followers[0].version == last
+    slow.set()
 
 
 def test_the_end_of_a_flow_waits_for_the_fold_in_hand(landing, slow):
