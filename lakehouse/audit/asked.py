@@ -24,8 +24,17 @@ CHECKS: dict[str, Callable[[Scene], Check]] = {
 """The engine's, by name, in this order."""
 
 
-def checks_of(product: str) -> Iterator[tuple[str, Callable[[Scene], Check]]]:
+def checks_of(
+    product: str, *, with_source: bool = False
+) -> Iterator[tuple[str, Callable[[Scene], Check]]]:
     """Each check's name and function: the engine's, then those that the product declares."""
     yield from CHECKS.items()
     if module := part(owner(product), "audit"):
         yield from module.CHECKS.items()
+        if with_source and has_source(product):
+            yield "source", module.SOURCE
+
+
+def has_source(product: str) -> bool:
+    """Whether the product can be compared with what its events came from."""
+    return hasattr(part(owner(product), "audit"), "SOURCE")

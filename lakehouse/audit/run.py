@@ -73,6 +73,8 @@ def audit(
     now: datetime,
     say: Say,
     content: Content = Content.SAMPLE,
+    *,
+    with_source: bool = False,
 ) -> Proof:
     """The proof of one product; what could not be checked is a doubt in it, not an exception.
 
@@ -83,7 +85,10 @@ def audit(
     steps = Steps()
     with bounded(growth(settings.silver.engine_memory)):
         proof = steps.run(
-            f"bronze.{product}", lambda: _proof(product, settings, broker, now, say, content, steps)
+            f"bronze.{product}",
+            lambda: _proof(
+                product, settings, broker, now, say, content, steps, with_source=with_source
+            ),
         )
     if isinstance(proof, TableMissing):
         raise proof
@@ -101,6 +106,8 @@ def _proof(
     say: Say,
     content: Content,
     steps: Steps,
+    *,
+    with_source: bool,
 ) -> Proof | TableMissing:
     with engine(settings) as connection:
         snapshots = Snapshots(settings.lake.root, connection)
@@ -142,7 +149,8 @@ def _proof(
             content,
             say,
         )
-        checks = [steps.run(name, partial(check, scene)) for name, check in checks_of(product)]
+        asked = checks_of(product, with_source=with_source)
+        checks = [steps.run(name, partial(check, scene)) for name, check in asked]
     answers = tuple(check for check in checks if check)
     return Proof(
         product, now, ends.topic, ends.topic_id, bronze.version,

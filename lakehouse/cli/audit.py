@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,8 @@ import typer
 
 from lakehouse.audit.extent import Content
 from lakehouse.cli.edge import settings_of, write_json
-from lakehouse.cli.start import kept_broker
-from lakehouse.core.errors import Exit, TableDamaged, TableMissing
+from lakehouse.cli.start import database, kept_broker
+from lakehouse.core.errors import Exit, TableDamaged, TableMissing, UsageError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.text import say
@@ -35,6 +36,10 @@ def audit(
             "--caught-up", help="exit 1 where tables are behind, 3 where Kafka cannot say it"
         ),
     ] = False,
+    source: Annotated[
+        bool,
+        typer.Option("--source", help="compare with the database too that events came from"),
+    ] = False,
     kept: Annotated[
         bool, typer.Option("--keep", help="add the result to the table audit.<product>")
     ] = False,
@@ -54,11 +59,15 @@ def audit(
 
     settings = settings_of(config, root)
     products = _products(product, settings)
-    with kept_broker(settings) as settings:
+    beside = _database(settings, product, products) if source else nullcontext(settings)
+    with beside as settings, kept_broker(settings) as settings:
         proofs = [
-            prove(name, settings, broker_of(settings, name), datetime.now(UTC), say, content)
+            prove(
+                name, settings, broker_of(settings, name), datetime.now(UTC), say, content,
+                with_source=source,
+            )
             for name in products
-        ]
+        ]  # fmt: skip
     if kept:
         _keep(proofs, settings)
     if as_json:
@@ -68,6 +77,20 @@ def audit(
         for proof in proofs:
             sys.stdout.write(render(proof, width, color=sys.stdout.isatty()))
     raise SystemExit(_exit_code(proofs, caught_up=caught_up))
+
+
+def _database(
+    settings: Settings, product: str | None, products: list[str]
+) -> AbstractContextManager[Settings]:
+    """Settings that name the database; UsageError where no product here has one."""
+    from lakehouse.audit.asked import has_source
+
+    if not any(map(has_source, products)):
+        raise UsageError(
+            "--source", f"{product or 'no product of this lake'} has no source to compare with",
+            "leave it out",
+        )  # fmt: skip
+    return database(settings)
 
 
 def _keep(proofs: list[Proof], settings: Settings) -> None:

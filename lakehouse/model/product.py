@@ -30,7 +30,8 @@ class Product:
     evaluates the declared SQL whole over bronze, and says so."""
     audit: str = ""
     """Module with ``CHECKS``, name → function of a :class:`lakehouse.audit.check.Scene` that gives
-    a Check: what the audit asks of this product, each of its contracts, besides."""
+    a Check: what the audit asks of this product, each of its contracts, besides; and, where
+    it has one, ``SOURCE``, another such function: ``--source`` asks what events came from."""
     report: str = ""
     """Module with ``REPORT``, section → SELECT; and, where it has them, ``TITLES``, section →
     words, and ``views(as_of)``, which gives name → SELECT. Without a module the report has the

@@ -84,6 +84,8 @@ class Follower:
         """Whether something was read that the state does not have."""
         self.asked, self.is_half, self.first = "", False, 0
         """The mark that is on its way; whether its first half came, and where, if just now."""
+        self.oldest = 0
+        """The oldest transaction that was open when that mark was written."""
         self.is_done = False
         self.expected = state.marker
         """The mark that must come first."""
@@ -141,7 +143,7 @@ class Follower:
         if self.asked:
             return
         self.asked = uuid.uuid4().hex
-        self.work.mark(self.asked)
+        self.oldest = self.work.mark(self.asked)
 
     def _marked(self, mark: Mark) -> None:
         """Take a mark: the expected one proves the history, ours says how far was read."""
@@ -237,7 +239,7 @@ class Follower:
         """Wait for Kafka, write the state, advance the slot: in this order."""
         summary = self.work.summary
         summary.heard = max(summary.heard, self.stream.end, lsn)
-        self.state = self.work.reached(self.state, lsn, token)
+        self.state = self.work.reached(self.state, lsn, token, self.oldest)
         self.stream.confirm(lsn)
         failpoint.reach(Step.SLOT_ADVANCED)
         self.confirmed, self.is_behind = time.monotonic(), False

@@ -89,13 +89,20 @@ class Run:
             )  # fmt: skip
         return known, max(now_ms(), before + 1)
 
-    def mark(self, content: str) -> None:
-        """Write a mark into the server's log, twice: slots send it, and it is soon on the disk."""
+    def mark(self, content: str) -> int:
+        """Write a mark into the server's log, twice: slots send it, and it is soon on the disk.
+
+        Gives the oldest transaction that was open then.
+        """
         # before version 17 it is on the disk a moment later, with what others commit
         flush = ", true" if self.connection.info.server_version >= 170000 else ""
         one = f"pg_logical_emit_message(false, 'lakehouse', %(content)s{flush})"
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {one}, {one}", {"content": content})
+            cursor.execute(
+                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
+                f"{one}, {one}", {"content": content},
+            )  # fmt: skip
+            return int(cursor.fetchone()[0])
 
     def watched(self, reader: Any = None) -> dict[str, str]:
         """What must stay as it is for every change to be seen, as it is now, or for ``reader``."""
@@ -160,7 +167,9 @@ class Run:
         return {"database_oid": self.server.database_oid, "timeline": self.server.timeline,
                 "lsn": max(self.server.lsn, self.summary.heard)}  # fmt: skip
 
-    def reached(self, state: State, position: int, marker: str = "", reader: Any = None) -> State:
+    def reached(
+        self, state: State, position: int, marker: str = "", xid: int = 0, reader: Any = None
+    ) -> State:
         """Record that everything below ``position`` is in Kafka; CannotCapture if that is unsure.
 
         What is watched is looked at after the changes were read, or as ``reader`` saw it
@@ -171,7 +180,9 @@ class Run:
         self.alone(state, self.sink.between())
         witness = self.unchanged(state, reader)
         ends = {str(partition): end for partition, end in self.sink.ends.items()}
-        state = state.at(position, marker=marker, ends=ends, witness=witness, **self.origin())
+        state = state.at(
+            position, marker=marker, xid=xid, ends=ends, witness=witness, **self.origin()
+        )
         write_state(self.plan.path, state)
         failpoint.reach(Step.STATE_WRITTEN)
         self.summary.position = position

@@ -42,6 +42,8 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     """Mode slot: the LSN that the slot may be advanced to; mode poll: a transaction id."""
     marker: str = ""
     """Mode slot: the mark that this capture wrote into the server's log at ``position``."""
+    xid: int = 0
+    """Mode slot: every transaction below it had ended before that mark was written."""
     database_oid: int = 0
     timeline: int = 0
     lsn: int = 0

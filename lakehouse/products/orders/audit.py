@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.pins import count
+from lakehouse.products.orders.against.source import source
 
 _TWICE = "(SELECT event_id FROM bronze WHERE NOT is_duplicate GROUP BY ALL HAVING count(*) > 1)"
 
@@ -16,3 +17,4 @@ def changes(scene: Scene) -> Check:
 
 
 CHECKS = {"changes": changes}
+SOURCE = source

@@ -149,12 +149,10 @@ def verify_command(
     """The verb ``orders verify``, given how settings are read and services found or started."""
 
     def verify_orders(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-        """Audit the lake and compare it with Postgres, part by part; exit 0 when all holds.
+        """Audit the lake and the table in Postgres, part by part; exit 0 when all holds.
 
-        The audit is that of `lakehouse audit orders`, content of all. Then
-        silver.orders_current is compared with Postgres row by row: what the capture and
-        the flows have not yet applied differs. Orders whose latest change is in
-        quarantine are listed apart.
+        It is `lakehouse audit orders --source --content all`, seen by its parts. Orders
+        whose latest change is in quarantine are listed apart.
 
         Examples: lakehouse orders verify   |   lakehouse orders verify --json
         """

@@ -11,6 +11,7 @@ from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.core.paths import root_option
 from lakehouse.model.flow import ParquetFlow
+from lakehouse.products.orders.against.source import DIFFER, EXCUSED, ROWS
 from lakehouse.products.orders.contract import NAME
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.orders.verify.check import Check, Parts
@@ -20,11 +21,32 @@ PARQUET = next(flow.table for flow in FLOWS if isinstance(flow, ParquetFlow))
 
 
 def audit_checks(parts: Parts) -> Iterator[Check]:
-    """`lakehouse audit orders --content all --caught-up`, seen by its parts."""
+    """`lakehouse audit orders --source --content all --caught-up`, seen by its parts."""
     settings = parts.settings
     broker = broker_of(settings, NAME)
-    proof = audit(NAME, settings, broker, datetime.now(UTC), parts.say, Content.ALL)
-    yield from seen(proof, parts.fix, f"lakehouse audit {NAME} {root_option(settings.lake.root)}")
+    proof = audit(
+        NAME, settings, broker, datetime.now(UTC), parts.say, Content.ALL, with_source=True
+    )
+    root = root_option(settings.lake.root)
+    yield from seen(proof, parts.fix, f"lakehouse audit {NAME} --source {root}")
+    yield from against_source(proof, f"lakehouse capture {NAME} --available-now, then {parts.fix}")
+
+
+def against_source(proof: Proof, run: str) -> Iterator[Check]:
+    """The table in Postgres against the lake; keys that quarantine explains apart."""
+    found = next((check for check in proof.checks if check.name == "source"), None)
+    if found is None:
+        yield Check("silver", False, "not compared: see the audit's doubts", "mend that first")
+        return
+    odd = tuple(row for row in found.first if "verdict" not in row)
+    yield Check(
+        "silver", not (found.faults or found.doubts),
+        f"{found.counts[ROWS]:,} rows in Postgres; {found.counts[DIFFER]:,} differ from the lake",
+        run if found.faults or found.doubts else "", odd,
+    )  # fmt: skip
+    bad = tuple(row for row in found.first if "verdict" in row)
+    count = found.counts.get(EXCUSED, 0)
+    yield Check("quarantined", True, f"{count:,} {EXCUSED}", first=bad)
 
 
 def seen(proof: Proof, run: str, again: str) -> Iterator[Check]:
@@ -68,7 +90,7 @@ def freshness_checks(parts: Parts) -> Iterator[Check]:
         parts.connection,
         "SELECT max(event_time) AS newest, coalesce(quantile_cont(epoch_ms(ingest_time) "
         "- epoch_ms(event_time), 0.5), 0) / 1000.0 AS seconds FROM "
-        "(FROM bronze WHERE op <> 'r' ORDER BY ingest_time DESC LIMIT 1000)",
+        "(FROM bronze WHERE op <> 'r' OR xid IS NOT NULL ORDER BY ingest_time DESC LIMIT 1000)",
     ).to_pylist()[0]
     detail = "no change since the snapshot"
     if newest["newest"] is not None:
