@@ -82,7 +82,8 @@ class BronzePublisher:
         self.copies.maintain()
 
     def persist(self) -> None:
-        """Save what is kept beside the tables: a start then reads only what came since."""
+        """Finish upkeep, and save what is kept beside the tables, so that a start reads little."""
+        self.tables.persist()
         self.copies.persist()
 
     def bronze_rows(self, good: pa.Table, duplicates: pa.Array, now: datetime) -> pa.Table:

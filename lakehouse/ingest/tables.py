@@ -39,7 +39,7 @@ class BronzeTables:
         self.name, self.settings, self.connection = name, settings, connection
         self.bronze, self.quarantine = bronze, quarantine
         self.topic = settings.product(name).topic
-        self._upkeep = Upkeep(bronze), Upkeep(quarantine)
+        self._upkeep = Upkeep(bronze, beside=True), Upkeep(quarantine, beside=True)
 
     @classmethod
     def open(
@@ -219,3 +219,8 @@ class BronzeTables:
             quarantine.dropped()
         quarantine.run()
         bronze.run()
+
+    def persist(self) -> None:
+        """Commit what upkeep has begun."""
+        for upkeep in self._upkeep:
+            upkeep.finish()

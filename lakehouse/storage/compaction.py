@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,36 @@ from lakehouse.storage.rows import DataFile, data_files
 _FAR_MORE = 4
 
 
-def compacted(
-    table: DeltaTable, folder: Path, codec: str, target: int, *, seldom: bool, ago: float
-) -> tuple[list[WrittenFile], list[dict[str, Any]]]:
-    """Write what the table's files smaller than ``target`` become, and what removes those.
+@dataclass(frozen=True)
+class Compaction:
+    """Files of one version of a table, in groups that become a file each; nothing is committed."""
 
-    Nothing is committed. The retention of what is replaced began ``ago`` seconds before.
-    """
-    bins = [*_bins(table, folder, target, seldom)]
+    folder: Path
+    groups: list[list[DataFile]]
 
-    def write(small: list[DataFile]) -> WrittenFile | None:
-        rows = (batch for file in small for batch in file.whole_rows())
-        return write_file(folder, rows, small[0].columns, small[0].values, codec)
+    @property
+    def names(self) -> set[str]:
+        """The files that are replaced, as the log names them."""
+        return {file.name for small in self.groups for file in small}
 
-    with ThreadPoolExecutor(THREADS, "compaction") as pool:
-        added = [file for file in pool.map(write, bins) if file]
-    return added, [file.removal(data_change=False, ago=ago) for small in bins for file in small]
+    def removals(self, ago: float) -> list[dict[str, Any]]:
+        """What removes those files; their retention began ``ago`` seconds before."""
+        return [file.removal(data_change=False, ago=ago) for some in self.groups for file in some]
+
+    def written(self, codec: str, threads: int = THREADS) -> list[WrittenFile]:
+        """Write what they become; any thread may do it, since data files never change."""
+
+        def write(small: list[DataFile]) -> WrittenFile | None:
+            rows = (batch for file in small for batch in file.whole_rows())
+            return write_file(self.folder, rows, small[0].columns, small[0].values, codec)
+
+        with ThreadPoolExecutor(threads, "compaction") as pool:
+            return [file for file in pool.map(write, self.groups) if file]
+
+
+def compaction(table: DeltaTable, folder: Path, target: int, *, seldom: bool) -> Compaction:
+    """What to compact of the table's files smaller than ``target``."""
+    return Compaction(folder, [*_bins(table, folder, target, seldom)])
 
 
 def _bins(table: DeltaTable, folder: Path, target: int, seldom: bool) -> Iterator[list[DataFile]]:

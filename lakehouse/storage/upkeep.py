@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from lakehouse.core.sql import identifier, text
 from lakehouse.core.within import check_tree
 from lakehouse.storage.actions import optimize_info
 from lakehouse.storage.committing import QUIET, crossed
-from lakehouse.storage.compaction import compacted
+from lakehouse.storage.compaction import Compaction, compaction
+from lakehouse.storage.data_files import THREADS, WrittenFile
+from lakehouse.storage.faults import write_fault
 from lakehouse.storage.log import (
     forget_before,
     remove_leftovers,
@@ -33,6 +36,7 @@ from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.old_files import OldFiles
 from lakehouse.storage.properties import RETENTION, table_properties
 from lakehouse.storage.protocol import check_protocol
+from lakehouse.storage.rows import added_files
 from lakehouse.storage.table import Table
 
 _OFTEN = 50
@@ -51,9 +55,15 @@ _REPLACED = timedelta(hours=1)
 class Upkeep:
     """When one table is due for upkeep, as [maintenance] says, by what this process has done."""
 
-    def __init__(self, table: Table, *, compacts: bool = True) -> None:
-        """A writer who keeps account of a table's files compacts none beside it."""
+    def __init__(self, table: Table, *, compacts: bool = True, beside: bool = False) -> None:
+        """A writer who keeps account of a table's files compacts none beside it.
+
+        With ``beside`` compacted files are written by a thread while the table is written on.
+        They are committed by a later :meth:`run`, or by :meth:`finish`.
+        """
         self.table, self._compacts = table, compacts
+        self._pool = ThreadPoolExecutor(1, "upkeep") if beside else None
+        self._begun: tuple[Compaction, Future[list[WrittenFile]]] | None = None
         self._compacted_at = self._trimmed_at = table.version
         self._old = OldFiles(table) if compacts else OldFiles(table, _VERSIONS)
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
@@ -62,23 +72,43 @@ class Upkeep:
         """Compact and remove old files where it is time."""
         table, maintenance = self.table, self.table.settings.maintenance
         every = maintenance.compact_after_commits if self._compacts else 0
-        if every and crossed(self._compacted_at, table.version, every):
+        if self._begun:
+            if self._begun[1].done():
+                self.finish()
+        elif every and crossed(self._compacted_at, table.version, every):
             is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
-            with failpoint.writing(Step.COMPACTION_FILES, table.uri, table.version + 1):
-                replaced = compact(table, 1 if is_whole else _SHARE)
-            failpoint.reach(Step.COMPACTED)
-            self._old.replaced(replaced, time.monotonic())
-            self._old.thin()
-            self._old.trim(time.monotonic())
-            self._compacted_at = table.version
+            self._compact(1 if is_whole else _SHARE)
         elif not self._compacts and crossed(self._trimmed_at, table.version, _OFTEN):
             self._old.thin()
             self._old.trim(time.monotonic())
             self._trimmed_at = table.version
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
+            self.finish()  # vacuum would take its files for what a crash left
             vacuum(table)
             self._vacuumed_at = time.monotonic()
+
+    def _compact(self, share: int) -> None:
+        table = self.table
+        self._compacted_at = table.version
+        if self._pool is None:
+            with failpoint.writing(Step.COMPACTION_FILES, table.uri, table.version + 1):
+                self._compacted(compact(table, share))
+        elif (what := planned(table, share)).groups:
+            self._begun = what, self._pool.submit(_beside, table, what)
+
+    def finish(self) -> None:
+        """Commit a compaction that was begun, once its files are written."""
+        if self._begun:
+            (what, writing), self._begun = self._begun, None
+            self._compacted(_put(self.table, what, writing.result()))
+
+    def _compacted(self, replaced: Collection[str]) -> None:
+        failpoint.reach(Step.COMPACTED)
+        self._old.replaced(replaced, time.monotonic())
+        self._old.thin()
+        self._old.trim(time.monotonic())
+        self._compacted_at = self.table.version
 
     def replaced(self, names: Collection[str]) -> None:
         """The table's newest commit has replaced these files, as the log names them."""
@@ -99,27 +129,59 @@ def compact(table: Table, share: int = 1) -> list[str]:
 
     Gives the files that were replaced, as the log names them.
     """
-    replaced: list[str] = []
-    table.carrying_state(lambda commit: replaced.extend(_compact(table, commit, share)))
-    return replaced
+    what = planned(table, share)
+    return _put(table, what, _written(table, what))
 
 
-def _compact(table: Table, commit: CommitProperties, share: int) -> list[str]:
-    folder, settings = Path(table.uri), table.settings
-    size = settings.table.target_file_size_mb * 1024 * 1024 // share
+def planned(table: Table, share: int) -> Compaction:
+    """The files that :func:`compact` replaces."""
+    size = table.settings.table.target_file_size_mb * 1024 * 1024 // share
     check_protocol(table.dt, table.uri)
-    codec, retention = settings.publish.compression, settings.table.deleted_file_retention
-    ago = max((retention - _REPLACED).total_seconds(), 0.0)
-    added, removals = compacted(table.dt, folder, codec, size, seldom=share > 1, ago=ago)
+    return compaction(table.dt, Path(table.uri), size, seldom=share > 1)
+
+
+def _beside(table: Table, what: Compaction) -> list[WrittenFile]:
+    """Write what is compacted in a thread of its own."""
+    with failpoint.writing(Step.COMPACTION_FILES, table.uri):
+        return _written(table, what, threads=1)
+
+
+def _written(table: Table, what: Compaction, threads: int = THREADS) -> list[WrittenFile]:
+    """Write what is compacted, and sync it; nothing is committed."""
+    settings = table.settings.publish
+    try:
+        added = what.written(settings.compression, threads)
+        if settings.fsync:
+            sync_files(what.folder, (file.name for file in added))
+    except OSError as error:
+        raise write_fault(table.uri, error) from None
+    return added
+
+
+def _put(table: Table, what: Compaction, added: Collection[WrittenFile]) -> list[str]:
+    """Put files in the place of those that they are made of; which those are.
+
+    Where one of these was replaced meanwhile, what was written goes: its rows are others now.
+    """
     if not added:
         return []
-    if settings.publish.fsync:
-        sync_files(folder, (file.name for file in added))
+    if not what.names <= {*added_files(table.dt)["path"].to_pylist()}:
+        for file in added:
+            (what.folder / file.name).unlink()
+        return []
+    table.carrying_state(lambda commit: _commit(table, commit, what, added))
+    return [*what.names]
+
+
+def _commit(
+    table: Table, commit: CommitProperties, what: Compaction, added: Collection[WrittenFile]
+) -> None:
+    ago = max((table.settings.table.deleted_file_retention - _REPLACED).total_seconds(), 0.0)
+    removals = what.removals(ago)
     told = optimize_info(len(added), len(removals), (commit.custom_metadata or {})[NOTE])
     adds = (file.add(data_change=False) for file in added)
-    write_entry(folder, table.version + 1, [told, *removals, *adds])
+    write_entry(what.folder, table.version + 1, [told, *removals, *adds])
     table.dt.update_incremental()
-    return [removal["remove"]["path"] for removal in removals]
 
 
 def set_retention(table: Table) -> None:
