@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,9 +97,12 @@ def _answer(
         _write(statement(catalogue, sql, settings, views, form, limit, raw=raw))
     elif batch:
         from lakehouse.explorer.report import report
+        from lakehouse.explorer.sql import in_time
 
         found = report(catalogue, settings.explorer, views, say)
-        _write(render(found, form, width(), color=sys.stdout.isatty(), raw=raw))
+        color = sys.stdout.isatty()
+        drawn = partial(render, found, form, width(), color=color, raw=raw)
+        _write(in_time(settings.explorer, drawn))
     else:
         from lakehouse.explorer.menu import menu
 

@@ -23,6 +23,8 @@ from lakehouse.core.errors import TableDamaged
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST = 4096
+LARGEST = 256 * 1024 * 1024
+"""Bytes of a text that is read whole: a commit, or a manifest, of a million files has as many."""
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ODD = "no flow made it so: restore a backup that is whole, or leave this folder alone"
@@ -124,6 +126,13 @@ class Within:
     def read(self) -> IO[bytes]:
         """The file, open; Outside where it is none, or a link is on the way."""
         return os.fdopen(self.handle(os.O_RDONLY), "rb")
+
+    def data(self) -> bytes:
+        """All that the file holds; Outside where it is none, or larger than a text of ours is."""
+        with self.read() as file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+                raise Outside(str(self.path), f"has {size:,} bytes, more than its writer writes")
+            return file.read(LARGEST)
 
     def make(self) -> IO[bytes]:
         """A new file, open, and the folders above it; FileExistsError where something is there."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.sql import QueryTimedOut, Reader
+from lakehouse.explorer.sql import QueryTimedOut, Reader, in_time
 from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.products.registry import part, products
@@ -151,7 +151,7 @@ def report(
     if not found:
         raise TableMissing("the report", "no table that it needs exists", "run `lakehouse demo`")
     try:
-        found["freshness"] = catalogue.tables()
+        found["freshness"] = in_time(settings, catalogue.tables)
     except LakehouseError as error:
         say(f"freshness: left out: {error.place} {error.fault}")
     return found

@@ -68,7 +68,9 @@ class Reader:
             for name, table in tables.items()
             if name.startswith("bronze.")
         }
-        self._connection = locked(tables, plain, self._views, ends, settings)
+        self._connection = in_time(
+            settings, lambda: locked(tables, plain, self._views, ends, settings)
+        )
 
     def __enter__(self) -> Reader:
         return self

@@ -118,14 +118,13 @@ class EventIds:
         RunDamaged where it is not what was saved.
         """
         try:
-            with Within(self._folder, _STORE).read() as file:
-                body, code = json.load(file)
+            body, code = json.loads(Within(self._folder, _STORE).data())
             if not is_mac(code, body.encode()):
                 raise RunDamaged(f"{_STORE} is not what was written here")
             store = json.loads(body)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RunDamaged(f"{_STORE} cannot be read: {error}") from None
         if store["format"] != _FORMAT:
             raise RunDamaged(f"{_STORE} is of another release")

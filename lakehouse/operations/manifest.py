@@ -12,8 +12,6 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import check_folder
 from lakehouse.core.within import Outside, Within
 
-_LARGEST = 1 << 28
-"""Most bytes of a manifest: about a million files."""
 MANIFEST = "manifest.json"
 """Written last: a backup without it is not whole."""
 
@@ -40,10 +38,7 @@ def read_manifest(source: Path) -> Manifest:
     """What the backup says of itself: claims, of which each is looked at before it is used."""
     check_folder(str(source))
     try:
-        with Within(source, MANIFEST).read() as file:
-            if os.fstat(file.fileno()).st_size > _LARGEST:
-                raise not_whole(source / MANIFEST, "is too large for a manifest")
-            manifest = msgspec.json.decode(file.read(), type=Manifest)
+        manifest = msgspec.json.decode(Within(source, MANIFEST).data(), type=Manifest)
     except FileNotFoundError:
         raise not_whole(source / MANIFEST, "is not there") from None
     except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):

@@ -174,7 +174,7 @@ class StreamSettings(Section):
 class BronzeSettings(Section):
     """[bronze]: how records come into bronze; chosen when a flow starts."""
 
-    max_record_mb: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="a record with more MB of key, value and headers (64 bytes more a header) is in quarantine by its address, size and hash, without its bytes")
+    max_record_mb: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="a record with more MB of key, value and headers (64 bytes more a header), unpacked, is in quarantine by its address, size and hash, without its bytes")
     path: Literal["auto", "local", "cluster"] = Field("auto", description="local: a process on this machine reads ahead and decodes, delta-rs commits; cluster: executors read and decode, Spark's Delta writer commits; auto: by Spark's master")
 
 

@@ -22,11 +22,10 @@ _NAME = re.compile(r"v(\d+)(?:-\d+)?\.parquet")
 def taken(folder: Path) -> Applied | None:
     """What the files of a folder say of themselves; None where there are none yet."""
     try:
-        with Within(folder, TAKEN).read() as file:
-            return msgspec.json.decode(file.read(), type=Applied)
+        return msgspec.json.decode(Within(folder, TAKEN).data(), type=Applied)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise TableDamaged(
             str(folder / TAKEN), "is not what the writer of the files wrote",
             "remove the folder: the files are made anew from bronze",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lakehouse.core.text import whole_number
+from lakehouse.core.within import LARGEST
 from lakehouse.storage.metadata import metadata_of
 
 _COUNTED = {
@@ -39,6 +41,8 @@ _TIMES = range(253_402_300_800_000)
 def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
     """What is wrong with a log entry; all its lines are parsed where ``whole``."""
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            return f"has {size:,} bytes, more than a commit has"
         data = path.read_bytes()
     except FileNotFoundError:
         return "is missing"
@@ -63,6 +67,8 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
     """A commit's commitInfo; None where its entry does not have it whole."""
     try:
         with path.open(encoding="utf-8") as lines:
+            if os.fstat(lines.fileno()).st_size > LARGEST:
+                return None
             for line in lines:
                 if '"commitInfo"' in line:
                     return as_told(json.loads(line)["commitInfo"])
@@ -74,6 +80,8 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
 def is_undescribed(path: Path) -> bool:
     """Whether an entry is whole JSON without a commitInfo: another program may leave it out."""
     try:
+        if path.stat().st_size > LARGEST:
+            return False
         actions = [json.loads(line) for line in path.read_bytes().splitlines()]
     except (OSError, *_ODD):
         return False

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.within import Outside, check_file
+from lakehouse.core.within import LARGEST, Outside, check_file
 from lakehouse.storage.damage import Damage, damaged
 from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
 
@@ -53,6 +53,9 @@ class Log:
                 entries[int(found[1])] = path
             elif found := _CHECKPOINT.fullmatch(path.name):
                 checkpoints.setdefault(int(found[1]), []).append(path)
+        base = max(checkpoints, default=-1)
+        for path in (folder / HINT, *(entries[v] for v in entries if v > base)):
+            _check_size(path)
         return cls(folder, entries, checkpoints)
 
     @property
@@ -65,6 +68,16 @@ class Log:
         start = max((v for v in self.checkpoints if v < version), default=-1)
         is_whole = all(v in self.entries for v in range(start + 1, version))
         return version - 1 if version and is_whole else None
+
+
+def _check_size(path: Path) -> None:
+    """Raise Outside where a text that engines read whole is larger than any that they write.
+
+    A file of forty gigabytes may take no room on a disk: its size is a hole.
+    """
+    with suppress(OSError):
+        if (size := path.lstat().st_size) > LARGEST:
+            raise Outside(str(path), f"has {size:,} bytes, more than a commit has")
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -135,9 +135,9 @@ def _applied(root: Path, bronze: str) -> Iterator[int]:
                     yield int(source["version"])
                 break
     for taken in root.glob("*/*/_taken.json"):
-        with suppress(ValueError, KeyError, TypeError):  # its own flow says what is wrong with it
-            with Within(taken.parent, taken.name).read() as file:
-                record = json.load(file)
+        # its own flow says what is wrong with it
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            record = json.loads(Within(taken.parent, taken.name).data())
             if record["bronze"] == bronze:
                 yield int(record["version"])
 

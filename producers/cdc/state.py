@@ -11,6 +11,7 @@ import msgspec
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.files import write_whole
 from lakehouse.core.paths import Lake
+from lakehouse.core.within import Within
 
 Mode = Literal["slot", "poll"]
 VERSION = 1
@@ -70,12 +71,12 @@ def read_state(path: Path) -> State | None:
     """The state, or None before the first; LakehouseError where it cannot be understood."""
     remedy = "restore it, or remove it and begin again: --anew"
     try:
-        data = path.read_bytes()
+        data = Within(path.parent, path.name).data()
     except FileNotFoundError:
         return None
     try:
         state = msgspec.json.decode(data, type=State)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise LakehouseError(str(path), f"is not a capture's state: {error}", remedy) from None
     if state.version != VERSION:
         raise LakehouseError(

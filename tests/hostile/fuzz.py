@@ -30,13 +30,13 @@ from lakehouse.operations.backup import backup
 from lakehouse.storage import log_health
 from tests.conftest import NOW, settings_at
 from tests.hostile import mutants
-from tests.hostile.lakes import sales
-from tests.hostile.verbs import LONGEST, READ, limited, outcome, state_of
+from tests.hostile.lakes import LAKES
+from tests.hostile.verbs import AT_WORK, LONGEST, MORE, MORE_READ, limited, outcome, state_of
 
 MEMORY_MB = 2_000
 """The most that one process may ever take: [explorer] and [silver] allow 1 GB, and Python."""
-WEIGHTS = {"audit": 1, "explore --batch": 1, "explore, lists": 2, "tables": 12, "history": 12,
-           "tables --json": 8}  # fmt: skip
+WEIGHTS = {"audit": 1, "audit orders": 1, "explore --batch": 1, "explore, lists": 2,
+           "tables": 12, "history": 12, "tables --json": 8}  # fmt: skip
 """The verbs that take longest are not tried so often; 4 stands for any other."""
 KINDS = {
     "entry": "commits", "checkpoint": "checkpoints", "hint": "pointers to checkpoints",
@@ -44,6 +44,8 @@ KINDS = {
 }  # fmt: skip
 """What is changed, and its name in docs/security.md."""
 SHARES = (60, 12, 8, 12, 8)
+WRITING = 0.1
+"""The part of the mutants that a verb which writes is given: it takes longer, and a new lake."""
 TRIED = 150
 """Mutants of `make test`."""
 
@@ -58,13 +60,16 @@ class Ground:
     home: Path = field(init=False)
     touched: set[Path] = field(default_factory=set)
     """Tables of the copy that are not as they were."""
+    is_written: bool = False
+    """Whether a verb may have written anywhere in the copy."""
 
     def __post_init__(self) -> None:
         """Land the lake, with checkpoints, and back it up."""
         self.whole, self.saved = self.folder / "whole" / "lake", self.folder / "whole" / "backup"
         self.home = self.folder / "at" / "home"
         self.home.mkdir(parents=True)
-        sales(self.whole)
+        for make in LAKES.values():
+            make(self.whole)
         for log in self.whole.glob("[a-z]*/*/_delta_log"):
             DeltaTable(log.parent).create_checkpoint()
         backup(settings_at(self.whole), self.saved, NOW, lambda _: None)
@@ -83,7 +88,9 @@ class Ground:
     def lake(self) -> Path:
         """The lake as it was: only tables that the last mutant touched are made anew."""
         to = self.folder / "at" / self.whole.name
-        if not to.exists():
+        if self.is_written or not to.exists():
+            self.is_written = False
+            shutil.rmtree(to.parent / "backup", ignore_errors=True)
             return self.copied(self.whole)
         for table in self.touched:
             shutil.rmtree(to / table)
@@ -117,8 +124,11 @@ def mutant(ground: Ground, number: int) -> tuple[str, str, Callable[[], str]]:
             log = root / table / "_delta_log"
             for kept in (*log.glob("*.parquet"), log / "_last_checkpoint"):
                 kept.unlink(missing_ok=True)
-    verbs = [verb for verb in READ for _ in range(WEIGHTS.get(verb, 4))]
-    verb = r.choice(verbs)
+    if r.random() < WRITING:
+        verb = r.choice([verb for verb in MORE if verb not in MORE_READ])
+        ground.is_written = True
+    else:
+        verb = r.choice([verb for verb in MORE_READ for _ in range(WEIGHTS.get(verb, 4))])
     return f"{kind} of {path.relative_to(root)}", verb, lambda: outcome(verb, root)
 
 
@@ -140,7 +150,7 @@ def findings(ground: Ground, numbers: Iterator[int], say: Callable[[str], None])
         say(f"{number}")
         what, verb, run = "it could not be made", "", None
         began = time.monotonic()
-        faulthandler.dump_traceback_later(3 * LONGEST, exit=True)
+        faulthandler.dump_traceback_later(AT_WORK + LONGEST, exit=True)
         try:
             what, verb, run = mutant(ground, number)
             run()
@@ -148,7 +158,8 @@ def findings(ground: Ground, numbers: Iterator[int], say: Callable[[str], None])
             told = f"{type(error).__name__} at {_place(error)}: {error}"
             yield f"mutant {number}, {verb}, {what}: {told}"[:500]
         faulthandler.cancel_dump_traceback_later()
-        if (took := time.monotonic() - began) > LONGEST:
+        longest = LONGEST if verb in {*MORE_READ, "restore"} else AT_WORK
+        if (took := time.monotonic() - began) > longest:
             yield f"mutant {number}, {verb}, {what}: took {took:.0f} s"
         if (peak := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) > MEMORY_MB:
             yield f"mutant {number}, {verb}, {what}: {peak:,.0f} MB"

@@ -11,12 +11,18 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from lakehouse.audit.run import audit
+from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
 from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.paths import Lake
+from lakehouse.ingest.topic import Topic
+from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.deep import read_whole
+from lakehouse.operations.remark import remark
+from lakehouse.products.registry import flows
+from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.storage.duck import connect
 from tests.conftest import NOW, settings_at
 from tests.support.audited import Kafka
 
@@ -41,10 +47,34 @@ def _command(*words: str) -> Callable[[Path], str]:
 
 
 def _audit(root: Path) -> str:
-    proof = audit(
-        "sales", settings_at(root), Kafka(beginning=11, end=11).broker(), NOW, lambda _: None
+    return _audited(root, "sales", Kafka(beginning=11, end=11).broker())
+
+
+def _audit_orders(root: Path) -> str:
+    return _audited(
+        root, "orders", Broker(lambda: Topic("orders", "t1", {0: (7, 7)}), Kafka().judge)
     )
+
+
+def _audited(root: Path, product: str, broker: Broker) -> str:
+    proof = audit(product, settings_at(root), broker, NOW, lambda _: None)
     return render(proof, 132, color=False)
+
+
+def _followed(root: Path) -> str:
+    """What a flow does with silver, without Kafka and Spark."""
+    settings = settings_at(root)
+    with connect(settings) as connection:
+        for one in (f for f in flows() if isinstance(f, SilverFlow)):
+            silver = SilverPublisher.open(one, settings, connection)
+            silver.catch_up()
+            silver.persist()
+            silver.close()
+    return ""
+
+
+def _remarked(root: Path) -> str:
+    return str(remark("sales", settings_at(root), NOW, lambda _: None))
 
 
 def _doctor(root: Path) -> str:
@@ -78,6 +108,9 @@ WRITE = {
 }
 """Verbs that write, in the lake or beside it."""
 VERBS = {**READ, **WRITE}
+MORE_READ = {**READ, "audit orders": _audit_orders}
+MORE = {**VERBS, **MORE_READ, "follow": _followed, "remark": _remarked}
+"""What mutants are given besides: a lake of several products, and what flows do."""
 
 
 @contextmanager
@@ -99,10 +132,10 @@ def limited(seconds: int = LONGEST) -> Iterator[None]:
 def outcome(verb: str, root: Path) -> str:
     """What the verb says; any exception but a LakehouseError, and a hang, is the test's failure."""
     began = time.monotonic()
-    longest = LONGEST if verb in READ else AT_WORK
+    longest = LONGEST if verb in MORE_READ else AT_WORK
     with limited(longest):
         try:
-            said = VERBS[verb](root)
+            said = MORE[verb](root)
         except LakehouseError as error:
             said = str(error)
     assert time.monotonic() - began < longest

@@ -1,0 +1,72 @@
+"""Files of a lake that are nothing but large, or deep: told in words, without being read whole."""
+
+import os
+
+import pytest
+
+from lakehouse.core.within import Outside
+from lakehouse.storage.old_files import lowest_applied
+from producers.cdc.state import read_state
+from tests.hostile.attacks import log_of, newest
+from tests.hostile.verbs import limited, outcome
+
+HOLE = 400 * 2**30
+"""Bytes that a file claims: no disk has to have them."""
+VERBS = ["tables", "history", "doctor --deep", "explore", "audit", "maintain", "erase", "follow"]
+
+
+def hollow(path):
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(HOLE)
+
+
+def next_commit(root):
+    last = newest(root, "bronze/sales")
+    return last.with_name(f"{int(last.stem) + 1:020}.json")
+
+
+def hint(root):
+    return log_of(root, "bronze/sales") / "_last_checkpoint"
+
+
+@pytest.mark.parametrize("place", [next_commit, hint])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_log_file_that_is_a_hole_is_damage(lake, place, verb):
+    hollow(place(lake))
+    assert "more than a commit has" in outcome(verb, lake)
+
+
+def test_an_old_commit_that_is_a_hole_is_damage(lake):
+    """Of a log with a checkpoint, which engines do not read it for."""
+    hollow(log_of(lake, "bronze/sales") / f"{2:020}.json")
+    assert outcome("history", lake)
+
+
+def test_a_mark_of_plain_files_that_is_deep_stops_no_upkeep(lake):
+    taken = lake / "parquet" / "orders" / "_taken.json"
+    taken.parent.mkdir(parents=True, exist_ok=True)
+    taken.write_text("[" * 200_000 + "]" * 200_000)
+    assert lowest_applied(lake, "x") is None
+    outcome("maintain", lake)
+
+
+def test_a_mark_of_plain_files_that_is_a_hole_is_told(lake):
+    hollow(lake / "parquet" / "orders" / "_taken.json")
+    with pytest.raises(Outside, match="more than its writer writes"):
+        lowest_applied(lake, "x")
+
+
+@pytest.mark.parametrize("harm", ["pipe", "link", "hole"])
+def test_the_state_of_a_capture_is_a_file_of_its_own(lake, harm):
+    path = lake / "capture" / "orders.json"
+    path.parent.mkdir()
+    if harm == "pipe":
+        os.mkfifo(path)
+    elif harm == "link":
+        path.symlink_to(lake.parent / "home" / "notes.json")
+    else:
+        hollow(path)
+    with limited(), pytest.raises(Outside):
+        read_state(path)
