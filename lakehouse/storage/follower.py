@@ -35,7 +35,7 @@ from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.increments import Increment, increments, parts
 from lakehouse.storage.log import commit_time
-from lakehouse.storage.log_health import check_log
+from lakehouse.storage.log_health import Log, check_log
 
 Say = Callable[[int, int], None]
 log = structlog.get_logger("lakehouse")
@@ -86,6 +86,7 @@ def has_commit(uri: str, applied: Applied) -> bool:
     """Whether the bronze table at ``uri`` has the commit that was applied last."""
     if not DeltaTable.is_deltatable(uri):
         return False
+    Log.of(uri)
     bronze, known = DeltaTable(uri), commit_time(uri, applied.version)
     return (
         applied.bronze == str(bronze.metadata().id)
@@ -211,6 +212,7 @@ class Follower(ABC):
         if not DeltaTable.is_deltatable(self.bronze_uri):
             name = self._bronze
             raise TableMissing(f"bronze.{name}", "does not exist yet", f"run {name}.bronze first")
+        Log.of(self.bronze_uri)  # delta-rs reads whatever lies there, however large
         bronze = DeltaTable(self.bronze_uri)
         self.bronze_id = str(bronze.metadata().id)
         return bronze

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pytest
 
+from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.decode import decoded_schema
-from lakehouse.ingest.reader import Start
+from lakehouse.ingest.reader import PACKED, Fault, Start
 from lakehouse.ingest.reader.process import ReaderProcess, _Frame
 from lakehouse.ingest.reader.records import in_parts
 from lakehouse.ingest.verdict import TimeRules
@@ -43,6 +45,14 @@ def test_the_end_that_lies_beyond_a_range_is_kept_for_the_next():
     one = reader({0: 0}, p0=[_Frame(0, 0, 3, 10, rows(0, 2)), _Frame(0, 0, 9, 0)])
     for end in (5, 7, 9):
         assert one.take({0: end}, 100, lambda: False).ends == {0: end}
+
+
+def test_what_lies_before_a_batch_that_cannot_be_unpacked_is_taken_first():
+    one = reader({0: 0}, p0=[_Frame(0, 0, 3, 10, rows(0, 1, 2))])
+    one._meet(Fault(PACKED, "Decompression failed", 0))
+    assert one.take({0: 9}, 100, lambda: False).ends == {0: 3}
+    with pytest.raises(ServiceUnavailable, match="cannot be unpacked"):
+        one.take({0: 9}, 100, lambda: False)
 
 
 def test_a_partition_of_which_all_that_was_planned_expired_is_past_it():

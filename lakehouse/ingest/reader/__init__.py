@@ -38,6 +38,8 @@ EXPIRED = "expired"
 """A fault: Kafka no longer has the offset to go on with, or never had it."""
 REFUSED = "refused"
 """A fault that waiting does not mend: rights, or a topic that is gone."""
+PACKED = "packed"
+"""A fault for good: a compressed batch that unpacks to more than a gigabyte, or to nothing."""
 AWAY = "away"
 """A fault that may pass: the client goes on trying."""
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
-from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, HEAD, REFUSED, Fault, Start
+from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, HEAD, PACKED, REFUSED, Fault, Start
 from lakehouse.ingest.reader.records import as_rows, by_partition, headers_by_python, in_parts
 
 _MIB = 1024 * 1024
@@ -153,6 +153,7 @@ class _Reader:
     def _tell(self, error: KafkaError, partition: int) -> None:
         code = error.code()
         kind = EXPIRED if code in _EXPIRED else REFUSED if code in _REFUSED else AWAY
+        kind = PACKED if code == KafkaError._BAD_COMPRESSION else kind
         told = msgspec.json.encode(Fault(kind, error.str(), partition))
         self._out.write(HEAD.pack(self._turn, FAULT, 0, 0, len(told)) + told)
         self._out.flush()

@@ -21,7 +21,7 @@ import structlog
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.processes import own_environment, python, started
 from lakehouse.ingest.decode import decoded_schema
-from lakehouse.ingest.reader import AWAY, FAULT, HEAD, Fault, Start
+from lakehouse.ingest.reader import AWAY, FAULT, HEAD, PACKED, Fault, Start
 
 log = structlog.get_logger("lakehouse")
 EARLIEST = -2
@@ -69,6 +69,8 @@ class ReaderProcess:
         self._frames: SimpleQueue[_Frame | None] = SimpleQueue()
         self._held: dict[int, deque[_Frame]] = defaultdict(deque)
         self._at: dict[int, int] = {}
+        self._packed: dict[int, Fault] = {}
+        """Partitions that cannot be read on, once what lies before is taken."""
         self._turn = self._deaths = 0
         self._is_hurried = self._is_closed = False
         self._told = "no records come"
@@ -96,8 +98,12 @@ class ReaderProcess:
                     found += [frame.rows] if frame.rows is not None else []
                     # the end of a partition may be told after rows that came meanwhile
                     self._at[partition] = max(self._at[partition], frame.after)
-            if size >= most_bytes:
+            stuck = [p for p in lacking if p in self._packed and not self._held[p]]
+            stuck = [p for p in stuck if self._at[p] < upto[p]]
+            if size >= most_bytes or (stuck and found):
                 break
+            if stuck:
+                raise self._unpackable(self._packed[stuck[0]])
             if any(self._at[p] < upto[p] and not self._held[p] for p in lacking):
                 if stopping():
                     return None
@@ -154,7 +160,9 @@ class ReaderProcess:
 
     def _meet(self, fault: Fault) -> None:
         self._told = fault.text
-        if fault.kind != AWAY:
+        if fault.kind == PACKED:
+            self._packed[fault.partition] = fault  # what lies before it comes first
+        elif fault.kind != AWAY:
             self._at.clear()
             raise ReaderFault(fault.text)
 
@@ -174,6 +182,14 @@ class ReaderProcess:
         time.sleep(min(1.0, 0.1 * (self._deaths - 1)))
         self._assign()
 
+    def _unpackable(self, fault: Fault) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"topic {self._start.topic}, partition {fault.partition}",
+            f"a compressed batch cannot be unpacked, or not within a gigabyte: {fault.text}",
+            "[bronze] path = cluster reads it a record at a time; or delete the partition's "
+            "records up to the batch's end (kafka-delete-records), then lakehouse accept-gap",
+        )
+
     def _silent(self) -> ServiceUnavailable:
         servers = self._start.kafka["bootstrap.servers"]
         return ServiceUnavailable(
@@ -186,6 +202,7 @@ class ReaderProcess:
         """A new turn: what was sent before it counts no more."""
         self._turn += 1
         self._held.clear()
+        self._packed.clear()
         self._is_hurried = False
         if self._process is None:
             self._process = self._started()
