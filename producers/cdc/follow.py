@@ -42,7 +42,15 @@ from producers.cdc.slot import begin, check_slot, replication
 from producers.cdc.state import State
 from producers.cdc.steps import Step
 from producers.cdc.stream import Stream
-from producers.cdc.table import CannotCapture, Column, check, describe, same
+from producers.cdc.table import (
+    CannotCapture,
+    Column,
+    check,
+    describe,
+    has_dropped,
+    needed,
+    same,
+)
 
 CONFIRM_SECONDS = 0.5
 IDLE_SECONDS = 0.1
@@ -198,7 +206,7 @@ class Follower:
         bases = self._base_types(relation.type_ids)
         columns = [
             Column(name, bases.get(type_id, type_id))
-            for name, type_id in zip(relation.columns, relation.type_ids, strict=True)
+            for name, type_id in zip(self._names(relation), relation.type_ids, strict=True)
         ]
         table = replace(
             self.events.table, columns=tuple(columns), full_identity=relation.full_identity
@@ -215,6 +223,19 @@ class Follower:
             self.events.sink.settle()  # all before this is told; nothing after it is lost
             raise
         self.events.table = table
+
+    def _names(self, relation: Relation) -> tuple[str, ...]:
+        """The columns' names, those of the contract as they are now: one may be renamed back.
+
+        Known by their order where no column was ever dropped; else as they were then.
+        """
+        connection, table = self.work.connection, self.events.table
+        now = describe(connection, table.qualified)
+        if now is None or has_dropped(connection, table.oid):
+            return relation.columns
+        wanted = needed(now, self.plan.row)
+        names = zip((column.name for column in now.columns), relation.columns, strict=False)
+        return tuple(name if name in wanted else then for name, then in names)
 
     def _base_types(self, type_ids: tuple[int, ...]) -> dict[int, int]:
         with self.work.connection.cursor() as cursor:

@@ -20,7 +20,7 @@ from producers.cdc.server import belongs, patient, same_history, server_of
 from producers.cdc.sink import Sink
 from producers.cdc.snapshot import moment, take_snapshot
 from producers.cdc.state import read_state
-from producers.cdc.table import CannotCapture, check, describe, same
+from producers.cdc.table import CannotCapture, check, describe, has_children, same
 from producers.cdc.waiting import Waiting, in_words
 
 MODES = {"slot": follow.run, "poll": poll.run}
@@ -126,6 +126,11 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary, floor: i
             name, "is not there", f"make it: psql -f db/{plan.product}.sql, or mend [postgres] url"
         )
     check(table, plan.row)
+    if has_children(connection, table.oid):
+        fault = "has tables that inherit from it, whose rows are not captured"
+        if state is None:
+            raise CannotCapture(name, fault, f"ALTER TABLE ... NO INHERIT {name}")
+        log.warning(fault, table=name)
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         raise CannotCapture(
             f"database {server.database}",

@@ -131,6 +131,21 @@ def describe(connection: psycopg.Connection, qualified: str) -> Table | None:
     return Table(schema, table, oid, columns, tuple(n for n, _ in key), identity == "f")
 
 
+def has_dropped(connection: psycopg.Connection, oid: int) -> bool:
+    """Whether the table ever had a column that it no longer has."""
+    return _exists(connection, "pg_attribute WHERE attrelid = %s AND attisdropped", oid)
+
+
+def has_children(connection: psycopg.Connection, oid: int) -> bool:
+    """Whether other tables inherit from it: their rows are seen in it, and are not its own."""
+    return _exists(connection, "pg_inherits WHERE inhparent = %s", oid)
+
+
+def _exists(connection: psycopg.Connection, rows: str, oid: int) -> bool:
+    found = connection.execute(f"SELECT EXISTS (SELECT FROM {rows})".encode(), (oid,)).fetchone()
+    return bool(found and found[0])
+
+
 def check(table: Table, row: type[msgspec.Struct]) -> None:
     """Raise CannotCapture unless all contract columns exist with the right kind; more may exist."""
     there = {column.name: column.kind for column in table.columns}
