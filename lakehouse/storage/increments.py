@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,11 +62,18 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
             )
         if "add" in action and action["add"].get("dataChange", True):
             add = action["add"]
-            stats = json.loads(add.get("stats") or "{}")
             path = local_path(uri, add["path"])
             if not path.exists():
                 raise FileNotFoundError(path)
-            yield str(path), int(stats.get("numRecords", 0))
+            yield str(path), _rows_told(add)
+
+
+def _rows_told(add: Mapping[str, Any]) -> int:
+    """How many rows a commit says that a file has, for the size of a step; 0 where it does not."""
+    try:
+        return int(json.loads(add.get("stats") or "{}").get("numRecords", 0))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return 0
 
 
 def parts(files: Sequence[str], most: int) -> Iterator[tuple[tuple[str, ...], int, int]]:

@@ -212,5 +212,5 @@ def hinted(hint: Path) -> int | None:
     """The version that ``_last_checkpoint`` names; None where it cannot be read, as engines do."""
     try:
         return int(json.loads(hint.read_bytes())["version"])
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return None

@@ -5,11 +5,13 @@ import os
 import pytest
 
 from lakehouse.core.within import Outside
+from lakehouse.storage.increments import increments
 from lakehouse.storage.old_files import lowest_applied
 from producers.cdc.state import read_state
-from tests.hostile.attacks import log_of, newest
+from tests.hostile.attacks import adds, first_file, home, log_of, newest
 from tests.hostile.verbs import limited, outcome
 
+DEEP = "[" * 200_000 + "]" * 200_000
 HOLE = 400 * 2**30
 """Bytes that a file claims: no disk has to have them."""
 VERBS = ["tables", "history", "doctor --deep", "explore", "audit", "maintain", "erase", "follow"]
@@ -44,10 +46,27 @@ def test_an_old_commit_that_is_a_hole_is_damage(lake):
     assert outcome("history", lake)
 
 
+@pytest.mark.parametrize("verb", ["tables", "maintain"])
+def test_a_pointer_that_is_deep_is_none(lake, verb):
+    hint(lake).write_text(DEEP)
+    assert outcome(verb, lake)
+
+
+@pytest.mark.parametrize("stats", [DEEP, "[1", '{"numRecords": "x"}', "7"])
+def test_statistics_that_are_a_bomb_tell_no_number(lake, stats):
+    (home(lake) / "data.parquet").write_bytes(b"x")
+    last = newest(lake, "bronze/sales")
+    file = first_file(lake, "bronze/sales").relative_to(lake / "bronze" / "sales")
+    adds(lake, "bronze/sales", str(file), stats=stats)
+    version = int(last.stem)
+    [step] = increments(str(lake / "bronze" / "sales"), version, version + 1, 10)
+    assert step.files == (str(lake / "bronze" / "sales" / file),)
+
+
 def test_a_mark_of_plain_files_that_is_deep_stops_no_upkeep(lake):
     taken = lake / "parquet" / "orders" / "_taken.json"
     taken.parent.mkdir(parents=True, exist_ok=True)
-    taken.write_text("[" * 200_000 + "]" * 200_000)
+    taken.write_text(DEEP)
     assert lowest_applied(lake, "x") is None
     outcome("maintain", lake)
 
