@@ -26,9 +26,9 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lakehouse.ingest.blocks import WORD, Block, Flags, Literal, Places, Scratch
 from lakehouse.ingest.judged import Judged, in_time, judges
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.model.contract import Contract
@@ -37,17 +37,12 @@ _FIELD = re.compile(
     rb'[ \t]*"([^"\\]*)"[ \t]*:[ \t]*(?:"([^"\\]*)"|(-?[0-9][0-9.eE+-]*)|null)[ \t]*([,}])'
 )
 _OPEN = re.compile(rb"[ \t]*\{")
-_QUOTE, _BACKSLASH, _SPACE, _ASCII, _UNKNOWN = 34, 92, 32, 128, 63
 _KNOWN, _SAMPLES = 16, 16
 """Shapes that are kept, and records of a batch that may teach one."""
 _LEAST, _LARGE = 64, 65_536
 """Fewer rows are parsed sooner than they are proved; larger records teach nothing."""
 _RARE, _PAUSE = 4, 16
 """Where less than a quarter of a batch is proved, so many batches are not tried."""
-_WORD = 8
-Places = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -58,101 +53,11 @@ class Proved:
     columns: Mapping[str, pa.Array]
 
 
-class _Literal:
-    """Bytes between two values, compared eight at a time."""
-
-    def __init__(self, told: bytes) -> None:
-        self.told, self.size = told, len(told)
-        self.quotes, self.before = told.count(b'"'), told.find(b'"')
-        starts = [*range(0, self.size - _WORD, _WORD), max(0, self.size - _WORD)]
-        self._words = [
-            (at, np.uint64(int.from_bytes(told[at : at + _WORD], "little"))) for at in starts
-        ]
-        self._mask = np.uint64((1 << 8 * min(self.size, _WORD)) - 1)
-
-    def at(self, words: Words, places: Places) -> Flags:
-        """Whether it stands at each of these places."""
-        found = np.ones(len(places), bool)
-        for at, wanted in self._words:
-            got = words[places + at if at else places]
-            if self.size < _WORD:
-                got &= self._mask
-            found &= got == wanted
-        return found
-
-
-class _Scratch:
-    """Room that is used again: fresh memory would cost as much as the proof."""
-
-    def __init__(self) -> None:
-        self._bytes, self._flags = np.empty(0, np.uint8), np.empty(0, bool)
-
-    def of(self, size: int) -> tuple[npt.NDArray[np.uint8], Flags]:
-        if len(self._bytes) < size:
-            room = size * 5 // 4
-            self._bytes, self._flags = np.empty(room, np.uint8), np.empty(room, bool)
-        return self._bytes[:size], self._flags[:size]
-
-
-class _Block:
-    """Records as one run of bytes: where each lies, where its quotes are, and which are plain."""
-
-    def __init__(self, values: pa.Array, scratch: _Scratch, pad: int) -> None:
-        rows, (_, offsets, held) = len(values), values.buffers()
-        ends = np.frombuffer(offsets, np.int32, rows + 1, values.offset * 4).astype(np.int64)
-        first, self.size = int(ends[0]), int(ends[-1] - ends[0])
-        self.data, self._flags = scratch.of(self.size + pad)
-        self.data[self.size :] = 0
-        if self.size:
-            self.data[: self.size] = np.frombuffer(held, np.uint8, self.size, first)
-        ends -= first
-        self.start, self.end = ends[:-1], ends[1:]
-        self.is_plain = self._plain(values, ends)
-        self.words: Words = np.ndarray(
-            (len(self.data) - _WORD + 1,), "<u8", buffer=self.data, strides=(1,)
-        )
-        self.quotes = np.flatnonzero(self._same(np.equal, _QUOTE))
-        self.first = np.searchsorted(self.quotes, self.start)
-        self.count = np.diff(self.first, append=len(self.quotes))
-
-    def _same(self, compare: np.ufunc, byte: int) -> Flags:
-        """Which bytes compare so; until it is asked again."""
-        flags: Flags = compare(self.data[: self.size], byte, out=self._flags[: self.size])
-        return flags
-
-    def _plain(self, values: pa.Array, ends: Places) -> Flags:
-        body, found = self.data[: self.size], np.ones(len(values), bool)
-        if values.null_count:
-            found = values.is_valid().to_numpy(zero_copy_only=False).copy()
-        if not self.size:
-            return found
-        for compare, byte in ((np.less, _SPACE), (np.equal, _BACKSLASH)):
-            if (odd := self._same(compare, byte)).any():
-                found[np.searchsorted(ends, np.flatnonzero(odd), "right") - 1] = False
-        if body.max() >= _ASCII and not _is_utf8(values):
-            high = np.flatnonzero(self._same(np.greater_equal, _ASCII))
-            for row in np.unique(np.searchsorted(ends, high, "right") - 1).tolist():
-                text = body[ends[row] : ends[row + 1]]
-                try:
-                    text.tobytes().decode()
-                except UnicodeDecodeError:
-                    found[row], text[:] = False, _UNKNOWN
-        return found
-
-
-def _is_utf8(values: pa.Array) -> bool:
-    try:
-        values.cast(pa.string())
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 @dataclass
 class _Shape:
     """The bytes around the values, and the numbers of the fields that these are, in order."""
 
-    literals: list[_Literal]
+    literals: list[Literal]
     fields: list[int]
     is_quoted: list[bool]
     hits: int = 0
@@ -162,7 +67,7 @@ class _Shape:
         return sum(literal.quotes for literal in self.literals)
 
     def match(
-        self, block: _Block, rows: Places | slice
+        self, block: Block, rows: Places | slice
     ) -> tuple[Flags, list[tuple[Places, Places]]]:
         """Which of the rows have this shape, and from where to where each of their values is.
 
@@ -206,12 +111,12 @@ def _learned(record: bytes, numbers: Mapping[str, int], fields: list[Judged]) ->
         if group:
             if fields[numbers[name]].is_quoted != (group == 2):
                 return None
-            literals.append(_Literal(record[since : pair.start(group)]))
+            literals.append(Literal(record[since : pair.start(group)]))
             found.append(numbers[name])
             since = pair.end(group)
         at = pair.end()
         if pair[4] == b"}":
-            literals.append(_Literal(record[since:]))
+            literals.append(Literal(record[since:]))
             is_quoted = [fields[number].is_quoted for number in found]
             is_whole = found and not record[at:].strip(b" \t")
             return _Shape(literals, found, is_quoted) if is_whole else None
@@ -225,8 +130,8 @@ class Shapes:
         self._fields = judges(contract)
         self._numbers = {field.name: n for n, field in enumerate(self._fields)}
         self._known: list[_Shape] = []
-        self._scratch = _Scratch()
-        self._pad, self._pause = 2 * _WORD, 0
+        self._scratch = Scratch()
+        self._pad, self._pause = 2 * WORD, 0
 
     def prove(self, values: pa.Array, kafka_time: pa.Array, rules: TimeRules) -> Proved | None:
         """The rows that have a known shape and keep the contract; None where it was not tried."""
@@ -236,7 +141,7 @@ class Shapes:
         if self._pause:
             self._pause -= 1
             return None
-        block = _Block(values, self._scratch, self._pad)
+        block = Block(values, self._scratch, self._pad)
         found, begin, end, has = self._matched(block)
         columns, data = {}, pa.py_buffer(block.data)
         for number, field in enumerate(self._fields):
@@ -248,7 +153,7 @@ class Shapes:
             self._pause = _PAUSE
         return Proved(found, columns)
 
-    def _matched(self, block: _Block) -> tuple[Flags, Places, Places, Flags]:
+    def _matched(self, block: Block) -> tuple[Flags, Places, Places, Flags]:
         """Which rows have a shape; and by field and row, where its value is and if there is one."""
         total, fields = len(block.start), len(self._fields)
         found = np.zeros(total, bool)
@@ -278,7 +183,7 @@ class Shapes:
             told = [literal.told for literal in shape.literals] if shape else []
             if shape and all([one.told for one in k.literals] != told for k in self._known):
                 self._known = [*self._known[: _KNOWN - 1], shape]
-                self._pad = max(self._pad, *(len(one) + 2 * _WORD for one in told))
+                self._pad = max(self._pad, *(len(one) + 2 * WORD for one in told))
 
 
 def _texts(data: pa.Buffer, begin: Places, end: Places, has: Flags) -> pa.Array:

@@ -113,6 +113,14 @@ def test_values_at_the_edge_of_what_json_and_the_contract_allow():
     assert rows(values) == strictly(values)
 
 
+def test_batches_of_nothing_that_is_known():
+    good = json.dumps(GOOD, ensure_ascii=False).encode()
+    rows([good] * 100)
+    for odd in (b"1", b"", None, b"\xff", b'"', b"{}", good[::-1], good * 2):
+        assert rows([odd] * 100) == strictly([odd] * 100)
+    assert rows([odd, good] * 100) == strictly([odd, good] * 100)
+
+
 def test_most_records_of_a_habit_are_proved():
     """Else the fuzzer's comparison would be of the strict decoder with itself."""
     [product] = [one for one in PRODUCTS if one.name == "habits"]
