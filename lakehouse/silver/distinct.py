@@ -14,7 +14,7 @@ from lakehouse.model.flow import Finer
 from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values
 from lakehouse.silver.render import finer_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, Source, reads
+from lakehouse.storage.duck import BY_NAME, Prepared, Source, reads
 
 _WIDTH = 8
 _MANY = 200_000
@@ -96,7 +96,7 @@ class DistinctState:
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
         """Load a table's rows, in transactions of their own; yields the rows of each."""
-        hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files)}"))
+        hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files, BY_NAME)}"))
         for batch in hashed.to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
             with store.writing():

@@ -19,7 +19,7 @@ from lakehouse.model.flow import UNITS, Aggregate, Favourite
 from lakehouse.silver.keys import hash_key, packed, words_sql
 from lakehouse.silver.render import ARROW, units_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, reads
+from lakehouse.storage.duck import BY_NAME, Prepared, reads
 
 _MANY = 200_000
 _UNITS = ARROW[UNITS]
@@ -95,7 +95,7 @@ class TopState:
 
     def load(self, files: list[str], store: Store) -> Iterator[int]:
         """Load a table's rows, in transactions of their own; yields the rows of each."""
-        hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files)}"))
+        hashed = self._connection.cursor().sql(self._hashed(f"FROM {reads(files, BY_NAME)}"))
         for batch in hashed.to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
             with store.writing():

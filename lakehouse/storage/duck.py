@@ -35,6 +35,8 @@ _HIVE = {
 }  # fmt: skip
 FILE, PLACE = "file of the row", "file_row_number"
 """Columns that say where a row lies, and how many rows of its file come before it."""
+BY_NAME = "union_by_name = true"
+"""For :func:`reads`: columns that a file lacks are null, whatever the first file has."""
 _NUMBERS = itertools.count()
 _SPECIAL = re.compile(r"([*?\[])")
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lakehouse.services.jars import default_cache, kafka_jars
+from lakehouse.services.java import find_java
 from tests.hostile import table
 from tests.hostile.fuzz import TRIED
 
@@ -12,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_no_mutant_brings_a_traceback_a_hang_or_a_write_outside():
+    cache = default_cache()  # a verb that would fetch jars waits for whoever fetches them now
+    kafka_jars(cache, find_java(cache), print)
     words = [sys.executable, "-m", "tests.hostile.fuzz", "200", "0", str(TRIED)]
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,

@@ -258,7 +258,10 @@ def test_a_role_that_may_not_replicate_is_told_so(postgres, kafka, tmp_path):
             "LAKEHOUSE_POSTGRES_URL": bare}  # fmt: skip
     for words, grant in (
         ("permission denied for", f"GRANT SELECT ON orders TO {name}"),
-        ("let its owner run: CREATE PUBLICATION", f"CREATE PUBLICATION {name} FOR TABLE orders"),
+        (
+            "let the table's owner run: CREATE PUBLICATION",
+            f"CREATE PUBLICATION {name} FOR TABLE orders",
+        ),
         ("ALTER ROLE ... REPLICATION", f"ALTER ROLE {name} REPLICATION"),
     ):
         done = weak.start("--available-now", **more)

@@ -58,7 +58,11 @@ REVIEWED = {
         "self._sql": "SQL that the callers give to be prepared",
     },
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},
-    "producers/cdc/slot.py": {"part": "one of two constants", "table.quoted": "by identifier()"},
+    "producers/cdc/plan.py": {"one": "a call with a placeholder, and one of two constants"},
+    "producers/cdc/server.py": {
+        "lock_ms": "a whole number",
+        "name": "names of settings, constants",
+    },
     "producers/cdc/snapshot.py": {"table.quoted": "by identifier()"},
     "producers/orders/load.py": {
         "names": "the contract's columns",

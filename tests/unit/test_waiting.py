@@ -126,6 +126,7 @@ def test_bronze_gives_way_to_a_fold_unless_the_flow_is_behind(landing, slow, mon
         land(landing, number, more=True)
     assert landing.following.followers[0].version == last
     slow.set()
+    landing.following.wait()
 
 
 def test_the_end_of_a_flow_waits_for_the_fold_in_hand(landing, slow):

@@ -81,6 +81,7 @@ class _Reader:
         if "assign" in command:
             self._turn, self._room, self._only = command["turn"], self._start.ahead, []
             self._asked = _FIRST
+            self._consumer.resume(self._consumer.assignment())  # what is paused stays so
             self._consumer.assign([self._at(int(p), o) for p, o in command["assign"].items()])
         elif "only" in command:
             self._consumer.resume(self._consumer.assignment())

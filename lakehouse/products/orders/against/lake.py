@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from lakehouse.core.sql import identifier
 from lakehouse.products.orders.against.table import CELLS, Moment
 from lakehouse.storage.duck import query
 
@@ -77,7 +78,7 @@ def rows(
     """Key → place of its latest change, and its row as texts."""
     wanted = ", ".join(map(str, keys)) or "NULL"
     found = query(
-        connection, f'SELECT order_id, place, {", ".join(CELLS)} FROM "{name}" '
+        connection, f'SELECT order_id, place, {", ".join(CELLS)} FROM {identifier(name)} '
         f"WHERE order_id IN ({wanted})",
     ).to_pylist()  # fmt: skip
     return {row["order_id"]: (row["place"], tuple(row[c] for c in CELLS)) for row in found}
