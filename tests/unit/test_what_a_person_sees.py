@@ -63,7 +63,8 @@ def test_a_quarantined_record_shows_its_columns_and_bytes_as_text():
         "address": f"sales{ESCAPES}/0/1", "kafka_time": NOW, "quarantined_at": NOW,
         "flow": f"f{ESCAPES}\n  fix: x", "contract_version": 1, "verdict": ESCAPES,
         "verdict_now": ESCAPES, "passes_now": False, "replayed_version": None, "replayed_at": None,
-        "left_out_bytes": None, "key": None, "headers": [{"key": ESCAPES, "value": {"text": ESCAPES, "bytes": 9}}],
+        "left_out_bytes": None, "key": None,
+        "headers": [{"key": ESCAPES, "value": {"text": ESCAPES, "bytes": 9}}],
         "value": {"text": f"{{\n  fix: run it\n{ESCAPES}", "bytes": 20},
     }  # fmt: skip
     shown = whole(found)
