@@ -46,6 +46,17 @@ def load(orders, seed, bad=0):
     )  # fmt: skip
 
 
+def loaded_until_killed(orders, flows, armed, seeds):
+    """Changes once a second, as a flow may take any number of them in one step."""
+    with process(flows, armed) as doomed:
+        for seed in seeds:
+            load(orders, seed, bad=5)
+            time.sleep(1)
+            if doomed.poll() is not None:
+                break
+        assert doomed.wait(60) == -signal.SIGKILL
+
+
 def verified(orders, code=0):
     """The checks of ``orders verify`` by name."""
     done = command("orders", "verify", "--json", check=False, **orders.environment)
@@ -86,17 +97,9 @@ def test_flows_killed_under_load_give_the_table(orders, land):
     armed = {**orders.environment, VARIABLE: "finer-committed:3"}
     with process([*LAKEHOUSE, "capture", "orders"], orders.environment):
         orders.until(lambda now: len(now) == 10)
-        with process(flows, armed) as doomed:
-            for seed in range(20):
-                load(orders, seed, bad=5)
-                time.sleep(1)
-                if doomed.poll() is not None:
-                    break
-            assert doomed.wait(60) == -signal.SIGKILL
+        loaded_until_killed(orders, flows, armed, range(20))
         armed[VARIABLE] = "parquet-written:2"
-        with process(flows, armed) as doomed:
-            load(orders, 99)
-            assert doomed.wait(90) == -signal.SIGKILL
+        loaded_until_killed(orders, flows, armed, range(20, 40))
         load(orders, 100)
         expected = orders.table()
         orders.until(lambda now: now.keys() == expected.keys())
