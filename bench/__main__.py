@@ -1,9 +1,10 @@
 """``python -m bench``: measure, and write docs/performance.md.
 
-python -m bench                                  # everything: about 25 minutes
-python -m bench --events 200000 --runs 1 --minutes 0 --no-write
-python -m bench growth                           # silver by what it knows: about 10 minutes
-python -m bench soak --minutes 60                # left running at 2,000 events/s
+python -m bench drain                    # beside the peers: about 25 minutes
+python -m bench drain --events 200000 --runs 1 --habit compact --no-write
+python -m bench freshness                # at 1,000 and 10,000 events/s: 11 minutes
+python -m bench growth                   # silver by what it knows: about 10 minutes
+python -m bench soak --minutes 60        # left running at 2,000 events/s
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ import typer
 from rich.console import Console
 
 from bench.drain import drain
-from bench.events import fill, source
+from bench.events import HABITS, Habit, fill, source
 from bench.freshness import freshness
 from bench.growth import SIZES, growth
 from bench.report import (
-    APART,
+    DRAIN,
+    FRESHNESS,
     GROWTH,
     PATH,
     SOAK,
+    Target,
+    drain_section,
+    drain_targets,
+    fresh_section,
+    fresh_targets,
     growth_section,
-    markdown,
-    section_of,
     soak_section,
-    targets,
     with_section,
 )
 from bench.soak import soak
@@ -105,47 +109,55 @@ def left_running(
     _tell(SOAK, soak_section(found, seen, clients), write)
 
 
-@app.callback(invoke_without_command=True)
-def main(
-    context: typer.Context,
-    events: Annotated[int, typer.Option(min=0, help="records to drain; 0: no drain")] = 1_000_000,
-    runs: Annotated[int, typer.Option(min=1, help="runs of each peer")] = 3,
-    minutes: Annotated[float, typer.Option(min=0, help="of each rate; 0: no freshness")] = 5,
-    rate: Annotated[list[int] | None, typer.Option(min=1, help="events a second")] = None,
-    write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
-) -> None:
-    """Drain a topic beside the peers, then measure freshness under load.
+Events = Annotated[int, typer.Option(min=1, help="records to drain")]
+Runs = Annotated[int, typer.Option(min=1, help="runs of each peer")]
+Minutes = Annotated[float, typer.Option(min=1, help="of each rate")]
+Rates = Annotated[list[int] | None, typer.Option(min=1, help="events a second")]
+Write = Annotated[bool, typer.Option(help="write docs/performance.md")]
 
-    Exit 1 when a target is missed.
-    """
-    if context.invoked_subcommand:
-        return
-    drained, fresh = [], []
+
+@app.command("drain")
+def drained(
+    events: Events = 1_000_000,
+    runs: Runs = 3,
+    habit: Annotated[list[Habit] | None, typer.Option(help="how records are written")] = None,
+    write: Write = True,
+) -> None:
+    """Drain topics beside the peers. Exit 1 when a target is missed."""
+    topics: dict[Habit, tuple[str, int]] = {}
     what, size = "", 0.0
     with broker() as (folder, settings, environment):
-        if events:
+        for one in habit or [*Habit]:
             what, records = source(settings, events)
-            say(f"sending {events:,} records: {what}")
-            count, size = fill(settings, records)
-            say(f"draining them, {runs} runs of each")
-            drained = drain(folder, environment, count, runs, say)
-        for number in (rate or [1_000, 10_000]) if minutes else []:
+            say(f"sending {events:,} records, {one}: {what}")
+            topic = f"sales-{one.name.lower()}"
+            count, sent = fill(settings, topic, HABITS[one](records))
+            topics[one], size = (topic, count), size or sent
+        say(f"draining them, {runs} runs of each")
+        found = drain(folder, environment, topics, runs, say)
+    _tell(DRAIN, drain_section(what, size, found), write)
+    _end(drain_targets(found))
+
+
+@app.command("freshness")
+def fresh(minutes: Minutes = 5, rate: Rates = None, write: Write = True) -> None:
+    """Freshness under load. Exit 1 when a target is missed."""
+    found = []
+    with broker() as (folder, _, environment):
+        for number in rate or [1_000, 10_000]:
             say(f"freshness at {number:,} events/s for {minutes:g} minutes")
             topic = {"LAKEHOUSE_SALES_TOPIC": f"sales-{number}"}
-            found = freshness(folder / str(number), environment | topic, number, minutes)
-            say(f"  p50 {found.p50:.2f} s, p95 {found.p95:.2f} s, {found.peak_mb:,.0f} MB")
-            fresh.append(found)
-    text = markdown(what, size, drained, fresh)
-    if write:
-        before = PATH.read_text("utf-8")
-        for title in APART:
-            if kept := section_of(before, title):
-                text = with_section(text, title, kept)
-        PATH.write_text(text, "utf-8")
-        say(f"written: {PATH.relative_to(Path.cwd()) if PATH.is_relative_to(Path.cwd()) else PATH}")
-    sys.stdout.write(text)
-    missed = [words for words, _, holds in targets(drained, fresh) if not holds]
-    raise SystemExit(Exit.FAULT if missed else Exit.OK)
+            one = freshness(folder / str(number), environment | topic, number, minutes)
+            say(f"  p50 {one.p50:.2f} s, p95 {one.p95:.2f} s, {one.peak_mb:,.0f} MB")
+            found.append(one)
+    _tell(FRESHNESS, fresh_section(found), write)
+    _end(fresh_targets(found))
+
+
+def _end(found: list[Target]) -> None:
+    if missed := [words for words, _, holds in found if not holds]:
+        say("missed: " + "; ".join(missed))
+        raise SystemExit(Exit.FAULT)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One topic, drained by each peer into a lake of its own, turn by turn."""
+"""Topics of one content in several habits, each drained by its peers, turn by turn."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench.events import Habit
 from bench.process import Run, python, run
 
-TIMEOUT = 600
+TIMEOUT = 1_800
+STOCK, LOOP, CAREFUL = "stock Spark, bronze", "fast loop, bronze", "careful loop, bronze"
+BRONZE, BOTH = "lakehouse, bronze", "lakehouse, bronze and silver"
 PEERS: Mapping[str, tuple[str, ...]] = {
-    "stock Spark, bronze": ("bench.peers.stock",),
-    "hand-written loop, bronze": ("bench.peers.loop",),
-    "lakehouse, bronze": ("bench.peers.ours", "sales.bronze"),
-    "lakehouse, bronze and silver": ("bench.peers.ours", "sales.bronze", "sales.silver"),
+    STOCK: ("bench.peers.stock",),
+    LOOP: ("bench.peers.loop", "fast"),
+    CAREFUL: ("bench.peers.loop", "careful"),
+    BRONZE: ("bench.peers.ours", "sales.bronze"),
+    BOTH: ("bench.peers.ours", "sales.bronze", "sales.silver"),
 }
+TURNS: Mapping[Habit, tuple[str, ...]] = {
+    Habit.COMPACT: tuple(PEERS),
+    Habit.SPACED: (CAREFUL, BRONZE),
+    Habit.REORDERED: (CAREFUL, BRONZE),
+    Habit.BROKEN: (BRONZE, BOTH),
+}
+"""Who drains which topic: a broken record ends the loops, so theirs are whole."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Drained:
     """One peer's runs: rows, and for each run seconds, CPU seconds and memory."""
 
     name: str
+    habit: Habit
     rows: int
     runs: tuple[Run, ...]
 
@@ -47,21 +59,34 @@ class Drained:
 
 
 def drain(
-    root: Path, environment: Mapping[str, str], rows: int, rounds: int, say: Callable[[str], None]
+    root: Path,
+    environment: Mapping[str, str],
+    topics: Mapping[Habit, tuple[str, int]],
+    rounds: int,
+    say: Callable[[str], None],
 ) -> list[Drained]:
-    """Every peer ``rounds`` times, interleaved, so that a slow minute meets them all."""
-    runs: dict[str, list[Run]] = {name: [] for name in PEERS}
+    """Every peer ``rounds`` times, interleaved, so that a slow minute meets them all.
+
+    ``topics`` are the name of each habit's topic and the count of its records.
+    """
+    turns = [(habit, name) for habit in topics for name in TURNS[habit]]
+    runs: dict[tuple[Habit, str], list[Run]] = {turn: [] for turn in turns}
     for number in range(rounds):
-        for name, words in PEERS.items():
-            lake = root / "drain"
+        for habit, name in turns:
+            lake, (topic, rows) = root / "drain", topics[habit]
             shutil.rmtree(lake, ignore_errors=True)
-            done = run(python(*words), {**environment, "LAKEHOUSE_LAKE_ROOT": str(lake)}, TIMEOUT)
+            own = {"LAKEHOUSE_LAKE_ROOT": str(lake), "LAKEHOUSE_SALES_TOPIC": topic}
+            done = run(python(*PEERS[name]), {**environment, **own}, TIMEOUT)
             if int(done.answer["rows"]) != rows:
-                raise RuntimeError(f"{name}: {done.answer['rows']} rows of {rows}")
-            runs[name].append(done)
+                raise RuntimeError(f"{name}, {habit}: {done.answer['rows']} rows of {rows}")
+            runs[habit, name].append(done)
             say(
-                f"  {number + 1}/{rounds} {name}: {rows / float(done.answer['seconds']):,.0f} "
+                f"  {number + 1}/{rounds} {name}, {habit}: "
+                f"{rows / float(done.answer['seconds']):,.0f} "
                 f"rows/s, {done.cpu_seconds:.0f} CPU s, {done.peak_mb:,.0f} MB"
             )
     shutil.rmtree(root / "drain", ignore_errors=True)
-    return [Drained(name, rows, tuple(found)) for name, found in runs.items()]
+    return [
+        Drained(name, habit, topics[habit][1], tuple(found))
+        for (habit, name), found in runs.items()
+    ]

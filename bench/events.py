@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -16,6 +18,7 @@ from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from producers.message import Message
 from producers.sales import retail
+from producers.sales.faults import FAULTS
 from producers.sales.generator import Shares
 from producers.sales.producer import generator
 
@@ -23,17 +26,68 @@ RETAIL = Path(__file__).parents[2] / "shared" / "data" / "online_retail.csv.gz"
 """The Online Retail file, beside the project; it is not part of it."""
 
 
-def source(settings: Settings, count: int) -> tuple[str, Iterator[tuple[bytes, bytes]]]:
+Pairs = Iterator[tuple[bytes, bytes | None]]
+"""Keys and values."""
+BROKEN, COPIES = 0.005, 0.01
+"""Shares of the topic that is not whole."""
+
+
+class Habit(StrEnum):
+    """How a producer writes the same content."""
+
+    COMPACT = "compact"
+    SPACED = "spaced"
+    REORDERED = "reordered"
+    BROKEN = "broken"
+
+
+def _spaced(records: Pairs) -> Pairs:
+    for key, value in records:
+        yield key, json.dumps(json.loads(value or b"")).encode()
+
+
+def _reordered(records: Pairs) -> Pairs:
+    for key, value in records:
+        fields = json.loads(value or b"")
+        turned = {name: fields[name] for name in sorted(fields)}
+        yield key, json.dumps(turned, separators=(",", ":")).encode()
+
+
+def _broken(records: Pairs) -> Pairs:
+    """A copy comes in the place of another record, so that the count stays."""
+    dice, faults = random.Random(7), [*FAULTS.values()]  # noqa: S311  # no secret
+    kept = None
+    for key, value in records:
+        roll = dice.random()
+        if roll < BROKEN:
+            yield key, dice.choice(faults)(json.loads(value or b""))
+        elif roll < BROKEN + COPIES and kept:
+            yield kept
+        else:
+            yield key, value
+            if roll > 0.9:
+                kept = key, value
+
+
+HABITS: Mapping[Habit, Callable[[Pairs], Pairs]] = {
+    Habit.COMPACT: lambda records: records,
+    Habit.SPACED: _spaced,
+    Habit.REORDERED: _reordered,
+    Habit.BROKEN: _broken,
+}
+
+
+def source(settings: Settings, count: int) -> tuple[str, Pairs]:
     """What the records are, in words, and their keys and values."""
     if RETAIL.is_file():
         name = "Online Retail, sent again under other ids until there are enough"
         return name, itertools.islice(_retail(), count)
     shop = generator(settings, sales_of(settings).seed, "bench", Shares(0, 0, 0))
     made = shop.history(count, datetime.now(UTC), 30)
-    return "generated sales", ((m.key, m.value or b"") for m in made)
+    return "generated sales", ((m.key, m.value) for m in made)
 
 
-def _retail() -> Iterator[tuple[bytes, bytes]]:
+def _retail() -> Pairs:
     """The file's lines, round after round; each round has ids of its own."""
     lines = [m for m in retail.read(RETAIL) if m.kind == "good"]
     for number in itertools.count():
@@ -53,16 +107,18 @@ def _again(message: Message, number: int) -> tuple[bytes, bytes]:
     return message.key + mark, value
 
 
-def fill(settings: Settings, records: Iterable[tuple[bytes, bytes]]) -> tuple[int, float]:
-    """Send records to the sales topic; how many, and their mean size in bytes."""
-    topic = settings.product("sales").topic
-    ensure_topic(settings.kafka, settings.product("sales"))
+def fill(
+    settings: Settings, topic: str, records: Iterable[tuple[bytes, bytes | None]]
+) -> tuple[int, float]:
+    """Send records to a topic of sales; how many, and their mean size in bytes."""
+    sales = settings.product("sales").model_copy(update={"topic": topic})
+    ensure_topic(settings.kafka, sales)
     producer = fast_producer(settings)
     count = size = 0
     for key, value in records:
         post(producer, topic, key, value)
         count += 1
-        size += len(value)
+        size += len(value or b"")
     producer.flush()
     return count, size / max(count, 1)
 
@@ -79,7 +135,7 @@ def fast_producer(settings: Settings) -> Producer:
     )
 
 
-def post(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
+def post(producer: Producer, topic: str, key: bytes, value: bytes | None) -> None:
     """Send one record, waiting while the queue is full."""
     while True:
         try:
