@@ -75,7 +75,7 @@ def test_a_new_table_is_synced_up_to_the_root(tmp_path, synced):
 
 
 def test_a_checkpoint_is_synced(table, synced):
-    for n in range(table.settings.table.checkpoint_interval):
+    for n in range(2 * table.settings.table.checkpoint_interval):
         table.append(rows(n), {})
     log = Path(table.uri, "_delta_log")
     assert {*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"} <= synced

@@ -28,8 +28,8 @@ NOTHING = timedelta(0)
 def make(tmp_path, settings):
     """Open a table of numbers whose maintenance is as the sections given say."""
 
-    def make(**sections):
-        return Table.open(str(tmp_path / "table"), SCHEMA, changed(settings, **sections))
+    def make(name="table", **sections):
+        return Table.open(str(tmp_path / name), SCHEMA, changed(settings, **sections))
 
     return make
 
@@ -323,8 +323,23 @@ def test_a_checkpoint_comes_with_each_interval(make):
     for n in range(7):
         add(table, n)
         upkeep.run()
-    found = sorted(p.name for p in Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"))
-    assert [int(name.split(".")[0]) for name in found] == [3, 6]
+    first, second = checkpoints(table)
+    assert (3 <= first <= 5, second) == (True, first + 3)
+
+
+def checkpoints(table):
+    """The versions that the log has checkpoints of."""
+    found = Path(table.uri, "_delta_log").glob("*.checkpoint.parquet")
+    return tuple(sorted(int(path.name.split(".")[0]) for path in found))
+
+
+def test_tables_that_a_batch_commits_to_have_their_checkpoints_apart(make):
+    tables = [make(f"silver/t{n}", table={"checkpoint_interval": 10}) for n in range(5)]
+    for n in range(19):
+        for table in tables:
+            add(table, n)
+    assert all(len(checkpoints(table)) == 1 for table in tables)
+    assert len({checkpoints(table) for table in tables}) >= 3
 
 
 def test_the_log_keeps_no_more_commits_than_it_may(make):
@@ -348,8 +363,9 @@ def test_the_log_is_not_cut_at_a_checkpoint_that_cannot_be_read(make):
     table = make(table={"checkpoint_interval": 3}, maintenance={"log_entries": 1})
     for n in range(5):
         add(table, n)
-    [checkpoint] = Path(table.uri, "_delta_log").glob("*.checkpoint.parquet")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:50])
+    assert checkpoints(table)
+    for checkpoint in Path(table.uri, "_delta_log").glob("*.checkpoint.parquet"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:50])
     _shorten_log(table)
     assert entries(table.uri)[0] == f"{0:020}.json"
 
