@@ -20,7 +20,7 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.duck import Prepared, Source, patterns, query, reading
+from lakehouse.storage.duck import Prepared, Source, patterns, query
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.follower import Applied, Follower
 from lakehouse.storage.increments import Increment
@@ -96,8 +96,8 @@ class Ledger(Follower):
         self._wait = settings.silver.finer_persist_interval.total_seconds()
         self._upkeep = Upkeep(table)
         self._landed = Source(_LANDED)
-        cursor = reading(connection, {"landed_rows": self._landed})
-        self._summed = Prepared(cursor, _SUMMED.format(rows="landed_rows"))
+        landed = {"landed_rows": self._landed}
+        self._summed = Prepared(connection, _SUMMED.format(rows="landed_rows"), landed)
         self._pending: list[pa.Table] = []
         self.applied = {_PART: Applied.read(table.last_note("source"))}
         self._written = self.version

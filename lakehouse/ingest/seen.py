@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakehouse.storage.duck import Prepared, Source, reading
+from lakehouse.storage.duck import Prepared, Source
 
 Words = npt.NDArray[np.uint64]
 Micros = npt.NDArray[np.int64]
@@ -120,9 +120,8 @@ class EventKeys:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         time = pa.timestamp("us", "UTC")
         self._asked = Source(pa.schema({"event_id": pa.string(), "kafka_time": time}))
-        cursor = reading(connection, {"asked": self._asked})
         select = hash_sql("event_id", "epoch_us(kafka_time)")
-        self._hashed = Prepared(cursor, f"SELECT {select} FROM asked")
+        self._hashed = Prepared(connection, f"SELECT {select} FROM asked", {"asked": self._asked})
 
     def of(self, rows: pa.Table) -> Keys:
         """One key a row, in their order."""

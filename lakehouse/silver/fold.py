@@ -12,7 +12,7 @@ from lakehouse.model.flow import Aggregate
 from lakehouse.silver.keys import bucket_hashes
 from lakehouse.silver.render import ARROW, delta_columns, delta_sql, merged_sql
 from lakehouse.storage.buckets import Buckets, Written
-from lakehouse.storage.duck import Prepared, Source, reading
+from lakehouse.storage.duck import Prepared, Source
 from lakehouse.storage.table import Table
 
 PLACE = "place"
@@ -35,12 +35,11 @@ class Fold:
         )
         hashes = bucket_hashes([*aggregate.keys])
         self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
-        cursor = reading(connection, sources)
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
-        self._delta = Prepared(cursor, delta_sql(aggregate))
+        self._delta = Prepared(connection, delta_sql(aggregate), sources)
         self._new, self._old = Source(placed), Source(table.schema)
-        merging = reading(connection, {f"delta_{name}": self._new, f"old_{name}": self._old})
-        self._merged = Prepared(merging, merged_sql(aggregate))
+        merging = {f"delta_{name}": self._new, f"old_{name}": self._old}
+        self._merged = Prepared(connection, merged_sql(aggregate), merging)
 
     def delta(self) -> pa.Table:
         """What the current rows add."""

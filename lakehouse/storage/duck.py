@@ -245,17 +245,25 @@ class Source:
 class Prepared:
     """A query that is planned once: on a small batch planning takes longer than the work.
 
-    Planned when it is first asked: a process that only opens tables, as a verb does, plans
-    nothing. Whatever it reads must keep its name and columns; see :class:`Source`.
+    ``sources`` are read by name, on a connection of its own. Planned when it is first asked: a
+    process that only opens tables, as a verb does, plans and names nothing. Whatever it reads
+    must keep its name and columns; see :class:`Source`.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-        self._connection, self._sql = connection, sql
-        self._name = ""
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sql: str,
+        sources: Mapping[str, Source] | None = None,
+    ) -> None:
+        self._sql, self._sources, self._name = sql, sources or {}, ""
+        self._connection = connection.cursor() if sources else connection
 
     def __call__(self) -> pa.Table:
         """The rows at hand now."""
         if not self._name:
+            for given, source in self._sources.items():
+                self._connection.register(given, source)
             name = f"prepared_{next(_NUMBERS)}"
             self._connection.execute(f"PREPARE {name} AS {self._sql}")
             self._name = name

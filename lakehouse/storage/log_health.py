@@ -133,11 +133,11 @@ def _is_still(uri: str, before: frozenset[tuple[str, int, int]]) -> bool:
 def _listing(uri: str) -> frozenset[tuple[str, int, int]]:
     """Name, size and time of each file of the log."""
     found = set()
-    folder = Path(uri, "_delta_log")
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(FileNotFoundError):  # it was removed since it was listed
-            about = path.stat()
-            found.add((path.name, about.st_size, about.st_mtime_ns))
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{uri}/_delta_log") as files:
+        for file in files:
+            with suppress(FileNotFoundError):  # it was removed since it was listed
+                about = file.stat()
+                found.add((file.name, about.st_size, about.st_mtime_ns))
     return frozenset(found)
 
 

@@ -33,7 +33,7 @@ from lakehouse.storage.fingerprint import Batches, by_batch, summed
 from lakehouse.storage.fingerprinted import Fingerprinted
 from lakehouse.storage.health import opened
 from lakehouse.storage.log import sync_commit
-from lakehouse.storage.log_health import check_log
+from lakehouse.storage.log_health import Log, check_log
 from lakehouse.storage.properties import (
     FINGERPRINTED,
     FROM_FIRST_ROW,
@@ -77,8 +77,9 @@ class Table(Fingerprinted):
         """
         try:
             check_columns(uri, schema.names)
-            check_log(uri)
+            Log.of(uri)  # nothing is looked for behind a link
             if not _is_table(uri):
+                check_log(uri)
                 properties = table_properties(settings)
                 if fingerprinted and (not _is_table(beside) or is_fingerprinted(opened(beside))):
                     properties[FINGERPRINTED] = FROM_FIRST_ROW
