@@ -79,7 +79,7 @@ test: setup-dev ## every feature once, for real
 
 test-long: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
 test-long: setup-dev ## what make test leaves out: its long ways, then the crash matrix
-	$(PYTEST) -m long
+	DRAWN_TIMES=10 $(PYTEST) -m "long or drawn"
 	$(MAKE) crash-matrix
 
 FUZZ_SECONDS ?= 7200

@@ -7,22 +7,25 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 import structlog
 from hypothesis import settings as hypothesis
-from pyspark.sql import SparkSession
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.registry import contract, load_settings
 from lakehouse.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=5))
@@ -33,6 +36,7 @@ if "LAKEHOUSE_STATE" not in os.environ:  # what tests start leaves nothing with 
     atexit.register(shutil.rmtree, os.environ["LAKEHOUSE_STATE"], ignore_errors=True)
 hypothesis.register_profile("lakehouse", deadline=None)  # a busy machine is no fault
 hypothesis.load_profile("lakehouse")
+TIMES = int(os.environ.get("DRAWN_TIMES", "1"))
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -87,6 +91,11 @@ def long(*values: Any) -> list[Any]:
     ]
 
 
+def drawn(examples: int) -> Callable[[Callable[..., None]], Any]:
+    """A test of so many drawn examples; `make test-long` tries ten times as many."""
+    return lambda test: pytest.mark.drawn(hypothesis(max_examples=examples * TIMES)(test))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For `make test`: see tests/apart.py."""
@@ -109,7 +118,14 @@ def _narration() -> Iterator[None]:
 
 def settings_at(root: Path) -> Settings:
     """The project's settings on a lake at this root."""
-    return load_settings(Path(__file__).parents[1] / "config.ini").with_root(root)
+    ours = (pair for pair in os.environ.items() if pair[0].startswith("LAKEHOUSE_"))
+    return _settings(frozenset(ours)).with_root(root)
+
+
+@cache
+def _settings(environment: frozenset[tuple[str, str]]) -> Settings:
+    """Read once for each environment: it takes as long as a small commit."""
+    return load_settings(Path(__file__).parents[1] / "config.ini")
 
 
 @pytest.fixture

@@ -52,14 +52,21 @@ EDITS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("column", EDITS)
-def test_a_changed_cell_of_bronze_is_named(lake, column):
-    edit(lake, "bronze/sales", '"offset" = 2', **{column: EDITS[column]})
+ROWS = (0, 1, 2, 5, 7, 8, 9)
+"""Offsets of good records."""
+
+
+@pytest.mark.parametrize("columns", [[*EDITS][:7], [*EDITS][7:]], ids=" ".join)
+def test_a_changed_cell_of_bronze_is_named(lake, columns):
+    """One cell of each row: a row is found by it alone."""
+    changed = [*zip(ROWS, columns, strict=True)]
+    for offset, column in changed:
+        edit(lake, "bronze/sales", f'"offset" = {offset}', **{column: EDITS[column]})
     found = proof(lake)
     assert found.verdict is Verdict.NOT_PROVEN
-    assert "content: 1 rows of bronze are not what Kafka's records say" in found.faults
+    assert "content: 7 rows of bronze are not what Kafka's records say" in found.faults
     named = {(row["table"], row["offset"], row["column"]) for row in content(found).first}
-    assert ("bronze", 2, column) in named
+    assert {("bronze", offset, column) for offset, column in changed} <= named
 
 
 @pytest.mark.parametrize(
@@ -99,11 +106,11 @@ def invent(lake, offset, **columns):
 
 
 @pytest.mark.parametrize("how", list(Content))
-@pytest.mark.parametrize("offset", [-1, 10, 99])
-def test_a_row_at_an_offset_that_kafka_never_gave_is_a_fault(lake, offset, how):
-    invent(lake, offset)
+def test_a_row_at_an_offset_that_kafka_never_gave_is_a_fault(lake, how):
+    for offset in (-1, 10, 99):
+        invent(lake, offset)
     faults = " ".join(proof(lake, content=how).faults)
-    assert "1 rows of bronze are at offsets that Kafka never gave" in faults
+    assert "3 rows of bronze are at offsets that Kafka never gave" in faults
 
 
 @pytest.mark.parametrize("kind", ["aborted", "markers"])

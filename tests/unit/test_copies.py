@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.ingest import copies
-from tests.conftest import settings_at
+from tests.conftest import drawn, settings_at
 from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule
 
 
@@ -55,7 +54,7 @@ def test_statistics_cut_to_milliseconds_hide_no_file(flow):
 BATCH = st.tuples(st.lists(RECORD, min_size=1, max_size=12), st.booleans())
 
 
-@hypothesis(max_examples=10)
+@drawn(5)
 @given(st.lists(BATCH, min_size=1, max_size=8))
 def test_marks_are_the_rules_in_any_order_of_reading_with_restarts_between(batches):
     with tempfile.TemporaryDirectory() as root:

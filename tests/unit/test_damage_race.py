@@ -11,7 +11,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.health import newest
 from lakehouse.storage.log_health import check_log
 from lakehouse.storage.table import Table
-from tests.conftest import settings_at
+from tests.conftest import long, settings_at
 from tests.support.numbers import SCHEMA, settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +36,12 @@ def uri(tmp_path):
     return table.uri
 
 
-def test_a_log_that_is_written_meanwhile_is_whole(uri):
+@pytest.mark.parametrize(("least", "written"), [(100, 30), *long((300, 100))])
+def test_a_log_that_is_written_meanwhile_is_whole(uri, least, written):
     writer = subprocess.Popen([sys.executable, "-c", WRITER, uri], cwd=ROOT)
     try:
         until, looks, versions = time.monotonic() + 60, 0, set()
-        while time.monotonic() < until and (looks < 300 or len(versions) < 100):
+        while time.monotonic() < until and (looks < least or len(versions) < written):
             check_log(uri)
             versions.add(newest(uri).version())
             looks += 1

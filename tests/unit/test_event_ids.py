@@ -21,7 +21,7 @@ from lakehouse.ingest.event_ids import EventIds
 from lakehouse.ingest.seen import Keys
 from lakehouse.ingest.slots import Slots
 from lakehouse.operations.backup import backup, tables_in
-from tests.conftest import NOW, settings_at
+from tests.conftest import NOW, drawn, settings_at
 from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule, every
 
 ANEW = "event ids are read from bronze anew"
@@ -69,7 +69,7 @@ def flow(settings):
 MOMENT = st.sampled_from([None, None, "stopped", "gone", *STEPS])
 
 
-@hypothesis(max_examples=12)
+@drawn(6)
 @given(
     st.lists(st.tuples(st.lists(RECORD, min_size=1, max_size=12), MOMENT), min_size=1, max_size=14)
 )

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.core.errors import TableDamaged
@@ -21,7 +20,7 @@ from lakehouse.ingest.ledger import LEDGER_SCHEMA, Ledger
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
-from tests.conftest import NOW, decoded, encode, sale
+from tests.conftest import NOW, decoded, drawn, encode, sale
 from tests.support.lake import ENGINE, Lake, changed
 
 ROOT = Path(__file__).parents[2]
@@ -221,7 +220,7 @@ EVENT = st.builds(
 STEP = st.sampled_from(["on", "crash", "persist", "compact"])
 
 
-@hypothesis(max_examples=10)
+@drawn(5)
 @given(st.lists(st.tuples(st.lists(EVENT, max_size=4), STEP), min_size=1, max_size=6))
 def test_it_is_the_same_however_batches_come_and_processes_end(steps):
     with tempfile.TemporaryDirectory() as root:

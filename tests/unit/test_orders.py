@@ -12,14 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.products.registry import load_settings
 from lakehouse.sinks.parquet_files import TAKEN
-from tests.conftest import NOW
+from tests.conftest import NOW, drawn
 from tests.support.orders import SILVER, START, Lake, change, decoded, row, tombstone
 
 
@@ -216,7 +215,7 @@ def assert_equals_the_table(lake, table, landed):
     assert lake.audited() == []
 
 
-@hypothesis(max_examples=12)
+@drawn(6)
 @given(st.lists(OP, min_size=1, max_size=12), st.randoms(use_true_random=False), st.lists(STEP))
 def test_silver_is_the_table_in_any_order_batching_and_with_any_copies(ops, draw, steps):
     records, table = history(ops)

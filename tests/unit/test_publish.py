@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from lakehouse.core.errors import TableDamaged, TableLocked
 from lakehouse.core.lock import write_locks
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.products.registry import load_settings
-from tests.conftest import NOW, decoded, encode, sale
+from tests.conftest import NOW, decoded, drawn, encode, sale
 from tests.support.events import EVENT
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
@@ -110,7 +109,7 @@ def test_one_writer_a_table(tmp_path):
 STEP = st.sampled_from(["fold", "lag", "restart", "persist"])
 
 
-@hypothesis(max_examples=5)
+@drawn(3)
 @given(st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=1, max_size=5))
 def test_silver_is_the_same_in_any_order_batching_and_with_any_copies(steps):
     config = Path(__file__).parents[2] / "config.ini"

@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -19,7 +18,7 @@ from lakehouse.silver import turns
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
-from tests.conftest import encode, sale, settings_at
+from tests.conftest import drawn, encode, sale, settings_at
 from tests.support.events import EVENT
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed
 from tests.support.money import assert_audited
@@ -264,7 +263,7 @@ def test_what_changes_no_table_is_committed_once_a_greatest_age(settings):
 STEP = st.sampled_from(["fold", "lag", "restart", "persist", "lose", "put back"])
 
 
-@hypothesis(max_examples=6)
+@drawn(3)
 @given(
     st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=2, max_size=6),
     st.sampled_from([OFTEN, SELDOM]),
