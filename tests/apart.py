@@ -8,12 +8,28 @@ from __future__ import annotations
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-OF_A_BROKER = ("tests/live/", "tests/hostile/")
+OF_A_BROKER = (
+    "tests/live/", "tests/hostile/test_hostile_names.py", "tests/hostile/test_hostile_paths.py",
+)  # fmt: skip
 SPARK = "tests/spark/"
+LONGEST = (
+    SPARK, "tests/hostile/test_fuzz.py", "tests/hostile/test_unpacked.py",
+    "tests/hostile/test_hostile_paths.py", "tests/live/test_recovery.py",
+    "tests/live/test_capture_history.py", "tests/live/test_capture_faults.py",
+    "tests/live/test_your_own_product.py", "tests/live/test_matrix.py",
+    "tests/live/test_services.py", "tests/live/test_secrecy.py", "tests/live/test_security.py",
+    "tests/live/test_capture_killed.py", "tests/live/test_orders.py", "tests/live/test_demo.py",
+    "tests/live/test_stop_early.py", "tests/live/test_bombs.py", "tests/live/test_jobs.py",
+    "tests/live/test_large_records.py", "tests/unit/test_quarantine.py",
+    "tests/unit/test_erase.py", "tests/unit/test_audit.py", "tests/unit/test_audit_content.py",
+    "tests/unit/test_silver_state.py", "tests/unit/test_replay_marks.py",
+    "tests/unit/test_made_anew.py", "tests/unit/test_went_back_after.py",
+)  # fmt: skip
+"""Given out first: one of them that is left for the end has the other cores wait."""
 
 
 class Apart(LoadFileScheduling):
-    """Gives files to workers in their order: to the first two those of a broker first.
+    """Gives files to workers, the longest first: to the first two those of a broker first.
 
     The others take those when nothing else is left. Spark's files go to one worker.
     """
@@ -23,7 +39,8 @@ class Apart(LoadFileScheduling):
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         left, has_broker = self.workqueue, self.nodes.index(node) < 2
-        mine = (scope for scope in left if scope.startswith(OF_A_BROKER) is has_broker)
-        first = next(mine, next(iter(left)))
+        in_order = [*(s for s in LONGEST if s in left), *(s for s in left if s not in LONGEST)]
+        mine = (scope for scope in in_order if scope.startswith(OF_A_BROKER) is has_broker)
+        first = next(mine, in_order[0])
         left.move_to_end(first, last=False)
         super()._assign_work_unit(node)

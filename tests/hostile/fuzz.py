@@ -46,7 +46,7 @@ KINDS = {
 SHARES = (60, 12, 8, 12, 8)
 WRITING = 0.1
 """The part of the mutants that a verb which writes is given: it takes longer, and a new lake."""
-TRIED = 150
+TRIED = 75
 """Mutants of `make test`."""
 
 

@@ -15,8 +15,18 @@ from tests.hostile.verbs import READ, VERBS, outcome, state_of
 SECRET = "c4n4ry"
 
 
-@pytest.mark.parametrize("attack", [*(a for a in ATTACKS if a not in AGAIN), *long(*AGAIN)])
-def test_no_verb_reads_or_changes_what_is_not_the_lakes(lake, tmp_path, attack, request):
+PARTS = 3
+"""In `make test` an attack is given to each third verb, the next one to the verbs after those."""
+FIRST = [(attack, n % PARTS) for n, attack in enumerate(ATTACKS)]
+REST = [(attack, part) for attack in ATTACKS for part in range(PARTS)]
+
+
+@pytest.mark.parametrize(
+    ("attack", "part"),
+    [*(a for a in FIRST if a[0] not in AGAIN),
+     *long(*(a for a in REST if a not in FIRST or a[0] in AGAIN))],
+)  # fmt: skip
+def test_no_verb_reads_or_changes_what_is_not_the_lakes(lake, tmp_path, attack, part, request):
     if attack not in OF_A_BROKER:
         request.getfixturevalue("asked")
     pq.write_table(pa.table({"event_id": [SECRET]}), home(lake) / "data.parquet")
@@ -25,7 +35,7 @@ def test_no_verb_reads_or_changes_what_is_not_the_lakes(lake, tmp_path, attack, 
     lake.rename(spoiled)
     before = state_of(home(lake))
     failed = []
-    for verb in VERBS:
+    for verb in [*VERBS][part::PARTS]:
         if verb not in READ or not lake.exists():
             shutil.rmtree(lake, ignore_errors=True)
             shutil.rmtree(tmp_path / "backup", ignore_errors=True)

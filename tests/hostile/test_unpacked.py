@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,11 +67,20 @@ def add_bomb(root, table, column):
     (log_of(root, table) / f"{version:020}.json").write_text("\n".join([*lines, ""]))
 
 
+@pytest.fixture(scope="module")
+def armed(landed, tmp_path_factory):
+    """A lake with two of them, made once: each compresses hundreds of megabytes."""
+    root = shutil.copytree(landed, tmp_path_factory.mktemp("armed") / "lake")
+    add_bomb(root, "bronze/sales", "extra")
+    add_bomb(root, "quarantine/sales", "value")
+    return root
+
+
 @pytest.fixture
-def bombed(lake):
-    add_bomb(lake, "bronze/sales", "extra")
-    add_bomb(lake, "quarantine/sales", "value")
-    return lake
+def bombed(armed, lake):
+    """A copy of it, the user's files beside it."""
+    shutil.rmtree(lake)
+    return shutil.copytree(armed, lake)
 
 
 READING = ["doctor --deep", "explore", "quarantine list", "audit"]
