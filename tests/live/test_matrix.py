@@ -1,18 +1,20 @@
-"""A row of the crash matrix, kill -9 at random times; and for the long tests one that is drawn.
+"""kill -9 at a random time; and for the long tests at several, and a row that is drawn.
 
-A failure names the command that tries the row again with the same seed.
+A failure of a row names the command that tries the row again with the same seed.
 """
 
 import os
 import random
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
+from tests.conftest import long
 from tests.matrix.broker import running
 from tests.matrix.check import check
-from tests.matrix.faults import killed_at_random
+from tests.matrix.faults import killed_at_random, killed_once
 from tests.matrix.products.sales import SalesStage
 from tests.matrix.rows import attempt, rows_of
 from tests.matrix.stage import MAIN
@@ -33,10 +35,13 @@ def broker(tmp_path_factory):
         yield broker
 
 
-def test_kill_nine_at_random_times_and_what_the_check_sees(broker, tmp_path):
-    print(f"python -m tests.matrix --only random --seed {SEED}")
-    with SalesStage(broker, tmp_path / "random", f"{SEED} random 1") as stage:
-        killed_at_random(stage)
+@pytest.mark.parametrize("act", [killed_once, *long(killed_at_random)])
+def test_kill_nine_at_random_and_what_the_check_sees(act, kafka, tmp_path):
+    """Several times: `python -m tests.matrix --only random`."""
+    with SalesStage(
+        SimpleNamespace(servers=kafka), tmp_path / "random", f"{SEED} random 1"
+    ) as stage:
+        act(stage)
         stage.finish()
         found = check(stage)
         assert (found.lost, found.doubled, found.wrong) == (0, 0, []), f"seed {SEED}"

@@ -40,6 +40,15 @@ def killed_at(step: StrEnum, comings: range) -> Act:
     return act
 
 
+def killed_once(stage: Stage) -> None:
+    """kill -9 while it runs, at a time that is drawn."""
+    stage.produce()
+    stage.start()
+    time.sleep(stage.draw.uniform(9, 14))
+    stage.driver.kill()
+    stage.recover()
+
+
 def killed_at_random(stage: Stage) -> None:
     """kill -9 three times: while it runs, while it starts again, and once it has caught up."""
     stage.produce(seconds=30)
