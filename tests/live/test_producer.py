@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def consumed(kafka: str, topic: str) -> list[Any]:
         return records
     finally:
         consumer.close()
+
+
+def until_some(kafka: str, topic: str) -> None:
+    """Wait until the topic holds a record, however busy the machine is."""
+    deadline = time.monotonic() + 60
+    with closing(KafkaConsumer(bootstrap_servers=kafka)) as consumer:
+        while True:
+            parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            if parts and any(consumer.end_offsets(parts).values()):
+                return
+            assert time.monotonic() < deadline, "no record came"
+            time.sleep(0.1)
 
 
 def command(kafka: str, *words: str) -> list[str]:
@@ -101,7 +114,7 @@ def test_a_signal_ends_a_live_shop_with_its_summary(kafka: str, number: int, cod
     topic = f"signal-{number}"
     words = command(kafka, "--topic", topic, "--rate", "50", "--json")
     process = subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(5)
+    until_some(kafka, topic)
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err.decode()
@@ -126,12 +139,12 @@ def test_a_broker_that_goes_away_is_counted_as_failures(tmp_path: Path) -> None:
     java = find_java(cache)
     environment = {**os.environ, "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "3 seconds"}
     with EmbeddedKafka.start(tmp_path, java=java, jars=kafka_jars(cache, java, print)) as kafka:
-        words = command(kafka.bootstrap_servers, "--rate", "100", "--json")
+        words = command(kafka.bootstrap_servers, "--topic", "away", "--rate", "100", "--json")
         process = subprocess.Popen(
             words, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        time.sleep(5)
-    time.sleep(1)
+        until_some(kafka.bootstrap_servers, "away")
+    time.sleep(1)  # records that the broker does not take
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=40)
     assert process.returncode == Exit.FAULT, err.decode()
