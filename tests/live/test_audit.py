@@ -11,7 +11,7 @@ from kafka import KafkaProducer, TopicPartition
 from lakehouse.audit.topic import Gap, judge, read_topic
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
-from tests.live.conftest import command, make_topic, proof, settings_of
+from tests.live.conftest import make_topic, proof, settings_of, verb
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -62,7 +62,7 @@ def root(kafka, topic, environment, land, tmp_path_factory):
 
 
 def audited(root, environment, *words, code):
-    done = command("audit", *words, "--root", root, "--json", check=False, **environment)
+    done = verb("audit", *words, "--root", root, "--json", check=False, **environment)
     assert done.returncode == code, done.stderr[-2000:] + done.stdout[-2000:]
     return json.loads(done.stdout)["sales"]
 
@@ -97,7 +97,7 @@ def test_a_lost_row_is_not_proven_and_then_expires(admin, topic, root, environme
     DeltaTable(str(root / "bronze" / "sales")).delete('"offset" = 17')
     found = audited(root, environment, "sales", code=1)
     assert found["account"]["missing"] == [{"partition": 0, "offset": 17}]
-    shown = command("audit", "--root", root, check=False, **environment)
+    shown = verb("audit", "--root", root, check=False, **environment)
     assert shown.stdout.startswith("NOT PROVEN: 60 of 61 records")
     admin.delete_records({TopicPartition(topic, 0): 30})
     found = audited(root, environment, code=1)  # its fingerprint lacks, whatever Kafka has

@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import sale
-from tests.live.conftest import command, make_topic, rows
+from tests.live.conftest import make_topic, rows, verb
 from tests.support.headers import Odd
 
 pytestmark = pytest.mark.live
@@ -27,7 +27,7 @@ def test_quarantine_with_odd_headers_is_proven(kafka, land, tmp_path):
             for headers in (HEADERS, [("h", b"1")]):
                 producer.send(topic, value, headers=headers, partition=0)
     land(["sales.bronze", "sales.silver"], environment, root)
-    done = command("audit", "sales", "--content", "all", check=False, **environment)
+    done = verb("audit", "sales", "--content", "all", check=False, **environment)
     assert done.stdout.startswith("PROVEN: 10 of 10 records, content of all"), done.stdout
     names = rows(root, 'SELECT headers[1].key AS name FROM quarantine.sales ORDER BY "offset"')
     assert [row["name"] for row in names] == ["a\ufffd\ufffdz", "h"] * 4

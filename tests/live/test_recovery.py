@@ -18,7 +18,7 @@ from lakehouse.products.registry import load_settings
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.driver import run
 from tests.conftest import encode, sale
-from tests.live.conftest import command, proof
+from tests.live.conftest import command, proof, verb
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 TIMES = {"event_time": "2026-01-05T10:00:00Z"}
@@ -56,7 +56,7 @@ class Shop:
         run(FLOWS, self.settings, lambda: self.spark, **{"available_now": True, **how})
 
     def lakehouse(self, *words, check=True):
-        return command(*words, "--root", self.root, check=check, **self.environment)
+        return verb(*words, "--root", self.root, check=check, **self.environment)
 
     def assert_proven(self, held=None):
         found = proof(self.settings)
@@ -281,7 +281,8 @@ def test_a_backup_taken_while_the_flow_runs_is_restored_and_proven(shop):
         shop.lakehouse("backup", shop.root.parent / "backup")
         shop.send(10)
         shop.lakehouse("rebuild", "sales", check=False)
-        refused = shop.lakehouse("restore", shop.root.parent / "backup", "--force", check=False)
+        words = ["restore", shop.root.parent / "backup", "--force", "--root", shop.root]
+        refused = command(*words, check=False, **shop.environment)
         assert refused.returncode == 6
     finally:
         stop.set()
