@@ -7,17 +7,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Context, Decimal
+from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lakehouse.core import failpoint
+from lakehouse.core.errors import ServiceAway
 from lakehouse.core.failpoint import Step
+from lakehouse.core.patience import Answers, Patience, patiently
+from lakehouse.core.signals import Stopped
 from lakehouse.model.contract import Contract
 from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
 from lakehouse.settings.settings import Settings
@@ -102,16 +107,24 @@ def send(
     """Send every message to the contract's topic, until ``stop`` is set; gives what arrived.
 
     Records of one key go to one partition. Headers name the contract, and the fault of a
-    deliberately broken record. If the broker goes away, unacknowledged records count as
-    failed.
+    deliberately broken record. A broker that is away is waited for, as [services] patience
+    says; if it stays away, unacknowledged records count as failed.
     """
     stop = stop or threading.Event()
-    section = settings.product(contract.name)
-    ensure_topic(settings.kafka, section)
+    section, limit = settings.product(contract.name), settings.services.patience
     summary = Summary()
     started = time.perf_counter()
-    producer = make_producer(settings)
-    patience = settings.kafka.request_timeout.total_seconds()
+
+    def connected() -> KafkaProducer:
+        ensure_topic(settings.kafka, section)
+        return make_producer(settings)
+
+    try:
+        producer = patiently(connected, limit, stop)
+    except Stopped:
+        return summary
+    patience = Patience(limit, stop)
+    answers = Answers(patience, partial(unreachable, settings.kafka))
     try:
         with _progress(console) as progress:
             task = progress.add_task("sending", total=total)
@@ -120,16 +133,16 @@ def send(
                 post(message)
                 if summary.sent % 500 == 0:
                     progress.update(task, completed=summary.events)
-                    _hold(summary, patience)
+                _hold(summary, answers, IN_FLIGHT)
                 if stop.is_set():
                     break
             progress.update(task, completed=summary.events)
-            producer.flush(timeout=patience)
-    except KafkaError as error:  # the broker went away
-        summary.error = summary.error or f"{type(error).__name__}: {error}"
+            _hold(summary, answers, 0)
+    except (KafkaError, ServiceAway) as error:  # the broker stays away
+        summary.error = summary.error or str(error)
         producer._sender.force_close()  # close() alone would flush again, and raise again
     finally:
-        producer.close(timeout=patience)
+        producer.close(timeout=settings.kafka.request_timeout.total_seconds())
     summary.failed = summary.sent - summary.acknowledged
     summary.seconds = time.perf_counter() - started
     return summary
@@ -177,19 +190,18 @@ def _poster(
     return post
 
 
-def _hold(summary: Summary, patience: float) -> None:
-    """Wait while too many records are unacknowledged: the client's own buffer has no limit.
+def _hold(summary: Summary, answers: Answers, most: int) -> None:
+    """Wait while more records are unacknowledged: the client's own buffer has no limit.
 
-    KafkaTimeoutError if nothing is acknowledged for ``patience`` seconds. A capture has a wait
-    of its own (:mod:`producers.cdc.sink`): it must keep its slot's connection alive, and it
-    ends at the first failure, while failures are only counted here.
+    ServiceAway where nothing is acknowledged for too long. A capture has a wait of its own
+    (:mod:`producers.cdc.sink`): it must keep its slot's connection alive, and it ends at the
+    first failure, while failures are only counted here.
     """
-    known, heard = summary.acknowledged, time.monotonic()
-    while summary.sent - summary.acknowledged - summary.failed > IN_FLIGHT:
-        if summary.acknowledged != known:
-            known, heard = summary.acknowledged, time.monotonic()
-        elif time.monotonic() - heard > patience:
-            raise KafkaTimeoutError(f"nothing acknowledged in {patience:g} s")
+    while True:
+        answered = summary.acknowledged + summary.failed
+        answers.look(summary.sent, answered)
+        if summary.sent - answered <= most:
+            return
         time.sleep(0.005)
 
 
@@ -203,8 +215,12 @@ def _count(summary: Summary, message: Message) -> None:
 
 def make_producer(settings: Settings, **options: Any) -> KafkaProducer:
     """A producer that is idempotent and acknowledged by all replicas."""
+    # who sends ends its wait by [services] patience: the client's own time is a little longer
+    wait = settings.services.patience + settings.kafka.request_timeout + timedelta(seconds=1)
+    milliseconds = int(wait.total_seconds() * 1000)
     chosen = {
         "acks": "all", "enable_idempotence": True, "linger_ms": 20,
+        "delivery_timeout_ms": milliseconds, "max_block_ms": milliseconds,
         "batch_size": 256 * 1024, "max_request_size": 8 * 1024 * 1024, **options,
     }  # fmt: skip
     try:

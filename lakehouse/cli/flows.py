@@ -21,6 +21,7 @@ from lakehouse.cli.start import (
 )
 from lakehouse.core.options import AvailableNow, Config, Root
 from lakehouse.core.paths import own_command
+from lakehouse.core.restarts import restarted
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.registry import products
@@ -86,7 +87,8 @@ def up(
         told = ", ".join(p.name for p in running)
         say(f"producing: {told}; Ctrl-C ends it. Look with: {own_command()} explore")
         try:
-            run([f for p in running for f in p.flows], settings, wait, stop=stop)
+            flows = [f for p in running for f in p.flows]
+            restarted("the flows", lambda: run(flows, settings, wait, stop=stop), stop)
         finally:
             sources.end()
 
@@ -139,7 +141,7 @@ def produce(
     if "--help" in words or "--bootstrap-servers" in words:
         command(words)
     with (
-        broker(settings_of(None, logs=False)) as settings,
+        broker(settings_of(None)) as settings,
         with_postgres(settings, [found], database) as settings,
     ):
         command([*words, "--bootstrap-servers", settings.kafka.bootstrap_servers])

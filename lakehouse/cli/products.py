@@ -16,6 +16,7 @@ from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config
 from lakehouse.core.paths import Lake
+from lakehouse.core.restarts import restarted
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.model.product import Product
@@ -86,16 +87,19 @@ class Sources:
     _failed: list[BaseException] = field(default_factory=list)
 
     def start(self, running: Sequence[Product]) -> None:
-        """Begin to send; a source that fails sets the stop."""
+        """Begin to send; a source that falls, and is not to be had again, sets the stop."""
         for p in running:
             if module := part(p, "source"):
-                thread = threading.Thread(target=self._feed, args=(module,), name=p.name)
+                thread = threading.Thread(target=self._feed, args=(p.name, module), name=p.name)
                 self._threads.append(thread)
                 thread.start()
 
-    def _feed(self, source: ModuleType) -> None:
-        try:
+    def _feed(self, name: str, source: ModuleType) -> None:
+        def live() -> None:
             source.live(self.settings, self.stop, self.rate, None)
+
+        try:
+            restarted(f"the source of {name}", live, self.stop)
         except BaseException as error:  # noqa: BLE001  # raised again by `end`
             self._failed.append(error)
             self.stop.set()

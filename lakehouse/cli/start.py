@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from lakehouse.runtime.session import Engine
-    from lakehouse.services.kafka import EmbeddedKafka
     from lakehouse.settings.settings import Settings
 
 
@@ -46,12 +44,14 @@ def broker(settings: Settings) -> Iterator[Settings]:
     from lakehouse.services.jars import default_cache, kafka_jars
     from lakehouse.services.java import find_java
     from lakehouse.services.kafka import EmbeddedKafka
+    from lakehouse.services.kept import kept
 
     cache = default_cache()
     java = find_java(cache)
     jars = kafka_jars(cache, java, say)
     home = _home(settings)
-    with EmbeddedKafka.start(home, java=java, jars=jars, say=say) as kafka, _watched(kafka):
+    start = partial(EmbeddedKafka.start, home, java=java, jars=jars, say=say)
+    with kept("embedded Kafka", start) as kafka:
         yield settings.with_kafka(kafka.bootstrap_servers)
 
 
@@ -87,37 +87,16 @@ def _home(settings: Settings) -> Path:
 
 
 @contextmanager
-def _watched(kafka: EmbeddedKafka) -> Iterator[None]:
-    """Where the broker ends by itself, the command stops as if told to, and says why.
-
-    Its clients would wait for another broker for ever.
-    """
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(1.0):
-            if kafka.has_ended:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    threading.Thread(target=watch, name="broker-watch", daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
-        if kafka.has_ended:
-            raise kafka.why_ended()
-
-
-@contextmanager
 def database(settings: Settings) -> Iterator[Settings]:
     """Settings that name a running Postgres: the given one, or the embedded one, started here."""
     if settings.postgres.url:
         yield settings
         return
+    from lakehouse.services.kept import kept
     from lakehouse.services.postgres import EmbeddedPostgres
 
-    with EmbeddedPostgres.start(_home(settings), say=say) as postgres:
+    start = partial(EmbeddedPostgres.start, _home(settings), say=say)
+    with kept("embedded Postgres", start) as postgres:
         yield settings.with_postgres(postgres.url)
 
 
@@ -126,9 +105,9 @@ def session_in_background(
 ) -> Callable[[], SparkSession]:
     """Begin to start Spark now; the function given waits for it, and for no longer than ``stop``.
 
-    Then it raises Stopped.
+    Then it raises Stopped. Where the JVM has ended since, it starts another one.
     """
-    from lakehouse.runtime.session import session
+    from lakehouse.runtime.session import has_ended, session
 
     found: list[SparkSession] = []
     failed: list[BaseException] = []
@@ -149,6 +128,8 @@ def session_in_background(
                 raise Stopped
         if failed:
             raise failed[0]
+        if has_ended():
+            found[:] = [session(settings, name, engine())]
         return found[0]
 
     return wait

@@ -80,6 +80,10 @@ class ServiceUnavailable(LakehouseError):
     exit_code = Exit.UNAVAILABLE
 
 
+class ServiceAway(ServiceUnavailable):
+    """A broker or a database that does not answer: waiting may help."""
+
+
 def too_many_files(error: OSError) -> ServiceUnavailable:
     """The error of a process that may open no more files."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -90,9 +94,13 @@ def too_many_files(error: OSError) -> ServiceUnavailable:
     )
 
 
-def disk_full(place: str) -> ServiceUnavailable:
+class DiskFull(ServiceUnavailable):
+    """A disk has no room: nothing but a person makes some."""
+
+
+def disk_full(place: str) -> DiskFull:
     """The error of a write for which a disk has no room: what was committed before is whole."""
-    return ServiceUnavailable(
+    return DiskFull(
         place,
         "cannot be written: its disk is full",
         "make room on it, then start again: what is not committed is read again",

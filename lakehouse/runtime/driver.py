@@ -13,9 +13,16 @@ from duckdb import DuckDBPyConnection
 from pyspark.sql import SparkSession
 
 from lakehouse.core.disk import MAKE_ROOM, DiskWatch
-from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
+from lakehouse.core.errors import (
+    ServiceAway,
+    ServiceUnavailable,
+    TableDamaged,
+    TableMissing,
+    UsageError,
+)
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake, root_option
+from lakehouse.core.patience import Patience
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
@@ -53,11 +60,11 @@ def run(
     """Run flows until ``stop`` is set, or, with ``available_now``, until they are up to date.
 
     ``session`` is called only when a flow needs Spark. Every table is locked
-    before anything is read.
+    before anything is read. A broker that is away is waited for, as [services] patience
+    says: then each flow begins again at its table's ends.
     """
     stop = stop or threading.Event()
-    bronze = [f for f in flows if isinstance(f, BronzeFlow)]
-    followers = [f for f in flows if not isinstance(f, BronzeFlow)]
+    patience = Patience(settings.services.patience, stop)
     lake = Lake(settings.lake.root)
     if Path(lake.join(UNFINISHED_RESTORE)).exists():
         raise TableDamaged(
@@ -68,35 +75,69 @@ def run(
     holder = "+".join(f.name for f in flows)
     with (
         write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
-        connect(settings) as connection,
         suppress(Stopping),
-        ExitStack() as ended,
     ):
-        queries = []
+        while True:
+            try:
+                _attempt(flows, settings, session, available_now, stop, on_landed, patience)
+            except ServiceAway as error:
+                if patience.again(error):
+                    continue
+            return
+
+
+def _attempt(
+    flows: Sequence[Flow],
+    settings: Settings,
+    session: Callable[[], SparkSession],
+    available_now: bool,
+    stop: threading.Event,
+    on_landed: Progress | None,
+    patience: Patience,
+) -> None:
+    """Run the flows from where their tables stand; raises what stopped them."""
+    bronze = [f for f in flows if isinstance(f, BronzeFlow)]
+    followers = [f for f in flows if not isinstance(f, BronzeFlow)]
+
+    def landed(batch: Landed) -> None:
+        patience.progress()
+        if on_landed is not None:
+            on_landed(batch)
+
+    queries: list[tuple[BronzeQuery, Landing]] = []
+    alone: list[Follower] = []
+    with connect(settings) as connection, ExitStack() as ended:
         for f in bronze:
-            mine = [follower for follower in followers if follower.product == f.product]
-            query, landing = _bronze(f, mine, settings, session, on_landed, connection, stop)
-            ended.callback(landing.following.wait)
-            queries.append((query, landing))
-        landed = {f.product for f in bronze}
-        alone = [
-            follow(f, settings, connection.cursor(), stop)
-            for f in followers
-            if f.product not in landed
-        ]
-        for follower in alone:
-            ended.callback(follower.settle)
+            ensure_topic(settings.kafka, settings.product(f.product))
+        patience.back()
         try:
+            for f in bronze:
+                mine = [follower for follower in followers if follower.product == f.product]
+                query, landing = _bronze(f, mine, settings, session, landed, connection, stop)
+                ended.callback(landing.following.wait)
+                queries.append((query, landing))
+            products = {f.product for f in bronze}
+            for other in followers:
+                if other.product not in products:
+                    alone.append(follow(other, settings, connection.cursor(), stop))
+                    ended.callback(alone[-1].settle)
             for query, _ in queries:
                 if not stop.is_set():
                     query.start(available_now=available_now)
-            _wait(queries, alone, settings, available_now, stop)
+            _wait(queries, alone, settings, available_now, stop, patience)
         finally:
             for query, landing in queries:
                 if query.stop():
                     landing.persist()
             for publisher in alone:
                 publisher.persist()
+            for name in [query.name for query, _ in queries if query.is_stuck]:
+                raise ServiceUnavailable(
+                    name,
+                    "its batch did not end within [stream] stop_timeout, "
+                    f"{settings.stream.stop_timeout.total_seconds():g} s",
+                    "start again: it begins where its table ends; or give it more time",
+                )
 
 
 def tables_of(f: Flow) -> list[str]:
@@ -111,19 +152,17 @@ def _bronze(
     followers: Sequence[FollowerFlow],
     settings: Settings,
     session: Callable[[], SparkSession],
-    on_landed: Progress | None,
+    on_landed: Progress,
     connection: DuckDBPyConnection,
     stop: threading.Event,
 ) -> tuple[BronzeQuery, Landing]:
-    ensure_topic(settings.kafka, settings.product(f.product))
     landing = Landing.open(f, followers, settings, connection, stop)
     spark = session()
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
 
     def landed(batch: Landed) -> None:
         landing.take(batch)
-        if on_landed is not None:
-            on_landed(batch)
+        on_landed(batch)
 
     return BronzeQuery(spark, landing.bronze, settings, topic, landed), landing
 
@@ -134,11 +173,15 @@ def _wait(
     settings: Settings,
     available_now: bool,
     stop: threading.Event,
+    patience: Patience,
 ) -> None:
+    began = time.monotonic()
     poll, disk = settings.stream.poll.total_seconds(), DiskWatch(Path(settings.lake.root))
     while not stop.is_set():
         for room in disk.short(time.monotonic()):
             log.warning("the disk is short", disk=room.told(), fix=MAKE_ROOM)
+        if time.monotonic() - began > patience.limit:
+            patience.progress(began + patience.limit)  # it runs, though nothing may come
         running = [query for query, _ in queries if not query.wait(0.0 if alone else 0.2)]
         for query, landing in queries:
             query.between_batches(landing.publish_waiting)

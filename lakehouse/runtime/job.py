@@ -14,11 +14,17 @@ from lakehouse.core.paths import check_root
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.products.registry import load_settings
 from lakehouse.runtime.driver import flow, run, say_stopping
+from lakehouse.runtime.jvm_end import before_the_jvm
 from lakehouse.runtime.session import session
+
+LAST_SECONDS = 30
+"""What an end takes besides the batch in hand."""
 
 
 def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
     """Run flows under spark-submit until SIGTERM, or with ``--available-now`` until up to date.
+
+    SIGTERM to spark-submit, or to this process, finishes the batch in hand: exit 0.
 
     Settings come from config.ini (LAKEHOUSE_CONFIG, or the working folder) and the
     environment; master, memory and jars from spark-submit.
@@ -43,7 +49,14 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
                 "is empty, and a deployed job starts no broker",
                 "set it in config.ini or by LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS",
             )
-        with stop_on_signals(say_stopping) as stop:
+    except LakehouseError as error:
+        raise _ended(error) from None
+    longest = settings.stream.stop_timeout.total_seconds() + LAST_SECONDS
+    with (
+        stop_on_signals(say_stopping) as stop,
+        before_the_jvm(stop, longest, say_stopping),
+    ):
+        try:
             run(
                 [flow(name) for name in flows],
                 settings,
@@ -51,6 +64,12 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
                 available_now="--available-now" in arguments,
                 stop=stop,
             )
-    except LakehouseError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(error.exit_code) from None
+        except LakehouseError as error:
+            raise _ended(error) from None
+
+
+def _ended(error: LakehouseError) -> SystemExit:
+    """The end of a job with this error, which is said now: its JVM passes it on."""
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    return SystemExit(error.exit_code)

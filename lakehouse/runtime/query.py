@@ -27,6 +27,7 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
+from lakehouse.runtime.faults import in_words
 from lakehouse.runtime.reading import LocalReader, decoded, planned
 from lakehouse.runtime.session import is_local
 from lakehouse.settings.kafka_client import unreachable
@@ -71,6 +72,8 @@ class BronzeQuery:
         """What expired before the next rows, which settings allow: their commit records it."""
         self._query: Any = None
         self.error: BaseException | None = None
+        self.is_stuck = False
+        """Whether a batch did not end when it was asked to stop: it may still write."""
 
     def start(self, *, available_now: bool) -> None:
         """Start the query from the table's ends.
@@ -211,6 +214,9 @@ class BronzeQuery:
         while True:
             try:
                 return reader.part(self._position.ends, first, ends, lambda: self._stopping)
+            except ServiceUnavailable:
+                self._read_topic()  # where the broker is away, that is what to say
+                raise
             except ReaderFault as fault:
                 now, topic = time.monotonic(), self._read_topic()
                 self._gone = self._position.gaps(topic)
@@ -256,8 +262,9 @@ class BronzeQuery:
         return ended
 
     def _reason(self, error: PySparkException) -> BaseException:
-        if isinstance(self.error, LakehouseError):
-            return self.error
+        for met in filter(None, (self.error, error)):
+            if told := in_words(met, self._settings):
+                return told
         text = str(error)
         if "offset" in text.lower() and "data loss" in text.lower():
             try:
@@ -279,6 +286,7 @@ class BronzeQuery:
         timeout = self._settings.stream.stop_timeout.total_seconds()
         self._stopping = True
         finished = self._gate.acquire(timeout=timeout)
+        self.is_stuck = not finished
         try:
             self._query.stop()
         except JVM_GONE:

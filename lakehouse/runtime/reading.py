@@ -28,8 +28,8 @@ from lakehouse.settings.kafka_client import reader_options
 from lakehouse.settings.settings import Settings
 
 _MIB = 1024 * 1024
-_PATIENCE = 60.0
-"""Seconds without a record that a planned range is waited for: as long as Spark's own reader."""
+_TIMES = 3
+"""A planned range is waited for so many times as long as one answer of the broker."""
 
 
 def planned(spark: SparkSession, settings: Settings, ends: Ends, topic: Topic) -> DataFrame:
@@ -69,7 +69,9 @@ class LocalReader:
             rules(contract, settings), largest=settings.bronze.max_record_mb * _MIB,
             ahead=self._most_bytes,
         )  # fmt: skip
-        self._process = ReaderProcess(start, _PATIENCE)
+        self._process = ReaderProcess(
+            start, _TIMES * settings.kafka.request_timeout.total_seconds()
+        )
 
     def begin(self, ends: Ends, topic: Topic) -> None:
         """Begin to read on from the ends, before anything is planned."""

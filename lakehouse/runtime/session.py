@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
@@ -56,6 +57,12 @@ _JAVA = (
     f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
 )
 
+_TOLD = (
+    "org.apache.spark.sql.execution.streaming.runtime.MicroBatchExecution",
+    "org.apache.spark.sql.kafka010.KafkaOffsetReaderAdmin",
+)
+"""Loggers of faults that end a query: the flow tells them in words, and they add Java's stacks."""
+
 _QUICK = "-XX:TieredStopAtLevel=1"
 """For a JVM that only plans: compiling twice takes a fifth of a drain's CPU."""
 
@@ -86,6 +93,8 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         options["spark.driver.memory"] = settings.spark.driver_memory
         options["spark.driver.extraClassPath"] = ":".join(str(jar) for jar in engine.jars)
         java_options = (*_JAVA, *engine.java_options)
+        if settings.spark.log_level != "ERROR":
+            java_options += ("-Dlakehouse.stacks=full",)
         if is_local(settings.bronze.path, settings.spark.master):
             java_options += (_QUICK,)
         options["spark.driver.extraJavaOptions"] = " ".join(f'"{o}"' for o in java_options)
@@ -98,6 +107,8 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     # the session imports these once its JVM is up; it takes a second, spent while the JVM starts
     threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     interrupt = signal.getsignal(signal.SIGINT)
+    if has_ended():
+        _forget()
     if engine is not None and SparkContext._gateway is None:
         with told_by_file(options):
             spark = SparkSession.builder.getOrCreate()
@@ -106,7 +117,24 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)  # PySpark's own handler would cut a batch short
     spark.sparkContext.setLogLevel(settings.spark.log_level)
+    if settings.spark.log_level == "ERROR":
+        jvm: Any = spark.sparkContext._jvm
+        log4j = jvm.org.apache.logging.log4j
+        for told in _TOLD:
+            log4j.core.config.Configurator.setLevel(told, log4j.Level.OFF)
     return spark
+
+
+def has_ended() -> bool:
+    """Whether this process started a JVM, and it has ended."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    return process is not None and process.poll() is not None
+
+
+def _forget() -> None:
+    """PySpark keeps the session of a JVM that has ended, and would give it again."""
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 def _with_options(options: Mapping[str, str]) -> SparkSession:
@@ -128,6 +156,11 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         "includeHeaders": "true",
         "kafka.max.poll.records": str(_POLLED),
         "kafka.max.partition.fetch.bytes": str(8 * 1024 * 1024),
+        # a broker that is away ends the query: it is waited for in one place, the driver
+        "kafka.default.api.timeout.ms": str(_ms(kafka)),
+        "kafka.request.timeout.ms": str(_ms(kafka)),
+        "kafkaConsumer.pollTimeoutMs": str(2 * _ms(kafka)),
+        "fetchOffset.numRetries": "1",
     }
     if "SASL" in kafka.security_protocol:
         module = (
@@ -150,6 +183,10 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
             options["kafka.ssl.keystore.certificate.chain"] = chain
             options["kafka.ssl.keystore.key"] = pem(kafka, "ssl_keyfile", "PRIVATE KEY")
     return options
+
+
+def _ms(kafka: KafkaSettings) -> int:
+    return int(kafka.request_timeout.total_seconds() * 1000)
 
 
 def _quoted(text: str) -> str:

@@ -153,9 +153,16 @@ class EmbeddedKafka:
             time.sleep(PROBE_SECONDS)
 
     @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return self.bootstrap_servers
+
+    @property
     def has_ended(self) -> bool:
-        """Whether the broker that we started has ended without being told to."""
-        return self._process is not None and self._process.poll() is not None
+        """Whether the broker has ended, and not by us."""
+        if self._process is None:
+            return self._files.record.running() is None
+        return self._process.poll() is not None
 
     def why_ended(self) -> ServiceUnavailable:
         """The error of a broker that ended by itself."""

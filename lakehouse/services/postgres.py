@@ -141,6 +141,26 @@ class EmbeddedPostgres:
             return False
         return True
 
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return self.url
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has ended, and not by us."""
+        if self._process is None:
+            return self._files.record.running() is None
+        return self._process.poll() is not None
+
+    def why_ended(self) -> ServiceUnavailable:
+        """The error of a server that ended by itself."""
+        return ServiceUnavailable(
+            "embedded Postgres",
+            "has ended by itself",
+            f"read {self._files.folder}/postgres.log; its end:\n{self._files.tail()}",
+        )
+
     def stop(self) -> None:
         """End the server that we started; leave an adopted one. Calling it twice is harmless."""
         if self._process is None:

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
 
-from lakehouse.core.errors import ServiceUnavailable, SettingsError
+from lakehouse.core.errors import ServiceAway, ServiceUnavailable, SettingsError
 from lakehouse.settings.refusal import listening, refusal
 from lakehouse.settings.sections import KafkaSettings, ProductSettings
 from lakehouse.settings.settings import secret
@@ -132,10 +132,11 @@ def _unusable(key: str, path: str, reason: object) -> SettingsError:
 def admin(kafka: KafkaSettings) -> KafkaAdminClient:
     """A connected admin client, or ServiceUnavailable with what to do.
 
-    A broker that is not there yet is waited for through the request timeout; one
-    that refuses us, only as long as it takes to know.
+    It waits for the request timeout; but for a broker that refuses us, or an address where
+    nobody listens, only as long as it takes to know.
     """
     options = client_options(kafka)
+    is_one = "," not in kafka.bootstrap_servers
     left = kafka.request_timeout.total_seconds()
     wait = min(left, PROMPT_SECONDS)
     with listening() as heard:
@@ -145,15 +146,17 @@ def admin(kafka: KafkaSettings) -> KafkaAdminClient:
             except (KafkaError, OSError, ValueError) as error:
                 left -= wait
                 refused = refusal(kafka, heard)
-                starting = any("ECONNREFUSED" in text for text in heard)
-                if left <= 0 or (refused and not starting):
+                nobody = any("ECONNREFUSED" in text for text in heard)
+                if nobody and is_one:
+                    raise unreachable(kafka, "nobody listens there") from None
+                if left <= 0 or (refused and not nobody):
                     raise refused or unreachable(kafka, error) from None
             wait = left
 
 
-def unreachable(kafka: KafkaSettings, error: object) -> ServiceUnavailable:
+def unreachable(kafka: KafkaSettings, error: object) -> ServiceAway:
     """The error of a broker that does not answer."""
-    return ServiceUnavailable(
+    return ServiceAway(
         f"Kafka at {kafka.bootstrap_servers}",
         f"no answer ({error})",
         "start the broker, or mend [kafka] bootstrap_servers and its security settings; "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 SECTIONS = (
-    "lake", "kafka", "postgres", "stream", "bronze", "publish", "silver", "table", "maintenance",
-    "spark", "explorer", "logging",
+    "lake", "kafka", "postgres", "services", "stream", "bronze", "publish", "silver", "table",
+    "maintenance", "spark", "explorer", "logging",
 )  # fmt: skip
 """Fields of :class:`lakehouse.settings.settings.Settings`; each product adds its own section."""
 FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.errors import ServiceAway, ServiceUnavailable
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import secret
 
@@ -84,10 +84,13 @@ def unavailable(postgres: PostgresSettings, error: psycopg.Error) -> ServiceUnav
     """The error of a database that does not answer, or refuses us."""
     lines = str(error).strip().splitlines() or ["no answer"]
     told = re.sub(r"^(connection failed: )?(connection to server .*? failed: )?", "", lines[0])
-    remedy = remedy_of(error) or (
-        "start the server, or mend [postgres] url; leave url empty for the embedded Postgres"
-    )
-    return ServiceUnavailable(place(postgres), told.replace("FATAL:  ", ""), remedy)
+    told = told.replace("FATAL:  ", "")
+    if remedy := remedy_of(error):
+        return ServiceUnavailable(place(postgres), told, remedy)
+    return ServiceAway(
+        place(postgres), told,
+        "start the server, or mend [postgres] url; leave url empty for the embedded Postgres",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Slot:
     """The LSN up to which its reader has everything."""
     held: int
     """Bytes of WAL that the server keeps for it."""
+    behind: int = 0
+    """Bytes of WAL since ``confirmed``."""
 
 
 def slot_of(connection: Any, name: str) -> Slot | None:
@@ -112,7 +117,8 @@ def slot_of(connection: Any, name: str) -> Slot | None:
         cursor.execute(
             "SELECT plugin, database, active_pid, wal_status, "
             "coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint, "
-            "coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint "
+            "coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint, "
+            "coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint "
             "FROM pg_replication_slots WHERE slot_name = %s",
             (name,),
         )

@@ -39,6 +39,7 @@ CODE_ENV = {
 """Environment variables that decide what code runs."""
 MOVED = {
     ("publish", "writer"): " It is now [bronze] path: local for arrow, cluster for spark, or auto.",
+    ("postgres", "patience"): " It is now [services] patience, and every process's.",
     ("publish", "arrow_max_records"): " [stream] max_mb_per_batch bounds what one commit takes.",
 }
 """Keys of an earlier release, and what is said of each."""

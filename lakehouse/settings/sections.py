@@ -142,7 +142,6 @@ class PostgresSettings(Section):
     sslcert: str = Field("", description="PEM file of the client certificate")
     sslkey: str = Field("", description="PEM file of the client key")
     connect_timeout: Duration = Field(timedelta(seconds=10), description="how long one attempt to connect may take")
-    patience: Duration = Field(timedelta(minutes=2), description="how long to wait for a database or broker that went away")
     wal_limit_mb: Count = Field(1024, description="doctor and the capture warn when a slot keeps more MB of WAL than this")
 
     @model_validator(mode="after")
@@ -159,6 +158,12 @@ class PostgresSettings(Section):
         if self.url and (parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/")):
             raise ValueError("url does not name a database: write postgresql://host:port/database")
         return self
+
+
+class ServicesSettings(Section):
+    """[services]: the broker and the database, where they are away."""
+
+    patience: Duration = Field(timedelta(minutes=2), description="how long flows, producers and captures wait for a broker or a database that is away, before they end")
 
 
 class StreamSettings(Section):

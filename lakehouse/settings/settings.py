@@ -38,6 +38,7 @@ from lakehouse.settings.sections import (
     ProductSettings,
     PublishSettings,
     Section,
+    ServicesSettings,
     SilverSettings,
     SparkSettings,
     StreamSettings,
@@ -59,6 +60,7 @@ class Settings(BaseModel):
     lake: LakeSettings = Field(default_factory=LakeSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
+    services: ServicesSettings = Field(default_factory=ServicesSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
     bronze: BronzeSettings = Field(default_factory=BronzeSettings)
     publish: PublishSettings = Field(default_factory=PublishSettings)

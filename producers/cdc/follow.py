@@ -37,6 +37,7 @@ from producers.cdc.pgoutput import (
     decode,
 )
 from producers.cdc.plan import Run
+from producers.cdc.resend import Resend, resending
 from producers.cdc.server import lsn_text, other_history
 from producers.cdc.slot import begin, check_slot, replication
 from producers.cdc.state import State
@@ -76,14 +77,15 @@ def run(work: Run) -> None:
     else:
         check_slot(work, state)
     if state is not None:
-        Follower(work, state).follow()
+        with resending(work) as again:
+            Follower(work, state, again).follow()
 
 
 class Follower:
     """Reads a slot's messages and sends the changes, each with its place in the commit order."""
 
-    def __init__(self, work: Run, state: State) -> None:
-        self.work, self.state, self.plan = work, state, work.plan
+    def __init__(self, work: Run, state: State, again: Resend | None = None) -> None:
+        self.work, self.state, self.plan, self.again = work, state, work.plan, again
         self.events = work.events(state.generation)
         self.begin = Begin(0, 0, 0)
         self.index, self.is_within = 0, False
@@ -136,6 +138,7 @@ class Follower:
             case RowChange() as change if change.oid == self.events.table.oid:
                 self._row(change, lsn)
             case Begin() as begin:
+                self._send_again(begin.commit_lsn)
                 self.begin, self.index, self.is_within, self.first = begin, 0, True, 0
             case Commit():
                 self.is_within, self.is_behind = False, True
@@ -167,8 +170,14 @@ class Follower:
             if not first:  # a transaction came between the two
                 self._mark()
                 return
+            self._send_again(first)
             self._confirm(first, token)
             self.is_done = self.plan.available_now or self.plan.stop.is_set()
+
+    def _send_again(self, position: int) -> None:
+        """Send rows whose place in the stream has come."""
+        if self.again is not None:
+            self.again.reach(position, self.events)
 
     def _place(self, lsn: int) -> Place:
         """The next place of the transaction."""

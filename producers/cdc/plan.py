@@ -16,6 +16,7 @@ from lakehouse.core import failpoint
 from lakehouse.settings.sections import CapturedSettings
 from lakehouse.settings.settings import Settings
 from producers.cdc.events import Events, now_ms
+from producers.cdc.fault import forget_fault
 from producers.cdc.publication import publication_rows
 from producers.cdc.server import Server
 from producers.cdc.sink import Sink
@@ -42,6 +43,8 @@ class Plan:
     snapshot: SnapshotMode
     available_now: bool
     stop: threading.Event
+    resend: bool = False
+    """Whether rows whose last change was too large are sent again, as they are."""
 
     @property
     def section(self) -> CapturedSettings:
@@ -184,6 +187,7 @@ class Run:
             position, marker=marker, xid=xid, ends=ends, witness=witness, **self.origin()
         )
         write_state(self.plan.path, state)
+        forget_fault(self.plan.path)
         failpoint.reach(Step.STATE_WRITTEN)
         self.summary.position = position
         self.summary.healthy = time.monotonic()

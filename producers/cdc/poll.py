@@ -73,7 +73,7 @@ AGAIN_SECONDS = 0.5
 
 def _give_up(work: Run, began: float) -> None:
     """ServiceUnavailable, once what is there has waited for too long."""
-    if time.monotonic() - began < work.plan.settings.postgres.patience.total_seconds():
+    if time.monotonic() - began < work.plan.settings.services.patience.total_seconds():
         return
     blocker = oldest(work.connection)
     raise ServiceUnavailable(

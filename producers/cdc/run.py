@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,9 +14,12 @@ import structlog
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.patience import Patience, patiently
+from lakehouse.core.signals import Stopped
 from lakehouse.settings.postgres_client import connect
 from producers.cdc import follow, poll, slot
 from producers.cdc.events import Place, now_ms
+from producers.cdc.fault import write_fault
 from producers.cdc.plan import Plan, Run, Summary
 from producers.cdc.server import belongs, patient, same_history, server_of
 from producers.cdc.sink import Sink
@@ -30,7 +35,7 @@ log = structlog.get_logger()
 def capture(plan: Plan, *, anew: bool = False) -> Summary:
     """Capture the product's table until the plan ends; everything sent is acknowledged.
 
-    It waits for a database that goes away, but not for one that was never there. After any
+    It waits for a database or broker that is away, as [services] patience says. After any
     error slot and state are at a position up to which Kafka has everything: the next run sends
     the rest, perhaps some of it twice, under the same sequence.
     """
@@ -40,17 +45,41 @@ def capture(plan: Plan, *, anew: bool = False) -> Summary:
             "ask for a new snapshot, and for none",
             "leave one of them out",
         )
+    if plan.resend and (anew or plan.mode != "slot"):
+        raise UsageError(
+            "--resend",
+            "sends rows at their place in a slot's stream",
+            "leave it out with --anew, which sends every row; with --mode poll change the row",
+        )
     settings, summary = plan.settings, Summary(plan.mode)
     started = time.perf_counter()
     locks, wait = Lake(settings.lake.root).locks, settings.publish.lock_timeout
-    with write_locks(locks, [f"capture.{plan.product}"], f"capture {plan.product}", wait):
-        connect(settings.postgres).close()  # one that was never there is said at once
+    limit, patience = settings.services.patience, Patience(settings.services.patience, plan.stop)
+    with (
+        write_locks(locks, [f"capture.{plan.product}"], f"capture {plan.product}", wait),
+        _kept(plan),
+        suppress(Stopped),
+    ):
+        patiently(lambda: connect(settings.postgres).close(), limit, plan.stop)
         floor = _forget(plan) if anew else 0
-        with closing(Sink(settings, plan.section, plan.contract)) as sink:
+        made = partial(Sink, settings, plan.section, plan.contract, patience)
+        with closing(patiently(made, limit, plan.stop)) as sink:
             _persist(plan, sink, summary, floor)
             summary.sent, summary.acknowledged = sink.sent, sink.acknowledged
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+@contextmanager
+def _kept(plan: Plan) -> Iterator[None]:
+    """Keep the error that ends what is inside, for whoever looks later; not a wrong option."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except LakehouseError as error:
+        write_fault(plan.path, error)
+        raise
 
 
 def _forget(plan: Plan) -> int:
@@ -73,8 +102,8 @@ def _forget(plan: Plan) -> int:
 
 
 def _persist(plan: Plan, sink: Sink, summary: Summary, floor: int) -> None:
-    """Connect and capture; reconnect for as long as [postgres] patience allows."""
-    postgres, waiting = plan.settings.postgres, Waiting(plan, summary)
+    """Connect and capture; connect again for as long as [services] patience allows."""
+    postgres, waiting = plan.settings.postgres, Waiting(plan, summary, sink.patience)
     while True:
         try:
             with closing(patient(postgres)) as connection:

@@ -6,13 +6,15 @@ import gzip
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
 
 from lakehouse.core.errors import ServiceUnavailable
-from lakehouse.settings.kafka_client import ensure_topic, message_limit
+from lakehouse.core.patience import Answers, Patience
+from lakehouse.settings.kafka_client import ensure_topic, message_limit, unreachable
 from lakehouse.settings.sections import CapturedSettings
 from lakehouse.settings.settings import Settings
 from producers.cdc.topic import Known, TopicReader
@@ -41,6 +43,8 @@ class Sink:
     product: CapturedSettings
     contract: str
     """Contract and version for every record's header, as in ``shop/1``."""
+    patience: Patience
+    """How long an absent broker is waited for."""
     beat: Callable[[], None] = lambda: None
     """Called about once a second during a wait for Kafka."""
     sent: int = 0
@@ -54,13 +58,11 @@ class Sink:
     def __post_init__(self) -> None:
         """Create the topic if it is missing, and connect."""
         self.topic_id = ensure_topic(self.settings.kafka, self.product)
-        patience = int(self.settings.postgres.patience.total_seconds() * 1000)
-        least = int(self.settings.kafka.request_timeout.total_seconds() * 1000) + 1_000
         self.limit = message_limit(self.settings.kafka, self.product.topic)
-        self._options = {"delivery_timeout_ms": max(patience, least), "max_block_ms": patience}
+        self._answers = Answers(self.patience, partial(unreachable, self.settings.kafka))
         self._producer = make_producer(
             self.settings, batch_size=min(256 * 1024, self.limit // 2),
-            max_request_size=max(self.limit, 8 * 2**20), **self._options,
+            max_request_size=max(self.limit, 8 * 2**20),
         )  # fmt: skip
         self._large: Any = None
         """Compresses; made for the first record that needs it."""
@@ -70,8 +72,7 @@ class Sink:
     @property
     def reader(self) -> TopicReader:
         """Reads what the topic has."""
-        patience = self.settings.postgres.patience.total_seconds()
-        return TopicReader(self.settings, self.product.topic, patience, self.beat)
+        return TopicReader(self.settings, self.product.topic, self.beat)
 
     def send(self, key: bytes, value: bytes | None, *headers: tuple[str, bytes]) -> None:
         """Send one record; waits while too many are unacknowledged. Raises TooLarge."""
@@ -82,7 +83,7 @@ class Sink:
                 raise TooLarge(packed, self.limit)
             self._wait(0)  # two producers, and one order
             self._large = self._large or make_producer(
-                self.settings, compression_type="gzip", max_request_size=2**31 - 1, **self._options
+                self.settings, compression_type="gzip", max_request_size=2**31 - 1
             )
             self._hand(self._large, key, value, headers)
             self._wait(0)
@@ -112,6 +113,7 @@ class Sink:
         beaten = time.monotonic()
         while self.sent - self.acknowledged > most:
             self._check()
+            self._answers.look(self.sent, self.acknowledged)
             if time.monotonic() - beaten > BEAT_SECONDS:
                 self.beat()
                 beaten = time.monotonic()
@@ -157,6 +159,10 @@ class Sink:
         known, self.ends = self.reader.all(columns)
         self.foreign.clear()
         return known
+
+    def marked(self, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The keys whose last record marks a change that was too large. Reads the whole topic."""
+        return [*self.reader.all(columns)[0].marked.values()]
 
     def others(self, ends: dict[str, int]) -> int:
         """The greatest generation in what came since ``ends``, but for what is sent from here."""

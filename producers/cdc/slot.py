@@ -74,7 +74,7 @@ def begin(work: Run, state: State | None) -> State | None:
     known, generation = work.meet_topic()
     state = work.begun(generation, work.watched())  # before the slot: what it reads comes after
     with closing(replication(work)) as connection:
-        made = _make_slot(work, connection)
+        made = make_slot(work, connection, section.slot)
         if made is None:
             return None
         point, snapshot = made
@@ -93,19 +93,19 @@ def replication(work: Run) -> Any:
     return patient(work.plan.settings.postgres, lock_ms=0, replication="database")
 
 
-def _make_slot(work: Run, connection: Any) -> tuple[int, str] | None:
+def make_slot(work: Run, connection: Any, name: str, kind: str = "") -> tuple[int, str] | None:
     """The new slot's first LSN and the name of its snapshot; None if stopped meanwhile.
 
     Postgres first waits for every open transaction, so this runs in a thread and can be left.
     """
-    name = work.plan.section.slot
     found: list[Any] = []
 
     def make() -> None:
         try:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"CREATE_REPLICATION_SLOT {identifier(name)} LOGICAL pgoutput EXPORT_SNAPSHOT"
+                    f"CREATE_REPLICATION_SLOT {identifier(name)} {kind} LOGICAL pgoutput "
+                    "EXPORT_SNAPSHOT"
                 )
                 found.append(cursor.fetchone())
         except psycopg.Error as error:

@@ -31,6 +31,8 @@ class Known:
 
     live: dict[bytes, dict[str, Any]] = field(default_factory=dict)
     """The keys whose last record is no tombstone: the rows that exist for consumers."""
+    marked: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    """The keys whose last record marks a change that was too large."""
     greatest: int = 0
     """The greatest generation of a change."""
     expired: int = 0
@@ -43,6 +45,7 @@ class _Source(msgspec.Struct, gc=False):
 
 class _Change(msgspec.Struct, gc=False):
     source: _Source
+    oversized: msgspec.Raw | None = None
 
 
 _CHANGE = msgspec.json.Decoder(_Change)
@@ -51,11 +54,10 @@ _SEQUENCE = msgspec.json.Decoder(list[str])
 
 @dataclass(frozen=True)
 class TopicReader:
-    """Reads parts of one topic; waits ``patience`` seconds for a broker that went away."""
+    """Reads parts of one topic. ServiceAway where the broker is, soon: who captures waits."""
 
     settings: Settings
     topic: str
-    patience: float
     beat: Callable[[], None]
     """Called between two reads."""
 
@@ -77,8 +79,11 @@ class TopicReader:
             known.greatest = max(known.greatest, generation_of(record))
             known.live.pop(record.key, None)
             key = _key(record.key, columns) if record.value is not None else None
+            known.marked.pop(record.key, None)
             if key is not None:
                 known.live[record.key] = key
+                if _is_mark(record.value):
+                    known.marked[record.key] = key
         return known, {partition: end for partition, (_, end) in ranges.items()}
 
     def greatest(self, ranges: Ranges) -> int:
@@ -97,7 +102,7 @@ class TopicReader:
             first = consumer.beginning_offsets(list(wanted))
             for part, (start, _) in wanted.items():
                 consumer.seek(part, max(start, first[part]))
-            heard = time.monotonic()
+            heard, longest = time.monotonic(), self.settings.kafka.request_timeout.total_seconds()
             # a position is None while the broker is away
             while any((consumer.position(part) or 0) < end for part, (_, end) in wanted.items()):
                 self.beat()
@@ -107,8 +112,8 @@ class TopicReader:
                         yield record
                 if batches:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > self.patience:
-                    raise KafkaTimeoutError(f"nothing read in {self.patience:g} s")
+                elif time.monotonic() - heard > longest:
+                    raise KafkaTimeoutError(f"nothing read in {longest:g} s")
 
     def _parts(self, consumer: KafkaConsumer) -> list[TopicPartition]:
         there = consumer.partitions_for_topic(self.topic) or set()
@@ -139,6 +144,14 @@ def generation_of(record: Any) -> int:
         return int(_SEQUENCE.decode(given)[0])
     except (msgspec.MsgspecError, ValueError, IndexError):
         return 0
+
+
+def _is_mark(value: bytes) -> bool:
+    """Whether a record only marks the place of a change that was too large."""
+    try:
+        return _CHANGE.decode(value).oversized is not None
+    except msgspec.MsgspecError:
+        return False
 
 
 def _key(data: bytes | None, columns: tuple[str, ...]) -> dict[str, Any] | None:

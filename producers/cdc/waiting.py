@@ -8,7 +8,8 @@ from contextlib import closing
 import psycopg
 import structlog
 
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.core.errors import LakehouseError, ServiceAway, ServiceUnavailable
+from lakehouse.core.patience import Patience
 from lakehouse.settings.postgres_client import connect, place, remedy_of, unavailable
 from producers.cdc.plan import Plan, Summary
 from producers.cdc.table import CannotCapture
@@ -23,41 +24,31 @@ WHERE relation = to_regclass(%s) AND granted AND mode LIKE '%%Exclusive%%'
 
 
 class Waiting:
-    """How long a capture has waited for its database already."""
+    """How long a capture has waited for database, broker or table already."""
 
-    def __init__(self, plan: Plan, summary: Summary) -> None:
-        self.plan, self.summary = plan, summary
-        self.patience = plan.settings.postgres.patience.total_seconds()
+    def __init__(self, plan: Plan, summary: Summary, patience: Patience) -> None:
+        self.plan, self.summary, self.patience = plan, summary, patience
         self.lost = 0.0
-        """When the database was lost, by the monotonic clock."""
+        """When the last progress was seen to have ended, by the monotonic clock."""
         self.is_told = False
 
     def is_worth_it(self, error: psycopg.Error | ServiceUnavailable) -> bool:
         """Wait a moment; False once a stop is asked for; an error in words if waiting is no use."""
-        postgres, stop = self.plan.settings.postgres, self.plan.stop
-        cause = error.__cause__ if isinstance(error, ServiceUnavailable) else error
-        if not isinstance(cause, psycopg.Error):
-            raise error
-        is_locked = isinstance(cause, psycopg.errors.LockNotAvailable)
-        if not is_locked and not _is_passing(cause):
-            raise (
-                error if isinstance(error, ServiceUnavailable) else in_words(self.plan, cause)
-            ) from None
-        if stop.is_set():
-            return False
         if self.summary.healthy > self.lost:
             self.lost, self.is_told = time.monotonic(), False
-        is_over = time.monotonic() - self.lost > self.patience
-        if is_locked:
-            self._locked(is_over=is_over)
-        elif is_over:
-            raise unavailable(postgres, cause) from None
-        else:
-            self.summary.reconnects += 1
-            reason = str(cause).strip().splitlines()
-            log.warning("the database is away", reason=reason[0] if reason else "no word")
-        stop.wait(AGAIN_SECONDS)
-        return True
+            self.patience.progress(self.summary.healthy)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            if not self.plan.stop.is_set():
+                self._locked(is_over=time.monotonic() - self.lost > self.patience.limit)
+            return not self.plan.stop.wait(AGAIN_SECONDS)
+        if isinstance(error, psycopg.Error):
+            if not _is_passing(error):
+                raise in_words(self.plan, error) from None
+            error = unavailable(self.plan.settings.postgres, error)
+        if not isinstance(error, ServiceAway):
+            raise error
+        self.summary.reconnects += 1
+        return self.patience.again(error)
 
     def _locked(self, *, is_over: bool) -> None:
         """Say once who locks the table; who is to end with what is there does not wait for ever."""

@@ -29,7 +29,7 @@ from lakehouse.settings.settings import Settings
 from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
-from producers.orders.options import AnewOption, ModeOption, SnapshotOption
+from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 
 
 def capture_orders(
@@ -39,12 +39,13 @@ def capture_orders(
     snapshot: SnapshotMode = "initial",
     anew: bool = False,
     available_now: bool = False,
+    resend: bool = False,
     stop: threading.Event | None = None,
 ) -> Summary:
     """Capture [orders] table until ``stop`` is set; gives what was sent, and up to where."""
     plan = Plan(
         settings, NAME, f"{NAME}/{VERSION}", Order, mode, snapshot, available_now,
-        stop or threading.Event(),
+        stop or threading.Event(), resend,
     )  # fmt: skip
     return capture(plan, anew=anew)
 
@@ -53,6 +54,7 @@ def run(
     mode: ModeOption = "slot",
     snapshot: SnapshotOption = "initial",
     anew: AnewOption = False,
+    resend: ResendOption = False,
     available_now: AvailableNow = False,
     root: Annotated[
         Path | None, typer.Option(help="the lake's root, which keeps the state")
@@ -83,6 +85,7 @@ def run(
             mode=mode,
             snapshot=snapshot,
             anew=anew,
+            resend=resend,
             available_now=available_now,
             stop=stop,
         )

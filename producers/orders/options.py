@@ -19,3 +19,10 @@ SnapshotOption = Annotated[
 AnewOption = Annotated[
     bool, typer.Option("--anew", help="forget slot and state, and take a new snapshot")
 ]
+ResendOption = Annotated[
+    bool,
+    typer.Option(
+        "--resend",
+        help="send rows whose last change was too large for the topic, as they are now",
+    ),
+]

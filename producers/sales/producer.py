@@ -164,9 +164,11 @@ def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | N
     """Settings with the command line's broker and topic."""
     from pydantic import ValidationError
 
+    from lakehouse.core.logging import configure_logging
     from lakehouse.products.registry import load_settings
 
     settings = load_settings(config)
+    configure_logging(settings.logging.format, settings.logging.level)
     if bootstrap_servers:
         settings = settings.with_kafka(bootstrap_servers)
     if not settings.kafka.bootstrap_servers:

@@ -14,7 +14,10 @@ __all__ = ["live", "produce"]
 
 
 def live(settings: Settings, stop: threading.Event, rate: float | None, count: int | None) -> int:
-    """Send the orders of the shop that [sales] describes, placed now; gives how many records."""
+    """Send the orders of the shop that [sales] describes, placed now; gives how many records.
+
+    ServiceUnavailable where some did not arrive.
+    """
     import itertools
     import sys
     import time
@@ -23,6 +26,7 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
 
     from lakehouse.products.sales.contract import SALES
     from lakehouse.products.sales.settings import sales_of
+    from lakehouse.settings.kafka_client import unreachable
     from producers.sales.generator import Shares
     from producers.sales.producer import generator, show
     from producers.sales.producer import live as orders_now
@@ -36,4 +40,6 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     quiet = Console(file=sys.stderr, force_terminal=False)
     summary = send(settings, SALES, messages, stop=stop, console=quiet)
     show(summary, as_json=False)
+    if summary.failed:
+        raise unreachable(settings.kafka, f"{summary.failed:,} records not sent: {summary.error}")
     return summary.sent

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from producers.cdc.table import CannotCapture
 from tests.live.conftest import command, rows
-from tests.live.orders_table import INSERT, current
+from tests.live.orders_table import INSERT, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 NOISE = (
@@ -53,4 +53,20 @@ def test_what_is_too_large_stops_in_words_or_is_marked_in_its_place(orders, admi
     now = rows(orders.root, "SELECT order_id, item FROM silver.orders_current ORDER BY 1")
     assert [row["order_id"] for row in now] == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
     done = command("audit", "orders", "--content", "all", check=False, **orders.environment)
+    assert done.returncode == 0, done.stdout
+
+    # raised, and sent again: the rows as they are; the lost changes stay listed
+    resource = ConfigResource(ConfigResourceType.TOPIC, orders.name)
+    resource.configs = {"max.message.bytes": str(8 * 2**20)}
+    admin.alter_configs([resource])
+    orders.sql("UPDATE orders SET restaurant_name = 'later' WHERE order_id = 6")
+    assert orders.capture(resend=True).counts == {"r": 1, "u": 1}
+    assert orders.capture(resend=True).sent == 0
+    assert current(orders.records()) == orders.table()
+    check_order(orders.records())
+    land(("orders.bronze", "orders.silver", "orders.parquet"), orders.environment, orders.root)
+    now = rows(orders.root, "SELECT item FROM silver.orders_current WHERE order_id = 5")
+    assert now == [{"item": orders.table()["5"][3]}]
+    assert len(rows(orders.root, "SELECT verdict FROM quarantine.orders")) == 3
+    done = command("audit", "orders", "--source", check=False, **orders.environment)
     assert done.returncode == 0, done.stdout

@@ -134,7 +134,7 @@ def test_the_slot_of_another_lake_is_left_alone(orders, tmp_path):
 
 
 def impatient(orders):
-    settings = orders.settings(LAKEHOUSE_POSTGRES_PATIENCE="3 seconds")
+    settings = orders.settings(LAKEHOUSE_SERVICES_PATIENCE="3 seconds")
     orders.settings = lambda: settings
 
 

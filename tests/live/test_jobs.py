@@ -2,8 +2,12 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyspark
@@ -14,6 +18,7 @@ from lakehouse.services.java import find_java
 from tests.live.conftest import ROOT, rows
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+SPARK = Path(pyspark.__file__).parent
 
 
 def check(root, summary):
@@ -46,7 +51,8 @@ def check(root, summary):
         assert wrong == []
 
 
-def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
+def submitting(kafka, tmp_path, topic):
+    """The words before a job's own, and its environment."""
     cache = default_cache()
     java = find_java(cache)
     jars = ",".join(map(str, spark_jars(cache, java, print)))
@@ -56,20 +62,82 @@ def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": "sales-jobs",
+        "LAKEHOUSE_SALES_TOPIC": topic,
         "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
     }
+    return [SPARK / "bin" / "spark-submit", "--jars", jars], environment
+
+
+def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
+    words, environment = submitting(kafka, tmp_path, "sales-jobs")
     sent = subprocess.run(
         [sys.executable, "producers/sales/producer.py", "--count", "1500", "--corrupt", "0.02",
          "--json"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     for job in ("bronze", "silver"):
         done = subprocess.run(
-            [submit, "--master", "local[2]", "--jars", jars, f"jobs/sales_{job}.py",
-             "--available-now"],
+            [*words, "--master", "local[2]", f"jobs/sales_{job}.py", "--available-now"],
             cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     check(tmp_path / "lake", json.loads(sent.stdout))
+
+
+@contextmanager
+def standalone(environment, folder):
+    """A standalone master and its one worker; the master's address."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    started, master = [], f"spark://127.0.0.1:{port}"
+    spark_class, deploy = SPARK / "bin" / "spark-class", "org.apache.spark.deploy"
+    host = ["--host", "127.0.0.1", "--webui-port", "0"]
+    try:
+        for name, words in (
+            ("master.Master", ["--port", str(port)]),
+            ("worker.Worker", ["--cores", "1", "--memory", "600m", "--work-dir", folder, master]),
+        ):
+            with (folder / f"{name}.log").open("wb") as log:
+                started.append(
+                    subprocess.Popen(
+                        [spark_class, f"{deploy}.{name}", *host, *words], cwd=folder,
+                        env={**environment, "SPARK_HOME": str(SPARK)}, stdout=log, stderr=log,
+                    )
+                )  # fmt: skip
+        yield master
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_sigterm_lets_a_job_on_a_standalone_master_finish_its_batch(kafka, tmp_path):
+    words, environment = submitting(kafka, tmp_path, "sales-standalone")
+    produced = [sys.executable, "producers/sales/producer.py", "--rate", "200"]
+    conf = {"spark.executor.memory": "500m", "spark.driver.host": "127.0.0.1"}
+    words += [word for pair in conf.items() for word in ("--conf", "=".join(pair))]
+    errors = tmp_path / "said"
+    with standalone(environment, tmp_path) as master, errors.open("wb") as said:
+        shop = subprocess.Popen(produced, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        job = subprocess.Popen(
+            [*words, "--master", master, "jobs/sales_bronze.py"], cwd=ROOT, env=environment,
+            stdout=said, stderr=said,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 150
+            while errors.read_bytes().count(b"batch landed") < 2:
+                assert job.poll() is None, errors.read_text()[-3000:]
+                assert time.monotonic() < deadline, errors.read_text()[-3000:]
+                time.sleep(0.1)
+            time.sleep(0.3)  # in the midst of the next one
+            job.send_signal(signal.SIGTERM)
+            assert job.wait(60) == 0, errors.read_text()[-3000:]
+        finally:
+            for process in (shop, job):
+                process.kill()
+                process.wait()
+    told = errors.read_text()
+    assert "stopping: the batch in hand is finished first" in told
+    for trace in ("RpcEnv", "Traceback", "\tat org.apache"):
+        assert trace not in told, told[-4000:]

@@ -123,7 +123,7 @@ def test_a_signal_ends_a_live_shop_with_its_summary(kafka: str, number: int, cod
 
 
 def test_no_broker_is_said_without_a_traceback() -> None:
-    environment = {**os.environ, "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "2 seconds"}
+    environment = {**os.environ, "LAKEHOUSE_SERVICES_PATIENCE": "2 seconds"}
     done = subprocess.run(
         command("127.0.0.1:9", "--count", "5"), cwd=HERE, env=environment,
         capture_output=True, text=True, timeout=60, check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 from lakehouse.core.sql import text
 from lakehouse.doctor.check import Check, running_postgres
@@ -11,10 +12,18 @@ from lakehouse.products.orders.contract import NAME
 from lakehouse.settings.postgres_client import Slot, connect, slot_of
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import Settings
+from producers.cdc.fault import read_fault
+from producers.cdc.state import read_state, state_path
+
+FAR_BYTES = 4 * 2**20
+"""A capture that works is never further behind than a quarter of this, whoever writes."""
 
 
 def checks(settings: Settings) -> Iterator[Check]:
-    """The table and the slot, where a Postgres runs; nothing is asked where none does."""
+    """The capture's last error, then table and slot where a Postgres runs; it starts nothing."""
+    path = state_path(settings.lake.root, NAME)
+    if fault := read_fault(path):
+        yield Check(NAME, "capture", "fail", fault.told(), fault.remedy)
     section, postgres = settings.captured(NAME), running_postgres(settings)
     if postgres is None:
         return
@@ -26,11 +35,21 @@ def checks(settings: Settings) -> Iterator[Check]:
             "exists" if there else "does not exist",
             "" if there else "make it: psql -f db/orders.sql",
         )  # fmt: skip
-        yield slot_check(section.slot, slot_of(connection, section.slot), postgres)
+        slot, state = slot_of(connection, section.slot), read_state(path)
+        age = timedelta(0)
+        if state is not None and state.written:
+            age = datetime.now(UTC) - datetime.fromisoformat(state.written)
+        is_stuck = age > settings.services.patience
+        yield slot_check(section.slot, slot, postgres, age if is_stuck else None)
 
 
-def slot_check(name: str, slot: Slot | None, postgres: PostgresSettings) -> Check:
-    """A slot keeps WAL until it is read: one left behind fills the server's disk."""
+def slot_check(
+    name: str, slot: Slot | None, postgres: PostgresSettings, since: timedelta | None = None
+) -> Check:
+    """A slot keeps WAL until it is read: one left behind fills the server's disk.
+
+    ``since``: how long ago the capture last got on, where that is too long for one that works.
+    """
     name, capture = f"slot {name}", f"lakehouse capture {NAME}"
     if slot is None:
         return Check(NAME, name, "pass", "none: no capture has begun")
@@ -40,7 +59,17 @@ def slot_check(name: str, slot: Slot | None, postgres: PostgresSettings) -> Chec
         f"{slot.held / 2**20:,.1f} MB of WAL held, {postgres.wal_limit_mb:,} allowed; "
         f"{'read now' if slot.active_pid else 'nobody reads it'}"
     )
-    if slot.held <= postgres.wal_limit_mb * 2**20:
-        return Check(NAME, name, "pass", detail)
-    drop = f"SELECT pg_drop_replication_slot({text(name.removeprefix('slot '))})"
-    return Check(NAME, name, "fail", detail, f"run {capture}, or give the slot up: {drop}")
+    if slot.held > postgres.wal_limit_mb * 2**20:
+        drop = f"SELECT pg_drop_replication_slot({text(name.removeprefix('slot '))})"
+        return Check(NAME, name, "fail", detail, f"run {capture}, or give the slot up: {drop}")
+    if since is not None and slot.behind > FAR_BYTES:
+        told = (
+            f"{detail}; {slot.behind / 2**20:,.1f} MB wait, the last change was sent {_ago(since)}"
+        )
+        remedy = f"run {capture}" if slot.active_pid is None else "see what the capture says"
+        return Check(NAME, name, "warn", told, remedy)
+    return Check(NAME, name, "pass", detail)
+
+
+def _ago(since: timedelta) -> str:
+    return f"{since.total_seconds() / 60:,.0f} minutes ago"

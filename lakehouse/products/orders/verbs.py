@@ -16,7 +16,7 @@ import typer
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
 from lakehouse.core.signals import stop_on_signals
-from producers.orders.options import AnewOption, ModeOption, SnapshotOption
+from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 from producers.orders.source import prepare
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def capture_command(
         mode: ModeOption = "slot",
         snapshot: SnapshotOption = "initial",
         anew: AnewOption = False,
+        resend: ResendOption = False,
         available_now: AvailableNow = False,
         root: Root = None,
         config: Config = None,
@@ -72,7 +73,7 @@ def capture_command(
                 prepare(settings)
             with stop_on_signals() as stop:
                 summary = capture_orders(
-                    settings, mode=mode, snapshot=snapshot, anew=anew,
+                    settings, mode=mode, snapshot=snapshot, anew=anew, resend=resend,
                     available_now=available_now, stop=stop,
                 )  # fmt: skip
         show(summary, as_json=as_json)
@@ -158,8 +159,11 @@ def verify_command(
         """
         from lakehouse.products.orders.verify import show as show_checks
         from lakehouse.products.orders.verify import verify
+        from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
+        if not (settings.kafka.bootstrap_servers and settings.postgres.url):
+            refuse_killed(Path(settings.lake.root))
         with database(settings) as settings, broker(settings) as settings:
             checks = verify(settings, say)
         if as_json:

@@ -1,0 +1,42 @@
+"""What Spark and its JVM raise, in words: no Java stack says more to who runs a flow."""
+
+from __future__ import annotations
+
+import re
+
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, disk_full
+from lakehouse.settings.kafka_client import unreachable
+from lakehouse.settings.settings import Settings
+
+_MEMORY = re.compile(r"OutOfMemory\w*|GC overhead limit|unable to create (new )?native thread")
+_BROKER = re.compile(
+    r"org\.apache\.kafka\.common\.errors\.(\w*Timeout|\w*Disconnect|Retriable|\w*NotAvailable|"
+    r"NotLeaderOrFollower|NotEnoughReplicas)\w*Exception|Cannot fetch record for offset|"
+    r"Failed to create new KafkaAdminClient|No resolvable bootstrap urls"
+)
+_DISK = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+def in_words(error: BaseException, settings: Settings) -> LakehouseError | None:
+    """A fault of memory, broker or disk as a person reads it; None where it is another."""
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, LakehouseError):
+        return error
+    if isinstance(error, MemoryError) or _MEMORY.search(said):
+        return ServiceUnavailable(
+            "memory",
+            f"ran out: {_line(said, _MEMORY)}",
+            f"raise [spark] driver_memory ({settings.spark.driver_memory}; executors: "
+            "spark.executor.memory), or lower [stream] max_records_per_batch and max_mb_per_batch",
+        )
+    if _BROKER.search(said):
+        return unreachable(settings.kafka, _line(said, _BROKER))
+    if _DISK.search(said):
+        return disk_full(settings.lake.root)
+    return None
+
+
+def _line(text: str, pattern: re.Pattern[str]) -> str:
+    """The line that tells the cause, without the names of Java's packages."""
+    line = next((line for line in text.splitlines() if pattern.search(line)), text[:200])
+    return re.sub(r"\b[a-z_]+(\.[a-z_]+)+\.(?=[A-Z])", "", line).strip()[:300]

@@ -1,0 +1,156 @@
+"""Broker, database and JVM killed under `up`, away at the start, and away for good."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from lakehouse.core.errors import Exit
+from lakehouse.services.home import home_of
+from lakehouse.services.jars import default_cache, kafka_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
+from tests.live.conftest import LAKEHOUSE, ROOT, command
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+JAVA = re.compile(r"^\s+at [\w.$]+\(|Traceback|py4j|Exception in thread|Caused by", re.MULTILINE)
+
+
+class Running:
+    """A command of its own, and what it has said."""
+
+    def __init__(self, process, errors):
+        self.process, self.errors = process, errors
+
+    def said(self, since=0):
+        return self.errors.read_text(errors="replace")[since:]
+
+    def until(self, words, since=0, seconds=90.0):
+        deadline = time.monotonic() + seconds
+        while not all(re.search(word, self.said(since)) for word in words):
+            assert self.process.poll() is None, self.said()[-4000:]
+            assert time.monotonic() < deadline, (words, self.said(since)[-4000:])
+            time.sleep(0.1)
+        return len(self.said())
+
+
+@contextmanager
+def running(tmp_path, *words, **environment):
+    errors = tmp_path / "stderr"
+    with errors.open("wb") as out:
+        process = subprocess.Popen(
+            [*LAKEHOUSE, *map(str, words)], cwd=ROOT, env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=out,
+        )  # fmt: skip
+    try:
+        yield Running(process, errors)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                for child in (*psutil.Process(process.pid).children(recursive=True), process):
+                    child.kill()
+
+
+def pid_of(root, service, record):
+    return json.loads((home_of(root) / service / record).read_text())["pid"]
+
+
+def landed(product):
+    return rf'"flow": "{product}\.bronze".*"batch landed"'
+
+
+def fell(what):
+    return rf'"what": "{what}".*"fell, and is started again"'
+
+
+WAITING = r'"service": "Kafka at.*"waiting"'
+
+
+def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
+    root = tmp_path / "lake"
+    both = [landed("sales"), landed("orders")]
+    with running(tmp_path, "up", "--rate", "20", "--root", root) as up:
+        at = up.until(both, seconds=120)
+        insert = ["orders", "insert", "--count", 20, "--root", root]
+
+        os.kill(pid_of(root, "kafka", "broker.json"), signal.SIGKILL)
+        at = up.until([fell("embedded Kafka")], at)
+        at = up.until([r"Kafka on "], at)
+        command(*insert)
+        at = up.until(both, at)
+
+        os.kill(pid_of(root, "postgres", "server.json"), signal.SIGKILL)
+        at = up.until([fell("embedded Postgres"), "Postgres in"], at)
+        command(*insert)
+        at = up.until(both, at)
+
+        jvm = next(
+            p for p in psutil.Process(up.process.pid).children(recursive=True)
+            if "java" in p.name() and "SparkSubmit" in " ".join(p.cmdline())
+        )  # fmt: skip
+        jvm.kill()
+        at = up.until([fell("the flows")], at)
+        command(*insert)
+        up.until(both, at)
+
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(60) == Exit.OK, up.said()[-3000:]
+        assert not JAVA.search(up.said()), JAVA.search(up.said())
+    assert command("audit", "--root", root, check=False).returncode == Exit.OK
+
+
+def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
+    cache = default_cache()
+    java = find_java(cache)
+    jars = kafka_jars(cache, java, print)
+    with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
+        servers = broker.bootstrap_servers
+    environment = {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers, "LAKEHOUSE_SERVICES_PATIENCE": "20 seconds",
+        "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "4 seconds",
+    }  # fmt: skip
+    words = ["run", "sales.bronze", "sales.silver", "--root", tmp_path / "lake"]
+    with running(tmp_path, *words, **environment) as flows:
+        began = time.monotonic()
+        at = flows.until([WAITING], seconds=20)
+        assert time.monotonic() - began < 15
+        with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
+            assert broker.bootstrap_servers == servers
+            at = flows.until(["it is back"], at, 20)
+            command("produce", "--count", 300, **environment)
+            at = flows.until([landed("sales")], at, 120)
+            psutil.Process(broker.pid).kill()
+            flows.until([WAITING], at, seconds=30)
+            assert flows.process.wait(60) == Exit.UNAVAILABLE, flows.said()[-3000:]
+    said = flows.said()
+    assert said.count('"waiting"') == 2, said
+    assert f"Kafka at {servers}" in said.splitlines()[-2]
+    assert "fix: start the broker" in said.splitlines()[-1]
+    assert not JAVA.search(said), JAVA.search(said)
+
+
+def test_a_capture_and_a_producer_wait_for_what_is_away_and_say_what(tmp_path):
+    environment = {
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "LAKEHOUSE_POSTGRES_URL": "postgresql://127.0.0.1:9/shop",
+        "LAKEHOUSE_SERVICES_PATIENCE": "3 seconds",
+        "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
+    }
+    for words, place in (
+        (["capture", "orders"], "Postgres at 127.0.0.1:9/shop"),
+        (["produce", "--count", "5"], "Kafka at 127.0.0.1:9"),
+    ):
+        done = command(*words, check=False, **environment)
+        assert done.returncode == Exit.UNAVAILABLE, done.stderr
+        assert done.stderr.count('"waiting"') == 1, done.stderr
+        assert done.stderr.count(f"{place}: ") == 1, done.stderr
+        assert "Traceback" not in done.stderr
