@@ -45,7 +45,7 @@ class _Source(msgspec.Struct, gc=False):
 
 class _Change(msgspec.Struct, gc=False):
     source: _Source
-    oversized: msgspec.Raw | None = None
+    oversized: dict[str, Any] | None = None
 
 
 _CHANGE = msgspec.json.Decoder(_Change)
@@ -78,8 +78,8 @@ class TopicReader:
         for record in self._records(ranges):
             known.greatest = max(known.greatest, generation_of(record))
             known.live.pop(record.key, None)
-            key = _key(record.key, columns) if record.value is not None else None
             known.marked.pop(record.key, None)
+            key = _key(record.key, columns) if record.value is not None else None
             if key is not None:
                 known.live[record.key] = key
                 if _is_mark(record.value):

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from lakehouse.services.postgres import EmbeddedPostgres
+from tests.conftest import long
 from tests.live.conftest import open_folder
-from tests.live.orders_table import INSERT, MODES, ROOT, Orders, current
+from tests.live.orders_table import INSERT, ROOT, Orders, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(200)]
 
@@ -41,8 +42,9 @@ def write(orders, stop, durable):
             connection.execute(INSERT + f"('w{number}', 'b', 'c', 1)")
 
 
-@MODES
-@pytest.mark.parametrize("durable", ["on", "off"])
+@pytest.mark.parametrize(
+    ("mode", "durable"), [("poll", "off"), *long(("poll", "on"), ("slot", "on"), ("slot", "off"))]
+)
 def test_a_crash_that_gives_ids_again_loses_and_invents_nothing(kafka, mode, durable):
     with open_folder() as folder:
         server = EmbeddedPostgres.start(folder)

@@ -112,6 +112,7 @@ def standalone(environment, folder):
             process.wait()
 
 
+@pytest.mark.long
 def test_sigterm_lets_a_job_on_a_standalone_master_finish_its_batch(kafka, tmp_path):
     words, environment = submitting(kafka, tmp_path, "sales-standalone")
     produced = [sys.executable, "producers/sales/producer.py", "--rate", "200"]

@@ -63,9 +63,7 @@ def slot_check(
         drop = f"SELECT pg_drop_replication_slot({text(name.removeprefix('slot '))})"
         return Check(NAME, name, "fail", detail, f"run {capture}, or give the slot up: {drop}")
     if since is not None and slot.behind > FAR_BYTES:
-        told = (
-            f"{detail}; {slot.behind / 2**20:,.1f} MB wait, the last change was sent {_ago(since)}"
-        )
+        told = f"{detail}; {slot.behind / 2**20:,.1f} MB wait, and it last got on {_ago(since)}"
         remedy = f"run {capture}" if slot.active_pid is None else "see what the capture says"
         return Check(NAME, name, "warn", told, remedy)
     return Check(NAME, name, "pass", detail)
