@@ -139,7 +139,8 @@ def send(
             progress.update(task, completed=summary.events)
             _hold(summary, answers, 0)
     except (KafkaError, ServiceAway) as error:  # the broker stays away
-        summary.error = summary.error or str(error)
+        told = error.fault if isinstance(error, ServiceAway) else f"{type(error).__name__}: {error}"
+        summary.error = summary.error or told
         producer._sender.force_close()  # close() alone would flush again, and raise again
     finally:
         producer.close(timeout=settings.kafka.request_timeout.total_seconds())

@@ -6,7 +6,9 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
+from lakehouse.products.orders.verify.check import Parts
 from lakehouse.products.orders.verify.lake import seen
+from producers.cdc.state import State, state_path, write_state
 from tests.support.orders import change, proven, row, two_versions
 
 
@@ -34,6 +36,16 @@ def test_what_is_not_landed_and_what_is_behind_is_told(lake):
     assert [name for name, check in found.items() if not check.ok] == ["checkpoint"]
     assert "silver.orders_current" in found["checkpoint"].detail
     assert "lake.orders" in found["checkpoint"].detail
+
+
+@pytest.mark.parametrize(("mode", "option"), [("slot", ""), ("poll", " --mode poll")])
+def test_the_command_of_a_fix_goes_on_in_the_lake_s_own_mode(settings, tmp_path, mode, option):
+    parts = Parts(settings.with_root(tmp_path), None, print)
+    assert parts.capture == f"lakehouse capture orders --root {tmp_path}"
+    state = State(mode=mode, table="t", oid=1, key=(), columns={}, topic_id="i", system="s",
+                  database="d", generation=1, snapshot="done", position=1)  # fmt: skip
+    write_state(state_path(str(tmp_path), "orders"), state)
+    assert parts.capture == f"lakehouse capture orders{option} --root {tmp_path}"
 
 
 def test_what_the_audit_finds_fails_it(lake):

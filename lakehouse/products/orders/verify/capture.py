@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from lakehouse.core.paths import root_option
 from lakehouse.products.orders.contract import NAME
 from lakehouse.products.orders.verify.check import Check, Parts
 from lakehouse.settings.postgres_client import connect, slot_of
@@ -15,9 +14,7 @@ from producers.cdc.state import read_state, state_path
 def capture_checks(parts: Parts) -> Iterator[Check]:
     """The capture's state, and the slot that it reads."""
     settings, section = parts.settings, parts.settings.captured(NAME)
-    again = f"lakehouse capture {NAME} {root_option(settings.lake.root)}"
-    state = read_state(state_path(settings.lake.root, NAME))
-    again += " --mode poll" if state is not None and state.mode == "poll" else ""
+    again, state = parts.capture, read_state(state_path(settings.lake.root, NAME))
     if state is None:
         yield Check("capture", False, "nothing is captured yet", again)
         return

@@ -10,8 +10,10 @@ import duckdb
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
 from lakehouse.core.paths import root_option
+from lakehouse.products.orders.contract import NAME
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.settings.settings import Settings
+from producers.cdc.state import read_state, state_path
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class Parts:
     def snapshots(self) -> Snapshots:
         """The lake's tables, for pinning."""
         return Snapshots(self.settings.lake.root, self.connection)
+
+    @property
+    def capture(self) -> str:
+        """The command that captures on, in the mode of this lake's capture."""
+        root = self.settings.lake.root
+        state = read_state(state_path(root, NAME))
+        mode = " --mode poll" if state is not None and state.mode == "poll" else ""
+        return f"lakehouse capture {NAME}{mode} {root_option(root)}"
 
     @property
     def fix(self) -> str:

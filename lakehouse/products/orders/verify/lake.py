@@ -29,7 +29,7 @@ def audit_checks(parts: Parts) -> Iterator[Check]:
     )
     root = root_option(settings.lake.root)
     yield from seen(proof, parts.fix, f"lakehouse audit {NAME} --source {root}")
-    yield from against_source(proof, f"lakehouse capture {NAME} --available-now, then {parts.fix}")
+    yield from against_source(proof, f"{parts.capture} --available-now, then {parts.fix}")
 
 
 def against_source(proof: Proof, run: str) -> Iterator[Check]:
