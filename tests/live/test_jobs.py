@@ -126,7 +126,7 @@ def test_sigterm_lets_a_job_on_a_standalone_master_finish_its_batch(kafka, tmp_p
             stdout=said, stderr=said,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 150
+            deadline = time.monotonic() + 240
             while errors.read_bytes().count(b"batch landed") < 2:
                 assert job.poll() is None, errors.read_text()[-3000:]
                 assert time.monotonic() < deadline, errors.read_text()[-3000:]
