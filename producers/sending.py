@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Context, Decimal
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceAway
 from lakehouse.core.failpoint import Step
-from lakehouse.core.patience import Answers, Patience, patiently
+from lakehouse.core.patience import SILENCE, Answers, Patience, patiently
 from lakehouse.core.signals import Stopped
 from lakehouse.model.contract import Contract
 from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
@@ -217,8 +216,8 @@ def _count(summary: Summary, message: Message) -> None:
 def make_producer(settings: Settings, **options: Any) -> KafkaProducer:
     """A producer that is idempotent and acknowledged by all replicas."""
     # who sends ends its wait by [services] patience: the client's own time is a little longer
-    wait = settings.services.patience + settings.kafka.request_timeout + timedelta(seconds=1)
-    milliseconds = int(wait.total_seconds() * 1000)
+    wait = settings.services.patience + settings.kafka.request_timeout
+    milliseconds = int((wait.total_seconds() + SILENCE + 1) * 1000)
     chosen = {
         "acks": "all", "enable_idempotence": True, "linger_ms": 20,
         "delivery_timeout_ms": milliseconds, "max_block_ms": milliseconds,

@@ -35,6 +35,8 @@ _REFUSALS = {
     "or end other clients",
 }
 """What Postgres or libpq says of a client that it will not let in, to remedy."""
+_LOST = r"SSL SYSCALL error|SSL connection has been closed unexpectedly"
+"""What libpq says of a connection by TLS whose server has ended."""
 
 
 def place(postgres: PostgresSettings) -> str:
@@ -77,6 +79,8 @@ def _options(postgres: PostgresSettings) -> dict[str, Any]:
 def remedy_of(error: psycopg.Error) -> str | None:
     """What to mend where the server will not let us in; None where waiting may help."""
     said = str(error)
+    if re.search(_LOST, said):
+        return None
     return next((remedy for pattern, remedy in _REFUSALS.items() if re.search(pattern, said)), None)
 
 

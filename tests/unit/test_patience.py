@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from lakehouse.core.errors import (
@@ -16,6 +17,7 @@ from lakehouse.core.patience import Answers, Patience, patiently
 from lakehouse.core.restarts import MOST_FALLS, restarted
 from lakehouse.core.signals import Stopped
 from lakehouse.runtime.faults import in_words
+from lakehouse.settings.postgres_client import unavailable
 
 AWAY = ServiceAway("Kafka at x", "no answer", "start it")
 
@@ -167,3 +169,19 @@ def test_what_java_says_of_memory_broker_and_disk_is_told_in_words(
     assert "\tat " not in str(told)
     assert "org.apache" not in str(told)
     assert in_words(RuntimeError("another"), settings) is None
+
+
+@pytest.mark.parametrize(
+    ("said_by_postgres", "is_away"),
+    [
+        ("SSL SYSCALL error: EOF detected", True),
+        ("SSL connection has been closed unexpectedly", True),
+        ("connection refused", True),
+        ("server does not support SSL, but SSL was required", False),
+        ("SSL error: certificate verify failed", False),
+        ('FATAL:  password authentication failed for user "x"', False),
+    ],
+)
+def test_a_tls_connection_whose_server_ended_is_waited_for(settings, said_by_postgres, is_away):
+    told = unavailable(settings.postgres, psycopg.OperationalError(said_by_postgres))
+    assert isinstance(told, ServiceAway) is is_away
