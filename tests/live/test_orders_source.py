@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
-from tests.live.conftest import LAKEHOUSE, command
+from tests.live.conftest import LAKEHOUSE, command, verb
 from tests.live.orders_table import INSERT
 from tests.live.test_orders import FLOWS, load, process, verified
 
@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 def audited(orders, *words):
     """Exit code and proof of an audit with its source."""
-    done = command("audit", "orders", "--source", "--json", *words, check=False,
-                   **orders.environment)  # fmt: skip
+    done = verb("audit", "orders", "--source", "--json", *words, check=False,
+                **orders.environment)  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout)["orders"]
 

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic, rows
+from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic, rows, verb
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 OLD = "1999-06-01T10:00:00Z"
@@ -70,7 +70,7 @@ def audited(root, environment):
 
 
 def replay(root, environment, *words):
-    done = command("quarantine", "replay", *words, "--root", root, "--json", **environment)
+    done = verb("quarantine", "replay", *words, "--root", root, "--json", **environment)
     return json.loads(done.stdout)["sales"]
 
 
