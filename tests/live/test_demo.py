@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 from lakehouse.services.jars import default_cache
 from lakehouse.services.java import find_java
-from tests.live.conftest import ROOT, command, rows
+from tests.live.conftest import ROOT, command, rows, verb
 from tests.support.readme import COMMANDS, READS, kind
 
 pytestmark = pytest.mark.live
@@ -63,17 +63,17 @@ def test_each_address_is_in_one_place_once(demo_lake):
 
 
 def test_tables_and_history(demo_lake):
-    listed = json.loads(command("tables", "--root", demo_lake, "--json").stdout)["tables"]
+    listed = json.loads(verb("tables", "--root", demo_lake, "--json").stdout)["tables"]
     assert {"bronze.sales", "quarantine.sales", "silver.sales_by_country"} <= {
         t["name"] for t in listed
     }
-    history = json.loads(command("history", "bronze.sales", "--root", demo_lake, "--json").stdout)
+    history = json.loads(verb("history", "bronze.sales", "--root", demo_lake, "--json").stdout)
     notes = [json.loads(c["note"]) for c in history["bronze.sales"] if c["note"]]
     assert notes[0]["ends"]["next"]
 
 
 def test_time_travel(demo_lake):
-    then = command(
+    then = verb(
         "explore", "--root", demo_lake, "--version", 1, "--format", "json",
         "--sql", "SELECT count(*) AS n FROM bronze.sales",
     )  # fmt: skip
