@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic
+from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, verb
 from tests.support.erased import GONE, traces
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -78,7 +78,7 @@ def test_a_client_is_gone_killed_or_not_and_the_flow_goes_on(kafka, root, enviro
     time.sleep(random.Random(seed).uniform(0, 0.4))
     running.send_signal(signal.SIGKILL)
     running.wait()
-    done = command("erase", GONE, "--yes", "--json", "--root", root, **environment)
+    done = verb("erase", GONE, "--yes", "--json", "--root", root, **environment)
     found = json.loads(done.stdout)["sales"]
     assert found["erased_addresses"] == 32
     assert found["kafka"]["partitions"] == [

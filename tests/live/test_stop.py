@@ -10,7 +10,7 @@ import pytest
 
 from lakehouse.core.errors import Exit
 from tests.conftest import long
-from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.conftest import LAKEHOUSE, ROOT, verb
 
 pytestmark = pytest.mark.live
 STOPS = """
@@ -65,7 +65,7 @@ def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("stopped ") == times
     assert "Exception:" not in done.stderr, done.stderr[-3000:]
-    assert command("audit", "sales", check=False, **environment).returncode == Exit.OK
+    assert verb("audit", "sales", check=False, **environment).returncode == Exit.OK
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
 )
 def test_ctrl_c_drains(words, kafka, tmp_path):
     topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}
-    command("produce", "--count", 500, **topic)
+    verb("produce", "--count", 500, **topic)
     environment = {**os.environ, **topic, "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake")}
     err = tmp_path / "stderr"
     with err.open("wb") as errors:
