@@ -15,7 +15,7 @@ import pytest
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
 from producers.orders import load as orders_load
-from tests.live.conftest import LAKEHOUSE, command, rows
+from tests.live.conftest import LAKEHOUSE, command, rows, verb
 from tests.live.orders_table import COLUMNS, ROOT
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(500)]
@@ -59,7 +59,7 @@ def loaded_until_killed(orders, flows, armed, seeds):
 
 def verified(orders, code=0):
     """The checks of ``orders verify`` by name."""
-    done = command("orders", "verify", "--json", check=False, **orders.environment)
+    done = verb("orders", "verify", "--json", check=False, **orders.environment)
     assert done.returncode == code, done.stdout + done.stderr[-2000:]
     return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
@@ -123,7 +123,7 @@ def test_flows_killed_under_load_give_the_table(orders, land):
     }
     assert {id_: row for id_, row in held.items() if int(id_) not in bad} == wanted
     assert len(wanted) > 300
-    command("audit", "orders", "--root", orders.root, **orders.environment)
+    verb("audit", "orders", "--root", orders.root, **orders.environment)
 
 
 def test_verify_finds_what_is_not_there(orders, land):
