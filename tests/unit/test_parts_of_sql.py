@@ -59,10 +59,15 @@ REVIEWED = {
     },
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},
     "producers/cdc/plan.py": {"one": "a call with a placeholder, and one of two constants"},
+    "producers/cdc/resend.py": {
+        "table.quoted": "by identifier()",
+        "wanted": "names by identifier(), with placeholders",
+    },
     "producers/cdc/server.py": {
         "lock_ms": "a whole number",
         "name": "names of settings, constants",
     },
+    "producers/cdc/slot.py": {"kind": "one of two constants"},
     "producers/cdc/snapshot.py": {"table.quoted": "by identifier()"},
     "producers/orders/load.py": {
         "names": "the contract's columns",
