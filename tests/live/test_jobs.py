@@ -15,6 +15,7 @@ import pytest
 
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
+from tests.conftest import long
 from tests.live.conftest import ROOT, rows
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -112,15 +113,21 @@ def standalone(environment, folder):
             process.wait()
 
 
-@pytest.mark.long
-def test_sigterm_lets_a_job_on_a_standalone_master_finish_its_batch(kafka, tmp_path):
-    words, environment = submitting(kafka, tmp_path, "sales-standalone")
+@contextmanager
+def local(_environment, _folder):
+    """No master of its own."""
+    yield "local[2]"
+
+
+@pytest.mark.parametrize("cluster", [local, *long(standalone)], ids=lambda c: c.__name__)
+def test_sigterm_to_spark_submit_lets_a_job_finish_its_batch(cluster, kafka, tmp_path):
+    words, environment = submitting(kafka, tmp_path, f"sales-ended-{cluster.__name__}")
     environment["LAKEHOUSE_STREAM_STOP_TIMEOUT"] = "2 minutes"  # a busy machine's batch
     produced = [sys.executable, "producers/sales/producer.py", "--rate", "5"]
     conf = {"spark.executor.memory": "500m", "spark.driver.host": "127.0.0.1"}
     words += [word for pair in conf.items() for word in ("--conf", "=".join(pair))]
     errors = tmp_path / "said"
-    with standalone(environment, tmp_path) as master, errors.open("wb") as said:
+    with cluster(environment, tmp_path) as master, errors.open("wb") as said:
         shop = subprocess.Popen(produced, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
         job = subprocess.Popen(
             [*words, "--master", master, "jobs/sales_bronze.py"], cwd=ROOT, env=environment,
