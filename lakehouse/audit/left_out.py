@@ -18,7 +18,9 @@ def left_out(scene: Scene) -> Check:
         return Check(NAME)
     rows = f"({all_quarantine(scene.quarantine)}) WHERE {scene.ends.are_of_now(by_id=True)}"
     connection = scene.snapshots.connection
-    return Check(NAME, counts={COUNTED: count(connection, f"{rows} AND left_out_bytes > 0")})
+    return Check(
+        NAME, counts={COUNTED: count(connection, f"{rows} AND left_out_bytes IS NOT NULL")}
+    )
 
 
 def all_quarantine(pin: Pin) -> str:

@@ -164,13 +164,23 @@ def whole(found: Mapping[str, Any]) -> str:
         f"  verdict now   {printable(now)}",
         f"  replayed      {replayed}",
     ]
-    return "\n".join(lines + (_left_out(found) if found["left_out_bytes"] else _kept(found))) + "\n"
+    return (
+        "\n".join(lines + (_kept(found) if found["left_out_bytes"] is None else _left_out(found)))
+        + "\n"
+    )
 
 
 def _left_out(found: Mapping[str, Any]) -> list[str]:
-    return [
+    why = [
         f"  not kept      {found['left_out_bytes']:,} bytes of key, value and headers: larger than",
         "                [bronze] max_record_mb was. Kafka has them until they expire there.",
+    ]
+    if not found["left_out_bytes"]:
+        why = [
+            "  not kept      what its batch holds, which cannot be unpacked; of the batch's bytes:"
+        ]
+    return [
+        *why,
         f"  SHA-256       {printable(found['left_out_sha256'])}",
     ]
 

@@ -8,12 +8,17 @@ kafka-python gives up at such a record, and never comes past it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 from kafka import codec
 from kafka.record import default_records
+
+_XERIAL = b"\x82SNAPPY\0"
+_SNAPPIEST = 64
+"""No block of Snappy unpacks to so many times its size."""
 
 
 def install() -> None:
@@ -81,4 +86,18 @@ def snappy(data: bytes) -> bytes:
         shift += 7
         if byte < 0x80:
             break
+    if size > _SNAPPIEST * len(data):
+        raise ValueError("a block of Snappy that claims more than it can hold")
     return bytes(pa.decompress(data, decompressed_size=size, codec="snappy", asbytes=True))
+
+
+def snappy_blocks(data: bytes) -> Iterator[bytes]:
+    """What blocks of Snappy hold, as Java frames them, or one block without a frame."""
+    if not data.startswith(_XERIAL):
+        yield snappy(data)
+        return
+    at = 16
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        yield snappy(data[at + 4 : end])
+        at = end

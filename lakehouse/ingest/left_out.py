@@ -2,7 +2,8 @@
 
 Such a record is in quarantine by its address. Key, value and headers are null there;
 ``left_out_bytes`` says how many bytes they are, and ``left_out_sha256`` is :func:`sha256`
-of them, so that the audit can hold the row against Kafka.
+of them, so that the audit can hold the row against Kafka. Of a record whose batch cannot be
+unpacked they say 0, and the hash of the batch's packed bytes.
 """
 
 from __future__ import annotations
@@ -15,18 +16,33 @@ import pyarrow as pa
 from lakehouse.ingest.verdict import Explained
 
 LEFT_OUT = [pa.field("left_out_bytes", pa.int64()), pa.field("left_out_sha256", pa.string())]
-_HEADER = 64
+HEADER = 64
 """Bytes that a header counts for beside its name and value: a million empty ones are large."""
 _FAULT = "the record is larger than [bronze] max_record_mb allows: {0:,} bytes"
+_UNREADABLE = "the record's compressed batch cannot be unpacked"
 
 Headers = Iterable[tuple[str, bytes | None]] | None
 
 _SIZE = f"""CAST(coalesce(octet_length(key), 0) AS BIGINT) + coalesce(octet_length(value), 0)
-+ coalesce(aggregate(headers, 0L, (sum, h) -> sum + {_HEADER} + octet_length(h.key)
++ coalesce(aggregate(headers, 0L, (sum, h) -> sum + {HEADER} + octet_length(h.key)
     + coalesce(octet_length(h.value), 0)), 0L)"""
 _SHA256 = """sha2(concat_ws(' ', coalesce(sha2(key, 256), '-'), coalesce(sha2(value, 256), '-'),
 sha2(coalesce(array_join(transform(headers,
     h -> concat(hex(h.key), '=', coalesce(hex(h.value), '-'))), ','), ''), 256)), 256)"""
+
+
+class LeftOut(bytes):
+    """An empty value in the place of a whole record that was not held: what is known of it."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, size: int, sha256: str) -> LeftOut:
+        """The value of a record of this size and hash."""
+        made = cls()
+        made.size, made.sha256 = size, sha256
+        return made
 
 
 def spark_columns(headers: str, most: int) -> list[str]:
@@ -45,7 +61,7 @@ def spark_columns(headers: str, most: int) -> list[str]:
 
 def size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """What a record counts for."""
-    more = sum(_HEADER + len(name.encode()) + len(h or b"") for name, h in headers or ())
+    more = sum(HEADER + len(name.encode()) + len(h or b"") for name, h in headers or ())
     return len(key or b"") + len(value or b"") + more
 
 
@@ -55,8 +71,12 @@ def sha256(key: bytes | None, value: bytes | None, headers: Headers) -> str:
         f"{name.encode().hex().upper()}={'-' if h is None else h.hex().upper()}"
         for name, h in headers or ()
     )
-    parts = [_hash(key), _hash(value), _hash(told.encode())]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return joined(_hash(key), _hash(value), _hash(told.encode()))
+
+
+def joined(key: str, value: str, headers: str) -> str:
+    """The hash over the hashes of a record's parts, ``-`` for what is null."""
+    return hashlib.sha256(f"{key} {value} {headers}".encode()).hexdigest()
 
 
 def _hash(data: bytes | None) -> str:
@@ -69,13 +89,14 @@ def larger(
     headers: Sequence[Headers],
     most: int,
 ) -> dict[int, tuple[int, str]]:
-    """Row → size and hash of each record that is larger than ``most`` bytes."""
+    """Row → size and hash of each record that is larger than ``most`` bytes, or was not held."""
+    unheld = {r: (v.size, v.sha256) for r, v in enumerate(values) if isinstance(v, LeftOut)}
     total = sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
     if total <= most and not any(headers):
-        return {}
+        return unheld
     records = enumerate(zip(keys, values, headers, strict=True))
     found = {row: (size(*record), record) for row, record in records}
-    return {row: (n, sha256(*record)) for row, (n, record) in found.items() if n > most}
+    return unheld | {row: (n, sha256(*record)) for row, (n, record) in found.items() if n > most}
 
 
 def columns_of(found: dict[int, tuple[int, str]], rows: int) -> list[pa.Array]:
@@ -93,7 +114,7 @@ def too_large(batch: pa.RecordBatch) -> dict[int, Explained]:
         return {}
     sizes = batch.column(place).to_pylist()
     return {
-        row: Explained({}, None, _FAULT.format(size))
+        row: Explained({}, None, _FAULT.format(size) if size else _UNREADABLE)
         for row, size in enumerate(sizes)
         if size is not None
     }

@@ -11,10 +11,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from lakehouse.core import codecs
+from lakehouse.ingest import unpacked
 from lakehouse.settings.kafka_client import admin, client_options, unreachable
 from lakehouse.settings.sections import KafkaSettings
 
 codecs.install()
+unpacked.install()
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,15 @@ class TopicReader:
         self.close()
 
 
-def consumer(kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024) -> Any:
+def consumer(
+    kafka: KafkaSettings, isolation: str, fetch_bytes: int = 256 * 1024, reset: str = "earliest"
+) -> Any:
     """A consumer of no group that begins at the earliest record."""
     return KafkaConsumer(
         **client_options(kafka),
         isolation_level=isolation,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
+        auto_offset_reset=reset,
         max_poll_records=5_000,
         max_partition_fetch_bytes=fetch_bytes,
         fetch_max_wait_ms=50,  # an answer that waits for new records holds up what is sought
