@@ -50,7 +50,7 @@ def batch_end(record: Any) -> int:
     return record.offset + 1 if record.checksum is None else int(record.checksum)
 
 
-class _Record(DefaultRecord):
+class _Record(DefaultRecord):  # type: ignore[misc]  # kafka-python has no types
     """A record that knows its batch's end."""
 
     __slots__ = ("_end",)
@@ -66,8 +66,7 @@ class _Record(DefaultRecord):
         return self._end
 
 
-class _Batch(DefaultRecordBatch):
-    __slots__ = ()
+class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # likewise
     most: ClassVar[int] = _MOST
 
     def __iter__(self) -> Any:

@@ -1,5 +1,7 @@
 """What the driver makes of the reader's frames, in the order in which they may come."""
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -7,12 +9,13 @@ import pytest
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.decode import decoded_schema
-from lakehouse.ingest.reader import PACKED, Fault, Start
+from lakehouse.ingest.reader import BUSY, Fault, Start
 from lakehouse.ingest.reader.process import ReaderProcess, _Frame
 from lakehouse.ingest.reader.records import in_parts
 from lakehouse.ingest.verdict import TimeRules
 from tests.conftest import SALES
 
+KAFKA = {"bootstrap.servers": "nobody"}
 RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1))
 
 
@@ -23,7 +26,7 @@ def rows(*offsets):
 
 
 def reader(at, **held):
-    one = ReaderProcess(Start({}, b"", "sales", SALES, RULES, 2**24, 100), patience=0.2)
+    one = ReaderProcess(Start(KAFKA, b"", "sales", SALES, RULES, 2**24, 100), patience=0.2)
     one._at = dict(at)
     for name, frames in held.items():
         one._held[int(name[1:])].extend(frames)
@@ -47,12 +50,16 @@ def test_the_end_that_lies_beyond_a_range_is_kept_for_the_next():
         assert one.take({0: end}, 100, lambda: False).ends == {0: end}
 
 
-def test_what_lies_before_a_batch_that_cannot_be_unpacked_is_taken_first():
-    one = reader({0: 0}, p0=[_Frame(0, 0, 3, 10, rows(0, 1, 2))])
-    one._meet(Fault(PACKED, "Decompression failed", 0))
-    assert one.take({0: 9}, 100, lambda: False).ends == {0: 3}
-    with pytest.raises(ServiceUnavailable, match="cannot be unpacked"):
+def test_a_reader_that_is_at_work_is_waited_for():
+    one = reader({0: 0})
+    began = time.monotonic()
+    for n in range(6):
+        threading.Timer(
+            0.1 * n, one._frames.put, [_Frame(0, -1, 0, 0, fault=Fault(BUSY, ""))]
+        ).start()
+    with pytest.raises(ServiceUnavailable, match="no records come"):
         one.take({0: 9}, 100, lambda: False)
+    assert time.monotonic() - began > 0.6
 
 
 def test_a_partition_of_which_all_that_was_planned_expired_is_past_it():

@@ -17,6 +17,11 @@ Worked example. Bronze ends at 10, and Spark plans up to 20. Before: the reader 
 rows 10 to 15, and 16 to 24 are on their way. It is killed. The driver starts another one,
 from 16 on, in a new turn: frames of the old turn that are still in the pipe are dropped.
 After: rows 10 to 19 are committed once, and 20 to 24 wait for the next range.
+
+A compressed batch is a claim on memory. Of most the C client unpacks a gigabyte, and as many
+batches as an answer holds. One that it refuses Python unpacks, a record at a time
+(:mod:`lakehouse.ingest.unpacked`); where it asks for more memory than a reader may have the
+system refuses, the reader ends, and the next one reads by Python until that lies behind.
 """
 
 from __future__ import annotations
@@ -38,8 +43,8 @@ EXPIRED = "expired"
 """A fault: Kafka no longer has the offset to go on with, or never had it."""
 REFUSED = "refused"
 """A fault that waiting does not mend: rights, or a topic that is gone."""
-PACKED = "packed"
-"""A fault for good: a compressed batch that unpacks to more than a gigabyte, or to nothing."""
+BUSY = "busy"
+"""No fault: nothing comes yet, but the client is at work on what it fetched."""
 AWAY = "away"
 """A fault that may pass: the client goes on trying."""
 
@@ -59,6 +64,8 @@ class Start:
     """Bytes of a record; of a larger one only its size and a hash are sent."""
     ahead: int
     """Bytes that may be sent before the driver takes them."""
+    is_careful: bool = False
+    """Python alone reads, for a while: a reader before this one died, perhaps of a batch."""
 
 
 class Fault(msgspec.Struct):

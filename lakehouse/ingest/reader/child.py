@@ -6,18 +6,21 @@ import gc
 import os
 import pickle
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
+from lakehouse.core.memory import bounded
 from lakehouse.ingest.decode import decode_batch, decoded_schema
-from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, HEAD, PACKED, REFUSED, Fault, Start
-from lakehouse.ingest.reader.records import as_rows, by_partition, headers_by_python, in_parts
+from lakehouse.ingest.reader import AWAY, BUSY, EXPIRED, FAULT, HEAD, REFUSED, Fault, Start
+from lakehouse.ingest.reader.records import as_rows, by_partition, in_parts
+from lakehouse.ingest.reader.slowly import Slowly, headers_by_python
 
 _MIB = 1024 * 1024
 _AT_ONCE = 8 * _MIB
@@ -43,6 +46,12 @@ _FETCHED = {
     "fetch.wait.max.ms": 100,
     "log_level": 0,
 }
+_FOR_A_WHILE = 60.0
+"""Seconds that a careful reader reads by Python alone."""
+_WORK = 0.25
+"""Seconds of a processor in one second that are work, and no waiting."""
+_GROWTH = 2 * 1024 * _MIB
+"""What a reader may take in memory: a gigabyte unpacked, and its records in Python."""
 _EXPIRED = {
     KafkaError._AUTO_OFFSET_RESET,
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -59,6 +68,11 @@ class _Reader:
         self._start, self._commands, self._out = start, commands, out
         self._schema = decoded_schema(start.contract)
         self._consumer = Consumer({**start.kafka, **_FETCHED, "error_cb": self._met})
+        self._careful_until = time.monotonic() + _FOR_A_WHILE if start.is_careful else None
+        self._next: dict[int, int] = {}
+        self._slow: dict[int, Slowly] = {}
+        """Partitions with a batch at their next offset that the C client does not unpack."""
+        self._writing = Lock()
         self._turn = -1
         self._room = start.ahead
         self._only: list[int] = []
@@ -71,6 +85,12 @@ class _Reader:
             if self._turn < 0 or (self._room <= 0 and not self._only):
                 self._do(self._commands.get())
                 continue
+            if self._careful_until is not None and time.monotonic() > self._careful_until:
+                self._careful_until = None
+                for slow in self._slow.values():
+                    slow.end_with_batch()
+            for partition in [p for p in self._slow if not self._only or p in self._only]:
+                self._unpack(partition)
             self._send(list(self._read()))
 
     def _obey(self) -> None:
@@ -80,17 +100,30 @@ class _Reader:
     def _do(self, command: dict[str, Any]) -> None:
         if "assign" in command:
             self._turn, self._room, self._only = command["turn"], self._start.ahead, []
-            self._asked = _FIRST
-            self._consumer.resume(self._consumer.assignment())  # what is paused stays so
-            self._consumer.assign([self._at(int(p), o) for p, o in command["assign"].items()])
+            self._next = {int(p): offset for p, offset in command["assign"].items()}
+            self._end_slow(*self._slow)
+            if self._careful_until is not None:
+                self._begin_slow(*self._next)
+            self._assign()
         elif "only" in command:
-            self._consumer.resume(self._consumer.assignment())
             self._only = command["only"]
-            if self._only:
-                assigned = self._consumer.assignment()
-                self._consumer.pause([p for p in assigned if p.partition not in self._only])
+            self._pause()
         else:
             self._room += command["room"]
+
+    def _assign(self) -> None:
+        """Let the client read on with the partitions that Python does not read."""
+        self._asked = _FIRST
+        self._consumer.resume(self._consumer.assignment())  # what is paused stays so
+        here = [self._at(p, o) for p, o in self._next.items() if p not in self._slow]
+        self._consumer.assign(here)
+        self._pause()
+
+    def _pause(self) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.resume(assigned)
+        if self._only:
+            self._consumer.pause([p for p in assigned if p.partition not in self._only])
 
     def _at(self, partition: int, offset: int) -> TopicPartition:
         return TopicPartition(
@@ -99,7 +132,7 @@ class _Reader:
 
     def _read(self) -> Iterator[Message]:
         """Records, at most so many as :data:`_AT_ONCE` has room for if they are like the last."""
-        first = self._consumer.poll(0.1)
+        first = self._consumer.poll(0.0 if self._slow else 0.1)
         if first is None:
             return
         yield first
@@ -122,8 +155,44 @@ class _Reader:
             partition = int(message.partition() or 0)
             if error.code() == KafkaError._PARTITION_EOF:
                 self._frame(partition, int(message.offset() or 0), 0, b"")
-            else:
+            elif error.code() != KafkaError._BAD_COMPRESSION:
                 self._tell(error, partition)
+            elif partition not in self._slow:
+                self._begin_slow(partition)
+                self._assign()
+
+    def _begin_slow(self, *partitions: int) -> None:
+        """Let Python read on with partitions that the C client cannot read now."""
+        try:
+            for partition in partitions:
+                slow = Slowly(self._start, partition, self._next[partition])
+                self._slow[partition] = slow
+                if self._careful_until is None:
+                    slow.end_with_batch()
+        except OSError as error:
+            self._say(Fault(AWAY, str(error)))
+
+    def _unpack(self, partition: int) -> None:
+        """Send some more of what Python reads; when that is over the C client goes on."""
+        slow = self._slow[partition]
+        try:
+            found = slow.some()
+        except LookupError as error:
+            return self._say(Fault(EXPIRED, str(error)))
+        except OSError as error:
+            return self._say(Fault(AWAY, str(error)))
+        for part in in_parts(found, _AT_ONCE):
+            self._rows(partition, part)
+        if slow.after > self._next[partition]:
+            self._frame(partition, slow.after, 0, b"")
+        if slow.is_over:
+            self._end_slow(partition)
+            self._assign()
+        return None
+
+    def _end_slow(self, *partitions: int) -> None:
+        for partition in partitions:
+            self._slow.pop(partition).close()
 
     def _rows(self, partition: int, found: Sequence[Message]) -> int:
         """Decode and send records of a partition; gives their size."""
@@ -143,10 +212,9 @@ class _Reader:
         return headers_by_python(settings, self._start.topic, partition, offsets)
 
     def _frame(self, partition: int, after: int, size: int, payload: Any) -> None:
+        self._next[partition] = max(after, self._next[partition])
         self._room -= size
-        self._out.write(HEAD.pack(self._turn, partition, after, size, len(payload)))
-        self._out.write(payload)
-        self._out.flush()
+        self._write(HEAD.pack(self._turn, partition, after, size, len(payload)), payload)
 
     def _met(self, error: KafkaError) -> None:
         self._tell(error, FAULT)
@@ -154,10 +222,26 @@ class _Reader:
     def _tell(self, error: KafkaError, partition: int) -> None:
         code = error.code()
         kind = EXPIRED if code in _EXPIRED else REFUSED if code in _REFUSED else AWAY
-        kind = PACKED if code == KafkaError._BAD_COMPRESSION else kind
-        told = msgspec.json.encode(Fault(kind, error.str(), partition))
-        self._out.write(HEAD.pack(self._turn, FAULT, 0, 0, len(told)) + told)
-        self._out.flush()
+        self._say(Fault(kind, error.str(), partition))
+
+    def _say(self, fault: Fault) -> None:
+        told = msgspec.json.encode(fault)
+        self._write(HEAD.pack(self._turn, FAULT, 0, 0, len(told)), told)
+
+    def _write(self, head: bytes, payload: Any) -> None:
+        with self._writing:
+            self._out.write(head)
+            self._out.write(payload)
+            self._out.flush()
+
+    def say_busy(self) -> None:
+        """For as long as the process lives, say each second whether it works."""
+        before = time.process_time()
+        while True:
+            time.sleep(1)
+            if (now := time.process_time()) > before + _WORK:
+                self._say(Fault(BUSY, ""))
+            before = now
 
 
 def main() -> None:
@@ -175,6 +259,13 @@ def main() -> None:
     Thread(target=listen, name="commands", daemon=True).start()
     gc.freeze()
     try:
-        _Reader(start, commands, out).run()
+        with bounded(_GROWTH):
+            reader = _Reader(start, commands, out)
+            Thread(target=reader.say_busy, name="busy", daemon=True).start()
+            reader.run()
     except BrokenPipeError:
         os._exit(0)
+    except (MemoryError, SystemError) as error:
+        if isinstance(error, SystemError) and not isinstance(error.__cause__, MemoryError):
+            raise
+        os._exit(1)  # the driver starts a careful one

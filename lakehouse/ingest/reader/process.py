@@ -21,7 +21,7 @@ import structlog
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.processes import own_environment, python, started
 from lakehouse.ingest.decode import decoded_schema
-from lakehouse.ingest.reader import AWAY, FAULT, HEAD, PACKED, Fault, Start
+from lakehouse.ingest.reader import AWAY, BUSY, FAULT, HEAD, Fault, Start
 
 log = structlog.get_logger("lakehouse")
 EARLIEST = -2
@@ -69,8 +69,6 @@ class ReaderProcess:
         self._frames: SimpleQueue[_Frame | None] = SimpleQueue()
         self._held: dict[int, deque[_Frame]] = defaultdict(deque)
         self._at: dict[int, int] = {}
-        self._packed: dict[int, Fault] = {}
-        """Partitions that cannot be read on, once what lies before is taken."""
         self._turn = self._deaths = 0
         self._is_hurried = self._is_closed = False
         self._told = "no records come"
@@ -98,12 +96,8 @@ class ReaderProcess:
                     found += [frame.rows] if frame.rows is not None else []
                     # the end of a partition may be told after rows that came meanwhile
                     self._at[partition] = max(self._at[partition], frame.after)
-            stuck = [p for p in lacking if p in self._packed and not self._held[p]]
-            stuck = [p for p in stuck if self._at[p] < upto[p]]
-            if size >= most_bytes or (stuck and found):
+            if size >= most_bytes:
                 break
-            if stuck:
-                raise self._unpackable(self._packed[stuck[0]])
             if any(self._at[p] < upto[p] and not self._held[p] for p in lacking):
                 if stopping():
                     return None
@@ -133,7 +127,7 @@ class ReaderProcess:
             yield frame
 
     def _receive(self, lacking: Sequence[int]) -> bool:
-        """Hold one more frame; False where none came for a moment."""
+        """Hold one more frame; False where nothing was heard for a moment."""
         if not self._is_hurried and self._size() >= self._start.ahead:
             self._hurry(lacking)
         try:
@@ -144,8 +138,7 @@ class ReaderProcess:
             self._died()
         elif frame.turn == self._turn:
             if frame.fault is not None:
-                self._meet(frame.fault)
-                return False
+                return self._meet(frame.fault)
             self._deaths = 0
             self._held[frame.partition].append(frame)
             return True
@@ -158,13 +151,15 @@ class ReaderProcess:
         self._is_hurried = bool(partitions)
         self._send({"only": list(partitions)})
 
-    def _meet(self, fault: Fault) -> None:
+    def _meet(self, fault: Fault) -> bool:
+        """Whether it says that the reader is at work."""
+        if fault.kind == BUSY:
+            return True
         self._told = fault.text
-        if fault.kind == PACKED:
-            self._packed[fault.partition] = fault  # what lies before it comes first
-        elif fault.kind != AWAY:
+        if fault.kind != AWAY:
             self._at.clear()
             raise ReaderFault(fault.text)
+        return False
 
     def _died(self) -> None:
         if self._is_closed:
@@ -179,16 +174,9 @@ class ReaderProcess:
             )
         log.warning("the reader ended and is started again", topic=self._start.topic, code=code)
         self._process = None
+        self._start = replace(self._start, is_careful=True)
         time.sleep(min(1.0, 0.1 * (self._deaths - 1)))
         self._assign()
-
-    def _unpackable(self, fault: Fault) -> ServiceUnavailable:
-        return ServiceUnavailable(
-            f"topic {self._start.topic}, partition {fault.partition}",
-            f"a compressed batch cannot be unpacked, or not within a gigabyte: {fault.text}",
-            "[bronze] path = cluster reads it a record at a time; or delete the partition's "
-            "records up to the batch's end (kafka-delete-records), then lakehouse accept-gap",
-        )
 
     def _silent(self) -> ServiceUnavailable:
         servers = self._start.kafka["bootstrap.servers"]
@@ -202,7 +190,6 @@ class ReaderProcess:
         """A new turn: what was sent before it counts no more."""
         self._turn += 1
         self._held.clear()
-        self._packed.clear()
         self._is_hurried = False
         if self._process is None:
             self._process = self._started()

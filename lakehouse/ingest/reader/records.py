@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import closing
 from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,6 @@ from confluent_kafka import Message
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.kafka_time import TIME
 from lakehouse.ingest.left_out import LEFT_OUT, columns_of, larger
-
-if TYPE_CHECKING:
-    from lakehouse.settings.sections import KafkaSettings
 
 _MOST_MS = (2**63 - 1) // 1000
 _TIME = itemgetter(1)
@@ -93,27 +89,6 @@ def _header_column(found: Sequence[Any]) -> pa.Array:
         [{"key": h[0], "value": h[1]} for h in headers] if headers else None for headers in found
     ]
     return pa.array(cells, HEADERS)
-
-
-def headers_by_python(
-    kafka: KafkaSettings, topic: str, partition: int, offsets: Sequence[int]
-) -> Sequence[Any]:
-    """Headers as kafka-python reads them, with U+FFFD for what is no UTF-8 in their names."""
-    # seldom: the process starts sooner without them
-    from kafka import TopicPartition  # noqa: PLC0415
-
-    from lakehouse.ingest.topic import consumer  # noqa: PLC0415
-
-    place, wanted = TopicPartition(topic, partition), set(offsets)
-    found: dict[int, Any] = {}
-    with closing(consumer(kafka, "read_committed")) as python:
-        python.assign([place])
-        python.seek(place, offsets[0])
-        while python.position(place) <= offsets[-1]:  # the driver's patience bounds it
-            for record in python.poll(timeout_ms=100).get(place, ()):
-                if record.offset in wanted:
-                    found[record.offset] = record.headers
-    return [found.get(offset) for offset in offsets]
 
 
 def _times(messages: Sequence[Message]) -> pa.Array:

@@ -1,0 +1,74 @@
+"""Batches that unpack to more than any memory: all that they hold lands, in little memory."""
+
+import threading
+import time
+
+import psutil
+import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from lakehouse.ingest.reader.process import EARLIEST
+from tests.conftest import encode, sale
+from tests.live.reading import MIB, send, take_all
+from tests.support.batches import Repeated, batch, produce
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+MOST = 2_500
+"""MB of the reader: a gigabyte unpacked by the C client, and as much in Python."""
+
+
+@pytest.fixture
+def peak():
+    """The most that any reader took meanwhile, in MB."""
+    found, done = [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.1):
+            for p in psutil.process_iter(["cmdline"]):
+                if "lakehouse.ingest.reader" in " ".join(p.info["cmdline"] or ()):
+                    try:
+                        found[0] = max(found[0], p.memory_info().rss // MIB)
+                    except psutil.Error:
+                        continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield lambda: found[0]
+    done.set()
+    thread.join()
+
+
+def large(name, size):
+    (head,) = encode(sale(event_id=name, note=""))
+    return head[:-2] + b"x" * size + head[-2:]
+
+
+BOMBS = {
+    "one record": ([[(b"k", Repeated(b"0", 1200 * MIB), [])]], "zstd"),
+    "many records": ([[(None, large(f"b{n}", MIB), []) for n in range(1100)]], "zstd"),
+    "many batches": ([[(None, Repeated(b"0", 500 * MIB), [])]] * 8, "zstd"),
+    "gzip": ([[(None, Repeated(b"0", 1200 * MIB), [])]], "gzip"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_what_unpacks_to_more_than_any_memory_lands(kind, kafka, topic, reader, admin, peak):
+    admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "20000000"})]
+    )
+    batches, codec = BOMBS[kind]
+    send(kafka, topic, 5)
+    for records in batches:
+        produce(kafka, topic, batch(records, codec, now=int(time.time() * 1000)))
+    send(kafka, topic, 5)
+    send(kafka, topic, 5, partition=1)
+    count = 10 + sum(map(len, batches))
+    one = reader(patience=20)
+    one.begin({0: EARLIEST, 1: EARLIEST})
+    began = time.monotonic()
+    found, parts = take_all(one, {0: count, 1: 5})
+    print(f"{kind}: {time.monotonic() - began:.0f} s, {parts} parts, {peak():,} MB")
+    assert sorted(found) == [(0, n) for n in range(count)] + [(1, n) for n in range(5)]
+    assert peak() < MOST
+    send(kafka, topic, 3)
+    assert take_all(one, {0: count + 3})[0] == [(0, count + n) for n in range(3)]
