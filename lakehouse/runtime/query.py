@@ -266,11 +266,14 @@ class BronzeQuery:
             if told := in_words(met, self._settings):
                 return told
         text = str(error)
-        if "offset" in text.lower() and "data loss" in text.lower():
+        is_gone = "UnknownTopicOrPartition" in text
+        if is_gone or ("offset" in text.lower() and "data loss" in text.lower()):
             try:
                 self._position.refuse(self._position.gaps(self._read_topic()))
             except LakehouseError as refused:
                 return refused
+        if is_gone and not self.error:  # it is there again, and the same
+            return unreachable(self._settings.kafka, "the topic was not to be found for a moment")
         return self.error or error
 
     def stop(self) -> bool:

@@ -120,7 +120,8 @@ def test_the_broker_is_killed_and_comes_back(postgres, tmp_path):
         process = orders.start(
             LAKEHOUSE_SERVICES_PATIENCE="3 seconds", LAKEHOUSE_KAFKA_REQUEST_TIMEOUT="3 seconds"
         )
-        time.sleep(4)
+        orders.sql("DELETE FROM orders WHERE order_id % 5 = 0")
+        orders.until(lambda now: now == orders.table(), 60)  # it is at work
         psutil.Process(broker.pid).kill()
         orders.sql(BULK)
         _, said = process.communicate(timeout=60)
