@@ -21,7 +21,6 @@ from lakehouse.cli.start import (
 )
 from lakehouse.core.options import AvailableNow, Config, Root
 from lakehouse.core.paths import own_command
-from lakehouse.core.restarts import restarted
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.registry import products
@@ -81,6 +80,8 @@ def up(
         with_postgres(settings, running, database) as settings,
         stop_on_signals(say_stopping) as stop,
     ):
+        from lakehouse.core.restarts import restarted
+
         wait = session_in_background(settings, "up", stop)
         sources = Sources(settings, stop, rate)
         sources.start(running)

@@ -16,7 +16,6 @@ from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config
 from lakehouse.core.paths import Lake
-from lakehouse.core.restarts import restarted
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.model.product import Product
@@ -95,6 +94,8 @@ class Sources:
                 thread.start()
 
     def _feed(self, name: str, source: ModuleType) -> None:
+        from lakehouse.core.restarts import restarted
+
         def live() -> None:
             source.live(self.settings, self.stop, self.rate, None)
 

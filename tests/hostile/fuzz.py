@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import random
-import resource
 import shutil
 import sys
 import tempfile
@@ -31,7 +30,16 @@ from lakehouse.storage import log_health
 from tests.conftest import NOW, settings_at
 from tests.hostile import mutants
 from tests.hostile.lakes import LAKES
-from tests.hostile.verbs import AT_WORK, LONGEST, MORE, MORE_READ, limited, outcome, state_of
+from tests.hostile.verbs import (
+    AT_WORK,
+    LONGEST,
+    MORE,
+    MORE_READ,
+    limited,
+    outcome,
+    peak_mb,
+    state_of,
+)
 
 MEMORY_MB = 2_000
 """The most that one process may ever take: [explorer] and [silver] allow 1 GB, and Python."""
@@ -161,7 +169,7 @@ def findings(ground: Ground, numbers: Iterator[int], say: Callable[[str], None])
         longest = LONGEST if verb in {*MORE_READ, "restore"} else AT_WORK
         if (took := time.monotonic() - began) > longest:
             yield f"mutant {number}, {verb}, {what}: took {took:.0f} s"
-        if (peak := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) > MEMORY_MB:
+        if (peak := peak_mb()) > MEMORY_MB:
             yield f"mutant {number}, {verb}, {what}: {peak:,.0f} MB"
             return
         if state_of(ground.home) != before:

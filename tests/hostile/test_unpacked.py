@@ -20,17 +20,17 @@ CELL, ROWS = 8_000_000, 50_000
 MOST_MB = 4_500
 """[explorer] and [silver] allow 1 GB; a process may take twice as much and 1 GB besides its own."""
 RUN = f"""
-import resource, sys
+import sys
 from pathlib import Path
 from lakehouse.core.errors import LakehouseError
-from tests.hostile.verbs import VERBS, limited
+from tests.hostile.verbs import VERBS, limited, peak_mb
 with limited({AT_WORK}):
     try:
         said = VERBS[sys.argv[1]](Path(sys.argv[2]))
     except LakehouseError as error:
         said = str(error)
 print(said)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mb())
 """
 
 

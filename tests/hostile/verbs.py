@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -111,6 +112,12 @@ VERBS = {**READ, **WRITE}
 MORE_READ = {**READ, "audit orders": _audit_orders}
 MORE = {**VERBS, **MORE_READ, "follow": _followed, "remark": _remarked}
 """What mutants are given besides: a lake of several products, and what flows do."""
+
+
+def peak_mb() -> int:
+    """The most memory that this process took, in MB; not what its parent had when it began it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from lakehouse.ingest.reader.process import EARLIEST
 from tests.conftest import encode, sale
 from tests.live.reading import MIB, send, take_all
-from tests.support.batches import Repeated, batch, produce
+from tests.support.record_batches import Repeated, batch, produce
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 MOST = 2_500
@@ -44,11 +44,12 @@ def large(name, size):
 
 
 BOMBS = {
-    "one record": ([[(b"k", Repeated(b"0", 1200 * MIB), [])]], "zstd"),
-    "many records": ([[(None, large(f"b{n}", MIB), []) for n in range(1100)]], "zstd"),
-    "many batches": ([[(None, Repeated(b"0", 500 * MIB), [])]] * 8, "zstd"),
-    "gzip": ([[(None, Repeated(b"0", 1200 * MIB), [])]], "gzip"),
+    "one record": lambda: ([[(b"k", Repeated(b"0", 1200 * MIB), [])]], "zstd"),
+    "many records": lambda: ([[(None, large(f"b{n}", MIB), []) for n in range(1100)]], "zstd"),
+    "many batches": lambda: ([[(None, Repeated(b"0", 500 * MIB), [])]] * 8, "zstd"),
+    "gzip": lambda: ([[(None, Repeated(b"0", 1200 * MIB), [])]], "gzip"),
 }
+"""What makes each: no worker holds them but in their test."""
 
 
 @pytest.mark.parametrize("kind", BOMBS)
@@ -56,7 +57,7 @@ def test_what_unpacks_to_more_than_any_memory_lands(kind, kafka, topic, reader, 
     admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "20000000"})]
     )
-    batches, codec = BOMBS[kind]
+    batches, codec = BOMBS[kind]()
     send(kafka, topic, 5)
     for records in batches:
         produce(kafka, topic, batch(records, codec, now=int(time.time() * 1000)))
