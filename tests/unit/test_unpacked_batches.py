@@ -11,8 +11,8 @@ from kafka.record.memory_records import MemoryRecords
 import lakehouse.ingest.topic  # noqa: F401  # what reads topics installs what unpacks
 from lakehouse.ingest import unpacked
 from lakehouse.ingest.left_out import LeftOut, sha256, size
-from tests.support.record_batches import CODES, MIB, Repeated, batch, whole
 from tests.support.headers import Odd
+from tests.support.record_batches import CODES, MIB, Repeated, batch, whole
 
 HEADERS = [("h", b"v"), ("ö", b""), ("", b"x" * 300_000)]
 RECORDS = [
