@@ -54,7 +54,7 @@ KINDS = {
 SHARES = (60, 12, 8, 12, 8)
 WRITING = 0.1
 """The part of the mutants that a verb which writes is given: it takes longer, and a new lake."""
-TRIED = 75
+TRIED = 150
 """Mutants of `make test`."""
 
 
