@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 from lakehouse.cli.edge import settings_of
-from lakehouse.cli.products import Sources, chosen, loaded, sender, with_part, with_postgres
+from lakehouse.cli.products import (
+    Sources,
+    chosen,
+    loaded,
+    sender,
+    with_part,
+    with_postgres,
+    writes_postgres,
+)
 from lakehouse.cli.start import (
     broker,
     database,
@@ -45,7 +53,12 @@ def run_flows(
 
     settings = settings_of(config, root)
     chosen = [flow(name) for name in flows]
-    with UNLESS_ENDED, broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+    with (
+        UNLESS_ENDED,
+        broker(settings) as settings,
+        database(settings) if writes_postgres(chosen) else nullcontext(settings) as settings,
+        stop_on_signals(say_stopping) as stop,
+    ):
         run(
             chosen,
             settings,

@@ -18,7 +18,9 @@ from lakehouse.core.options import Config
 from lakehouse.core.paths import Lake
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
+from lakehouse.model.flow import Flow
 from lakehouse.model.product import Product
+from lakehouse.model.sink import PostgresSink
 from lakehouse.products.registry import part, product, products
 
 if TYPE_CHECKING:
@@ -120,9 +122,9 @@ def with_postgres(
     wanted: Sequence[Product],
     database: Callable[[Settings], AbstractContextManager[Settings]],
 ) -> Iterator[Settings]:
-    """Settings that name a running Postgres, where one of the products needs it."""
+    """Settings that name a running Postgres, where a source or a sink of the products needs it."""
     needing = [p for p in wanted if p.needs_postgres]
-    if not needing:
+    if not needing and not any(writes_postgres(p.flows) for p in wanted):
         yield settings
         return
     is_embedded = not settings.postgres.url
@@ -132,6 +134,11 @@ def with_postgres(
             if is_embedded and prepare is not None:
                 prepare(running)
         yield running
+
+
+def writes_postgres(flows: Sequence[Flow]) -> bool:
+    """Whether one of the flows is a sink into Postgres."""
+    return any(isinstance(f, PostgresSink) for f in flows)
 
 
 def sender(found: Product) -> Callable[..., None]:

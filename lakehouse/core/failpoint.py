@@ -71,6 +71,14 @@ class Step(StrEnum):
     """The broker has a record and has said so; the producer has not counted it."""
     PARQUET_WRITTEN = "parquet-written"
     """One date's Parquet file of a version is in its place; the applied version does not say so."""
+    POSTGRES_WRITTEN = "postgres-written"
+    """A sink's rows and their version are in Postgres's transaction, which is not committed."""
+    POSTGRES_COMMITTED = "postgres-committed"
+    """A table of a sink has a version of silver; of its others, some may."""
+    KAFKA_SENT = "kafka-sent"
+    """A sink's records are with the broker in a Kafka transaction, which is not committed."""
+    KAFKA_COMMITTED = "kafka-committed"
+    """A Kafka transaction of a sink is committed; the process does not know it yet."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lakehouse.model.contract import Contract
+from lakehouse.model.sink import SinkFlow
 
 Combine = Literal["sum", "min", "max"]
 MONEY = "DECIMAL(38,4)"
@@ -233,4 +234,4 @@ class ParquetFlow:
 
 FollowerFlow = SilverFlow | ParquetFlow
 """A flow that follows bronze's versions."""
-Flow = BronzeFlow | FollowerFlow
+Flow = BronzeFlow | FollowerFlow | SinkFlow

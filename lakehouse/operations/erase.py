@@ -202,7 +202,7 @@ def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
     return [
         f
         for f in flows()
-        if not isinstance(f, BronzeFlow)
+        if isinstance(f, FollowerFlow)
         and f.product == product
         and any(Path(lake.table(table)).is_dir() for table in tables_of(f))
     ]

@@ -88,7 +88,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
 
 def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
     """The flows that follow the product's bronze and have run on this lake."""
-    found = [f for f in flows() if not isinstance(f, BronzeFlow) and f.product == product]
+    found = [f for f in flows() if isinstance(f, FollowerFlow) and f.product == product]
     return [f for f in found if any(Path(lake.table(name)).exists() for name in tables_of(f))]
 
 

@@ -26,9 +26,11 @@ from lakehouse.core.patience import Patience
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
+from lakehouse.model.sink import SinkFlow
 from lakehouse.products.registry import flows as declared_flows
 from lakehouse.runtime.pipeline import Landing, follow
 from lakehouse.runtime.query import BronzeQuery
+from lakehouse.runtime.sinking import Sinking, sinking
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -61,7 +63,8 @@ def run(
 
     ``session`` is called only when a flow needs Spark. Every table is locked
     before anything is read. A broker that is away is waited for, as [services] patience
-    says: then each flow begins again at its table's ends.
+    says: then each flow begins again at its table's ends. Sinks go on meanwhile, and last until
+    all else has ended.
     """
     stop = stop or threading.Event()
     patience = Patience(settings.services.patience, stop)
@@ -71,18 +74,21 @@ def run(
             f"lake {lake.root}", "a restore into it was cut short",
             f"run it again: lakehouse restore BACKUP --force {root_option(lake.root)}",
         )  # fmt: skip
-    tables = [t for f in flows for t in tables_of(f)]
+    sinks = [f for f in flows if isinstance(f, SinkFlow)]
+    locks = [*(t for f in flows for t in tables_of(f)), *(f"sink.{f.name}" for f in sinks)]
     holder = "+".join(f.name for f in flows)
     with (
-        write_locks(lake.locks, tables, holder, settings.publish.lock_timeout),
+        write_locks(lake.locks, locks, holder, settings.publish.lock_timeout),
+        sinking(sinks, settings, stop) as beside,
         suppress(Stopping),
     ):
         while True:
             try:
-                _attempt(flows, settings, session, available_now, stop, on_landed, patience)
+                _attempt(flows, settings, session, available_now, stop, on_landed, patience, beside)
             except ServiceAway as error:
                 if patience.again(error):
                     continue
+            beside.finish(must=available_now and not stop.is_set())
             return
 
 
@@ -94,10 +100,11 @@ def _attempt(
     stop: threading.Event,
     on_landed: Progress | None,
     patience: Patience,
+    beside: Sinking,
 ) -> None:
     """Run the flows from where their tables stand; raises what stopped them."""
     bronze = [f for f in flows if isinstance(f, BronzeFlow)]
-    followers = [f for f in flows if not isinstance(f, BronzeFlow)]
+    followers = [f for f in flows if isinstance(f, FollowerFlow)]
 
     def landed(batch: Landed) -> None:
         patience.progress()
@@ -124,7 +131,7 @@ def _attempt(
             for query, _ in queries:
                 if not stop.is_set():
                     query.start(available_now=available_now)
-            _wait(queries, alone, settings, available_now, stop, patience)
+            _wait(queries, alone, settings, available_now, stop, patience, beside)
         finally:
             for query, landing in queries:
                 if query.stop():
@@ -174,10 +181,12 @@ def _wait(
     available_now: bool,
     stop: threading.Event,
     patience: Patience,
+    beside: Sinking,
 ) -> None:
     began = time.monotonic()
     poll, disk = settings.stream.poll.total_seconds(), DiskWatch(Path(settings.lake.root))
     while not stop.is_set():
+        beside.check()
         for room in disk.short(time.monotonic()):
             log.warning("the disk is short", disk=room.told(), fix=MAKE_ROOM)
         if time.monotonic() - began > patience.limit:
@@ -197,7 +206,7 @@ def _wait(
             return
         if queries and not running:
             return
-        if alone:
+        if alone or not queries:
             stop.wait(poll)
 
 

@@ -166,32 +166,42 @@ def unreachable(kafka: KafkaSettings, error: object) -> ServiceAway:
 
 def ensure_topic(kafka: KafkaSettings, product: ProductSettings) -> str:
     """Make the product's topic where it is missing; give its topic id."""
+    topic = NewTopic(
+        name=product.topic,
+        num_partitions=product.partitions,
+        replication_factor=product.replication_factor,
+        topic_configs={
+            "message.timestamp.type": "LogAppendTime",
+            "retention.ms": str(int(product.topic_retention.total_seconds() * 1000)),
+            "max.message.bytes": str(product.max_message_mb * 2**20),
+        },
+    )
+    return _ensure(kafka, topic)
+
+
+def ensure_compacted(kafka: KafkaSettings, name: str, replication_factor: int) -> str:
+    """Make a topic of one partition that keeps the last record of each key; give its topic id."""
+    configs = {"cleanup.policy": "compact", "segment.ms": "3600000", "segment.bytes": "8388608"}
+    return _ensure(kafka, NewTopic(name, 1, replication_factor, topic_configs=configs))
+
+
+def _ensure(kafka: KafkaSettings, topic: NewTopic) -> str:
     client = admin(kafka)
     try:
-        known = _topic_id(client, product.topic)
+        known = _topic_id(client, topic.name)
         if known is not None:
             return known
-        topic = NewTopic(
-            name=product.topic,
-            num_partitions=product.partitions,
-            replication_factor=product.replication_factor,
-            topic_configs={
-                "message.timestamp.type": "LogAppendTime",
-                "retention.ms": str(int(product.topic_retention.total_seconds() * 1000)),
-                "max.message.bytes": str(product.max_message_mb * 2**20),
-            },
-        )
         try:
             client.create_topics([topic])
         except TopicAlreadyExistsError:
             pass  # another process made it in between: the same topic
-        return _described(client, kafka, product.topic)
+        return _described(client, kafka, topic.name)
     except BrokerResponseError as error:
         if error.retriable:
             raise unreachable(kafka, error) from None
         told = re.search(r"error_message=(['\"])(.+?)\1", str(error))
         raise ServiceUnavailable(
-            f"topic {product.topic}",
+            f"topic {topic.name}",
             f"Kafka at {kafka.bootstrap_servers} answers {type(error).__name__}"
             + (f": {told.group(2)}" if told else ""),
             "mend the product's partitions and replication_factor, or the user's rights there",

@@ -50,6 +50,8 @@ REVIEWED = {
     "lakehouse/operations/erased_again.py": {"listed": "reads() of files, or nothing"},
     "lakehouse/products/bound.py": {"sql": "SQL of a declaration, on a connection without files"},
     "lakehouse/silver/latest.py": {"now": "reads() of files, or a view of ours"},
+    "lakehouse/sinks/kafka.py": {"parts": "SQL of the sink's declaration, over reads() and scan()"},
+    "lakehouse/sinks/postgres.py": {"columns": "a star, or names by listed()"},
     "lakehouse/storage/duck.py": {
         "files": "texts()",
         "folders": "texts()",

@@ -1,0 +1,100 @@
+"""Sinks: what a product sends on to other systems. Frozen declarations; making one runs nothing.
+
+A sink runs in a thread of its own, reads what is committed and holds nothing back: where its
+system is away it waits, and the flows go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lakehouse.model.contract import Contract
+
+
+@dataclass(frozen=True)
+class PostgresTable:
+    """A Delta table of silver → a table in Postgres, row by row.
+
+    Its columns and types are those of the Delta table. ``name`` is without a schema: the
+    database's ``search_path`` says where it lies.
+    """
+
+    source: str
+    """The Delta table: ``silver.shop_by_country``."""
+    name: str
+    key: tuple[str, ...]
+    """Its primary key: columns of silver that are never null."""
+    indexes: tuple[tuple[str, ...], ...] = ()
+    without: tuple[str, ...] = ()
+    """Columns of silver that Postgres does not get."""
+
+
+@dataclass(frozen=True)
+class PostgresSink:
+    """Silver tables of a product → tables in the database that [postgres] names."""
+
+    contract: Contract
+    into: tuple[PostgresTable, ...]
+
+    @property
+    def product(self) -> str:
+        """Whose silver it follows: the contract's name."""
+        return self.contract.name
+
+    @property
+    def name(self) -> str:
+        """As given to ``lakehouse run``: ``shop.postgres``."""
+        return f"{self.product}.postgres"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """None of the lake's."""
+        return ()
+
+    def place(self, table: PostgresTable) -> str:
+        """A table of it as the audit and messages name it: ``postgres.page_view_counts``."""
+        return f"postgres.{table.name}"
+
+
+@dataclass(frozen=True)
+class KafkaSink:
+    """Rows of ``bronze.<product>`` that are no duplicates → a Kafka topic, each once.
+
+    A record's value is JSON: the event's fields, ``processing_time``, the address of the
+    record that it came from, and ``columns``.
+    """
+
+    contract: Contract
+    topic: str
+    """Its name, unless settings say another."""
+    key: str
+    """Expression over ``rows``: the record's key, as text."""
+    where: str = "true"
+    setting: str = ""
+    """The key of the product's section that names the topic; without one it is ``topic``."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Column → expression over ``rows``, and what ``join`` joins to them."""
+    join: str = ""
+    """Joins to ``rows`` that keep each row once, of the names in ``states``."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Name in ``join`` → silver table: rows are sent once that table has applied their version."""
+
+    @property
+    def product(self) -> str:
+        """Whose bronze it follows: the contract's name."""
+        return self.contract.name
+
+    @property
+    def name(self) -> str:
+        """As given to ``lakehouse run``: ``shop.enriched``."""
+        return f"{self.product}.enriched"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """None of the lake's."""
+        return ()
+
+
+SinkFlow = PostgresSink | KafkaSink
+"""A flow that sends on what the lake has."""

@@ -1,0 +1,280 @@
+"""Bronze's rows in a Kafka topic, each once: a transaction an increment, its version in it.
+
+Worked example. The topic has version 7 of bronze, and 8 has 300 rows.
+
+- Before: the last marker says 7. The 300 rows are sent in a Kafka transaction.
+- The marker 8 is sent in it, and it is committed. Crash before that: the next start's
+  ``init_transactions`` aborts it, no reader of committed records ever sees it, the marker is 7.
+- Crash after it, or no answer to the commit: the next start reads what became of it: 8, or 7.
+
+The transactional id is bronze's table and the flow: a second writer fences the first, which
+ends in words. Where the versions between cannot be read (bronze went back, rows were erased
+or marked anew, the markers are lost) the topic's own addresses are read, and only rows that it
+lacks are sent: what it has cannot be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import duckdb
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from lakehouse.core import failpoint
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked
+from lakehouse.core.failpoint import Step
+from lakehouse.ingest.schemas import bronze_schema
+from lakehouse.model.sink import KafkaSink
+from lakehouse.settings.kafka_client import (
+    ensure_compacted,
+    ensure_topic,
+    reader_options,
+    unreachable,
+)
+from lakehouse.settings.settings import Settings
+from lakehouse.sinks.kafka_records import (
+    HEADER,
+    columns_of,
+    event_of,
+    expired,
+    held,
+    last_marker,
+    marker,
+    marker_topic,
+    topic_of,
+)
+from lakehouse.sinks.versions import Versions, rows_of
+from lakehouse.storage.duck import reads
+from lakehouse.storage.follower import NOTHING, Applied, Follower
+from lakehouse.storage.increments import Increment
+
+PART = "topic"
+_MOST_ROWS, _AT_ONCE = 20_000, 5_000
+_FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+_REFUSED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT,
+}
+_GROWTH = 7
+"""A value as JSON again is at most so many times as long: each byte may be escaped."""
+log = structlog.get_logger("lakehouse")
+
+
+class KafkaWriter(Follower):
+    """The enriched topic of one product; used by one thread."""
+
+    def __init__(
+        self, sink: KafkaSink, settings: Settings, connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        super().__init__(sink.name, sink.product, settings, _MOST_ROWS)
+        self._sink, self._duck = sink, connection
+        self.topic = topic_of(sink, settings)
+        root = settings.lake.root
+        self._states = {view: Versions(root, table) for view, table in sink.states.items()}
+        self._producer: Any = None
+        self.applied = {PART: None}
+
+    def catch_up(self, upto: int | None = None) -> int:
+        """As every follower; ServiceAway where the broker does not answer.
+
+        TableMissing while bronze, or a table that rows are joined with, does not exist.
+        """
+        try:
+            if self._producer is None:
+                self._open()
+            target = self._reached() if upto is None else upto
+            if target is not None and target <= self.version:
+                return self.version
+            return super().catch_up(target)
+        except KafkaException as error:
+            raise self._told(error.args[0]) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _reached(self) -> int | None:
+        """The version of bronze that every joined table has applied; None: bronze's newest."""
+        applied = [versions.newest().applied for versions in self._states.values()]
+        if not applied:
+            return None
+        return min(one.version if one else NOTHING for one in applied)
+
+    def _open(self) -> None:
+        """Fence other writers, end what they left open, and read how far the topic is."""
+        self.open_bronze()
+        kafka, product = self.settings.kafka, self.settings.product(self._sink.product)
+        most = min(_GROWTH * product.max_message_mb, 95)
+        mine = product.model_copy(update={"topic": self.topic, "max_message_mb": most})
+        ensure_topic(kafka, mine)
+        ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
+        self._producer = Producer(
+            {
+                **reader_options(kafka),
+                "transactional.id": f"lakehouse-{self.bronze_id}-{self.name}",
+                "transaction.timeout.ms": 60_000,
+                "partitioner": "murmur2_random",  # as other clients place a key
+                "message.max.bytes": most * 2**20,
+                "compression.type": "lz4",
+                "linger.ms": 5,
+                "log_level": 0,  # what fails is told in our words
+            }
+        )
+        self._producer.init_transactions(kafka.request_timeout.total_seconds())
+        self.applied = {PART: last_marker(kafka, self.topic, self.name)}
+
+    def has_rows(self) -> bool:
+        """Whether the topic has any record."""
+        return any(rows.num_rows for rows in held(self.settings.kafka, self.topic))
+
+    def apply(self, step: Increment) -> None:
+        """Send an increment's rows and its marker in one transaction."""
+        applied = self.at(step.version)
+        with self._duck.cursor() as own:
+            self._send(self._rendered(own, step), applied)
+
+    def start_anew(self, target: int) -> None:
+        """Send what the topic lacks of all of bronze, a part at a time; the last has the marker.
+
+        Cut short, it is begun again, and finds in the topic what it had sent.
+        """
+        with self._duck.cursor() as own:
+            self._read_topic(own)
+            since = _OLDEST if expired(self.settings.kafka, self.topic) else ""
+            for step in self.whole(target):
+                lacking = self._rendered(own, step, f"{_LACKING} {since}")
+                self._send(lacking, self.at(target) if step.is_last else None)
+                if self.stop.is_set() and not step.is_last:
+                    self.may_go_on(step)
+
+    def _read_topic(self, own: duckdb.DuckDBPyConnection) -> None:
+        """Make the table ``sent``: where the rows that the topic has came from, and when."""
+        own.execute(_SENT)
+        for rows in held(self.settings.kafka, self.topic):
+            own.register("batch", rows)
+            own.execute(_ALSO_SENT)
+        others = own.execute(
+            "SELECT count(*) FROM sent WHERE NOT starts_with(header, ?)", [f"{self.bronze_id}/"]
+        ).fetchall()
+        if others != [(0,)]:
+            raise LakehouseError(
+                f"topic {self.topic}", f"has {others[0][0]:,} records that this lake did not send",
+                f"name another topic for {self.name}, or remove this one",
+            )  # fmt: skip
+
+    def _rendered(
+        self, own: duckdb.DuckDBPyConnection, step: Increment, which: str = ""
+    ) -> Iterator[tuple[list[str | None], list[str]]]:
+        """Keys and values of an increment's rows, some at a time, in the order of addresses."""
+        own.register("no_rows", bronze_schema(self._sink.contract).empty_table())
+        found = "no_rows"
+        if step.files:
+            found = reads(step.files, "hive_partitioning = false, union_by_name = true")
+        views = ""
+        for view, versions in self._states.items():
+            state, none = versions.newest(), f"no_{view}"
+            own.register(none, state.schema.empty_table())
+            views += f", {view} AS (FROM {rows_of(state, state.files, none)})"
+        parts = (
+            f"WITH found AS (FROM {found} UNION ALL BY NAME FROM no_rows), "
+            f"rows AS (SELECT * FROM (SELECT * FROM found {which}) "
+            f"WHERE NOT is_duplicate AND ({self._sink.where})){views}, "
+            f"enriched AS (SELECT {self._enriched()} FROM rows {self._sink.join}) "
+        )
+        kinds = {r[0]: r[1] for r in own.execute(f"DESCRIBE {parts} FROM enriched").fetchall()}
+        rows = own.sql(
+            f'{parts} SELECT "key", concat(event, {columns_of(self._sink, kinds)}) AS value '
+            "FROM enriched ORDER BY source_partition, source_offset"
+        )
+        for batch in rows.to_arrow_reader(_AT_ONCE):
+            yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
+
+    def _enriched(self) -> str:
+        extra = "".join(f", {sql} AS {name}" for name, sql in self._sink.columns.items())
+        return (
+            f'CAST({self._sink.key} AS VARCHAR) AS "key", {event_of(self._sink)} AS event, '
+            f'rows."partition" AS source_partition, rows."offset" AS source_offset{extra}'
+        )
+
+    def _send(
+        self, rows: Iterable[tuple[list[str | None], list[str]]], applied: Applied | None
+    ) -> None:
+        """One transaction: the rows, and how far the topic is with them."""
+        producer, version = self._producer, applied.version if applied else NOTHING
+        header = [(HEADER, f"{self.bronze_id}/{version}".encode())]
+        producer.begin_transaction()
+        for keys, values in rows:
+            for key, value in zip(keys, values, strict=True):
+                self._hand(self.topic, key, value.encode(), header)
+        if applied:
+            self._hand(marker_topic(self.topic), self.name, marker(applied))
+        wait = 3 * self.settings.kafka.request_timeout.total_seconds()
+        if producer.flush(wait):
+            raise unreachable(self.settings.kafka, "it does not acknowledge records")
+        failpoint.reach(Step.KAFKA_SENT)
+        producer.commit_transaction(wait)
+        failpoint.reach(Step.KAFKA_COMMITTED)
+        if applied:
+            self.applied = {PART: applied}
+
+    def _hand(
+        self,
+        topic: str,
+        key: str | None,
+        value: bytes,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Hand a record to the client; waits where its queue is full."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=headers or [])
+            except BufferError:
+                if not self._producer.poll(self.settings.kafka.request_timeout.total_seconds()):
+                    raise unreachable(self.settings.kafka, "it takes no more records") from None
+            else:
+                return
+
+    def _told(self, error: KafkaError) -> LakehouseError:
+        """What librdkafka says, in our words; the next try begins with a new producer."""
+        place = f"topic {self.topic} at {self.settings.kafka.bootstrap_servers}"
+        self.close()
+        if error.code() in _FENCED:
+            return TableLocked(
+                place, f"another process writes it for {self.name}, and has fenced this one",
+                "end one of the two: a sink has one writer",
+            )  # fmt: skip
+        if error.code() in _REFUSED:
+            return ServiceUnavailable(
+                place, error.str(), "mend the topic's settings, or the user's rights there"
+            )
+        return unreachable(self.settings.kafka, error.str())
+
+    def close(self) -> None:
+        """Let go of the producer; a transaction that is open is aborted by the next one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()  # close() would wait for a broker that is away
+
+    def maintain(self) -> None:
+        """Nothing: Kafka cares for its topics."""
+
+    def persist(self) -> None:
+        """Nothing: what is sent is committed."""
+
+
+_SENT = (
+    "CREATE OR REPLACE TEMP TABLE sent (header VARCHAR, topic VARCHAR, "
+    '"partition" INTEGER, "offset" BIGINT, processing_time TIMESTAMPTZ)'
+)
+_ALSO_SENT = (
+    "INSERT INTO sent SELECT header, value ->> 'topic', CAST(value ->> 'partition' AS INTEGER), "
+    "CAST(value ->> 'offset' AS BIGINT), CAST(value ->> 'processing_time' AS TIMESTAMPTZ) "
+    "FROM batch"
+)
+_LACKING = 'ANTI JOIN sent USING (topic, "partition", "offset")'
+_OLDEST = "WHERE ingest_time >= coalesce((SELECT min(processing_time) FROM sent), 'epoch')"
+"""Of a topic that has lost records by retention: what is older was sent, and is gone."""

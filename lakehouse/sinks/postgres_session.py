@@ -1,0 +1,81 @@
+"""A connection that may write a sink's tables: it has their lock, and they are as declared."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping
+
+import psycopg
+import pyarrow as pa
+
+from lakehouse.core.errors import LakehouseError, TableLocked
+from lakehouse.core.sql import identifier
+from lakehouse.model.sink import PostgresSink, PostgresTable
+from lakehouse.settings.postgres_client import connect, place
+from lakehouse.settings.sections import PostgresSettings
+from lakehouse.sinks.postgres_tables import RECORD_DDL, columns_of, ddl
+
+_LOCK_SECONDS, _LOOK = 5.0, 0.1
+"""So long the session of a process that was killed may outlive it."""
+
+
+def opened(
+    sink: PostgresSink, settings: PostgresSettings, schemas: Mapping[str, pa.Schema]
+) -> psycopg.Connection:
+    """A new connection with the sink's lock; tables that are missing are made.
+
+    TableLocked where another session has the lock; it goes with the session.
+    """
+    made = connect(settings)
+    try:
+        made.execute("SET client_min_messages = warning")
+        _lock(made, sink, place(settings))
+        for statement in (RECORD_DDL, *ddl(sink, schemas)):
+            made.execute(statement.encode())
+        for table in sink.into:
+            _check_columns(made, table, schemas[table.source], place(settings))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _lock(connection: psycopg.Connection, sink: PostgresSink, where: str) -> None:
+    key = zlib.crc32(f"lakehouse {sink.name}".encode()) - 2**31
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        found = connection.execute("SELECT pg_try_advisory_lock(%s::int, 0)", (key,)).fetchall()
+        if found == [(True,)]:
+            return
+        if time.monotonic() > until:
+            break
+        time.sleep(_LOOK)
+    holders = connection.execute(
+        "SELECT pid, coalesce(host(client_addr), 'this machine') FROM pg_locks "
+        "JOIN pg_stat_activity USING (pid) "
+        "WHERE locktype = 'advisory' AND classid::bigint = %s AND granted",
+        (key % 2**32,),
+    ).fetchall()
+    told = ", ".join(f"the server's process {pid} for {client}" for pid, client in holders)
+    raise TableLocked(
+        f"{where}, {sink.name}", f"another writer has its tables: {told or 'unknown'}",
+        "end that one: a sink has one writer",
+    )  # fmt: skip
+
+
+def _check_columns(
+    connection: psycopg.Connection, table: PostgresTable, schema: pa.Schema, where: str
+) -> None:
+    """Raise where a table has other columns, or other types, than its silver has."""
+    found = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+        (identifier(table.name),),
+    ).fetchall()
+    if odd := {name for name, _ in columns_of(table, schema).items() ^ dict(found).items()}:
+        raise LakehouseError(
+            f"{where}, table {table.name}",
+            f"has other columns than {table.source}: {', '.join(sorted(odd))}",
+            "drop the table: it is made anew and filled",
+        )

@@ -1,0 +1,130 @@
+"""Bronze's rows in a real enriched topic: each once for a reader of committed records."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
+from lakehouse.core.failpoint import Step
+from lakehouse.sinks.kafka import KafkaWriter
+from lakehouse.sinks.kafka_records import last_marker, messages
+from tests.conftest import encode, sale, settings_at
+from tests.live.conftest import ROOT
+from tests.support.engine import connected
+from tests.support.lake import Lake
+from tests.support.sinks import named
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def lake(settings, kafka, tmp_path):
+    """A lake of sales whose sink fills a topic of the test's own."""
+    made = Lake(settings.with_kafka(kafka))
+    made.sink = named(f"enriched-{tmp_path.name}")
+    return made
+
+
+def land(lake, *events):
+    first = getattr(lake, "next", 0)
+    lake.next = first + len(events)
+    lake.land(encode(*events), first)
+
+
+def some(first, count, **changes):
+    return [
+        sale(event_id=f"e{n}", client_id=f"c{n % 7}", **changes)
+        for n in range(first, first + count)
+    ]
+
+
+def writer(lake):
+    return KafkaWriter(lake.sink, lake.settings, connected(lake.settings))
+
+
+def sent(lake):
+    """What a reader of committed records finds."""
+    return [one for batch in messages(lake.settings.kafka, lake.sink.topic) for one in batch]
+
+
+def offsets(lake):
+    return Counter(json.loads(one.value())["offset"] for one in sent(lake))
+
+
+def test_each_row_is_sent_once_with_its_address_and_what_is_declared(lake):
+    sink = writer(lake)
+    odd = sale(event_id="odd", client_id=None, product_name='"Ω"\n\\', unit_price=12345678.9012)
+    land(lake, odd, *some(0, 30), sale(event_id="e1"))  # the last one is a copy
+    sink.catch_up()
+    land(lake, *some(30, 12_000))
+    sink.catch_up()
+    sink.catch_up()
+    assert offsets(lake) == Counter({n: 1 for n in range(12_032) if n != 31})
+    first = next(one for one in sent(lake) if b'"event_id":"odd"' in one.value())
+    value = json.loads(first.value(), parse_float=Decimal)
+    assert (first.key(), value["client_id"]) == (None, None)
+    assert value["product_name"] == '"Ω"\n\\'
+    assert value["unit_price"] == Decimal("12345678.9012")
+    assert value["total"] == 2 * Decimal("12345678.9012")
+    assert value["event_time"] == "2026-11-20T11:00:00.000000Z"
+    assert value["processing_time"].endswith("Z")
+    assert (value["topic"], value["partition"], value["offset"]) == ("sales", 0, 0)
+    assert {one.key() for one in sent(lake) if one is not first} >= {b"c0", b"c6"}
+    assert (
+        last_marker(lake.settings.kafka, lake.sink.topic, lake.sink.name) == sink.applied["topic"]
+    )
+
+    # a second writer of this lake fences the first, which ends in words, and sends nothing twice
+    zombie, sink = sink, writer(lake)
+    sink.catch_up()
+    land(lake, *some(20_000, 10))
+    sink.catch_up()
+    with pytest.raises(TableLocked, match="another process writes it"):
+        zombie.catch_up()
+    assert set(offsets(lake).values()) == {1}
+    sink.close()
+
+
+@pytest.mark.parametrize("step", [Step.KAFKA_SENT, Step.KAFKA_COMMITTED])
+def test_killed_in_a_transaction_it_goes_on_and_nothing_is_twice(lake, step, tmp_path):
+    land(lake, *some(0, 20))
+    writer(lake).catch_up()
+    land(lake, *some(20, 20))
+    code = (
+        "from tests.live.test_kafka_sink import *\n"
+        "from types import SimpleNamespace as N; from pathlib import Path\n"
+        f"settings = settings_at(Path({str(tmp_path / 'lake')!r}))"
+        f".with_kafka({lake.settings.kafka.bootstrap_servers!r})\n"
+        f"writer(N(settings=settings, sink=named({lake.sink.topic!r}))).catch_up()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, timeout=200, check=False,
+        env={**os.environ, "LAKEHOUSE_FAILPOINT": f"{step}:1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    land(lake, *some(40, 20))
+    writer(lake).catch_up()
+    assert offsets(lake) == Counter(range(60))
+
+
+def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka, tmp_path):
+    land(lake, *some(0, 20))
+    writer(lake).catch_up()
+    lake.bronze.bronze.delete('"offset" < 5', {})
+    land(lake, *some(20, 20))
+    writer(lake).catch_up()
+    assert offsets(lake) == Counter(range(40))
+    other = Lake(settings_at(tmp_path / "other").with_kafka(kafka))
+    other.sink = lake.sink
+    land(other, *some(0, 3))
+    with pytest.raises(LakehouseError, match="40 records that this lake did not send"):
+        writer(other).catch_up()
+    lake.settings = lake.settings.with_kafka("127.0.0.1:9")
+    with pytest.raises(ServiceAway):
+        writer(lake).catch_up()
+    assert offsets(other) == Counter(range(40))

@@ -1,0 +1,194 @@
+"""Silver's tables in a real Postgres: what changed is sent, once, whatever befalls either side."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
+from lakehouse.runtime.sinking import sinking
+from lakehouse.services.postgres import EmbeddedPostgres
+from lakehouse.sinks.postgres import PostgresWriter
+from tests.conftest import encode, sale, settings_at
+from tests.live.conftest import open_folder
+from tests.support.engine import connected
+from tests.support.lake import Lake
+from tests.support.sinks import BY_CLIENT, BY_COUNTRY, POSTGRES
+
+pytestmark = pytest.mark.live
+ODD = 'a "quoted", \\back\\slashed\n two-line Ωmega ␀ and \x00 client'
+
+
+@pytest.fixture
+def database(postgres, tmp_path):
+    """The URL of a database of the test's own."""
+    name = f"s{abs(hash(tmp_path)) % 10**10}"
+    with closing(psycopg.connect(postgres.url, autocommit=True)) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        yield postgres.url.replace("/postgres?", f"/{name}?")
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def lake(settings, database):
+    """A lake of sales whose sink writes into it."""
+    return Lake(settings.with_postgres(database))
+
+
+def land(lake, *events):
+    first = getattr(lake, "next", 0)
+    lake.next = first + len(events)
+    lake.land(encode(*events), first)
+    lake.silver.catch_up()
+    lake.silver.persist()
+
+
+def some(first, count, **changes):
+    return [
+        sale(event_id=f"e{n}", order_id=f"o{n}", client_id=f"c{n}", **changes)
+        for n in range(first, first + count)
+    ]
+
+
+def writer(lake):
+    return PostgresWriter(POSTGRES, lake.settings, connected(lake.settings))
+
+
+def ask(lake, sql):
+    with psycopg.connect(lake.settings.postgres.url, autocommit=True) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        done = connection.execute(sql)
+        return done.fetchall() if done.description else done.rowcount
+
+
+def assert_equal(lake, odd=None):
+    """Both tables hold what silver's do, in every column that they have."""
+    for table in (BY_COUNTRY, BY_CLIENT):
+        columns = [
+            n for (n,) in ask(
+                lake, "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped "
+                f"AND attrelid = '{table.name}'::regclass",
+            )
+        ]  # fmt: skip
+        held = ask(lake, f"SELECT {', '.join(columns)} FROM {table.name}")
+        silver = lake.rows(table.source.replace(".", "/")).astype(object)
+        silver = silver.where(silver.notna(), None)[columns]
+        wanted = [tuple(row) for row in silver.itertuples(index=False)]
+        wanted = [tuple((odd or {}).get(v, v) for v in row) for row in wanted]
+        assert sorted(map(str, map(_plain, held))) == sorted(map(str, map(_plain, wanted)))
+
+
+def _plain(row):
+    return [v.isoformat() if hasattr(v, "isoformat") else v for v in row]
+
+
+def test_only_what_changed_is_sent_and_each_row_is_silvers(lake):
+    sink = writer(lake)
+    land(lake, *some(0, 50), *some(50, 30, country="France", quantity=-1))
+    land(lake, sale(event_id="odd", client_id=ODD), sale(event_id="long", client_id="é" * 3_000))
+    sink.catch_up()
+    clients = dict(ask(lake, "SELECT client_id, xmin::text FROM by_client"))
+    named = {ODD: ODD.replace("␀", "␀␀").replace("\x00", "␀0")}
+    (long,) = [name for name in clients if name.startswith("éé")]
+    assert len(long.encode()) < 2_400
+    assert_equal(lake, {**named, "é" * 3_000: long})
+    more = [sale(event_id=f"m{n}", client_id=f"c{n}", quantity=9) for n in range(3)]
+    land(lake, *more)
+    sink.catch_up()
+    sink.catch_up()
+    assert_equal(lake, {**named, "é" * 3_000: long})
+    again = dict(ask(lake, "SELECT client_id, xmin::text FROM by_client"))
+    touched = {name for name, transaction in again.items() if clients[name] != transaction}
+    assert touched == {"c0", "c1", "c2"}
+    key = "SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute JOIN pg_index i " \
+        "ON attrelid = indrelid AND attnum = ANY(indkey) WHERE indisprimary AND indrelid = %s" \
+        "::regclass"  # fmt: skip
+    assert ask(lake, key % "'by_client'") == [(["client_id", "currency"],)]
+    assert ("by_country_net_revenue",) in ask(lake, "SELECT indexname::text FROM pg_indexes")
+    sink.close()
+
+    # what is done by hand
+    ask(lake, "DELETE FROM by_client")
+    writer(lake).catch_up()  # wiped: noticed at the next start
+    assert_equal(lake, {**named, "é" * 3_000: long})
+    ask(lake, "DROP TABLE by_country")
+    writer(lake).catch_up()
+    ask(lake, "UPDATE by_client SET lines = 77 WHERE client_id = 'c1'; "
+        "INSERT INTO by_client SELECT * FROM (SELECT * FROM by_client LIMIT 0) AS none; "
+        "DELETE FROM by_client WHERE client_id = 'c4'")  # fmt: skip
+    seen = []
+    sink = writer(lake)
+    sink.refill(lambda what, done, of: seen.append((what, done, of)), "by_client")
+    assert_equal(lake, {**named, "é" * 3_000: long})
+    assert seen[-1] == ("by_client", 82, 82)
+    sink.close()
+
+
+def test_one_writer_and_no_other_lakes_tables(lake, tmp_path):
+    land(lake, *some(0, 5))
+    first, second = writer(lake), writer(lake)
+    first.catch_up()
+    with pytest.raises(TableLocked, match="another writer has its tables: the server's process"):
+        second.catch_up()
+    first.close()
+    second.catch_up()
+    second.close()
+    other = Lake(settings_at(tmp_path / "other").with_postgres(lake.settings.postgres.url))
+    land(other, *some(0, 7))
+    with pytest.raises(LakehouseError, match=r"filled from another lake(.|\n)*sink refill sales"):
+        writer(other).catch_up()
+    ask(lake, "DELETE FROM lakehouse_sink")
+    with pytest.raises(LakehouseError, match="has rows, and no record"):
+        writer(lake).catch_up()
+    writer(other).refill(lambda *_: None)
+    assert_equal(other)
+    # a writer that a person's hand, or one who knows no lock, has overtaken ends in words
+    sink = writer(other)
+    sink.catch_up()
+    land(other, *some(7, 1))
+    ask(lake, "UPDATE lakehouse_sink SET silver_version = 0")
+    sink._sent.clear()
+    sink.catch_up()
+    assert_equal(other)
+    sink.close()
+
+
+def test_a_database_that_is_away_is_waited_for_and_others_go_on(settings):
+    with open_folder() as folder:
+        server = EmbeddedPostgres.start(folder)
+        lake = Lake(settings.with_postgres(server.url))
+        land(lake, *some(0, 5))
+        stop = threading.Event()
+        with sinking([POSTGRES], lake.settings, stop) as beside:
+            until(lambda: ask(lake, "SELECT count(*) FROM by_client") == [(5,)])
+            os.kill(server.pid, signal.SIGKILL)
+            land(lake, *some(5, 5))
+            land(lake, *some(10, 5))
+            time.sleep(1)
+            beside.check()  # it waits, and nothing else hears of it
+            with pytest.raises(ServiceAway):
+                writer(lake).catch_up()
+            server.stop()
+            server = EmbeddedPostgres.start(folder)
+            until(lambda: ask(lake, "SELECT count(*) FROM by_client") == [(15,)])
+            assert_equal(lake)
+            land(lake, *some(15, 5))
+            beside.finish(must=True)
+            assert_equal(lake)
+        server.stop()
+
+
+def until(holds):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            if holds():
+                return
+        except psycopg.Error:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
