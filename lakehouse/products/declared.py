@@ -13,7 +13,6 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, base_type, has_offset, kind_of, may_be_null
 from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.products.declared_sinks import check_sinks
 from lakehouse.settings.names import FREE_SECTIONS, SECTIONS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
@@ -59,7 +58,6 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
         taken[contract.name] = f"product {product.name!r} itself"
         _check_contract(contract, f"{place}, contract {contract.name!r}")
     _check_flows(product, place, others)
-    check_sinks(product)
     parts = {what: getattr(product, what) for what in PARTS}
     for what, named in (("settings", product.settings), ("steps", product.steps)):
         if isinstance(named, str):

@@ -24,6 +24,7 @@ from lakehouse.model.contract import Contract
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.product import Product
 from lakehouse.products.declared import check
+from lakehouse.products.declared_sinks import check_sinks
 
 if TYPE_CHECKING:
     from lakehouse.settings.sections import ProductSettings
@@ -52,6 +53,7 @@ def collect(found: Iterable[tuple[str, object]]) -> dict[str, Product]:
                 "name a lakehouse.model.product.Product, as in 'mypackage:PRODUCT'",
             )  # fmt: skip
         check(product, place, known.values())
+        check_sinks(product)
         known[product.name] = product
     return known
 
