@@ -12,8 +12,10 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.sql import identifier, listed
+from lakehouse.core.sql import identifier, listed, text
+from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
+from lakehouse.model.window import TIMEOUTS
 from lakehouse.storage.duck import query
 
 
@@ -97,6 +99,7 @@ def _compare(
     held = snapshots.pin("held", name)
     source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
     found = Compared(name, held.version, int(source["version"]))
+    _timeout(snapshots, found, recompute.name)
     return compare_held(snapshots, found, str(source["id"]), counted, recompute, bronze)
 
 
@@ -112,6 +115,7 @@ def compare_held(
         return replace(table, doubt=f"was made from another bronze table, with id {id_}")
     snapshots.pin("bronze_then", bronze.name, max(version, 0))
     connection = snapshots.connection
+    _moment(snapshots, bronze, version)
     nothing = " AND false" if version < 0 else ""
     connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {counted}{nothing}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}")
@@ -129,6 +133,29 @@ def compare_held(
     differing, first = differences(connection, columns, recompute.keys)
     connection.execute("DROP TABLE wanted")
     return replace(report, differing=differing, first=first)
+
+
+def _moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
+    """The view ``moment`` of one row: the watermark that bronze had at the version.
+
+    It is the greatest of those that rows were marked by, and of what the newest commit says.
+    """
+    note = snapshots.note(bronze.name, "ends", version) if version >= 0 else None
+    told = Ends.read(note).watermark if note else None
+    literal = f"TIMESTAMPTZ {text(told.isoformat())}" if told else "NULL"
+    snapshots.connection.execute(
+        "CREATE OR REPLACE TEMP VIEW moment AS "
+        f"SELECT greatest(max(watermark), {literal}) AS watermark FROM bronze_then"
+    )
+
+
+def _timeout(snapshots: Snapshots, table: Compared, name: str) -> None:
+    """The view ``timeout`` of one row: how many microseconds of silence divide its sessions."""
+    told = snapshots.note(table.table, TIMEOUTS, table.version or 0) or {}
+    micros = int(told.get(name, 0))
+    snapshots.connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW timeout AS SELECT CAST({micros} AS BIGINT) AS micros"
+    )
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.flow import Aggregate, Flow, Keyed, SilverFlow
 from lakehouse.model.recompute import Recompute, Recomputes
+from lakehouse.model.window import END, FINAL, Session
 from lakehouse.model.witness import Broken, Kind, Raw, Witness, parse_object, whole_value
 from lakehouse.products.registry import contract, owner, part
 from lakehouse.silver.render import (
@@ -59,7 +60,11 @@ def declared(of: Contract, flows: list[Flow]) -> Recomputes:
 
 
 def _tables(flow: SilverFlow) -> Iterator[Recompute]:
-    rows = f"rows AS (SELECT {', '.join(flow.contract.schema.names)} FROM counted)"
+    names = ", ".join([*flow.contract.schema.names, "is_late"])
+    rows = f"rows AS (SELECT {names} FROM counted)"
+    for session in flow.sessions:
+        keys = (session.key, "session_start")
+        yield Recompute(session.name, keys, f"WITH {rows}, {_sessions(session)}")
     if keyed := flow.keyed:
         changes = f"WITH {rows}, {_changes(keyed)}"
         yield Recompute(
@@ -99,6 +104,8 @@ def _whole(aggregate: Aggregate) -> str:
     columns = [*aggregate.keys]
     for name, measure in aggregate.measures.items():
         value = f"coalesce({name}, 0)" if measure.combine == "sum" else name
+        if aggregate.window and name == FINAL:
+            value = f"coalesce({END} <= (SELECT watermark FROM moment), false)"
         columns.append(f"CAST({value} AS {measure.type}) AS {name}")
     columns += [f"coalesce({name}, 0) AS {name}" for name in aggregate.distinct or {}]
     columns += aggregate.favourite or {}
@@ -111,6 +118,16 @@ def _whole(aggregate: Aggregate) -> str:
         f"SELECT *{ratios} FROM (SELECT {', '.join(columns)} FROM {joined}) "
         f"WHERE {aggregate.having}"
     )
+
+
+def _sessions(session: Session) -> str:
+    """The sessions of ``rows``, cut where an event ends one, or silence does."""
+    counted = "".join(f", CAST({sql} AS BIGINT) AS {n}" for n, (sql, _) in session.counts.items())
+    summed = "".join(f", CAST(sum({n}) AS BIGINT) AS {n}" for n in session.counts)
+    return _SESSIONS.format(
+        key=session.key, time=session.time, ends=session.ends, where=session.where,
+        counted=counted, summed=summed, counts="".join(f", {n}" for n in session.counts),
+    )  # fmt: skip
 
 
 def _names(keyed: Keyed) -> dict[str, str]:
@@ -158,6 +175,42 @@ FROM closed
 """
 
 
+_SESSIONS = """
+happened AS (
+    SELECT {key}, {time} AS moment, coalesce({ends}, false) AS closes{counted}
+    FROM rows WHERE NOT is_late AND ({where})
+), begun AS (
+    SELECT *, coalesce((lag(closes) OVER in_order AND moment > lag(moment) OVER in_order)
+        OR epoch_us(moment) - epoch_us(lag(moment) OVER in_order) > (SELECT micros FROM timeout),
+        true) AS begins
+    FROM happened WINDOW in_order AS (PARTITION BY {key} ORDER BY moment, closes{counts})
+), numbered AS (
+    SELECT *, sum(CAST(begins AS INTEGER)) OVER (
+        PARTITION BY {key} ORDER BY moment, closes{counts} ROWS UNBOUNDED PRECEDING) AS number
+    FROM begun
+), made AS (
+    SELECT {key}, number, min(moment) AS session_start, max(moment) AS session_end,
+        bool_or(closes) AS is_ended{summed}
+    FROM numbered GROUP BY {key}, number
+), followed AS (
+    SELECT *, (SELECT watermark FROM moment) AS mark,
+        lead(number) OVER (PARTITION BY {key} ORDER BY number) IS NOT NULL AS is_followed,
+        (SELECT micros FROM timeout) * INTERVAL '1 microsecond' AS silence
+    FROM made
+)
+SELECT {key}, session_start, session_end,
+    CAST(CAST(epoch_ms(session_end) - epoch_ms(session_start) AS DECIMAL(15, 0))
+        * CAST(0.001 AS DECIMAL(4, 3)) AS DECIMAL(18, 3)) AS duration_seconds{counts},
+    CASE WHEN is_ended THEN 'end'
+        WHEN is_followed OR coalesce(mark > session_end + silence, false) THEN 'timeout'
+        ELSE 'open' END AS ended,
+    coalesce(mark > CASE WHEN is_ended THEN session_end ELSE session_end + silence END, false)
+        AS is_final,
+    CAST(session_start AS DATE) AS session_date
+FROM followed
+"""
+
+
 def _witness(of: Contract) -> Witness:
     """What a record says by its contract's fields, read by the audit's own JSON reader."""
     fields = {name: _KINDS[base_type(hint)] for name, hint in of.hints.items()}
@@ -169,7 +222,7 @@ def _unwrapped(unwrap: Callable[[Record], bytes]) -> Callable[[Raw], dict[str, A
         headers = [{"key": key, "value": value} for key, value in raw.headers]
         time = _EPOCH + timedelta(milliseconds=raw.time)
         try:
-            value = unwrap(Record(raw.key, raw.value, headers, time))
+            value = unwrap(Record(raw.key, raw.value, headers, time, raw.partition, raw.offset))
         except ValueError as error:
             raise Broken(str(error)) from None
         return parse_object(value)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from lakehouse.audit.compare import Compared, compare_held, or_doubt
 from lakehouse.audit.pins import Pin, Snapshots
-from lakehouse.core.sql import listed
+from lakehouse.core.sql import identifier, listed
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.model.recompute import Recompute
-from lakehouse.sinks.parquet_files import DATE, files_at, taken
+from lakehouse.sinks.parquet_files import files_at, taken
 from lakehouse.storage.duck import reads
 
 _COUNTED = "SELECT * FROM bronze_then WHERE NOT is_duplicate"
@@ -26,16 +26,16 @@ def _compare(snapshots: Snapshots, flow: ParquetFlow, bronze: Pin) -> Compared:
     applied = taken(folder)  # before the files are listed: what is written since is above it
     if applied is None:
         return Compared(flow.table, doubt="does not exist (yet)")
-    columns = listed(flow.columns)
-    wanted = f"SELECT {columns}, {flow.date} AS {DATE} FROM counted WHERE {flow.where}"
+    columns, date = listed(flow.columns), identifier(flow.folder)
+    wanted = f"SELECT {columns}, {flow.date} AS {date} FROM counted WHERE {flow.where}"
     files = files_at(folder, applied.version)
     if files:
         found = reads(files, "hive_partitioning = true, union_by_name = true")
-        held = f"SELECT {columns}, CAST({DATE} AS DATE) AS {DATE} FROM {found}"
+        held = f"SELECT {columns}, CAST({date} AS DATE) AS {date} FROM {found}"
     else:
-        held = f"SELECT {columns}, {flow.date} AS {DATE} FROM bronze WHERE false"
+        held = f"SELECT {columns}, {flow.date} AS {date} FROM bronze WHERE false"
     snapshots.view_files("held", held, files)
-    keys = _ADDRESS if {*_ADDRESS} <= {*flow.columns} else (*flow.columns, DATE)
+    keys = _ADDRESS if {*_ADDRESS} <= {*flow.columns} else (*flow.columns, flow.folder)
     recompute = Recompute(flow.table, keys, wanted)
     table = Compared(flow.table, source=applied.version)
     return compare_held(snapshots, table, applied.bronze, _COUNTED, recompute, bronze)

@@ -20,7 +20,7 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.duck import Limits, hive_type, lent, opened, reads, scan
-from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.file_paths import dated_by, files_of
 from lakehouse.storage.rows import added_files
 
 T = TypeVar("T")
@@ -131,10 +131,8 @@ def _has_marks(table: DeltaTable) -> bool:
 def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> None:
     layer, _, short = name.partition(".")
     if files:
-        connection.execute(
-            f"CREATE VIEW {layer}.{identifier(short)} AS FROM "
-            + reads(files, "hive_partitioning = true, hive_types = {date: DATE}")
-        )
+        hive = f"hive_partitioning = true, hive_types = {{{identifier(dated_by(files[0]))}: DATE}}"
+        connection.execute(f"CREATE VIEW {layer}.{identifier(short)} AS FROM " + reads(files, hive))
 
 
 def _source(

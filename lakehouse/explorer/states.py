@@ -38,7 +38,8 @@ def states(lake: Lake, tables: Iterable[TableInfo]) -> Iterator[StateInfo]:
     """The state of each flow of which the lake has tables of state."""
     infos = {info.name: info for info in tables}
     for flow in (f for p in products().values() for f in p.flows if isinstance(f, SilverFlow)):
-        aggregates = {flow.table(aggregate.name) for aggregate in flow.aggregates}
+        aggregates = {flow.table(a.name) for a in flow.aggregates}
+        aggregates |= {flow.table(s.name) for s in flow.sessions}
         held = [infos[name] for name in flow.tables if name in infos and name not in aggregates]
         if not held:
             continue

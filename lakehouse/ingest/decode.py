@@ -139,8 +139,10 @@ def _strictly(
 
 
 def _record(batch: pa.RecordBatch, row: int, kafka_time: pa.Array) -> Record:
-    key, value, headers = (batch.column(n)[row].as_py() for n in ("key", "value", "headers"))
-    return Record(key, value, headers, kafka_time[row].as_py())
+    key, value, headers, partition, offset = (
+        batch.column(n)[row].as_py() for n in ("key", "value", "headers", "partition", "offset")
+    )
+    return Record(key, value, headers, kafka_time[row].as_py(), partition, offset)
 
 
 def _events_of(
@@ -151,8 +153,10 @@ def _events_of(
         return values
     found: list[bytes | None] = []
     times = kafka_time.to_pylist()
-    keys, headers = (batch.column(name).to_pylist() for name in ("key", "headers"))
-    for record in map(Record, keys, values, headers, times):
+    keys, headers, partitions, offsets = (
+        batch.column(name).to_pylist() for name in ("key", "headers", "partition", "offset")
+    )
+    for record in map(Record, keys, values, headers, times, partitions, offsets):
         try:
             found.append(contract.unwrap(record))
         except (ValueError, msgspec.MsgspecError, RecursionError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.core.sql import text
@@ -126,6 +126,14 @@ class Ends:
             quarantine=(int(quarantine[0]), int(quarantine[1])) if quarantine else None,
             tables=note.get("tables", {}),
         )
+
+    @property
+    def watermark(self) -> datetime | None:
+        """What the next batch is marked by; None where the delay is not recorded."""
+        delay = self.rules[-1].delay if self.rules else None
+        if self.newest is None or delay is None:
+            return None
+        return self.newest - timedelta(microseconds=delay)
 
     def reached(self, other: Mapping[int, int]) -> bool:
         """Whether every partition of ``other`` is held up to there."""

@@ -36,6 +36,8 @@ class Record:
     value: bytes | None
     headers: Sequence[Mapping[str, Any]] | None
     time: datetime
+    partition: int = 0
+    offset: int = 0
 
 
 @dataclass(frozen=True)

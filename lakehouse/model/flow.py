@@ -12,6 +12,7 @@ from typing import Literal
 
 from lakehouse.model.contract import Contract
 from lakehouse.model.sink import SinkFlow
+from lakehouse.model.window import Session, Window
 
 Combine = Literal["sum", "min", "max"]
 MONEY = "DECIMAL(38,4)"
@@ -105,6 +106,8 @@ class Aggregate:
     """Key → what it says."""
     having: str = "true"
     """Which rows stay; where measures may fall, a key that nothing is left of goes."""
+    window: Window | None = None
+    """Whose windows its rows are: :meth:`Window.over` sets it, with all that follows from it."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class SilverFlow:
     contract: Contract
     aggregates: tuple[Aggregate, ...]
     keyed: Keyed | None = None
+    sessions: tuple[Session, ...] = ()
 
     @property
     def product(self) -> str:
@@ -193,7 +197,14 @@ class SilverFlow:
         finer = [finer.name for finer in self.finers]
         finer += [c.finer for a in self.aggregates for c in (a.favourite or {}).values()]
         keyed = [self.keyed.history, self.keyed.current] if self.keyed else []
-        return tuple(self.table(n) for n in [*(a.name for a in self.aggregates), *finer, *keyed])
+        sessions = [session.name for session in self.sessions]
+        names = [*(a.name for a in self.aggregates), *finer, *keyed, *sessions]
+        return tuple(map(self.table, names))
+
+    @property
+    def follows_time(self) -> bool:
+        """Whether the watermark changes its tables."""
+        return bool(self.sessions) or any(a.window for a in self.aggregates)
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,8 @@ class ParquetFlow:
     where: str
     """Which rows land; copies never do."""
     doc: str
+    folder: str = "date"
+    """What the folders are named by, and the column that readers make of them."""
 
     @property
     def product(self) -> str:

@@ -15,6 +15,7 @@ from lakehouse.core.errors import DeclarationError
 from lakehouse.core.sql import listed
 from lakehouse.model.flow import Aggregate, Keyed, ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
+from lakehouse.model.window import Session
 from lakehouse.silver.measures import Bind, must_add_up, must_hold
 from lakehouse.silver.render import (
     ARROW,
@@ -45,10 +46,14 @@ def check_sql(product: Product) -> None:
             fields = flow.contract.schema
             bind = _binder(connection, fields.names)
             _no_words_of_sql(bind, fields.names, f"product {flow.product!r}, contract")
-            connection.execute(_rows({f.name: _SQL[f.type] for f in fields}))
+            kinds = {f.name: _SQL[f.type] for f in fields}
+            connection.execute(_rows({**kinds, "is_late": "BOOLEAN"}))
             if isinstance(flow, ParquetFlow):
                 _check_parquet(connection, flow)
                 continue
+            for session in flow.sessions:
+                place = f"product {flow.product!r}, table {flow.table(session.name)}"
+                _check_session(session, place, bind)
             optional = [] if flow.keyed else [f.name for f in fields if f.nullable]
             if flow.keyed:
                 place = f"product {flow.product!r}, table {flow.table(flow.keyed.current)}"
@@ -172,6 +177,22 @@ def _check_keyed(keyed: Keyed, place: str, bind: Bind) -> None:
         bind(f"{place}, column {name!r}", f"SELECT CAST({sql} AS {kind}) FROM rows")
     for what, sql in (("block", f"CAST({keyed.block} AS BIGINT)"), ("deleted", keyed.deleted)):
         bind(f"{place}, {what}", f"SELECT {sql} FROM rows WHERE {keyed.where}")
+
+
+def _check_session(session: Session, place: str, bind: Bind) -> None:
+    _no_words_of_sql(bind, session.columns, place)
+    texts = {"key": f"{session.key} || ''", "time": f"epoch_us({session.time})"}
+    conditions = {"ends": session.ends, "where": session.where}
+    conditions |= {f"count {name!r}": sql for name, (sql, _) in session.counts.items()}
+    for what, sql in texts.items():
+        bind(f"{place}, {what}", f"SELECT {sql} FROM rows")
+    for what, sql in conditions.items():
+        kind = bind(f"{place}, {what}", f"SELECT {sql} FROM rows")
+        if kind != "BOOLEAN":
+            raise DeclarationError(
+                f"{place}, {what}", f"{sql} is {kind}, and says not yes or no",
+                "write a condition, such as kind = 'end'",
+            )  # fmt: skip
 
 
 def _rows(kinds: Mapping[str, str]) -> str:

@@ -151,6 +151,7 @@ def _check_flows(product: Product, place: str, others: Iterable[Product]) -> Non
             taken[table] = product.name
         if isinstance(flow, SilverFlow):
             _check_aggregates(flow, place)
+            _check_sessions(flow, place)
     for name in (c.name for c in product.contracts if c.name not in landed):
         raise DeclarationError(
             place,
@@ -178,6 +179,11 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
             raise DeclarationError(
                 here, f"has no {missing}", "declare keys, and measures such as count(*)"
             )
+        if aggregate.window and (aggregate.distinct or aggregate.favourite):
+            raise DeclarationError(
+                here, "has windows, and counts different values or chooses among them",
+                "let it have measures and ratios",
+            )  # fmt: skip
         if aggregate.explode and aggregate.slice is None:
             raise DeclarationError(
                 here, "has explode without slice", "say in slice what rows are grouped by before"
@@ -194,6 +200,15 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
             _must_know(aggregate.partition, aggregate.keys, f"{here}, partition", "key")
         for name in aggregate.docs or {}:
             _must_know(name, aggregate.keys, f"{here}, docs", "key")
+
+
+def _check_sessions(flow: SilverFlow, place: str) -> None:
+    for session in flow.sessions:
+        _check_name(session.name, f"{place}, table of {flow.name}")
+        here = f"{place}, table {flow.table(session.name)}"
+        others = session.columns.keys() - session.counts.keys()
+        _each_once([*session.counts, *others], here)
+        _must_know(session.key, flow.contract.required, f"{here}, key", "field that is never null")
 
 
 def _each_once(names: Iterable[str], place: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lakehouse.model.flow import Aggregate
 from lakehouse.silver.keys import bucket_hashes
-from lakehouse.silver.render import ARROW, delta_columns, delta_sql, merged_sql
+from lakehouse.silver.render import delta_schema, delta_sql, merged_sql
 from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import Prepared, Source
 from lakehouse.storage.table import Table
@@ -30,9 +30,7 @@ class Fold:
         sources: Mapping[str, Source],
     ) -> None:
         self.aggregate, self.table = aggregate, table
-        self.schema = pa.schema(
-            [pa.field(n, ARROW[kind]) for n, kind in delta_columns(aggregate).items()]
-        )
+        self.schema = delta_schema(aggregate)
         hashes = bucket_hashes([*aggregate.keys])
         self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))

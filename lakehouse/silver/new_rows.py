@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.model.flow import SilverFlow
-from lakehouse.storage.duck import Source, patterns, query, reading
+from lakehouse.storage.duck import BY_NAME, Source, patterns, query, reading, reads
 from lakehouse.storage.increments import Increment
 
 
@@ -17,8 +17,9 @@ class NewRows:
     """One increment at a time, its duplicates left out, without copies."""
 
     def __init__(self, flow: SilverFlow, connection: duckdb.DuckDBPyConnection) -> None:
-        self._names = ", ".join(flow.contract.schema.names)
-        self.source = Source(flow.contract.schema)
+        schema = flow.contract.schema.append(pa.field("is_late", pa.bool_()))
+        self._names = ", ".join(schema.names)
+        self.source = Source(schema)
         self._reader = reading(connection, {"rows": self.source})
 
     def put(self, step: Increment) -> None:
@@ -28,6 +29,20 @@ class NewRows:
             self.source.put(step.rows.filter(pc.invert(step.rows["is_duplicate"])))
         elif step.files:
             self.source.put(self._read(step.files))
+
+    def newest_watermark(self, step: Increment) -> int | None:
+        """The greatest that an increment's rows were marked by, in microseconds since 1970.
+
+        A delay that was raised since lowers none.
+        """
+        if step.rows is not None:
+            newest = pc.max(step.rows["watermark"]).cast(pa.int64())
+            return newest.as_py()  # type: ignore[no-any-return]  # a number, or None
+        if not step.files:
+            return None
+        sql = f"SELECT epoch_us(max(watermark)) FROM {reads(step.files, BY_NAME)}"
+        [(found,)] = self._reader.execute(sql).fetchall()
+        return found  # type: ignore[no-any-return]  # likewise
 
     def _read(self, files: Sequence[str]) -> pa.Table:
         return query(

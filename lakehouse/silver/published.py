@@ -9,9 +9,11 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import UNITS, Keyed
+from lakehouse.model.window import Session
 from lakehouse.silver.fold import PLACE
 from lakehouse.silver.keys import bucket_hashes
 from lakehouse.silver.latest import GONE, left_schema
+from lakehouse.silver.sessions import left_schema as session_left_schema
 from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import query
 from lakehouse.storage.table import Table
@@ -97,6 +99,19 @@ def units_table(table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
         f"(SELECT {listed} FROM new UNION ALL SELECT {listed} FROM old) GROUP BY ALL"
     )
     return Merged(table, table.schema, keys, sql, connection)
+
+
+def session_table(session: Session, table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
+    """A table of sessions: the last row that batches left for a key and start is there, or gone."""
+    keys, listed = [session.key, "session_start"], ", ".join(table.schema.names)
+    named = ", ".join(keys)
+    sql = (
+        f"SELECT {listed} FROM old ANTI JOIN new USING ({named}) UNION ALL "
+        f"SELECT {listed} FROM (FROM new "
+        f"QUALIFY row_number() OVER (PARTITION BY {named} ORDER BY {PLACE} DESC) = 1) "
+        f"WHERE NOT {GONE}"
+    )
+    return Merged(table, session_left_schema(session), keys, sql, connection)
 
 
 def keyed_table(

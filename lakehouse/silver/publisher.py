@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -32,6 +33,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
+from lakehouse.model.window import TIMEOUTS
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.fold import Fold
@@ -41,9 +43,11 @@ from lakehouse.silver.keys import PROBE
 from lakehouse.silver.lane import together
 from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.publishing import AT_ONCE, Publishing
+from lakehouse.silver.sessions import timeout_of
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
+from lakehouse.silver.watermark import before_next_part, watermark_at
 from lakehouse.storage.follower import (
     Applied,
     has_commit,
@@ -54,6 +58,8 @@ from lakehouse.storage.follower import (
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.table import Table
 
+_WATERMARK = "watermark"
+"""Fact of the store: the greatest watermark so far, in microseconds since 1970."""
 STATE = "state"
 """The part that is the store."""
 log = structlog.get_logger("lakehouse")
@@ -93,7 +99,11 @@ class SilverPublisher(InParts):
         self._is_torn = False
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
-        self._state = SilverState(flow, opened, self._connection, self._rows.source)
+        section = self.settings.product(flow.product)
+        self._timeouts = {s.name: timeout_of(s, section) for s in flow.sessions}
+        self._state = SilverState(
+            flow, opened, self._connection, self._rows.source, self.tables, self._timeouts
+        )
         sources = {"rows": self._state.folded, **self._state.gained}
         self._folds = {
             a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
@@ -111,7 +121,9 @@ class SilverPublisher(InParts):
         self.store = Store.open(folder, [SPACE, *self._state.spaces], like)
         self._journal = self._publishing.journal = Journal(self.store)
         self.applied = {name: self._publishing.held[name] for name in self._folds}
+        self._watermark: int | None = None
         try:
+            self._watermark = self.store.facts(_WATERMARK)
             said = Applied.read(self.store.facts("applied"))
             is_ours = said is not None and has_commit(self.bronze_uri, said)
             self.is_ready = is_ours and self._journal.begin(self._publishing.versions())
@@ -134,6 +146,19 @@ class SilverPublisher(InParts):
     def state(self) -> Collection[Applied | None]:
         """What the tables of state record."""
         return [self._publishing.held[name] for name in self._state.tables]
+
+    def note(self, applied: Applied) -> dict[str, Any]:
+        """As every follower; with the timeouts that sessions are divided by."""
+        timeouts = {TIMEOUTS: self._timeouts} if self._timeouts else {}
+        return {**super().note(applied), **timeouts}
+
+    def changed(self) -> str:
+        """As every follower: sessions that were divided by another timeout are of no use."""
+        for name, timeout in self._timeouts.items():
+            held = (self._state.tables[name].table.last_note(TIMEOUTS) or {}).get(name, timeout)
+            if held != timeout:
+                return f"sessions were divided at {held / 1e6:g} s, and are at {timeout / 1e6:g} s"
+        return ""
 
     def catch_up(self, upto: int | None = None) -> int:
         """As every follower; tables that a start anew left half way are opened again."""
@@ -182,7 +207,7 @@ class SilverPublisher(InParts):
         self.store.forget()
         self._open_store()
         self._journal.start(self._publishing.versions())
-        self._state.load(self.store)
+        self._state.load(self.store, self.bronze_uri, self._publishing.versions())
         version = self.version
         self._state.align(
             self.store, self._journal, self._publishing.versions(), version, self.steps, self._load
@@ -195,6 +220,7 @@ class SilverPublisher(InParts):
 
     def _say(self, applied: Applied) -> None:
         self.store.say("applied", applied.note(f"bronze.{self.flow.product}"))
+        self.store.say(_WATERMARK, self._watermark)
 
     def start_anew(self, target: int) -> None:
         """Fold all of bronze beside the tables, a part at a time, then swap it in.
@@ -232,13 +258,14 @@ class SilverPublisher(InParts):
 
     def _fold(self, step: Increment) -> None:
         applied = self.at(step.version if step.is_last else part_version(step.part))
-        self._load(step)
+        watermark = self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
         behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
         with self.store.writing():
-            left = self._state.absorb(self.store, self._pool)
-            deltas = together(self._pool, lambda name: self._folds[name].delta(), behind)
-            left |= {name: delta.result() for name, delta in zip(behind, deltas, strict=True)}
+            left = self._state.absorb(self.store, self._pool, watermark)
+            done = together(self._pool, lambda name: self._folds[name].delta(), behind)
+            deltas = {name: delta.result() for name, delta in zip(behind, done, strict=True)}
+            left |= self._state.close(self.store, deltas, self._watermark)
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
@@ -248,9 +275,21 @@ class SilverPublisher(InParts):
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
 
-    def _load(self, step: Increment) -> None:
-        """Put an increment's rows where the folds read them."""
+    def _load(self, step: Increment) -> int | None:
+        """Put an increment's rows where the folds read them; gives the watermark after it.
+
+        Of all of bronze in parts, by date, it is no later than the dates that are still to come.
+        """
         self._rows.put(step)
+        if not self.flow.follows_time:
+            return None
+        passed = [
+            self._watermark,
+            self._rows.newest_watermark(step),
+            watermark_at(self.bronze_uri, step),
+        ]
+        self._watermark = max((one for one in passed if one is not None), default=None)
+        return self._watermark if step.is_last else before_next_part(step, self._watermark)
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""

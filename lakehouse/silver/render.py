@@ -24,6 +24,7 @@ from lakehouse.storage.duck import ten_thousandths
 ARROW = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
+    "BOOLEAN": pa.bool_(),
     "DATE": pa.date32(),
     "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
     "DECIMAL(18,3)": pa.decimal128(18, 3),
@@ -109,6 +110,11 @@ def delta_columns(aggregate: Aggregate) -> dict[str, str]:
     columns |= {name: m.type for name, m in aggregate.measures.items()}
     columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
     return columns | dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "VARCHAR")
+
+
+def delta_schema(aggregate: Aggregate) -> pa.Schema:
+    """The Arrow schema of a delta."""
+    return pa.schema([pa.field(n, ARROW[kind]) for n, kind in delta_columns(aggregate).items()])
 
 
 def delta_sql(aggregate: Aggregate) -> str:

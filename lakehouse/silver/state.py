@@ -19,15 +19,25 @@ from lakehouse.silver.distinct import DistinctState
 from lakehouse.silver.journal import Journal
 from lakehouse.silver.lane import together
 from lakehouse.silver.latest import KeyedState, signed_schema
-from lakehouse.silver.published import Appended, Published, keyed_table, units_table
+from lakehouse.silver.published import (
+    Appended,
+    Published,
+    keyed_table,
+    session_table,
+    units_table,
+)
+from lakehouse.silver.render import delta_schema
+from lakehouse.silver.sessions import SessionState
 from lakehouse.silver.store import Store
 from lakehouse.silver.tables import SilverTables
 from lakehouse.silver.top import TopState
+from lakehouse.silver.windows import OpenWindows
 from lakehouse.storage.duck import Source, reading
 from lakehouse.storage.increments import Increment
+from lakehouse.storage.table import Table
 
 Steps = Callable[[int, int], Iterator[Increment]]
-Load = Callable[[Increment], None]
+Load = Callable[[Increment], "int | None"]
 log = structlog.get_logger("lakehouse")
 
 
@@ -40,6 +50,8 @@ class SilverState:
         opened: SilverTables,
         connection: duckdb.DuckDBPyConnection,
         rows: Source,
+        aggregates: Mapping[str, Table],
+        timeouts: Mapping[str, int],
     ) -> None:
         self._name = flow.name
         self.folded = Source(signed_schema(flow.keyed)) if flow.keyed else rows
@@ -66,6 +78,16 @@ class SilverState:
             current, history = opened.keyed(keyed)
             for name, table in ((keyed.history, history), (keyed.current, current)):
                 self.tables[name] = keyed_table(keyed, name, table, connection.cursor())
+        self._sessions = {
+            s.name: SessionState(s, timeouts[s.name], cursor(rows)) for s in flow.sessions
+        }
+        for session in flow.sessions:
+            table = opened.sessions(session)
+            self.tables[session.name] = session_table(session, table, connection.cursor())
+        self._aggregates = aggregates
+        self._open = {
+            a.name: OpenWindows(a, delta_schema(a), connection) for a in flow.aggregates if a.window
+        }
         self.finer = [*self._kinds]
         """Tables of distinct keys and of units."""
         self.latest = [name for name in self.tables if name not in self._kinds]
@@ -84,11 +106,19 @@ class SilverState:
                 kind.units_space, kind.best_space
             ]  # fmt: skip
             spaces += own
+        spaces += [kind.space for kind in self._open.values()]
+        for session in self._sessions.values():
+            spaces += [session.space, session.due_space]
         return spaces
 
-    def absorb(self, store: Store, pool: ThreadPoolExecutor) -> dict[str, pa.Table]:
-        """Apply the current rows, within a transaction; gives what they leave for each table."""
-        left: dict[str, pa.Table] = {}
+    def absorb(
+        self, store: Store, pool: ThreadPoolExecutor, watermark: int | None
+    ) -> dict[str, pa.Table]:
+        """Apply the current rows, within a transaction; gives what they leave for each table.
+
+        No event that comes later, and is not late, is before the watermark.
+        """
+        left = {name: kind.absorb(store, watermark) for name, kind in self._sessions.items()}
         if self._keyed is not None:
             signed, left = self._keyed.absorb(store)
             self.folded.put(signed)
@@ -99,8 +129,24 @@ class SilverState:
                 self.gained[source].put(added)
         return left
 
-    def load(self, store: Store) -> None:
-        """Fill an empty store from the tables, in parts, logging progress."""
+    def close(
+        self, store: Store, deltas: Mapping[str, pa.Table], watermark: int | None
+    ) -> dict[str, pa.Table]:
+        """What aggregates gained, with what the watermark makes final of their windows."""
+        return {
+            name: self._open[name].close(store, delta, watermark) if name in self._open else delta
+            for name, delta in deltas.items()
+        }
+
+    def load(self, store: Store, bronze: str, held: Mapping[str, int]) -> None:
+        """Fill an empty store from the tables at the versions ``held``, logging progress.
+
+        What is in no table is read from bronze as of then.
+        """
+        for name, windows in self._open.items():
+            self._told(name, windows.load(self._aggregates[name], store))
+        for name, sessions in self._sessions.items():
+            self._told(name, sessions.load(self.tables[name].table, bronze, held[name], store))
         for name, kind in self._kinds.items():
             table = self.tables[name].table
             if files := table.files():
@@ -123,7 +169,8 @@ class SilverState:
     ) -> None:
         """Bring to one version what :meth:`load` read from tables at the versions ``held``.
 
-        ``steps`` yields the increments; ``load`` puts one's rows where the queries read them.
+        ``steps`` yields the increments; ``load`` puts one's rows where the queries read them,
+        and gives the watermark after it.
         """
         if any(held[name] > version for name in self.tables):
             raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded anew")
@@ -133,6 +180,11 @@ class SilverState:
                 load(step)
                 with store.writing():
                     journal.add(step.version, self._keyed.absorb(store)[1])
+        for name, sessions in self._sessions.items():
+            for step in steps(held[name], version):
+                watermark = load(step)
+                with store.writing():
+                    journal.add(step.version, {name: sessions.absorb(store, watermark)})
         for name, kind in self._kinds.items():
             for step in steps(held[name], version):
                 load(step)

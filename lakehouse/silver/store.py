@@ -146,6 +146,14 @@ class Store:
                     yield key, bytes(cursor.value())
                     found = cursor.next()
 
+    def before(self, space: str, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The (key, value) pairs whose key sorts before this one, in order."""
+        with self._cursor(space) as cursor:
+            found = cursor.first()
+            while found and bytes(cursor.key()) < key:
+                yield bytes(cursor.key()), bytes(cursor.value())
+                found = cursor.next()
+
     def remove(self, space: str, keys: Iterable[bytes]) -> None:
         """Remove these keys."""
         with self._cursor(space) as cursor:

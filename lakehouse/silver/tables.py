@@ -8,9 +8,11 @@ import pyarrow as pa
 
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import Aggregate, Keyed, SilverFlow
+from lakehouse.model.window import Session
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.latest import keyed_schemas
 from lakehouse.silver.render import ARROW, table_columns
+from lakehouse.silver.sessions import session_schema
 from lakehouse.storage.columns import widen_numbers
 from lakehouse.storage.follower import Applied
 from lakehouse.storage.table import Table
@@ -53,6 +55,10 @@ class SilverTables:
             for name, schema in keyed_schemas(keyed).items()
         )
         return current, history
+
+    def sessions(self, session: Session) -> Table:
+        """The table of sessions."""
+        return self._table(session.name, session_schema(session), session.doc, ["session_date"])
 
     def _table(
         self, name: str, schema: pa.Schema, description: str, partition_by: Sequence[str] = ()

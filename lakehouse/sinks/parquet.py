@@ -22,13 +22,16 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake
-from lakehouse.core.sql import listed
+from lakehouse.core.sql import identifier, listed
 from lakehouse.model.flow import ParquetFlow
 from lakehouse.settings.settings import Settings
-from lakehouse.sinks.parquet_files import DATE, NO_DATE, TAKEN, taken
+from lakehouse.sinks.parquet_files import NO_DATE, TAKEN, taken
 from lakehouse.storage.duck import query, reads
 from lakehouse.storage.follower import NOTHING, Follower
 from lakehouse.storage.increments import Increment
+
+_DATE = "date of the row"
+"""Column that rows have on their way."""
 
 
 class ParquetPublisher(Follower):
@@ -58,7 +61,7 @@ class ParquetPublisher(Follower):
 
     def has_rows(self) -> bool:
         """Whether there are files."""
-        return any(self.folder.glob(f"{DATE}=*/*.parquet"))
+        return any(self.folder.glob(f"{self.flow.folder}=*/*.parquet"))
 
     def apply(self, step: Increment) -> None:
         """Write the files of a version, then record it."""
@@ -72,10 +75,10 @@ class ParquetPublisher(Follower):
         """
         self._record(NOTHING)
         kept = {path for step in self.whole(target) for path in self._write(step)}
-        for file in self.folder.glob(f"{DATE}=*/*.parquet"):
+        for file in self.folder.glob(f"{self.flow.folder}=*/*.parquet"):
             if file not in kept:
                 file.unlink()
-        for folder in self.folder.glob(f"{DATE}=*"):
+        for folder in self.folder.glob(f"{self.flow.folder}=*"):
             with suppress(OSError):  # it holds files
                 folder.rmdir()
         self._record(target)
@@ -95,16 +98,17 @@ class ParquetPublisher(Follower):
         if rows is None:
             return []
         name = f"v{step.version}-{step.part}" if step.part else f"v{step.version}"
+        dated = f"{self.flow.date} AS {identifier(_DATE)}"
         chosen = query(
             self._connection,
-            f"SELECT {listed(self.flow.columns)}, {self.flow.date} AS {DATE} FROM landing "
+            f"SELECT {listed(self.flow.columns)}, {dated} FROM landing "
             f'WHERE NOT is_duplicate AND ({self.flow.where}) ORDER BY "partition", "offset"',
             landing=rows,
         )
         return [self._write_one(name, date, part) for date, part in _by_date(chosen)]
 
     def _write_one(self, name: str, date: str, rows: pa.Table) -> Path:
-        folder = self.folder / f"{DATE}={date}"
+        folder = self.folder / f"{self.flow.folder}={date}"
         is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
         path, out = folder / f"{name}.parquet", pa.BufferOutputStream()
@@ -123,7 +127,7 @@ class ParquetPublisher(Follower):
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each date, and it as YYYY-MM-DD, or what readers take for a null."""
-    for date in pc.unique(rows[DATE]).to_pylist():
-        is_of_it = pc.is_null(rows[DATE]) if date is None else pc.equal(rows[DATE], date)
-        part = rows.filter(is_of_it).drop_columns([DATE])
+    for date in pc.unique(rows[_DATE]).to_pylist():
+        is_of_it = pc.is_null(rows[_DATE]) if date is None else pc.equal(rows[_DATE], date)
+        part = rows.filter(is_of_it).drop_columns([_DATE])
         yield (NO_DATE if date is None else date.isoformat()), part

@@ -13,7 +13,6 @@ from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.follower import Applied
 
 TAKEN = "_taken.json"
-DATE = "date"
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 """What DuckDB, Spark and Arrow read as a null in a folder's name."""
 _NAME = re.compile(r"v(\d+)(?:-\d+)?\.parquet")

@@ -22,7 +22,7 @@ from lakehouse.storage.table import Table
 def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bool) -> None:
     """Put the new rows in the old ones' place; the folder, where the old one is of no use."""
     uri = lake.table(name)
-    note = {"source": new.last_note("source"), "flow": new.last_note("flow")}
+    note = new.state()
     if readable and _columns(uri) == _columns(new.uri):
         held = Table.open(uri, new.schema, settings, partition_by=new.partition_by)
         held.replace(fitted_rows(new.uri, partition_values(new.dt), new.schema), note)

@@ -22,11 +22,16 @@ def local_path(table: str | Path, name: str) -> Path:
 
 def dated_files(folder: Path) -> list[str]:
     """Plain Parquet files by date; Outside where one is no file below the folder."""
-    files = sorted(str(path) for path in folder.glob("date=*/*.parquet"))
+    files = sorted(str(path) for path in folder.glob("*=*/*.parquet"))
     check_folders(folder, files)
     for file in files:
         check_file(file)
     return files
+
+
+def dated_by(file: str) -> str:
+    """The name of the column that a plain Parquet file's folder is named by."""
+    return Path(file).parent.name.partition("=")[0]
 
 
 def files_of(table: DeltaTable) -> list[str]:

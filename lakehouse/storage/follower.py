@@ -154,6 +154,10 @@ class Follower(ABC):
     def has_rows(self) -> bool:
         """Whether any part has rows."""
 
+    def changed(self) -> str:
+        """Why what is there is of no use by the settings of now; nothing where it is."""
+        return ""
+
     def state(self) -> Collection[Applied | None]:
         """What is recorded beside the parts, and may lag behind them."""
         return ()
@@ -191,7 +195,7 @@ class Follower(ABC):
         target = int(bronze.version()) if upto is None else upto
         if target != self.version:
             check_log(self.bronze_uri)
-        reason = why_anew(
+        reason = self.changed() or why_anew(
             self.bronze_uri, self.bronze_id, target, self.applied.values(), self.state(),
             has_rows=self.version == NOTHING and self.has_rows(),
         )  # fmt: skip

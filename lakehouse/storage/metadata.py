@@ -106,6 +106,7 @@ class CommitMetadata(Struct):
     quarantined: Count | None = None
     late: Count | None = None
     duplicates: Count | None = None
+    timeouts: dict[Name, Count] | None = None
     accepted: Count | None = None
 
 

@@ -8,7 +8,6 @@ python producers/sales/producer.py --replay online_retail.csv --speed 3600
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import Config
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import narration, say
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 HISTORY_DAYS = 30
 """Days over which a run with --count spreads its events."""
-AT_ONCE = 1e9
-"""A rate that means no pause."""
 
 
 def generator(settings: Settings, seed: int, run_id: str, shares: Shares) -> SalesGenerator:
@@ -67,24 +64,13 @@ def produce(
     from rich.console import Console
 
     from lakehouse.products.sales.contract import SALES
+    from producers.pacing import paced
     from producers.sending import send
 
     stop = stop or threading.Event()
     messages = paced(source, rate, stop) if rate else source
     console = narration() if progress else Console(quiet=True)
     return send(settings, SALES, messages, total=total, stop=stop, console=console)
-
-
-def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
-    """Yields the messages at ``rate`` orders a second."""
-    due, order = time.monotonic(), None
-    for message in messages:
-        if message.group != order:
-            order = message.group
-            due += 1 / rate
-            if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
-                return
-        yield message
 
 
 def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
@@ -129,10 +115,12 @@ def run(
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
     from lakehouse.products.sales.settings import sales_of
+    from producers.command import settings_of
+    from producers.pacing import AT_ONCE
     from producers.sales import retail
     from producers.sales.generator import Shares
 
-    settings = _settings(config, bootstrap_servers, topic)
+    settings = settings_of("sales", config, bootstrap_servers, topic)
     given = sales_of(settings)
     messages: Iterable[Message]
     total: int | None
@@ -160,58 +148,12 @@ def run(
     raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
 
-def _settings(config: Path | None, bootstrap_servers: str | None, topic: str | None) -> Settings:
-    """Settings with the command line's broker and topic."""
-    from pydantic import ValidationError
-
-    from lakehouse.core.logging import configure_logging
-    from lakehouse.products.registry import load_settings
-
-    settings = load_settings(config)
-    configure_logging(settings.logging.format, settings.logging.level)
-    if bootstrap_servers:
-        settings = settings.with_kafka(bootstrap_servers)
-    if not settings.kafka.bootstrap_servers:
-        raise UsageError(
-            "[kafka] bootstrap_servers",
-            "is empty, and a producer of its own starts no broker",
-            "give --bootstrap-servers, or use `lakehouse produce`",
-        )
-    if topic is None:
-        return settings
-    sales = settings.product("sales")
-    try:
-        sales = type(sales)(**{**sales.model_dump(), "topic": topic})
-    except ValidationError as error:
-        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"--topic {topic!r}", fault, "give a Kafka topic's name") from None
-    return settings.model_copy(update={"products": {**settings.products, "sales": sales}})
-
-
 def show(summary: Summary, *, as_json: bool) -> None:
-    """The closing summary: JSON on stdout, or a table on stderr."""
-    if as_json:
-        revenue = {currency: str(net) for currency, net in sorted(summary.amounts.items())}
-        sys.stdout.write(json.dumps({**summary.as_dict(), "net_revenue": revenue}) + "\n")
-        return
-    from rich.table import Table
+    """The closing summary, with the net revenue of what was sent."""
+    from producers.command import show as show_summary
 
-    table = Table(title=f"sent in {summary.seconds:.1f} s")
-    table.add_column("what")
-    table.add_column("records", justify="right")
-    rows = {
-        "sent": summary.sent,
-        "acknowledged": summary.acknowledged,
-        "failed": summary.failed,
-        **dict(sorted(summary.by_kind.items())),
-        "belongs in bronze": summary.bronze,
-        "belongs in quarantine": summary.quarantine,
-    }
-    for name, number in rows.items():
-        table.add_row(name, f"{number:,}")
-    narration().print(table)
-    if summary.error:
-        say(f"last failure: {summary.error}")
+    revenue = {currency: str(net) for currency, net in sorted(summary.amounts.items())}
+    show_summary(summary, as_json=as_json, more={"net_revenue": revenue})
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import gzip
 import io
 import itertools
 import threading
-import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from lakehouse.core.errors import UsageError
 from lakehouse.model.money import exact
 from lakehouse.products.sales.contract import SALES, Sale
 from producers.message import Message
+from producers.pacing import EPOCH, replayed
 
 COLUMNS = (
     "InvoiceNo", "StockCode", "Description", "Quantity",
@@ -36,7 +36,6 @@ LONGEST_QUANTITY = 20
 """Digits of a quantity that is counted for its client; the contract judges it all the same."""
 LONGEST_LINE = 1 << 20
 """Characters of one record of the file, over as many lines as its quotes hold together."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[str, ...]
 
 
@@ -209,21 +208,3 @@ def messages(
     total = min(lines, count or lines)
     some = itertools.islice(read(path), total)
     return (replayed(some, speed, stop) if speed else some), total
-
-
-def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -> Iterator[Message]:
-    """Yields the messages at ``speed`` times the pace of their event times.
-
-    A line without a time goes with the line before it.
-    """
-    first, started = None, time.monotonic()
-    for message in messages:
-        if first is None:
-            first = None if message.event_time == EPOCH else message.event_time
-            started = time.monotonic()
-            yield message
-            continue
-        due = started + (message.event_time - first).total_seconds() / speed
-        if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
-            return
-        yield message

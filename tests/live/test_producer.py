@@ -23,8 +23,9 @@ from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.settings.settings import Settings
+from producers.command import settings_of
 from producers.sales.generator import Shares
-from producers.sales.producer import _settings, generator, produce
+from producers.sales.producer import generator, produce
 
 pytestmark = pytest.mark.live
 HERE = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ SHARES = Shares(late=0.02, duplicates=0.05, corrupt=0.1)
 
 
 def settings_for(kafka: str, topic: str) -> Settings:
-    return _settings(None, kafka, topic)
+    return settings_of("sales", None, kafka, topic)
 
 
 def consumed(kafka: str, topic: str) -> list[Any]:

@@ -18,6 +18,8 @@ REVIEWED = {
     },
     "lakehouse/audit/compare.py": {
         "counted": "a SELECT of the product's declaration",
+        "literal": "a time that text() quotes, or NULL",
+        "micros": "a whole number",
         "nothing": "one of two constants",
         "recompute.sql": "SQL of the product's recompute module",
     },

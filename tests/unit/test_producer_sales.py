@@ -20,10 +20,10 @@ from lakehouse.model.contract import Record
 from lakehouse.products.sales.contract import SALES, Sale
 from lakehouse.settings.sections import ProductSettings
 from producers.message import Message
+from producers.pacing import paced, replayed
 from producers.sales.faults import FAULTS
 from producers.sales.generator import LATE_MARK, SalesGenerator, Shares
-from producers.sales.producer import paced, run
-from producers.sales.retail import replayed
+from producers.sales.producer import run
 from producers.sales.shop import COUNTRIES, busyness, make_shop
 from producers.sending import Summary, _count, _poster
 

@@ -1,0 +1,56 @@
+"""Activity: what the silver tables of users on pages are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from lakehouse.model.flow import (
+    Aggregate,
+    BronzeFlow,
+    Flow,
+    Measure,
+    ParquetFlow,
+    SilverFlow,
+)
+from lakehouse.model.window import Session, Window
+from lakehouse.products.activity.contract import ACTIVITY
+
+MINUTE = Window(timedelta(minutes=1))
+PAGE_VIEW_COUNTS = MINUTE.over(
+    Aggregate(
+        name="page_view_counts",
+        keys={"page_url": ("page_url", "VARCHAR")},
+        docs={"page_url": "the page"},
+        measures={"views": Measure("count(*)", "BIGINT", "sum", "views of the page")},
+        where="event_type = 'page_view'",
+        doc="one row per page and minute in which it was viewed",
+    )
+)
+USER_SESSIONS = Session(
+    name="user_sessions",
+    key="user_id",
+    key_doc="who was there",
+    ends="event_type = 'session_end'",
+    counts={
+        "pages": ("event_type = 'page_view'", "pages that were viewed, again ones too"),
+        "clicks": ("event_type = 'click'", "clicks"),
+    },
+    timeout="session_timeout",
+    doc="one row per user and session",
+)
+
+FLOWS: tuple[Flow, ...] = (
+    BronzeFlow(ACTIVITY),
+    SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS,)),
+    ParquetFlow(
+        ACTIVITY,
+        columns=(
+            "event_id", "event_time", "user_id", "page_url", "event_type",
+            "topic", "partition", "offset",
+        ),
+        date="CAST(event_time AS DATE)",
+        folder="event_date",
+        where="true",
+        doc="one row per event, by the UTC date of event_time",
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Events of users on pages: generated, or replayed from a file."""

@@ -1,0 +1,194 @@
+"""The activity producer: users on pages, or a file of another site's events, to Kafka.
+
+python producers/activity/producer.py                       # five events a second
+python producers/activity/producer.py --rate 1000 --late 0.02 --late-by 300 --corrupt 0.01
+python producers/activity/producer.py --count 100000 --seed 7
+python producers/activity/producer.py --replay edits.json.gz --speed 60 \
+    --map user_id=user page_url=page event_time=time
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.options import Config
+from lakehouse.core.signals import stop_on_signals
+from lakehouse.core.text import narration, say
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+    from producers.activity.generator import Shares
+    from producers.activity.visits import Done
+    from producers.message import Message
+
+HISTORY_HOURS = 24
+"""Hours over which a run with --count spreads its events."""
+
+
+def history(
+    settings: Settings, count: int, seed: int, shares: Shares, hours: int = HISTORY_HOURS
+) -> Iterator[Message]:
+    """The messages of ``count`` events of the last hours, as [activity] describes the users."""
+    from lakehouse.products.activity.settings import activity_of
+    from producers.activity.generator import Sent
+    from producers.activity.visits import Visits
+
+    given = activity_of(settings)
+    visits = Visits(seed, given.users, given.pages)
+    sent = Sent(seed, f"s{seed}n{count}", shares)
+    return sent.messages(visits.history(count, datetime.now(UTC), hours))
+
+
+def live(
+    settings: Settings, rate: float, seed: int, shares: Shares, stop: threading.Event
+) -> Iterator[Message]:
+    """The messages of what users do now, ``rate`` a second, until ``stop`` is set."""
+    from lakehouse.products.activity.settings import activity_of
+    from producers.activity.generator import Sent
+    from producers.activity.visits import Visits
+
+    given = activity_of(settings)
+    visits = Visits(seed, given.users, given.pages)
+    sent = Sent(seed, f"s{seed}t{int(time.time() * 1000):x}", shares)
+    return sent.messages(_done_now(visits.now(rate), rate, stop))
+
+
+def _done_now(
+    found: Iterator[tuple[str, str, str]], rate: float, stop: threading.Event
+) -> Iterator[Done]:
+    from producers.activity.visits import Done
+
+    due = time.monotonic()
+    for user, page, what in found:
+        if stop.is_set():
+            return
+        yield Done(datetime.now(UTC), user, page, what)
+        due += 1 / rate
+        if (wait := due - time.monotonic()) > 0:
+            stop.wait(wait)
+
+
+def run(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=PLACE]...", help="more of --map")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="events a second; 0: no pause")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    hours: Annotated[
+        int, typer.Option(min=1, help="with --count: hours that the events are spread over")
+    ] = HISTORY_HOURS,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="the same seed makes the same events")
+    ] = None,
+    late: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
+    ] = None,
+    late_by: Annotated[
+        float, typer.Option(min=0, help="seconds by which late events are sent later")
+    ] = 600,
+    out_of_order: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share sent up to 90 s after later ones")
+    ] = None,
+    duplicates: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events sent twice")
+    ] = None,
+    corrupt: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of events broken on purpose")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="a file of JSON lines to send, plain or .gz")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="with --replay: where a line has a field, as user_id=user"),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
+    bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+) -> None:
+    """Send activity of users to Kafka: five events a second, unless told otherwise.
+
+    Examples: --rate 100 --corrupt 0.01   |   --count 100000   |
+    --replay edits.json.gz --map user_id=user page_url=page event_time=time
+    """
+    from lakehouse.products.activity.contract import ACTIVITY
+    from lakehouse.products.activity.settings import activity_of
+    from producers.activity.generator import Shares
+    from producers.command import settings_of, show
+    from producers.pacing import AT_ONCE, paced
+    from producers.sending import send
+
+    if (fields or more) and not replay:
+        raise UsageError("--map", "says where a file has the fields", "give --replay FILE too")
+    settings = settings_of("activity", config, bootstrap_servers, topic)
+    given = activity_of(settings)
+    shares = Shares(
+        given.late if late is None else late,
+        given.out_of_order if out_of_order is None else out_of_order,
+        given.duplicates if duplicates is None else duplicates,
+        given.corrupt if corrupt is None else corrupt,
+        timedelta(seconds=late_by),
+    )
+    seed = given.seed if seed is None else seed
+    messages: Iterable[Message]
+    with stop_on_signals() as stop:
+        if replay:
+            messages, total = _replayed(
+                replay, [*(fields or ()), *(more or ())], count, speed, stop
+            )
+        elif count:
+            messages, total = history(settings, count, seed, shares, hours), count
+        else:
+            pace = (given.rate if rate is None else rate) or AT_ONCE
+            messages, total = live(settings, pace, seed, shares, stop), None
+        if rate and total:
+            messages = paced(messages, rate, stop)
+        summary = send(settings, ACTIVITY, messages, total=total, stop=stop, console=narration())
+    show(summary, as_json=as_json)
+    if summary.failed:
+        raise SystemExit(Exit.FAULT)
+    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+
+
+def _replayed(
+    path: Path, pairs: list[str], count: int | None, speed: float | None, stop: threading.Event
+) -> tuple[Iterable[Message], int]:
+    """The file's messages, ``speed`` times as fast as they happened where given; how many."""
+    from producers.activity.replay import count_lines, mapping, read
+    from producers.pacing import replayed
+
+    fields = mapping(pairs)
+    lines = count_lines(path)
+    total = min(lines, count or lines)
+    some = itertools.islice(read(path, fields), total)
+    return (replayed(some, speed, stop) if speed else some), total
+
+
+def main() -> None:
+    """The command; a user's mistake is one message, not a traceback."""
+    try:
+        typer.run(run)
+    except LakehouseError as error:
+        say(str(error))
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

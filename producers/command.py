@@ -1,0 +1,71 @@
+"""What the commands of all producers share: their settings, and the closing summary."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.core.errors import UsageError
+from lakehouse.core.text import narration, say
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+    from producers.sending import Summary
+
+
+def settings_of(
+    product: str, config: Path | None, bootstrap_servers: str | None, topic: str | None
+) -> Settings:
+    """Settings with the command line's broker, and its topic for the product."""
+    from pydantic import ValidationError  # noqa: PLC0415  # help reads no setting
+
+    from lakehouse.core.logging import configure_logging  # noqa: PLC0415  # likewise
+    from lakehouse.products.registry import load_settings  # noqa: PLC0415  # likewise
+
+    settings = load_settings(config)
+    configure_logging(settings.logging.format, settings.logging.level)
+    if bootstrap_servers:
+        settings = settings.with_kafka(bootstrap_servers)
+    if not settings.kafka.bootstrap_servers:
+        raise UsageError(
+            "[kafka] bootstrap_servers",
+            "is empty, and a producer of its own starts no broker",
+            "give --bootstrap-servers, or use `lakehouse produce`",
+        )
+    if topic is None:
+        return settings
+    section = settings.product(product)
+    try:
+        section = type(section)(**{**section.model_dump(), "topic": topic})
+    except ValidationError as error:
+        fault = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"--topic {topic!r}", fault, "give a Kafka topic's name") from None
+    return settings.model_copy(update={"products": {**settings.products, product: section}})
+
+
+def show(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
+    """The closing summary: JSON on stdout, with ``more`` in it, or a table on stderr."""
+    if as_json:
+        sys.stdout.write(json.dumps({**summary.as_dict(), **(more or {})}) + "\n")
+        return
+    from rich.table import Table  # noqa: PLC0415  # only a person's terminal needs it
+
+    table = Table(title=f"sent in {summary.seconds:.1f} s")
+    table.add_column("what")
+    table.add_column("records", justify="right")
+    rows = {
+        "sent": summary.sent,
+        "acknowledged": summary.acknowledged,
+        "failed": summary.failed,
+        **dict(sorted(summary.by_kind.items())),
+        "belongs in bronze": summary.bronze,
+        "belongs in quarantine": summary.quarantine,
+    }
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}")
+    narration().print(table)
+    if summary.error:
+        say(f"last failure: {summary.error}")

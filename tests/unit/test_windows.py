@@ -1,0 +1,143 @@
+"""Windows: events in, tables out. Aligned, final by the watermark, late events left out."""
+
+from datetime import timedelta
+
+import pytest
+
+from lakehouse.core.errors import DeclarationError
+from lakehouse.model.flow import Aggregate, Measure, SilverFlow
+from lakehouse.model.window import Window
+from tests.support.activity import ACTIVITY, Lake, did
+
+COUNT = Measure("count(*)", "BIGINT", "sum", "how many")
+
+
+def by(window, **keys):
+    """A flow with one table of windows."""
+    plain = Aggregate(
+        name="events", keys={n: (sql, "VARCHAR") for n, sql in keys.items()},
+        measures={"events": COUNT}, doc="one row a window",
+    )  # fmt: skip
+    return SilverFlow(ACTIVITY, (window.over(plain),))
+
+
+def test_page_views_by_minute(settings):
+    lake = Lake(settings)
+    lake.land(
+        did("10:00:00"), did("10:00:59.999999"), did("10:01:00"),
+        did("10:00:30", page="/b"), did("10:00:31", what="click"),
+    )  # fmt: skip
+    assert lake.windows() == [
+        ("10:00", "10:01", "/a", 2, False),
+        ("10:00", "10:01", "/b", 1, False),
+        ("10:01", "10:02", "/a", 1, False),
+    ]
+    assert lake.audited() == []
+
+
+def test_a_window_is_final_when_the_watermark_has_passed_its_end(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00:30"))
+    lake.land(did("10:02:59.999999"))
+    assert lake.windows()[0] == ("10:00", "10:01", "/a", 1, False)
+    lake.land(did("10:03:00", what="click"))
+    assert lake.windows() == [
+        ("10:00", "10:01", "/a", 1, True),
+        ("10:02", "10:03", "/a", 1, False),
+    ]
+    assert lake.audited() == []
+
+
+def test_one_batch_alone_makes_windows_final(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00:30"), did("10:30"))
+    assert [row[-1] for row in lake.windows()] == [True, False]
+    assert lake.audited() == []
+
+
+def test_a_late_event_is_not_counted_and_one_out_of_order_is(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00:30"), did("10:10"))
+    lake.land(did("10:09:30"), did("10:07:59"))
+    assert lake.windows() == [
+        ("10:00", "10:01", "/a", 1, True),
+        ("10:09", "10:10", "/a", 1, False),
+        ("10:10", "10:11", "/a", 1, False),
+    ]
+    assert lake.audited() == []
+
+
+def test_a_late_event_corrects_where_the_window_says_so(settings):
+    lake = Lake(settings, by(Window(timedelta(minutes=1), late="correct"), page="page_url"))
+    lake.land(did("10:00:30"), did("10:10"))
+    lake.land(did("10:00:59"), did("10:05"))
+    assert lake.windows("events", "page, events") == [
+        ("10:00", "10:01", "/a", 2, True),
+        ("10:05", "10:06", "/a", 1, True),
+        ("10:10", "10:11", "/a", 1, False),
+    ]
+    assert lake.audited() == []
+
+
+def test_sliding_windows(settings):
+    lake = Lake(settings, by(Window(timedelta(minutes=3), timedelta(minutes=1)), who="user_id"))
+    lake.land(did("10:00:00"), did("10:00:59"), did("10:02:00"))
+    assert lake.windows("events", "who, events") == [
+        ("09:58", "10:01", "ada", 2, False),
+        ("09:59", "10:02", "ada", 2, False),
+        ("10:00", "10:03", "ada", 3, False),
+        ("10:01", "10:04", "ada", 1, False),
+        ("10:02", "10:05", "ada", 1, False),
+    ]
+    assert lake.audited() == []
+
+
+def test_windows_without_a_key_of_their_own_are_aligned_to_the_epoch(settings):
+    lake = Lake(settings, by(Window(timedelta(minutes=7))))
+    lake.land(did("10:00"))
+    [row] = lake.rows("silver.activity_events", "epoch_us(window_start) AS start, events")
+    assert (row["start"] % (7 * 60_000_000), row["events"]) == (0, 1)
+    assert lake.audited() == []
+
+
+def test_a_store_that_is_lost_is_made_anew_from_the_open_windows(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00:30"), did("10:01:30"))
+    lake.silver.persist()
+    lake.silver.store.forget()
+    lake.restart()
+    lake.land(did("10:04", what="click"))
+    assert [row[-1] for row in lake.windows()] == [True, True]
+    assert lake.audited() == []
+
+
+def test_state_is_bounded_by_the_watermark(settings):
+    lake = Lake(settings)
+    for minute in range(30):
+        lake.land(did(f"10:{minute:02}"))
+    assert len([*lake.silver.store.before("open page_view_counts", b"\xff")]) <= 3
+    assert len(lake.windows()) == 30
+
+
+def test_made_anew_it_is_the_same(settings):
+    lake = Lake(settings)
+    for minute in range(6):
+        lake.land(did(f"10:{minute:02}"), did(f"10:{minute:02}:30", "bob", page="/b"))
+    before = lake.windows()
+    lake.silver.start_anew(lake.silver.version)
+    assert lake.windows() == before
+    assert lake.audited() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"size": timedelta(0)}, "one every"),
+        ({"size": timedelta(minutes=5), "every": timedelta(minutes=2)}, "whole number of times"),
+        ({"size": timedelta(minutes=5), "every": timedelta(minutes=9)}, "whole number of times"),
+        ({"size": timedelta(minutes=5), "late": "keep"}, "late is 'keep'"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(given, fault):
+    with pytest.raises(DeclarationError, match=fault):
+        Window(**given)
