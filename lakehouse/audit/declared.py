@@ -20,10 +20,10 @@ from lakehouse.model.window import END, FINAL, Session
 from lakehouse.model.witness import Broken, Kind, Raw, Witness, parse_object, whole_value
 from lakehouse.products.registry import contract, owner, part
 from lakehouse.silver.render import (
+    derived_sql,
     finer_sql,
     keys_sql,
     partial_sql,
-    ratio_sql,
     units_sql,
 )
 
@@ -109,13 +109,12 @@ def _whole(aggregate: Aggregate) -> str:
         columns.append(f"CAST({value} AS {measure.type}) AS {name}")
     columns += [f"coalesce({name}, 0) AS {name}" for name in aggregate.distinct or {}]
     columns += aggregate.favourite or {}
-    ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
     joined = " FULL JOIN ".join(
         name if name == "measured" else f"{name} USING ({keys})" for name in parts
     )
     return (
         f"{', '.join(f'{name} AS ({sql})' for name, sql in parts.items())} "
-        f"SELECT *{ratios} FROM (SELECT {', '.join(columns)} FROM {joined}) "
+        f"SELECT *{derived_sql(aggregate)} FROM (SELECT {', '.join(columns)} FROM {joined}) "
         f"WHERE {aggregate.having}"
     )
 

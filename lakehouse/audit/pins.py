@@ -21,6 +21,7 @@ from lakehouse.core.signals import ended_by_signals
 from lakehouse.core.sql import identifier, listed
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.duck import connect, reads, scan
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import loaded, newest
@@ -53,6 +54,7 @@ def engine(settings: Settings, *beside: str) -> Iterator[duckdb.DuckDBPyConnecti
         connect(settings, *beside, threads=cores, is_in_order=False) as connection,
         ended_by_signals(connection.interrupt),
     ):
+        with_sketches(connection)
         yield connection
 
 

@@ -155,6 +155,15 @@ def _silver(flow: SilverFlow) -> list[str]:
             out += [f"## {flow.table(name)}", ""]
             out += [f"{what[name]}. Key: `{flow.keyed.key}`, partitioned by `{BLOCK}`.", ""]
             out += _rows((n, kind, docs.get(n, "")) for n, kind in columns.items())
+    for session in flow.sessions:
+        out += [
+            f"## {flow.table(session.name)}",
+            "",
+            f"{session.doc[:1].upper()}{session.doc[1:]}. "
+            f"Keys: `{session.key}`, `session_start`, partitioned by `session_date`.",
+            "",
+        ]
+        out += _rows((n, kind, session.docs[n]) for n, kind in session.columns.items())
     for finer in flow.finers:
         out += [f"## {flow.table(finer.name)}", "", f"Finer table: {finer.doc}.", ""]
         out += _rows((n, "", f"`{sql}`") for n, sql in finer.keys.items())

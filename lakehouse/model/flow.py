@@ -14,7 +14,7 @@ from lakehouse.model.contract import Contract
 from lakehouse.model.sink import SinkFlow
 from lakehouse.model.window import Session, Window
 
-Combine = Literal["sum", "min", "max"]
+Combine = Literal["sum", "min", "max", "sketch_union"]
 MONEY = "DECIMAL(38,4)"
 """Of sums of money: 10^12 lines of the greatest price and quantity are below 10^33."""
 UNITS = "DECIMAL(38,0)"
@@ -80,6 +80,19 @@ class Ratio:
     doc: str
 
 
+def sketch_of(text: str, doc: str) -> Measure:
+    """A HyperLogLog sketch of the different texts: see :mod:`lakehouse.silver.sketch`."""
+    return Measure(f"sketch_of(list(DISTINCT {text}))", "BLOB", "sketch_union", doc)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About how many different texts a sketch has seen; the name of that measure."""
+
+    sketch: str
+    doc: str
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """A declared silver table: keys, measures that add up, and what derives from them.
@@ -99,6 +112,7 @@ class Aggregate:
     distinct: Mapping[str, Distinct] | None = None
     favourite: Mapping[str, Favourite] | None = None
     ratios: Mapping[str, Ratio] | None = None
+    estimates: Mapping[str, Estimate] | None = None
     slice: Mapping[str, str] | None = None
     explode: str = ""
     partition: str = ""

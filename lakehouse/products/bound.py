@@ -25,6 +25,7 @@ from lakehouse.silver.render import (
     table_columns,
     units_sql,
 )
+from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.duck import Limits, opened
 
 UNSTABLE = re.compile(
@@ -40,6 +41,7 @@ _MEMORY = "256MB"
 def check_sql(product: Product) -> None:
     """Raise DeclarationError where an expression cannot be planned or a measure cannot add up."""
     with opened(Limits(_MEMORY, threads=1)) as connection:
+        with_sketches(connection)
         for flow in product.flows:
             if not isinstance(flow, SilverFlow | ParquetFlow):
                 continue

@@ -11,7 +11,7 @@ import msgspec
 
 from lakehouse.core.errors import DeclarationError
 from lakehouse.model.contract import Contract, base_type, has_offset, kind_of, may_be_null
-from lakehouse.model.flow import BronzeFlow, Flow, SilverFlow
+from lakehouse.model.flow import Aggregate, BronzeFlow, Flow, SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.settings.names import FREE_SECTIONS, SECTIONS
 
@@ -189,17 +189,25 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
                 here, "has explode without slice", "say in slice what rows are grouped by before"
             )
         given = (aggregate.keys, aggregate.measures, aggregate.distinct, aggregate.favourite)
-        _each_once([n for names in (*given, aggregate.ratios) for n in names or ()], here)
+        derived = (aggregate.ratios, aggregate.estimates)
+        _each_once([n for names in (*given, *derived) for n in names or ()], here)
         for favourite in (aggregate.favourite or {}).values():
             _check_name(favourite.finer, f"{here}, favourite")
-        counts = {*aggregate.measures, *(aggregate.distinct or {})}
-        for name, ratio in (aggregate.ratios or {}).items():
-            for part in (ratio.numerator, ratio.denominator):
-                _must_know(part, counts, f"{here}, ratio {name!r}", "measure or distinct count")
+        _check_derived(aggregate, here)
         if aggregate.partition:
             _must_know(aggregate.partition, aggregate.keys, f"{here}, partition", "key")
         for name in aggregate.docs or {}:
             _must_know(name, aggregate.keys, f"{here}, docs", "key")
+
+
+def _check_derived(aggregate: Aggregate, here: str) -> None:
+    counts = {*aggregate.measures, *(aggregate.distinct or {})}
+    for name, ratio in (aggregate.ratios or {}).items():
+        for part in (ratio.numerator, ratio.denominator):
+            _must_know(part, counts, f"{here}, ratio {name!r}", "measure or distinct count")
+    for name, counted in (aggregate.estimates or {}).items():
+        sketches = [n for n, m in aggregate.measures.items() if m.combine == "sketch_union"]
+        _must_know(counted.sketch, sketches, f"{here}, estimate {name!r}", "sketch")
 
 
 def _check_sessions(flow: SilverFlow, place: str) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lakehouse.model.flow import Aggregate
 from lakehouse.silver.keys import bucket_hashes
 from lakehouse.silver.render import delta_schema, delta_sql, merged_sql
+from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.buckets import Buckets, Written
 from lakehouse.storage.duck import Prepared, Source
 from lakehouse.storage.table import Table
@@ -34,6 +35,8 @@ class Fold:
         hashes = bucket_hashes([*aggregate.keys])
         self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
+        if any(m.type == "BLOB" for m in aggregate.measures.values()):
+            with_sketches(connection)
         self._delta = Prepared(connection, delta_sql(aggregate), sources)
         self._new, self._old = Source(placed), Source(table.schema)
         merging = {f"delta_{name}": self._new, f"old_{name}": self._old}

@@ -18,6 +18,7 @@ ADDS_UP: dict[Combine, tuple[str, ...]] = {
     "sum": ("sum", "count", "count_star", "count_if"),
     "min": ("min",),
     "max": ("max",),
+    "sketch_union": ("sketch_of",),
 }
 """How two numbers are joined → the aggregate functions that this is right for."""
 

@@ -25,6 +25,7 @@ ARROW = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
     "BOOLEAN": pa.bool_(),
+    "BLOB": pa.binary(),
     "DATE": pa.date32(),
     "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
     "DECIMAL(18,3)": pa.decimal128(18, 3),
@@ -52,7 +53,7 @@ def partial_sql(aggregate: Aggregate) -> str:
         )
     columns = ", ".join(f"{sql} AS {name}" for name, sql in aggregate.slice.items())
     inner = ", ".join(f"{m.sql} AS {n}" for n, m in aggregate.measures.items())
-    outer = ", ".join(f"{m.combine}({n}) AS {n}" for n, m in aggregate.measures.items())
+    outer = ", ".join(f"{joined_sql(m.combine, n)} AS {n}" for n, m in aggregate.measures.items())
     return (
         f"SELECT {keys_sql(aggregate)}, {outer} FROM "
         f"(SELECT {columns}, {inner} FROM rows WHERE {aggregate.where} GROUP BY ALL) "
@@ -124,10 +125,10 @@ def delta_sql(aggregate: Aggregate) -> str:
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
     if len(parts) == 1:
         return parts[0]
-    combine = {n: m.combine for n, m in aggregate.measures.items()}
+    combine: dict[str, str] = {n: m.combine for n, m in aggregate.measures.items()}
     combine |= dict.fromkeys(aggregate.distinct or {}, "sum")
     combine |= dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "max")
-    columns = ", ".join(f"{how}({name}) AS {name}" for name, how in combine.items())
+    columns = ", ".join(f"{joined_sql(how, name)} AS {name}" for name, how in combine.items())
     keys = ", ".join(aggregate.keys)
     union = " UNION ALL BY NAME ".join(f"({part})" for part in parts)
     return f"SELECT {keys}, {columns} FROM ({union}) GROUP BY {keys}"
@@ -148,15 +149,26 @@ def merged_sql(aggregate: Aggregate) -> str:
     keys = ", ".join(aggregate.keys)
     union = f"SELECT * FROM delta_{name} UNION ALL BY NAME SELECT * FROM old_{name}"
     grouped = f"SELECT {', '.join(columns)} FROM ({union}) GROUP BY {keys}"
-    ratios = "".join(f", {ratio_sql(r)} AS {n}" for n, r in (aggregate.ratios or {}).items())
-    return f"SELECT *{ratios} FROM ({grouped}) WHERE {aggregate.having}"
+    return f"SELECT *{derived_sql(aggregate)} FROM ({grouped}) WHERE {aggregate.having}"
 
 
 def _combined(name: str, measure: Measure) -> str:
-    combined = f"{measure.combine}({name})"
+    combined = joined_sql(measure.combine, name)
     if measure.combine == "sum":
         combined = f"coalesce({combined}, 0)"
     return f"CAST({combined} AS {measure.type}) AS {name}"
+
+
+def joined_sql(combine: str, name: str) -> str:
+    """SQL: the values of a group's rows joined."""
+    return f"{combine}(list({name}))" if combine == "sketch_union" else f"{combine}({name})"
+
+
+def derived_sql(aggregate: Aggregate) -> str:
+    """SQL: what is derived from a row's measures, each after a comma."""
+    found = {name: ratio_sql(ratio) for name, ratio in (aggregate.ratios or {}).items()}
+    found |= {n: f"sketch_count({e.sketch})" for n, e in (aggregate.estimates or {}).items()}
+    return "".join(f", {sql} AS {name}" for name, sql in found.items())
 
 
 def ratio_sql(ratio: Ratio) -> str:
@@ -173,12 +185,14 @@ def table_columns(aggregate: Aggregate) -> dict[str, str]:
     columns |= {name: m.type for name, m in aggregate.measures.items()}
     columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
     columns |= dict.fromkeys(aggregate.favourite or {}, "VARCHAR")
-    return columns | dict.fromkeys(aggregate.ratios or {}, MONEY)
+    columns |= dict.fromkeys(aggregate.ratios or {}, MONEY)
+    return columns | dict.fromkeys(aggregate.estimates or {}, "BIGINT")
 
 
 def column_docs(aggregate: Aggregate) -> dict[str, str]:
     """Column → its description, for docs/tables.md."""
     docs = dict(aggregate.docs or {})
-    for group in (aggregate.measures, aggregate.distinct, aggregate.favourite, aggregate.ratios):
+    first = (aggregate.measures, aggregate.distinct, aggregate.favourite)
+    for group in (*first, aggregate.ratios, aggregate.estimates):
         docs |= {name: item.doc for name, item in (group or {}).items()}
     return docs

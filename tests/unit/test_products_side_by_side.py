@@ -45,7 +45,7 @@ def test_sales_and_orders_land_at_once(settings):
     settings = changed(settings, maintenance={"compact_after_commits": 1}, publish={"fsync": False})
     with connect(settings) as connection:
         bronze = {f.product: f for f in flows() if isinstance(f, BronzeFlow)}
-        parquet = [f for f in flows() if isinstance(f, ParquetFlow)]
+        parquet = [f for f in flows() if isinstance(f, ParquetFlow) and f.product == "orders"]
         landings = [
             Landing.open(bronze["sales"], [], settings, connection),
             Landing.open(bronze["orders"], parquet, settings, connection),

@@ -92,6 +92,25 @@ def test_sliding_windows(settings):
     assert lake.audited() == []
 
 
+def test_active_users_of_five_minutes_one_every_minute(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00"), did("10:00:30", "bob"), did("10:01", what="click"))
+    lake.land(did("10:04", "eve"), did("10:09"))
+    assert lake.windows("active_users", "events, users") == [
+        ("09:56", "10:01", 2, 2, True),
+        ("09:57", "10:02", 3, 2, True),
+        ("09:58", "10:03", 3, 2, True),
+        ("09:59", "10:04", 3, 2, True),
+        ("10:00", "10:05", 4, 3, True),
+        ("10:01", "10:06", 2, 2, True),
+        ("10:02", "10:07", 1, 1, True),
+        ("10:03", "10:08", 1, 1, False),
+        ("10:04", "10:09", 1, 1, False),
+        *((f"10:{m:02}", f"10:{m + 5}", 1, 1, False) for m in range(5, 10)),
+    ]
+    assert lake.audited() == []
+
+
 def test_windows_without_a_key_of_their_own_are_aligned_to_the_epoch(settings):
     lake = Lake(settings, by(Window(timedelta(minutes=7))))
     lake.land(did("10:00"))

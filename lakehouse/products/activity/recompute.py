@@ -25,6 +25,20 @@ SELECT window_start, window_start + INTERVAL 1 MINUTE AS window_end, page_url, v
 FROM viewed, moment
 """
 
+ACTIVE_USERS = """
+WITH done AS (
+    SELECT date_trunc('minute', event_time) - INTERVAL 1 MINUTE * back AS window_start, user_id
+    FROM counted, range(5) AS earlier(back)
+), seen AS (
+    SELECT window_start, count(*) AS events, sketch_of(list(DISTINCT user_id)) AS users_sketch
+    FROM done GROUP BY ALL
+)
+SELECT window_start, window_start + INTERVAL 5 MINUTE AS window_end, events, users_sketch,
+    coalesce(watermark >= window_start + INTERVAL 5 MINUTE, false) AS is_final,
+    sketch_count(users_sketch) AS users, CAST(window_start AS DATE) AS window_date
+FROM seen, moment
+"""
+
 # What happens at one moment is taken together: whether it ends a session, and what it counts.
 USER_SESSIONS = """
 WITH moments AS (
@@ -62,6 +76,7 @@ FROM judged
 
 TABLES = (
     Recompute("page_view_counts", ("window_start", "page_url"), PAGE_VIEW_COUNTS),
+    Recompute("active_users", ("window_start",), ACTIVE_USERS),
     Recompute("user_sessions", ("user_id", "session_start"), USER_SESSIONS),
 )
 

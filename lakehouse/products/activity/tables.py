@@ -7,10 +7,12 @@ from datetime import timedelta
 from lakehouse.model.flow import (
     Aggregate,
     BronzeFlow,
+    Estimate,
     Flow,
     Measure,
     ParquetFlow,
     SilverFlow,
+    sketch_of,
 )
 from lakehouse.model.window import Session, Window
 from lakehouse.products.activity.contract import ACTIVITY
@@ -24,6 +26,20 @@ PAGE_VIEW_COUNTS = MINUTE.over(
         measures={"views": Measure("count(*)", "BIGINT", "sum", "views of the page")},
         where="event_type = 'page_view'",
         doc="one row per page and minute in which it was viewed",
+    )
+)
+ACTIVE_USERS = Window(timedelta(minutes=5), timedelta(minutes=1)).over(
+    Aggregate(
+        name="active_users",
+        keys={},
+        measures={
+            "events": Measure("count(*)", "BIGINT", "sum", "what they did"),
+            "users_sketch": sketch_of("user_id", "HyperLogLog sketch of user_id, as Spark has it"),
+        },
+        estimates={
+            "users": Estimate("users_sketch", "different users; standard error 1.6 % of them")
+        },
+        doc="one row per five minutes, one every minute, in which anybody did anything",
     )
 )
 USER_SESSIONS = Session(
@@ -41,7 +57,7 @@ USER_SESSIONS = Session(
 
 FLOWS: tuple[Flow, ...] = (
     BronzeFlow(ACTIVITY),
-    SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS,)),
+    SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS, ACTIVE_USERS), sessions=(USER_SESSIONS,)),
     ParquetFlow(
         ACTIVITY,
         columns=(
