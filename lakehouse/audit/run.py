@@ -15,9 +15,11 @@ from lakehouse.audit.content import COMPARED
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.extent import Content
 from lakehouse.audit.flags import Flags, flags
+from lakehouse.audit.kafka_sink import compare_kafka
 from lakehouse.audit.ledger import compare_ledger
 from lakehouse.audit.parquet import compare_parquet
 from lakehouse.audit.pins import Pin, Snapshots, count, engine
+from lakehouse.audit.postgres_sink import compare_postgres
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.reach import ContentRead
 from lakehouse.audit.steps import Steps
@@ -27,8 +29,9 @@ from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
-from lakehouse.model.flow import ParquetFlow, SilverFlow
+from lakehouse.model.flow import Flow, ParquetFlow, SilverFlow
 from lakehouse.model.recompute import Recomputes
+from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.log import commits, notes
@@ -135,7 +138,9 @@ def _proof(
         recomputes = recomputes_of(product)
         tables = _silver(snapshots, product, recomputes, bronze, say)
         tables.append(compare_ledger(snapshots, product, bronze))
-        tables += [compare_parquet(snapshots, flow, bronze) for flow in _parquet(product)]
+        for flow in flows():
+            if flow.product == product:
+                tables += _sent(snapshots, flow, settings, bronze, say)
         scene = Scene(
             snapshots,
             product,
@@ -258,5 +263,16 @@ def _silver(
     return [*compare_all(snapshots, product, recomputes, bronze, say), *unknown]
 
 
-def _parquet(product: str) -> list[ParquetFlow]:
-    return [flow for flow in flows() if isinstance(flow, ParquetFlow) and flow.product == product]
+def _sent(
+    snapshots: Snapshots, flow: Flow, settings: Settings, bronze: Pin, say: Say
+) -> list[Compared]:
+    """What a flow keeps outside of Delta, compared; nothing of other flows."""
+    if isinstance(flow, ParquetFlow):
+        return [compare_parquet(snapshots, flow, bronze)]
+    if isinstance(flow, PostgresSink):
+        say(f"comparing {flow.name} with silver")
+        return compare_postgres(snapshots, flow, settings, bronze)
+    if isinstance(flow, KafkaSink):
+        say(f"comparing {flow.name} with bronze")
+        return [compare_kafka(snapshots, flow, settings, bronze)]
+    return []

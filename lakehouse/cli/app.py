@@ -51,6 +51,8 @@ VERBS = {
     "explore": "explore:explore",
     "move-services": "services:move_services",
     "doctor": "doctor:doctor",
+    "status": "sinks:status",
+    "sink": "sinks:app",
 }
 """The engine's verbs: the file in this folder, and what in it is the verb."""
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}

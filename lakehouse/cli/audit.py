@@ -13,7 +13,7 @@ import typer
 
 from lakehouse.audit.extent import Content
 from lakehouse.cli.edge import settings_of, write_json
-from lakehouse.cli.start import database, kept_broker
+from lakehouse.cli.start import database, kept_broker, kept_database
 from lakehouse.core.errors import Exit, TableDamaged, TableMissing, UsageError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
@@ -56,10 +56,16 @@ def audit(
     from lakehouse.audit.run import audit as prove
     from lakehouse.audit.run import broker_of
     from lakehouse.audit.show import render
+    from lakehouse.cli.products import writes_postgres
+    from lakehouse.products.registry import owner
 
     settings = settings_of(config, root)
     products = _products(product, settings)
-    beside = _database(settings, product, products) if source else nullcontext(settings)
+    beside: AbstractContextManager[Settings] = nullcontext(settings)
+    if source:
+        beside = _database(settings, product, products)
+    elif any(writes_postgres(owner(name).flows) for name in products):
+        beside = kept_database(settings)
     with beside as settings, kept_broker(settings) as settings:
         proofs = [
             prove(

@@ -100,6 +100,36 @@ def database(settings: Settings) -> Iterator[Settings]:
         yield settings.with_postgres(postgres.url)
 
 
+def running_services(settings: Settings) -> Settings:
+    """Settings that name this lake's embedded services where they run; starts nothing."""
+    from lakehouse.services.broker_files import BrokerFiles
+    from lakehouse.services.folder import HOST
+    from lakehouse.services.home import known_home
+    from lakehouse.services.postgres import EmbeddedPostgres
+
+    home = known_home(Path(settings.lake.root))
+    if home and not settings.kafka.bootstrap_servers:
+        broker = BrokerFiles(home / "kafka").record.running()
+        settings = settings.with_kafka(f"{HOST}:{broker.port}") if broker else settings
+    if home and not settings.postgres.url:
+        server = EmbeddedPostgres.running(home)
+        settings = settings.with_postgres(server.url) if server else settings
+    return settings
+
+
+@contextmanager
+def kept_database(settings: Settings) -> Iterator[Settings]:
+    """As :func:`database`, but for who only asks: without data here none is started."""
+    from lakehouse.services.home import known_home
+
+    home = known_home(Path(settings.lake.root))
+    if settings.postgres.url or (home and (home / "postgres" / "data").exists()):
+        with database(settings) as running:
+            yield running
+    else:
+        yield settings
+
+
 def session_in_background(
     settings: Settings, name: str, stop: threading.Event | None = None
 ) -> Callable[[], SparkSession]:

@@ -30,7 +30,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     sections = {"tables": [info.as_dict() for info in infos]}
     if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
         sections["state"] = kept
-    _show(sections, as_json)
+    show(sections, as_json)
 
 
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
@@ -47,7 +47,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
     drawn = [
         {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
     ]
-    _show({"products": drawn}, as_json=False)
+    show({"products": drawn}, as_json=False)
 
 
 def history(
@@ -64,7 +64,7 @@ def history(
     from lakehouse.explorer.catalogue import Catalogue
 
     settings = settings_of(config, root, logs=False)
-    _show({table: Catalogue(settings.lake.root).history(table, limit)}, as_json)
+    show({table: Catalogue(settings.lake.root).history(table, limit)}, as_json)
 
 
 def maintain(
@@ -85,10 +85,11 @@ def maintain(
 
     settings = settings_of(config, root)
     done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
-    _show({"maintained": done}, as_json)
+    show({"maintained": done}, as_json)
 
 
-def _show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
+def show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
+    """Print sections of rows, as tables or as JSON."""
     from rich.console import Console
 
     from lakehouse.explorer.format import Format

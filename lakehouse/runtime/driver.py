@@ -75,7 +75,7 @@ def run(
             f"run it again: lakehouse restore BACKUP --force {root_option(lake.root)}",
         )  # fmt: skip
     sinks = [f for f in flows if isinstance(f, SinkFlow)]
-    locks = [*(t for f in flows for t in tables_of(f)), *(f"sink.{f.name}" for f in sinks)]
+    locks = [*(t for f in flows for t in tables_of(f)), *sink_locks(sinks)]
     holder = "+".join(f.name for f in flows)
     with (
         write_locks(lake.locks, locks, holder, settings.publish.lock_timeout),
@@ -152,6 +152,11 @@ def tables_of(f: Flow) -> list[str]:
     if isinstance(f, BronzeFlow):
         return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
     return list(f.tables)
+
+
+def sink_locks(sinks: Sequence[SinkFlow]) -> list[str]:
+    """The locks of what sinks fill, which lies outside of the lake."""
+    return [f"sink.{f.name}" for f in sinks]
 
 
 def _bronze(

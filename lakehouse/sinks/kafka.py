@@ -15,7 +15,8 @@ lacks are sent: what it has cannot be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -77,6 +78,8 @@ class KafkaWriter(Follower):
         root = settings.lake.root
         self._states = {view: Versions(root, table) for view, table in sink.states.items()}
         self._producer: Any = None
+        self.sent = 0
+        """Records since it was made."""
         self.applied = {PART: None}
 
     def catch_up(self, upto: int | None = None) -> int:
@@ -137,7 +140,16 @@ class KafkaWriter(Follower):
         with self._duck.cursor() as own:
             self._send(self._rendered(own, step), applied)
 
-    def start_anew(self, target: int) -> None:
+    def refill(self, say: Callable[[str, int, int], None]) -> int:
+        """Send what the topic lacks of all of bronze; how many records that were."""
+        before, target = self.sent, self.catch_up()
+        try:
+            self.start_anew(target, say)
+        except KafkaException as error:
+            raise self._told(error.args[0]) from error
+        return self.sent - before
+
+    def start_anew(self, target: int, say: Callable[[str, int, int], None] | None = None) -> None:
         """Send what the topic lacks of all of bronze, a part at a time; the last has the marker.
 
         Cut short, it is begun again, and finds in the topic what it had sent.
@@ -145,9 +157,10 @@ class KafkaWriter(Follower):
         with self._duck.cursor() as own:
             self._read_topic(own)
             since = _OLDEST if expired(self.settings.kafka, self.topic) else ""
-            for step in self.whole(target):
+            told = partial(say, self.topic) if say else None
+            for step in self.whole(target, told):
                 lacking = self._rendered(own, step, f"{_LACKING} {since}")
-                self._send(lacking, self.at(target) if step.is_last else None)
+                self._send(lacking, self.at(target), is_whole=step.is_last)
                 if self.stop.is_set() and not step.is_last:
                     self.may_go_on(step)
 
@@ -201,16 +214,21 @@ class KafkaWriter(Follower):
         )
 
     def _send(
-        self, rows: Iterable[tuple[list[str | None], list[str]]], applied: Applied | None
+        self,
+        rows: Iterable[tuple[list[str | None], list[str]]],
+        applied: Applied,
+        *,
+        is_whole: bool = True,
     ) -> None:
-        """One transaction: the rows, and how far the topic is with them."""
-        producer, version = self._producer, applied.version if applied else NOTHING
-        header = [(HEADER, f"{self.bronze_id}/{version}".encode())]
+        """One transaction: the rows, and, where they are all, how far the topic is with them."""
+        producer = self._producer
+        header = [(HEADER, f"{self.bronze_id}/{applied.version}".encode())]
         producer.begin_transaction()
         for keys, values in rows:
             for key, value in zip(keys, values, strict=True):
                 self._hand(self.topic, key, value.encode(), header)
-        if applied:
+            self.sent += len(keys)
+        if is_whole:
             self._hand(marker_topic(self.topic), self.name, marker(applied))
         wait = 3 * self.settings.kafka.request_timeout.total_seconds()
         if producer.flush(wait):
@@ -218,7 +236,7 @@ class KafkaWriter(Follower):
         failpoint.reach(Step.KAFKA_SENT)
         producer.commit_transaction(wait)
         failpoint.reach(Step.KAFKA_COMMITTED)
-        if applied:
+        if is_whole:
             self.applied = {PART: applied}
 
     def _hand(
@@ -268,13 +286,17 @@ class KafkaWriter(Follower):
 
 _SENT = (
     "CREATE OR REPLACE TEMP TABLE sent (header VARCHAR, topic VARCHAR, "
-    '"partition" INTEGER, "offset" BIGINT, processing_time TIMESTAMPTZ)'
+    '"partition" INTEGER, "offset" BIGINT, part INTEGER, processing_time TIMESTAMPTZ)'
 )
 _ALSO_SENT = (
     "INSERT INTO sent SELECT header, value ->> 'topic', CAST(value ->> 'partition' AS INTEGER), "
-    "CAST(value ->> 'offset' AS BIGINT), CAST(value ->> 'processing_time' AS TIMESTAMPTZ) "
+    "CAST(value ->> 'offset' AS BIGINT), \"partition\", "
+    "CAST(value ->> 'processing_time' AS TIMESTAMPTZ) "
     "FROM batch"
 )
 _LACKING = 'ANTI JOIN sent USING (topic, "partition", "offset")'
-_OLDEST = "WHERE ingest_time >= coalesce((SELECT min(processing_time) FROM sent), 'epoch')"
+_OLDEST = (
+    "WHERE ingest_time > coalesce((SELECT max(oldest) FROM (SELECT min(processing_time) AS oldest "
+    "FROM sent GROUP BY part)), 'epoch')"
+)
 """Of a topic that has lost records by retention: what is older was sent, and is gone."""

@@ -68,6 +68,14 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
             yield str(path), _rows_told(add)
 
 
+def rows_between(uri: str, after: int, upto: int) -> int | None:
+    """How many rows the versions after one, up to another, added; None where nobody can tell."""
+    try:
+        return sum(rows for v in range(after + 1, upto + 1) for _, rows in _added(uri, v))
+    except (FileNotFoundError, TableDamaged):
+        return None
+
+
 def _rows_told(add: Mapping[str, Any]) -> int:
     """How many rows a commit says that a file has, for the size of a step; 0 where it does not."""
     try:

@@ -9,6 +9,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.postgres_sink import compare_postgres
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
@@ -82,6 +84,13 @@ def assert_equal(lake, odd=None):
         assert sorted(map(str, map(_plain, held))) == sorted(map(str, map(_plain, wanted)))
 
 
+def audited(lake, settings=None):
+    with engine(lake.settings) as connection:
+        snapshots = Snapshots(lake.settings.lake.root, connection)
+        bronze = snapshots.pin("bronze", "bronze.sales")
+        return compare_postgres(snapshots, POSTGRES, settings or lake.settings, bronze)
+
+
 def _plain(row):
     return [v.isoformat() if hasattr(v, "isoformat") else v for v in row]
 
@@ -122,9 +131,19 @@ def test_only_what_changed_is_sent_and_each_row_is_silvers(lake):
         "DELETE FROM by_client WHERE client_id = 'c4'")  # fmt: skip
     seen = []
     sink = writer(lake)
+    country, client = audited(lake)
+    assert (country.differing, country.doubt, country.behind) == (0, "", 0)
+    assert (client.differing, client.rows, client.recomputed) == (2, 81, 82)
+    assert {(d["key"]["client_id"], d["column"], d["held"]) for d in client.first} == {
+        ("c1", "lines", 77), ("c4", "(rows lacking)", 0),
+    }  # fmt: skip
     sink.refill(lambda what, done, of: seen.append((what, done, of)), "by_client")
     assert_equal(lake, {**named, "é" * 3_000: long})
     assert seen[-1] == ("by_client", 82, 82)
+    land(lake, *some(200, 1))
+    assert [(c.differing, c.doubt, c.behind) for c in audited(lake)] == [(0, "", 1)] * 2
+    away = lake.settings.with_postgres("postgresql://127.0.0.1:9/none")
+    assert all("Postgres at 127.0.0.1:9/none" in c.doubt for c in audited(lake, away))
     sink.close()
 
 

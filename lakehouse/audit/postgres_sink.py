@@ -1,0 +1,165 @@
+"""A sink's tables in Postgres against silver, row by row, at the version that each says it has."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import psycopg
+import pyarrow as pa
+from psycopg import IsolationLevel
+from pyarrow import csv
+
+from lakehouse.audit.compare import Compared, differences, or_doubt
+from lakehouse.audit.pins import Pin, Snapshots, count
+from lakehouse.core.errors import ServiceUnavailable, TableDamaged
+from lakehouse.core.sql import identifier, listed
+from lakehouse.model.sink import PostgresSink, PostgresTable
+from lakehouse.settings.postgres_client import connect, unavailable
+from lakehouse.settings.settings import Settings
+from lakehouse.sinks.postgres_tables import Held, columns_of, held, values
+from lakehouse.storage.log import commit_time
+
+_BYTES = 8 * 2**20
+"""Of Postgres's text in memory at a time."""
+_AS_TEXT = {"text", "bytea", "json"}
+"""Types whose text is compared; of others the value."""
+
+
+def compare_postgres(
+    snapshots: Snapshots, sink: PostgresSink, settings: Settings, bronze: Pin
+) -> list[Compared]:
+    """Every column of every table of the sink; a doubt where the database does not answer."""
+    return [
+        or_doubt(
+            snapshots,
+            sink.place(table),
+            partial(_compare, snapshots, sink, table, settings, bronze),
+        )
+        for table in sink.into
+    ]
+
+
+def _compare(
+    snapshots: Snapshots, sink: PostgresSink, table: PostgresTable, settings: Settings, bronze: Pin
+) -> Compared:
+    name = sink.place(table)
+    if not settings.postgres.url:
+        raise ServiceUnavailable(
+            "Postgres", "is not named, and no data of this lake's embedded one is here",
+            "name the database by [postgres] url",
+        )  # fmt: skip
+    if not snapshots.exists(table.source):
+        return Compared(name, doubt=f"{table.source} does not exist (yet)")
+    schema = pa.schema(snapshots.open(table.source).schema().to_arrow())
+    kinds = columns_of(table, schema)
+    try:
+        with closing(connect(settings.postgres)) as connection:
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction():
+                if not _exists(connection, table):
+                    return Compared(name, doubt="does not exist (yet)")
+                was = held(connection, table)
+                if was is None:
+                    return Compared(name, doubt="no record says what it holds")
+                _read(snapshots, connection, table, [*kinds])
+    except psycopg.OperationalError as error:
+        raise unavailable(settings.postgres, error) from error
+    except psycopg.errors.UndefinedColumn as error:
+        return Compared(name, fault=str(error).splitlines()[0])
+    found = Compared(name, source=was.bronze.version)
+    if was.bronze.bronze != bronze.id:
+        return replace(found, doubt=f"was filled from another lake, of bronze {was.bronze.bronze}")
+    if doubt := _pinned(snapshots, table, was, sink.name):
+        return replace(found, doubt=doubt)
+    return _differing(snapshots, found, table, schema, bronze)
+
+
+def _exists(connection: psycopg.Connection, table: PostgresTable) -> bool:
+    row = connection.execute("SELECT to_regclass(%s)", (identifier(table.name),)).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _read(
+    snapshots: Snapshots, connection: psycopg.Connection, table: PostgresTable, columns: list[str]
+) -> None:
+    """The table ``told``: the rows that Postgres has, as text."""
+    duck = snapshots.connection
+    typed = ", ".join(f"{identifier(c)} VARCHAR" for c in columns)
+    duck.execute("CREATE OR REPLACE TEMP TABLE told (" + typed + ")")
+    for part in _parts(connection, table, columns):
+        rows = csv.read_csv(
+            part, csv.ReadOptions(column_names=columns), csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()), null_values=[""],
+                strings_can_be_null=True, quoted_strings_can_be_null=False,
+            ),
+        )  # fmt: skip
+        duck.register("part_told", rows)
+        duck.execute("INSERT INTO told FROM part_told")
+        duck.unregister("part_told")
+
+
+def _parts(
+    connection: psycopg.Connection, table: PostgresTable, columns: list[str]
+) -> Iterator[io.BytesIO]:
+    """What Postgres copies out as CSV, whole rows, a part at a time."""
+    asked = f"COPY {identifier(table.name)} ({listed(columns)}) TO STDOUT (FORMAT csv)"
+    part = io.BytesIO()
+    with connection.cursor() as cursor, cursor.copy(asked.encode()) as copy:
+        for row in copy:
+            part.write(row)
+            if part.tell() > _BYTES:
+                yield io.BytesIO(part.getvalue())
+                part = io.BytesIO()
+    if part.tell():
+        yield io.BytesIO(part.getvalue())
+
+
+def _pinned(snapshots: Snapshots, table: PostgresTable, was: Held, flow: str) -> str:
+    """Make ``silver_then`` the version that Postgres has; why it cannot be had, or nothing."""
+    gone = (
+        f"silver no longer has version {was.silver_version}, which it holds: "
+        f"run {flow}, then audit again"
+    )
+    if str(snapshots.open(table.source).metadata().id) != was.silver_id:
+        return gone
+    known = commit_time(snapshots.lake.table(table.source), was.silver_version)
+    if None not in {known, was.silver_time} and known != was.silver_time:
+        return gone
+    try:
+        snapshots.pin("silver_then", table.source, was.silver_version)
+        count(snapshots.connection, "silver_then")
+    except (TableDamaged, OSError):
+        return gone
+    return ""
+
+
+def _differing(
+    snapshots: Snapshots, found: Compared, table: PostgresTable, schema: pa.Schema, bronze: Pin
+) -> Compared:
+    duck, kinds = snapshots.connection, columns_of(table, schema)
+    rendered = values(table, schema)
+    wanted = ", ".join(
+        f"{sql if kinds[name] in _AS_TEXT else identifier(name)} AS {identifier(name)}"
+        for name, sql in rendered.items()
+    )
+    duck.execute("CREATE OR REPLACE TEMP TABLE wanted AS SELECT " + wanted + " FROM silver_then")
+    types = {row[0]: row[1] for row in duck.execute("DESCRIBE wanted").fetchall()}
+    cast = ", ".join(f"CAST({identifier(c)} AS {types[c]}) AS {identifier(c)}" for c in kinds)
+    snapshots.view_files("held", f"SELECT {cast} FROM told", [])
+    version = max(found.source or 0, 0)
+    report = replace(
+        found,
+        behind=max(0, bronze.version - version),
+        rows=count(duck, "told"),
+        recomputed=count(duck, "wanted"),
+        lacking=snapshots.changed_rows(bronze.name, version, max(version, bronze.version)),
+    )
+    differing, first = differences(duck, [*kinds], table.key)
+    duck.execute("DROP TABLE wanted")
+    return replace(report, differing=differing, first=first)

@@ -1,0 +1,95 @@
+"""The verbs about what flows send on: ``lakehouse sink``, and ``lakehouse status``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.examples import Verb
+from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.text import say
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What is sent to Postgres and Kafka. Example: lakehouse sink refill {product}",
+)
+
+
+@app.callback()
+def _sinks() -> None:
+    """It has verbs, and does nothing itself."""
+
+
+@app.command("refill", cls=Verb)
+def refill(
+    product: Annotated[str, typer.Argument()],
+    table: Annotated[str | None, typer.Option(help="one table in Postgres; else all")] = None,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fill a product's tables in Postgres and its topic anew, whatever they hold.
+
+    Tables become what silver is, in one transaction each; a topic gets the rows that it lacks.
+    Refused while a flow fills them; exit 6 names it.
+
+    Examples: lakehouse sink refill {product}   |   lakehouse sink refill {product} --json
+    """
+    from lakehouse.cli.products import writes_postgres
+    from lakehouse.cli.start import broker, database
+    from lakehouse.model.sink import KafkaSink
+    from lakehouse.operations.refill import refill as fill
+    from lakehouse.operations.refill import sinks_of
+
+    settings = settings_of(config, root)
+    sinks = sinks_of(product, table)
+    with ExitStack() as stack:
+        if writes_postgres(sinks):
+            settings = stack.enter_context(database(settings))
+        if any(isinstance(sink, KafkaSink) for sink in sinks):
+            settings = stack.enter_context(broker(settings))
+        filled = fill(product, table, settings, _bar(stack))
+    if as_json:
+        write_json({"product": product, "filled": filled})
+    for name in filled:
+        say(f"filled: {name}")
+
+
+def _bar(stack: ExitStack) -> Callable[[str, int, int], None]:
+    """Draws how far it is: a bar on a terminal, a line a part elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda what, done, of: say(f"  {what}: {done:,} of {of:,} rows")
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, of: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=of)
+        progress.update(tasks[what], completed=done, total=of)
+
+    return show
+
+
+def status(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Show how far each flow is: the bronze version that it has applied, and how much it lacks.
+
+    It only reads. Of a sink whose system is away it says so.
+
+    Examples: lakehouse status   |   lakehouse status --json
+    """
+    from lakehouse.cli.start import running_services
+    from lakehouse.cli.tables import show
+    from lakehouse.explorer.status import status as flows
+
+    settings = running_services(settings_of(config, root, logs=False))
+    show({"flows": [row.as_dict() for row in flows(settings)]}, as_json)

@@ -1,0 +1,147 @@
+"""How far each flow is: which version of bronze it has applied, and what it lacks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from lakehouse.core.errors import LakehouseError, TableMissing
+from lakehouse.core.paths import Lake
+from lakehouse.model.flow import BronzeFlow, Flow, ParquetFlow
+from lakehouse.model.sink import KafkaSink, PostgresSink
+from lakehouse.products.registry import flows
+from lakehouse.settings.postgres_client import connect
+from lakehouse.settings.settings import Settings
+from lakehouse.sinks.kafka_records import last_marker, topic_of
+from lakehouse.sinks.parquet_files import taken
+from lakehouse.sinks.postgres_tables import held
+from lakehouse.storage.follower import NOTHING, Applied
+from lakehouse.storage.increments import rows_between
+from lakehouse.storage.log import commit_time, commits, notes
+from lakehouse.storage.log_health import Log
+
+_SECONDS = 5
+"""So long a service is waited for."""
+Part = tuple[str, Callable[[], Applied | None]]
+"""What a flow fills, and what tells how far that is."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far one table, topic or folder is."""
+
+    flow: str
+    into: str
+    version: int | None = None
+    """Of bronze, that it has applied."""
+    time: str | None = None
+    """When bronze was at that version."""
+    behind: int | None = None
+    """Commits of bronze that it lacks."""
+    rows_behind: int | None = None
+    """Rows that these added; None where bronze's log no longer says, or rows were removed."""
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a table shows it."""
+        return asdict(self)
+
+
+def status(settings: Settings) -> list[Status]:
+    """Every flow of the lake that has a bronze; what cannot be asked says why."""
+    wait = {"request_timeout": timedelta(seconds=_SECONDS)}
+    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=wait)})
+    lake = Lake(settings.lake.root)
+    bronze = {f.product: _newest(lake.table(f"bronze.{f.product}")) for f in flows()}
+    if not any(number is not None for number in bronze.values()):
+        raise TableMissing(
+            f"lake {lake.root}", "holds no table", "run a flow, or name the lake by --root"
+        )
+    return [
+        _status(flow, lake, newest, name, ask)
+        for flow in flows()
+        if (newest := bronze[flow.product]) is not None
+        for name, ask in _parts(flow, lake, settings)
+    ]
+
+
+def _newest(uri: str) -> int | None:
+    """The newest version of a table; None where there is none."""
+    if not Path(uri, "_delta_log").is_dir():
+        return None
+    return Log.of(uri).newest
+
+
+def _status(flow: Flow, lake: Lake, newest: int, name: str, ask: Callable[[], Any]) -> Status:
+    uri, found = lake.table(f"bronze.{flow.product}"), Status(flow.name, name)
+    try:
+        applied: Applied | None = ask()
+    except (LakehouseError, psycopg.Error) as error:
+        told = f"{error.place}: {error.fault}" if isinstance(error, LakehouseError) else str(error)
+        return replace(found, note=told)
+    if applied is None or applied.version <= NOTHING:
+        rows = rows_between(uri, NOTHING, newest)
+        return replace(found, behind=newest + 1, rows_behind=rows, note="nothing yet")
+    version = applied.version
+    return replace(
+        found,
+        version=version,
+        time=_iso(applied.time or commit_time(uri, version)),
+        behind=max(0, newest - version),
+        rows_behind=rows_between(uri, version, newest),
+    )
+
+
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def _parts(flow: Flow, lake: Lake, settings: Settings) -> Iterator[Part]:
+    """All that a flow fills."""
+    if isinstance(flow, BronzeFlow):
+        name = f"bronze.{flow.product}"
+        uri = lake.table(name)
+        yield name, lambda: Applied("", Log.of(uri).newest)
+    elif isinstance(flow, ParquetFlow):
+        yield flow.table, lambda: taken(Path(lake.table(flow.table)))
+    elif isinstance(flow, KafkaSink):
+        topic = topic_of(flow, settings)
+        yield f"topic {topic}", lambda: _marked(flow, topic, settings)
+    elif isinstance(flow, PostgresSink):
+        for table in flow.into:
+            yield flow.place(table), lambda table=table: _held(table, settings)  # type: ignore[misc]  # the loop's
+    else:
+        for name in flow.tables:
+            yield name, lambda name=name: _applied(lake.table(name))  # type: ignore[misc]  # the loop's
+
+
+def _applied(uri: str) -> Applied | None:
+    newest = _newest(uri)
+    if newest is None:
+        return None
+    told = notes(commits(uri, newest))
+    return Applied.read(next((note["source"] for note in told if "source" in note), None))
+
+
+def _marked(flow: KafkaSink, topic: str, settings: Settings) -> Applied | None:
+    _must_be_named("Kafka", settings.kafka.bootstrap_servers)
+    return last_marker(settings.kafka, topic, flow.name)
+
+
+def _held(table: Any, settings: Settings) -> Applied | None:
+    _must_be_named("Postgres", settings.postgres.url)
+    wait = {"connect_timeout": timedelta(seconds=_SECONDS)}
+    with closing(connect(settings.postgres.model_copy(update=wait))) as connection:
+        was = held(connection, table)
+    return was.bronze if was else None
+
+
+def _must_be_named(service: str, address: str) -> None:
+    if not address:
+        raise LakehouseError(service, "does not run", "start what uses it, as in: lakehouse up")
