@@ -23,7 +23,6 @@ from lakehouse.cli.start import (
     broker,
     database,
     empty_services,
-    engine,
     refuse_services,
     session_in_background,
 )
@@ -48,6 +47,7 @@ def run_flows(
     Examples: lakehouse run {product}.bronze {product}.silver   |
     lakehouse run {product}.silver --available-now
     """
+    from lakehouse.model.flow import BronzeFlow
     from lakehouse.runtime.driver import flow, run, say_stopping
     from lakehouse.runtime.session import session
 
@@ -59,13 +59,12 @@ def run_flows(
         database(settings) if writes_postgres(chosen) else nullcontext(settings) as settings,
         stop_on_signals(say_stopping) as stop,
     ):
-        run(
-            chosen,
-            settings,
-            lambda: session(settings, "+".join(flows), engine()),
-            available_now=available_now,
-            stop=stop,
-        )
+        name = "+".join(flows)
+        if any(isinstance(f, BronzeFlow) for f in chosen):
+            spark = session_in_background(settings, name, stop)  # while tables are opened
+        else:
+            spark = partial(session, settings, name)  # none of them asks for it
+        run(chosen, settings, spark, available_now=available_now, stop=stop)
 
 
 def up(

@@ -11,29 +11,27 @@ WORD = 8
 """Bytes that are compared at a time."""
 Places = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.uint64]
+Bytes = npt.NDArray[np.uint8]
 
 
 class Literal:
-    """Bytes between two values, compared eight at a time."""
+    """Bytes between two values, gathered all at once and compared eight at a time."""
 
     def __init__(self, told: bytes) -> None:
         self.told, self.size = told, len(told)
         self.quotes, self.before = told.count(b'"'), told.find(b'"')
-        starts = [*range(0, self.size - WORD, WORD), max(0, self.size - WORD)]
-        self._words = [
-            (at, np.uint64(int.from_bytes(told[at : at + WORD], "little"))) for at in starts
-        ]
-        self._mask = np.uint64((1 << 8 * min(self.size, WORD)) - 1)
+        words = -(-self.size // WORD)
+        self._width = words * WORD
+        self._wanted = np.frombuffer(told.ljust(self._width, b"\0"), "<u8")
+        self._mask = np.frombuffer((b"\xff" * self.size).ljust(self._width, b"\0"), "<u8")[-1]
 
-    def at(self, words: Words, places: Places) -> Flags:
-        """Whether it stands at each of these places."""
-        found = np.ones(len(places), bool)
-        for at, wanted in self._words:
-            got = words[places + at if at else places]
-            if self.size < WORD:
-                got &= self._mask
-            found &= got == wanted
+    def at(self, data: Bytes, places: Places) -> Flags:
+        """Whether it stands at each of these places; ``data`` goes on by as much behind each."""
+        pieces = np.ndarray((len(data) - self._width + 1,), f"V{self._width}", data, strides=(1,))
+        got = pieces[places].view("<u8").reshape(len(places), len(self._wanted))
+        found: Flags = got[:, -1] & self._mask == self._wanted[-1]
+        for word, wanted in enumerate(self._wanted[:-1]):
+            found &= got[:, word] == wanted
         return found
 
 
@@ -43,7 +41,7 @@ class Scratch:
     def __init__(self) -> None:
         self._bytes, self._flags = np.empty(0, np.uint8), np.empty(0, bool)
 
-    def of(self, size: int) -> tuple[npt.NDArray[np.uint8], Flags]:
+    def of(self, size: int) -> tuple[Bytes, Flags]:
         """So many bytes and as many flags, with anything in them."""
         if len(self._bytes) < size:
             room = size * 5 // 4
@@ -55,7 +53,7 @@ class Block:
     """Records as one run of bytes: where each lies, where its quotes are, and which are plain.
 
     ``start``, ``end`` and ``is_plain`` are of each record; ``first`` is the place of its first
-    quote in ``quotes``, ``count`` how many it has; ``words`` are the eight bytes from each byte on.
+    quote in ``quotes``, ``count`` how many it has; ``data`` goes on for ``pad`` bytes behind them.
     """
 
     def __init__(self, values: pa.Array, scratch: Scratch, pad: int) -> None:
@@ -69,9 +67,6 @@ class Block:
         ends -= first
         self.start, self.end = ends[:-1], ends[1:]
         self.is_plain = self._plain(values, ends)
-        self.words: Words = np.ndarray(
-            (len(self.data) - WORD + 1,), "<u8", buffer=self.data, strides=(1,)
-        )
         self.quotes = np.flatnonzero(self._same(np.equal, _QUOTE))
         self.first = np.searchsorted(self.quotes, self.start)
         self.count = np.diff(self.first, append=len(self.quotes))

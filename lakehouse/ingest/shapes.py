@@ -79,7 +79,7 @@ class _Shape:
         for literal, after, is_quoted in zip(
             self.literals, following, self.is_quoted, strict=False
         ):
-            good &= literal.at(block.words, place)
+            good &= literal.at(block.data, place)
             begin, quote = place + literal.size, quote + literal.quotes
             if is_quoted:
                 place = block.quotes.take(quote, mode="clip")
@@ -90,7 +90,7 @@ class _Shape:
             good &= begin <= place
             spans.append((begin, place))
         last = self.literals[-1]
-        good &= last.at(block.words, place)
+        good &= last.at(block.data, place)
         good &= place + last.size == stop
         return good, spans
 

@@ -120,9 +120,10 @@ def _attempt(
         try:
             for f in bronze:
                 mine = [follower for follower in followers if follower.product == f.product]
-                query, landing = _bronze(f, mine, settings, session, landed, connection, stop)
+                query, landing = _bronze(f, mine, settings, landed, connection, stop)
                 ended.callback(landing.following.wait)
                 queries.append((query, landing))
+                query.read_ahead()
             products = {f.product for f in bronze}
             for other in followers:
                 if other.product not in products:
@@ -130,7 +131,7 @@ def _attempt(
                     ended.callback(alone[-1].settle)
             for query, _ in queries:
                 if not stop.is_set():
-                    query.start(available_now=available_now)
+                    query.start(session(), available_now=available_now)
             _wait(queries, alone, settings, available_now, stop, patience, beside)
         finally:
             for query, landing in queries:
@@ -163,20 +164,18 @@ def _bronze(
     f: BronzeFlow,
     followers: Sequence[FollowerFlow],
     settings: Settings,
-    session: Callable[[], SparkSession],
     on_landed: Progress,
     connection: DuckDBPyConnection,
     stop: threading.Event,
 ) -> tuple[BronzeQuery, Landing]:
     landing = Landing.open(f, followers, settings, connection, stop)
-    spark = session()
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
 
     def landed(batch: Landed) -> None:
         landing.take(batch)
         on_landed(batch)
 
-    return BronzeQuery(spark, landing.bronze, settings, topic, landed), landing
+    return BronzeQuery(landing.bronze, settings, topic, landed), landing
 
 
 def _wait(

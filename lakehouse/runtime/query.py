@@ -29,7 +29,7 @@ from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
 from lakehouse.runtime.faults import in_words
 from lakehouse.runtime.reading import LocalReader, decoded, planned
-from lakehouse.runtime.session import is_local
+from lakehouse.runtime.session import expected_master, is_local
 from lakehouse.settings.kafka_client import unreachable
 from lakehouse.settings.settings import Settings
 
@@ -49,7 +49,6 @@ class BronzeQuery:
 
     def __init__(
         self,
-        spark: SparkSession,
         publisher: BronzePublisher,
         settings: Settings,
         topic: TopicReader,
@@ -60,12 +59,9 @@ class BronzeQuery:
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
-        self._is_local = is_local(settings.bronze.path, str(spark.sparkContext.master))
-        """Whether a process on this machine reads ahead, and the driver commits."""
-        self._spark = spark
-        self._reader = LocalReader(self._contract, settings) if self._is_local else None
-        writer = ArrowWriter if self._is_local else SparkWriter
-        self._writer: BronzeWriter[Any] = writer(publisher)
+        self._reader: LocalReader | None = None
+        """The process on this machine that reads ahead; without one Spark's executors read."""
+        self._writer: BronzeWriter[Any] = ArrowWriter(publisher)
         self._gate = threading.Lock()
         self._stopping = False
         self._gone: tuple[Lost, ...] = ()
@@ -75,19 +71,35 @@ class BronzeQuery:
         self.is_stuck = False
         """Whether a batch did not end when it was asked to stop: it may still write."""
 
-    def start(self, *, available_now: bool) -> None:
+    def read_ahead(self) -> None:
+        """Begin to read on this machine, while Spark starts; whether that is wanted Spark says."""
+        if (master := expected_master(self._settings)) and self._reads_here(master):
+            topic = self._read_topic()
+            self._reader = LocalReader(self._contract, self._settings)
+            self._reader.begin(self._position.ends, topic)
+
+    def _reads_here(self, master: str) -> bool:
+        return is_local(self._settings.bronze.path, master)
+
+    def start(self, spark: SparkSession, *, available_now: bool) -> None:
         """Start the query from the table's ends.
 
         TableDamaged if the topic does not continue from there: see :meth:`_reconcile_topic`.
         """
         topic = self._reconcile_topic()
+        if self._reads_here(str(spark.sparkContext.master)):
+            self._reader = self._reader or LocalReader(self._contract, self._settings)
+        else:
+            self._close_reader()
+            self._reader = None
+            self._writer = SparkWriter(self._publisher)
         self._checkpoint.clear()
         trigger: dict[str, Any] = (
             {"availableNow": True}
             if available_now
             else {"processingTime": f"{self._settings.stream.trigger.total_seconds()} seconds"}
         )
-        records = planned(self._spark, self._settings, self._position.ends, topic)
+        records = planned(spark, self._settings, self._position.ends, topic)
         if self._reader:
             self._reader.begin(self._position.ends, topic)
         else:
@@ -135,7 +147,7 @@ class BronzeQuery:
         If records expired before they were read, the gap is recorded where settings allow
         it. On a cluster nobody but Spark knows whether it left some out.
         """
-        if not self._is_local and not self._settings.kafka.fail_on_data_loss:
+        if self._reader is None and not self._settings.kafka.fail_on_data_loss:
             self._gone = self._position.gaps(self._read_topic())
         elif self._topic.id() != self._position.ends.topic_id:
             self._position.refuse(self._position.gaps(self._read_topic()))
@@ -283,8 +295,7 @@ class BronzeQuery:
         """
         if self._query is None:
             self._topic.close()
-            if self._reader:
-                self._reader.close()
+            self._close_reader()
             return self.error is None
         timeout = self._settings.stream.stop_timeout.total_seconds()
         self._stopping = True
@@ -300,6 +311,9 @@ class BronzeQuery:
             if finished:
                 self._gate.release()
             self._topic.close()
-            if self._reader:
-                self._reader.close()
+            self._close_reader()
         return finished and self.error is None
+
+    def _close_reader(self) -> None:
+        if self._reader:
+            self._reader.close()

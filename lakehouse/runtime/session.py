@@ -125,6 +125,11 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     return spark
 
 
+def expected_master(settings: Settings) -> str:
+    """The master that :func:`session` will have; empty where spark-submit decides it."""
+    return "" if "PYSPARK_GATEWAY_PORT" in os.environ else settings.spark.master
+
+
 def has_ended() -> bool:
     """Whether this process started a JVM, and it has ended."""
     process = getattr(SparkContext._gateway, "proc", None)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,6 +17,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.reader.process import EARLIEST
 from lakehouse.ingest.topic import TopicReader
+from lakehouse.runtime.driver import flow, run
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.settings.kafka_client import ensure_topic
 from tests.conftest import SALES
@@ -42,8 +42,8 @@ def query(kafka, topic, tmp_path):
         id_ = ensure_topic(settings.kafka, settings.product("sales"))
         publisher = BronzePublisher.open(SALES, settings, id_, connected(settings))
         asked = TopicReader(settings.kafka, topic)
-        session = SimpleNamespace(sparkContext=SimpleNamespace(master="local[2]"))
-        made.append(BronzeQuery(session, publisher, settings, asked, lambda _: None))
+        made.append(BronzeQuery(publisher, settings, asked, lambda _: None))
+        made[-1].read_ahead()
         return made[-1]
 
     yield make
@@ -67,6 +67,28 @@ def test_a_range_that_ends_among_aborted_records_does_not_stall_the_next(kafka, 
     one.begin({0: EARLIEST})
     for end in (6, 8, 9, 10):
         assert one.take({0: end}, MIB, lambda: False).ends == {0: end}
+
+
+def readers():
+    running = psutil.Process().children(recursive=True)
+    return [one for one in running if "lakehouse.ingest.reader" in one.cmdline()]
+
+
+def test_it_reads_while_spark_starts_and_ends_where_spark_does_not(kafka, topic, tmp_path):
+    settings = settings_of({
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": topic,
+    }).with_root(tmp_path / "lake")  # fmt: skip
+    before = len(readers())
+
+    def session():
+        deadline = time.monotonic() + 60
+        while len(readers()) == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        raise RuntimeError(f"Spark does not start; {len(readers()) - before} reads ahead")
+
+    with pytest.raises(RuntimeError, match="1 reads ahead"):
+        run([flow("sales.bronze")], settings, session, available_now=True)
+    assert len(readers()) == before
 
 
 def test_records_that_expired_ahead_are_given_up_where_settings_allow_it(
