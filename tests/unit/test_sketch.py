@@ -1,6 +1,5 @@
 """HyperLogLog sketches: their error, and that they are a function of the set of texts."""
 
-
 import numpy as np
 import pyarrow as pa
 from hypothesis import given

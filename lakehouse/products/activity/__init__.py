@@ -12,5 +12,7 @@ PRODUCT = Product(
     flows=FLOWS,
     settings="lakehouse.products.activity.settings:ActivitySettings",
     recompute="lakehouse.products.activity.recompute",
+    report="lakehouse.products.activity.report",
+    demo="lakehouse.products.activity.demo",
     source="producers.activity.source",
 )

@@ -1,0 +1,92 @@
+"""Windows and sessions, drawn: any order, batching and restart, and they are what bronze says."""
+
+import random
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as drawn
+from hypothesis import strategies as st
+
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.activity.tables import PAGE_VIEW_COUNTS, USER_SESSIONS
+from lakehouse.silver.sessions import Piece, divided
+from tests.support.activity import ACTIVITY, Lake, did
+
+KINDS = ("page_view", "click", "session_start", "session_end")
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 150 * 60), st.sampled_from(["ada", "bob"]), st.sampled_from(KINDS),
+        st.sampled_from(["/a", "/b"]),
+    ),
+    min_size=1, max_size=30,
+)  # fmt: skip
+SOON = drawn(
+    max_examples=15, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+FLOW = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS,))
+
+
+def record(event):
+    second, user, what, page = event
+    clock = f"{8 + second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return did(clock, user, what, page)
+
+
+@pytest.fixture
+def fresh(settings, tmp_path_factory):
+    def lake(delay):
+        given = settings.products["activity"].model_copy(update={"watermark_delay": delay})
+        products = {**settings.products, "activity": given}
+        root = tmp_path_factory.mktemp("drawn") / "lake"
+        return Lake(settings.model_copy(update={"products": products}).with_root(root), FLOW)
+
+    return lake
+
+
+@pytest.mark.drawn
+@SOON
+@given(EVENTS, st.lists(st.integers(1, 6), min_size=1), st.integers(0, 99))
+def test_with_late_events_they_are_what_bronze_says_at_every_version(fresh, events, sizes, seed):
+    dice, lake, rest = random.Random(seed), fresh(timedelta(minutes=2)), events
+    for size in sizes * len(events):
+        if not rest:
+            break
+        lake.land(*map(record, rest[:size]), fold=dice.random() < 0.7)
+        rest = rest[size:]
+        if dice.random() < 0.2:
+            lake.restart()
+        if dice.random() < 0.1:
+            lake.silver.store.forget()
+            lake.restart()
+    lake.silver.catch_up()
+    assert lake.audited() == []
+
+
+@pytest.mark.drawn
+@SOON
+@given(EVENTS, st.randoms(), st.integers(1, 9))
+def test_without_late_events_any_order_and_batching_give_the_same(fresh, events, dice, size):
+    whole, parts = fresh(timedelta(days=1)), fresh(timedelta(days=1))
+    whole.land(*map(record, sorted(events)))
+    shuffled = dice.sample(events, len(events))
+    for first in range(0, len(shuffled), size):
+        parts.land(*map(record, shuffled[first : first + size]))
+    assert parts.windows() == whole.windows()
+    assert parts.sessions() == whole.sessions()
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=20), st.integers(1, 9))
+def test_sessions_are_divided_at_ends_and_silences_and_nowhere_else(events, timeout):
+    pieces = sorted(Piece(at, closes, at, [1]) for at, closes in events)
+    made = divided(pieces, timeout)
+    assert [piece for one in made for piece in one.pieces] == pieces
+    assert len({one.start for one in made}) == len(made)
+    for one in made:
+        times = [piece.last for piece in one.pieces]
+        assert all(b - a <= timeout for a, b in pairwise(times))
+        assert not any(p.closes and p.last < one.end for p in one.pieces)
+    for before, after in pairwise(made):
+        assert before.pieces[-1].closes or after.start - before.end > timeout
