@@ -1,6 +1,6 @@
 """Readings of weather stations: a product of its own, in one file outside the lakehouse."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -19,6 +19,7 @@ from lakehouse.model.flow import (
     SilverFlow,
 )
 from lakehouse.model.product import Product
+from lakehouse.model.window import Window
 
 
 class Reading(msgspec.Struct, kw_only=True, gc=False):
@@ -48,22 +49,16 @@ WEATHER = Contract(
     },
 )
 STATIONS = Finer(
-    name="stations",
-    keys={
-        "station": "station",
-        "region": "region",
-        "event_time": "date_trunc('day', event_time)",
-    },
-    entity="station",
-    where="true",
-    doc="one row per station, region and day",
-)
+    name="stations", entity="station", where="true", doc="one row per station, region and day",
+    keys={"station": "station", "region": "region", "event_time": "date_trunc('day', event_time)"},
+)  # fmt: skip
+RAIN = Measure("sum(rain)", MONEY, "sum", "millimetres, of all stations")
 BY_REGION = Aggregate(
     name="by_region",
     keys={"region": ("region", "VARCHAR"), "day": ("CAST(event_time AS DATE)", "DATE")},
     measures={
         "readings": Measure("count(*)", "BIGINT", "sum", "readings, copies not counted"),
-        "rain": Measure("sum(rain)", MONEY, "sum", "millimetres, of all stations"),
+        "rain": RAIN,
         "coldest": Measure("min(tenths)", "BIGINT", "min", "least tenths of a degree"),
         "warmest": Measure("max(tenths)", "BIGINT", "max", "most tenths of a degree"),
     },
@@ -71,9 +66,13 @@ BY_REGION = Aggregate(
     ratios={"rain_a_reading": Ratio("rain", "readings", "rain ÷ readings")},
     doc="one row per region and UTC day",
 )
+BY_TEN_MINUTES = Window(timedelta(minutes=10)).over(Aggregate(
+    name="by_ten_minutes", keys={"region": ("region", "VARCHAR")}, measures={"rain": RAIN},
+    doc="one row per region and ten minutes",
+))  # fmt: skip
 PRODUCT = Product(
     name="weather",
     contracts=(WEATHER,),
-    flows=(BronzeFlow(WEATHER), SilverFlow(WEATHER, (BY_REGION,))),
+    flows=(BronzeFlow(WEATHER), SilverFlow(WEATHER, (BY_REGION, BY_TEN_MINUTES))),
     source="weather_stations",
 )

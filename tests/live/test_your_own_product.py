@@ -60,11 +60,11 @@ def test_it_is_small():
 
 def test_it_is_listed(lakehouse):
     found = {p["product"]: p for p in json.loads(lakehouse("products", "--json").stdout)}
-    assert set(found) == {"sales", "orders", "weather"}
+    assert set(found) == {"sales", "orders", "activity", "weather"}
     assert found["weather"]["flows"] == ["weather.bronze", "weather.silver"]
     assert found["weather"]["topics"] == ["weather"]
     assert "silver.weather_by_region" in found["weather"]["tables"]
-    assert found["weather"]["state"] == "5 of 6 tables are there"  # nothing was erased
+    assert found["weather"]["state"] == "6 of 7 tables are there"  # nothing was erased
     assert found["sales"]["state"] == "not begun"
 
 
@@ -79,7 +79,8 @@ def test_it_is_proven_by_its_declarations(lakehouse):
     assert bronze + refused == COUNT
     assert refused > 0
     assert {t["table"]: t["differing"] for t in proof["tables"]} == {
-        "silver.weather_by_region": 0, "silver.weather_stations": 0, "ledger.weather": 0,
+        "silver.weather_by_region": 0, "silver.weather_by_ten_minutes": 0,
+        "silver.weather_stations": 0, "ledger.weather": 0,
     }  # fmt: skip
     assert "less independent" in " ".join(lakehouse("audit", "weather").stdout.split())
 
