@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -21,24 +20,23 @@ from lakehouse.core.processes import finished, started
 from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
+from lakehouse.services.embedded import PROBE_SECONDS, READY_SECONDS, Embedded
 from lakehouse.services.folder import HOST
 from lakehouse.services.java import Java
 
-READY_SECONDS = 60
-STOP_SECONDS = 15
-PROBE_SECONDS = 0.05
 TRIES = 3
 _NO_ROOM = 1 << 16
 """With fewer free bytes the disk counts as full; the broker may have had no room to log it."""
 Say = Callable[[str], None]
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Embedded):
     """The broker of one lake: started here, or adopted if it already runs.
 
     Its data, log, settings and process id are under ``kafka`` in the home of the lake's services.
-    :meth:`stop` ends a broker that we started, and leaves an adopted one running.
     """
+
+    name, log = "embedded Kafka", "broker.log"
 
     def __init__(
         self,
@@ -47,10 +45,8 @@ class EmbeddedKafka:
         pid: int,
         process: subprocess.Popen[bytes] | None,
     ) -> None:
-        self.bootstrap_servers, self.pid = bootstrap_servers, pid
-        self.adopted = process is None
-        """Whether another process started it."""
-        self._files, self._process = files, process
+        super().__init__(files, bootstrap_servers, pid, process)
+        self._files, self.bootstrap_servers = files, bootstrap_servers
 
     @classmethod
     def start(
@@ -145,60 +141,15 @@ class EmbeddedKafka:
         while not _answers(self.bootstrap_servers, self._files.cluster_id()):
             gone = process.poll() is not None
             if gone or time.monotonic() > deadline:
-                raise ServiceUnavailable(
-                    "embedded Kafka",
-                    "ended while starting" if gone else f"no answer in {READY_SECONDS} s",
-                    f"read {self._files.folder}/broker.log; its end:\n{self._files.tail()}",
-                )
+                raise self.not_ready(is_gone=gone)
             time.sleep(PROBE_SECONDS)
 
-    @property
-    def address(self) -> str:
-        """Where clients find it."""
-        return self.bootstrap_servers
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the broker has ended, and not by us."""
-        if self._process is None:
-            return self._files.record.running() is None
-        return self._process.poll() is not None
-
     def why_ended(self) -> ServiceUnavailable:
-        """The error of a broker that ended by itself."""
-        tail, folder = self._files.tail(), self._files.folder
-        if "No space left" in tail or room(folder).free < _NO_ROOM:
+        """The error of a broker that ended by itself; a full disk is told as one."""
+        folder = self._files.folder
+        if "No space left" in self._files.tail() or room(folder).free < _NO_ROOM:
             return disk_full(str(folder))
-        return ServiceUnavailable(
-            "embedded Kafka",
-            "has ended by itself",
-            f"read {folder}/broker.log, then start again; its end:\n{tail}",
-        )
-
-    def stop(self) -> None:
-        """End the broker that we started; leave an adopted one. Calling it twice is harmless."""
-        if self._process is None:
-            return
-        with uninterrupted():
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._files.record.forget(self.pid)
-            self._process = None
-
-    def __enter__(self) -> EmbeddedKafka:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+        return super().why_ended()
 
 
 def _format(files: BrokerFiles, command: list[str]) -> None:

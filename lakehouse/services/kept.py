@@ -8,33 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.restarts import restarted
 from lakehouse.services.broker_files import BrokerFiles
+from lakehouse.services.embedded import Embedded
 from lakehouse.services.home import known_home
 from lakehouse.services.postgres_files import PostgresFiles
 
 LOOK_SECONDS = 0.5
-
-
-class Embedded(Protocol):
-    """What a service of this machine is to the command that uses it."""
-
-    @property
-    def address(self) -> str:
-        """Where clients find it."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has ended, and not by us."""
-
-    def why_ended(self) -> ServiceUnavailable:
-        """The error of one that has ended by itself."""
-
-    def stop(self) -> None:
-        """End it if we started it."""
 
 
 S = TypeVar("S", bound=Embedded)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 import psycopg
@@ -16,32 +15,29 @@ from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import started
 from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
+from lakehouse.services.embedded import PROBE_SECONDS, READY_SECONDS, Embedded
 from lakehouse.services.folder import HOST
 from lakehouse.services.kafka import Say
 from lakehouse.services.postgres_files import ROLE, SETTINGS, PostgresFiles
 
-READY_SECONDS = 60
-STOP_SECONDS = 15
-PROBE_SECONDS = 0.05
 
-
-class EmbeddedPostgres:
+class EmbeddedPostgres(Embedded):
     """The database server of one lake: started here, or adopted if it already runs.
 
     Its data, log and password are under ``postgres`` in the home of the lake's services.
-    :meth:`stop` ends a server that we started, and leaves an adopted one running. ``url`` names
-    the password's file and holds no secret.
+    ``url`` names the password's file and holds no secret.
     """
+
+    name, log = "embedded Postgres", "postgres.log"
+    stops = (signal.SIGINT, signal.SIGQUIT)
 
     def __init__(
         self, files: PostgresFiles, port: int, pid: int, process: subprocess.Popen[bytes] | None
     ) -> None:
-        self.port, self.pid = port, pid
-        self.adopted = process is None
-        """Whether another process started it."""
         passfile = quote(str(files.folder / "pgpass"), safe="/")
         self.url = f"postgresql://{ROLE}@{HOST}:{port}/postgres?passfile={passfile}"
-        self._files, self._process = files, process
+        super().__init__(files, self.url, pid, process)
+        self._files, self.port = files, port
 
     @classmethod
     def start(cls, home: Path, *, say: Say = lambda _: None) -> EmbeddedPostgres:
@@ -122,11 +118,7 @@ class EmbeddedPostgres:
                 time.sleep(PROBE_SECONDS * 4)  # left by a kill -9: it still ends
                 return False
             if gone or time.monotonic() > deadline:
-                raise ServiceUnavailable(
-                    "embedded Postgres",
-                    "ended while starting" if gone else f"no answer in {READY_SECONDS} s",
-                    f"read {self._files.folder}/postgres.log; its end:\n{tail}",
-                )
+                raise self.not_ready(is_gone=gone)
             time.sleep(PROBE_SECONDS)
         return True
 
@@ -140,52 +132,3 @@ class EmbeddedPostgres:
         except psycopg.OperationalError:
             return False
         return True
-
-    @property
-    def address(self) -> str:
-        """Where clients find it."""
-        return self.url
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the server has ended, and not by us."""
-        if self._process is None:
-            return self._files.record.running() is None
-        return self._process.poll() is not None
-
-    def why_ended(self) -> ServiceUnavailable:
-        """The error of a server that ended by itself."""
-        return ServiceUnavailable(
-            "embedded Postgres",
-            "has ended by itself",
-            f"read {self._files.folder}/postgres.log; its end:\n{self._files.tail()}",
-        )
-
-    def stop(self) -> None:
-        """End the server that we started; leave an adopted one. Calling it twice is harmless."""
-        if self._process is None:
-            return
-        with uninterrupted():
-            for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, STOP_SECONDS)):
-                self._process.send_signal(number)
-                try:
-                    self._process.wait(seconds)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-            else:
-                self._process.kill()
-                self._process.wait()
-            self._files.record.forget(self.pid)
-            self._process = None
-
-    def __enter__(self) -> EmbeddedPostgres:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
