@@ -131,7 +131,7 @@ class KafkaSettings(Section):
 
 
 class PostgresSettings(Section):
-    """[postgres]: the database that orders are captured from, and how to speak to it."""
+    """[postgres]: the database that orders are captured from and sinks write to, and how to speak to it."""
 
     url: str = Field("", description="postgresql://host:port/database, without a password; empty starts the embedded Postgres")
     user: str = Field("", description="database role; needs the REPLICATION attribute to capture from a slot")

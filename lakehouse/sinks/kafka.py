@@ -194,24 +194,23 @@ class KafkaWriter(Follower):
             views += f", {view} AS (FROM {rows_of(state, state.files, none)})"
         parts = (
             f"WITH found AS (FROM {found} UNION ALL BY NAME FROM no_rows), "
-            f"rows AS (SELECT * FROM (SELECT * FROM found {which}) "
+            f"rows AS (SELECT *, CAST({self._sink.key} AS VARCHAR) AS _key, "
+            f"{event_of(self._sink)} AS _event FROM (SELECT * FROM found {which}) "
             f"WHERE NOT is_duplicate AND ({self._sink.where})){views}, "
             f"enriched AS (SELECT {self._enriched()} FROM rows {self._sink.join}) "
         )
         kinds = {r[0]: r[1] for r in own.execute(f"DESCRIBE {parts} FROM enriched").fetchall()}
         rows = own.sql(
-            f'{parts} SELECT "key", concat(event, {columns_of(self._sink, kinds)}) AS value '
-            "FROM enriched ORDER BY source_partition, source_offset"
+            f"{parts} SELECT _key, concat(_event, {columns_of(self._sink, kinds)}) AS value "
+            "FROM enriched ORDER BY _partition, _offset"
         )
         for batch in rows.to_arrow_reader(_AT_ONCE):
             yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
 
     def _enriched(self) -> str:
         extra = "".join(f", {sql} AS {name}" for name, sql in self._sink.columns.items())
-        return (
-            f'CAST({self._sink.key} AS VARCHAR) AS "key", {event_of(self._sink)} AS event, '
-            f'rows."partition" AS source_partition, rows."offset" AS source_offset{extra}'
-        )
+        place = 'rows."partition" AS _partition, rows."offset" AS _offset'
+        return f"rows._key, rows._event, {place}{extra}"
 
     def _send(
         self,

@@ -80,6 +80,8 @@ class PostgresWriter:
             for table in self._sink.into:
                 now = self._silver[table].newest()
                 sent = self._sent.get(table)
+                if now.applied is None:
+                    continue  # it is made, and has taken nothing of bronze yet
                 if sent is None or (sent.id, sent.number, sent.time) != (
                     now.id, now.number, now.time,
                 ):  # fmt: skip
@@ -197,7 +199,7 @@ class PostgresWriter:
     ) -> None:  # fmt: skip
         """Send the rows that differ between two versions of silver."""
         gained = rows_of(now, now.files - before.files)
-        lost = rows_of(now, before.files - now.files)
+        lost = rows_of(before, before.files - now.files)
         value = values(table, now.schema)
         every = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in value.items())
         keys = ", ".join(f"{value[name]} AS {identifier(name)}" for name in table.key)

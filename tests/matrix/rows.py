@@ -13,7 +13,8 @@ from types import ModuleType
 from lakehouse.core.failpoint import Step
 from lakehouse.model.flow import BronzeFlow, Flow, ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
-from tests.matrix import faults
+from lakehouse.model.sink import KafkaSink, PostgresSink
+from tests.matrix import faults, sinks
 from tests.matrix.broker import Broker
 from tests.matrix.check import check
 from tests.matrix.driver import Failed
@@ -84,6 +85,14 @@ def _parquet(flow: Flow) -> bool:
     return isinstance(flow, ParquetFlow)
 
 
+def _postgres(flow: Flow) -> bool:
+    return isinstance(flow, PostgresSink)
+
+
+def _kafka(flow: Flow) -> bool:
+    return isinstance(flow, KafkaSink)
+
+
 BATCH = (
     (Step.OFFSETS_PLANNED, "a batch planned, nothing read", range(1, 6), True, _bronze),
     (Step.QUARANTINE_COMMITTED, "quarantine committed, bronze not", range(1, 4), True, _bronze),
@@ -120,6 +129,10 @@ BATCH = (
         False,
         _parquet,
     ),
+    (Step.POSTGRES_WRITTEN, "rows in Postgres's transaction", range(2, 20), False, _postgres),
+    (Step.POSTGRES_COMMITTED, "rows committed in Postgres", range(1, 20), False, _postgres),
+    (Step.KAFKA_SENT, "records in an open Kafka transaction", range(1, 6), False, _kafka),
+    (Step.KAFKA_COMMITTED, "a Kafka transaction committed", range(1, 6), False, _kafka),
 )
 """The steps of a batch: what is done by then, at which coming, whether Spark's writer does it
 otherwise, and which flows reach it."""
@@ -164,12 +177,18 @@ COMMON = [
     Row("broker-clock", "the broker's clock 3 h ahead, then right again", faults.broker_clock),
 ]
 """What befalls any product's flows."""
+OF_SINKS = (
+    (_postgres, Row("postgres-killed", "kill -9 of Postgres, started again", sinks.killed)),
+    (_kafka, Row("kafka-zombie", "a paused writer of a topic fenced by another", sinks.fenced)),
+)
+"""What befalls sinks, and which flows are such."""
 
 
 def rows_of(product: Product) -> list[Row]:
     """Every row of a product: of the steps that its flows reach, of all products, its own."""
     apart = any(isinstance(flow, SilverFlow) for flow in product.flows)
     common = [row for row in COMMON if apart or row.act is not faults.silver_apart]
+    common += [row for kind, row in OF_SINKS if any(map(kind, product.flows))]
     return [*_steps(product), *common, *getattr(_own(product), "ROWS", ())]
 
 

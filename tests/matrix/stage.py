@@ -23,7 +23,9 @@ from lakehouse.core.failpoint import VARIABLE
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
+from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import products
+from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.reading import RESERVED_ENV
 from lakehouse.sinks.parquet_files import taken
 from tests.matrix.broker import Broker
@@ -88,12 +90,27 @@ class Stage:
         """What producers said of what they sent."""
         self.producers_killed = 0
         self.later = ExitStack()
+        self.database: EmbeddedPostgres | None = None
+        """What a sink writes to."""
         self._drivers: list[Driver] = []
         self._producers: list[subprocess.Popen[str]] = []
         self._noises: list[Noise] = []
 
     def __enter__(self) -> Stage:
+        """With what the product's sinks send to: a database, and a topic, of the try's own."""
+        for flow in self.product.flows:
+            if isinstance(flow, PostgresSink):
+                self.start_database()
+            if isinstance(flow, KafkaSink) and flow.setting:
+                key = f"LAKEHOUSE_{flow.product}_{flow.setting}".upper()
+                self.environment[key] = f"{self.topic}-{flow.setting}"
         return self
+
+    def start_database(self) -> None:
+        """Start a Postgres, or the one again that has ended."""
+        self.database = EmbeddedPostgres.start(self.folder / "postgres")
+        self.later.callback(self.database.stop)
+        self.environment["LAKEHOUSE_POSTGRES_URL"] = self.database.url
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,

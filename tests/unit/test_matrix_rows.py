@@ -29,6 +29,13 @@ def test_rows_follow_from_flows():
     assert {"transactions", "producer-unsure", "replay-marked"} <= names(SALES) - names(ORDERS)
 
 
+def test_what_has_sinks_has_their_rows():
+    of_postgres = {"postgres-written", "postgres-committed", "postgres-killed"}
+    of_kafka = {"kafka-sent", "kafka-committed", "kafka-zombie"}
+    assert of_postgres | of_kafka <= names(products()["activity"])
+    assert not (of_postgres | of_kafka) & (names(SALES) | names(ORDERS))
+
+
 def test_a_product_of_another_package_has_the_rows_of_what_it_declares():
     """Nothing here knows it: its name is taken by no file of the matrix."""
     contract = replace(ORDERS.contracts[0], name="their_meals")

@@ -29,6 +29,9 @@ class ActivitySettings(ProductSettings):
         gt=timedelta(0),
         description="a silence longer than this ends a session; a change makes silver anew",
     )
+    enriched_topic: Topic = Field(
+        "enriched_activity", description="Kafka topic of the events with their sessions"
+    )
     rate: Annotated[float, Field(gt=0)] = Field(5, description="generated events a second")
     seed: int = Field(7, description="the same seed makes the same events")
     users: Count = Field(2_000, description="how many users there are")

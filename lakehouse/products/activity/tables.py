@@ -14,6 +14,7 @@ from lakehouse.model.flow import (
     SilverFlow,
     sketch_of,
 )
+from lakehouse.model.sink import KafkaSink, PostgresSink, PostgresTable
 from lakehouse.model.window import Session, Window
 from lakehouse.products.activity.contract import ACTIVITY
 
@@ -55,6 +56,12 @@ USER_SESSIONS = Session(
     doc="one row per user and session",
 )
 
+_IN_SESSION = (
+    "CASE WHEN NOT is_late AND rows.event_time <= sessions.session_end "
+    "THEN sessions.session_start END"
+)
+"""The session that an event belongs to, as it is known when it is sent; null of a late one."""
+
 FLOWS: tuple[Flow, ...] = (
     BronzeFlow(ACTIVITY),
     SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS, ACTIVE_USERS), sessions=(USER_SESSIONS,)),
@@ -68,5 +75,32 @@ FLOWS: tuple[Flow, ...] = (
         folder="event_date",
         where="true",
         doc="one row per event, by the UTC date of event_time",
+    ),
+    PostgresSink(
+        ACTIVITY,
+        into=(
+            PostgresTable(
+                "silver.activity_page_view_counts", "page_view_counts",
+                key=("window_start", "page_url"), indexes=(("page_url", "window_start"),),
+            ),
+            PostgresTable(
+                "silver.activity_active_users", "active_users",
+                key=("window_start",), without=("users_sketch",),
+            ),
+            PostgresTable(
+                "silver.activity_user_sessions", "user_sessions",
+                key=("user_id", "session_start"), indexes=(("session_start",), ("ended",)),
+            ),
+        ),
+    ),
+    KafkaSink(
+        ACTIVITY,
+        topic="enriched_activity",
+        setting="enriched_topic",
+        key="user_id",
+        columns={"session_start": _IN_SESSION},
+        join="ASOF LEFT JOIN sessions ON rows.user_id = sessions.user_id "
+        "AND rows.event_time >= sessions.session_start",
+        states={"sessions": "silver.activity_user_sessions"},
     ),
 )  # fmt: skip
