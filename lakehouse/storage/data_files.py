@@ -102,7 +102,7 @@ def write_files(
         whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
         with created(folder, name) as file:
             file.write(whole)
-        now, told = int(time.time() * 1000), json.dumps(part.statistics)
+        now, told = int(time.time() * 1000), json.dumps(part.statistics, ensure_ascii=False)
         return WrittenFile(name, whole.size, values, now, told, part.rows)
 
     if min(len(parts), threads) <= 1:
@@ -134,7 +134,9 @@ def write_file(
             told += statistics(group, [0, group.num_rows])
     size, now = (folder / name).stat().st_size, int(time.time() * 1000)
     of_all = reduce(merged, told)
-    return WrittenFile(name, size, values, now, json.dumps(of_all), int(of_all["numRecords"]))
+    return WrittenFile(
+        name, size, values, now, json.dumps(of_all, ensure_ascii=False), int(of_all["numRecords"])
+    )
 
 
 def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -32,7 +32,9 @@ def write_entry(table: Path, version: int, actions: Iterable[Mapping[str, Any]])
     log = entry(str(table), version)
     part = log.with_name(f".{log.name}.{os.getpid()}{PART}")
     with part.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(action, separators=(",", ":")) + "\n" for action in actions)
+        for action in actions:
+            # delta-rs 1.6 reads an escaped character above U+FFFF as another one
+            out.write(json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n")
         out.flush()
         os.fsync(out.fileno())
     try:

@@ -4,11 +4,19 @@ import gzip
 import json
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
+from lakehouse.audit.extent import Content
+from lakehouse.audit.run import audit
+from lakehouse.audit.topic import Broker, Judged
 from lakehouse.core.errors import UsageError
+from lakehouse.ingest.ledger import Ledger
+from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.verdict import explain
 from lakehouse.model.contract import Record
+from lakehouse.products.activity.verify import seen
 from producers.activity.faults import FAULTS
 from producers.activity.generator import LATE_MARK, Sent, Shares
 from producers.activity.replay import mapping, read
@@ -132,3 +140,37 @@ def test_another_sites_lines_are_replayed(tmp_path):
 def test_a_map_that_says_nothing_is_refused(word):
     with pytest.raises(UsageError, match="is no field of the event"):
         mapping([word])
+
+
+def test_the_verification_is_the_audit_by_named_checks(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00"), did("10:10", "bob"), b"{")
+    lake.land(did("10:00:30"))
+    lake.silver.persist()
+    lake.parquet.catch_up()
+    ledger = Ledger.at_bronze("activity", settings, lake.connection)
+    ledger.catch_up()
+    ledger.persist()
+    taken = {0: (0, lake.next)}
+
+    def judge(gaps):
+        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
+
+    broker = Broker(lambda: Topic("user_activity", "t1", taken), judge)
+    proof = audit("activity", settings, broker, NOW, lambda _: None, Content.NONE)
+    checks = {check.name: check for check in seen(proof, "run", "again")}
+    assert len(checks) >= 10
+    tables = {"page_view_counts", "active_users", "user_sessions"}
+    assert {f"silver.activity_{t}" for t in tables} <= checks.keys()
+    assert [name for name, check in checks.items() if not check.ok] == [], checks
+    assert checks["late events"].detail.startswith("1 late, 0 sent twice")
+
+
+def test_the_logs_bounds_hold_for_texts_beyond_the_basic_plane(settings):
+    """delta-rs reads a character above U+FFFF wrongly where the log has it escaped."""
+    lake, page = Lake(settings), "\U0002028e\u8a71"
+    lake.land(did("10:00", page=page))
+    lake.silver.persist()
+    for table in (lake.bronze.bronze, lake.silver.tables["page_view_counts"]):
+        [told] = pa.table(DeltaTable(table.uri).get_add_actions(flatten=True))["max.page_url"]
+        assert told.as_py() == page

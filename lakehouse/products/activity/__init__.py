@@ -14,5 +14,6 @@ PRODUCT = Product(
     recompute="lakehouse.products.activity.recompute",
     report="lakehouse.products.activity.report",
     demo="lakehouse.products.activity.demo",
+    verbs="lakehouse.products.activity.verbs",
     source="producers.activity.source",
 )

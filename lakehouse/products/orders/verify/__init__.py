@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-
-import pyarrow as pa
 
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import engine
 from lakehouse.core.errors import LakehouseError
-from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render
+from lakehouse.explorer.named_checks import show
 from lakehouse.products.orders.verify.capture import capture_checks
 from lakehouse.products.orders.verify.check import Check, Parts
 from lakehouse.products.orders.verify.lake import audit_checks, freshness_checks
 from lakehouse.settings.settings import Settings
+
+__all__ = ["show", "verify"]
 
 
 def verify(settings: Settings, say: Say) -> list[Check]:
@@ -33,16 +31,3 @@ def _checks(parts: Parts) -> Iterator[Check]:
             yield from step(parts)
         except LakehouseError as error:
             yield Check(name, False, f"{error.place}: {error.fault}", error.remedy)
-
-
-def show(checks: list[Check]) -> None:
-    """The checks as a table on stdout, and the first of what is odd below."""
-    rows = [
-        {"check": c.name, "": "ok" if c.ok else "FAILED", "found": c.detail, "fix": c.fix}
-        for c in checks
-    ]
-    sys.stdout.write(render({"checks": pa.Table.from_pylist(rows)}, Format.table, 160))
-    for check in checks:
-        for row in check.first:
-            told = ", ".join(f"{key} {value}" for key, value in row.items())
-            sys.stdout.write(f"  {check.name}: {told}\n")

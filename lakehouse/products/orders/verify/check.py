@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import duckdb
 
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
 from lakehouse.core.paths import root_option
+from lakehouse.explorer.named_checks import Check
 from lakehouse.products.orders.contract import NAME
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.settings.settings import Settings
 from producers.cdc.state import read_state, state_path
 
-
-@dataclass(frozen=True)
-class Check:
-    """One part: whether it is right, what was found, what to do, and the first of what is odd."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
-    first: tuple[dict[str, Any], ...] = field(default=())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
+__all__ = ["Check", "Parts"]
 
 
 @dataclass(frozen=True)
