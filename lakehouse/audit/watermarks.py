@@ -1,14 +1,16 @@
 """The watermark that each row records, against the events of the batches before its own.
 
 A batch's watermark is the newest event time of all earlier batches, less the delay that
-the batch recorded. Rows that were erased may have held the newest event: after them it
-may be later than what is left says. The newest event of all is in bronze's ends, from
-which the next watermark is taken.
+the batch recorded. It does not go back where a delay is raised, but did in earlier releases:
+after that it may be the greatest by an earlier delay too. Rows that were erased may have
+held the newest event: after them it may be later than what is left says. The newest event
+of all is in bronze's ends, from which the next watermark is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.topic import SAMPLE
@@ -30,11 +32,17 @@ WITH landed AS (
     ) AS before FROM landed
 )
 SELECT *, before - to_microseconds(delay) AS expected,
+    (SELECT max(mark) FROM ({earlier}) WHERE last < batch_id) AS passed,
     coalesce((SELECT batch FROM gone) < batch_id, false) AS may_be_later
 FROM known
 """
 _ERASED = """
 SELECT min(coalesce(batch_id, -1)) AS batch FROM erased WHERE "table" = 'bronze.{product}'
+"""
+_EARLIER = """
+SELECT last, (SELECT max(newest) FROM landed WHERE landed.batch_id <= last)
+    - to_microseconds(delay) AS mark
+FROM (VALUES {rules}) AS rules(last, delay)
 """
 _NONE_ERASED = "SELECT CAST(NULL AS BIGINT) AS batch"
 _WRONG = """
@@ -43,7 +51,7 @@ SELECT batch_id, rows, watermark, expected FROM batches WHERE CASE
     WHEN may_be_later THEN watermark IS NULL AND before IS NOT NULL OR watermark < expected
     WHEN watermark IS NULL OR before IS NULL THEN watermark IS NOT NULL OR before IS NOT NULL
     WHEN delay IS NULL THEN watermark > before
-    ELSE watermark <> expected
+    ELSE watermark NOT IN (expected, greatest(expected, passed))
 END
 """
 
@@ -53,7 +61,8 @@ def watermarks(scene: Scene) -> Check:
     connection, product = scene.snapshots.connection, scene.product
     is_erased = scene.snapshots.exists(f"erased.{product}")
     gone = _ERASED.format(product=product) if is_erased else _NONE_ERASED
-    connection.execute(_BATCHES.format(delay=_delay(scene.ends.rules), gone=gone))
+    delay, earlier = _delay(scene.ends.rules), _earlier(scene.ends.rules)
+    connection.execute(_BATCHES.format(delay=delay, gone=gone, earlier=earlier))
     [(wrong, batches, unknown)] = connection.execute(
         f"SELECT coalesce(sum(rows), 0), count(*), (SELECT count(*) FROM batches "
         f"WHERE delay IS NULL) FROM ({_WRONG})"
@@ -87,3 +96,12 @@ def _delay(rules: Sequence[Rule]) -> str:
         for rule in reversed(rules)
     ]
     return f"CAST(CASE {' '.join(known)} END AS BIGINT)" if known else "CAST(NULL AS BIGINT)"
+
+
+def _earlier(rules: Sequence[Rule]) -> str:
+    """SQL for the last batch by each delay but the newest, and its watermark."""
+    ended = [
+        f"({after.batch - 1}, CAST({'NULL' if rule.delay is None else rule.delay} AS BIGINT))"
+        for rule, after in pairwise(rules)
+    ]
+    return _EARLIER.format(rules=", ".join(ended or ["(NULL, CAST(NULL AS BIGINT))"]))

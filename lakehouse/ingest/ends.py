@@ -79,6 +79,8 @@ class Ends:
     """The lowest offset of each partition that was landed since this is recorded."""
     rules: tuple[Rule, ...] = ()
     """How batches were marked, by batch, since this is recorded: settings may change."""
+    passed: datetime | None = None
+    """The watermark that the newest batch was marked by."""
     is_from_rows: bool = False
     """Whether no commit says this: it is computed from the rows, and more may have been read."""
     quarantine: tuple[int, int] | None = field(default=None, compare=False)
@@ -103,6 +105,8 @@ class Ends:
             note["lost"] = [asdict(lost) for lost in self.lost]
         if self.rules:
             note["rules"] = [[rule.batch, rule.horizon, rule.delay] for rule in self.rules]
+        if self.passed:
+            note["passed"] = self.passed.isoformat()
         if self.quarantine:
             note["quarantine"] = list(self.quarantine)
         if self.tables:
@@ -112,28 +116,30 @@ class Ends:
     @classmethod
     def read(cls, note: Mapping[str, Any]) -> Ends:
         """Back from a commit's metadata."""
-        newest, quarantine = note.get("newest"), note.get("quarantine")
+        quarantine = note.get("quarantine")
         return cls(
             topic=note["topic"],
             topic_id=note["topic_id"],
             next=_offsets(note["next"]),
-            newest=datetime.fromisoformat(newest).astimezone(UTC) if newest else None,
+            newest=_time(note.get("newest")),
             batch=int(note["batch"]),
             held=_offsets(note.get("held", {})),
             first=_offsets(note.get("first", {})),
             lost=tuple(Lost(**lost) for lost in note.get("lost", ())),
             rules=tuple(Rule(*rule) for rule in note.get("rules", ())),
+            passed=_time(note.get("passed")),
             quarantine=(int(quarantine[0]), int(quarantine[1])) if quarantine else None,
             tables=note.get("tables", {}),
         )
 
     @property
     def watermark(self) -> datetime | None:
-        """What the next batch is marked by; None where the delay is not recorded."""
+        """What a batch is marked by after it; None where the delay is not recorded."""
         delay = self.rules[-1].delay if self.rules else None
         if self.newest is None or delay is None:
-            return None
-        return self.newest - timedelta(microseconds=delay)
+            return self.passed
+        reached = self.newest - timedelta(microseconds=delay)
+        return max(reached, self.passed or reached)
 
     def reached(self, other: Mapping[int, int]) -> bool:
         """Whether every partition of ``other`` is held up to there."""
@@ -241,6 +247,10 @@ def gaps(ends: Ends, topic: Topic) -> tuple[Lost, ...]:
         elif held > after:
             found.append(Lost(ROLLED_BACK, topic.id, partition, held, None, None, batch, after))
     return tuple(found)
+
+
+def _time(told: str | None) -> datetime | None:
+    return datetime.fromisoformat(told).astimezone(UTC) if told else None
 
 
 def _offsets(note: Mapping[str, Any]) -> dict[int, int]:

@@ -33,7 +33,6 @@ class Position:
     def __init__(self, tables: BronzeTables, product: ProductSettings, topic_id: str) -> None:
         self.tables, micro = tables, timedelta(microseconds=1)
         self._rule = product.deduplication_horizon // micro, product.watermark_delay // micro
-        self._watermark_delay = product.watermark_delay
         self.ends = _read_ends(tables, topic_id)
         tables.refuse_another_quarantine(self.ends)
         self.went_back = tables.was_restored()
@@ -152,6 +151,7 @@ class Position:
             self._with_tables(self.ends.marked_by(batch, horizon, delay)),
             next=reached,
             newest=max(known) if known else None,
+            passed=self.watermark,
             batch=batch,
             held={p: o for p, o in self.ends.held.items() if reached.get(p, 0) < o},
         )
@@ -184,9 +184,14 @@ class Position:
 
     @property
     def watermark(self) -> datetime | None:
-        """The newest event time that bronze has committed, less the delay."""
-        newest = self.ends.newest
-        return None if newest is None else newest - self._watermark_delay
+        """The newest event time that bronze has committed, less the delay; it never goes back.
+
+        What was called late, or final, stays so where the delay is raised.
+        """
+        if self.ends.newest is None:
+            return None
+        now = self.ends.newest - timedelta(microseconds=self._rule[1])
+        return max(now, self.ends.watermark or now)
 
 
 def _read_ends(tables: BronzeTables, topic_id: str) -> Ends:

@@ -56,12 +56,14 @@ class Ends(Struct):
     first: Offsets = {}
     lost: list[Lost] = []
     rules: list[tuple[Number, Count, Count | None]] = []
+    passed: Annotated[datetime, Meta(tz=True)] | None = None
     quarantine: tuple[Count, Count] | None = None
     tables: dict[Name, Name] = {}
 
     def __post_init__(self) -> None:
-        if self.newest and self.newest.year not in _YEARS:
-            raise ValueError(f"year {self.newest.year} is out of range")
+        for time in (self.newest, self.passed):
+            if time and time.year not in _YEARS:
+                raise ValueError(f"year {time.year} is out of range")
 
 
 class Source(Struct):

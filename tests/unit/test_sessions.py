@@ -176,3 +176,24 @@ def test_made_anew_in_parts_they_are_the_same(settings):
     lake.silver.start_anew(lake.silver.version)
     assert lake.sessions() == before
     assert lake.audited() == []
+
+
+@pytest.mark.parametrize("passed", ["12:01:30", "11:31"], ids=["final", "open"])
+def test_a_delay_that_is_raised_takes_no_watermark_back(settings, passed):
+    lake = Lake(settings)
+    lake.land(did("10:50"), did("11:00"), did("11:20"), did("11:25"), did("11:30", "bob"))
+    lake.land(did(passed, "bob"))
+    lake.silver.persist()
+    raised = settings.products["activity"].model_copy(
+        update={"watermark_delay": timedelta(hours=2)}
+    )
+    lake.settings = settings.model_copy(
+        update={"products": {**settings.products, "activity": raised}}
+    )
+    lake.restart()
+    for clock in ("11:10", passed, "11:28:30"):
+        lake.land(did(clock))
+        assert lake.audited() == []
+    assert lake.rows("bronze.activity", "max(watermark) = arg_max(watermark, batch_id) AS up") == [
+        {"up": True}
+    ]
