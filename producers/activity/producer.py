@@ -83,7 +83,7 @@ def _done_now(
 
 def run(
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIELD=PLACE]...", help="more of --map")
+        list[str] | None, typer.Argument(metavar="FIELD=PLACE", help="more of --map")
     ] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="events a second; 0: no pause")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,

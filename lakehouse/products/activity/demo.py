@@ -18,12 +18,13 @@ from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import report
 from lakehouse.explorer.show import render
 from lakehouse.ingest.landing import Landed
-from lakehouse.products.activity.account import Line, account
+from lakehouse.products.activity.account import Line, account, sent_on
 from lakehouse.products.activity.contract import ACTIVITY
 from lakehouse.products.activity.settings import activity_of
 from lakehouse.products.activity.tables import FLOWS
 from lakehouse.runtime.demo import Stage
 from lakehouse.runtime.driver import run, say_stopping
+from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import Settings
 from producers.activity import replay
 from producers.activity.generator import Shares
@@ -38,7 +39,10 @@ EDITS = ("user_id=user", "page_url=page", "event_time=time")
 
 
 def demo(stage: Stage) -> Exit:
-    """Produce, land, fold, report, audit; OK when it is proven, and all is where it belongs."""
+    """Produce, land, fold, send on, report, audit; OK when all is proven and where it belongs.
+
+    The database is always an embedded one: nobody's own tables get made-up users.
+    """
     started = time.perf_counter()
     settings, say = stage.settings, stage.say
     total = replay.count_lines(stage.replay) if stage.replay else stage.count
@@ -46,12 +50,17 @@ def demo(stage: Stage) -> Exit:
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} events)")
-    with stage.broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+    settings = settings.model_copy(update={"postgres": PostgresSettings()})
+    with (
+        stage.broker(settings) as settings,
+        stage.database(settings) as settings,
+        stop_on_signals(say_stopping) as stop,
+    ):
         wait = stage.start_session(settings, "demo")
         messages = _messages(settings, total, stage.replay)
         summary = send(settings, ACTIVITY, messages, total=total, stop=stop)
         show(summary, as_json=False)
-        say("landing: Kafka → bronze and quarantine → windows, sessions and Parquet files")
+        say("landing: Kafka → bronze → windows, sessions, Parquet, Postgres and a topic")
         landed = _Progress(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
         if stop.is_set():
@@ -59,7 +68,7 @@ def demo(stage: Stage) -> Exit:
         catalogue = Catalogue(str(root))
         found = report(catalogue, settings.explorer, {}, say)
         sys.stdout.write(render(found, Format.table, 132))
-        lines = account(catalogue, settings.explorer, summary.by_kind)
+        lines = account(catalogue, settings.explorer, summary.by_kind, sent_on(settings))
         _show_account(lines)
         verdict = audited("activity", settings, say)
     holds = all(line.holds for line in lines) and summary.failed == 0
