@@ -104,8 +104,8 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(BIN)/python -m lakehouse.services.jars lock
 
-bench: setup-dev ## measure beside other engines; writes docs/performance.md (40 minutes)
-	@missed=0; for part in drain freshness; do $(BIN)/python -m bench $$part || missed=1; done; \
+bench: setup-dev ## measure beside other engines; writes docs/performance.md (an hour)
+	@missed=0; for part in drain freshness activity; do $(BIN)/python -m bench $$part || missed=1; done; \
 		exit $$missed
 
 crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz its decoder, edit its tables; writes docs/reliability.md (45 minutes)

@@ -5,6 +5,7 @@ python -m bench drain --events 200000 --runs 1 --habit compact --no-write
 python -m bench freshness                # at 1,000 and 10,000 events/s: 11 minutes
 python -m bench growth                   # silver by what it knows: about 10 minutes
 python -m bench soak --minutes 60        # left running at 2,000 events/s
+python -m bench activity                 # with its sinks: about 15 minutes
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.activity import IN_POSTGRES, database, drained_into_sinks, topics_of
 from bench.drain import drain
 from bench.events import HABITS, Habit, fill, source
 from bench.freshness import freshness
 from bench.growth import SIZES, growth
 from bench.report import (
+    ACTIVITY,
     DRAIN,
     FRESHNESS,
     GROWTH,
     PATH,
     SOAK,
     Target,
+    activity_section,
+    activity_targets,
     drain_section,
     drain_targets,
     fresh_section,
@@ -64,6 +69,7 @@ def broker() -> Iterator[tuple[Path, Settings, dict[str, str]]]:
     cache = default_cache()
     java = find_java(cache)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    folder.chmod(0o711)  # the Postgres of root runs as another user, who passes through
     try:
         jars = kafka_jars(cache, java, say)
         with EmbeddedKafka.start(folder / "broker", java=java, jars=jars, say=say) as kafka:
@@ -152,6 +158,35 @@ def fresh(minutes: Minutes = 5, rate: Rates = None, write: Write = True) -> None
             found.append(one)
     _tell(FRESHNESS, fresh_section(found), write)
     _end(fresh_targets(found))
+
+
+@app.command("activity")
+def active(
+    minutes: Minutes = 5,
+    rate: Rates = None,
+    events: Events = 1_000_000,
+    write: Write = True,
+) -> None:
+    """Activity with all of its sinks: freshness in Postgres, and a drain. Exit 1 on a miss."""
+    found = []
+    with broker() as (folder, _, kafka):
+        for number in rate or [1_000, 10_000]:
+            say(f"to Postgres at {number:,} events/s for {minutes:g} minutes")
+            with database(folder / f"pg-{number}", say) as postgres:
+                environment = kafka | postgres | topics_of(str(number))
+                one = freshness(
+                    folder / str(number), environment, number, minutes, watch=IN_POSTGRES
+                )
+            say(f"  p50 {one.p50:.2f} s, p95 {one.p95:.2f} s, {one.peak_mb:,.0f} MB")
+            found.append(one)
+        say(f"draining {events:,} events into every sink")
+        with database(folder / "pg-drain", say) as postgres:
+            filled = drained_into_sinks(
+                folder / "drain", kafka | postgres | topics_of("drain"), events
+            )
+        say(f"  {filled.rate:,.0f} records/s, {filled.run.peak_mb:,.0f} MB")
+    _tell(ACTIVITY, activity_section(found, filled), write)
+    _end(activity_targets(found, filled))
 
 
 def _end(found: list[Target]) -> None:

@@ -25,6 +25,21 @@ Latencies = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What runs, what sees where an event has come to, what sends, and the table of its bronze."""
+
+    flows: tuple[str, ...]
+    watcher: tuple[str, ...]
+    load: str
+    bronze: str
+
+
+IN_SILVER = Watch(
+    ("sales.bronze", "sales.silver"), ("bench.peers.watch",), "bench.peers.load", "bronze.sales"
+)
+
+
+@dataclass(frozen=True)
 class Freshness:
     """One rate's result; latencies in seconds, memory in MB without broker and load."""
 
@@ -45,6 +60,7 @@ def freshness(
     rate: int,
     minutes: float,
     each_second: Callable[[float], None] = lambda _: None,
+    watch: Watch = IN_SILVER,
 ) -> Freshness:
     """Run the flows under a steady load, watched from outside.
 
@@ -55,15 +71,12 @@ def freshness(
     engine_log, seen_log = root / "engine.log", root / "seen.jsonl"
     with engine_log.open("wb") as log, seen_log.open("wb") as seen:
         engine = subprocess.Popen(
-            python("lakehouse", "run", "sales.bronze", "sales.silver"), env=environment,
-            stdout=log, stderr=log,
-        )  # fmt: skip
-        watcher = subprocess.Popen(
-            python("bench.peers.watch", str(root)), env=environment, stdout=seen
+            python("lakehouse", "run", *watch.flows), env=environment, stdout=log, stderr=log
         )
+        watcher = subprocess.Popen(python(*watch.watcher, str(root)), env=environment, stdout=seen)
         try:
             load = subprocess.Popen(
-                python("bench.peers.load", str(rate), str(minutes * 60 + SETTLE_SECONDS)),
+                python(watch.load, str(rate), str(minutes * 60 + SETTLE_SECONDS)),
                 env=environment, stdout=subprocess.PIPE,
             )  # fmt: skip
             started = time.monotonic()
@@ -83,11 +96,13 @@ def freshness(
             watcher.wait()
     if engine.returncode != 0:
         raise RuntimeError(engine_log.read_text()[-2000:])
-    return _result(root, seen_log, rate, cores, meter.peak_mb)
+    return _result(root, watch.bronze, seen_log, rate, cores, meter.peak_mb)
 
 
-def _result(root: Path, seen_log: Path, rate: int, cores: float, peak_mb: float) -> Freshness:
-    times, waits, batches = _latencies(root, seen_log)
+def _result(
+    root: Path, bronze: str, seen_log: Path, rate: int, cores: float, peak_mb: float
+) -> Freshness:
+    times, waits, batches = _latencies(Lake(str(root)).table(bronze), seen_log)
     start = times.min() + SETTLE_SECONDS
     counted = times >= start
     minute = ((times[counted] - start) // 60).astype(int)
@@ -109,9 +124,8 @@ def _result(root: Path, seen_log: Path, rate: int, cores: float, peak_mb: float)
     )
 
 
-def _latencies(root: Path, seen_log: Path) -> tuple[Latencies, Latencies, int]:
+def _latencies(uri: str, seen_log: Path) -> tuple[Latencies, Latencies, int]:
     """Each event's Kafka time and its wait, both in seconds; and how many bronze versions."""
-    uri = Lake(str(root)).table("bronze.sales")
     seen = [json.loads(line) for line in seen_log.read_text().splitlines()]
     times, waits = [], []
     before = -1

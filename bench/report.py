@@ -10,6 +10,7 @@ from statistics import median
 
 import psutil
 
+from bench.activity import Filled
 from bench.drain import BOTH, BRONZE, CAREFUL, Drained
 from bench.events import BROKEN, COPIES, Habit
 from bench.freshness import SETTLE_SECONDS, Freshness
@@ -20,6 +21,7 @@ PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 DRAIN, FRESHNESS, GROWTH, SOAK = "## Draining", "## Freshness", "## Growth", "## Left running"
+ACTIVITY = "## Activity and its sinks"
 Target = tuple[str, str, bool]
 """What is aimed for: words, what was measured, and whether it holds."""
 RATIOS = (
@@ -31,6 +33,9 @@ RATIOS = (
 )
 """The share of the careful loop's speed that each is to reach."""
 P95 = {1_000: 0.35, 10_000: 0.55}
+IN_POSTGRES = {1_000: 1.0, 10_000: 1.5}
+"""Seconds from Kafka to Postgres, and records a second into every sink."""
+INTO_SINKS = 20_000
 
 
 def drain_targets(drained: Sequence[Drained]) -> list[Target]:
@@ -89,7 +94,7 @@ def _section_of(text: str, title: str) -> str:
 
 def with_section(text: str, title: str, section: str) -> str:
     """The document with this section in the place of the one of its title."""
-    kept = {name: _section_of(text, name) for name in (DRAIN, FRESHNESS, GROWTH, SOAK)}
+    kept = {name: _section_of(text, name) for name in (DRAIN, FRESHNESS, GROWTH, SOAK, ACTIVITY)}
     sections = [part for part in {**kept, title: section.rstrip()}.values() if part]
     return "\n\n".join([_head().rstrip(), *sections]) + "\n"
 
@@ -179,6 +184,36 @@ def drain_section(what: str, size: float, drained: Sequence[Drained]) -> str:
     ]) + "\n"  # fmt: skip
 
 
+def activity_targets(found: Sequence[Freshness], filled: Filled) -> list[Target]:
+    """Activity's, of the rates that were run."""
+    targets: list[Target] = []
+    for f in found:
+        if limit := IN_POSTGRES.get(f.rate):
+            words = f"p95 in Postgres at most {limit} s at {f.rate:,} events/s"
+            targets.append((words, f"{f.p95:.2f} s", f.p95 <= limit))
+    words = f"at least {INTO_SINKS:,} records/s into every sink"
+    return [*targets, (words, f"{filled.rate:,.0f}", filled.rate >= INTO_SINKS)]
+
+
+def activity_section(found: Sequence[Freshness], filled: Filled) -> str:
+    """Activity's figures."""
+    lines = [
+        ACTIVITY,
+        "",
+        "Made by `python -m bench activity`: bronze, windows, sessions, Parquet files, Postgres "
+        "and the enriched topic, all in one process; broker and Postgres on the same cores. From "
+        "Kafka's time of an event to the moment when another client sees its version in every "
+        f"table of Postgres; the first {SETTLE_SECONDS} s are not counted. Seconds.",
+        "",
+        *_fresh_rows(found),
+        "",
+        f"A topic of {filled.records:,} records, drained into the lake and every sink, the "
+        f"process's start with it: {filled.rate:,.0f} records/s, {filled.run.cpu_seconds:.0f} CPU "
+        f"s, {filled.run.peak_mb:,.0f} MB.",
+    ]
+    return "\n".join([*lines, *_targets(activity_targets(found, filled))]) + "\n"
+
+
 def fresh_section(fresh: Sequence[Freshness]) -> str:
     """Freshness's figures."""
     lines = [
@@ -188,6 +223,13 @@ def fresh_section(fresh: Sequence[Freshness]) -> str:
         "another process sees it in every silver table that is small: large ones wait for their "
         f"turn. The first {SETTLE_SECONDS} s of a run are not counted. Seconds.",
         "",
+        *_fresh_rows(fresh),
+    ]
+    return "\n".join([*lines, *_targets(fresh_targets(fresh))]) + "\n"
+
+
+def _fresh_rows(fresh: Sequence[Freshness]) -> list[str]:
+    lines = [
         "| events/s | events | p50 | p95 | worst | p95 by minute | commits | cores | peak MB |",
         "| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
@@ -197,4 +239,4 @@ def fresh_section(fresh: Sequence[Freshness]) -> str:
             f"| {f.rate:,} | {f.events:,} | {f.p50:.2f} | {f.p95:.2f} | {f.worst:.2f} | "
             f"{minutes} | {f.batches} | {f.cpu_cores:.1f} | {f.peak_mb:,.0f} |"
         )
-    return "\n".join([*lines, *_targets(fresh_targets(fresh))]) + "\n"
+    return lines
