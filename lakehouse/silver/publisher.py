@@ -260,14 +260,16 @@ class SilverPublisher(InParts):
         applied = self.at(step.version if step.is_last else part_version(step.part))
         watermark = self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
-        behind.sort(key=lambda name: -self._folds[name].rows)  # the longest first
+        folded = [*{*behind, *self._state.windowed}]  # open windows are of the state's version
+        folded.sort(key=lambda name: -self._folds[name].rows)  # the longest first
         with self.store.writing():
             left = self._state.absorb(self.store, self._pool, watermark)
-            done = together(self._pool, lambda name: self._folds[name].delta(), behind)
-            deltas = {name: delta.result() for name, delta in zip(behind, done, strict=True)}
+            done = together(self._pool, lambda name: self._folds[name].delta(), folded)
+            deltas = {name: delta.result() for name, delta in zip(folded, done, strict=True)}
             left |= self._state.close(self.store, deltas, self._watermark)
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
+            ahead |= {*folded} - {*behind}
             self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             self._say(applied)
             self.say_part(step)

@@ -88,6 +88,8 @@ class SilverState:
         self._open = {
             a.name: OpenWindows(a, delta_schema(a), connection) for a in flow.aggregates if a.window
         }
+        self.windowed = [*self._open]
+        """Aggregates by window."""
         self.finer = [*self._kinds]
         """Tables of distinct keys and of units."""
         self.latest = [name for name in self.tables if name not in self._kinds]

@@ -130,6 +130,24 @@ def test_a_store_that_is_lost_is_made_anew_from_the_open_windows(settings):
     assert lake.audited() == []
 
 
+def test_a_store_of_an_older_version_follows_windows_that_the_table_has(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00:30"))
+    lake.silver.close()
+    store = lake.silver.store.folder
+    store.rename(older := store.with_name("older"))
+    lake.restart()
+    lake.land(did("10:01:30"))
+    lake.silver.persist()
+    lake.silver.close()
+    store.rename(store.with_name("newer"))
+    older.rename(store)
+    lake.restart()
+    lake.land(did("10:04", what="click"))
+    assert [row[-1] for row in lake.windows()] == [True, True]
+    assert lake.audited() == []
+
+
 def test_state_is_bounded_by_the_watermark(settings):
     lake = Lake(settings)
     for minute in range(30):
