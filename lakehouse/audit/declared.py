@@ -198,7 +198,7 @@ happened AS (
     FROM made
 )
 SELECT {key}, session_start, session_end,
-    CAST(CAST(epoch_ms(session_end) - epoch_ms(session_start) AS DECIMAL(15, 0))
+    CAST(CAST((epoch_us(session_end) - epoch_us(session_start)) // 1000 AS DECIMAL(15, 0))
         * CAST(0.001 AS DECIMAL(4, 3)) AS DECIMAL(18, 3)) AS duration_seconds{counts},
     CASE WHEN is_ended THEN 'end'
         WHEN is_followed OR coalesce(mark > session_end + silence, false) THEN 'timeout'

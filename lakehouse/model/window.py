@@ -135,7 +135,7 @@ class Session:
             self.key: self.key_doc,
             "session_start": "time of its first event",
             "session_end": "time of its last event",
-            "duration_seconds": "session_end less session_start, each to the millisecond",
+            "duration_seconds": "session_end less session_start, in whole milliseconds",
             **{name: doc for name, (_, doc) in self.counts.items()},
             "ended": "`end`: by an event that ends it; `timeout`: by a silence, known from a later "
             "event or the watermark; `open`: not yet",

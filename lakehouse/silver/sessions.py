@@ -234,7 +234,7 @@ class SessionState:
         counts = [sum(column) for column in zip(*(p.counts for p in made.pieces), strict=True)]
         return {
             self.session.key: key, "session_start": made.start, "session_end": made.end,
-            "duration_seconds": Decimal(made.end // 1000 - made.start // 1000).scaleb(-3),
+            "duration_seconds": Decimal((made.end - made.start) // 1000).scaleb(-3),
             **dict(zip(self.session.counts, counts, strict=True)),
             "ended": made.ended(self._timeout, watermark),
             FINAL: watermark is not None and made.due(self._timeout) < watermark,

@@ -64,7 +64,7 @@ WITH moments AS (
     FROM made, moment, timeout
 )
 SELECT user_id, make_timestamptz(first) AS session_start, make_timestamptz(last) AS session_end,
-    CAST((last // 1000 - first // 1000) / CAST(1000 AS DECIMAL(18, 0)) AS DECIMAL(18, 3))
+    CAST(((last - first) // 1000) / CAST(1000 AS DECIMAL(18, 0)) AS DECIMAL(18, 3))
         AS duration_seconds,
     pages, clicks,
     CASE WHEN ended THEN 'end' WHEN is_followed OR is_silent THEN 'timeout' ELSE 'open' END
