@@ -33,7 +33,7 @@ def bad_utf8(name: str) -> Fault:
     """A text begins with bytes that are no UTF-8."""
 
     def make(fields: Fields) -> bytes:
-        place = f'"{name}": "'.encode()
+        place = json.dumps(name).encode() + b': "'
         return json.dumps(fields).encode().replace(place, place + b"\xff\xfe")
 
     return make

@@ -12,6 +12,8 @@ from lakehouse.core.files import make_for
 from lakehouse.core.logging import configure_logging
 from lakehouse.core.paths import check_root
 from lakehouse.core.signals import stop_on_signals
+from lakehouse.model.flow import BronzeFlow
+from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import load_settings
 from lakehouse.runtime.driver import flow, run, say_stopping
 from lakehouse.runtime.jvm_end import before_the_jvm
@@ -43,11 +45,19 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
         check_root(settings.lake.root)
         make_for(settings.lake.access)
         configure_logging(settings.logging.format, settings.logging.level)
-        if not settings.kafka.bootstrap_servers and any(f.endswith(".bronze") for f in flows):
+        chosen = [flow(name) for name in flows]
+        needs = any(isinstance(f, BronzeFlow | KafkaSink) for f in chosen)
+        if not settings.kafka.bootstrap_servers and needs:
             raise UsageError(
                 "[kafka] bootstrap_servers",
                 "is empty, and a deployed job starts no broker",
                 "set it in config.ini or by LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS",
+            )
+        if not settings.postgres.url and any(isinstance(f, PostgresSink) for f in chosen):
+            raise UsageError(
+                "[postgres] url",
+                "is empty, and a deployed job starts no Postgres",
+                "set it in config.ini or by LAKEHOUSE_POSTGRES_URL",
             )
     except LakehouseError as error:
         raise _ended(error) from None
@@ -58,7 +68,7 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
     ):
         try:
             run(
-                [flow(name) for name in flows],
+                chosen,
                 settings,
                 lambda: session(settings, "+".join(flows)),
                 available_now="--available-now" in arguments,

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
 
 from lakehouse.model.sink import PostgresSink
 from lakehouse.products.registry import products
+from lakehouse.runtime import job
 from lakehouse.sinks.postgres_tables import RECORD_DDL, ddl
 from tests.support.activity import Lake
 
@@ -26,3 +28,11 @@ def test_the_file_for_administrators_is_what_the_flow_does(settings):
     said = "\n".join(line for line in held.splitlines() if not line.startswith("--"))
     made = [statement.strip() for statement in said.split(";") if statement.strip()]
     assert made == [s.strip() for s in [*ddl(POSTGRES, schemas), RECORD_DDL]]
+
+
+@pytest.mark.parametrize(("sink", "key"), [("postgres", "[postgres] url"), ("enriched", "[kafka]")])
+def test_a_deployed_sink_starts_no_service(sink, key, settings, monkeypatch, capsys):
+    monkeypatch.setattr(job, "load_settings", lambda _: settings)
+    with pytest.raises(SystemExit) as ended:
+        job.main([f"activity.{sink}"], [])
+    assert (ended.value.code, key in capsys.readouterr().err) == (2, True)
