@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import Aggregate
-from lakehouse.silver.keys import bucket_hashes
+from lakehouse.model.window import START
+from lakehouse.silver.keys import MOST_OF_A_TIME, bucket_hashes, moment_hashes
 from lakehouse.silver.render import delta_schema, delta_sql, merged_sql
 from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.buckets import Buckets, Written
@@ -32,8 +33,12 @@ class Fold:
     ) -> None:
         self.aggregate, self.table = aggregate, table
         self.schema = delta_schema(aggregate)
-        hashes = bucket_hashes([*aggregate.keys])
-        self.files = Buckets(table, table.settings.silver.bucket_rows, hashes)
+        most, keys = table.settings.silver.bucket_rows, [*aggregate.keys]
+        if aggregate.window:
+            hashes = moment_hashes(START, keys)
+            self.files = Buckets(table, min(most, MOST_OF_A_TIME), hashes)
+        else:
+            self.files = Buckets(table, most, bucket_hashes(keys))
         name, placed = aggregate.name, self.schema.append(pa.field(PLACE, pa.int64()))
         if any(m.type == "BLOB" for m in aggregate.measures.values()):
             with_sketches(connection)

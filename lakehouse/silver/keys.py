@@ -14,6 +14,14 @@ from lakehouse.storage.buckets import Hashes, Numbers
 PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
 """Shows whether two engines hash alike: a store is only read by an engine like its maker's."""
 
+MOST_OF_A_TIME = 4_000
+"""Rows of a bucket of one time: it is written again at each batch until the next one begins."""
+_DAY, _TIME_BITS = 86_400_000_000, 11
+_REVERSED = np.array(
+    [int(f"{part:0{_TIME_BITS}b}"[::-1], 2) for part in range(1 << _TIME_BITS)], np.uint64
+)
+"""Each part of a day, of 42 seconds, with its bits in reverse."""
+
 
 def hash_key(columns: Sequence[str]) -> str:
     """SQL: several columns as one text for hashing; different keys give different texts."""
@@ -28,6 +36,22 @@ def bucket_hashes(keys: Sequence[str]) -> Hashes:
         joined = pc.binary_join_element_wise(*texts, "|", null_handling="replace")
         values = joined.cast(pa.binary()).to_pylist()
         return np.fromiter(map(crc32, values), np.uint64, len(values))
+
+    return hashes
+
+
+def moment_hashes(moment: str, keys: Sequence[str]) -> Hashes:
+    """As :func:`bucket_hashes`, for tables that are partitioned by the date of ``moment``.
+
+    The bits that are asked first are the time of day, morning or afternoon before all: rows
+    of one time share a bucket, and a batch of what happens now touches few.
+    """
+    others = bucket_hashes(keys)
+
+    def hashes(rows: pa.Table) -> Numbers:
+        micros = rows[moment].cast(pa.int64()).to_numpy() % _DAY
+        parts: Numbers = _REVERSED[micros * len(_REVERSED) // _DAY]
+        return parts | others(rows) << np.uint64(_TIME_BITS)
 
     return hashes
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakehouse.model.flow import UNITS, Keyed
 from lakehouse.model.window import Session
 from lakehouse.silver.fold import PLACE
-from lakehouse.silver.keys import bucket_hashes
+from lakehouse.silver.keys import MOST_OF_A_TIME, bucket_hashes, moment_hashes
 from lakehouse.silver.latest import GONE, left_schema
 from lakehouse.silver.sessions import left_schema as session_left_schema
 from lakehouse.storage.buckets import Buckets, Written
@@ -64,15 +64,12 @@ class Merged:
 
     def __init__(
         self,
-        table: Table,
+        files: Buckets,
         schema: pa.Schema,
-        keys: list[str],
         sql: str,
         connection: duckdb.DuckDBPyConnection,
     ) -> None:
-        self.table, self.schema = table, schema
-        most = table.settings.silver.bucket_rows
-        self.files = Buckets(table, most, bucket_hashes(keys))
+        self.table, self.schema, self.files = files.table, schema, files
         self._connection, self._sql = connection, sql
 
     @property
@@ -98,7 +95,7 @@ def units_table(table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
         f"SELECT {', '.join(keys)}, CAST(sum(units) AS {UNITS}) AS units FROM "
         f"(SELECT {listed} FROM new UNION ALL SELECT {listed} FROM old) GROUP BY ALL"
     )
-    return Merged(table, table.schema, keys, sql, connection)
+    return Merged(_by_key(table, keys), table.schema, sql, connection)
 
 
 def session_table(session: Session, table: Table, connection: duckdb.DuckDBPyConnection) -> Merged:
@@ -111,7 +108,9 @@ def session_table(session: Session, table: Table, connection: duckdb.DuckDBPyCon
         f"QUALIFY row_number() OVER (PARTITION BY {named} ORDER BY {PLACE} DESC) = 1) "
         f"WHERE NOT {GONE}"
     )
-    return Merged(table, session_left_schema(session), keys, sql, connection)
+    most = min(table.settings.silver.bucket_rows, MOST_OF_A_TIME)
+    files = Buckets(table, most, moment_hashes("session_start", keys))
+    return Merged(files, session_left_schema(session), sql, connection)
 
 
 def keyed_table(
@@ -125,4 +124,8 @@ def keyed_table(
         f"SELECT {listed} FROM (FROM new SEMI JOIN (SELECT {keyed.key}, max({PLACE}) AS {PLACE} "
         f"FROM new GROUP BY ALL) USING ({keyed.key}, {PLACE})) {there}"
     )
-    return Merged(table, left_schema(keyed, name), [keyed.key], sql, connection)
+    return Merged(_by_key(table, [keyed.key]), left_schema(keyed, name), sql, connection)
+
+
+def _by_key(table: Table, keys: list[str]) -> Buckets:
+    return Buckets(table, table.settings.silver.bucket_rows, bucket_hashes(keys))
