@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from lakehouse.core.errors import DeclarationError
@@ -178,3 +179,23 @@ def test_made_anew_it_is_the_same(settings):
 def test_a_window_that_cannot_be_is_refused(given, fault):
     with pytest.raises(DeclarationError, match=fault):
         Window(**given)
+
+
+def test_a_batch_of_what_happens_now_touches_few_rows_of_a_large_day(settings):
+    lake = Lake(settings)
+    clock = [f"{minute // 60:02}:{minute % 60:02}" for minute in range(720)]
+    lake.land(*(did(at, page=f"/{n}") for at in clock for n in range(12)))
+    lake.silver.persist()
+    table = lake.silver.tables["page_view_counts"]
+    before = files_of(table)
+    assert sum(before.values()) == 12 * len(clock)
+    lake.land(did("11:59:59"), did("12:00", page="/new"))
+    lake.silver.persist()
+    new = {path: rows for path, rows in files_of(table).items() if path not in before}
+    assert 0 < sum(new.values()) < 4_100, new
+    assert lake.audited() == []
+
+
+def files_of(table):
+    found = pa.table(table.dt.get_add_actions(flatten=True))
+    return dict(zip(found["path"].to_pylist(), found["num_records"].to_pylist(), strict=True))
