@@ -176,22 +176,27 @@ class SilverState:
         """
         if any(held[name] > version for name in self.tables):
             raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded anew")
-        if self._keyed is not None:
-            names = (self._keyed.keyed.history, self._keyed.keyed.current)
-            for step in steps(min(held[name] for name in names), version):
-                load(step)
-                with store.writing():
-                    journal.add(step.version, self._keyed.absorb(store)[1])
-        for name, sessions in self._sessions.items():
-            for step in steps(held[name], version):
+        at = min((held[name] for name in self.tables), default=version)
+        for stop in sorted({*(held[name] for name in self.tables), version}):
+            for step in steps(at, stop):  # once for all: the watermark does not go back
                 watermark = load(step)
+                behind = {name for name in self.tables if held[name] < step.version}
                 with store.writing():
-                    journal.add(step.version, {name: sessions.absorb(store, watermark)})
-        for name, kind in self._kinds.items():
-            for step in steps(held[name], version):
-                load(step)
-                with store.writing():
-                    journal.add(step.version, {name: kind.absorb(kind.find(), store)[1]})
+                    journal.add(step.version, self._caught_up(store, watermark, behind))
+            at = stop
+
+    def _caught_up(
+        self, store: Store, watermark: int | None, behind: set[str]
+    ) -> dict[str, pa.Table]:
+        """What the current rows leave for the tables that are behind."""
+        left: dict[str, pa.Table] = {}
+        if self._keyed is not None and behind & {*self.latest} - self._sessions.keys():
+            left |= self._keyed.absorb(store)[1]
+        for name in behind & self._sessions.keys():
+            left[name] = self._sessions[name].absorb(store, watermark)
+        for name in behind & self._kinds.keys():
+            left[name] = self._kinds[name].absorb(self._kinds[name].find(), store)[1]
+        return left
 
     def _told(self, name: str, parts: Iterator[int]) -> None:
         done = 0

@@ -1,12 +1,15 @@
 """Sessions: events in, tables out; a function of one user's events in order of time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake as Place
-from tests.support.activity import Lake, did
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.activity.tables import PAGE_VIEW_COUNTS, USER_SESSIONS
+from tests.support.activity import ACTIVITY, Lake, did
 
 NOON = did("12:00", "zoe", "click")
 
@@ -133,6 +136,30 @@ def test_a_store_that_is_lost_is_made_anew_from_bronze(settings):
         ("ada", "10:04:00", "10:04:00", 0.0, 1, 0, "open"),
         ("bob", "10:05:00", "10:05:00", 0.0, 0, 0, "end"),
     ]
+    assert lake.audited() == []
+
+
+def test_tables_that_were_put_back_to_different_versions_close_no_session_early(settings):
+    """The steps that one table lacks are not judged by the watermark after all of them."""
+    short = replace(USER_SESSIONS, name="short", timeout=timedelta(minutes=1))
+    flow = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS, short))
+    small = settings.silver.model_copy(update={"max_rows_per_fold": 1})
+    lake = Lake(settings.model_copy(update={"silver": small}), flow)
+    tables = [Place(settings.lake.root).table(name) for name in flow.tables[1:]]
+    versions = []
+    for events in (
+        [did("10:00")],
+        [did("10:02:30", "bob"), did("10:00:50")],
+        [did("10:01:40"), did("10:10", "bob")],
+        [did("10:09"), did("10:20", "bob")],
+    ):
+        lake.land(*events)
+        lake.silver.persist()
+        versions.append([DeltaTable(uri).version() for uri in tables])
+    for uri, version in zip(tables, (versions[1][0], versions[0][1]), strict=True):
+        DeltaTable(uri).restore(version)
+    lake.restart()
+    lake.silver.catch_up()
     assert lake.audited() == []
 
 
