@@ -2,7 +2,7 @@
 
 What Postgres cannot hold is written another way, the same for equal values and another for
 others, so that no row stops the sink: a NUL in text is ``␀0`` (and ``␀`` is ``␀␀``); text in
-a key or an index that is too long for one ends in its hash.
+a key or an index that is too long for one ends in its hash, and so does one that looks like that.
 """
 
 from __future__ import annotations
@@ -144,4 +144,5 @@ def _value(name: str, kind: str, most: int | None) -> str:
     if most is None:
         return text
     start = f"left({text}, {most // 8})"  # a character may be four bytes
-    return f"CASE WHEN strlen({text}) <= {most} THEN {text} ELSE {start} || '… ' || md5({text}) END"
+    fits = f"strlen({text}) <= {most} AND NOT regexp_matches({text}, '… [0-9a-f]{{64}}$')"
+    return f"CASE WHEN {fits} THEN {text} ELSE {start} || '… ' || sha256({text}) END"
