@@ -78,6 +78,8 @@ class KafkaWriter(Follower):
         root = settings.lake.root
         self._states = {view: Versions(root, table) for view, table in sink.states.items()}
         self._producer: Any = None
+        self._left: tuple[Applied | None, ...] = ()
+        """What this process may have left as the last marker; empty before it has sent."""
         self.sent = 0
         """Records since it was made."""
         self.applied = {PART: None}
@@ -115,6 +117,8 @@ class KafkaWriter(Follower):
         mine = product.model_copy(update={"topic": self.topic, "max_message_mb": most})
         ensure_topic(kafka, mine)
         ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
+        if self._left and last_marker(kafka, self.topic, self.name) not in self._left:
+            raise self._fenced()
         self._producer = Producer(
             {
                 **reader_options(kafka),
@@ -232,6 +236,7 @@ class KafkaWriter(Follower):
         wait = 3 * self.settings.kafka.request_timeout.total_seconds()
         if producer.flush(wait):
             raise unreachable(self.settings.kafka, "it does not acknowledge records")
+        self._left = (self.applied[PART], applied)
         failpoint.reach(Step.KAFKA_SENT)
         producer.commit_transaction(wait)
         failpoint.reach(Step.KAFKA_COMMITTED)
@@ -257,18 +262,34 @@ class KafkaWriter(Follower):
 
     def _told(self, error: KafkaError) -> LakehouseError:
         """What librdkafka says, in our words; the next try begins with a new producer."""
-        place = f"topic {self.topic} at {self.settings.kafka.bootstrap_servers}"
+        if error.code() == KafkaError._FATAL:
+            error = self._cause(error)
         self.close()
         if error.code() in _FENCED:
-            return TableLocked(
-                place, f"another process writes it for {self.name}, and has fenced this one",
-                "end one of the two: a sink has one writer",
-            )  # fmt: skip
+            return self._fenced()
         if error.code() in _REFUSED:
             return ServiceUnavailable(
-                place, error.str(), "mend the topic's settings, or the user's rights there"
+                self._place, error.str(), "mend the topic's settings, or the user's rights there"
             )
         return unreachable(self.settings.kafka, error.str())
+
+    def _cause(self, error: KafkaError) -> KafkaError:
+        """What made the producer unusable: it says so once, when it is polled."""
+        try:
+            self._producer.poll(0)
+        except KafkaException as told:
+            return told.args[0]  # type: ignore[no-any-return]  # librdkafka's error
+        return error
+
+    @property
+    def _place(self) -> str:
+        return f"topic {self.topic} at {self.settings.kafka.bootstrap_servers}"
+
+    def _fenced(self) -> TableLocked:
+        return TableLocked(
+            self._place, f"another process writes it for {self.name}, and has fenced this one",
+            "end one of the two: a sink has one writer",
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the producer; a transaction that is open is aborted by the next one."""

@@ -45,6 +45,7 @@ def fenced(stage: Stage) -> None:
     stage.start(flows=sinks)
     time.sleep(stage.draw.uniform(6, 12))
     old.process.send_signal(signal.SIGCONT)
+    stage.produce(10)  # it learns that it is fenced when it has something to send
     try:
         old.process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
