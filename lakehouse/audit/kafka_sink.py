@@ -12,7 +12,15 @@ from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.model.sink import KafkaSink
 from lakehouse.settings.settings import Settings
-from lakehouse.sinks.kafka_records import ADDRESS, event_of, expired, held, last_marker, topic_of
+from lakehouse.sinks.kafka_records import (
+    ADDRESS,
+    event_of,
+    expired,
+    gone_until,
+    held,
+    last_marker,
+    topic_of,
+)
 
 _HELD = """
 CREATE OR REPLACE TEMP TABLE sent (
@@ -29,8 +37,6 @@ SELECT split_part(header, '/', 1), TRY_CAST(split_part(header, '/', 2) AS BIGINT
 FROM (SELECT header, "partition", CASE WHEN json_valid(value) THEN value ELSE '{}' END AS value
     FROM records)
 """
-_LOST = "(SELECT max(oldest) FROM (SELECT min(processing_time) AS oldest FROM sent GROUP BY part))"
-"""Of a topic that has lost records by retention: up to then not all are there."""
 
 
 def compare_kafka(
@@ -61,20 +67,21 @@ def _compare(
         duck.register("records", records)
         duck.execute(_MORE)
         duck.unregister("records")
-    lost = expired(kafka, topic)
+    gone = expired(kafka, topic)
+    since = gone_until(gone, applied)  # up to then not all are there
     snapshots.pin("bronze_then", bronze.name, applied.version)
     wanted = f"SELECT * FROM bronze_then WHERE NOT is_duplicate AND ({sink.where})"
-    since = f" AND ingest_time > {_LOST}" if lost else ""
     duck.execute(
         'CREATE OR REPLACE TEMP TABLE wanted AS SELECT topic, "partition", "offset", '
-        + f"{event_of(sink)} AS event FROM ({wanted}{since})"
+        + f"{event_of(sink)} AS event FROM ({wanted}"
+        + (f" AND ingest_time > {since})" if gone else ")")
     )
     duck.execute(
         'CREATE OR REPLACE TEMP VIEW held AS SELECT topic, "partition", "offset", '
         "CASE WHEN starts_with(value, event) THEN event ELSE value END AS event "
         'FROM sent LEFT JOIN wanted USING (topic, "partition", "offset") '
         + f"WHERE coalesce(version, 0) <= {applied.version}"
-        + (f" AND processing_time > {_LOST}" if lost else "")
+        + (f" AND processing_time > {since}" if gone else "")
     )
     version = max(applied.version, 0)
     report = replace(

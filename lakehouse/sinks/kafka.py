@@ -40,6 +40,7 @@ from lakehouse.sinks.kafka_records import (
     columns_of,
     event_of,
     expired,
+    gone_until,
     held,
     last_marker,
     marker,
@@ -135,8 +136,10 @@ class KafkaWriter(Follower):
         self.applied = {PART: last_marker(kafka, self.topic, self.name)}
 
     def has_rows(self) -> bool:
-        """Whether the topic has any record."""
-        return any(rows.num_rows for rows in held(self.settings.kafka, self.topic))
+        """Whether the topic has any record, or had one."""
+        return bool(expired(self.settings.kafka, self.topic)) or any(
+            rows.num_rows for rows in held(self.settings.kafka, self.topic)
+        )
 
     def apply(self, step: Increment) -> None:
         """Send an increment's rows and its marker in one transaction."""
@@ -160,13 +163,26 @@ class KafkaWriter(Follower):
         """
         with self._duck.cursor() as own:
             self._read_topic(own)
-            since = _OLDEST if expired(self.settings.kafka, self.topic) else ""
+            since = self._since()
             told = partial(say, self.topic) if say else None
             for step in self.whole(target, told):
                 lacking = self._rendered(own, step, f"{_LACKING} {since}")
                 self._send(lacking, self.at(target), is_whole=step.is_last)
                 if self.stop.is_set() and not step.is_last:
                     self.may_go_on(step)
+
+    def _since(self) -> str:
+        """Which of bronze's rows the topic can lack: others may have been sent, and be gone."""
+        gone, applied = expired(self.settings.kafka, self.topic), self.applied[PART]
+        if not gone or (applied and applied.bronze != self.bronze_id):
+            return ""
+        if applied is None:
+            raise LakehouseError(
+                self._place, "has lost records by retention, and its markers are not there: "
+                "nobody can tell which rows it had",
+                f"name another topic for {self.name}",
+            )  # fmt: skip
+        return f"WHERE ingest_time > {gone_until(gone, applied)}"
 
     def _read_topic(self, own: duckdb.DuckDBPyConnection) -> None:
         """Make the table ``sent``: where the rows that the topic has came from, and when."""
@@ -315,8 +331,3 @@ _ALSO_SENT = (
     "FROM batch"
 )
 _LACKING = 'ANTI JOIN sent USING (topic, "partition", "offset")'
-_OLDEST = (
-    "WHERE ingest_time > coalesce((SELECT max(oldest) FROM (SELECT min(processing_time) AS oldest "
-    "FROM sent GROUP BY part)), 'epoch')"
-)
-"""Of a topic that has lost records by retention: what is older was sent, and is gone."""

@@ -128,10 +128,21 @@ def held(kafka: KafkaSettings, topic: str) -> Iterator[pa.Table]:
         )
 
 
-def expired(kafka: KafkaSettings, topic: str) -> bool:
-    """Whether the broker has removed records of the topic by its retention."""
+def expired(kafka: KafkaSettings, topic: str) -> dict[int, bool]:
+    """Partitions whose first records the broker has removed, and whether they have any left."""
     with closing(_consumer(kafka)) as consumer:
-        return any(low for _, low, _ in _partitions(consumer, kafka, topic))
+        return {n: high > low for n, low, high in _partitions(consumer, kafka, topic) if low}
+
+
+def gone_until(gone: Mapping[int, bool], applied: Applied) -> str:
+    """SQL over ``sent``: up to which processing time the topic may have lost records.
+
+    ``applied`` is what its last marker says: of a partition with nothing left that alone tells.
+    """
+    if all(gone.values()) or applied.time is None:
+        oldest = "SELECT min(processing_time) AS oldest FROM sent GROUP BY part"
+        return f"(SELECT max(oldest) FROM ({oldest}))"
+    return f"make_timestamptz({1000 * applied.time})"
 
 
 def messages(kafka: KafkaSettings, topic: str, tail: int | None = None) -> Iterator[list[Any]]:

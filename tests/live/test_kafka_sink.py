@@ -9,13 +9,14 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
+from kafka import TopicPartition
 
 from lakehouse.audit.kafka_sink import compare_kafka
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.sinks.kafka import KafkaWriter
-from lakehouse.sinks.kafka_records import last_marker, messages
+from lakehouse.sinks.kafka_records import last_marker, marker_topic, messages
 from producers.sending import make_producer
 from tests.conftest import encode, sale, settings_at
 from tests.live.conftest import ROOT
@@ -161,3 +162,24 @@ def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka,
     with pytest.raises(ServiceAway):
         writer(lake).catch_up()
     assert offsets(other) == Counter(range(5, 40))
+
+
+def test_what_retention_removed_is_not_sent_again(lake, admin):
+    sink = writer(lake)
+    land(lake, *some(0, 300))
+    sink.catch_up()
+    whole = admin.describe_topics([lake.sink.topic])[0]["partitions"]
+    places = [TopicPartition(lake.sink.topic, one["partition_index"]) for one in whole]
+    admin.delete_records(dict.fromkeys(places, -1))
+    assert sent(lake) == []
+    assert sink.refill(lambda *_: None) == 0
+    assert (sent(lake), audited(lake)[:3]) == ([], ("", "", 0))
+    land(lake, *some(300, 40))
+    sink.catch_up()
+    assert (len(sent(lake)), audited(lake)[:3]) == (40, ("", "", 0))
+
+    admin.delete_topics([marker_topic(lake.sink.topic)])
+    sink.close()
+    until(lambda: last_marker(lake.settings.kafka, lake.sink.topic, lake.sink.name) is None)
+    with pytest.raises(LakehouseError, match="nobody can tell which rows it had"):
+        writer(lake).catch_up()
