@@ -21,8 +21,8 @@ the sessions that the table calls not final, and their events in bronze.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -44,7 +44,8 @@ from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.table import Table
 
 _MICRO = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DATE = "session_date"
+"""The column that the table is partitioned by."""
 
 
 class Piece(msgspec.Struct, array_like=True, order=True):
@@ -59,6 +60,16 @@ class Piece(msgspec.Struct, array_like=True, order=True):
 class _Held(msgspec.Struct, array_like=True):
     key: str
     pieces: list[Piece]
+
+
+@dataclass
+class _Kept:
+    """What a batch changes in the store."""
+
+    held: list[tuple[bytes, bytes]] = field(default_factory=list)
+    due: list[tuple[bytes, bytes]] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    due_no_more: list[bytes] = field(default_factory=list)
 
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -167,6 +178,7 @@ class SessionState:
         touched = sorted({*came, *(key[8:] for key, _ in due)})
         held = {place: _DECODE(value) for place, value in store.get(self.space, touched).items()}
         rows: list[dict[str, Any]] = []
+        kept = _Kept()
         for place in touched:
             new = came.get(place)
             old = held.get(place)
@@ -177,7 +189,8 @@ class SessionState:
             gone = {made.start for made in before} - {made.start for made in after}
             rows += [{self.session.key: key, "session_start": at, GONE: True} for at in gone]
             rows += [self._row(key, made, watermark) for made in after]
-            self._keep(store, place, key, before, after, watermark)
+            self._keep(kept, place, key, before, after, watermark)
+        self._store(kept, store)
         return self._table(rows)
 
     def load(self, table: Table, bronze: str, version: int, store: Store) -> Iterator[int]:
@@ -192,10 +205,12 @@ class SessionState:
             f"WHERE NOT is_duplicate AND NOT is_late AND {self.session.time} >= since"
         )
         found = self._connection.cursor().sql(self._select(f"({sql})", "true")).to_arrow_table()
+        kept = _Kept()
+        for place, events in self._by_key(found).items():
+            made = divided(sorted(events.pieces), self._timeout)
+            self._keep(kept, place, events.key, [], made, None)
         with store.writing():
-            for place, events in self._by_key(found).items():
-                made = divided(sorted(events.pieces), self._timeout)
-                self._keep(store, place, events.key, [], made, None)
+            self._store(kept, store)
         yield found.num_rows
 
     def _by_key(self, rows: pa.Table) -> dict[bytes, _Held]:
@@ -211,7 +226,7 @@ class SessionState:
 
     def _keep(
         self,
-        store: Store,
+        kept: _Kept,
         place: bytes,
         key: str,
         before: Sequence[Made],
@@ -220,18 +235,27 @@ class SessionState:
     ) -> None:
         """Put what is not final in the place of what was there."""
         if before:
-            store.remove(self.due_space, [moment_key(before[0].due(self._timeout)) + place])
+            kept.due_no_more.append(moment_key(before[0].due(self._timeout)) + place)
         if watermark is not None:
             after = [made for made in after if made.due(self._timeout) >= watermark]
         if not after:
-            store.remove(self.space, [place])
+            kept.gone.append(place)
             return
         pieces = [piece for made in after for piece in _joined(made.pieces, watermark)]
-        store.put(self.space, [(place, _ENCODE(_Held(key, pieces)))])
-        store.put(self.due_space, [(moment_key(after[0].due(self._timeout)) + place, b"")])
+        kept.held.append((place, _ENCODE(_Held(key, pieces))))
+        kept.due.append((moment_key(after[0].due(self._timeout)) + place, b""))
+
+    def _store(self, kept: _Kept, store: Store) -> None:
+        """Write it to the store, within a transaction."""
+        store.remove(self.due_space, kept.due_no_more)
+        store.remove(self.space, kept.gone)
+        store.put(self.space, sorted(kept.held))
+        store.put(self.due_space, sorted(kept.due))
 
     def _row(self, key: str, made: Made, watermark: int | None) -> dict[str, Any]:
-        counts = [sum(column) for column in zip(*(p.counts for p in made.pieces), strict=True)]
+        counts = made.pieces[0].counts
+        if len(made.pieces) > 1:
+            counts = [*map(sum, zip(*(p.counts for p in made.pieces), strict=True))]
         return {
             self.session.key: key, "session_start": made.start, "session_end": made.end,
             "duration_seconds": Decimal((made.end - made.start) // 1000).scaleb(-3),
@@ -242,9 +266,10 @@ class SessionState:
         }  # fmt: skip
 
     def _table(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
-        for row in rows:
-            row["session_date"] = _date(row["session_start"])
-        return pa.Table.from_pylist([*rows], self._schema)
+        """The rows as they are left for the table, with the date of their start."""
+        made = pa.Table.from_pylist([*rows], self._schema)
+        place, date = made.schema.names.index(DATE), self._schema.field(DATE)
+        return made.set_column(place, date, made["session_start"].cast(date.type, safe=False))
 
 
 def _joined(pieces: Iterable[Piece], watermark: int | None) -> Iterator[Piece]:
@@ -263,7 +288,3 @@ def _joined(pieces: Iterable[Piece], watermark: int | None) -> Iterator[Piece]:
             whole = Piece(whole.first, False, piece.last, counts)
     if whole:
         yield whole
-
-
-def _date(micros: int) -> date:
-    return (_EPOCH + micros * _MICRO).date()
