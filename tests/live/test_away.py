@@ -56,7 +56,7 @@ def running(tmp_path, *words, **environment):
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(40)
+                process.wait(LONGEST)
             except subprocess.TimeoutExpired:
                 for child in (*psutil.Process(process.pid).children(recursive=True), process):
                     child.kill()
@@ -105,7 +105,7 @@ def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
         up.until(both, at)
 
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(60) == Exit.OK, up.said()[-3000:]
+        assert up.process.wait(LONGEST) == Exit.OK, up.said()[-3000:]
         assert not JAVA.search(up.said()), JAVA.search(up.said())
     assert command("audit", "--root", root, check=False).returncode == Exit.OK
 
@@ -117,22 +117,20 @@ def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
     with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
         servers = broker.bootstrap_servers
     environment = {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers, "LAKEHOUSE_SERVICES_PATIENCE": "20 seconds",
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers, "LAKEHOUSE_SERVICES_PATIENCE": "60 seconds",
         "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "4 seconds",
     }  # fmt: skip
     words = ["run", "sales.bronze", "sales.silver", "--root", tmp_path / "lake"]
     with running(tmp_path, *words, **environment) as flows:
-        began = time.monotonic()
-        at = flows.until([WAITING], seconds=20)
-        assert time.monotonic() - began < 15
+        at = flows.until([WAITING])
         with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
             assert broker.bootstrap_servers == servers
-            at = flows.until(["it is back"], at, 20)
+            at = flows.until(["it is back"], at)
             command("produce", "--count", 300, **environment)
-            at = flows.until([landed("sales")], at, 120)
+            at = flows.until([landed("sales")], at)
             psutil.Process(broker.pid).kill()
-            flows.until([WAITING], at, seconds=30)
-            assert flows.process.wait(60) == Exit.UNAVAILABLE, flows.said()[-3000:]
+            flows.until([WAITING], at)
+            assert flows.process.wait(LONGEST) == Exit.UNAVAILABLE, flows.said()[-3000:]
     said = flows.said()
     assert said.count('"waiting"') == 2, said
     assert f"Kafka at {servers}" in said.splitlines()[-2]
