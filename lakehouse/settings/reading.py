@@ -198,8 +198,10 @@ def _did_you_mean(word: str, known: Any) -> str:
 
 
 def _home_of(keys: Iterable[str], known: Mapping[str, type[Section]]) -> str:
-    """Which product's section has all of these keys, where it is one alone."""
+    """Which products' sections have all of these keys, where not every one has."""
     given = {*keys}
     products = {name: kind for name, kind in known.items() if issubclass(kind, ProductSettings)}
     homes = [name for name, kind in products.items() if given and given <= {*kind.model_fields}]
-    return f" Its keys are those of [{homes[0]}]." if len(homes) == 1 else ""
+    if not homes or len(homes) == len(products) > 1:
+        return ""
+    return f" Its keys are those of {' or '.join(f'[{name}]' for name in sorted(homes))}."
