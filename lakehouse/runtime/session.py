@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -104,6 +105,7 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         if settings.spark.master.startswith("local"):
             options["spark.executorEnv.PYTHONPATH"] = own_environment()["PYTHONPATH"]
     options |= settings.spark_conf
+    quiet_py4j()
     # the session imports these once its JVM is up; it takes a second, spent while the JVM starts
     threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     interrupt = signal.getsignal(signal.SIGINT)
@@ -123,6 +125,18 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
         for told in _TOLD:
             log4j.core.config.Configurator.setLevel(told, log4j.Level.OFF)
     return spark
+
+
+def quiet_py4j() -> None:
+    """A call that was under way when the JVM ended is told in our words, not as py4j's traceback.
+
+    It logs that by the root logger, which would print it where nobody has set logging up.
+    """
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return Path(record.pathname).parent.name != "py4j"
 
 
 def expected_master(settings: Settings) -> str:

@@ -24,6 +24,12 @@ LONGEST = 180.0
 JAVA = re.compile(r"^\s+at [\w.$]+\(|Traceback|py4j|Exception in thread|Caused by", re.MULTILINE)
 
 
+def java_in(said):
+    """What was said around a stack, where there is one."""
+    found = JAVA.search(said)
+    return said[max(0, found.start() - 500) : found.end() + 2_500] if found else ""
+
+
 class Running:
     """A command of its own, and what it has said."""
 
@@ -106,7 +112,7 @@ def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
 
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(LONGEST) == Exit.OK, up.said()[-3000:]
-        assert not JAVA.search(up.said()), JAVA.search(up.said())
+        assert not java_in(up.said()), java_in(up.said())
     assert command("audit", "--root", root, check=False).returncode == Exit.OK
 
 
@@ -135,7 +141,7 @@ def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
     assert said.count('"waiting"') == 2, said
     assert f"Kafka at {servers}" in said.splitlines()[-2]
     assert "fix: start the broker" in said.splitlines()[-1]
-    assert not JAVA.search(said), JAVA.search(said)
+    assert not java_in(said), java_in(said)
 
 
 def test_a_capture_and_a_producer_wait_for_what_is_away_and_say_what(tmp_path):

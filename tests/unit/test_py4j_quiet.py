@@ -1,0 +1,31 @@
+"""A JVM that ends in the midst of a call: py4j's own report of it is not the user's to read."""
+
+import logging
+
+import py4j.java_gateway as gateway
+import pytest
+
+from lakehouse.runtime.session import quiet_py4j
+
+REPORT = """
+try:
+    raise ConnectionResetError
+except ConnectionResetError:
+    logging.exception("Exception while sending command.")
+"""
+
+
+@pytest.fixture
+def root():
+    filters = [*logging.getLogger().filters]
+    yield logging.getLogger()
+    logging.getLogger().filters[:] = filters
+
+
+def test_a_broken_call_prints_no_traceback_and_others_still_do(root, caplog):
+    quiet_py4j()
+    quiet_py4j()
+    for place in (gateway.__file__, __file__):
+        exec(compile(REPORT, place, "exec"), {"logging": logging})  # as of there
+    assert [record.pathname for record in caplog.records] == [__file__]
+    assert len(root.filters) == 1
