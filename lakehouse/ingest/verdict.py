@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from lakehouse.model.contract import Contract, Record
+from lakehouse.model.contract import Contract, Record, may_be_null
 from lakehouse.model.money import exact
 from lakehouse.model.nesting import is_too_deep
 
@@ -112,7 +112,7 @@ def _object(value: bytes | None) -> dict[str, msgspec.Raw]:
 
 def _field(name: str, raw: bytes, hint: Any, contract: Contract) -> Any:
     if name in contract.money:
-        return _money(raw)
+        return None if raw == b"null" and may_be_null(hint) else _money(raw)
     try:
         value = msgspec.json.decode(raw, type=hint)
     except msgspec.ValidationError as error:

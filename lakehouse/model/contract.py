@@ -99,8 +99,9 @@ class Contract:
         _, definitions = msgspec.json.schema_components([self.event])
         body = definitions[self.event.__name__]
         for name in self.money:
+            kinds = ["number", "null"] if may_be_null(self.hints[name]) else "number"
             body["properties"][name] = {
-                "type": "number", "minimum": 0, "exclusiveMaximum": 10**DIGITS,
+                "type": kinds, "minimum": 0, "exclusiveMaximum": 10**DIGITS,
                 "multipleOf": 0.0001,
             }  # fmt: skip
         for name in self.nonzero:

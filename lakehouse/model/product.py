@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lakehouse.model.contract import Contract
@@ -22,9 +23,10 @@ class Product:
     contracts: tuple[Contract, ...]
     """What its topics hold; the first has the product's name."""
     flows: tuple[Flow, ...]
-    settings: type | str = ""
+    settings: type | str | Mapping[str, type | str] = ""
     """Class of its section, a ProductSettings, or where it is: ``"mypackage.settings:Mine"``,
-    loaded when settings are read. Without one its topic has the contract's name."""
+    loaded when settings are read; or contract → such a class, where there are several. A
+    contract without one has its name for topic."""
     recompute: str = ""
     """Module of :mod:`lakehouse.model.recompute`; of a contract that it does not name the audit
     evaluates the declared SQL whole over bronze, and says so."""
@@ -54,3 +56,10 @@ class Product:
     """Whether its source reads [postgres]: the embedded one is started where none is named."""
     is_main: bool = False
     """Whether ``lakehouse demo`` and ``produce`` mean it where they name none."""
+
+    @property
+    def sections(self) -> Mapping[str, type | str]:
+        """Contract → what ``settings`` says of its section; those without one are left out."""
+        if isinstance(self.settings, Mapping):
+            return self.settings
+        return {self.name: self.settings} if self.settings else {}

@@ -59,7 +59,10 @@ def check(product: Product, place: str, others: Iterable[Product]) -> None:
         _check_contract(contract, f"{place}, contract {contract.name!r}")
     _check_flows(product, place, others)
     parts = {what: getattr(product, what) for what in PARTS}
-    for what, named in (("settings", product.settings), ("steps", product.steps)):
+    for name in product.sections:
+        _must_know(name, names, f"{place}, settings", "contract")
+    sections = {f"settings of {name!r}": named for name, named in product.sections.items()}
+    for what, named in (*sections.items(), ("steps", product.steps)):
         if isinstance(named, str):
             parts[what] = named.partition(":")[0]
     for what, module in parts.items():

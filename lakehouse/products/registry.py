@@ -145,16 +145,16 @@ def part(product: Product, name: str) -> ModuleType | None:
 def _section(product: Product, contract: Contract) -> type[ProductSettings]:
     from lakehouse.settings.sections import ProductSettings  # noqa: PLC0415  # help reads none
 
-    if not product.settings or contract.name != product.name:
+    said = product.sections.get(contract.name)
+    if not said:
         return ProductSettings.of(contract.name)
     place = f"product {product.name!r}"
-    kind: object = product.settings
+    kind: object = said
     if isinstance(kind, str):
         kind = _named(f"{place}, settings", kind)
     if not (isinstance(kind, type) and issubclass(kind, ProductSettings)):
-        said = getattr(product.settings, "__name__", product.settings)
         raise DeclarationError(
-            place, f"settings = {said} is no section",
+            place, f"settings = {getattr(said, '__name__', said)} is no section",
             "make it a class of lakehouse.settings.sections.ProductSettings",
         )  # fmt: skip
     return kind

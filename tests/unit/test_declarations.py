@@ -264,7 +264,7 @@ def test_no_product_and_wrong_flows():
 def test_a_module_that_is_not_there_and_a_contract_that_nothing_lands():
     assert "here, report | there is no module 'nowhere'" in told_of(product(report="nowhere"))
     nowhere = told_of(product(settings="nowhere:Mine"))
-    assert "here, settings | there is no module 'nowhere'" in nowhere
+    assert "here, settings of 'shop' | there is no module 'nowhere'" in nowhere
     assert "no flow lands the contract 'shop'" in told_of(product(flows=()))
     assert "which is no Contract" in told_of(product(contracts=(Event,)))
 
