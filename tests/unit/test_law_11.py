@@ -77,7 +77,7 @@ def test_help_of_the_engine_names_no_product():
 
 def test_an_erasure_is_told_in_the_words_of_the_contract(settings):
     said = " ".join(CliRunner().invoke(app, ["erase", "--help"]).stdout.split())
-    assert "whose: the client_id or user_id, exactly as it stands" in said
+    assert "whose: the client_id or user_id or customerID, exactly as it stands" in said
     with pytest.raises(UsageError, match="client_id ''"):
         find("", "sales", settings)
     with pytest.raises(UsageError, match="has no field that says whose event it is"):

@@ -48,7 +48,7 @@ WRONG = {
     ),
     "a section that moved": (
         "[producer]\nrate = 2\nseed = 3\n",
-        "[producer] is not a section. Its keys are those of [activity] or [sales].",
+        "[producer] is not a section. Its keys are those of [activity] or [churn] or [sales].",
     ),
     "not yes or no": ("[publish]\nfsync = perhaps\n", "[publish] fsync: input should be a valid"),
     "not a day": ("[sales]\nearliest = soon\n", "[sales] earliest: input should be a valid date"),

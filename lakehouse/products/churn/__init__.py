@@ -1,0 +1,17 @@
+"""Churn of a telephone company's customers: a model scores them, and its predictions are kept."""
+
+from __future__ import annotations
+
+from lakehouse.model.product import Product
+from lakehouse.products.churn.contract import CUSTOMERS, PREDICTIONS
+from lakehouse.products.churn.tables import FLOWS
+
+PRODUCT = Product(
+    name="churn",
+    contracts=(CUSTOMERS, PREDICTIONS),
+    flows=FLOWS,
+    settings={
+        "churn": "lakehouse.products.churn.settings:ChurnSettings",
+        "churn_predictions": "lakehouse.products.churn.settings:ChurnPredictionsSettings",
+    },
+)
