@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.text import narration, say
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
+    from producers.message import Message
     from producers.sending import Summary
 
 
 def settings_of(
-    product: str, config: Path | None, bootstrap_servers: str | None, topic: str | None
+    product: str,
+    config: Path | None,
+    bootstrap_servers: str | None,
+    topic: str | None,
+    *,
+    needs_broker: bool = True,
 ) -> Settings:
     """Settings with the command line's broker, and its topic for the product."""
     from pydantic import ValidationError  # noqa: PLC0415  # help reads no setting
@@ -29,7 +36,7 @@ def settings_of(
     configure_logging(settings.logging.format, settings.logging.level)
     if bootstrap_servers:
         settings = settings.with_kafka(bootstrap_servers)
-    if not settings.kafka.bootstrap_servers:
+    if needs_broker and not settings.kafka.bootstrap_servers:
         raise UsageError(
             "[kafka] bootstrap_servers",
             "is empty, and a producer of its own starts no broker",
@@ -44,6 +51,24 @@ def settings_of(
         fault = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"--topic {topic!r}", fault, "give a Kafka topic's name") from None
     return settings.model_copy(update={"products": {**settings.products, product: section}})
+
+
+def counted(messages: Iterable[Message], stop: threading.Event, out: TextIO | None) -> Summary:
+    """What would be sent, until ``stop`` is set: each value is a line of ``out``, if there is one.
+
+    What is no UTF-8 is shown with marks in its place; a tombstone is an empty line.
+    """
+    from producers.sending import Summary  # noqa: PLC0415  # help sends nothing
+
+    summary = Summary()
+    for message in messages:
+        if stop.is_set():
+            break
+        summary.sent += 1
+        summary.by_kind[message.kind] += 1
+        if out is not None:
+            out.write((message.value or b"").decode("utf-8", "replace") + "\n")
+    return summary
 
 
 def show(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None) -> None:

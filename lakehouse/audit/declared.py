@@ -61,7 +61,7 @@ def declared(of: Contract, flows: list[Flow]) -> Recomputes:
 
 def _tables(flow: SilverFlow) -> Iterator[Recompute]:
     names = ", ".join([*flow.contract.schema.names, "is_late"])
-    rows = f"rows AS (SELECT {names} FROM counted)"
+    rows = every = f"rows AS (SELECT {names} FROM counted)"
     for session in flow.sessions:
         keys = (session.key, "session_start")
         yield Recompute(session.name, keys, f"WITH {rows}, {_sessions(session)}")
@@ -77,7 +77,8 @@ def _tables(flow: SilverFlow) -> Iterator[Recompute]:
         )
         rows = f"rows AS (SELECT *, 1 AS sign FROM ({changes} {_CURRENT.format(**_names(keyed))}))"
     for aggregate in flow.aggregates:
-        yield Recompute(aggregate.name, tuple(aggregate.keys), f"WITH {rows}, {_whole(aggregate)}")
+        of = every if aggregate.of_changes else rows
+        yield Recompute(aggregate.name, tuple(aggregate.keys), f"WITH {of}, {_whole(aggregate)}")
         for favourite in (aggregate.favourite or {}).values():
             units = f"WITH {rows} {units_sql(aggregate, favourite)}"
             yield Recompute(favourite.finer, (*aggregate.keys, favourite.of), units)

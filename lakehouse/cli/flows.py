@@ -151,7 +151,7 @@ def produce(
     verb = typer.Typer(add_completion=False, rich_markup_mode=None)
     verb.command()(sender(found))
     command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")
-    if "--help" in words or "--bootstrap-servers" in words:
+    if {"--help", "--bootstrap-servers", "--dry-run"}.intersection(words):
         command(words)
     with (
         broker(settings_of(None)) as settings,

@@ -120,6 +120,9 @@ class Aggregate:
     """Key → what it says."""
     having: str = "true"
     """Which rows stay; where measures may fall, a key that nothing is left of goes."""
+    of_changes: bool = False
+    """In a flow with a latest by key: whether it folds every change, as bronze has them, and not
+    the signed rows that entered and left ``current``."""
     window: Window | None = None
     """Whose windows its rows are: :meth:`Window.over` sets it, with all that follows from it."""
 
@@ -135,7 +138,7 @@ class Keyed:
     the blocks that new rows touch are read and written.
 
     Aggregates of the flow fold its signed rows: ``columns`` and ``sign``, +1 for a row
-    that came into ``current`` and -1 for one that left it.
+    that came into ``current`` and -1 for one that left it; unless they are ``of_changes``.
     """
 
     key: str

@@ -56,16 +56,20 @@ def check_sql(product: Product) -> None:
             for session in flow.sessions:
                 place = f"product {flow.product!r}, table {flow.table(session.name)}"
                 _check_session(session, place, bind)
-            optional = [] if flow.keyed else [f.name for f in fields if f.nullable]
+            optional = [f.name for f in fields if f.nullable]
+            for aggregate in flow.aggregates:
+                if flow.keyed is None or aggregate.of_changes:
+                    place = f"product {flow.product!r}, table {flow.table(aggregate.name)}"
+                    _check_aggregate(connection, aggregate, optional, place, bind)
             if flow.keyed:
                 place = f"product {flow.product!r}, table {flow.table(flow.keyed.current)}"
                 _check_keyed(flow.keyed, place, bind)
                 kinds = {name: kind for name, (_, kind) in flow.keyed.columns.items()}
                 connection.execute(_rows({**kinds, "sign": "INTEGER"}))
                 bind = _binder(connection, [*flow.keyed.columns, "sign"])
-            for aggregate in flow.aggregates:
-                place = f"product {flow.product!r}, table {flow.table(aggregate.name)}"
-                _check_aggregate(connection, aggregate, optional, place, bind)
+                for aggregate in (a for a in flow.aggregates if not a.of_changes):
+                    place = f"product {flow.product!r}, table {flow.table(aggregate.name)}"
+                    _check_aggregate(connection, aggregate, [], place, bind)
 
 
 def _binder(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> Bind:

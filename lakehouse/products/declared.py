@@ -187,6 +187,13 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
                 here, "has windows, and counts different values or chooses among them",
                 "let it have measures and ratios",
             )  # fmt: skip
+        if aggregate.of_changes and (
+            flow.keyed is None or aggregate.distinct or aggregate.favourite
+        ):
+            raise DeclarationError(
+                here, "is of changes, without a latest by key or with more than measures",
+                "let a flow that has keyed= have it, with measures and ratios",
+            )  # fmt: skip
         if aggregate.explode and aggregate.slice is None:
             raise DeclarationError(
                 here, "has explode without slice", "say in slice what rows are grouped by before"

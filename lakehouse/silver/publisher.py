@@ -104,10 +104,14 @@ class SilverPublisher(InParts):
         self._state = SilverState(
             flow, opened, self._connection, self._rows.source, self.tables, self._timeouts
         )
-        sources = {"rows": self._state.folded, **self._state.gained}
+        gained, folded, every = self._state.gained, self._state.folded, self._rows.source
         self._folds = {
-            a.name: Fold(a, self.tables[a.name], self._connection, sources) for a in flow.aggregates
-        }
+            a.name: Fold(
+                a, self.tables[a.name], self._connection,
+                {"rows": every if a.of_changes else folded, **gained},
+            )
+            for a in flow.aggregates
+        }  # fmt: skip
         self._publishing = Publishing(
             self._folds, self._state, self.settings.silver, self.note, self._pool
         )

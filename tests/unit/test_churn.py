@@ -13,16 +13,7 @@ from lakehouse.products.churn.bins import BLANK, bin_of, labels
 from lakehouse.products.churn.contract import FEATURES
 from lakehouse.products.registry import contract, load_settings
 from tests.conftest import NOW, RULES, records
-
-CUSTOMER = {
-    "event_id": "e1", "event_time": "2026-11-20T11:00:00Z", "customerID": "7590-VHVEG",
-    "gender": "Female", "SeniorCitizen": 0, "Partner": "Yes", "Dependents": "No", "tenure": 1,
-    "PhoneService": "No", "MultipleLines": "No phone service", "InternetService": "DSL",
-    "OnlineSecurity": "No", "OnlineBackup": "Yes", "DeviceProtection": "No", "TechSupport": "No",
-    "StreamingTV": "No", "StreamingMovies": "No", "Contract": "Month-to-month",
-    "PaperlessBilling": "Yes", "PaymentMethod": "Electronic check", "MonthlyCharges": 29.85,
-    "TotalCharges": 29.85, "Churn": "No",
-}  # fmt: skip
+from tests.support.churn import CUSTOMER
 
 
 def judged(value):

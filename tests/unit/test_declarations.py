@@ -113,6 +113,10 @@ TABLES = {
         replace(TABLE, ratios={"mean": Ratio("paid", "events", "")}),
         ["ratio 'mean'", "no measure or distinct count 'paid'", "events"],
     ),
+    "changes of no latest by key": (
+        replace(TABLE, of_changes=True),
+        ["is of changes, without a latest by key"],
+    ),
     "a partition of no key": (replace(TABLE, partition="day"), ["partition", "no key 'day'"]),
     "a count of no column": (
         replace(

@@ -10,6 +10,8 @@ PRODUCT = Product(
     name="churn",
     contracts=(CUSTOMERS, PREDICTIONS),
     flows=FLOWS,
+    recompute="lakehouse.products.churn.recompute",
+    source="producers.churn.source",
     settings={
         "churn": "lakehouse.products.churn.settings:ChurnSettings",
         "churn_predictions": "lakehouse.products.churn.settings:ChurnPredictionsSettings",
