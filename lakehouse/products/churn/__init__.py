@@ -12,6 +12,7 @@ PRODUCT = Product(
     flows=FLOWS,
     recompute="lakehouse.products.churn.recompute",
     source="producers.churn.source",
+    verbs="lakehouse.products.churn.verbs",
     settings={
         "churn": "lakehouse.products.churn.settings:ChurnSettings",
         "churn_predictions": "lakehouse.products.churn.settings:ChurnPredictionsSettings",

@@ -1,0 +1,156 @@
+"""The verbs of the model: it is trained, listed, promoted and rolled back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.options import AsJson, Config, Root
+
+if TYPE_CHECKING:
+    from lakehouse.products.churn.model.store import Models
+    from lakehouse.settings.settings import Settings
+
+SettingsOf = Callable[[Path | None, Path | None], "Settings"]
+Say = Callable[[str], None]
+GENERATED = 10_000
+"""Customers that a model is trained on where no file is given."""
+
+
+def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
+    """The verb ``churn train``, given how settings are read."""
+
+    def train(
+        csv: Annotated[
+            Path | None, typer.Option(help="customers with IBM's columns, plain or .gz")
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, help="the same seed, the same model")] = 7,
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Train a model, and keep it as a version; the first one scores at once.
+
+        Without a file it is trained on generated customers.
+
+        Examples: lakehouse churn train   |   lakehouse churn train --csv customers.csv
+        """
+        from lakehouse.core.text import as_json as written
+        from lakehouse.products.churn.model import need_packages
+
+        settings, now = settings_of(config, root), datetime.now(UTC)
+        need_packages()
+        from lakehouse.products.churn.model import customers
+        from lakehouse.products.churn.model.card import markdown
+        from lakehouse.products.churn.model.store import Models
+        from lakehouse.products.churn.model.training import train as trained
+
+        given = customers.of_file(csv, now) if csv else customers.generated(GENERATED, seed, now)
+        say(f"training on {given.rows.num_rows:,} customers of {given.source}")
+        models = Models(settings.lake.root)
+        card = models.save(trained(given, seed=seed, now=now))
+        scores = models.promoted() is None
+        if scores:
+            models.promote(card.version)
+        folder = models.folder / card.version
+        if as_json:
+            told = {"version": card.version, "auc": card.auc, "promoted": scores, "path": folder}
+            sys.stdout.write(written(told) + "\n")
+        else:
+            sys.stdout.write(markdown(card))
+        then = "it scores from now on" if scores else "to let it score: lakehouse churn promote "
+        say(f"kept in {folder}; {then}{'' if scores else card.version}")
+
+    return train
+
+
+def models_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
+    """The verb ``churn models``, given how settings are read."""
+
+    def models(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+        """List the versions of the model; the one that scores is marked.
+
+        Examples: lakehouse churn models   |   lakehouse churn models --json
+        """
+        from lakehouse.core.text import as_json as written
+        from lakehouse.core.text import printable
+        from lakehouse.products.churn.model.store import Models
+
+        store = Models(settings_of(config, root).lake.root)
+        now = store.promoted()
+        listed = [
+            {"version": name, "scores": bool(now and now.version == name), **_told(store, name)}
+            for name in store.versions()
+        ]
+        if as_json:
+            sys.stdout.write(written({"models": listed}) + "\n")
+            return
+        for one in listed:
+            mark = "*" if one["scores"] else " "
+            told = one.get("refused") or f"AUC {one['auc']:.4f}  {one['trained_on']}"
+            line = f"{mark} {one['version']}  {told}"
+            sys.stdout.write(printable(line) + "\n")
+        if not listed:
+            say("no model yet: lakehouse churn train")
+
+    return models
+
+
+def _told(store: Models, version: str) -> dict[str, Any]:
+    """What a list says of a version; of one that is damaged, why it is of no use."""
+    try:
+        card = store.card(version)
+    except LakehouseError as error:
+        return {"refused": error.fault}
+    return {
+        "auc": round(card.auc, 4), "threshold": card.threshold, "trained_on": card.data.source,
+        "created_at": card.created_at,
+    }  # fmt: skip
+
+
+def promote_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
+    """The verb ``churn promote``, given how settings are read."""
+
+    def promote(
+        version: Annotated[str, typer.Argument(help="as in lakehouse churn models")],
+        root: Root = None,
+        config: Config = None,
+    ) -> None:
+        """Let a version of the model score, once its files are checked.
+
+        What scores takes it up without a restart.
+
+        Examples: lakehouse churn promote 20261129T075141Z-20b88655
+        """
+        from lakehouse.products.churn.model import need_packages
+        from lakehouse.products.churn.model.store import Models
+
+        settings = settings_of(config, root)
+        need_packages()
+        say(f"{Models(settings.lake.root).promote(version).version} scores from now on")
+
+    return promote
+
+
+def rollback_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
+    """The verb ``churn rollback``, given how settings are read."""
+
+    def rollback(root: Root = None, config: Config = None) -> None:
+        """Let the version of the model score again that did before.
+
+        Examples: lakehouse churn rollback
+        """
+        from lakehouse.products.churn.model import need_packages
+        from lakehouse.products.churn.model.store import Models
+
+        settings = settings_of(config, root)
+        need_packages()
+        say(f"{Models(settings.lake.root).rollback().version} scores from now on")
+
+    return rollback

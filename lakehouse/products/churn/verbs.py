@@ -1,0 +1,39 @@
+"""The verbs of the churn product: its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lakehouse.core.options import Group
+from lakehouse.products.churn.model import verbs as model
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+
+Service = Callable[["Settings"], AbstractContextManager["Settings"]]
+"""Settings → settings that name a running service, given or started here."""
+
+
+def commands(
+    settings_of: Callable[[Path | None, Path | None], Settings],
+    broker: Service,  # noqa: ARG001  # as every product's
+    database: Service,  # noqa: ARG001  # likewise
+    say: Callable[[str], None],
+) -> dict[str, Callable[..., None] | typer.Typer]:
+    """Verb → what it does."""
+    group = typer.Typer(
+        cls=Group,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="Customers about to leave, by a model. Example: lakehouse churn train",
+    )
+    group.command("train")(model.train_command(settings_of, say))
+    group.command("models")(model.models_command(settings_of, say))
+    group.command("promote")(model.promote_command(settings_of, say))
+    group.command("rollback")(model.rollback_command(settings_of, say))
+    return {"churn": group}
