@@ -24,7 +24,7 @@ from lakehouse.products.churn.model.encoding import ModelRefused
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.store import CARD, GRAPH, PIPELINE, Models
 from lakehouse.products.churn.model.training import as_frame, train
-from tests.support.churn import FILE, MADE, given, small, trained
+from tests.support.models import FILE, MADE, given, small, trained
 
 
 @pytest.fixture(scope="module")
