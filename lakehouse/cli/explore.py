@@ -58,7 +58,7 @@ def explore(
     catalogue = Catalogue(settings.lake.root, version, then, _past(settings))
     catalogue.require()
     day = time_of("--as-of", as_of) if as_of is not None else None
-    views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None)
+    views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)
     try:
         with bounded(growth(settings.explorer.memory_limit)):
             _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch, raw=raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.products.registry import part, products
 from lakehouse.settings.sections import ExplorerSettings
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
 
 QUALITY = """
     SELECT count(*) AS bronze_records, count(*) FILTER (is_late) AS late,
@@ -109,12 +113,18 @@ def titles() -> dict[str, str]:
     return found
 
 
-def views(as_of: str | None = None) -> dict[str, str]:
-    """Name → SELECT of every product's derived views, as of a TIMESTAMPTZ expression in SQL."""
+def views(as_of: str | None = None, settings: Settings | None = None) -> dict[str, str]:
+    """Name → SELECT of every product's derived views, as of a TIMESTAMPTZ expression in SQL.
+
+    Without settings those are left out that depend on them, or on files of the lake.
+    """
     found: dict[str, str] = {}
     for product in products().values():
-        of_its_own = getattr(part(product, "report"), "views", None)
-        _add(found, of_its_own(as_of) if of_its_own else {}, product, "view")
+        module = part(product, "report")
+        if of_its_own := getattr(module, "views", None):
+            _add(found, of_its_own(as_of), product, "view")
+        if settings and (of_a_lake := getattr(module, "views_of", None)):
+            _add(found, of_a_lake(settings), product, "view")
     return found
 
 

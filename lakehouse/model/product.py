@@ -36,8 +36,8 @@ class Product:
     it has one, ``SOURCE``, another such function: ``--source`` asks what events came from."""
     report: str = ""
     """Module with ``REPORT``, section → SELECT; and, where it has them, ``TITLES``, section →
-    words, and ``views(as_of)``, which gives name → SELECT. Without a module the report has the
-    product's aggregates and its quality."""
+    words, and ``views(as_of)`` and ``views_of(settings)``, which give name → SELECT. Without
+    a module the report has the product's aggregates and its quality."""
     source: str = ""
     """Module with ``live(settings, stop, rate, count)``, which feeds the topic until ``stop`` is
     set, or ``count`` records are sent; ``produce``, where there is one, has options of its own;

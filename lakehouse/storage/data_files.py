@@ -89,11 +89,15 @@ def write_files(
     to no version, and vacuum removes them.
     """
     parts, rows = _parted(rows, [*partition_by, bucket] if bucket else partition_by)
+    texts = [name for name in rows.schema.names if _is_text(rows[name].type)]
 
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
-        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY) as out:
-            out.write_table(rows.slice(part.first, part.rows))
+        some = rows.slice(part.first, part.rows)
+        # DuckDB 2.0 reads a text that is null or one value, in no dictionary, as null by IS NULL
+        few = [name for name in texts if 0 < some[name].null_count < part.rows]
+        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY or few) as out:
+            out.write_table(some)
         values = {column: value for column, value in part.values.items() if column != bucket}
         whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
         with created(folder, name) as file:
@@ -149,8 +153,10 @@ def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Ta
         yield pa.Table.from_batches(held)
 
 
-def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.ParquetWriter:
-    """A Parquet writer as every file of ours has it."""
+def writer(
+    sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool | list[str]
+) -> pq.ParquetWriter:
+    """A Parquet writer as every file of ours has it; ``dictionary`` may name columns."""
     return pq.ParquetWriter(
         sink, schema, compression=codec, write_page_checksum=True, store_schema=False,
         use_dictionary=dictionary,

@@ -111,3 +111,16 @@ def customer(**changes):
 def value(event):
     """The event as a record's value."""
     return json.dumps(event).encode()
+
+
+def scored(models, version, events, *, first=0, partition=0):
+    """What a version of the model says of customers' events, as predictions of their records."""
+    values = [value(e) for e in events]
+    batches = decode_batch(records(values, first=first), contract("churn"), RULES)
+    rows = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    scorer = models.scorer(version)
+    threshold = scorer.card.threshold
+    for n, (event, units) in enumerate(zip(events, scorer.score(rows).rounded(), strict=True)):
+        said = predicted(event, int(units) / 10_000, offset=first + n, partition=partition,
+                         model=version, threshold=threshold)  # fmt: skip
+        yield {**said, "prediction": "Yes" if said["probability"] >= threshold else "No"}

@@ -1,0 +1,8 @@
+"""spark-submit entry point of churn.bronze; see README for the command line."""
+
+import sys
+
+from lakehouse.runtime.job import main
+
+if __name__ == "__main__":
+    main(["churn.bronze"], sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The proof of churn: nothing of it writes, and all of it can be run on another machine."""

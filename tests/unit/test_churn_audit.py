@@ -1,0 +1,165 @@
+"""The audit of churn: one outcome a record, and predictions that the model makes again."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from lakehouse.audit.extent import Content
+from lakehouse.audit.run import audit
+from lakehouse.audit.topic import Broker, Judged
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.report import report, views
+from lakehouse.explorer.sql import read
+from lakehouse.ingest.topic import Topic
+from lakehouse.products.churn.model.store import Models
+from lakehouse.products.churn.proof import outcomes
+from producers.churn.producer import history
+from tests.conftest import NOW
+from tests.support.churn import Lake, scored, value
+from tests.support.models import small
+
+TOPIC = "telco.raw.customers"
+BAD = (3, 11)
+"""Offsets of records that break the contract."""
+
+
+@pytest.fixture
+def lake(settings):
+    """40 records, two of them broken; ``said`` are the predictions of the others."""
+    lake = Lake(settings)
+    lake.models = Models(settings.lake.root)
+    lake.version = lake.models.save(small()).version
+    lake.models.promote(lake.version)
+    lake.events = [json.loads(m.value) for m in history(40, 3, 0.0, NOW, days=2)]
+    lake.land("churn", *(b"{" if n in BAD else value(e) for n, e in enumerate(lake.events)))
+    lake.said = [
+        p for p in scored(lake.models, lake.version, lake.events) if p["input_offset"] not in BAD
+    ]
+    return lake
+
+
+@pytest.fixture
+def dead(monkeypatch):
+    """Dead letters as the topic would have them: offsets, which a test may change."""
+    offsets = [*BAD]
+
+    def letters(_):
+        return ({"topic": TOPIC, "part": 0, "place": n} for n in offsets)
+
+    monkeypatch.setattr(outcomes, "dead_letters", letters)
+    return offsets
+
+
+def asked(lake, product, name):
+    for silver in lake.silver.values():
+        silver.persist()
+
+    def judge(gaps):
+        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
+
+    topic = lake.settings.product(product).topic
+    broker = Broker(lambda: Topic(topic, "t1", {0: (0, lake.next[product])}), judge)
+    proof = audit(product, lake.settings, broker, datetime.now(UTC), lambda _: None, Content.NONE)
+    return next(check for check in proof.checks if check.name == name)
+
+
+def test_each_record_has_one_outcome(lake, dead):
+    lake.land("churn_predictions", *lake.said)
+    found = asked(lake, "churn", "outcomes")
+    assert (found.faults, found.doubts) == ((), ())
+    assert found.counts["predicted"] == 38
+    assert found.counts["dead letters"] == 2
+    assert found.counts["not yet scored"] == 0
+    assert asked(lake, "churn_predictions", "predictions").counts == {"predictions made again": 38}
+
+
+def test_what_is_not_scored_yet_waits(lake, dead):
+    lake.land("churn_predictions", *lake.said[:20])
+    found = asked(lake, "churn", "outcomes")
+    assert found.faults == ()
+    assert found.counts["not yet scored"] == 40 - found.counts["predicted"] - 2
+
+
+def wrong(lake, said, dead=BAD):
+    lake.land("churn_predictions", *said)
+    return " ".join(asked(lake, "churn", "outcomes").faults)
+
+
+def test_a_record_without_an_outcome_is_found(lake, dead):
+    assert wrong(lake, lake.said[:10] + lake.said[11:]) == "1 records have no outcome"
+
+
+def test_a_dead_letter_that_is_missing_or_there_twice_is_found(lake, dead):
+    dead[:] = [3, 3]
+    assert wrong(lake, lake.said) == "1 records have no outcome 1 records have two dead letters"
+
+
+def test_a_prediction_beside_a_dead_letter_is_found(lake, dead):
+    dead.append(5)
+    told = wrong(lake, lake.said)
+    assert "1 records have a prediction and a dead letter" in told
+    assert "1 records have a dead letter, and keep the contract" in told
+
+
+def test_a_second_prediction_and_one_of_nobody_are_found(lake, dead):
+    again = {**lake.said[4], "event_id": "another"}
+    nobody = {**lake.said[4], "event_id": "nobody", "input_event_id": "none", "input_offset": 3}
+    told = wrong(lake, [*lake.said, again, nobody])
+    assert "1 records are predicted twice by one model" in told
+    assert "1 records have a prediction, and are no customer's" in told
+
+
+def test_predictions_of_another_model_are_counted_and_made_again(lake, dead):
+    other = lake.models.save(small(2)).version
+    more = [p for p in scored(lake.models, other, lake.events) if p["input_offset"] not in BAD]
+    assert wrong(lake, [*lake.said, *more[:5]]) == ""
+    assert asked(lake, "churn", "outcomes").counts["by several models"] == 5
+    assert asked(lake, "churn_predictions", "predictions").counts["predictions made again"] == 43
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"probability": 0.0001}, {"prediction": "other"}, {"threshold": 0.0101}, {"tenure": 999},
+        {"customerID": "0000-OTHER"}, {"event_id": "x"},
+    ],
+)  # fmt: skip
+def test_a_prediction_that_its_model_does_not_make_is_named(lake, dead, change):
+    one = dict(lake.said[7])
+    if change.get("prediction"):
+        change = {"prediction": "No" if one["prediction"] == "Yes" else "Yes"}
+    lake.land("churn_predictions", *lake.said[:7], {**one, **change}, *lake.said[8:])
+    found = asked(lake, "churn_predictions", "predictions")
+    assert found.faults == ("1 predictions are not what their model says of their input",)
+    assert found.first[0]["offset"] == 7
+
+
+def test_a_model_that_is_gone_is_a_doubt(lake, dead):
+    one = lake.said[0]
+    gone = {**one, "model_version": "gone", "event_id": f"{one['input_event_id']}@gone"}
+    lake.land("churn_predictions", gone)
+    assert "gone" in asked(lake, "churn_predictions", "predictions").doubts[0]
+
+
+def test_the_report_has_every_section_and_drift_against_training(lake, dead):
+    lake.land(
+        "churn_predictions", *lake.said, {**lake.said[0], "event_id": "s", "inference_ms": 20}
+    )
+    for silver in lake.silver.values():
+        silver.persist()
+    catalogue = Catalogue(lake.settings.lake.root)
+    explorer, own = lake.settings.explorer, views(None, lake.settings)
+    left_out = []
+    found = report(catalogue, explorer, own, left_out.append)
+    assert all("ledger.churn" in told for told in left_out)  # which this lake does not keep
+    assert found["churn_outcomes"].to_pylist()[0]["predictions"] == 39
+    by_contract = [r for r in found["churn_risk"].to_pylist() if r["by"] == "contract"]
+    assert sum(r["customers"] for r in by_contract) == len({p["customerID"] for p in lake.said})
+    [latency] = found["churn_latency"].to_pylist()
+    assert (latency["p50_ms"], latency["p99_ms"], latency["breaches"]) == (0.2, 20, 1)
+    sql = "SELECT * FROM churn_drift ORDER BY ALL"
+    drift = read(catalogue, sql, explorer, own).to_pylist()
+    assert {r["feature"] for r in drift} >= {"tenure", "probability", "Contract"}
+    assert {r["verdict"] for r in drift} == {"too few"}
+    assert all(r["psi"] >= 0 for r in drift)
