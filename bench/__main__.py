@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.activity import IN_POSTGRES, database, drained_into_sinks, topics_of
+from bench.activity import IN_POSTGRES, crowd, database, drained_into_sinks, topics_of
 from bench.drain import drain
 from bench.events import HABITS, Habit, fill, source
 from bench.freshness import freshness
@@ -173,7 +173,7 @@ def active(
         for number in rate or [1_000, 10_000]:
             say(f"to Postgres at {number:,} events/s for {minutes:g} minutes")
             with database(folder / f"pg-{number}", say) as postgres:
-                environment = kafka | postgres | topics_of(str(number))
+                environment = kafka | postgres | topics_of(str(number)) | crowd(number)
                 one = freshness(
                     folder / str(number), environment, number, minutes, watch=IN_POSTGRES
                 )

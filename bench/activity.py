@@ -11,6 +11,7 @@ from bench.freshness import Watch
 from bench.process import Run, python, run
 from lakehouse.products.activity.tables import FLOWS
 from lakehouse.services.postgres import EmbeddedPostgres
+from producers.activity.visits import THINKS
 
 NAMES = tuple(flow.name for flow in FLOWS)
 IN_POSTGRES = Watch(NAMES, ("bench.peers.watch_postgres",), "bench.peers.visits", "bronze.activity")
@@ -22,6 +23,11 @@ def database(home: Path, say: Callable[[str], None]) -> Iterator[dict[str, str]]
     """A Postgres of its own; the environment that names it."""
     with EmbeddedPostgres.start(home, say=say) as postgres:
         yield {"LAKEHOUSE_POSTGRES_URL": postgres.url}
+
+
+def crowd(rate: int) -> dict[str, str]:
+    """The environment with enough users for a rate: twice those who are there at once."""
+    return {"LAKEHOUSE_ACTIVITY_USERS": str(round(2 * rate * THINKS))}
 
 
 def topics_of(part: str) -> dict[str, str]:

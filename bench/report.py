@@ -16,6 +16,7 @@ from bench.events import BROKEN, COPIES, Habit
 from bench.freshness import SETTLE_SECONDS, Freshness
 from bench.growth import BATCHES, Growth
 from bench.soak import Minutes
+from producers.activity.visits import THINKS
 
 PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -203,7 +204,8 @@ def activity_section(found: Sequence[Freshness], filled: Filled) -> str:
         "Made by `python -m bench activity`: bronze, windows, sessions, Parquet files, Postgres "
         "and the enriched topic, all in one process; broker and Postgres on the same cores. From "
         "Kafka's time of an event to the moment when another client sees its version in every "
-        f"table of Postgres; the first {SETTLE_SECONDS} s are not counted. Seconds.",
+        f"table of Postgres; the first {SETTLE_SECONDS} s are not counted. A user does something "
+        f"every {THINKS:.0f} s, and as many are there as that takes. Seconds.",
         "",
         *_fresh_rows(found),
         "",
