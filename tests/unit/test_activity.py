@@ -12,11 +12,11 @@ from lakehouse.audit.extent import Content
 from lakehouse.audit.run import audit
 from lakehouse.audit.topic import Broker, Judged
 from lakehouse.core.errors import UsageError
+from lakehouse.explorer.named_checks import seen
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.verdict import explain
 from lakehouse.model.contract import Record
-from lakehouse.products.activity.verify import seen
 from producers.activity.faults import FAULTS
 from producers.activity.generator import LATE_MARK, Sent, Shares
 from producers.activity.replay import mapping, read

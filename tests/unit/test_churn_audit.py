@@ -8,10 +8,13 @@ import pytest
 from lakehouse.audit.extent import Content
 from lakehouse.audit.run import audit
 from lakehouse.audit.topic import Broker, Judged
+from lakehouse.core.errors import UsageError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
 from lakehouse.explorer.sql import read
 from lakehouse.ingest.topic import Topic
+from lakehouse.products.churn.asked.told import told
+from lakehouse.products.churn.asked.traced import explain, sample
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.proof import outcomes
 from producers.churn.producer import history
@@ -163,3 +166,21 @@ def test_the_report_has_every_section_and_drift_against_training(lake, dead):
     assert {r["feature"] for r in drift} >= {"tenure", "probability", "Contract"}
     assert {r["verdict"] for r in drift} == {"too few"}
     assert all(r["psi"] >= 0 for r in drift)
+
+
+def test_a_sample_has_inputs_and_predictions_and_a_customer_is_explained(lake, dead):
+    lake.land("churn_predictions", *lake.said)
+    found = sample(lake.settings, 10)
+    assert len(found) == 10
+    one = found[0]
+    assert one["input"]["customerID"] == lake.events[one["input"]["offset"]]["customerID"]
+    assert one["prediction"]["topic"] == "telco.churn.predictions"
+    answer = explain(lake.settings, one["input"]["customerID"])
+    latest = answer["predictions"][0]["prediction"]
+    assert answer["why"]["probability"] == pytest.approx(latest["probability"], abs=1e-4)
+    assert len(answer["why"]["contributions"]) == 19
+    text = told(answer)
+    assert f"{TOPIC}/0/{answer['predictions'][0]['input']['offset']}" in text
+    assert "contributions to the log odds" in text.lower()
+    with pytest.raises(UsageError, match="has no prediction"):
+        explain(lake.settings, "nobody' OR true --")

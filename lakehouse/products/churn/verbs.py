@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lakehouse.core.options import Group
+from lakehouse.products.churn.asked import verbs as asked
 from lakehouse.products.churn.model import verbs as model
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 
 def commands(
     settings_of: Callable[[Path | None, Path | None], Settings],
-    broker: Service,  # noqa: ARG001  # as every product's
-    database: Service,  # noqa: ARG001  # likewise
+    broker: Service,
+    database: Service,  # noqa: ARG001  # as every product's
     say: Callable[[str], None],
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
@@ -36,4 +37,7 @@ def commands(
     group.command("models")(model.models_command(settings_of, say))
     group.command("promote")(model.promote_command(settings_of, say))
     group.command("rollback")(model.rollback_command(settings_of, say))
+    group.command("sample")(asked.sample_command(settings_of))
+    group.command("explain")(asked.explain_command(settings_of))
+    group.command("verify")(asked.verify_command(settings_of, broker, say))
     return {"churn": group}

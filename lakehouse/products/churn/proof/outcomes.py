@@ -7,7 +7,6 @@ it was replayed from quarantine it may be scored too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from lakehouse.audit.check import Check, Scene
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.text import whole_number
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka_records import messages
@@ -128,14 +128,10 @@ def dead_letters(settings: Settings) -> Iterator[dict[str, Any]]:
             headers = {name: _text(value) for name, value in one.headers() or ()}
             yield {
                 "topic": headers.get(TOPIC, ""),
-                "part": _number(headers.get(PARTITION)),
-                "place": _number(headers.get(OFFSET)),
+                "part": whole_number(headers.get(PARTITION, "")),
+                "place": whole_number(headers.get(OFFSET, "")),
             }
 
 
 def _text(value: bytes | str | None) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
-
-
-def _number(told: str | None) -> int:
-    return int(told) if told and re.fullmatch(r"\d{1,18}", told, re.ASCII) else -1

@@ -1,0 +1,94 @@
+"""The verbs that ask the lake: a sample, a customer explained, a verification."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.core.errors import Exit
+from lakehouse.core.options import AsJson, Config, Root
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+
+SettingsOf = Callable[[Path | None, Path | None], "Settings"]
+Service = Callable[["Settings"], AbstractContextManager["Settings"]]
+Say = Callable[[str], None]
+
+
+def sample_command(settings_of: SettingsOf) -> Callable[..., None]:
+    """The verb ``churn sample``, given how settings are read."""
+
+    def sample(
+        count: Annotated[int, typer.Option(min=1, max=10_000, help="how many")] = 10,
+        root: Root = None,
+        config: Config = None,
+    ) -> None:
+        """Print the newest predictions, each with the record that it was made of, as JSON.
+
+        Examples: lakehouse churn sample   |   lakehouse churn sample --count 3
+        """
+        from lakehouse.core.text import as_json as written
+        from lakehouse.products.churn.asked.traced import sample as found
+
+        sys.stdout.write(written(found(settings_of(config, root), count), indent=2) + "\n")
+
+    return sample
+
+
+def explain_command(settings_of: SettingsOf) -> Callable[..., None]:
+    """The verb ``churn explain``, given how settings are read."""
+
+    def explain(
+        customer: Annotated[str, typer.Argument(help="the customerID")],
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Say what was predicted of a customer, why, and where the records lie.
+
+        Examples: lakehouse churn explain 7590-VHVEG   |   lakehouse churn explain 7590-VHVEG --json
+        """
+        from lakehouse.core.text import as_json as written
+        from lakehouse.products.churn.asked.told import told
+        from lakehouse.products.churn.asked.traced import explain as found
+
+        answer = found(settings_of(config, root), customer)
+        sys.stdout.write(f"{written(answer, indent=2)}\n" if as_json else told(answer))
+
+    return explain
+
+
+def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
+    """The verb ``churn verify``, given how settings are read and a broker found or started."""
+
+    def verify_churn(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+        """Audit customers and predictions, one named check a part; exit 0 when all holds.
+
+        It is `lakehouse audit churn --content all`, seen by its parts.
+
+        Examples: lakehouse churn verify   |   lakehouse churn verify --json
+        """
+        from lakehouse.explorer.named_checks import show
+        from lakehouse.products.churn.asked.verify import verify
+        from lakehouse.services.kept import refuse_killed
+
+        settings = settings_of(config, root)
+        if not settings.kafka.bootstrap_servers:
+            refuse_killed(Path(settings.lake.root))
+        with broker(settings) as settings:
+            checks = [*verify(settings, say)]
+        if as_json:
+            listed = [check.as_dict() for check in checks]
+            sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
+        else:
+            show(checks)
+        raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+
+    return verify_churn
