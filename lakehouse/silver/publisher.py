@@ -122,6 +122,8 @@ class SilverPublisher(InParts):
         folder = Lake(self.settings.lake.root).state(self.flow.name)
         [(engine,)] = self._connection.execute(PROBE).fetchall()
         like = {"engine": engine, "tables": sorted(self._publishing.every)}
+        if self.flow.sessions:
+            like["pieces"] = "in columns"
         self.store = Store.open(folder, [SPACE, *self._state.spaces], like)
         self._journal = self._publishing.journal = Journal(self.store)
         self.applied = {name: self._publishing.held[name] for name in self._folds}

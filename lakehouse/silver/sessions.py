@@ -1,8 +1,7 @@
 """Sessions: what each key did in one go, a function of its events in order of time.
 
-The store keeps of each key the events of its sessions that are not final, as pieces: one event
-each, or all events of an open session that lie before the watermark, which nothing can come
-between any more. It keeps the moment too at which the first of them becomes final, so
+The store keeps of each key the events of its sessions that are not final, as pieces: see
+:mod:`lakehouse.silver.pieces`. It keeps the moment too at which the first of them becomes final, so
 that the watermark alone closes sessions. Each batch works out anew the sessions of the keys
 that it touches, from their pieces and the new events.
 
@@ -20,14 +19,13 @@ the sessions that the table calls not final, and their events in bronze.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import duckdb
-import msgspec
+import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 
@@ -36,6 +34,7 @@ from lakehouse.model.window import FINAL, Session
 from lakehouse.settings.sections import ProductSettings
 from lakehouse.silver.keys import packed, words_sql
 from lakehouse.silver.latest import GONE
+from lakehouse.silver.pieces import Pieces, Sessions, Words, unpacked
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
 from lakehouse.silver.windows import moment_key
@@ -46,79 +45,9 @@ from lakehouse.storage.table import Table
 _MICRO = timedelta(microseconds=1)
 DATE = "session_date"
 """The column that the table is partitioned by."""
-
-
-class Piece(msgspec.Struct, array_like=True, order=True):
-    """Events of one session that nothing comes between; ordered by time, what ends last."""
-
-    first: int
-    closes: bool
-    last: int
-    counts: list[int]
-
-
-class _Held(msgspec.Struct, array_like=True):
-    key: str
-    pieces: list[Piece]
-
-
-@dataclass
-class _Kept:
-    """What a batch changes in the store."""
-
-    held: list[tuple[bytes, bytes]] = field(default_factory=list)
-    due: list[tuple[bytes, bytes]] = field(default_factory=list)
-    gone: list[bytes] = field(default_factory=list)
-    due_no_more: list[bytes] = field(default_factory=list)
-
-
-_ENCODE = msgspec.json.Encoder().encode
-_DECODE = msgspec.json.Decoder(_Held).decode
-
-
-@dataclass(frozen=True)
-class Made:
-    """One session, made of pieces; times are in microseconds since 1970."""
-
-    pieces: Sequence[Piece]
-    is_followed: bool
-    """Whether a later session of the key is known."""
-
-    @property
-    def start(self) -> int:
-        """Time of its first event."""
-        return self.pieces[0].first
-
-    @property
-    def end(self) -> int:
-        """Time of its last event."""
-        return self.pieces[-1].last
-
-    def due(self, timeout: int) -> int:
-        """Once the watermark has passed this, it is final."""
-        return self.end if self.pieces[-1].closes else self.end + timeout
-
-    def ended(self, timeout: int, watermark: int | None) -> str:
-        """How it ended, as far as that is known."""
-        if self.pieces[-1].closes:
-            return "end"
-        is_silent = watermark is not None and watermark > self.end + timeout
-        return "timeout" if self.is_followed or is_silent else "open"
-
-
-def divided(pieces: Sequence[Piece], timeout: int) -> list[Made]:
-    """The sessions of pieces in their order."""
-    groups: list[list[Piece]] = []
-    for piece in pieces:
-        before = groups[-1][-1] if groups else None
-        if (
-            before is None
-            or (before.closes and piece.first > before.last)
-            or piece.first - before.last > timeout
-        ):
-            groups.append([])
-        groups[-1].append(piece)
-    return [Made(group, n + 1 < len(groups)) for n, group in enumerate(groups)]
+_ENDED = ("end", "timeout", "open")
+_LONGEST = 1 << 61
+"""Microseconds: longer than any silence between two times that there are."""
 
 
 def timeout_of(session: Session, section: ProductSettings) -> int:
@@ -153,19 +82,24 @@ class SessionState:
     def __init__(
         self, session: Session, timeout: int, connection: duckdb.DuckDBPyConnection
     ) -> None:
-        self.session, self._timeout, self._connection = session, timeout, connection
+        self.session, self._connection = session, connection
+        self._timeout = min(timeout, _LONGEST)
         self.space, self.due_space = f"session {session.name}", f"due {session.name}"
         self._schema = left_schema(session)
         self._found = Prepared(connection, self._select("rows", "NOT is_late"))
 
     def _select(self, source: str, where: str) -> str:
-        """SQL: the events of sessions, a row each, with their places in the store."""
+        """SQL: the events of sessions, a piece each, with their places in the store."""
         session = self.session
-        counts = ", ".join(f"CAST(({sql}) AS INTEGER)" for sql, _ in session.counts.values())
+        counts = "".join(
+            f", CAST(({sql}) AS BIGINT) AS count_{n}"
+            for n, (sql, _) in enumerate(session.counts.values())
+        )
         return (
             f"SELECT *, {words_sql('key', 'place')} FROM (SELECT {session.key} AS key, "
-            f"epoch_us({session.time}) AS moment, coalesce({session.ends}, false) AS closes, "
-            f"[{counts}] AS counts FROM {source} WHERE {where} AND ({session.where}))"
+            f"epoch_us({session.time}) AS first, first AS last, "
+            f"CAST(coalesce({session.ends}, false) AS BIGINT) AS closes{counts} "
+            f"FROM {source} WHERE {where} AND ({session.where}))"
         )
 
     def absorb(self, store: Store, watermark: int | None) -> pa.Table:
@@ -173,25 +107,12 @@ class SessionState:
 
         Every event that comes later, and is not late, is at or after the watermark.
         """
-        came = self._by_key(self._found())
         due = [] if watermark is None else [*store.before(self.due_space, moment_key(watermark))]
-        touched = sorted({*came, *(key[8:] for key, _ in due)})
-        held = {place: _DECODE(value) for place, value in store.get(self.space, touched).items()}
-        rows: list[dict[str, Any]] = []
-        kept = _Kept()
-        for place in touched:
-            new = came.get(place)
-            old = held.get(place)
-            key = old.key if old else new.key if new else ""
-            before = divided(old.pieces if old else [], self._timeout)
-            pieces = sorted([*(old.pieces if old else []), *(new.pieces if new else [])])
-            after = divided(pieces, self._timeout)
-            gone = {made.start for made in before} - {made.start for made in after}
-            rows += [{self.session.key: key, "session_start": at, GONE: True} for at in gone]
-            rows += [self._row(key, made, watermark) for made in after]
-            self._keep(kept, place, key, before, after, watermark)
-        self._store(kept, store)
-        return self._table(rows)
+        keys, pieces = self._pieces(self._found(), [key[8:] for key, _ in due], store)
+        before = pieces.kept(pieces.is_old).divided(self._timeout)
+        sessions = pieces.divided(self._timeout)
+        self._keep(store, keys, pieces, sessions, before, watermark)
+        return self._left(keys, pieces, sessions, before, watermark)
 
     def load(self, table: Table, bronze: str, version: int, store: Store) -> Iterator[int]:
         """Load the events of sessions that the table, at a version of bronze, calls not final."""
@@ -205,86 +126,121 @@ class SessionState:
             f"WHERE NOT is_duplicate AND NOT is_late AND {self.session.time} >= since"
         )
         found = self._connection.cursor().sql(self._select(f"({sql})", "true")).to_arrow_table()
-        kept = _Kept()
-        for place, events in self._by_key(found).items():
-            made = divided(sorted(events.pieces), self._timeout)
-            self._keep(kept, place, events.key, [], made, None)
         with store.writing():
-            self._store(kept, store)
+            keys, pieces = self._pieces(found, [], store)
+            sessions = pieces.divided(self._timeout)
+            before = pieces.kept(pieces.is_old).divided(self._timeout)
+            self._keep(store, keys, pieces, sessions, before, None)
         yield found.num_rows
 
-    def _by_key(self, rows: pa.Table) -> dict[bytes, _Held]:
-        """The place of each key in the store → its events."""
-        found: dict[bytes, _Held] = {}
-        columns = (rows[n].to_pylist() for n in ("key", "moment", "closes", "counts"))
-        for place, key, moment, closes, counts in zip(
-            packed(rows, "place_high", "place_low"), *columns, strict=True
-        ):
-            held = found.get(place) or found.setdefault(place, _Held(key, []))
-            held.pieces.append(Piece(moment, closes, moment, counts))
-        return found
+    def _pieces(self, rows: pa.Table, due: Sequence[bytes], store: Store) -> tuple[_Keys, Pieces]:
+        """The keys of new events and of places that are due, with all pieces that they have."""
+        came = packed(rows, "place_high", "place_low")
+        places = sorted({*came, *due})
+        number = {place: n for n, place in enumerate(places)}
+        owner = np.fromiter(map(number.__getitem__, came), np.int64, len(came))
+        stored = store.get(self.space, places)
+        texts = [""] * len(places)
+        for n, key in zip(owner.tolist(), rows["key"].to_pylist(), strict=True):
+            texts[n] = key
+        columns = rows.drop_columns(["key", "place_high", "place_low"])
+        new = np.stack([column.to_numpy() for column in columns.columns], axis=1)
+        old_owner, old, keys = unpacked(
+            ((number[place], value) for place, value in stored.items()), len(self.session.counts)
+        )
+        for n, key in keys:
+            texts[n] = key
+        is_old = np.repeat([True, False], [len(old_owner), len(owner)])
+        pieces = Pieces.ordered(
+            np.concatenate([old_owner, owner]), np.concatenate([old, new]), is_old
+        )
+        return _Keys(places, texts), pieces
 
     def _keep(
-        self,
-        kept: _Kept,
-        place: bytes,
-        key: str,
-        before: Sequence[Made],
-        after: Sequence[Made],
+        self, store: Store, keys: _Keys, pieces: Pieces, sessions: Sessions, before: Sessions,
         watermark: int | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Put what is not final in the place of what was there."""
-        if before:
-            kept.due_no_more.append(moment_key(before[0].due(self._timeout)) + place)
+        store.remove(self.due_space, _dues(before, keys.places))
+        which = np.ones(len(sessions.owner), np.bool_)
         if watermark is not None:
-            after = [made for made in after if made.due(self._timeout) >= watermark]
-        if not after:
-            kept.gone.append(place)
-            return
-        pieces = [piece for made in after for piece in _joined(made.pieces, watermark)]
-        kept.held.append((place, _ENCODE(_Held(key, pieces))))
-        kept.due.append((moment_key(after[0].due(self._timeout)) + place, b""))
+            which = sessions.due >= watermark
+        left = pieces.kept(sessions.of_pieces(which)).joined(
+            sessions.begins[sessions.of_pieces(which)], watermark
+        )
+        held = [(keys.places[n], value) for n, value in left.packed(keys.texts)]
+        stays = {place for place, _ in held}
+        store.remove(self.space, (place for place in keys.places if place not in stays))
+        store.put(self.space, held)
+        dues = sorted(_dues(sessions.kept(which), keys.places))
+        store.put(self.due_space, ((key, b"") for key in dues))
 
-    def _store(self, kept: _Kept, store: Store) -> None:
-        """Write it to the store, within a transaction."""
-        store.remove(self.due_space, kept.due_no_more)
-        store.remove(self.space, kept.gone)
-        store.put(self.space, sorted(kept.held))
-        store.put(self.due_space, sorted(kept.due))
+    def _left(
+        self, keys: _Keys, pieces: Pieces, sessions: Sessions, before: Sessions,
+        watermark: int | None,
+    ) -> pa.Table:  # fmt: skip
+        """The rows that are left for the table: the sessions, and starts that are gone."""
+        first = pieces.kept(pieces.is_old).numbers[before.begins, 0]
+        now = sessions.of_pieces(sessions.start)[pieces.is_old][before.begins]
+        is_gone = first != now
+        return pa.concat_tables([
+            self._table(keys, before.owner[is_gone], first[is_gone], {GONE: True}),
+            self._table(keys, sessions.owner, sessions.start, self._said(sessions, watermark)),
+        ])  # fmt: skip
 
-    def _row(self, key: str, made: Made, watermark: int | None) -> dict[str, Any]:
-        counts = made.pieces[0].counts
-        if len(made.pieces) > 1:
-            counts = [*map(sum, zip(*(p.counts for p in made.pieces), strict=True))]
+    def _said(self, sessions: Sessions, watermark: int | None) -> dict[str, Any]:
+        """What the table says of sessions, besides their key and start."""
+        moment = np.iinfo(np.int64).min if watermark is None else watermark
+        is_over = sessions.is_followed | (sessions.end + self._timeout < moment)
+        ended = np.where(sessions.closes, 0, np.where(is_over, 1, 2))
         return {
-            self.session.key: key, "session_start": made.start, "session_end": made.end,
-            "duration_seconds": Decimal((made.end - made.start) // 1000).scaleb(-3),
-            **dict(zip(self.session.counts, counts, strict=True)),
-            "ended": made.ended(self._timeout, watermark),
-            FINAL: watermark is not None and made.due(self._timeout) < watermark,
+            "session_end": sessions.end,
+            "duration_seconds": _thousandths((sessions.end - sessions.start) // 1000),
+            **dict(zip(self.session.counts, sessions.counts.T, strict=True)),
+            "ended": pa.array(_ENDED).take(pa.array(ended)),
+            FINAL: sessions.due < moment,
             GONE: False,
+        }
+
+    def _table(self, keys: _Keys, owner: Words, start: Words, said: Mapping[str, Any]) -> pa.Table:
+        """Rows in the table's columns, with the date of their start; what is not said is null."""
+        key = pa.array(keys.texts, pa.string()).take(pa.array(owner))
+        moment = pa.array(start).cast(self._schema.field("session_start").type)
+        known = {
+            self.session.key: key, "session_start": moment,
+            DATE: moment.cast(pa.date32(), safe=False), **said,
         }  # fmt: skip
-
-    def _table(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
-        """The rows as they are left for the table, with the date of their start."""
-        made = pa.Table.from_pylist([*rows], self._schema)
-        place, date = made.schema.names.index(DATE), self._schema.field(DATE)
-        return made.set_column(place, date, made["session_start"].cast(date.type, safe=False))
+        return pa.table(
+            [_column(known.get(field.name), field.type, len(owner)) for field in self._schema],
+            schema=self._schema,
+        )
 
 
-def _joined(pieces: Iterable[Piece], watermark: int | None) -> Iterator[Piece]:
-    """The same, those before the watermark as one: nothing comes between them any more."""
-    whole: Piece | None = None
-    for piece in pieces:
-        if watermark is None or piece.closes or piece.last >= watermark:
-            if whole:
-                yield whole
-            whole = None
-            yield piece
-        elif whole is None:
-            whole = piece
-        else:
-            counts = [a + b for a, b in zip(whole.counts, piece.counts, strict=True)]
-            whole = Piece(whole.first, False, piece.last, counts)
-    if whole:
-        yield whole
+@dataclass(frozen=True)
+class _Keys:
+    """The keys that a batch touches: where each is stored, and its text."""
+
+    places: list[bytes]
+    texts: list[str]
+
+
+def _dues(sessions: Sessions, places: Sequence[bytes]) -> list[bytes]:
+    """For each key, where the store keeps when its first session is final: see moment_key."""
+    firsts = sessions.firsts()
+    words = np.empty((len(firsts), 3), ">u8")
+    words[:, 0] = sessions.due[firsts].view(np.uint64) ^ np.uint64(1 << 63)
+    words[:, 1:] = np.frombuffer(b"".join(places), ">u8").reshape(-1, 2)[sessions.owner[firsts]]
+    return list(words.view("V24").ravel().tolist())
+
+
+def _column(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    if values is None or isinstance(values, bool):
+        return pa.repeat(pa.scalar(values, kind), rows)
+    return values if isinstance(values, pa.Array) else pa.array(values).cast(kind)
+
+
+def _thousandths(values: Words) -> pa.Array:
+    """Whole numbers of thousandths as decimals."""
+    words = np.stack([values, values >> 63], axis=1)  # of 128 bits, the lower half first
+    kind = pa.decimal128(18, 3)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(words.tobytes())])

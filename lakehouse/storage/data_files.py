@@ -89,15 +89,11 @@ def write_files(
     to no version, and vacuum removes them.
     """
     parts, rows = _parted(rows, [*partition_by, bucket] if bucket else partition_by)
-    texts = [name for name in rows.schema.names if _is_text(rows[name].type)]
 
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
-        some = rows.slice(part.first, part.rows)
-        # DuckDB 2.0 reads a text that is null or one value, in no dictionary, as null by IS NULL
-        few = [name for name in texts if 0 < some[name].null_count < part.rows]
-        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY or few) as out:
-            out.write_table(some)
+        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY) as out:
+            out.write_table(rows.slice(part.first, part.rows))
         values = {column: value for column, value in part.values.items() if column != bucket}
         whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
         with created(folder, name) as file:
@@ -153,10 +149,8 @@ def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Ta
         yield pa.Table.from_batches(held)
 
 
-def writer(
-    sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool | list[str]
-) -> pq.ParquetWriter:
-    """A Parquet writer as every file of ours has it; ``dictionary`` may name columns."""
+def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.ParquetWriter:
+    """A Parquet writer as every file of ours has it."""
     return pq.ParquetWriter(
         sink, schema, compression=codec, write_page_checksum=True, store_schema=False,
         use_dictionary=dictionary,
@@ -217,7 +211,3 @@ def _changes(keys: pa.Table) -> list[int]:
         changed = pc.indices_nonzero(pc.not_equal(codes.slice(1), codes.slice(0, len(codes) - 1)))
         places |= {place + 1 for place in changed.to_pylist()}
     return sorted(places)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))

@@ -182,7 +182,7 @@ def test_files_that_have_no_checksums_are_counted(table):
 
 @pytest.mark.parametrize("raw", [[None, b"x"], [b"x", None, None], [None, b"x", b"y"]])
 def test_duckdb_finds_nulls_beside_a_text_that_is_always_the_same(table, raw):
-    """Version 2.0.0 reads "x" as null there, where the file has it in no dictionary."""
+    """2.0.0 read "x" as null there, where the file has it in no dictionary."""
     size = len(raw)
     some = rows(*range(size), days=1).set_column(4, "raw", pa.array(raw))
     table.append(some.set_column(1, "word", pa.array(raw).cast(pa.string())), {})

@@ -4,6 +4,7 @@ import random
 from datetime import timedelta
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as drawn
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.activity.tables import PAGE_VIEW_COUNTS, USER_SESSIONS
-from lakehouse.silver.sessions import Piece, divided
+from lakehouse.silver.pieces import Pieces
 from tests.support.activity import ACTIVITY, Lake, did
 
 KINDS = ("page_view", "click", "session_start", "session_end")
@@ -80,13 +81,19 @@ def test_without_late_events_any_order_and_batching_give_the_same(fresh, events,
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=20), st.integers(1, 9))
 def test_sessions_are_divided_at_ends_and_silences_and_nowhere_else(events, timeout):
-    pieces = sorted(Piece(at, closes, at, [1]) for at, closes in events)
-    made = divided(pieces, timeout)
-    assert [piece for one in made for piece in one.pieces] == pieces
-    assert len({one.start for one in made}) == len(made)
-    for one in made:
-        times = [piece.last for piece in one.pieces]
-        assert all(b - a <= timeout for a, b in pairwise(times))
-        assert not any(p.closes and p.last < one.end for p in one.pieces)
-    for before, after in pairwise(made):
-        assert before.pieces[-1].closes or after.start - before.end > timeout
+    numbers = np.array([(at, at, closes, 1) for at, closes in events], np.int64).reshape(-1, 4)
+    owner = np.zeros(len(events), np.int64)
+    pieces = Pieces.ordered(owner, numbers, owner.astype(bool))
+    assert pieces.numbers.tolist() == sorted(numbers.tolist(), key=lambda n: (n[0], n[2]))
+    made = pieces.divided(timeout)
+    cuts = np.flatnonzero(made.begins).tolist()
+    groups = [pieces.numbers[a:b].tolist() for a, b in pairwise([*cuts, len(events)])]
+    assert made.start.tolist() == [group[0][0] for group in groups]
+    assert made.end.tolist() == [group[-1][1] for group in groups]
+    assert made.counts[:, 0].tolist() == [*map(len, groups)]
+    assert len({*made.start.tolist()}) == len(groups)
+    for group in groups:
+        assert all(b[0] - a[1] <= timeout for a, b in pairwise(group))
+        assert not any(closes and at < group[-1][1] for at, _, closes, _ in group)
+    for before, after in pairwise(groups):
+        assert before[-1][2] or after[0][0] - before[-1][1] > timeout
