@@ -17,23 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import duckdb
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 
-from lakehouse.core import failpoint
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked
-from lakehouse.core.failpoint import Step
+from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.model.sink import KafkaSink
-from lakehouse.settings.kafka_client import (
-    ensure_compacted,
-    ensure_topic,
-    reader_options,
-    unreachable,
-)
+from lakehouse.settings.kafka_client import ensure_compacted, ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka_records import (
     HEADER,
@@ -47,6 +39,7 @@ from lakehouse.sinks.kafka_records import (
     marker_topic,
     topic_of,
 )
+from lakehouse.sinks.transactions import Transactions
 from lakehouse.sinks.versions import Versions, rows_of
 from lakehouse.storage.duck import reads
 from lakehouse.storage.follower import NOTHING, Applied, Follower
@@ -54,14 +47,6 @@ from lakehouse.storage.increments import Increment
 
 PART = "topic"
 _MOST_ROWS, _AT_ONCE = 20_000, 5_000
-_FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
-_REFUSED = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_TRANSACTION_TIMEOUT,
-}
 _GROWTH = 7
 """A value as JSON again is at most so many times as long: each byte may be escaped."""
 log = structlog.get_logger("lakehouse")
@@ -78,7 +63,7 @@ class KafkaWriter(Follower):
         self.topic = topic_of(sink, settings)
         root = settings.lake.root
         self._states = {view: Versions(root, table) for view, table in sink.states.items()}
-        self._producer: Any = None
+        self._kafka = Transactions(settings.kafka, self.topic, sink.name)
         self._left: tuple[Applied | None, ...] = ()
         """What this process may have left as the last marker; empty before it has sent."""
         self.sent = 0
@@ -91,14 +76,14 @@ class KafkaWriter(Follower):
         TableMissing while bronze, or a table that rows are joined with, does not exist.
         """
         try:
-            if self._producer is None:
+            if not self._kafka.is_open:
                 self._open()
             target = self._reached() if upto is None else upto
             if target is not None and target <= self.version:
                 return self.version
             return super().catch_up(target)
         except KafkaException as error:
-            raise self._told(error.args[0]) from error
+            raise self._kafka.told(error.args[0]) from error
         except BaseException:
             self.close()
             raise
@@ -119,20 +104,9 @@ class KafkaWriter(Follower):
         ensure_topic(kafka, mine)
         ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
         if self._left and last_marker(kafka, self.topic, self.name) not in self._left:
-            raise self._fenced()
-        self._producer = Producer(
-            {
-                **reader_options(kafka),
-                "transactional.id": f"lakehouse-{self.bronze_id}-{self.name}",
-                "transaction.timeout.ms": 60_000,
-                "partitioner": "murmur2_random",  # as other clients place a key
-                "message.max.bytes": most * 2**20,
-                "compression.type": "lz4",
-                "linger.ms": 5,
-                "log_level": 0,  # what fails is told in our words
-            }
-        )
-        self._producer.init_transactions(kafka.request_timeout.total_seconds())
+            raise self._kafka.fenced()
+        identity = f"lakehouse-{self.bronze_id}-{self.name}"
+        self._kafka.open(identity, most * 2**20, linger_ms=5)
         self.applied = {PART: last_marker(kafka, self.topic, self.name)}
 
     def has_rows(self) -> bool:
@@ -153,7 +127,7 @@ class KafkaWriter(Follower):
         try:
             self.start_anew(target, say)
         except KafkaException as error:
-            raise self._told(error.args[0]) from error
+            raise self._kafka.told(error.args[0]) from error
         return self.sent - before
 
     def start_anew(self, target: int, say: Callable[[str, int, int], None] | None = None) -> None:
@@ -178,7 +152,7 @@ class KafkaWriter(Follower):
             return ""
         if applied is None:
             raise LakehouseError(
-                self._place, "has lost records by retention, and its markers are not there: "
+                self._kafka.place, "has lost records by retention, and its markers are not there: "
                 "nobody can tell which rows it had",
                 f"name another topic for {self.name}",
             )  # fmt: skip
@@ -240,78 +214,23 @@ class KafkaWriter(Follower):
         is_whole: bool = True,
     ) -> None:
         """One transaction: the rows, and, where they are all, how far the topic is with them."""
-        producer = self._producer
         header = [(HEADER, f"{self.bronze_id}/{applied.version}".encode())]
-        producer.begin_transaction()
+        self._kafka.begin()
         for keys, values in rows:
             for key, value in zip(keys, values, strict=True):
-                self._hand(self.topic, key, value.encode(), header)
+                self._kafka.hand(self.topic, key, value.encode(), header)
             self.sent += len(keys)
         if is_whole:
-            self._hand(marker_topic(self.topic), self.name, marker(applied))
-        wait = 3 * self.settings.kafka.request_timeout.total_seconds()
-        if producer.flush(wait):
-            raise unreachable(self.settings.kafka, "it does not acknowledge records")
+            self._kafka.hand(marker_topic(self.topic), self.name, marker(applied))
+        self._kafka.flush()
         self._left = (self.applied[PART], applied)
-        failpoint.reach(Step.KAFKA_SENT)
-        producer.commit_transaction(wait)
-        failpoint.reach(Step.KAFKA_COMMITTED)
+        self._kafka.commit()
         if is_whole:
             self.applied = {PART: applied}
 
-    def _hand(
-        self,
-        topic: str,
-        key: str | None,
-        value: bytes,
-        headers: list[tuple[str, bytes]] | None = None,
-    ) -> None:
-        """Hand a record to the client; waits where its queue is full."""
-        while True:
-            try:
-                self._producer.produce(topic, value, key, headers=headers or [])
-            except BufferError:
-                if not self._producer.poll(self.settings.kafka.request_timeout.total_seconds()):
-                    raise unreachable(self.settings.kafka, "it takes no more records") from None
-            else:
-                return
-
-    def _told(self, error: KafkaError) -> LakehouseError:
-        """What librdkafka says, in our words; the next try begins with a new producer."""
-        if error.code() == KafkaError._FATAL:
-            error = self._cause(error)
-        self.close()
-        if error.code() in _FENCED:
-            return self._fenced()
-        if error.code() in _REFUSED:
-            return ServiceUnavailable(
-                self._place, error.str(), "mend the topic's settings, or the user's rights there"
-            )
-        return unreachable(self.settings.kafka, error.str())
-
-    def _cause(self, error: KafkaError) -> KafkaError:
-        """What made the producer unusable: it says so once, when it is polled."""
-        try:
-            self._producer.poll(0)
-        except KafkaException as told:
-            return told.args[0]  # type: ignore[no-any-return]  # librdkafka's error
-        return error
-
-    @property
-    def _place(self) -> str:
-        return f"topic {self.topic} at {self.settings.kafka.bootstrap_servers}"
-
-    def _fenced(self) -> TableLocked:
-        return TableLocked(
-            self._place, f"another process writes it for {self.name}, and has fenced this one",
-            "end one of the two: a sink has one writer",
-        )  # fmt: skip
-
     def close(self) -> None:
-        """Let go of the producer; a transaction that is open is aborted by the next one."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()  # close() would wait for a broker that is away
+        """Let go of the topic; a transaction that is open is aborted by the next writer."""
+        self._kafka.close()
 
     def maintain(self) -> None:
         """Nothing: Kafka cares for its topics."""

@@ -40,4 +40,5 @@ def commands(
     group.command("sample")(asked.sample_command(settings_of))
     group.command("explain")(asked.explain_command(settings_of))
     group.command("verify")(asked.verify_command(settings_of, broker, say))
+    group.command("score")(model.score_command(settings_of, broker, say))
     return {"churn": group}

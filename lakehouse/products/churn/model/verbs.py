@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
 
 SettingsOf = Callable[[Path | None, Path | None], "Settings"]
+Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 Say = Callable[[str], None]
 GENERATED = 10_000
 """Customers that a model is trained on where no file is given."""
@@ -136,6 +139,44 @@ def promote_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         say(f"{Models(settings.lake.root).promote(version).version} scores from now on")
 
     return promote
+
+
+def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
+    """The verb ``churn score``, given how settings are read and a broker found or started."""
+
+    def score(
+        batch: Annotated[
+            bool, typer.Option("--batch", help="score what is there now, then end")
+        ] = False,
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Score customers as they come, until Ctrl-C: a prediction of each, or a dead letter.
+
+        Each record has one outcome, whatever ends this. It goes on where it was, and takes a
+        newly promoted model up.
+
+        Examples: lakehouse churn score   |   lakehouse churn score --batch
+        """
+        from dataclasses import asdict
+
+        from lakehouse.core.errors import Exit
+        from lakehouse.core.signals import stop_on_signals
+        from lakehouse.products.churn.model import need_packages
+
+        settings = settings_of(config, root)
+        need_packages()
+        from lakehouse.products.churn.model.stream import ScoringService
+
+        with broker(settings) as settings, stop_on_signals(lambda: say("stopping")) as stop:
+            scored = ScoringService(settings, stop, available_now=batch).run()
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(scored)) + "\n")
+        say(f"{scored.predictions:,} predictions, {scored.dead_letters:,} dead letters")
+        raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+
+    return score
 
 
 def rollback_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:

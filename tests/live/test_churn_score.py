@@ -1,0 +1,266 @@
+"""Customers of a real topic scored: one outcome each, whatever is killed, swapped or taken over."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import pytest
+from confluent_kafka import Producer
+
+from lakehouse.core.errors import ServiceAway, TableLocked, TableMissing
+from lakehouse.core.signals import Stop
+from lakehouse.products.churn.model.store import Models
+from lakehouse.products.churn.model.stream import ScoringService
+from lakehouse.products.churn.settings import churn_of, predictions_of
+from lakehouse.settings.kafka_client import ensure_topic
+from lakehouse.sinks.kafka_records import messages
+from tests.conftest import settings_at
+from tests.live.conftest import ROOT
+from tests.support.churn import customer, value
+from tests.support.models import small
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+BROKEN = (b"not json", b"\xff", b"", None, value(customer(tenure=-1)), value({"event_id": "x"}))
+
+
+class Topics:
+    """Topics of a test's own, a lake with a model, and what is in them."""
+
+    def __init__(self, root, kafka, name):
+        self.environment = {
+            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "LAKEHOUSE_CHURN_TOPIC": f"raw-{name}",
+            "LAKEHOUSE_CHURN_DEADLETTER_TOPIC": f"dead-{name}",
+            "LAKEHOUSE_CHURN_PREDICTIONS_TOPIC": f"said-{name}",
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for key, text in self.environment.items():
+                patch.setenv(key, text)
+            self.settings = settings_at(root)
+        self.models = Models(str(root))
+        self.count = 0
+
+    def send(self, *values):
+        """Values with keys of their own, spread over the partitions."""
+        ensure_topic(self.settings.kafka, churn_of(self.settings))
+        producer = Producer({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
+        for one in values:
+            self.count += 1
+            producer.produce(
+                churn_of(self.settings).topic, one, f"k{self.count}",
+                partition=self.count % 3, headers=[("mine", b"\x00")],
+            )  # fmt: skip
+        assert producer.flush(60) == 0
+
+    def customers(self, count):
+        first = self.count
+        return [
+            value(customer(event_id=f"e{n}", customerID=f"c{n % 7}", tenure=n % 72))
+            for n in range(first, first + count)
+        ]
+
+    def predictions(self):
+        return [json.loads(one.value()) for one in self._held(predictions_of(self.settings).topic)]
+
+    def letters(self):
+        return self._held(churn_of(self.settings).deadletter_topic)
+
+    def _held(self, topic):
+        return [one for batch in messages(self.settings.kafka, topic) for one in batch]
+
+    def addresses(self):
+        """How often each raw record's address has an outcome, as committed records say it."""
+        told = [(one["input_partition"], one["input_offset"]) for one in self.predictions()]
+        for letter in self.letters():
+            headers = {name: text.decode() for name, text in letter.headers() if name != "mine"}
+            told.append(
+                tuple(int(headers[f"__connect.errors.{name}"]) for name in ("partition", "offset"))
+            )
+        return Counter(told)
+
+    def all_once(self):
+        """Each raw record once: its addresses have no gaps, as nothing else is in the topic."""
+        due = Counter(
+            (n % 3, (n - 1) // 3 if n % 3 else n // 3 - 1) for n in range(1, self.count + 1)
+        )
+        assert self.addresses() == due
+
+    def score(self, **options):
+        return ScoringService(self.settings, Stop(), available_now=True, **options).run()
+
+
+@pytest.fixture
+def topics(tmp_path, kafka):
+    made = Topics(tmp_path / "lake", kafka, tmp_path.name)
+    made.models.promote(made.models.save(small()).version)
+    return made
+
+
+def in_thread(service):
+    failed = []
+
+    def work():
+        try:
+            service.run()
+        except BaseException as error:  # noqa: BLE001  # looked at by the test
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, failed
+
+
+def until(holds, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_each_record_has_a_prediction_or_a_dead_letter(topics):
+    topics.send(
+        *topics.customers(300), *BROKEN, value(customer(event_id="odd", customerID='"Ω"\n'))
+    )
+    scored = topics.score()
+    assert (scored.predictions, scored.dead_letters) == (301, len(BROKEN))
+    topics.all_once()
+    assert topics.score().transactions == 0
+    topics.send(*topics.customers(5))
+    assert topics.score().predictions == 5
+    topics.all_once()
+
+
+def test_a_prediction_says_what_it_was_made_of_and_why(topics):
+    topics.send(value(customer(event_id="one", customerID='"Ω"\n', TotalCharges=" ")))
+    topics.score()
+    [told] = topics.predictions()
+    card = small().card
+    assert told["event_id"] == f"one@{card.version}"
+    assert (told["input_event_id"], told["customerID"]) == ("one", '"Ω"\n')
+    assert (told["input_topic"], told["input_offset"]) == (churn_of(topics.settings).topic, 0)
+    assert told["threshold"] == card.threshold
+    assert told["prediction"] == ("Yes" if told["probability"] >= card.threshold else "No")
+    why = json.loads(told["contributions"])
+    assert len(why) == 3
+    shares = [abs(one["contribution"]) for one in why]
+    assert shares == sorted(shares, reverse=True)
+    assert all(customer()[one["feature"]] == one["value"] for one in why if one["value"])
+
+
+def test_a_dead_letter_is_the_record_with_the_headers_of_kafka_connect(topics):
+    topics.send(value(customer(tenure=-1)))
+    topics.score()
+    [letter] = topics.letters()
+    assert (letter.key(), letter.value()) == (b"k1", value(customer(tenure=-1)))
+    headers = dict(letter.headers())
+    assert headers["mine"] == b"\x00"
+    assert headers["__connect.errors.topic"].decode() == churn_of(topics.settings).topic
+    assert headers["__connect.errors.offset"] == b"0"
+    assert headers["verdict"] == headers["__connect.errors.exception.message"]
+    assert headers["verdict"] == b"'tenure' is out of range: -1"
+
+
+_CHILD = """
+import sys
+from lakehouse.products.churn.model import stream
+from lakehouse.cli.app import main
+stream._AT_ONCE = 40
+sys.argv = ["lakehouse", "churn", "score", "--batch", "--root", sys.argv[1]]
+main()
+"""
+
+
+def _killed_at(topics, root, step):
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(root)], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, **topics.environment, "LAKEHOUSE_FAILPOINT": step},
+        timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.long)])
+def test_killed_again_and_again_each_record_still_has_one_outcome(topics, tmp_path, kills):
+    for number in range(kills):
+        topics.send(*topics.customers(100), *BROKEN[: number % 6])
+        step = ("kafka-sent", "kafka-committed")[number % 2]
+        assert _killed_at(topics, tmp_path / "lake", f"{step}:{1 + number % 3}") == -9
+        assert max(topics.addresses().values(), default=1) == 1
+    assert topics.score().predictions > 0
+    topics.all_once()
+
+
+def test_a_promoted_model_is_taken_up_and_a_damaged_one_is_not(topics):
+    service = ScoringService(topics.settings, stop := Stop())
+    thread, failed = in_thread(service)
+    topics.send(*topics.customers(10))
+    until(lambda: service.scored.predictions == 10)
+    second = topics.models.save(small(2)).version
+    topics.models.promote(second)
+
+    def by(version):
+        topics.send(*topics.customers(1))
+        time.sleep(0.3)
+        return topics.predictions()[-1]["model_version"] == version
+
+    until(lambda: by(second))
+    assert topics.models.rollback().version == small().card.version
+    until(lambda: by(small().card.version))
+    (topics.models.folder / second / "model.onnx").write_bytes(b"damaged")
+    (topics.models.folder / "promoted.json").write_text(json.dumps({"version": second}))
+    time.sleep(1.5)
+    assert not by(second)
+    stop.set()
+    thread.join()
+    assert not failed
+    topics.all_once()
+
+
+def test_a_second_scorer_takes_over_and_the_first_ends_in_words(topics):
+    first, second = (ScoringService(topics.settings, Stop()) for _ in range(2))
+    thread, failed = in_thread(first)
+    topics.send(*topics.customers(10))
+    until(lambda: first.scored.predictions == 10)
+    other, failed_too = in_thread(second)
+    until(lambda: second._kafka.is_open)
+    until(lambda: topics.send(*topics.customers(5)) or failed)
+    assert isinstance(failed[0], TableLocked)
+    second._stop.set()
+    for one in (thread, other):
+        one.join()
+    assert not failed_too
+    topics.score()
+    topics.all_once()
+
+
+def test_a_topic_that_was_made_anew_is_scored_from_its_beginning(topics, admin):
+    topics.send(*topics.customers(30))
+    topics.score()
+    admin.delete_topics([churn_of(topics.settings).topic])
+    until(lambda: churn_of(topics.settings).topic not in admin.list_topics())
+    topics.count = 0
+    topics.send(*topics.customers(60))
+    assert topics.score().predictions == 60
+
+
+def test_without_a_model_it_waits_and_without_a_broker_it_says_so(tmp_path, kafka):
+    topics = Topics(tmp_path / "lake", kafka, tmp_path.name)
+    topics.send(*topics.customers(3))
+    with pytest.raises(TableMissing, match="no version is promoted"):
+        topics.score()
+    service = ScoringService(topics.settings, stop := Stop())
+    thread, failed = in_thread(service)
+    topics.models.promote(topics.models.save(small()).version)
+    until(lambda: service.scored.predictions == 3)
+    stop.set()
+    thread.join()
+    assert not failed
+    away = topics.settings.with_kafka("127.0.0.1:9")
+    patience = away.services.model_copy(update={"patience": away.services.patience * 0})
+    away = away.model_copy(update={"services": patience})
+    with pytest.raises(ServiceAway):
+        ScoringService(away, Stop()).run()
