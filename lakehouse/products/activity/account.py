@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 
+from lakehouse.explorer.accounted import Line
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.products.activity.settings import activity_of
@@ -34,21 +34,6 @@ SELECT (SELECT coalesce(sum(views), 0) FROM page_view_counts),
     (SELECT coalesce(sum(pages), 0) FROM user_sessions)"""
 _OVERLAP = 5
 """Windows of five minutes, one a minute, that each event is in."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One kind of event: how many there must be, and how many are where they belong."""
-
-    what: str
-    place: str
-    due: int
-    found: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether the two agree."""
-        return self.due == self.found
 
 
 def account(

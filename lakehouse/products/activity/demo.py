@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import pyarrow as pa
-
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import stop_on_signals
+from lakehouse.explorer.accounted import show_account
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import report
 from lakehouse.explorer.show import render
 from lakehouse.ingest.landing import Landed
-from lakehouse.products.activity.account import Line, account, sent_on
+from lakehouse.products.activity.account import account, sent_on
 from lakehouse.products.activity.contract import ACTIVITY
 from lakehouse.products.activity.settings import activity_of
 from lakehouse.products.activity.tables import FLOWS
@@ -69,7 +68,7 @@ def demo(stage: Stage) -> Exit:
         found = report(catalogue, settings.explorer, {}, say)
         sys.stdout.write(render(found, Format.table, 132))
         lines = account(catalogue, settings.explorer, summary.by_kind, sent_on(settings))
-        _show_account(lines)
+        show_account(lines)
         verdict = audited("activity", settings, say)
     holds = all(line.holds for line in lines) and summary.failed == 0
     say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
@@ -101,14 +100,3 @@ class _Progress:
             f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
             f"+{landed.bad:,}, late {landed.late:,}, doubled {landed.duplicates:,}"
         )
-
-
-def _show_account(lines: list[Line]) -> None:
-    rows = [
-        {
-            "what": line.what, "where it belongs": line.place, "due": line.due,
-            "found": line.found, "": "ok" if line.holds else "DIFFERS",
-        }
-        for line in lines
-    ]  # fmt: skip
-    sys.stdout.write(render({"produced_=_landed": pa.Table.from_pylist(rows)}, Format.table, 132))

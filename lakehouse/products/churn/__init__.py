@@ -13,6 +13,7 @@ PRODUCT = Product(
     recompute="lakehouse.products.churn.recompute",
     report="lakehouse.products.churn.report",
     audit="lakehouse.products.churn.audit",
+    demo="lakehouse.products.churn.demo",
     source="producers.churn.source",
     verbs="lakehouse.products.churn.verbs",
     settings={

@@ -57,8 +57,9 @@ CALIBRATION = """
 
 DRIFT = """
     SELECT day, feature, records, psi, verdict, most_in_bin FROM churn_drift
-    WHERE day = (SELECT max(day) FROM silver.churn_inputs)
+    WHERE day = (SELECT coalesce(max(day) FILTER (verdict <> 'too few'), max(day)) FROM churn_drift)
     ORDER BY psi DESC, feature LIMIT 10"""
+"""The newest day of which there are enough records, where there is one."""
 
 LATENCY = "FROM churn_latency ORDER BY day DESC, model_version LIMIT 10"
 

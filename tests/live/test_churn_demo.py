@@ -1,0 +1,54 @@
+"""The demo of churn as a stranger runs it, and what is asked of its lake; the notebook on it."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.live.conftest import ROOT, command
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's lake, and what it said."""
+    root = tmp_path_factory.mktemp("churn") / "lake"
+    yield root, command("demo", "churn", "--count", 2000, "--root", root).stdout
+    shutil.rmtree(root)
+
+
+def test_the_demo_accounts_for_every_record_and_is_proven(demo):
+    _, said = demo
+    verdicts = re.findall(r"^PROVEN: ([\d,]+) of \1 records, content of all$", said, re.M)
+    assert len(verdicts) == 2, said
+    assert "DIFFERS" not in said
+    assert re.search(r"topic of dead letters +(\d+) +\1 +ok", said), said
+    place = r"telco\.\w+\.\w+/\d/\d+"
+    traced = rf"^\S+: (?:Yes|No), 0\.\d{{4}}; {place} → {place}$"
+    assert len(re.findall(traced, said, re.M)) == 3
+
+
+def test_a_sample_is_json_and_a_customer_is_explained(demo):
+    root, _ = demo
+    found = json.loads(command("churn", "sample", "--root", root).stdout)
+    assert len(found) == 10
+    assert {len(one["prediction"]["contributions"]) for one in found} == {3}
+    customer = found[0]["input"]["customerID"]
+    said = command("churn", "explain", customer, "--json", "--root", root).stdout
+    answer = json.loads(said)
+    latest = answer["predictions"][0]["prediction"]
+    assert answer["why"]["probability"] == pytest.approx(latest["probability"], abs=1e-4)
+    assert answer["why"]["contributions"][:3] == latest["contributions"]
+    assert customer in command("churn", "explain", customer, "--root", root).stdout
+
+
+def test_the_notebook_draws_roc_calibration_and_drift(demo, monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", str(demo[0]))
+    notebook = nbformat.read(ROOT / "notebooks" / "churn_analysis.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 4
