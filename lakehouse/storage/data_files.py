@@ -28,8 +28,9 @@ import pyarrow.parquet as pq
 from lakehouse.storage.partitions import encoded, logged
 from lakehouse.storage.statistics import merged, statistics
 
-_DICTIONARY = 256
-"""Fewer rows are written without dictionaries: their making costs more than they save."""
+_FEW = 256
+"""Fewer rows are written without dictionaries, which cost more than they save, and without
+bounds in the file's footer, which would be the larger half of it: the log has them."""
 _BUCKET = "b"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NAMED = re.compile(rf"part-{_BUCKET}(\d+)-{_UUID}\.[^/]*$")
@@ -85,14 +86,17 @@ def write_files(
     """Write rows as one file a partition; what they are.
 
     ``bucket`` is a column of numbers that divides a partition's rows among files, which are
-    named by it and do not hold it. Nothing is committed: files of a write that fails belong
-    to no version, and vacuum removes them.
+    named by it and do not hold it; their rows are chosen by keys, so the log has no bounds of
+    their numbers. Nothing is committed: files of a write that fails belong to no version, and
+    vacuum removes them.
     """
-    parts, rows = _parted(rows, [*partition_by, bucket] if bucket else partition_by)
+    parts, rows = _parted(
+        rows, [*partition_by, bucket] if bucket else partition_by, of_numbers=not bucket
+    )
 
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
-        with writer(sink, rows.schema, codec, dictionary=part.rows >= _DICTIONARY) as out:
+        with writer(sink, rows.schema, codec, is_small=part.rows < _FEW) as out:
             out.write_table(rows.slice(part.first, part.rows))
         values = {column: value for column, value in part.values.items() if column != bucket}
         whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
@@ -124,7 +128,7 @@ def write_file(
         return None
     name = new_name(values, codec)
     told: list[dict[str, Any]] = []
-    with created(folder, name) as out, writer(out, schema, codec, dictionary=True) as file:
+    with created(folder, name) as out, writer(out, schema, codec, is_small=False) as file:
         for group in chain([first], groups):
             file.write_table(group)
             told += statistics(group, [0, group.num_rows])
@@ -149,11 +153,11 @@ def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Ta
         yield pa.Table.from_batches(held)
 
 
-def writer(sink: Any, schema: pa.Schema, codec: str, *, dictionary: bool) -> pq.ParquetWriter:
+def writer(sink: Any, schema: pa.Schema, codec: str, *, is_small: bool) -> pq.ParquetWriter:
     """A Parquet writer as every file of ours has it."""
     return pq.ParquetWriter(
         sink, schema, compression=codec, write_page_checksum=True, store_schema=False,
-        use_dictionary=dictionary,
+        use_dictionary=not is_small, write_statistics=not is_small,
     )  # fmt: skip
 
 
@@ -180,7 +184,9 @@ def created(folder: Path, name: str) -> BinaryIO:
         return (folder / name).open("wb")
 
 
-def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], pa.Table]:
+def _parted(
+    rows: pa.Table, partition_by: Sequence[str], *, of_numbers: bool
+) -> tuple[list[_Part], pa.Table]:
     """Where each partition's rows lie in the rows, which are put in order where need be."""
     import pyarrow.compute as pc  # noqa: PLC0415  # a fifth of what a reader's start takes
 
@@ -196,7 +202,7 @@ def _parted(rows: pa.Table, partition_by: Sequence[str]) -> tuple[list[_Part], p
         firsts = keys.take(pa.array(bounds[:-1])).to_pylist()
         values = [{name: logged(value) for name, value in first.items()} for first in firsts]
         rows = rows.drop_columns([*partition_by])
-    told = statistics(rows, bounds)
+    told = statistics(rows, bounds, of_numbers=of_numbers)
     spans = zip(pairwise(bounds), values, told, strict=True)
     return [_Part(of, a, b - a, one) for (a, b), of, one in spans], rows
 

@@ -15,10 +15,19 @@ _LONGEST = 64
 """Longer text has no statistics: a bound that is cut must be rounded up to stay one."""
 
 
-def statistics(rows: pa.Table, bounds: list[int]) -> list[dict[str, Any]]:
-    """Rows, bounds and nulls of each part as a log has them; of columns that can be ordered."""
+def statistics(
+    rows: pa.Table, bounds: list[int], *, of_numbers: bool = True
+) -> list[dict[str, Any]]:
+    """Rows, bounds and nulls of each part as a log has them; of columns that can be ordered.
+
+    Without ``of_numbers`` of texts and times alone.
+    """
     sizes = [b - a for a, b in pairwise(bounds)]
-    names = [field.name for field in rows.schema if _is_ordered(field.type)]
+    names = [
+        field.name
+        for field in rows.schema
+        if _is_ordered(field.type) and (of_numbers or _is_text_or_time(field.type))
+    ]
     number = np.repeat(np.arange(len(sizes)), sizes)
     lacking = [name for name in names if rows[name].null_count]
     wanted = [*((name, "min_max") for name in names), *((name, "count") for name in lacking)]
@@ -60,6 +69,10 @@ def merged(told: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_ordered(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind))
+
+
+def _is_text_or_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_temporal(kind))
 
 
 def _bounds(values: pa.Array) -> list[Any]:
