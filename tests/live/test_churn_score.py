@@ -2,20 +2,26 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Producer
 
 from lakehouse.core.errors import ServiceAway, TableLocked, TableMissing
 from lakehouse.core.signals import Stop
+from lakehouse.products.churn.model.span import Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.model.stream import ScoringService
 from lakehouse.products.churn.settings import churn_of, predictions_of
+from lakehouse.services.jars import default_cache, kafka_jars
+from lakehouse.services.java import find_java
+from lakehouse.services.kafka import EmbeddedKafka
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.sinks.kafka_records import messages
 from tests.conftest import settings_at
@@ -264,3 +270,45 @@ def test_without_a_model_it_waits_and_without_a_broker_it_says_so(tmp_path, kafk
     away = away.model_copy(update={"services": patience})
     with pytest.raises(ServiceAway):
         ScoringService(away, Stop()).run()
+
+
+def test_a_span_is_scored_again_by_another_model_and_resumed(topics):
+    topics.send(*topics.customers(100), *BROKEN)
+    topics.score()
+    until = datetime.now(UTC)
+    time.sleep(0.01)
+    topics.send(*topics.customers(50))
+    topics.score()
+    other = topics.models.save(small(2)).version
+    span = Span(until=until, model=other)
+    assert ScoringService(topics.settings, Stop(), span).run().predictions == 100
+    assert ScoringService(topics.settings, Stop(), span).run().transactions == 0
+    rest = Span(since=until, model=other)
+    assert ScoringService(topics.settings, Stop(), rest).run().predictions == 50
+    by = Counter(one["model_version"] for one in topics.predictions())
+    assert by == {small().card.version: 150, other: 150}
+    assert len(topics.letters()) == len(BROKEN)
+    assert max(Counter(one["event_id"] for one in topics.predictions()).values()) == 1
+
+
+def test_a_broker_that_is_killed_is_waited_for(tmp_path):
+    cache = default_cache()
+    java = find_java(cache)
+    jars = kafka_jars(cache, java, print)
+    with EmbeddedKafka.start(tmp_path / "broker", java=java, jars=jars) as broker:
+        topics = Topics(tmp_path / "lake", broker.bootstrap_servers, tmp_path.name)
+        topics.models.promote(topics.models.save(small()).version)
+        service = ScoringService(topics.settings, stop := Stop())
+        thread, failed = in_thread(service)
+        topics.send(*topics.customers(100))
+        until(lambda: service.scored.predictions == 100)
+        os.kill(broker.pid, signal.SIGKILL)
+        until(lambda: not service._kafka.is_open)
+        with EmbeddedKafka.start(tmp_path / "broker", java=java, jars=jars) as again:
+            assert again.bootstrap_servers == broker.bootstrap_servers
+            topics.send(*topics.customers(100))
+            until(lambda: service.scored.predictions == 200 or failed)
+            stop.set()
+            thread.join()
+            assert not failed
+            topics.all_once()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -56,8 +56,10 @@ def _judged(source: str, digest: str, values: Iterable[bytes | None], now: datet
     schema, names = decoded_schema(CUSTOMERS), CUSTOMERS.schema.names
     found, broken = [schema.empty_table().select(names)], 0
     example = ""
-    for some in _batches(values, now):
-        decoded = pa.Table.from_batches(decode_batch(some, CUSTOMERS, _RULES), schema)
+    rows = iter(values)
+    while some := list(itertools.islice(rows, _AT_ONCE)):
+        given = kafka_rows(some, now)
+        decoded = pa.Table.from_batches(decode_batch(given, CUSTOMERS, _RULES), schema)
         verdicts = decoded.column("verdict").combine_chunks()
         found.append(decoded.filter(verdicts.is_null()).select(names))
         told = verdicts.drop_null()
@@ -66,18 +68,19 @@ def _judged(source: str, digest: str, values: Iterable[bytes | None], now: datet
     return Customers(source, digest, pa.concat_tables(found), broken, example)
 
 
-def _batches(values: Iterable[bytes | None], now: datetime) -> Iterator[pa.RecordBatch]:
-    """Values as the Kafka rows that decoding takes."""
-    rows = iter(values)
-    while some := list(itertools.islice(rows, _AT_ONCE)):
-        size = len(some)
-        columns = {
+def kafka_rows(
+    values: Sequence[bytes | None], time: datetime, *, topic: str = "", first: int = 0
+) -> pa.RecordBatch:
+    """Values as the Kafka rows that decoding takes: of one partition, offsets from ``first``."""
+    size = len(values)
+    return pa.RecordBatch.from_pydict(
+        {
             "key": pa.nulls(size, pa.binary()),
-            "value": pa.array(some, pa.binary()),
+            "value": pa.array(values, pa.binary()),
             "headers": pa.nulls(size, HEADERS),
-            "topic": pa.nulls(size, pa.string()),
-            "partition": pa.nulls(size, pa.int32()),
-            "offset": pa.array(range(size), pa.int64()),
-            "timestamp": pa.repeat(pa.scalar(now, TIME), size),
+            "topic": pa.repeat(topic, size),
+            "partition": pa.repeat(pa.scalar(0, pa.int32()), size),
+            "offset": pa.array(range(first, first + size), pa.int64()),
+            "timestamp": pa.repeat(pa.scalar(time, TIME), size),
         }
-        yield pa.RecordBatch.from_pydict(columns)
+    )

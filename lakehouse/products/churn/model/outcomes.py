@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from lakehouse.ingest.decode import decode_batch
@@ -22,7 +23,7 @@ from lakehouse.products.churn.model.scoring import Scorer, Scores
 NAMED = (("lakehouse", b"churn_predictions"),)
 TOLD = 3
 """Contributions that a prediction tells."""
-_ERRORS = "__connect.errors."
+ERRORS = "__connect.errors."
 _ALIKE = (
     ("connector.name", "lakehouse-churn-score"),
     ("task.id", "0"),
@@ -48,6 +49,21 @@ class Outcomes:
 
     predictions: list[Prediction]
     letters: list[Letter]
+
+
+@dataclass
+class Scored:
+    """What became of records, counted."""
+
+    predictions: int = 0
+    dead_letters: int = 0
+    transactions: int = 0
+
+    def add(self, outcomes: Outcomes) -> None:
+        """Count what is committed."""
+        self.predictions += len(outcomes.predictions)
+        self.dead_letters += len(outcomes.letters)
+        self.transactions += 1
 
 
 def outcomes_of(
@@ -93,13 +109,24 @@ def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> Itera
     """Of each row the features that say most, their values and shares, as JSON text."""
     features = [feature.name for feature in scorer.card.features]
     columns = [rows.column(name).to_pylist() for name in features]
-    shares = scores.contributions.round(4).astype(float).tolist()
-    for row, (top, given) in enumerate(zip(scores.top(TOLD).tolist(), shares, strict=True)):
-        told = [
-            {"feature": features[n], "value": columns[n][row], "contribution": round(given[n], 4)}
-            for n in top
-        ]
-        yield _encode(told).decode()
+    begun: list[dict[Any, str]] = [{} for _ in features]
+    top = scores.top(TOLD)
+    shares = np.take_along_axis(scores.contributions, top, 1).tolist()
+    for row, (places, given) in enumerate(zip(top.tolist(), shares, strict=True)):
+        told = []
+        for place, share in zip(places, given, strict=True):
+            value = columns[place][row]
+            begin = begun[place].get(value)
+            if begin is None:
+                begin = begun[place][value] = _begin(features[place], value)
+            told.append(f"{begin}{share:.4f}}}")
+        yield f"[{','.join(told)}]"
+
+
+def _begin(feature: str, value: Any) -> str:
+    """A contribution as JSON text, up to its share."""
+    known = _encode({"feature": feature, "value": value}).decode()
+    return f'{known[:-1]},"contribution":'
 
 
 def letters_of(rows: pa.RecordBatch) -> Iterator[Letter]:
@@ -118,7 +145,7 @@ def _why(
     """Kafka Connect's headers of a record that it could not take, and our own word for it."""
     place = (("topic", topic), ("partition", str(partition)), ("offset", str(offset)))
     told: Any = (*place, *_ALIKE, ("exception.message", verdict))
-    return [*((_ERRORS + name, text) for name, text in told), ("verdict", verdict)]
+    return [*((ERRORS + name, text) for name, text in told), ("verdict", verdict)]
 
 
 def value_of(prediction: Prediction) -> bytes:

@@ -15,9 +15,9 @@ One process scores a topic: a second one takes it over, and the first ends in wo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,83 +30,46 @@ from lakehouse.core.patience import Patience
 from lakehouse.core.signals import Stop
 from lakehouse.ingest.reader.records import as_rows, by_partition
 from lakehouse.ingest.verdict import TimeRules
-from lakehouse.products.churn.model.outcomes import NAMED, Outcomes, outcomes_of, value_of
+from lakehouse.products.churn.model.current import LOOK, Current
+from lakehouse.products.churn.model.outcomes import (
+    NAMED,
+    Outcomes,
+    Scored,
+    outcomes_of,
+    value_of,
+)
 from lakehouse.products.churn.model.scoring import Scorer
+from lakehouse.products.churn.model.span import LIVE, Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of, predictions_of
 from lakehouse.settings.kafka_client import ensure_topic, reader_options, unreachable
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.transactions import Transactions
 
-GROUP = "lakehouse-churn-score"
-_AT_ONCE, _LOOK, _REPORT = 5_000, 1.0, 10.0
+_AT_ONCE, _REPORT = 5_000, 10.0
 _MIB = 2**20
 _EXPIRED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 log = structlog.get_logger("lakehouse")
 
 
-@dataclass
-class Scored:
-    """What a scorer did."""
-
-    predictions: int = 0
-    dead_letters: int = 0
-    transactions: int = 0
-
-    def add(self, outcomes: Outcomes) -> None:
-        """Count what is committed."""
-        self.predictions += len(outcomes.predictions)
-        self.dead_letters += len(outcomes.letters)
-        self.transactions += 1
-
-
-class Current:
-    """The promoted version, looked for again from time to time."""
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-        self._scorer: Scorer | None = None
-        self._looked = -_LOOK
-        self._refused = ""
-
-    def scorer(self) -> Scorer:
-        """The promoted version, or, where that one is refused, the one before; TableMissing."""
-        now = time.monotonic()
-        if self._scorer is None or now - self._looked >= _LOOK:
-            self._looked = now
-            self._take(self._models.current())
-        assert self._scorer is not None  # noqa: S101  # `_take` raised where there was none
-        return self._scorer
-
-    def _take(self, version: str) -> None:
-        before = self._scorer.card.version if self._scorer else ""
-        if version in {before, self._refused}:
-            return
-        try:
-            self._scorer = self._models.scorer(version)
-        except LakehouseError as error:
-            if self._scorer is None:
-                raise
-            self._refused = version
-            log.error("the promoted model is refused", version=version, reason=error.fault,
-                      fix=error.remedy, scores=before)  # fmt: skip
-        else:
-            log.info("a model scores", version=version, instead_of=before or None)
-
-
 class ScoringService:
     """Scores the topic of customers until a stop, or until nothing is left."""
 
-    def __init__(self, settings: Settings, stop: Stop, *, available_now: bool = False) -> None:
-        self._settings, self._stop, self._until_end = settings, stop, available_now
+    def __init__(
+        self, settings: Settings, stop: Stop, span: Span = LIVE, *, available_now: bool = False
+    ) -> None:
+        self._settings, self._stop, self._span = settings, stop, span
+        self._until_end = available_now or not span.is_live
         self._churn, self._predictions = churn_of(settings), predictions_of(settings)
         self._rules = TimeRules(self._churn.earliest_time, self._churn.future_tolerance)
-        self._current = Current(Models(settings.lake.root))
-        self._kafka = Transactions(settings.kafka, self._predictions.topic, GROUP)
+        self._current = Current(Models(settings.lake.root), span.model)
+        self._kafka = Transactions(settings.kafka, self._predictions.topic, span.group)
         self._consumer: Any = None
         self._topic_id = ""
         self._left: set[int] = set()
         """Partitions whose end has not been seen yet."""
+        self._ends: dict[int, int] = {}
+        """Of a span, where each partition ends."""
         self._lost = ""
         self._reported = time.monotonic()
         self.scored = Scored()
@@ -133,7 +96,7 @@ class ScoringService:
                     log.warning("waiting", place=missing.place, reason=missing.fault,
                                 fix=missing.remedy)  # fmt: skip
                 is_told = True
-                self._stop.wait(_LOOK)
+                self._stop.wait(LOOK)
             else:
                 return True
         return False
@@ -150,7 +113,7 @@ class ScoringService:
                 self._wait(patience, self._told(error.args[0]))
             except ServiceAway as error:
                 self._wait(patience, error)
-            if self._until_end and not self._left:
+            if self._until_end and self._kafka.is_open and not self._left:
                 return
 
     def _wait(self, patience: Patience, error: LakehouseError) -> None:
@@ -173,10 +136,14 @@ class ScoringService:
             "topic": self._churn.deadletter_topic, "partitions": 1, "max_message_mb": most + 1,
         }  # fmt: skip
         ensure_topic(kafka, self._churn.model_copy(update=letters))
-        self._kafka.open(f"{GROUP}-{self._topic_id}", (most + 1) * _MIB, linger_ms=0)
+        self._kafka.open(f"{self._span.group}-{self._topic_id}", (most + 1) * _MIB, linger_ms=0)
         self._lost = ""
-        self._consumer = Consumer({**reader_options(kafka), **_READ, "error_cb": self._met})
+        self._consumer = Consumer(
+            {**reader_options(kafka), **_READ, "group.id": self._span.group, "error_cb": self._met}
+        )
         begin = self._begin()
+        self._ends = self._at(self._span.until, begin) if self._span.until else {}
+        begin = [p for p in begin if p.offset < self._ends.get(p.partition, p.offset + 1)]
         self._left = {place.partition for place in begin}
         self._consumer.assign(begin)
 
@@ -186,16 +153,29 @@ class ScoringService:
         topic = self._churn.topic
         known = self._consumer.list_topics(topic, timeout=wait).topics[topic].partitions
         asked = [TopicPartition(topic, number) for number in sorted(known)]
+        first = self._at(self._span.since, asked) if self._span.since else {}
         found = []
         for place in self._consumer.committed(asked, timeout=wait):
             low, high = self._consumer.get_watermark_offsets(place, timeout=wait)
             is_known = place.offset >= 0 and place.metadata in {None, self._topic_id}
-            offset = min(place.offset, high) if is_known else low
+            offset = min(place.offset, high) if is_known else first.get(place.partition, low)
             if offset < low:
                 log.error("records are gone that were not scored", topic=topic,
                           partition=place.partition, records=low - offset)  # fmt: skip
             found.append(TopicPartition(topic, place.partition, max(low, offset)))
         return found
+
+    def _at(self, time: datetime, places: Sequence[TopicPartition]) -> dict[int, int]:
+        """Of each partition the first offset from a Kafka time on; its end where there is none."""
+        ms = math.ceil(time.timestamp() * 1000)
+        wait = self._settings.kafka.request_timeout.total_seconds()
+        asked = [TopicPartition(place.topic, place.partition, ms) for place in places]
+        return {
+            place.partition: place.offset
+            if place.offset >= 0
+            else self._consumer.get_watermark_offsets(place, timeout=wait)[1]
+            for place in self._consumer.offsets_for_times(asked, timeout=wait)
+        }
 
     def _met(self, error: KafkaError) -> None:
         """What the client says of itself: of a broker that is away, it says nothing else."""
@@ -227,7 +207,10 @@ class ScoringService:
         for one in (first, *self._consumer.consume(_AT_ONCE - 1, 0)):
             error = one.error()
             if error is None:
-                found.append(one)
+                if one.offset() < self._ends.get(one.partition(), one.offset() + 1):
+                    found.append(one)
+                else:
+                    self._left.discard(one.partition())
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._left.discard(one.partition())
             else:
@@ -240,7 +223,7 @@ class ScoringService:
         self._kafka.begin()
         for one in outcomes.predictions:
             self._kafka.hand(topic, one.customerID, value_of(one), NAMED)
-        for letter in outcomes.letters:
+        for letter in outcomes.letters if self._span.is_live else ():
             self._kafka.hand(
                 self._churn.deadletter_topic, letter.key, letter.value, letter.headers
             )  # fmt: skip
@@ -264,8 +247,7 @@ class ScoringService:
 
 
 _READ = {
-    "group.id": GROUP,  # never joined: partitions are assigned, and offsets are the transactions'
-    "enable.auto.commit": False,
+    "enable.auto.commit": False,  # no group is joined: offsets are committed in transactions
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",

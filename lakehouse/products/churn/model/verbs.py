@@ -14,8 +14,12 @@ import typer
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.products.churn.model.span import Span
 
 if TYPE_CHECKING:
+    import threading
+
+    from lakehouse.products.churn.model.outcomes import Scored
     from lakehouse.products.churn.model.store import Models
     from lakehouse.settings.settings import Settings
 
@@ -148,6 +152,21 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         batch: Annotated[
             bool, typer.Option("--batch", help="score what is there now, then end")
         ] = False,
+        since: Annotated[
+            str | None, typer.Option(help="with --batch: again, from this Kafka time on")
+        ] = None,
+        until: Annotated[
+            str | None, typer.Option(help="with --batch: again, up to this Kafka time")
+        ] = None,
+        model: Annotated[
+            str, typer.Option(help="with --batch: again, by this version, promoted or not")
+        ] = "",
+        csv: Annotated[
+            Path | None, typer.Option(help="with --batch: customers of a file, not of the topic")
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option(help="with --csv: the folder that predictions are put in")
+        ] = None,
         root: Root = None,
         config: Config = None,
         as_json: AsJson = False,
@@ -155,28 +174,58 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         """Score customers as they come, until Ctrl-C: a prediction of each, or a dead letter.
 
         Each record has one outcome, whatever ends this. It goes on where it was, and takes a
-        newly promoted model up.
+        newly promoted model up. A batch that was cut is gone on with by the same command.
 
-        Examples: lakehouse churn score   |   lakehouse churn score --batch
+        Examples: lakehouse churn score   |   lakehouse churn score --batch   |
+        lakehouse churn score --batch --csv customers.csv --out predictions   |
+        lakehouse churn score --batch --since 2026-11-20 --model 20261129T075141Z-20b88655
         """
         from dataclasses import asdict
 
-        from lakehouse.core.errors import Exit
+        from lakehouse.core.errors import Exit, UsageError
         from lakehouse.core.signals import stop_on_signals
+        from lakehouse.explorer.times import time_of
         from lakehouse.products.churn.model import need_packages
 
+        if not batch and (since or until or model or csv):
+            raise UsageError(
+                "lakehouse churn score", "--since, --until, --model and --csv are of a batch",
+                "give --batch too",
+            )  # fmt: skip
+        if bool(csv) != bool(out) or (csv and (since or until)):
+            raise UsageError("--csv and --out", "belong together, without times", "give both")
         settings = settings_of(config, root)
         need_packages()
-        from lakehouse.products.churn.model.stream import ScoringService
+        span = Span(
+            time_of("--since", since) if since else None,
+            time_of("--until", until) if until else None, model,
+        )  # fmt: skip
+        with stop_on_signals(lambda: say("stopping")) as stop:
+            if csv and out:
+                scored = _of_file(settings, csv, out, model, stop)
+            else:
+                from lakehouse.products.churn.model.stream import ScoringService
 
-        with broker(settings) as settings, stop_on_signals(lambda: say("stopping")) as stop:
-            scored = ScoringService(settings, stop, available_now=batch).run()
+                with broker(settings) as settings:
+                    scored = ScoringService(settings, stop, span, available_now=batch).run()
         if as_json:
             sys.stdout.write(json.dumps(asdict(scored)) + "\n")
         say(f"{scored.predictions:,} predictions, {scored.dead_letters:,} dead letters")
         raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
     return score
+
+
+def _of_file(settings: Settings, csv: Path, out: Path, model: str, stop: threading.Event) -> Scored:
+    from lakehouse.ingest.verdict import TimeRules
+    from lakehouse.products.churn.model.files import score_file
+    from lakehouse.products.churn.model.store import Models
+    from lakehouse.products.churn.settings import churn_of
+
+    churn, models = churn_of(settings), Models(settings.lake.root)
+    rules = TimeRules(churn.earliest_time, churn.future_tolerance)
+    scorer = models.scorer(model or models.current())
+    return score_file(csv, out, scorer, rules, stop, datetime.now(UTC))
 
 
 def rollback_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
