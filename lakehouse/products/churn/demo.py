@@ -25,8 +25,9 @@ from lakehouse.products.churn.asked.traced import sample
 from lakehouse.products.churn.contract import CUSTOMERS
 from lakehouse.products.churn.model import need_packages
 from lakehouse.products.churn.model.customers import generated
+from lakehouse.products.churn.model.outcomes import Scored
 from lakehouse.products.churn.model.store import Models
-from lakehouse.products.churn.model.stream import Scored, ScoringService
+from lakehouse.products.churn.model.stream import ScoringService
 from lakehouse.products.churn.model.training import train
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.tables import FLOWS
