@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,6 +161,9 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         model: Annotated[
             str, typer.Option(help="with --batch: again, by this version, promoted or not")
         ] = "",
+        lake: Annotated[
+            bool, typer.Option("--lake", help="with --batch: bronze.churn, not the topic")
+        ] = False,
         csv: Annotated[
             Path | None, typer.Option(help="with --batch: customers of a file, not of the topic")
         ] = None,
@@ -187,13 +190,18 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         from lakehouse.explorer.times import time_of
         from lakehouse.products.churn.model import need_packages
 
-        if not batch and (since or until or model or csv):
+        if not batch and (since or until or model or csv or lake):
             raise UsageError(
-                "lakehouse churn score", "--since, --until, --model and --csv are of a batch",
-                "give --batch too",
+                "lakehouse churn score", "--since, --until, --model, --lake and --csv are of a "
+                "batch", "give --batch too",
             )  # fmt: skip
-        if bool(csv) != bool(out) or (csv and (since or until)):
-            raise UsageError("--csv and --out", "belong together, without times", "give both")
+        if bool(csv) != bool(out):
+            raise UsageError("--csv and --out", "belong together", "give both, or none")
+        if sum(map(bool, (csv, lake, since or until))) > 1:
+            raise UsageError(
+                "lakehouse churn score", "scores a file, the lake, or a span of the topic",
+                "give one of --csv, --lake, and --since or --until",
+            )  # fmt: skip
         settings = settings_of(config, root)
         need_packages()
         span = Span(
@@ -203,6 +211,8 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         with stop_on_signals(lambda: say("stopping")) as stop:
             if csv and out:
                 scored = _of_file(settings, csv, out, model, stop)
+            elif lake:
+                scored = _of_lake(settings, model, stop)
             else:
                 from lakehouse.products.churn.model.stream import ScoringService
 
@@ -226,6 +236,25 @@ def _of_file(settings: Settings, csv: Path, out: Path, model: str, stop: threadi
     rules = TimeRules(churn.earliest_time, churn.future_tolerance)
     scorer = models.scorer(model or models.current())
     return score_file(csv, out, scorer, rules, stop, datetime.now(UTC))
+
+
+def _of_lake(settings: Settings, model: str, stop: threading.Event) -> Scored:
+    from lakehouse.core.lock import write_locks
+    from lakehouse.core.paths import Lake
+    from lakehouse.products.churn.model import lake
+    from lakehouse.products.churn.model.outcomes import Scored
+    from lakehouse.products.churn.model.store import Models
+    from lakehouse.storage.follower import Stopping
+
+    models, locks = Models(settings.lake.root), Lake(settings.lake.root).locks
+    scorer = models.scorer(model or models.current())
+    with write_locks(locks, [lake.TABLE], "churn.scored", settings.publish.lock_timeout):
+        follower = lake.LakeScorer(settings, scorer)
+        follower.stop = stop
+        with suppress(Stopping):
+            follower.catch_up()
+            follower.maintain()
+        return Scored(predictions=follower.scored)
 
 
 def rollback_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
