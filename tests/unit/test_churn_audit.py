@@ -17,6 +17,7 @@ from lakehouse.products.churn.asked.told import told
 from lakehouse.products.churn.asked.traced import explain, sample
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.proof import outcomes
+from lakehouse.products.churn.proof.outcomes import Told
 from producers.churn.producer import history
 from tests.conftest import NOW
 from tests.support.churn import Lake, scored, value
@@ -43,14 +44,16 @@ def lake(settings):
 
 
 @pytest.fixture
-def dead(monkeypatch):
+def dead(monkeypatch, lake):
     """Dead letters as the topic would have them: offsets, which a test may change."""
     offsets = [*BAD]
 
-    def letters(_):
-        return ({"topic": TOPIC, "part": 0, "place": n} for n in offsets)
+    def told(_):
+        letters = [{"topic": TOPIC, "part": 0, "place": n} for n in offsets]
+        return Told(lake.read, letters, {0: lake.next["churn_predictions"] + lake.on_its_way})
 
-    monkeypatch.setattr(outcomes, "dead_letters", letters)
+    lake.read, lake.on_its_way = {0: 40}, 0
+    monkeypatch.setattr(outcomes, "asked", told)
     return offsets
 
 
@@ -77,11 +80,18 @@ def test_each_record_has_one_outcome(lake, dead):
     assert asked(lake, "churn_predictions", "predictions").counts == {"predictions made again": 38}
 
 
-def test_what_is_not_scored_yet_waits(lake, dead):
+def test_what_is_not_scored_or_has_not_landed_yet_waits(lake, dead):
     lake.land("churn_predictions", *lake.said[:20])
+    lake.read = {0: lake.said[19]["input_offset"] + 1}
     found = asked(lake, "churn", "outcomes")
     assert found.faults == ()
-    assert found.counts["not yet scored"] == 40 - found.counts["predicted"] - 2
+    assert found.counts["not yet scored"] == 40 - 20 - 2
+    lake.read, lake.on_its_way = {0: 40}, 1
+    found = asked(lake, "churn", "outcomes")
+    assert found.faults == ()
+    assert found.counts["of which the outcome may not have landed yet"] == 40
+    lake.on_its_way = 0
+    assert asked(lake, "churn", "outcomes").faults == ("18 records have no outcome",)
 
 
 def wrong(lake, said, dead=BAD):

@@ -1,21 +1,32 @@
 """Each record of a customer has exactly one outcome: a prediction, or a dead letter.
 
-A partition is scored in the order of its offsets, so what lies above its last outcome waits for the
-scorer, and what lies below has an outcome. A record that broke the contract has a dead letter; once
-it was replayed from quarantine it may be scored too.
+What lies below the offset that the scorer's group has committed has an outcome; the rest waits for
+it. A record that broke the contract has a dead letter; once it was replayed from quarantine it may
+be scored too.
+
+All of it may be asked while customers come: how far the group has read is asked first, then the
+dead letters, then where the topic of predictions ends, and then what bronze has of it. Where bronze
+is behind that end, nobody can tell yet whether an outcome is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lakehouse.audit.check import Check, Scene
+from lakehouse.audit.run import broker_of
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import whole_number
-from lakehouse.products.churn.settings import churn_of
+from lakehouse.products.churn.contract import PREDICTIONS
+from lakehouse.products.churn.model.span import GROUP
+from lakehouse.products.churn.settings import churn_of, predictions_of
+from lakehouse.settings.kafka_client import reader_options, unreachable
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka_records import messages
 from lakehouse.storage.duck import query
@@ -23,7 +34,7 @@ from lakehouse.storage.duck import query
 TOPIC, PARTITION, OFFSET = (f"__connect.errors.{n}" for n in ("topic", "partition", "offset"))
 """Headers of a dead letter: the address of the record that cannot be scored."""
 _LETTERS = pa.schema([("topic", pa.string()), ("part", pa.int64()), ("place", pa.int64())])
-_LANDED = pa.schema([("part", pa.int64()), ("next", pa.int64())])
+_NEXT = pa.schema([("part", pa.int64()), ("next", pa.int64())])
 _TABLES = (
     """
     CREATE OR REPLACE TEMP TABLE raw AS
@@ -47,17 +58,13 @@ _TABLES = (
     CREATE OR REPLACE TEMP TABLE gone AS
     SELECT "partition" AS part, "offset" AS place FROM erased WHERE topic = $topic
     """,
-    """
-    CREATE OR REPLACE TEMP TABLE reached AS SELECT part, max(place) AS upto FROM (
-        SELECT part, place FROM said UNION ALL FROM dead) GROUP BY part
-    """,
 )
 _FOUND = {
     "have no outcome": """
-        FROM raw JOIN reached USING (part) ANTI JOIN dead USING (part, place)
+        FROM raw JOIN scored USING (part) ANTI JOIN dead USING (part, place)
         ANTI JOIN said ON raw.part = said.part AND raw.place = said.place
             AND raw.event_id = said.event_id
-        WHERE place <= upto""",
+        WHERE place < next""",
     "are predicted twice by one model": """
         FROM (SELECT part, place FROM said WHERE NOT is_duplicate
             GROUP BY part, place, event_id, model_version HAVING count(*) > 1)""",
@@ -78,24 +85,38 @@ _COUNTS = {
     "by several models": "SELECT count(*) FROM (SELECT part, place FROM said GROUP BY ALL "
     "HAVING count(DISTINCT model_version) > 1)",
     "dead letters": "SELECT count(*) FROM dead",
-    "not yet scored": "SELECT count(*) FROM raw LEFT JOIN reached USING (part) "
-    "WHERE upto IS NULL OR place > upto",
+    "not yet scored": "SELECT count(*) FROM raw LEFT JOIN scored USING (part) "
+    "WHERE next IS NULL OR place >= next",
 }
 
 
+@dataclass(frozen=True)
+class Told:
+    """What Kafka says of outcomes, asked in this order."""
+
+    read: Mapping[int, int]
+    """Partition → the offset that the scorer's group has committed."""
+    letters: Sequence[Mapping[str, Any]]
+    ends: Mapping[int, int]
+    """Where the topic of predictions ends."""
+
+
 def one_outcome(scene: Scene) -> Check:
-    """Every record of bronze and quarantine; a doubt where Kafka does not give the dead letters."""
+    """Every record of bronze and quarantine; a doubt where Kafka does not answer."""
     if not scene.snapshots.exists("bronze.churn_predictions"):
         return Check("outcomes")
-    scene.snapshots.pin("predicted", "bronze.churn_predictions")
     try:
-        letters = pa.Table.from_pylist([*dead_letters(scene.settings)], _LETTERS)
+        told = asked(scene)
     except LakehouseError as error:
-        return Check("outcomes", doubts=(f"dead letters cannot be read: {error.fault}",))
+        return Check("outcomes", doubts=(f"outcomes cannot be asked: {error.fault}",))
+    pin = scene.snapshots.pin("predicted", "bronze.churn_predictions")
+    topic = predictions_of(scene.settings).topic
+    landed = scene.snapshots.ends(pin, topic, "")
+    is_behind = any((landed.next if landed else {}).get(n, 0) < end for n, end in told.ends.items())
     duck = scene.snapshots.connection
-    ends = [{"part": part, "next": end} for part, end in scene.ends.next.items()]
-    duck.register("letters", letters)
-    duck.register("landed", pa.Table.from_pylist(ends, _LANDED))
+    duck.register("letters", pa.Table.from_pylist([*told.letters], _LETTERS))
+    duck.register("landed", _table(scene.ends.next))
+    duck.register("scored", _table({} if is_behind else told.read))
     _prepare(scene)
     faults: list[str] = []
     first: list[dict[str, Any]] = []
@@ -105,7 +126,38 @@ def one_outcome(scene: Scene) -> Check:
             faults.append(f"{rows.num_rows:,} records {what}")
             first += [{"records that": what, **row} for row in rows.slice(0, 5).to_pylist()]
     counts = {what: int(duck.execute(sql).fetchall()[0][0]) for what, sql in _COUNTS.items()}
+    if is_behind:
+        counts["of which the outcome may not have landed yet"] = counts.pop("not yet scored")
     return Check("outcomes", tuple(faults), counts=counts, first=tuple(first))
+
+
+def asked(scene: Scene) -> Told:
+    """Kafka's side; ServiceUnavailable or ServiceAway where it does not answer."""
+    settings, topic = scene.settings, scene.topic
+    broker = broker_of(settings, PREDICTIONS.name)
+    read = committed(settings, topic.id, topic.ranges) if topic else {}
+    letters = [*dead_letters(settings)]
+    predictions = broker.topic()
+    ranges = predictions.ranges if predictions else {}
+    return Told(read, letters, {n: end for n, (_, end) in ranges.items()})
+
+
+def committed(settings: Settings, topic_id: str, partitions: Iterable[int]) -> dict[int, int]:
+    """How far the scorer's group has read the topic of this id; partitions that it has not, not."""
+    options = {**reader_options(settings.kafka), "group.id": GROUP, "log_level": 0}
+    wait = settings.kafka.request_timeout.total_seconds()
+    places = [TopicPartition(churn_of(settings).topic, n) for n in partitions]
+    with closing(Consumer(options)) as consumer:
+        try:
+            found = consumer.committed(places, timeout=wait)
+        except KafkaException as error:
+            raise unreachable(settings.kafka, error.args[0].str()) from None
+    return {p.partition: p.offset for p in found if p.offset >= 0 and p.metadata == topic_id}
+
+
+def _table(ends: Mapping[int, int]) -> pa.Table:
+    rows = [{"part": part, "next": end} for part, end in ends.items()]
+    return pa.Table.from_pylist(rows, _NEXT)
 
 
 def _prepare(scene: Scene) -> None:
