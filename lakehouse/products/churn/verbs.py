@@ -37,6 +37,7 @@ def commands(
     group.command("models")(model.models_command(settings_of, say))
     group.command("promote")(model.promote_command(settings_of, say))
     group.command("rollback")(model.rollback_command(settings_of, say))
+    group.command("topics")(asked.topics_command(settings_of, broker, say))
     group.command("sample")(asked.sample_command(settings_of))
     group.command("explain")(asked.explain_command(settings_of))
     group.command("verify")(asked.verify_command(settings_of, broker, say))

@@ -65,6 +65,48 @@ def explain_command(settings_of: SettingsOf) -> Callable[..., None]:
     return explain
 
 
+def topics_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
+    """The verb ``churn topics``, given how settings are read and a broker found or started."""
+
+    def topics(
+        wait: Annotated[
+            float, typer.Option(min=0, help="seconds until all customers have an outcome")
+        ] = 0,
+        root: Root = None,
+        config: Config = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Make the topics where they are missing; say what they hold, and what is not scored.
+
+        With --wait, exit 4 where customers still have no outcome then.
+
+        Examples: lakehouse churn topics   |   lakehouse churn topics --wait 60
+        """
+        from dataclasses import asdict
+
+        from lakehouse.core.signals import stop_on_signals
+        from lakehouse.products.churn.asked.topics import topics as found
+
+        with broker(settings_of(config, root)) as settings, stop_on_signals() as stop:
+            held = found(settings, wait, stop)
+        if as_json:
+            sys.stdout.write(json.dumps({"topics": [asdict(one) for one in held]}) + "\n")
+        else:
+            for one in held:
+                left = "" if one.not_scored is None else f", {one.not_scored:,} not scored"
+                sys.stdout.write(
+                    f"{one.topic}: {one.partitions} partitions, {one.offsets:,} offsets{left}\n"
+                )
+        if stop.interrupted:
+            raise SystemExit(Exit.INTERRUPTED)
+        waiting = held[0].not_scored
+        if wait and waiting:
+            say(f"{waiting:,} customers have no outcome after {wait:g} s; lakehouse churn score")
+            raise SystemExit(Exit.TIMEOUT)
+
+    return topics
+
+
 def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
     """The verb ``churn verify``, given how settings are read and a broker found or started."""
 
