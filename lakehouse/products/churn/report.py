@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.paths import Lake
 from lakehouse.explorer.report import LookUp, quality
-from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.views import broken, drift, latency, training
 from lakehouse.settings.settings import Settings
@@ -98,10 +100,7 @@ def views_of(settings: Settings) -> dict[str, str]:
     Without a model training and drift are empty; of a damaged one they say so when asked.
     """
     try:
-        models = Models(settings.lake.root)
-        promoted = models.promoted()
-        histograms = models.card(promoted.version).histograms if promoted else {}
-        trained = training(promoted.version if promoted else "", histograms)
+        trained = _training(settings)
     except LakehouseError as error:
         trained = broken(f"{error.place}: {error.fault}")
     return {
@@ -109,3 +108,16 @@ def views_of(settings: Settings) -> dict[str, str]:
         "churn_drift": drift(trained),
         "churn_latency": latency(churn_of(settings).sla_ms),
     }
+
+
+def _training(settings: Settings) -> str:
+    """The view of what the promoted model was trained on; none is loaded where there is none."""
+    if not Path(Lake(settings.lake.root).join("models", "churn")).is_dir():
+        return training("", {})
+    from lakehouse.products.churn.model.store import Models  # noqa: PLC0415  # loads Arrow's parts
+
+    models = Models(settings.lake.root)
+    promoted = models.promoted()
+    if promoted is None:
+        return training("", {})
+    return training(promoted.version, models.card(promoted.version).histograms)
