@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.products.churn.contract import CUSTOMERS, FEATURES
@@ -107,6 +106,6 @@ class Encoding:
         coded = column.dictionary_encode()
         told = [places.get(cell, unknown) for cell in coded.dictionary.to_pylist()]
         found: npt.NDArray[np.int64] = np.array([*told, unknown])[
-            pc.fill_null(coded.indices, len(told)).to_numpy()
+            coded.indices.fill_null(len(told)).to_numpy()
         ]
         return found
