@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,15 +19,15 @@ from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
-from lakehouse.ingest.ends import EXPIRED, Lost
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.reader.process import ReaderFault, Taken
-from lakehouse.ingest.topic import Topic, TopicReader
+from lakehouse.ingest.topic import TopicReader
 from lakehouse.ingest.writers import BronzeWriter
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.ingest.writers.spark import SparkWriter
 from lakehouse.model.contract import Contract
 from lakehouse.runtime.checkpoint import Checkpoint
+from lakehouse.runtime.continuity import Continuity
 from lakehouse.runtime.faults import in_words
 from lakehouse.runtime.reading import LocalReader, decoded, planned
 from lakehouse.runtime.session import expected_master, is_local
@@ -55,7 +56,8 @@ class BronzeQuery:
         on_landed: Callable[[Landed], None],
     ) -> None:
         self._publisher, self._position, self._settings = publisher, publisher.position, settings
-        self._topic, self._on_landed = topic, on_landed
+        self._topic = Continuity(publisher, settings, topic)
+        self._on_landed = on_landed
         self._contract: Contract = publisher.contract
         self.name = f"{self._contract.name}.bronze"
         self._checkpoint = Checkpoint(Lake(settings.lake.root).checkpoint(self.name))
@@ -64,8 +66,6 @@ class BronzeQuery:
         self._writer: BronzeWriter[Any] = ArrowWriter(publisher)
         self._gate = threading.Lock()
         self._stopping = False
-        self._gone: tuple[Lost, ...] = ()
-        """What expired before the next rows, which settings allow: their commit records it."""
         self._query: Any = None
         self.error: BaseException | None = None
         self.is_stuck = False
@@ -74,7 +74,7 @@ class BronzeQuery:
     def read_ahead(self) -> None:
         """Begin to read on this machine, while Spark starts; whether that is wanted Spark says."""
         if (master := expected_master(self._settings)) and self._reads_here(master):
-            topic = self._read_topic()
+            topic = self._topic.read()
             self._reader = LocalReader(self._contract, self._settings)
             self._reader.begin(self._position.ends, topic)
 
@@ -84,9 +84,9 @@ class BronzeQuery:
     def start(self, spark: SparkSession, *, available_now: bool) -> None:
         """Start the query from the table's ends.
 
-        TableDamaged if the topic does not continue from there: see :meth:`_reconcile_topic`.
+        TableDamaged if the topic does not continue from there: see :class:`Continuity`.
         """
-        topic = self._reconcile_topic()
+        topic = self._topic.reconcile()
         if self._reads_here(str(spark.sparkContext.master)):
             self._reader = self._reader or LocalReader(self._contract, self._settings)
         else:
@@ -111,51 +111,6 @@ class BronzeQuery:
             .trigger(**trigger)
             .start()
         )
-
-    def _reconcile_topic(self) -> Topic:
-        """The topic as it is now; raises unless bronze can continue on it.
-
-        Expired records are given up only if settings allow it; a recreated topic is always
-        an error.
-        """
-        topic = self._read_topic()
-        lost = self._position.reconcile_topic(topic)
-        if lost and self._may_lose(lost):
-            for gap in self._position.accept(topic):
-                log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
-            lost = ()
-        self._position.refuse(lost)
-        return topic
-
-    def _read_topic(self) -> Topic:
-        topic = self._topic.read()
-        if topic is None:
-            raise ServiceUnavailable(
-                f"topic {self._publisher.product.topic}",
-                "is not there any more",
-                "start the flow again: it makes the topic, and says what was lost",
-            )
-        return topic
-
-    def _may_lose(self, lost: tuple[Lost, ...]) -> bool:
-        allowed = not self._settings.kafka.fail_on_data_loss
-        return allowed and all(gap.kind == EXPIRED for gap in lost)
-
-    def _check_topic(self) -> None:
-        """Raise if the records just read may come from another topic than bronze's.
-
-        If records expired before they were read, the gap is recorded where settings allow
-        it. On a cluster nobody but Spark knows whether it left some out.
-        """
-        if self._reader is None and not self._settings.kafka.fail_on_data_loss:
-            self._gone = self._position.gaps(self._read_topic())
-        elif self._topic.id() != self._position.ends.topic_id:
-            self._position.refuse(self._position.gaps(self._read_topic()))
-        self._position.refuse(tuple(gap for gap in self._gone if gap.kind != EXPIRED))
-        self._position.give_up(self._gone)
-        for gap in self._gone:
-            log.warning("given up, as [kafka] fail_on_data_loss allows", gap=gap.told())
-        self._gone = ()
 
     def _land(self, rows: DataFrame, batch_id: int) -> None:
         """Land a batch, unless the query is being stopped.
@@ -198,7 +153,9 @@ class BronzeQuery:
     def _land_whole(self, rows: DataFrame, ends: dict[int, int]) -> None:
         """Commit a planned range in one piece, by Spark's executors."""
         started = time.perf_counter()
-        landed = self._writer.publish(rows, ends, datetime.now(UTC), self._check_topic)
+        # on a cluster nobody but Spark knows whether it left some records out
+        check = partial(self._topic.check, is_told=False)
+        landed = self._writer.publish(rows, ends, datetime.now(UTC), check)
         self._landed(landed, started, 0.0)
 
     def _land_in_parts(self, reader: LocalReader, ends: dict[int, int]) -> None:
@@ -214,7 +171,7 @@ class BronzeQuery:
                 return
             fetched = time.perf_counter() - started
             now = datetime.now(UTC)
-            landed = self._writer.publish(part.rows, part.ends, now, self._check_topic)
+            landed = self._writer.publish(part.rows, part.ends, now, self._topic.check)
             is_full = part.rows.num_rows >= _FULL * self._settings.stream.max_records_per_batch
             more = is_full or not self._position.ends.reached(ends)
             self._landed(replace(landed, more=more), started, fetched)
@@ -227,22 +184,16 @@ class BronzeQuery:
             try:
                 return reader.part(self._position.ends, first, ends, lambda: self._stopping)
             except ServiceUnavailable:
-                self._read_topic()  # where the broker is away, that is what to say
+                self._topic.read()  # where the broker is away, that is what to say
                 raise
             except ReaderFault as fault:
-                now, topic = time.monotonic(), self._read_topic()
-                self._gone = self._position.gaps(topic)
-                self._refuse_unless_allowed(self._gone)
+                now, topic = time.monotonic(), self._topic.read()
+                self._topic.lacks(topic)
                 deadline = deadline or now + self._settings.kafka.request_timeout.total_seconds()
                 if now > deadline:
                     raise unreachable(self._settings.kafka, fault) from None
                 time.sleep(0.2)
                 first = {partition: offset for partition, (offset, _) in topic.ranges.items()}
-
-    def _refuse_unless_allowed(self, lost: tuple[Lost, ...]) -> None:
-        """TableDamaged with what is lost, unless settings allow it: then a commit records it."""
-        if not self._may_lose(lost):
-            self._position.refuse(lost)
 
     def _landed(self, landed: Landed, started: float, fetched: float) -> None:
         self._on_landed(landed)
@@ -281,7 +232,7 @@ class BronzeQuery:
         is_gone = "UnknownTopicOrPartition" in text
         if is_gone or ("offset" in text.lower() and "data loss" in text.lower()):
             try:
-                self._position.refuse(self._position.gaps(self._read_topic()))
+                self._position.refuse(self._position.gaps(self._topic.read()))
             except LakehouseError as refused:
                 return refused
         if is_gone and not self.error:  # it is there again, and the same

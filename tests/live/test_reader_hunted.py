@@ -96,7 +96,7 @@ def test_records_that_expired_ahead_are_given_up_where_settings_allow_it(
 ):
     send(kafka, topic, 30)
     one = query(LAKEHOUSE_KAFKA_FAIL_ON_DATA_LOSS="false")
-    one._reader.begin(one._position.ends, one._read_topic())
+    one._reader.begin(one._position.ends, one._topic.read())
     land(one, {0: 10, 1: 0})
     one._reader.close()  # what it had read ahead is gone
     admin.delete_records({TopicPartition(topic, 0): 20})
@@ -210,7 +210,7 @@ def test_small_batches_and_a_hurried_partition_lose_nothing(kafka, topic, query)
     send(kafka, topic, 12, size=600_000)
     send(kafka, topic, 400, partition=1, size=3000)
     one = query(LAKEHOUSE_STREAM_MAX_MB_PER_BATCH="1")
-    one._reader.begin(one._position.ends, one._read_topic())
+    one._reader.begin(one._position.ends, one._topic.read())
     time.sleep(1)
     for upto in ({0: 0, 1: 200}, {0: 6, 1: 201}, {0: 12, 1: 400}):
         land(one, upto)
