@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS "active_users" (
     "events" bigint,
     "is_final" boolean,
     "users" bigint,
+    "exact_users" bigint,
     PRIMARY KEY ("window_start")
 );
 

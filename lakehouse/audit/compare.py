@@ -12,10 +12,10 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
-from lakehouse.core.sql import identifier, listed, text
+from lakehouse.core.sql import identifier, listed, text, texts
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
-from lakehouse.model.window import TIMEOUTS
+from lakehouse.model.window import EXACT, TIMEOUTS
 from lakehouse.storage.duck import query
 
 
@@ -99,7 +99,7 @@ def _compare(
     held = snapshots.pin("held", name)
     source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
     found = Compared(name, held.version, int(source["version"]))
-    _timeout(snapshots, found, recompute.name)
+    _terms(snapshots, found, recompute.name)
     return compare_held(snapshots, found, str(source["id"]), counted, recompute, bronze)
 
 
@@ -149,13 +149,21 @@ def _moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
     )
 
 
-def _timeout(snapshots: Snapshots, table: Compared, name: str) -> None:
-    """The view ``timeout`` of one row: how many microseconds of silence divide its sessions."""
-    told = snapshots.note(table.table, TIMEOUTS, table.version or 0) or {}
-    micros = int(told.get(name, 0))
-    snapshots.connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW timeout AS SELECT CAST({micros} AS BIGINT) AS micros"
+def _terms(snapshots: Snapshots, table: Compared, name: str) -> None:
+    """What the table says that it was made by: the views ``timeout`` and ``asked``.
+
+    ``timeout`` has one row: how many microseconds of silence divide its sessions; ``asked`` the
+    names of the columns that are counted exactly.
+    """
+    timeouts, exact = (
+        (snapshots.note(table.table, key, table.version or 0) or {}).get(name)
+        for key in (TIMEOUTS, EXACT)
     )
+    for view, sql in (
+        ("timeout", f"SELECT CAST({int(timeouts or 0)} AS BIGINT) AS micros"),
+        ("asked", f"SELECT unnest(CAST([{texts(exact or ())}] AS VARCHAR[])) AS name"),
+    ):
+        snapshots.connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {sql}")
 
 
 def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from lakehouse.core.errors import DeclarationError
+from lakehouse.core.sql import text
 from lakehouse.model.contract import Contract, Record, base_type
 from lakehouse.model.flow import Aggregate, Flow, Keyed, SilverFlow
 from lakehouse.model.recompute import Recompute, Recomputes
@@ -25,6 +26,7 @@ from lakehouse.silver.render import (
     keys_sql,
     partial_sql,
     units_sql,
+    values_sql,
 )
 
 COUNTED = "SELECT * FROM bronze_then WHERE NOT is_duplicate"
@@ -102,6 +104,11 @@ def _whole(aggregate: Aggregate) -> str:
             "QUALIFY row_number() OVER "
             f"(PARTITION BY {keys} ORDER BY units DESC, {favourite.of}) = 1"
         )
+    for name, exact in (aggregate.exact or {}).items():
+        parts[f"seen_{name}"] = (
+            f"SELECT {keys}, count(*) AS {name} FROM ({values_sql(aggregate, exact)}) "
+            f"WHERE {text(name)} IN (SELECT name FROM asked) GROUP BY ALL"
+        )
     columns = [*aggregate.keys]
     for name, measure in aggregate.measures.items():
         value = f"coalesce({name}, 0)" if measure.combine == "sum" else name
@@ -109,7 +116,7 @@ def _whole(aggregate: Aggregate) -> str:
             value = f"coalesce({END} <= (SELECT watermark FROM moment), false)"
         columns.append(f"CAST({value} AS {measure.type}) AS {name}")
     columns += [f"coalesce({name}, 0) AS {name}" for name in aggregate.distinct or {}]
-    columns += aggregate.favourite or {}
+    columns += [*(aggregate.favourite or {}), *(aggregate.exact or {})]
     joined = " FULL JOIN ".join(
         name if name == "measured" else f"{name} USING ({keys})" for name in parts
     )

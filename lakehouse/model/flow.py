@@ -94,6 +94,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """How many different values a window has, counted exactly; null where it has none.
+
+    Which values a window has is kept until it is final, a hash of 128 bits each. So no late
+    event can correct it.
+    """
+
+    of: str
+    """Expression over ``rows``."""
+    doc: str
+    setting: str = ""
+    """The key of the product's section, true or false, that asks for it: else it is null."""
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """A declared silver table: keys, measures that add up, and what derives from them.
 
@@ -113,6 +128,8 @@ class Aggregate:
     favourite: Mapping[str, Favourite] | None = None
     ratios: Mapping[str, Ratio] | None = None
     estimates: Mapping[str, Estimate] | None = None
+    exact: Mapping[str, Exact] | None = None
+    """Of an aggregate by window."""
     slice: Mapping[str, str] | None = None
     explode: str = ""
     partition: str = ""

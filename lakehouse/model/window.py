@@ -21,6 +21,8 @@ START, END, DATE, FINAL = "window_start", "window_end", "window_date", "is_final
 """Columns of every table of windows."""
 TIMEOUTS = "timeouts"
 """What commits of a flow say that its sessions were divided by: table → microseconds."""
+EXACT = "exact"
+"""What commits of a flow say was counted exactly, as settings asked: table → columns."""
 _LAST, _BACK = "window_last", "window_back"
 _MICRO = timedelta(microseconds=1)
 
@@ -62,6 +64,12 @@ class Window:
         """
         from lakehouse.model.flow import Measure  # noqa: PLC0415  # which imports this module
 
+        if aggregate.exact and self.late == "correct":
+            raise DeclarationError(
+                f"table {aggregate.name!r}", "late events would correct counts that are exact, and "
+                "which values a final window has is forgotten",
+                "use late='drop', or an Estimate",
+            )  # fmt: skip
         start = f"({_LAST} - {_BACK} * {_interval(self.step)})"
         backs = ", ".join(f"({n})" for n in range(self.size // self.step))
         is_final = Measure(

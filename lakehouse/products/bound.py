@@ -24,6 +24,7 @@ from lakehouse.silver.render import (
     partial_sql,
     table_columns,
     units_sql,
+    values_sql,
 )
 from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.duck import Limits, opened
@@ -125,15 +126,7 @@ def _check_aggregate(
     for name, measure in aggregate.measures.items():
         if measure.combine == "sum":
             must_hold(measure, bind, f"{place}, measure {name!r}")
-    for name, distinct in (aggregate.distinct or {}).items():
-        here, finer = f"{place}, distinct count {name!r}", finer_sql(distinct.finer)
-        bind(here, finer)
-        kept = ", ".join(
-            n if n == "event_time" else f"CAST({n} AS VARCHAR) AS {n}" for n in distinct.finer.keys
-        )
-        finer = f"SELECT {kept} FROM ({finer})"  # a finer table has text, and truncated time
-        bind(here, f"SELECT {keys_sql(aggregate)}, {distinct.finer.entity} "
-                   f"FROM ({finer}) {aggregate.explode}")  # fmt: skip
+    _check_counts(aggregate, place, bind)
     for name, favourite in (aggregate.favourite or {}).items():
         bind(f"{place}, favourite {name!r}", units_sql(aggregate, favourite))
         kind = bind(f"{place}, favourite {name!r}", f"SELECT {favourite.units} FROM rows")
@@ -151,6 +144,21 @@ def _check_aggregate(
         f"CAST(NULL AS {kind}) AS {n}" for n, kind in table_columns(aggregate).items()
     )
     bind(f"{place}, having", f"SELECT 1 FROM (SELECT {columns}) WHERE {aggregate.having}")
+
+
+def _check_counts(aggregate: Aggregate, place: str, bind: Bind) -> None:
+    """The counts of different values."""
+    for name, distinct in (aggregate.distinct or {}).items():
+        here, finer = f"{place}, distinct count {name!r}", finer_sql(distinct.finer)
+        bind(here, finer)
+        kept = ", ".join(
+            n if n == "event_time" else f"CAST({n} AS VARCHAR) AS {n}" for n in distinct.finer.keys
+        )
+        finer = f"SELECT {kept} FROM ({finer})"  # a finer table has text, and truncated time
+        bind(here, f"SELECT {keys_sql(aggregate)}, {distinct.finer.entity} "
+                   f"FROM ({finer}) {aggregate.explode}")  # fmt: skip
+    for name, exact in (aggregate.exact or {}).items():
+        bind(f"{place}, exact count {name!r}", values_sql(aggregate, exact))
 
 
 def _bind_each(aggregate: Aggregate, place: str, bind: Bind) -> None:

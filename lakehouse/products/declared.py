@@ -185,7 +185,12 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
         if aggregate.window and (aggregate.distinct or aggregate.favourite):
             raise DeclarationError(
                 here, "has windows, and counts different values or chooses among them",
-                "let it have measures and ratios",
+                "let it have measures, ratios and exact counts",
+            )  # fmt: skip
+        if aggregate.exact and (not aggregate.window or (flow.keyed and not aggregate.of_changes)):
+            raise DeclarationError(
+                here, "counts exactly what is kept for ever: it has no windows of bronze's rows",
+                "make it Window(...).over(...), of_changes beside a latest by key; or use Distinct",
             )  # fmt: skip
         if aggregate.of_changes and (
             flow.keyed is None or aggregate.distinct or aggregate.favourite
@@ -199,7 +204,7 @@ def _check_aggregates(flow: SilverFlow, place: str) -> None:
                 here, "has explode without slice", "say in slice what rows are grouped by before"
             )
         given = (aggregate.keys, aggregate.measures, aggregate.distinct, aggregate.favourite)
-        derived = (aggregate.ratios, aggregate.estimates)
+        derived = (aggregate.ratios, aggregate.estimates, aggregate.exact)
         _each_once([n for names in (*given, *derived) for n in names or ()], here)
         for favourite in (aggregate.favourite or {}).values():
             _check_name(favourite.finer, f"{here}, favourite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -14,6 +15,9 @@ from lakehouse.storage.buckets import Hashes, Numbers
 PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
 """Shows whether two engines hash alike: a store is only read by an engine like its maker's."""
 
+ZERO = 1 << 63
+"""What is added to a moment, in microseconds since 1970, where it is part of a key."""
+_MOMENT = struct.Struct(">Q")
 MOST_OF_A_TIME = 4_000
 """Rows of a bucket of one time: it is written again at each batch until the next one begins."""
 _DAY, _TIME_BITS = 86_400_000_000, 11
@@ -21,6 +25,11 @@ _REVERSED = np.array(
     [int(f"{part:0{_TIME_BITS}b}"[::-1], 2) for part in range(1 << _TIME_BITS)], np.uint64
 )
 """Each part of a day, of 42 seconds, with its bits in reverse."""
+
+
+def moment_key(micros: int) -> bytes:
+    """Bytes that sort as the moments do, given in microseconds since 1970."""
+    return _MOMENT.pack(micros + ZERO)
 
 
 def hash_key(columns: Sequence[str]) -> str:

@@ -33,7 +33,6 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
-from lakehouse.model.window import TIMEOUTS
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.fold import Fold
@@ -43,10 +42,10 @@ from lakehouse.silver.keys import PROBE
 from lakehouse.silver.lane import together
 from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.publishing import AT_ONCE, Publishing
-from lakehouse.silver.sessions import timeout_of
 from lakehouse.silver.state import SilverState
 from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.silver.tables import SilverTables
+from lakehouse.silver.terms import other_terms, terms_of
 from lakehouse.silver.watermark import before_next_part, watermark_at
 from lakehouse.storage.follower import (
     Applied,
@@ -99,10 +98,9 @@ class SilverPublisher(InParts):
         self._is_torn = False
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
-        section = self.settings.product(flow.product)
-        self._timeouts = {s.name: timeout_of(s, section) for s in flow.sessions}
+        self._terms = terms_of(flow, self.settings.product(flow.product))
         self._state = SilverState(
-            flow, opened, self._connection, self._rows.source, self.tables, self._timeouts
+            flow, opened, self._connection, self._rows.source, self.tables, self._terms
         )
         gained, folded, every = self._state.gained, self._state.folded, self._rows.source
         self._folds = {
@@ -121,7 +119,7 @@ class SilverPublisher(InParts):
         """The store, and what each part has applied, as far as the two can be believed."""
         folder = Lake(self.settings.lake.root).state(self.flow.name)
         [(engine,)] = self._connection.execute(PROBE).fetchall()
-        like = {"engine": engine, "tables": sorted(self._publishing.every)}
+        like = {"engine": engine, "tables": sorted(self._publishing.every), **self._terms}
         if self.flow.sessions:
             like["pieces"] = "in columns"
         self.store = Store.open(folder, [SPACE, *self._state.spaces], like)
@@ -154,17 +152,18 @@ class SilverPublisher(InParts):
         return [self._publishing.held[name] for name in self._state.tables]
 
     def note(self, applied: Applied) -> dict[str, Any]:
-        """As every follower; with the timeouts that sessions are divided by."""
-        timeouts = {TIMEOUTS: self._timeouts} if self._timeouts else {}
-        return {**super().note(applied), **timeouts}
+        """As every follower; with the terms that the tables are made by."""
+        return {**super().note(applied), **self._terms}
 
     def changed(self) -> str:
-        """As every follower: sessions that were divided by another timeout are of no use."""
-        for name, timeout in self._timeouts.items():
-            held = (self._state.tables[name].table.last_note(TIMEOUTS) or {}).get(name, timeout)
-            if held != timeout:
-                return f"sessions were divided at {held / 1e6:g} s, and are at {timeout / 1e6:g} s"
-        return ""
+        """As every follower: tables that were made by other terms are of no use."""
+
+        def told(name: str, key: str) -> dict[str, Any] | None:
+            if self._publishing.held[name] is None:
+                return None
+            return self._publishing.every[name].table.last_note(key) or {}
+
+        return other_terms(self._terms, told)
 
     def catch_up(self, upto: int | None = None) -> int:
         """As every follower; tables that a start anew left half way are opened again."""
@@ -272,7 +271,7 @@ class SilverPublisher(InParts):
             left = self._state.absorb(self.store, self._pool, watermark)
             done = together(self._pool, lambda name: self._folds[name].delta(), folded)
             deltas = {name: delta.result() for name, delta in zip(folded, done, strict=True)}
-            left |= self._state.close(self.store, deltas, self._watermark)
+            left |= self._state.close(self.store, deltas, self._watermark, watermark)
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             ahead |= {*folded} - {*behind}

@@ -14,6 +14,7 @@ from lakehouse.model.flow import (
     UNITS,
     Aggregate,
     Distinct,
+    Exact,
     Favourite,
     Finer,
     Measure,
@@ -58,6 +59,16 @@ def partial_sql(aggregate: Aggregate) -> str:
         f"SELECT {keys_sql(aggregate)}, {outer} FROM "
         f"(SELECT {columns}, {inner} FROM rows WHERE {aggregate.where} GROUP BY ALL) "
         f"{aggregate.explode} GROUP BY ALL"
+    )
+
+
+def values_sql(aggregate: Aggregate, exact: Exact, rows: str = "rows") -> str:
+    """SQL: keys and text ``counted``, each once, of what a window's exact count is of."""
+    columns = "".join(f"{sql} AS {name}, " for name, sql in (aggregate.slice or {}).items())
+    return (
+        f"SELECT DISTINCT {keys_sql(aggregate)}, counted FROM "
+        f"(SELECT DISTINCT {columns}CAST({exact.of} AS VARCHAR) AS counted FROM {rows} "
+        f"WHERE {aggregate.where}) {aggregate.explode} WHERE counted IS NOT NULL"
     )
 
 
@@ -109,7 +120,7 @@ def delta_columns(aggregate: Aggregate) -> dict[str, str]:
     """Column → SQL type of a delta: see :func:`delta_sql`."""
     columns = {name: kind for name, (_, kind) in aggregate.keys.items()}
     columns |= {name: m.type for name, m in aggregate.measures.items()}
-    columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
+    columns |= dict.fromkeys([*(aggregate.distinct or {}), *(aggregate.exact or {})], "BIGINT")
     return columns | dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "VARCHAR")
 
 
@@ -124,7 +135,8 @@ def delta_sql(aggregate: Aggregate) -> str:
     parts += [count_sql(aggregate, n, d) for n, d in (aggregate.distinct or {}).items()]
     parts += [f"SELECT * FROM choice_{aggregate.name}_{n}" for n in aggregate.favourite or {}]
     if len(parts) == 1:
-        return parts[0]
+        later = "".join(f", CAST(NULL AS BIGINT) AS {n}" for n in aggregate.exact or {})
+        return f"SELECT *{later} FROM ({parts[0]})" if later else parts[0]
     combine: dict[str, str] = {n: m.combine for n, m in aggregate.measures.items()}
     combine |= dict.fromkeys(aggregate.distinct or {}, "sum")
     combine |= dict.fromkeys((f"new_{n}" for n in aggregate.favourite or {}), "max")
@@ -143,6 +155,7 @@ def merged_sql(aggregate: Aggregate) -> str:
     columns = list(aggregate.keys)
     columns += [_combined(n, m) for n, m in aggregate.measures.items()]
     columns += [f"CAST(coalesce(sum({n}), 0) AS BIGINT) AS {n}" for n in aggregate.distinct or {}]
+    columns += [f"CAST(sum({n}) AS BIGINT) AS {n}" for n in aggregate.exact or {}]
     columns += [
         f"coalesce(arg_max(new_{n}, place), max({n})) AS {n}" for n in aggregate.favourite or {}
     ]
@@ -186,13 +199,14 @@ def table_columns(aggregate: Aggregate) -> dict[str, str]:
     columns |= dict.fromkeys(aggregate.distinct or {}, "BIGINT")
     columns |= dict.fromkeys(aggregate.favourite or {}, "VARCHAR")
     columns |= dict.fromkeys(aggregate.ratios or {}, MONEY)
-    return columns | dict.fromkeys(aggregate.estimates or {}, "BIGINT")
+    derived = [*(aggregate.estimates or {}), *(aggregate.exact or {})]
+    return columns | dict.fromkeys(derived, "BIGINT")
 
 
 def column_docs(aggregate: Aggregate) -> dict[str, str]:
     """Column → its description, for docs/tables.md."""
     docs = dict(aggregate.docs or {})
     first = (aggregate.measures, aggregate.distinct, aggregate.favourite)
-    for group in (*first, aggregate.ratios, aggregate.estimates):
+    for group in (*first, aggregate.ratios, aggregate.estimates, aggregate.exact):
         docs |= {name: item.doc for name, item in (group or {}).items()}
     return docs

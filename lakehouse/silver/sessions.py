@@ -32,12 +32,11 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import DeclarationError
 from lakehouse.model.window import FINAL, Session
 from lakehouse.settings.sections import ProductSettings
-from lakehouse.silver.keys import packed, words_sql
+from lakehouse.silver.keys import moment_key, packed, words_sql
 from lakehouse.silver.latest import GONE
 from lakehouse.silver.pieces import Pieces, Sessions, Words, unpacked
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
-from lakehouse.silver.windows import moment_key
 from lakehouse.storage.duck import Prepared, scan
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.table import Table

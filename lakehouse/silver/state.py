@@ -15,6 +15,7 @@ import structlog
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.model.flow import SilverFlow
+from lakehouse.model.window import EXACT, TIMEOUTS
 from lakehouse.silver.distinct import DistinctState
 from lakehouse.silver.journal import Journal
 from lakehouse.silver.lane import together
@@ -30,6 +31,7 @@ from lakehouse.silver.render import delta_schema
 from lakehouse.silver.sessions import SessionState
 from lakehouse.silver.store import Store
 from lakehouse.silver.tables import SilverTables
+from lakehouse.silver.terms import Terms
 from lakehouse.silver.top import TopState
 from lakehouse.silver.windows import OpenWindows
 from lakehouse.storage.duck import Source, reading
@@ -51,7 +53,7 @@ class SilverState:
         connection: duckdb.DuckDBPyConnection,
         rows: Source,
         aggregates: Mapping[str, Table],
-        timeouts: Mapping[str, int],
+        terms: Terms,
     ) -> None:
         self._name = flow.name
         self.folded = Source(signed_schema(flow.keyed)) if flow.keyed else rows
@@ -79,14 +81,17 @@ class SilverState:
             for name, table in ((keyed.history, history), (keyed.current, current)):
                 self.tables[name] = keyed_table(keyed, name, table, connection.cursor())
         self._sessions = {
-            s.name: SessionState(s, timeouts[s.name], cursor(rows)) for s in flow.sessions
+            s.name: SessionState(s, terms[TIMEOUTS][s.name], cursor(rows)) for s in flow.sessions
         }
         for session in flow.sessions:
             table = opened.sessions(session)
             self.tables[session.name] = session_table(session, table, connection.cursor())
         self._aggregates = aggregates
+        asked = terms.get(EXACT, {})
         self._open = {
-            a.name: OpenWindows(a, delta_schema(a), connection) for a in flow.aggregates if a.window
+            a.name: OpenWindows(a, delta_schema(a), cursor(rows), asked.get(a.name, ()))
+            for a in flow.aggregates
+            if a.window
         }
         self.windowed = [*self._open]
         """Aggregates by window."""
@@ -108,7 +113,7 @@ class SilverState:
                 kind.units_space, kind.best_space
             ]  # fmt: skip
             spaces += own
-        spaces += [kind.space for kind in self._open.values()]
+        spaces += [space for kind in self._open.values() for space in kind.spaces]
         for session in self._sessions.values():
             spaces += [session.space, session.due_space]
         return spaces
@@ -132,11 +137,20 @@ class SilverState:
         return left
 
     def close(
-        self, store: Store, deltas: Mapping[str, pa.Table], watermark: int | None
+        self,
+        store: Store,
+        deltas: Mapping[str, pa.Table],
+        watermark: int | None,
+        passed: int | None,
     ) -> dict[str, pa.Table]:
-        """What aggregates gained, with what the watermark makes final of their windows."""
+        """What aggregates gained, with what the watermark makes final of their windows.
+
+        No event that comes later, and is not late, is before ``passed``.
+        """
         return {
-            name: self._open[name].close(store, delta, watermark) if name in self._open else delta
+            name: self._open[name].close(store, delta, watermark, passed)
+            if name in self._open
+            else delta
             for name, delta in deltas.items()
         }
 
@@ -146,7 +160,7 @@ class SilverState:
         What is in no table is read from bronze as of then.
         """
         for name, windows in self._open.items():
-            self._told(name, windows.load(self._aggregates[name], store))
+            self._told(name, windows.load(self._aggregates[name], bronze, held[name], store))
         for name, sessions in self._sessions.items():
             self._told(name, sessions.load(self.tables[name].table, bronze, held[name], store))
         for name, kind in self._kinds.items():

@@ -13,7 +13,7 @@ from lakehouse.settings.settings import Settings
 from lakehouse.silver.latest import keyed_schemas
 from lakehouse.silver.render import ARROW, table_columns
 from lakehouse.silver.sessions import session_schema
-from lakehouse.storage.columns import widen_numbers
+from lakehouse.storage.columns import add_missing_columns, widen_numbers
 from lakehouse.storage.follower import Applied
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import set_retention
@@ -42,7 +42,10 @@ class SilverTables:
     def aggregate(self, aggregate: Aggregate) -> Table:
         """The table of an aggregate."""
         by = [aggregate.partition] if aggregate.partition else []
-        return self._table(aggregate.name, silver_schema(aggregate), aggregate.doc, by)
+        table = self._table(aggregate.name, silver_schema(aggregate), aggregate.doc, by)
+        if aggregate.exact:
+            add_missing_columns(table)
+        return table
 
     def finer(self, name: str, schema: pa.Schema) -> Table:
         """A table of distinct keys or units."""

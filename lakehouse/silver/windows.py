@@ -14,8 +14,7 @@ and the row is in the journal. A store that is lost is made anew from the table'
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import duckdb
 import pyarrow as pa
@@ -23,27 +22,36 @@ import pyarrow.compute as pc
 
 from lakehouse.model.flow import Aggregate
 from lakehouse.model.window import END, FINAL
-from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values, words_sql
+from lakehouse.silver.exact import ExactCount
+from lakehouse.silver.keys import (
+    ZERO,
+    from_text_values,
+    hash_key,
+    moment_key,
+    packed,
+    text_values,
+    words_sql,
+)
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import Prepared, Source, scan
 from lakehouse.storage.table import Table
 
-_MOMENT = struct.Struct(">Q")
-_ZERO = 1 << 63
 _MANY = 100_000
 """Rows of a table that are loaded into the store in one transaction."""
 
 
-def moment_key(micros: int) -> bytes:
-    """Bytes that sort as the moments do, given in microseconds since 1970."""
-    return _MOMENT.pack(micros + _ZERO)
-
-
 class OpenWindows:
-    """The open windows of one aggregate, in a space of the store."""
+    """The open windows of one aggregate, in a space of the store; ``connection`` reads ``rows``.
+
+    ``exact`` are the columns of exact counts that are asked for.
+    """
 
     def __init__(
-        self, aggregate: Aggregate, delta: pa.Schema, connection: duckdb.DuckDBPyConnection
+        self,
+        aggregate: Aggregate,
+        delta: pa.Schema,
+        connection: duckdb.DuckDBPyConnection,
+        exact: Collection[str] = (),
     ) -> None:
         self.space, self._delta = f"open {aggregate.name}", delta
         self._keys = [*aggregate.keys]
@@ -51,7 +59,7 @@ class OpenWindows:
         self._known = Source(pa.schema([("value", pa.string())]))
         kinds = [(name, kind) for name, (_, kind) in aggregate.keys.items()]
         placed = (
-            f"SELECT CAST(CAST(epoch_us({END}) AS HUGEINT) + {_ZERO} AS UBIGINT) AS moment, "
+            f"SELECT CAST(CAST(epoch_us({END}) AS HUGEINT) + {ZERO} AS UBIGINT) AS moment, "
             f"{words_sql(_hashed(self._keys), 'place')}, {text_values(self._keys)} AS value "
             "FROM windows"
         )
@@ -59,9 +67,20 @@ class OpenWindows:
         parsed = f"SELECT {from_text_values(kinds, 'value')} FROM known"
         self._parsed = Prepared(connection, parsed, {"known": self._known})
         self._connection = connection
+        self._exact = [ExactCount(aggregate, name, connection) for name in exact]
+        self.spaces = [self.space, *(count.space for count in self._exact)]
 
-    def close(self, store: Store, delta: pa.Table, watermark: int | None) -> pa.Table:
-        """What new rows leave for the table, with what the watermark makes final."""
+    def close(
+        self, store: Store, delta: pa.Table, watermark: int | None, passed: int | None
+    ) -> pa.Table:
+        """What new rows leave for the table, with what the watermark makes final.
+
+        No row that comes later, and is not late, is before ``passed``.
+        """
+        gained = [self._whole(count.gained(store, passed)) for count in self._exact]
+        return pa.concat_tables([self._closed(store, delta, watermark), *gained])
+
+    def _closed(self, store: Store, delta: pa.Table, watermark: int | None) -> pa.Table:
         if watermark is None:
             self._put(store, delta)
             return delta
@@ -78,20 +97,28 @@ class OpenWindows:
         final = self._parsed()
         self._known.clear()
         final = final.append_column(FINAL, pa.array([True] * final.num_rows))
-        whole = [
-            final[f.name] if f.name in final.schema.names else pa.nulls(final.num_rows, f.type)
+        return pa.concat_tables([delta, self._whole(final)])
+
+    def _whole(self, rows: pa.Table) -> pa.Table:
+        """Rows as a delta has them; null where they say nothing."""
+        columns = [
+            rows[f.name] if f.name in rows.schema.names else pa.nulls(rows.num_rows, f.type)
             for f in self._delta
         ]
-        final = pa.table(whole, names=self._delta.names).cast(self._delta)
-        return pa.concat_tables([delta, final])
+        return pa.table(columns, names=self._delta.names).cast(self._delta)
 
-    def load(self, table: Table, store: Store) -> Iterator[int]:
-        """Load the table's open windows, in transactions of their own; yields how many each."""
+    def load(self, table: Table, bronze: str, version: int, store: Store) -> Iterator[int]:
+        """Load the table's open windows, in transactions of their own; yields how many each.
+
+        ``version`` is the table's, of bronze: what is counted exactly is read from there.
+        """
         files = table.files()
         if not files:
             return
-        listed = ", ".join(self._keys)
-        sql = f"SELECT {listed} FROM {scan(table.dt, files)} WHERE NOT {FINAL}"
+        listed, windows = ", ".join(self._keys), scan(table.dt, files)
+        for count in self._exact:
+            yield from count.load(f"{windows} WHERE NOT {FINAL}", bronze, version, store)
+        sql = f"SELECT {listed} FROM {windows} WHERE NOT {FINAL}"
         for batch in self._connection.cursor().sql(sql).to_arrow_reader(_MANY):
             rows = pa.Table.from_batches([batch])
             with store.writing():

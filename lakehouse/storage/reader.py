@@ -8,14 +8,14 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lakehouse.model.window import TIMEOUTS
+from lakehouse.model.window import EXACT, TIMEOUTS
 from lakehouse.storage.faults import not_as_left
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.log import commits, notes
 from lakehouse.storage.partitions import partition_values
 from lakehouse.storage.rows import fitted_rows
 
-STATE = ("flow", "ends", "source", TIMEOUTS)
+STATE = ("flow", "ends", "source", TIMEOUTS, EXACT)
 """Keys of a note that say how far a table is; the others tell of one commit."""
 
 

@@ -1,5 +1,6 @@
 """Windows: events in, tables out. Aligned, final by the watermark, late events left out."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from lakehouse.core.errors import DeclarationError
 from lakehouse.model.flow import Aggregate, Measure, SilverFlow
 from lakehouse.model.window import Window
+from lakehouse.products.activity.tables import ACTIVE_USERS
 from tests.support.activity import ACTIVITY, Lake, did
 
 COUNT = Measure("count(*)", "BIGINT", "sum", "how many")
@@ -110,6 +112,101 @@ def test_active_users_of_five_minutes_one_every_minute(settings):
         *((f"10:{m:02}", f"10:{m + 5}", 1, 1, False) for m in range(5, 10)),
     ]
     assert lake.audited() == []
+
+
+def asking(settings):
+    """Settings that ask for exact counts of users."""
+    given = settings.products["activity"].model_copy(update={"exact_users": True})
+    return settings.model_copy(update={"products": {**settings.products, "activity": given}})
+
+
+def exact(lake):
+    """Start by the clock → users and exact users of its windows that anybody was in."""
+    return {row[0]: row[2:4] for row in lake.windows("active_users", "users, exact_users")}
+
+
+def test_users_are_counted_exactly_where_settings_ask(settings):
+    lake = Lake(asking(settings))
+    lake.land(did("10:00"), did("10:00:30", "bob"), did("10:01", what="click"))
+    lake.land(did("10:00:10"), did("10:01:59", "bob"), did("10:04", "eve"), did("10:07"))
+    lake.land(did("10:04:59"), did("10:06", "eve"), did("10:05:30", "bob"))
+    found = exact(lake)
+    assert {users for users, exact in found.values() if users != exact} == set()
+    assert [found[f"10:0{n}"][1] for n in (0, 1, 2, 4, 5, 6)] == [3, 3, 2, 3, 3, 2]
+    assert lake.audited() == []
+
+
+def test_what_is_counted_exactly_is_bounded_by_the_watermark(settings):
+    lake = Lake(asking(settings))
+    for minute in range(40):
+        lake.land(*(did(f"10:{minute:02}", f"u{n}") for n in range(5)))
+    space = "exact active_users exact_users"
+    assert len([*lake.silver.store.before(space, b"\xff")]) <= 5 * 5 * 3
+    assert lake.audited() == []
+
+
+def test_a_lost_store_counts_nobody_twice(settings):
+    lake = Lake(asking(settings))
+    lake.land(did("10:00"), did("10:01", "bob"))
+    for clock in ("10:02", "10:04:30"):
+        lake.silver.persist()
+        lake.silver.store.forget()
+        lake.restart()
+        lake.land(did(clock), did(clock, "bob"), did(clock, f"new at {clock}"))
+        assert lake.audited() == []
+    assert exact(lake)["10:00"] == (4, 4)
+
+
+def test_asking_for_exact_counts_makes_them_anew_and_so_does_asking_no_more(settings):
+    lake = Lake(settings)
+    lake.land(did("10:00"), did("10:00:30", "bob"), did("10:10"))
+    assert {exact for _, exact in exact(lake).values()} == {None}
+    assert lake.audited() == []
+    for now, wanted in ((asking(settings), 2), (settings, None)):
+        lake.silver.close()
+        lake.settings = now
+        lake.restart()
+        lake.silver.catch_up()
+        assert exact(lake)["10:00"] == (2, wanted)
+        assert lake.audited() == []
+        lake.land(did("10:11"), did("10:12", "bob"))
+        assert lake.audited() == []
+    version = lake.silver.tables["active_users"].version
+    lake.silver.catch_up()
+    assert lake.silver.tables["active_users"].version == version
+
+
+def test_exact_counts_made_anew_in_parts_across_midnight_are_the_same(settings):
+    small = settings.silver.model_copy(update={"max_rows_per_fold": 2})
+    lake = Lake(asking(settings).model_copy(update={"silver": small}))
+    users = ("ada", "bob", "eve")
+    lake.land(*(did(clock, who) for clock in ("23:58", "23:59") for who in users))
+    lake.land(*(did("00:00", who).replace(b"2026-11-20", b"2026-11-21") for who in users))
+    lake.land(did("10:00").replace(b"2026-11-20", b"2026-11-21"))
+    before = exact(lake)
+    assert before["23:58"] == (3, 3)
+    lake.silver.start_anew(lake.silver.version)
+    assert exact(lake) == before
+    assert lake.audited() == []
+
+
+def test_a_table_without_the_column_gets_it(settings):
+    plain = replace(ACTIVE_USERS, exact=None)
+    flow = SilverFlow(ACTIVITY, (plain,))
+    lake = Lake(settings, flow)
+    lake.land(did("10:00"))
+    lake.silver.close()
+    lake.flow = SilverFlow(ACTIVITY, (ACTIVE_USERS,))
+    lake.settings = asking(settings)
+    lake.restart()
+    lake.land(did("10:00:10", "bob"))
+    assert exact(lake)["10:00"] == (2, 2)
+    assert lake.audited() == []
+
+
+def test_exact_counts_that_late_events_correct_are_refused():
+    with pytest.raises(DeclarationError, match="late events would correct"):
+        Window(timedelta(minutes=1), late="correct").over(replace(ACTIVE_USERS, window=None))
 
 
 def test_windows_without_a_key_of_their_own_are_aligned_to_the_epoch(settings):

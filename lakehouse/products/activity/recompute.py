@@ -1,8 +1,8 @@
 """What the silver tables of activity must hold, as SQL over bronze: the audit's own words.
 
 Each statement reads ``counted``, the rows of bronze that are neither duplicates nor late,
-``moment``, the watermark that bronze had then, and ``timeout``, by which the table says that
-its sessions were divided.
+``moment``, the watermark that bronze had then, ``timeout``, by which the table says that
+its sessions were divided, and ``asked``, the columns that it says settings asked for.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ WITH done AS (
     SELECT date_trunc('minute', event_time) - INTERVAL 1 MINUTE * back AS window_start, user_id
     FROM counted, range(5) AS earlier(back)
 ), seen AS (
-    SELECT window_start, count(*) AS events, sketch_of(list(DISTINCT user_id)) AS users_sketch
+    SELECT window_start, count(*) AS events, sketch_of(list(DISTINCT user_id)) AS users_sketch,
+        count(DISTINCT user_id) AS different
     FROM done GROUP BY ALL
 )
 SELECT window_start, window_start + INTERVAL 5 MINUTE AS window_end, events, users_sketch,
     coalesce(watermark >= window_start + INTERVAL 5 MINUTE, false) AS is_final,
-    sketch_count(users_sketch) AS users, CAST(window_start AS DATE) AS window_date
+    sketch_count(users_sketch) AS users, CAST(window_start AS DATE) AS window_date,
+    CASE WHEN 'exact_users' IN (SELECT name FROM asked) THEN different END AS exact_users
 FROM seen, moment
 """
 

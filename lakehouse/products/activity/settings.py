@@ -29,6 +29,10 @@ class ActivitySettings(ProductSettings):
         gt=timedelta(0),
         description="a silence longer than this ends a session; a change makes silver anew",
     )
+    exact_users: bool = Field(
+        False,
+        description="whether active_users counts users exactly too; a change makes silver anew",
+    )
     enriched_topic: Topic = Field(
         "enriched_activity", description="Kafka topic of the events with their sessions"
     )

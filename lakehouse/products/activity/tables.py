@@ -8,6 +8,7 @@ from lakehouse.model.flow import (
     Aggregate,
     BronzeFlow,
     Estimate,
+    Exact,
     Flow,
     Measure,
     ParquetFlow,
@@ -39,6 +40,13 @@ ACTIVE_USERS = Window(timedelta(minutes=5), timedelta(minutes=1)).over(
         },
         estimates={
             "users": Estimate("users_sketch", "different users; standard error 1.6 % of them")
+        },
+        exact={
+            "exact_users": Exact(
+                "user_id",
+                "different users, exactly; null unless `[activity] exact_users` asks",
+                setting="exact_users",
+            )
         },
         doc="one row per five minutes, one every minute, in which anybody did anything",
     )
