@@ -79,6 +79,9 @@ class KafkaSink:
     """Joins to ``rows`` that keep each row once, of the names in ``states``."""
     states: Mapping[str, str] = field(default_factory=dict)
     """Name in ``join`` → silver table: rows are sent once that table has applied their version."""
+    floors: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Name in ``states`` → (column of its table, expression over ``rows``): what is below the least
+    of an increment's values adds nothing to any of its rows. Files of nothing else are not read."""
 
     @property
     def product(self) -> str:

@@ -15,7 +15,7 @@ lacks are sent: what it has cannot be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import duckdb
@@ -23,14 +23,11 @@ import structlog
 from confluent_kafka import KafkaException
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.model.sink import KafkaSink
 from lakehouse.settings.kafka_client import ensure_compacted, ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka_records import (
     HEADER,
-    columns_of,
-    event_of,
     expired,
     gone_until,
     held,
@@ -39,14 +36,14 @@ from lakehouse.sinks.kafka_records import (
     marker_topic,
     topic_of,
 )
+from lakehouse.sinks.kafka_rows import Rows, rendered
 from lakehouse.sinks.transactions import Transactions
-from lakehouse.sinks.versions import Versions, rows_of
-from lakehouse.storage.duck import reads
+from lakehouse.sinks.versions import Versions
 from lakehouse.storage.follower import NOTHING, Applied, Follower
 from lakehouse.storage.increments import Increment
 
 PART = "topic"
-_MOST_ROWS, _AT_ONCE = 20_000, 5_000
+_MOST_ROWS = 20_000
 _GROWTH = 7
 """A value as JSON again is at most so many times as long: each byte may be escaped."""
 log = structlog.get_logger("lakehouse")
@@ -119,7 +116,7 @@ class KafkaWriter(Follower):
         """Send an increment's rows and its marker in one transaction."""
         applied = self.at(step.version)
         with self._duck.cursor() as own:
-            self._send(self._rendered(own, step), applied)
+            self._send(rendered(self._sink, self._states, own, step), applied)
 
     def refill(self, say: Callable[[str, int, int], None]) -> int:
         """Send what the topic lacks of all of bronze; how many records that were."""
@@ -140,7 +137,8 @@ class KafkaWriter(Follower):
             since = self._since()
             told = partial(say, self.topic) if say else None
             for step in self.whole(target, told):
-                lacking = self._rendered(own, step, f"{_LACKING} {since}")
+                which = f"{_LACKING} {since}"
+                lacking = rendered(self._sink, self._states, own, step, which)
                 self._send(lacking, self.at(target), is_whole=step.is_last)
                 if self.stop.is_set() and not step.is_last:
                     self.may_go_on(step)
@@ -173,42 +171,9 @@ class KafkaWriter(Follower):
                 f"name another topic for {self.name}, or remove this one",
             )  # fmt: skip
 
-    def _rendered(
-        self, own: duckdb.DuckDBPyConnection, step: Increment, which: str = ""
-    ) -> Iterator[tuple[list[str | None], list[str]]]:
-        """Keys and values of an increment's rows, some at a time, in the order of addresses."""
-        own.register("no_rows", bronze_schema(self._sink.contract).empty_table())
-        found = "no_rows"
-        if step.files:
-            found = reads(step.files, "hive_partitioning = false, union_by_name = true")
-        views = ""
-        for view, versions in self._states.items():
-            state, none = versions.newest(), f"no_{view}"
-            own.register(none, state.schema.empty_table())
-            views += f", {view} AS (FROM {rows_of(state, state.files, none)})"
-        parts = (
-            f"WITH found AS (FROM {found} UNION ALL BY NAME FROM no_rows), "
-            f"rows AS (SELECT *, CAST({self._sink.key} AS VARCHAR) AS _key, "
-            f"{event_of(self._sink)} AS _event FROM (SELECT * FROM found {which}) "
-            f"WHERE NOT is_duplicate AND ({self._sink.where})){views}, "
-            f"enriched AS (SELECT {self._enriched()} FROM rows {self._sink.join}) "
-        )
-        kinds = {r[0]: r[1] for r in own.execute(f"DESCRIBE {parts} FROM enriched").fetchall()}
-        rows = own.sql(
-            f"{parts} SELECT _key, concat(_event, {columns_of(self._sink, kinds)}) AS value "
-            "FROM enriched ORDER BY _partition, _offset"
-        )
-        for batch in rows.to_arrow_reader(_AT_ONCE):
-            yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
-
-    def _enriched(self) -> str:
-        extra = "".join(f", {sql} AS {name}" for name, sql in self._sink.columns.items())
-        place = 'rows."partition" AS _partition, rows."offset" AS _offset'
-        return f"rows._key, rows._event, {place}{extra}"
-
     def _send(
         self,
-        rows: Iterable[tuple[list[str | None], list[str]]],
+        rows: Iterable[Rows],
         applied: Applied,
         *,
         is_whole: bool = True,

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +22,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableMissing
 from lakehouse.core.paths import Lake
 from lakehouse.storage.duck import scan
-from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.file_paths import files_of, local_path
 from lakehouse.storage.follower import Applied
 from lakehouse.storage.log import commit_time, commits, entry, notes
 from lakehouse.storage.log_health import Log
@@ -102,6 +105,29 @@ def reading(
     with connection.cursor() as own:
         own.register(NONE, version.schema.empty_table())
         yield own
+
+
+def reaching(version: Version, column: str, least: Any) -> frozenset[str]:
+    """The files that may have a row whose column is at least so much, by the log's statistics.
+
+    None at all where ``least`` is None. A file without statistics may have any row.
+    """
+    if least is None:
+        return frozenset()
+    actions, most = version.table.get_add_actions(flatten=True), f"max.{column}"
+    if most not in actions.schema.names:
+        return version.files
+    folder = unquote(version.table.table_uri).removeprefix("file://")
+    return frozenset(
+        str(local_path(folder, path))
+        for path, value in zip(actions["path"].to_pylist(), actions[most].to_pylist(), strict=True)
+        if value is None or _up(value) >= least
+    )
+
+
+def _up(value: Any) -> Any:
+    """A greatest value as it may be: other writers than ours cut a time at its milliseconds."""
+    return value + timedelta(milliseconds=1) if isinstance(value, datetime) else value
 
 
 def rows_of(version: Version, files: frozenset[str], none: str = NONE) -> str:

@@ -1,19 +1,25 @@
 """What activity's sinks make in Postgres is what db/activity.sql says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.model.sink import PostgresSink
+from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import products
 from lakehouse.runtime import job
+from lakehouse.sinks import kafka_rows
+from lakehouse.sinks.kafka_rows import rendered
 from lakehouse.sinks.postgres_tables import RECORD_DDL, ddl
-from tests.support.activity import Lake
+from lakehouse.sinks.versions import Versions, rows_of
+from lakehouse.storage.increments import increments
+from tests.support.activity import Lake, did
 
 ROOT = Path(__file__).parents[2]
 POSTGRES = next(f for f in products()["activity"].flows if isinstance(f, PostgresSink))
+ENRICHED = next(f for f in products()["activity"].flows if isinstance(f, KafkaSink))
 
 
 def test_the_file_for_administrators_is_what_the_flow_does(settings):
@@ -28,6 +34,46 @@ def test_the_file_for_administrators_is_what_the_flow_does(settings):
     said = "\n".join(line for line in held.splitlines() if not line.startswith("--"))
     made = [statement.strip() for statement in said.split(";") if statement.strip()]
     assert made == [s.strip() for s in [*ddl(POSTGRES, schemas), RECORD_DDL]]
+
+
+def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settings, monkeypatch):
+    lake = Lake(settings)
+    for day in range(11, 20):
+        lake.land(*(did(f"{h:02}:00").replace(b"11-20", b"11-%02d" % day) for h in range(0, 24, 2)))
+    lake.land(did("10:00"), did("10:05", "bob", event_id="last"))
+    lake.silver.persist()
+    step = list(increments(lake.bronze.bronze.uri, 9, 10, 20_000))
+    read = []
+
+    def counted(version, files, none):
+        read.append(len(files))
+        return rows_of(version, files, none)
+
+    monkeypatch.setattr(kafka_rows, "rows_of", counted)
+
+    def values(sink, step):
+        states = {n: Versions(settings.lake.root, table) for n, table in sink.states.items()}
+        return [v for _, some in rendered(sink, states, lake.connection, step) for v in some]
+
+    whole = replace(ENRICHED, floors={})
+    [last] = step
+    sent = values(ENRICHED, last)
+    assert (len(sent), sent) == (2, values(whole, last))
+    assert all('"session_start":"2026-11-20' in value for value in sent)
+    assert read[0] == 1 < 9 < read[1]
+
+    # late events have no session, whatever is read; a table without statistics is read whole
+    lake.land(did("09:00", "eve"), did("08:00", "bob"))
+    lake.silver.persist()
+    [late] = increments(lake.bronze.bronze.uri, 10, 11, 20_000)
+    assert values(ENRICHED, late) == values(whole, late)
+    assert read[2] == 0
+    other = replace(ENRICHED, floors={"sessions": ("ended_at", "event_time")})
+    assert values(other, late) == values(whole, late)
+    assert read[4] == read[5] == read[3]
+    assert [*lake.silver.whole(11)]
+    for part in lake.silver.whole(11):
+        assert values(ENRICHED, part) == values(whole, part)
 
 
 @pytest.mark.parametrize(("sink", "key"), [("postgres", "[postgres] url"), ("enriched", "[kafka]")])

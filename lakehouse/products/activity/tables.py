@@ -110,5 +110,6 @@ FLOWS: tuple[Flow, ...] = (
         join="ASOF LEFT JOIN sessions ON rows.user_id = sessions.user_id "
         "AND rows.event_time >= sessions.session_start",
         states={"sessions": "silver.activity_user_sessions"},
+        floors={"sessions": ("session_end", "CASE WHEN NOT is_late THEN event_time END")},
     ),
 )  # fmt: skip
