@@ -1,6 +1,8 @@
 """An enriched topic against bronze: each row that counts once, and as bronze has it.
 
-What the declared columns add is not compared: it says what was known when it was sent.
+What the declared columns add is not compared: it says what was known when it was sent. Nor
+is ``processing_time`` where it is earlier than bronze's: a row that landed again, after bronze
+was restored, had been sent before, and a topic takes nothing back.
 """
 
 from __future__ import annotations
@@ -37,6 +39,13 @@ SELECT split_part(header, '/', 1), TRY_CAST(split_part(header, '/', 2) AS BIGINT
 FROM (SELECT header, "partition", CASE WHEN json_valid(value) THEN value ELSE '{}' END AS value
     FROM records)
 """
+_AS_SENT = """
+SELECT bronze_then.* REPLACE (least(ingest_time, first.processing_time) AS ingest_time)
+FROM bronze_then LEFT JOIN (
+    SELECT topic, "partition", "offset", min(processing_time) AS processing_time
+    FROM sent GROUP BY ALL
+) AS first USING (topic, "partition", "offset")
+"""
 
 
 def compare_kafka(
@@ -70,7 +79,7 @@ def _compare(
     gone = expired(kafka, topic)
     since = gone_until(gone, applied)  # up to then not all are there
     snapshots.pin("bronze_then", bronze.name, applied.version)
-    wanted = f"SELECT * FROM bronze_then WHERE NOT is_duplicate AND ({sink.where})"
+    wanted = f"FROM ({_AS_SENT}) WHERE NOT is_duplicate AND ({sink.where})"
     duck.execute(
         'CREATE OR REPLACE TEMP TABLE wanted AS SELECT topic, "partition", "offset", '
         + f"{event_of(sink)} AS event FROM ({wanted}"

@@ -6,19 +6,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from deltalake import DeltaTable
 from kafka import TopicPartition
 
 from lakehouse.audit.kafka_sink import compare_kafka
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.failpoint import Step
+from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.kafka_records import last_marker, marker_topic, messages
 from producers.sending import make_producer
-from tests.conftest import encode, sale, settings_at
+from tests.conftest import NOW, decoded, encode, sale, settings_at
 from tests.live.conftest import ROOT
 from tests.support.engine import connected
 from tests.support.lake import Lake
@@ -162,6 +165,28 @@ def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka,
     with pytest.raises(ServiceAway):
         writer(lake).catch_up()
     assert offsets(other) == Counter(range(5, 40))
+
+
+def test_what_lands_again_after_a_restore_was_sent_already(lake):
+    sink = writer(lake)
+    land(lake, *some(0, 10))
+    version = lake.bronze.bronze.version
+    land(lake, *some(10, 10))
+    sink.catch_up()
+    uri = lake.bronze.bronze.uri
+    DeltaTable(uri).restore(version)
+    lake.restart()
+    rows = decoded(encode(*some(10, 12)), first=10)
+    ArrowWriter(lake.bronze).publish(rows, {0: 22}, NOW + timedelta(hours=1))
+    sink.catch_up()
+    assert offsets(lake) == Counter(range(22))
+    assert audited(lake) == ("", "", 0, (), 0)
+    old = next(one.value() for one in sent(lake) if b'"offset":15' in one.value())
+    lake.bronze.bronze.delete('"offset" = 15', {})
+    again = decoded(encode(*some(15, 1)), first=15)
+    ArrowWriter(lake.bronze).publish(again, {0: 22}, NOW - timedelta(hours=1))
+    sink.catch_up()
+    assert audited(lake)[2] == 1, old  # nothing is sent before it landed
 
 
 def test_what_retention_removed_is_not_sent_again(lake, admin):
