@@ -1,6 +1,7 @@
 """Windows and sessions, drawn: any order, batching and restart, and they are what bronze says."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import settings as drawn
 from hypothesis import strategies as st
 
 from lakehouse.model.flow import SilverFlow
-from lakehouse.products.activity.tables import PAGE_VIEW_COUNTS, USER_SESSIONS
+from lakehouse.products.activity.tables import ACTIVE_USERS, PAGE_VIEW_COUNTS, USER_SESSIONS
 from lakehouse.silver.pieces import Pieces
 from tests.support.activity import ACTIVITY, Lake, did
 
@@ -27,7 +28,9 @@ SOON = drawn(
     max_examples=15, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-FLOW = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS,))
+PLAIN = {name: one for name, one in ACTIVE_USERS.measures.items() if one.type != "BLOB"}
+EXACT = replace(ACTIVE_USERS, name="exactly", measures=PLAIN, estimates=None)
+FLOW = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS, EXACT), sessions=(USER_SESSIONS,))
 
 
 def record(event):
@@ -39,7 +42,9 @@ def record(event):
 @pytest.fixture
 def fresh(settings, tmp_path_factory):
     def lake(delay):
-        given = settings.products["activity"].model_copy(update={"watermark_delay": delay})
+        given = settings.products["activity"].model_copy(
+            update={"watermark_delay": delay, "exact_users": True}
+        )
         products = {**settings.products, "activity": given}
         root = tmp_path_factory.mktemp("drawn") / "lake"
         return Lake(settings.model_copy(update={"products": products}).with_root(root), FLOW)
@@ -76,6 +81,7 @@ def test_without_late_events_any_order_and_batching_give_the_same(fresh, events,
     for first in range(0, len(shuffled), size):
         parts.land(*map(record, shuffled[first : first + size]))
     assert parts.windows() == whole.windows()
+    assert parts.windows("exactly", "exact_users") == whole.windows("exactly", "exact_users")
     assert parts.sessions() == whole.sessions()
 
 
