@@ -180,9 +180,13 @@ def test_exact_counts_made_anew_in_parts_across_midnight_are_the_same(settings):
     small = settings.silver.model_copy(update={"max_rows_per_fold": 2})
     lake = Lake(asking(settings).model_copy(update={"silver": small}))
     users = ("ada", "bob", "eve")
-    lake.land(*(did(clock, who) for clock in ("23:58", "23:59") for who in users))
-    lake.land(*(did("00:00", who).replace(b"2026-11-20", b"2026-11-21") for who in users))
-    lake.land(did("10:00").replace(b"2026-11-20", b"2026-11-21"))
+
+    def on(day, clock, who):
+        return did(clock, who).replace(b"11-20", b"11-%d" % day)
+
+    lake.land(*(on(18, clock, who) for clock in ("23:58", "23:59") for who in users))
+    lake.land(*(on(19, "00:00", who) for who in users))
+    lake.land(on(19, "10:00", "ada"))
     before = exact(lake)
     assert before["23:58"] == (3, 3)
     lake.silver.start_anew(lake.silver.version)
