@@ -8,6 +8,7 @@ from lakehouse.audit.bounds import bounds
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.content import compare_content
 from lakehouse.audit.fingerprints import fingerprints
+from lakehouse.audit.from_kafka import recomputed_from_kafka
 from lakehouse.audit.left_out import left_out
 from lakehouse.audit.outside import outside_the_topic
 from lakehouse.audit.watermarks import watermarks
@@ -19,6 +20,7 @@ CHECKS: dict[str, Callable[[Scene], Check]] = {
     "watermarks": watermarks,
     "offsets": outside_the_topic,
     "content": compare_content,
+    "windows and sessions": recomputed_from_kafka,
     "left out": left_out,
 }
 """The engine's, by name, in this order."""

@@ -99,7 +99,7 @@ def _compare(
     held = snapshots.pin("held", name)
     source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
     found = Compared(name, held.version, int(source["version"]))
-    _terms(snapshots, found, recompute.name)
+    terms(snapshots, found.table, found.version or 0, recompute.name)
     return compare_held(snapshots, found, str(source["id"]), counted, recompute, bronze)
 
 
@@ -115,7 +115,7 @@ def compare_held(
         return replace(table, doubt=f"was made from another bronze table, with id {id_}")
     snapshots.pin("bronze_then", bronze.name, max(version, 0))
     connection = snapshots.connection
-    _moment(snapshots, bronze, version)
+    moment(snapshots, bronze, version)
     nothing = " AND false" if version < 0 else ""
     connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {counted}{nothing}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}")
@@ -135,7 +135,7 @@ def compare_held(
     return replace(report, differing=differing, first=first)
 
 
-def _moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
+def moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
     """The view ``moment`` of one row: the watermark that bronze had at the version.
 
     It is the greatest of those that rows were marked by, and of what the newest commit says.
@@ -149,15 +149,14 @@ def _moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
     )
 
 
-def _terms(snapshots: Snapshots, table: Compared, name: str) -> None:
+def terms(snapshots: Snapshots, table: str, version: int, name: str) -> None:
     """What the table says that it was made by: the views ``timeout`` and ``asked``.
 
     ``timeout`` has one row: how many microseconds of silence divide its sessions; ``asked`` the
     names of the columns that are counted exactly.
     """
     timeouts, exact = (
-        (snapshots.note(table.table, key, table.version or 0) or {}).get(name)
-        for key in (TIMEOUTS, EXACT)
+        (snapshots.note(table, key, version) or {}).get(name) for key in (TIMEOUTS, EXACT)
     )
     for view, sql in (
         ("timeout", f"SELECT CAST({int(timeouts or 0)} AS BIGINT) AS micros"),

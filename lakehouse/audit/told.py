@@ -59,17 +59,13 @@ def _told_columns(witness: Witness) -> dict[str, str]:
     return {**columns, "event_date": "CAST(event_time AS DATE)"}
 
 
-class Told:
-    """The temporary table ``told``: of each record its address and three hashes.
+class Decoded:
+    """Records as Arrow tables, a part at a time: the witness's fields, and all of the record."""
 
-    ``said`` is over what bronze must hold, null where the record is broken; ``raw`` over
-    what quarantine must hold, or ``bare``, where the record may be too large for its bytes.
-    """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, witness: Witness) -> None:
-        self._connection, self._witness = connection, witness
+    def __init__(self, witness: Witness) -> None:
+        self._witness = witness
         event = [pa.field(name, kind.arrow) for name, kind in witness.fields.items()]
-        self._schema = pa.schema(
+        self.schema = pa.schema(
             [
                 *event,
                 pa.field("extra", pa.string()),
@@ -84,30 +80,13 @@ class Told:
                 pa.field("large_sha256", pa.string()),
             ]
         )
-        connection.create_function("canonical_json", canonical_text, ["VARCHAR"], "VARCHAR")
-        said = ", ".join(_told_columns(witness).values())
-        self._insert = (
-            'INSERT INTO told SELECT "partition", "offset", '
-            f"CASE WHEN broken IS NULL THEN hash({said}) END, "
-            f"hash({', '.join(_WHOLE.values())}), "
-            f"CASE WHEN large_bytes IS NOT NULL THEN hash({', '.join(_BARE.values())}) END "
-            "FROM part"
-        )
 
-    def take(self, records: Iterable[Raw]) -> int:
-        """Make ``told`` of these records alone; how many there are."""
-        self._connection.execute(
-            'CREATE OR REPLACE TEMP TABLE told ("partition" INTEGER, "offset" BIGINT, '
-            "said UBIGINT, raw UBIGINT, bare UBIGINT)"
-        )
-        total = 0
-        for part in self._parts(records):
-            with lent(self._connection, part=part):
-                self._connection.execute(self._insert)
-            total += part.num_rows
-        return total
+    def whole(self, records: Iterable[Raw]) -> pa.Table:
+        """All of them; ``broken`` says why one is not what its product declares."""
+        return pa.concat_tables([*self.parts(records), self.schema.empty_table()])
 
-    def _parts(self, records: Iterable[Raw]) -> Iterator[pa.Table]:
+    def parts(self, records: Iterable[Raw]) -> Iterator[pa.Table]:
+        """The same, in parts that fit."""
         held: list[Raw] = []
         size = 0
         for record in records:
@@ -134,15 +113,49 @@ class Told:
             [r.key for r in records],
             [r.value for r in records],
         ]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, self._schema, strict=False)]
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, self.schema, strict=False)]
         large = columns_of(_large(records), len(records))
-        return pa.Table.from_arrays([*arrays, _headers(records), *large], schema=self._schema)
+        return pa.Table.from_arrays([*arrays, _headers(records), *large], schema=self.schema)
 
     def _row(self, record: Raw) -> list[Any]:
         try:
             return [*self._witness.tell(record), None]
         except Broken as error:
             return [*[None] * (len(self._witness.fields) + 1), str(error)]
+
+
+class Told:
+    """The temporary table ``told``: of each record its address and three hashes.
+
+    ``said`` is over what bronze must hold, null where the record is broken; ``raw`` over
+    what quarantine must hold, or ``bare``, where the record may be too large for its bytes.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, witness: Witness) -> None:
+        self._connection, self._witness = connection, witness
+        self._decoded = Decoded(witness)
+        connection.create_function("canonical_json", canonical_text, ["VARCHAR"], "VARCHAR")
+        said = ", ".join(_told_columns(witness).values())
+        self._insert = (
+            'INSERT INTO told SELECT "partition", "offset", '
+            f"CASE WHEN broken IS NULL THEN hash({said}) END, "
+            f"hash({', '.join(_WHOLE.values())}), "
+            f"CASE WHEN large_bytes IS NOT NULL THEN hash({', '.join(_BARE.values())}) END "
+            "FROM part"
+        )
+
+    def take(self, records: Iterable[Raw]) -> int:
+        """Make ``told`` of these records alone; how many there are."""
+        self._connection.execute(
+            'CREATE OR REPLACE TEMP TABLE told ("partition" INTEGER, "offset" BIGINT, '
+            "said UBIGINT, raw UBIGINT, bare UBIGINT)"
+        )
+        total = 0
+        for part in self._decoded.parts(records):
+            with lent(self._connection, part=part):
+                self._connection.execute(self._insert)
+            total += part.num_rows
+        return total
 
     def explain(self, records: Records, room: int) -> list[dict[str, Any]]:
         """The first rows of ``differing``, each with a column that differs, and both values."""
@@ -158,8 +171,7 @@ class Told:
             for row in rows if row[3]
         ]  # fmt: skip
         gaps = [Gap(partition, offset, offset + 1) for partition, offset in places]
-        parts = [*self._parts(records(gaps)), self._schema.empty_table()]
-        with lent(connection, said=pa.concat_tables(parts)):
+        with lent(connection, said=self._decoded.whole(records(gaps))):
             found = [*self._columns("bronze"), *self._columns("quarantined")] if rows else []
         return gone + found
 
