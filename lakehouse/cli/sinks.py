@@ -83,7 +83,8 @@ def _bar(stack: ExitStack) -> Callable[[str, int, int], None]:
 def status(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show how far each flow is: the bronze version that it has applied, and how much it lacks.
 
-    It only reads. Of a sink whose system is away it says so.
+    Of bronze it says how many offsets of its topic wait to be landed. It only reads. Of a system
+    that is away it says so.
 
     Examples: lakehouse status   |   lakehouse status --json
     """

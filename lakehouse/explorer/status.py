@@ -1,4 +1,4 @@
-"""How far each flow is: which version of bronze it has applied, and what it lacks of it."""
+"""How far each flow is: what bronze lacks of its topic, and what follows it lacks of bronze."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 import psycopg
 
-from lakehouse.core.errors import LakehouseError, TableMissing
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableMissing
 from lakehouse.core.paths import Lake
+from lakehouse.ingest.ends import Ends
+from lakehouse.ingest.topic import Topic, TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, ParquetFlow
 from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import flows
 from lakehouse.settings.postgres_client import connect
+from lakehouse.settings.sections import KafkaSettings
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka_records import last_marker, topic_of
 from lakehouse.sinks.parquet_files import taken
@@ -46,6 +49,8 @@ class Status:
     """Commits of bronze that it lacks."""
     rows_behind: int | None = None
     """Rows that these added; None where bronze's log no longer says, or rows were removed."""
+    waiting: int | None = None
+    """Of bronze: offsets of its topic that it has not landed, up to the last committed record."""
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,12 +68,56 @@ def status(settings: Settings) -> list[Status]:
         raise TableMissing(
             f"lake {lake.root}", "holds no table", "run a flow, or name the lake by --root"
         )
-    return [
-        _status(flow, lake, newest, name, ask)
-        for flow in flows()
-        if (newest := bronze[flow.product]) is not None
-        for name, ask in _parts(flow, lake, settings)
-    ]
+    found, broker = [], _Broker(settings.kafka)
+    for flow in flows():
+        if (newest := bronze[flow.product]) is None:
+            continue
+        rows = [_status(flow, lake, newest, *part) for part in _parts(flow, lake, settings)]
+        if isinstance(flow, BronzeFlow):
+            rows = [_waiting(row, notes(commits(lake.table(row.into), newest)), broker)
+                    for row in rows]  # fmt: skip
+        found += rows
+    return found
+
+
+class _Broker:
+    """Kafka as it is now; one that did not answer is not asked again."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._away: ServiceUnavailable | None = None
+
+    def topic(self, name: str) -> Topic | None:
+        """A topic's id and offsets; None where there is no such topic."""
+        _must_be_named("Kafka", self._kafka.bootstrap_servers)
+        if self._away is not None:
+            raise self._away
+        try:
+            with TopicReader(self._kafka, name) as reader:
+                return reader.read()
+        except ServiceUnavailable as error:
+            self._away = error
+            raise
+
+
+def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: _Broker) -> Status:
+    """The same, with what bronze lacks of its topic."""
+    note = next((one["ends"] for one in told if "ends" in one), None)
+    if note is None:
+        return row
+    ends = Ends.read(note)
+    try:
+        topic = broker.topic(ends.topic)
+    except LakehouseError as error:
+        return replace(row, note=f"{error.place}: {error.fault}")
+    if topic is None or topic.id != ends.topic_id:
+        fault = "is not there" if topic is None else "was made anew"
+        return replace(row, note=f"topic {ends.topic}: {fault}")
+    lacking = (
+        after - max(first, ends.next.get(number, 0))
+        for number, (first, after) in topic.ranges.items()
+    )
+    return replace(row, waiting=sum(max(0, one) for one in lacking))
 
 
 def _newest(uri: str) -> int | None:

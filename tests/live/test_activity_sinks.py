@@ -31,13 +31,19 @@ def place(kafka, postgres, tmp_path):
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def flows_of(place):
+    return json.loads(verb("status", "--json", **place).stdout)["flows"]
+
+
 def test_sinks_agree_and_a_hand_in_them_is_found(place, land, tmp_path):
     words = ["produce", "activity", "--count", "3000", "--late", "0.02", "--corrupt", "0.02",
              "--bootstrap-servers", place["LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS"]]  # fmt: skip
     verb(*words, **place)
     flows = [f"activity.{name}" for name in FLOWS]
     land(flows, place, tmp_path / "lake")
-    verb(*words, "--seed", "8", **place)
+    sent = json.loads(verb(*words, "--seed", "8", **place).stdout)["sent"]
+    [bronze] = [row for row in flows_of(place) if row["flow"] == "activity.bronze"]
+    assert (bronze["behind"], bronze["waiting"]) == (0, sent)
     land(flows, place, tmp_path / "lake")
     proof = json.loads(verb("audit", "activity", "--caught-up", "--json", **place).stdout)
     tables = {t["table"]: t for t in proof["activity"]["tables"]}
@@ -50,8 +56,9 @@ def test_sinks_agree_and_a_hand_in_them_is_found(place, land, tmp_path):
     in_session = [e for e in sent if e["session_start"]]
     assert len(in_session) > 0.4 * len(sent)
     assert all(e["session_start"] <= e["event_time"] for e in in_session)
-    rows = json.loads(verb("status", "--json", **place).stdout)["flows"]
-    found = {row["into"]: row["behind"] for row in rows if row["flow"].startswith("activity.")}
+    rows = [row for row in flows_of(place) if row["flow"].startswith("activity.")]
+    found = {row["into"]: row["behind"] for row in rows}
+    assert rows[0]["waiting"] == 0
     assert found["postgres.page_view_counts"] == 0
     assert found[f"topic {enriched}"] == 0
 

@@ -25,6 +25,11 @@ def test_each_flow_says_how_far_it_is_and_one_that_cannot_be_asked_why(settings,
     )  # fmt: skip
     assert silver.time < found["bronze.sales"].time
     assert "bronze.orders" not in found  # it has not begun
+    assert (found["bronze.sales"].waiting, found["bronze.sales"].note) == (
+        None, "Kafka: does not run",
+    )  # fmt: skip
+    [gone] = [r for r in status(settings.with_kafka("127.0.0.1:9")) if r.into == "bronze.sales"]
+    assert (gone.waiting, gone.behind, "127.0.0.1:9" in gone.note) == (None, 0, True)
 
     monkeypatch.setattr(module, "flows", lambda: (*flows(), POSTGRES, KAFKA))
     found = {row.into: row for row in status(settings)}
