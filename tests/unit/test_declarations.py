@@ -1,7 +1,7 @@
 """A wrong declaration is told when it is loaded: place, fault and remedy, before anything runs."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from lakehouse.model.flow import (
     Aggregate,
     BronzeFlow,
     Distinct,
+    Exact,
     Favourite,
     Finer,
     Measure,
@@ -23,6 +24,7 @@ from lakehouse.model.flow import (
     SilverFlow,
 )
 from lakehouse.model.product import Product
+from lakehouse.model.window import Window
 from lakehouse.products.bound import check_sql
 from lakehouse.products.registry import collect, flows, load_settings, products, theirs
 
@@ -193,6 +195,14 @@ TABLES = {
             },
         ),
         ["silver.shop_u", "two finer tables have this name"],
+    ),
+    "an exact count without windows": (
+        replace(TABLE, exact={"users": Exact("user", "")}),
+        ["counts exactly", "no windows", "use Distinct"],
+    ),
+    "an exact count of no column": (
+        Window(timedelta(minutes=1)).over(replace(TABLE, exact={"users": Exact("usr", "")})),
+        ["exact count 'users'", '"usr" not found'],
     ),
     "a where of no column": (replace(TABLE, where="ok"), ["where", '"ok" not found']),
     "a having of no column": (replace(TABLE, having="ok > 0"), ["having", '"ok" not found']),
