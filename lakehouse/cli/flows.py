@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -154,7 +155,15 @@ def produce(
     if {"--help", "--bootstrap-servers", "--dry-run"}.intersection(words):
         command(words)
     with (
-        broker(settings_of(None)) as settings,
+        broker(settings_of(_named(words, "--config"), _named(words, "--root"))) as settings,
         with_postgres(settings, [found], database) as settings,
     ):
         command([*words, "--bootstrap-servers", settings.kafka.bootstrap_servers])
+
+
+def _named(words: Sequence[str], option: str) -> Path | None:
+    """The path that an option of a verb names which is not parsed yet."""
+    for word, value in zip(words, (*words[1:], ""), strict=True):
+        if word == option or word.startswith(f"{option}="):
+            return Path(word.partition("=")[2] or value)
+    return None
