@@ -1,6 +1,8 @@
 """Silver of churn: what it holds, by increments, by its recompute and by its declarations."""
 
+import shutil
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
@@ -73,10 +75,32 @@ def test_tables_of_many_batches_are_those_of_a_recompute_after_a_restart(setting
         lake.land("churn_predictions", *said, fold=number != 1)
         if number == 1:
             lake.restart()
+        if number == 2:  # the state is a cache: lost, it is made anew of the tables
+            lake.rows("silver.churn_predictions_risk")
+            for silver in lake.silver.values():
+                silver.close()
+            shutil.rmtree(Path(settings.lake.root, "_state"))
+            lake.restart()
     assert lake.audited() == []
     assert sum(r["customers"] for r in lake.rows("silver.churn_predictions_risk")) == len(
         {one["customerID"] for one in made}
     )
+
+
+def test_late_facts_take_their_place_and_an_older_state_gives_way(settings):
+    """In any order of arrival the same tables: what is latest goes by the facts' own time."""
+    facts = [
+        customer(event_id=f"e{n}", event_time=f"2026-11-{day:02}T11:00:00Z", tenure=day)
+        for n, day in enumerate((9, 3, 20, 15))
+    ]
+    lake = Lake(settings)
+    for n, one in enumerate(facts):
+        lake.land("churn_predictions", predicted(one, (0.9, 0.1, 0.2, 0.8)[n], offset=n))
+    [now] = lake.rows("silver.churn_predictions_current")
+    assert (now["tenure"], now["prediction"]) == (20, "No")
+    runs = lake.rows("silver.churn_predictions_history", order="started_at")
+    assert [r["prediction"] for r in runs] == ["No", "Yes", "No"]
+    assert lake.audited() == []
 
 
 def _parts(made, size):
