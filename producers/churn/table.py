@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lakehouse.core.errors import UsageError
+from lakehouse.core.text import whole_number
 from lakehouse.model.money import exact
 from lakehouse.products.churn.contract import FEATURES
 
@@ -46,11 +47,10 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         reader = csv.reader(file, strict=True)
         header = [name.strip() for name in next(reader, [])]
         if missing := [n for n in COLUMNS if n not in {*header} | OPTIONAL]:
+            optional = " and ".join(sorted(OPTIONAL))
             raise UsageError(
                 str(path), f"has no column {', '.join(missing)}",
-                f"let its first line name {', '.join(COLUMNS)}; OPTIONAL may be left out".replace(
-                    "OPTIONAL", " and ".join(sorted(OPTIONAL))
-                ),
+                f"let its first line name {', '.join(COLUMNS)}; {optional} may be left out",
             )  # fmt: skip
         for cells in reader:
             if cells:
@@ -62,8 +62,8 @@ def _row(header: list[str], cells: list[str]) -> dict[str, Any]:
         return {"cells": cells}
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
     for name in _WHOLE:
-        if row[name].strip().isascii() and row[name].strip().isdecimal():
-            row[name] = int(row[name])
+        number = whole_number(row[name].strip())
+        row[name] = row[name] if number is None else number
     for name in _MONEY:
         try:
             row[name] = exact(row[name].strip())

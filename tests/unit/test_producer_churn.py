@@ -76,7 +76,7 @@ def file(tmp_path):
     path = tmp_path / "customers.csv"
     odd = [
         ROW.replace("29.85,No", " ,No"), ROW.replace(",29.85,No", ",abc,No"), ROW + ",more",
-        ROW.replace("Female,0", "Female,Nö"), ROW.replace("29.85,29.85", "-1,29.85"),
+        ROW.replace("Female,0", f"Female,{'9' * 5000}"), ROW.replace("29.85,29.85", "-1,29.85"),
     ]  # fmt: skip
     path.write_text("\ufeff" + "\n".join([HEADER, ROW, *odd, ""]), "utf-8")
     return path
