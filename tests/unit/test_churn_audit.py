@@ -1,6 +1,7 @@
 """The audit of churn: one outcome a record, and predictions that the model makes again."""
 
 import json
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from lakehouse.audit.extent import Content
 from lakehouse.audit.run import audit
 from lakehouse.audit.topic import Broker, Judged
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
 from lakehouse.explorer.sql import read
@@ -20,7 +21,7 @@ from lakehouse.products.churn.proof import outcomes
 from lakehouse.products.churn.proof.outcomes import Told
 from producers.churn.producer import history
 from tests.conftest import NOW
-from tests.support.churn import Lake, scored, value
+from tests.support.churn import Lake, customer, scored, value
 from tests.support.models import small
 
 TOPIC = "telco.raw.customers"
@@ -194,3 +195,30 @@ def test_a_sample_has_inputs_and_predictions_and_a_customer_is_explained(lake, d
     assert "contributions to the log odds" in text.lower()
     with pytest.raises(UsageError, match="has no prediction"):
         explain(lake.settings, "nobody' OR true --")
+
+
+def test_drift_is_the_stability_index_against_the_promoted_models_training(settings):
+    lake, models = Lake(settings), Models(settings.lake.root)
+    models.promote(models.save(small()).version)
+    lake.land("churn", *(customer(event_id=f"e{n}", Contract="Two year") for n in range(250)))
+    lake.silver["churn"].persist()
+    lake.silver["churn_predictions"].persist()
+    sql = "FROM churn_drift WHERE feature = 'Contract'"
+    catalogue, explorer = Catalogue(settings.lake.root), settings.explorer
+    [found] = read(catalogue, sql, explorer, views(None, settings).items()).to_pylist()
+    trained = small().card.histograms["Contract"]
+    index = 0.0
+    for term, customers in trained.items():
+        was, now = customers / sum(trained.values()), 1.0 if term == "Two year" else 0.0001
+        index += (now - was) * math.log(now / was)
+    assert found["psi"] == pytest.approx(index, abs=1e-4)
+    assert (found["records"], found["verdict"]) == (250, "shifted")
+
+
+def test_a_damaged_card_is_said_where_drift_is_asked_for_and_nowhere_else(lake, dead):
+    lake.models.folder.joinpath(lake.version, "card.json").write_bytes(b"{")
+    own, catalogue = views(None, lake.settings).items(), Catalogue(lake.settings.lake.root)
+    [one] = read(catalogue, "SELECT count(*) AS n FROM bronze.churn", lake.settings.explorer, own)
+    assert one.to_pylist() == [38]
+    with pytest.raises(LakehouseError, match="damaged"):
+        read(catalogue, "FROM churn_training", lake.settings.explorer, own)
