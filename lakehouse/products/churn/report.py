@@ -55,7 +55,7 @@ CALIBRATION = """
         round(sum(probability) / sum(predictions), 4) AS predicted,
         round(coalesce(sum(predictions) FILTER (known = 'Yes'), 0) / sum(predictions), 4) AS left
     FROM silver.churn_predictions_scores WHERE known <> 'unknown'
-    GROUP BY ALL ORDER BY ALL"""
+    GROUP BY ALL ORDER BY model_version, predicted"""
 
 DRIFT = """
     SELECT day, feature, records, psi, verdict, most_in_bin FROM churn_drift
