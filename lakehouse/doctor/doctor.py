@@ -172,10 +172,14 @@ def postgres_checks(settings: Settings) -> Iterator[Check]:
 _ROUND_TRIP = """
 import json, sys
 from pathlib import Path
+from lakehouse.core.errors import LakehouseError
 from lakehouse.products.registry import load_settings
 from lakehouse.runtime.session import Engine, session
 folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
-spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
+try:
+    spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
+except LakehouseError as error:
+    sys.exit(f"{error.fault}\\t{error.remedy}")
 spark.range(3).write.format("delta").save(folder)
 assert spark.read.format("delta").load(folder).count() == 3
 spark.stop()
@@ -197,7 +201,10 @@ def spark_checks(_: Settings) -> Iterator[Check]:
         done = finished(python("-c", _ROUND_TRIP, *words), env=own_environment(), timeout=180)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            yield Check("spark", "round trip", "fail", reason[:200], "read the error above")
+            fault, _tab, remedy = reason.partition("\t")
+            yield Check(
+                "spark", "round trip", "fail", fault[:200], remedy or "read the error above"
+            )
             return
         rows = sum(DeltaTable(table).get_add_actions(flatten=True)["num_records"].to_pylist())
     yield Check(

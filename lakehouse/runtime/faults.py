@@ -14,6 +14,8 @@ _BROKER = re.compile(
     r"NotLeaderOrFollower|NotEnoughReplicas)\w*Exception|Cannot fetch record for offset|"
     r"Failed to create new KafkaAdminClient|No resolvable bootstrap urls"
 )
+_JAVA = re.compile(r"^: [\w.$]+: (.+?)(?=\n\s+at |\Z)", re.M | re.S)
+"""What a Java exception says, before its stack."""
 _DISK = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -34,6 +36,16 @@ def in_words(error: BaseException, settings: Settings) -> LakehouseError | None:
     if _DISK.search(said):
         return disk_full(settings.lake.root)
     return None
+
+
+def not_started(error: BaseException) -> LakehouseError:
+    """Why Spark's JVM did not become a session: a setting of [spark] or [spark.conf], mostly."""
+    told = _JAVA.search(str(error))
+    fault = " ".join(told[1].split())[:300] if told else "its JVM ended as it started: see above"
+    return LakehouseError(
+        "Spark", f"does not start: {fault}",
+        "mend [spark] driver_memory and master, and [spark.conf]; then lakehouse doctor",
+    )  # fmt: skip
 
 
 def _line(text: str, pattern: re.Pattern[str]) -> str:

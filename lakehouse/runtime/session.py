@@ -13,10 +13,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark import SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lakehouse.core.processes import SAFE_PATH, own_environment
+from lakehouse.runtime.faults import not_started
 from lakehouse.runtime.submitted import told_by_file
 from lakehouse.settings.kafka_client import password, pem
 from lakehouse.settings.sections import KafkaSettings
@@ -78,7 +81,7 @@ class Engine:
 
 
 def session(settings: Settings, name: str, engine: Engine | None = None) -> SparkSession:
-    """The session of this process.
+    """The session of this process; LakehouseError where Spark does not start.
 
     With an ``engine`` we start a JVM on this machine. Without one we run under spark-submit,
     which decides master, memory and jars.
@@ -111,11 +114,14 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     interrupt = signal.getsignal(signal.SIGINT)
     if has_ended():
         _forget()
-    if engine is not None and SparkContext._gateway is None:
-        with told_by_file(options):
-            spark = SparkSession.builder.getOrCreate()
-    else:
-        spark = _with_options(options)
+    try:
+        if engine is not None and SparkContext._gateway is None:
+            with told_by_file(options):
+                spark = SparkSession.builder.getOrCreate()
+        else:
+            spark = _with_options(options)
+    except (PySparkException, Py4JError) as error:
+        raise not_started(error) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)  # PySpark's own handler would cut a batch short
     spark.sparkContext.setLogLevel(settings.spark.log_level)

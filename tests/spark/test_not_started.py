@@ -1,0 +1,33 @@
+"""A setting with which Spark does not start is told in words, and not by Java's stack."""
+
+import subprocess
+import sys
+
+import pytest
+
+START = """
+import sys
+from lakehouse.cli.start import engine
+from lakehouse.core.errors import LakehouseError
+from lakehouse.products.registry import load_settings
+from lakehouse.runtime.session import session
+try:
+    session(load_settings(), "wrong", engine())
+except LakehouseError as error:
+    print(error.place, error.fault, error.remedy, sep="|")
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "fault"),
+    [
+        ("DRIVER_MEMORY", "90000g", "does not start: its JVM ended as it started"),
+        ("DRIVER_MEMORY", "256m", "does not start: [INVALID_DRIVER_MEMORY] System memory"),
+    ],
+)
+def test_what_is_wrong_is_told(monkeypatch, setting, value, fault):
+    monkeypatch.setenv(f"LAKEHOUSE_SPARK_{setting}", value)
+    done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, check=True)
+    place, said, remedy = done.stdout.splitlines()[-1].split("|")
+    assert (place, said.startswith(fault)) == ("Spark", True)
+    assert "[spark] driver_memory" in remedy
