@@ -51,9 +51,10 @@ def dead(monkeypatch, lake):
 
     def told(_):
         letters = [{"topic": TOPIC, "part": 0, "place": n} for n in offsets]
-        return Told(lake.read, letters, {0: lake.next["churn_predictions"] + lake.on_its_way})
+        ends = {0: lake.next["churn_predictions"] + lake.on_its_way}
+        return Told(lake.read, letters, ends, lake.since)
 
-    lake.read, lake.on_its_way = {0: 40}, 0
+    lake.read, lake.on_its_way, lake.since = {0: 40}, 0, 0
     monkeypatch.setattr(outcomes, "asked", told)
     return offsets
 
@@ -107,6 +108,14 @@ def test_a_record_without_an_outcome_is_found(lake, dead):
 def test_a_dead_letter_that_is_missing_or_there_twice_is_found(lake, dead):
     dead[:] = [3, 3]
     assert wrong(lake, lake.said) == "1 records have no outcome 1 records have two dead letters"
+
+
+def test_dead_letters_that_expired_are_not_missed(lake, dead):
+    dead.clear()
+    lake.since = int(NOW.timestamp() * 1000) + 1
+    assert wrong(lake, lake.said) == ""
+    lake.since -= 1
+    assert asked(lake, "churn", "outcomes").faults == ("2 records have no outcome",)
 
 
 def test_a_prediction_beside_a_dead_letter_is_found(lake, dead):

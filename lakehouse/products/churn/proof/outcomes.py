@@ -2,7 +2,7 @@
 
 What lies below the offset that the scorer's group has committed has an outcome; the rest waits for
 it. A record that broke the contract has a dead letter; once it was replayed from quarantine it may
-be scored too.
+be scored too. A dead letter that its topic's retention removed is not missed.
 
 All of it may be asked while customers come: how far the group has read is asked first, then the
 dead letters, then where the topic of predictions ends, and then what bronze has of it. Where bronze
@@ -28,19 +28,22 @@ from lakehouse.products.churn.model.span import GROUP
 from lakehouse.products.churn.settings import churn_of, predictions_of
 from lakehouse.settings.kafka_client import reader_options, unreachable
 from lakehouse.settings.settings import Settings
-from lakehouse.sinks.kafka_records import messages
+from lakehouse.sinks.kafka_records import expired, messages
 from lakehouse.storage.duck import query
 
 TOPIC, PARTITION, OFFSET = (f"__connect.errors.{n}" for n in ("topic", "partition", "offset"))
 """Headers of a dead letter: the address of the record that cannot be scored."""
 _LETTERS = pa.schema([("topic", pa.string()), ("part", pa.int64()), ("place", pa.int64())])
+_NEVER = 2**62
 _NEXT = pa.schema([("part", pa.int64()), ("next", pa.int64())])
 _TABLES = (
     """
     CREATE OR REPLACE TEMP TABLE raw AS
-    SELECT "partition" AS part, "offset" AS place, event_id FROM bronze
+    SELECT "partition" AS part, "offset" AS place, event_id, false AS is_expired FROM bronze
     WHERE topic = $topic AND {good_now}
-    UNION ALL SELECT "partition", "offset", NULL FROM quarantine WHERE topic = $topic AND {bad_now}
+    UNION ALL
+    SELECT "partition", "offset", NULL, epoch_ms(kafka_time) < {since} FROM quarantine
+    WHERE topic = $topic AND {bad_now}
     """,
     """
     CREATE OR REPLACE TEMP TABLE said AS
@@ -64,7 +67,7 @@ _FOUND = {
         FROM raw JOIN scored USING (part) ANTI JOIN dead USING (part, place)
         ANTI JOIN said ON raw.part = said.part AND raw.place = said.place
             AND raw.event_id = said.event_id
-        WHERE place < next""",
+        WHERE place < next AND NOT is_expired""",
     "are predicted twice by one model": """
         FROM (SELECT part, place FROM said WHERE NOT is_duplicate
             GROUP BY part, place, event_id, model_version HAVING count(*) > 1)""",
@@ -99,6 +102,8 @@ class Told:
     letters: Sequence[Mapping[str, Any]]
     ends: Mapping[int, int]
     """Where the topic of predictions ends."""
+    since: int = 0
+    """Dead letters of records before this Kafka time, in ms, may have expired."""
 
 
 def one_outcome(scene: Scene) -> Check:
@@ -117,7 +122,7 @@ def one_outcome(scene: Scene) -> Check:
     duck.register("letters", pa.Table.from_pylist([*told.letters], _LETTERS))
     duck.register("landed", _table(scene.ends.next))
     duck.register("scored", _table({} if is_behind else told.read))
-    _prepare(scene)
+    _prepare(scene, told.since)
     faults: list[str] = []
     first: list[dict[str, Any]] = []
     for what, of in _FOUND.items():
@@ -136,10 +141,12 @@ def asked(scene: Scene) -> Told:
     settings, topic = scene.settings, scene.topic
     broker = broker_of(settings, PREDICTIONS.name)
     read = committed(settings, topic.id, topic.ranges) if topic else {}
+    gone = expired(settings.kafka, churn_of(settings).deadletter_topic)
     letters = [*dead_letters(settings)]
+    since = min((one["time"] for one in letters), default=_NEVER) if gone else 0
     predictions = broker.topic()
     ranges = predictions.ranges if predictions else {}
-    return Told(read, letters, {n: end for n, (_, end) in ranges.items()})
+    return Told(read, letters, {n: end for n, (_, end) in ranges.items()}, since)
 
 
 def committed(settings: Settings, topic_id: str, partitions: Iterable[int]) -> dict[int, int]:
@@ -160,11 +167,12 @@ def _table(ends: Mapping[int, int]) -> pa.Table:
     return pa.Table.from_pylist(rows, _NEXT)
 
 
-def _prepare(scene: Scene) -> None:
+def _prepare(scene: Scene, since: int) -> None:
     """The tables that the questions read, of the topic that bronze holds."""
     parts = {
         "good_now": scene.ends.are_of_now(),
         "bad_now": scene.ends.are_of_now(by_id=True),
+        "since": str(since),
         "every": "all_quarantine" if scene.quarantine else "quarantine",
     }
     for statement in _TABLES:
@@ -174,7 +182,7 @@ def _prepare(scene: Scene) -> None:
 
 
 def dead_letters(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Topic, part and place of the record that each dead letter is of."""
+    """Topic, part and place of the record that each dead letter is of, and the letter's time."""
     for batch in messages(settings.kafka, churn_of(settings).deadletter_topic):
         for one in batch:
             headers = {name: _text(value) for name, value in one.headers() or ()}
@@ -182,6 +190,7 @@ def dead_letters(settings: Settings) -> Iterator[dict[str, Any]]:
                 "topic": headers.get(TOPIC, ""),
                 "part": whole_number(headers.get(PARTITION, "")),
                 "place": whole_number(headers.get(OFFSET, "")),
+                "time": one.timestamp()[1],
             }
 
 
