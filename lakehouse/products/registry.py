@@ -102,8 +102,7 @@ def flows() -> tuple[Flow, ...]:
     """Every declared flow; DeclarationError where SQL of one cannot run."""
     from lakehouse.products.bound import check_sql  # noqa: PLC0415  # DuckDB loads slowly
 
-    for product in products().values():
-        check_sql(product)
+    check_sql(*products().values())
     return tuple(f for p in products().values() for f in p.flows)
 
 
