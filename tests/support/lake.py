@@ -147,6 +147,11 @@ def changed(settings, **sections):
     return settings.model_copy(update=update)
 
 
+def entries(uri):
+    """The names of a log's commits, in order."""
+    return sorted(path.name for path in Path(uri, "_delta_log").glob("*.json"))
+
+
 def cut_log(uri):
     """The log begins at its newest version: what came before cannot be told."""
     table = DeltaTable(uri)
