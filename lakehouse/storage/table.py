@@ -78,14 +78,16 @@ class Table(Fingerprinted):
         try:
             check_columns(uri, schema.names)
             Log.of(uri)  # nothing is looked for behind a link
-            if not _is_table(uri):
+            if _is_table(uri):
+                found = opened(uri)
+            else:
                 check_log(uri)
                 properties = table_properties(settings)
                 if fingerprinted and (not _is_table(beside) or is_fingerprinted(opened(beside))):
                     properties[FINGERPRINTED] = FROM_FIRST_ROW
                 if instead_of:
                     properties[INSTEAD_OF] = instead_of
-                DeltaTable.create(
+                found = DeltaTable.create(
                     uri,
                     schema,
                     mode="ignore",
@@ -96,7 +98,7 @@ class Table(Fingerprinted):
                 )
                 if settings.publish.fsync:
                     sync_commit(Path(uri), 0)
-            return cls(opened(uri), uri, schema, settings, fingerprinted=fingerprinted)
+            return cls(found, uri, schema, settings, fingerprinted=fingerprinted)
         except (DeltaError, OSError) as error:
             raise write_fault(uri, error) from None
 
