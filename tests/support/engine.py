@@ -1,9 +1,18 @@
 """DuckDB as a flow has it, for as long as the process lives."""
 
+import tempfile
+from functools import cache
+
 from lakehouse.storage.duck import Limits, opened
+
+
+@cache
+def _engine(memory, threads):
+    """One for all lakes of a process, each below one folder: a new one takes 20 ms."""
+    return opened(Limits(memory, threads, folders=[tempfile.gettempdir()]))
 
 
 def connected(settings):
     """A connection to the lake that nobody closes, so without a folder to spill into."""
-    silver, root = settings.silver, settings.lake.root
-    return opened(Limits(silver.engine_memory, silver.engine_threads, folders=[root]))
+    silver = settings.silver
+    return _engine(silver.engine_memory, silver.engine_threads).cursor()
