@@ -140,7 +140,12 @@ def spark() -> SparkSession:
     from lakehouse.cli.start import engine  # noqa: PLC0415  # most tests do without Spark
     from lakehouse.runtime.session import session  # noqa: PLC0415  # likewise
 
-    return session(load_settings(), "tests", engine(print))
+    settings = load_settings()
+    # to compile a query costs many times what it costs to run it over a test's few rows;
+    # tests/live/test_jobs.py has Spark compile what its writer does
+    conf = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    conf = {**settings.spark_conf, **conf}
+    return session(settings.model_copy(update={"spark_conf": conf}), "tests", engine(print))
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,9 @@ def submitting(kafka, tmp_path, topic):
 
 
 def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
+    """By Spark's own writer, as on a cluster; its code is compiled here, as not in tests/spark."""
     words, environment = submitting(kafka, tmp_path, "sales-jobs")
+    environment["LAKEHOUSE_BRONZE_PATH"] = "cluster"
     sent = subprocess.run(
         [sys.executable, "producers/sales/producer.py", "--count", "1500", "--corrupt", "0.02",
          "--json"],

@@ -13,19 +13,23 @@ ROOT = Path(__file__).parents[2]
 SECRET = 'c4n4ry "ü" \\ of=x'
 CODE = """
 import json, sys
+from contextlib import suppress
 import psutil
 from lakehouse.cli.start import engine
 from lakehouse.products.registry import load_settings
 from lakehouse.runtime.session import session
+def command_lines():
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            yield " ".join(process.cmdline())
 spark = session(load_settings(), "alone", engine(lambda _: None))
-lines = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+lines = [*command_lines()]
 import pyarrow
 seen = spark.range(1).mapInArrow(
     lambda batches: (pyarrow.RecordBatch.from_pydict({"f": [__import__("json").__file__]})
                      for _ in batches), "f string").collect()[0].f
 told = {k: spark.conf.get(k, None) for k in ("spark.my.password", "spark.app.name")}
-workers = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
-print(json.dumps({"lines": lines + workers, "json": seen, **told}))
+print(json.dumps({"lines": [*lines, *command_lines()], "json": seen, **told}))
 """
 
 

@@ -1,15 +1,10 @@
-"""What both writers and silver made, read and recomputed by Spark itself."""
-
-from datetime import timedelta
+"""What silver made, read and recomputed by Spark itself."""
 
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.ingest.writers.spark import SparkWriter
-from tests.conftest import NOW, decoded, encode, sale
-from tests.support.batches import BATCHES
+from tests.conftest import encode, sale
 from tests.support.lake import Lake
 
 SOLD = (
@@ -24,24 +19,6 @@ SOLD = (
 
 def table(spark, lake, name):
     return spark.read.format("delta").load(f"{lake.settings.lake.root}/{name}")
-
-
-def test_both_writers_are_the_same_to_spark(spark, settings, tmp_path):
-    """Types, nulls, order of columns and partition values, not only what pandas shows."""
-    arrow, other = Lake(settings), Lake(settings.with_root(tmp_path / "other"))
-    first, (one, two, three) = 0, BATCHES
-    for values in (one, [*two, *three]):  # the second has a watermark, and what is late for it
-        rows = decoded(values, first=first)
-        ends = {0: first + len(values)}
-        ArrowWriter(arrow.bronze).publish(rows, ends, NOW)
-        SparkWriter(other.bronze).publish(
-            spark.createDataFrame(rows), ends, NOW + timedelta(seconds=1)
-        )
-        first += len(values)
-    for name, when in (("bronze/sales", "ingest_time"), ("quarantine/sales", "quarantined_at")):
-        by_arrow, by_spark = (table(spark, lake, name).drop(when) for lake in (arrow, other))
-        assert len(arrow.rows(name)) > 0
-        assert_df_equality(by_arrow, by_spark, ignore_row_order=True)
 
 
 @pytest.mark.parametrize("step", [1, 6])

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from chispa import assert_df_equality
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.writers import no_check
@@ -87,6 +88,7 @@ def test_a_batch_says_what_it_held(write, settings):
     [(True, False, True), *long(((True, True, True),), ((False, True, False),))],
 )
 def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
+    """To pandas; and to Spark: types, nulls, order of columns and partition values."""
     arrow, mixed = Lake(settings), Lake(settings.with_root(tmp_path / "mixed"))
     first = 0
     for values, with_spark in zip(BATCHES, by_spark, strict=True):
@@ -103,7 +105,13 @@ def test_both_writers_land_the_same(spark, settings, tmp_path, by_spark):
             lake.rows(table).sort_values("offset").reset_index(drop=True) for lake in (arrow, mixed)
         )
         assert list(one.columns) == list(other.columns)
+        assert len(one) > 0
         assert one.astype(str).equals(other.astype(str))
+        one, other = (
+            spark.read.format("delta").load(f"{lake.settings.lake.root}/{table}")
+            for lake in (arrow, mixed)
+        )
+        assert_df_equality(one, other, ignore_row_order=True)
     mixed.restart()
     assert mixed.bronze.position.ends == arrow.bronze.position.ends
     mixed.silver.catch_up()
