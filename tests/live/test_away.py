@@ -16,7 +16,7 @@ from lakehouse.services.home import home_of
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
-from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.conftest import LAKEHOUSE, ROOT, command, verb
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 LONGEST = 180.0
@@ -93,12 +93,12 @@ def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
         os.kill(pid_of(root, "kafka", "broker.json"), signal.SIGKILL)
         at = up.until([fell("embedded Kafka")], at)
         at = up.until([r"Kafka on "], at)
-        command(*insert)
+        verb(*insert)
         at = up.until(both, at)
 
         os.kill(pid_of(root, "postgres", "server.json"), signal.SIGKILL)
         at = up.until([fell("embedded Postgres"), "Postgres in"], at)
-        command(*insert)
+        verb(*insert)
         at = up.until(both, at)
 
         jvm = next(
@@ -107,7 +107,7 @@ def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
         )  # fmt: skip
         jvm.kill()
         at = up.until([fell("the flows")], at)
-        command(*insert)
+        verb(*insert)
         up.until(both, at)
 
         up.process.send_signal(signal.SIGINT)
@@ -132,7 +132,7 @@ def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
         with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
             assert broker.bootstrap_servers == servers
             at = flows.until(["it is back"], at)
-            command("produce", "--count", 300, **environment)
+            verb("produce", "--count", 300, **environment)
             at = flows.until([landed("sales")], at)
             psutil.Process(broker.pid).kill()
             flows.until([WAITING], at)

@@ -6,7 +6,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from producers.cdc.table import CannotCapture
-from tests.live.conftest import command, rows
+from tests.live.conftest import rows, verb
 from tests.live.orders_table import INSERT, check_order, current
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -52,7 +52,7 @@ def test_what_is_too_large_stops_in_words_or_is_marked_in_its_place(orders, admi
     assert {n for n in (3, 5) for row in told if f'"order_id":{n}' in row["verdict"]} == {3, 5}
     now = rows(orders.root, "SELECT order_id, item FROM silver.orders_current ORDER BY 1")
     assert [row["order_id"] for row in now] == [1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
-    done = command("audit", "orders", "--content", "all", check=False, **orders.environment)
+    done = verb("audit", "orders", "--content", "all", check=False, **orders.environment)
     assert done.returncode == 0, done.stdout
 
     # raised, and sent again: the rows as they are; the lost changes stay listed
@@ -68,5 +68,5 @@ def test_what_is_too_large_stops_in_words_or_is_marked_in_its_place(orders, admi
     now = rows(orders.root, "SELECT item FROM silver.orders_current WHERE order_id = 5")
     assert now == [{"item": orders.table()["5"][3]}]
     assert len(rows(orders.root, "SELECT verdict FROM quarantine.orders")) == 3
-    done = command("audit", "orders", "--source", check=False, **orders.environment)
+    done = verb("audit", "orders", "--source", check=False, **orders.environment)
     assert done.returncode == 0, done.stdout

@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
-from tests.live.conftest import LAKEHOUSE, command, verb
+from tests.live.conftest import LAKEHOUSE, verb
 from tests.live.orders_table import INSERT
 from tests.live.test_orders import FLOWS, load, process, verified
 
@@ -91,6 +91,6 @@ def test_a_source_that_is_written_to_is_proven_meanwhile(orders):
 
 
 def test_what_has_no_source_says_so(tmp_path):
-    done = command("audit", "sales", "--source", "--root", tmp_path, check=False)
+    done = verb("audit", "sales", "--source", "--root", tmp_path, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

@@ -11,8 +11,10 @@ import time
 import pytest
 from kafka import KafkaProducer
 
+from lakehouse.core.errors import Exit
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, account, command, make_topic, rows, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, rows, verb
+from tests.support.holding import holding
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 OLD = "1999-06-01T10:00:00Z"
@@ -132,20 +134,8 @@ def commits(root):
     return len(list((root / "quarantine" / "sales" / "_delta_log").glob("*.json")))
 
 
-def test_a_running_flow_is_named(root, environment, cured):
-    flow = subprocess.Popen(
-        [*LAKEHOUSE, "run", "sales.bronze", "--root", str(root)],
-        cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        lock = root / "_locks" / "bronze.sales.lock"
-        deadline = time.monotonic() + 60
-        while str(flow.pid) not in lock.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        done = command("quarantine", "replay", "--root", root, check=False, **cured)
-        assert done.returncode == 6
-        assert f"process {flow.pid}" in done.stderr
-        assert "Traceback" not in done.stderr
-    finally:
-        flow.send_signal(signal.SIGKILL)
-        flow.wait()
+def test_a_running_flow_is_named(root, cured):
+    with holding(root / "_locks", "sales.bronze", "bronze.sales") as flow:
+        done = verb("quarantine", "replay", "--root", root, check=False, **cured)
+    assert done.returncode == Exit.LOCKED
+    assert f"process {flow.pid}" in done.stderr

@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,38 +17,22 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
+from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.doctor.doctor import kafka_checks
 from lakehouse.products.registry import contracts
 from lakehouse.products.sales.contract import SALES
-from lakehouse.services.jars import default_cache, spark_jars
-from lakehouse.services.java import find_java
+from lakehouse.runtime.session import kafka_options
 from lakehouse.settings.kafka_client import admin, ensure_topic
 from producers.sales.generator import Shares
 from producers.sales.producer import generator
 from producers.sending import send
-from tests.live.conftest import ROOT, command, settings_of, verb
+from tests.live.conftest import command, settings_of, verb
 from tests.live.secured_broker import SecuredBroker
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 AWKWARD = "c4n4ry \"\\ ;=,é'"
-READ = """
-import json, os, sys
-from pathlib import Path
-from lakehouse.products.registry import sections_of_products
-from lakehouse.settings.settings import load
-from lakehouse.runtime.session import Engine, kafka_options, session
-home, jars, topic, ways = sys.argv[1:]
-engine = Engine(Path(home), [Path(jar) for jar in jars.split(",")])
-spark = session(load(sections_of_products()), "read", engine)
-counts = {}
-for way, variables in json.loads(ways).items():
-    settings = load(sections_of_products(), environment={**os.environ, **variables})
-    options = {**kafka_options(settings.kafka), "subscribe": topic}
-    counts[way] = spark.read.format("kafka").options(**options).load().count()
-print(json.dumps(counts))
-"""
 
 
 def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:
@@ -66,14 +49,13 @@ def produce(environment: dict[str, str], count: int = 200) -> Counter[str]:
 
 
 def test_events_land_over_tls_with_the_password_in_a_file(
-    secured: SecuredBroker, tmp_path: Path
+    secured: SecuredBroker, land: Callable[..., None], tmp_path: Path
 ) -> None:
     (tmp_path / "password").write_text(secured.password + "\n")
     environment = secured.scram(sasl_password_file=str(tmp_path / "password"), sasl_password="")
     environment["LAKEHOUSE_SALES_TOPIC"] = "from-file"
     expected = produce(environment)
-    command("run", "sales.bronze", "sales.silver", "--available-now", "--root", tmp_path / "lake",
-            **environment)  # fmt: skip
+    land(["sales.bronze", "sales.silver"], environment, tmp_path / "lake")
     bronze, quarantine = (
         DeltaTable(tmp_path / "lake" / layer / "sales").to_pyarrow_table()
         for layer in ("bronze", "quarantine")
@@ -118,7 +100,7 @@ def test_the_audit_gets_in_by_every_way(
     assert "anna" not in shown.stdout + shown.stderr, "the explorer speaks to no broker"
 
 
-def test_spark_gets_in_by_every_way(secured: SecuredBroker) -> None:
+def test_spark_gets_in_by_every_way(secured: SecuredBroker, spark: SparkSession) -> None:
     topic = {"LAKEHOUSE_SALES_TOPIC": "ways"}
     client = admin(settings_of(secured.scram()).kafka)
     client.alter_user_scram_credentials(
@@ -135,14 +117,11 @@ def test_spark_gets_in_by_every_way(secured: SecuredBroker) -> None:
     for environment in ways.values():
         expected = produce({**environment, **topic}, 50)
         total += expected["bronze"] + expected["quarantine"]
-    java = find_java(default_cache())
-    jars = ",".join(map(str, spark_jars(default_cache(), java, print)))
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(java.home), jars, "ways", json.dumps(ways)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == dict.fromkeys(ways, total)
+    counts = {}
+    for way, environment in ways.items():
+        options = {**kafka_options(settings_of(environment).kafka), "subscribe": "ways"}
+        counts[way] = spark.read.format("kafka").options(**options).load().count()
+    assert counts == dict.fromkeys(ways, total)
 
 
 def test_a_topic_is_made_and_known_again(secured: SecuredBroker) -> None:
