@@ -13,17 +13,22 @@ OF_A_BROKER = (
 )  # fmt: skip
 SPARK = "tests/spark/"
 LONGEST = (
-    SPARK, "tests/hostile/test_fuzz.py", "tests/hostile/test_unpacked.py",
-    "tests/hostile/test_hostile_paths.py", "tests/live/test_recovery.py",
-    "tests/live/test_capture_history.py", "tests/live/test_capture_faults.py",
-    "tests/live/test_your_own_product.py", "tests/live/test_matrix.py",
-    "tests/live/test_services.py", "tests/live/test_secrecy.py", "tests/live/test_security.py",
-    "tests/live/test_capture_killed.py", "tests/live/test_orders.py", "tests/live/test_demo.py",
-    "tests/live/test_stop_early.py", "tests/live/test_bombs.py", "tests/live/test_jobs.py",
-    "tests/live/test_large_records.py", "tests/unit/test_quarantine.py",
-    "tests/unit/test_erase.py", "tests/unit/test_audit.py", "tests/unit/test_audit_content.py",
-    "tests/unit/test_silver_state.py", "tests/unit/test_replay_marks.py",
-    "tests/unit/test_made_anew.py", "tests/unit/test_went_back_after.py",
+    SPARK, "tests/hostile/test_unpacked.py", "tests/live/test_away.py",
+    "tests/hostile/test_fuzz.py", "tests/live/test_security.py", "tests/live/test_bombs.py",
+    "tests/live/test_demo.py", "tests/live/test_recovery.py", "tests/live/test_unpacked_topic.py",
+    "tests/live/test_secrecy.py", "tests/live/test_capture_killed.py", "tests/live/test_orders.py",
+    "tests/live/test_jobs.py", "tests/unit/test_quarantine.py", "tests/unit/test_erase.py",
+    "tests/live/test_kafka_sink.py", "tests/live/test_capture_faults.py",
+    "tests/live/test_capture_history.py", "tests/live/test_capture_promises.py",
+    "tests/hostile/test_hostile_names.py", "tests/live/test_services.py",
+    "tests/live/test_capture.py", "tests/live/test_reader.py", "tests/live/test_producer.py",
+    "tests/live/test_activity_demo.py", "tests/unit/test_audit.py",
+    "tests/unit/test_replay_marks.py", "tests/live/test_stop.py", "tests/live/test_matrix.py",
+    "tests/live/test_reader_hunted.py", "tests/live/test_postgres.py",
+    "tests/live/test_your_own_product.py", "tests/unit/test_silver_state.py",
+    "tests/unit/test_audit_content.py", "tests/unit/test_went_back_after.py",
+    "tests/hostile/test_hostile_paths.py", "tests/live/test_large_records.py",
+    "tests/live/test_retail.py", "tests/live/test_erase.py", "tests/unit/test_made_anew.py",
 )  # fmt: skip
 """Given out first: one of them that is left for the end has the other cores wait."""
 
