@@ -1,4 +1,4 @@
-"""A second writer is refused by name. Kills: test_matrix; checkpoints: test_recovery."""
+"""A second writer is refused by name, and the first drains. Kills: test_matrix."""
 
 import os
 import signal
@@ -7,39 +7,36 @@ import time
 
 import pytest
 
-from tests.live.conftest import LAKEHOUSE, ROOT
+from lakehouse.core.errors import Exit
+from tests.live.conftest import LAKEHOUSE, ROOT, verb
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 
-def test_two_at_once_are_refused_by_name(kafka, tmp_path):
-    root = tmp_path / "lake"
-    environment = {
-        **os.environ,
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": "sales-two",
-    }
-    flows = [*LAKEHOUSE, "run", "sales.bronze", "--root", str(root)]
-    first = subprocess.Popen(flows, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        lock = root / "_locks" / "bronze.sales.lock"
-        deadline = time.monotonic() + 60
-        while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        second = subprocess.run(
-            flows,
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
+    root, err = tmp_path / "lake", tmp_path / "stderr"
+    topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}
+    verb("produce", "--count", 500, **topic)
+    words = ["run", "sales.bronze", "sales.silver", "--root", str(root)]
+    with err.open("wb") as errors:
+        first = subprocess.Popen(
+            [*LAKEHOUSE, *words], cwd=ROOT, env={**os.environ, **topic}, stderr=errors
         )
-        assert second.returncode == 6
+    try:
+        deadline = time.monotonic() + 90
+        while b"batch landed" not in err.read_bytes():
+            assert first.poll() is None, err.read_text()
+            assert time.monotonic() < deadline, err.read_text()
+            time.sleep(0.1)
+        second = verb(*words, check=False, **topic)
+        assert second.returncode == Exit.LOCKED
         assert f"process {first.pid}" in second.stderr
-        time.sleep(5)
-        first.send_signal(signal.SIGTERM)
-        assert first.wait(60) == 0
+        first.send_signal(signal.SIGINT)
+        assert first.wait(60) == 0, err.read_text()
     finally:
         first.kill()
         first.wait()
+    said = err.read_text()
+    assert "stopping: the batch in hand is finished first" in said
+    assert "Traceback" not in said
+    assert "Exception:" not in said
