@@ -106,7 +106,7 @@ lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 	$(BIN)/python -m lakehouse.services.jars lock
 
 bench: setup-dev ## measure beside other engines; writes docs/performance.md (an hour)
-	@missed=0; for part in drain freshness activity; do $(BIN)/python -m bench $$part || missed=1; done; \
+	@missed=0; for part in drain freshness activity churn; do $(BIN)/python -m bench $$part || missed=1; done; \
 		exit $$missed
 
 crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz its decoder, edit its tables; writes docs/reliability.md (45 minutes)

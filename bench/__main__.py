@@ -6,6 +6,7 @@ python -m bench freshness                # at 1,000 and 10,000 events/s: 11 minu
 python -m bench growth                   # silver by what it knows: about 10 minutes
 python -m bench soak --minutes 60        # left running at 2,000 events/s
 python -m bench activity                 # with its sinks: about 15 minutes
+python -m bench churn                    # a model scores: about 5 minutes
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import typer
 from rich.console import Console
 
 from bench.activity import IN_POSTGRES, crowd, database, drained_into_sinks, topics_of
+from bench.churn import measured
 from bench.drain import drain
 from bench.events import HABITS, Habit, fill, source
 from bench.freshness import freshness
 from bench.growth import SIZES, growth
 from bench.report import (
     ACTIVITY,
+    CHURN,
     DRAIN,
     FRESHNESS,
     GROWTH,
@@ -36,6 +39,8 @@ from bench.report import (
     Target,
     activity_section,
     activity_targets,
+    churn_section,
+    churn_targets,
     drain_section,
     drain_targets,
     fresh_section,
@@ -187,6 +192,20 @@ def active(
         say(f"  {filled.rate:,.0f} records/s, {filled.run.peak_mb:,.0f} MB")
     _tell(ACTIVITY, activity_section(found, filled), write)
     _end(activity_targets(found, filled))
+
+
+@app.command("churn")
+def scored(
+    seconds: Annotated[float, typer.Option(min=10, help="of each rate")] = 60,
+    records: Annotated[int, typer.Option(min=1, help="records of the batch")] = 500_000,
+    beside: Annotated[bool, typer.Option(help="say that other load was there")] = False,
+    write: Write = True,
+) -> None:
+    """Customers scored: alone, together, and out of Kafka. Exit 1 on a miss."""
+    with broker() as (folder, _, kafka):
+        found = measured(folder, kafka, seconds, records, say)
+    _tell(CHURN, churn_section(*found, beside=beside), write)
+    _end(churn_targets(*found))
 
 
 def _end(found: list[Target]) -> None:
