@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from lakehouse.core.errors import ServiceAway, TableLocked, TableMissing
 from lakehouse.core.signals import Stop
+from lakehouse.products.churn.model import reading
 from lakehouse.products.churn.model.span import Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.model.stream import ScoringService
@@ -28,6 +30,7 @@ from tests.conftest import settings_at
 from tests.live.conftest import ROOT
 from tests.support.churn import customer, value
 from tests.support.models import small
+from tests.support.record_batches import Repeated, batch, produce
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 BROKEN = (b"not json", b"\xff", b"", None, value(customer(tenure=-1)), value({"event_id": "x"}))
@@ -88,15 +91,35 @@ class Topics:
             )
         return Counter(told)
 
+    def settle(self):
+        """Wait until what was committed can be read: a broker marks it a moment later."""
+        until(lambda: self._ends("read_committed") == self._ends("read_uncommitted"))
+
+    def _ends(self, isolation):
+        servers = self.settings.kafka.bootstrap_servers
+        options = {"bootstrap.servers": servers, "group.id": "x", "isolation.level": isolation}
+        with closing(Consumer(options)) as consumer:
+            topics = (predictions_of(self.settings).topic, churn_of(self.settings).deadletter_topic)
+            return [
+                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)[1]
+                for topic in topics
+                for number in sorted(
+                    consumer.list_topics(topic, timeout=30).topics[topic].partitions
+                )
+            ]
+
     def all_once(self):
         """Each raw record once: its addresses have no gaps, as nothing else is in the topic."""
+        self.settle()
         due = Counter(
             (n % 3, (n - 1) // 3 if n % 3 else n // 3 - 1) for n in range(1, self.count + 1)
         )
         assert self.addresses() == due
 
-    def score(self, **options):
-        return ScoringService(self.settings, Stop(), available_now=True, **options).run()
+    def score(self):
+        scored = ScoringService(self.settings, Stop(), available_now=True).run()
+        self.settle()
+        return scored
 
 
 @pytest.fixture
@@ -172,9 +195,9 @@ def test_a_dead_letter_is_the_record_with_the_headers_of_kafka_connect(topics):
 
 _CHILD = """
 import sys
-from lakehouse.products.churn.model import stream
+from lakehouse.products.churn.model import reading
 from lakehouse.cli.app import main
-stream._AT_ONCE = 40
+reading.AT_ONCE = 40
 sys.argv = ["lakehouse", "churn", "score", "--batch", "--root", sys.argv[1]]
 main()
 """
@@ -243,6 +266,39 @@ def test_a_second_scorer_takes_over_and_the_first_ends_in_words(topics):
     topics.all_once()
 
 
+def test_a_batch_that_the_c_client_does_not_unpack_is_scored_too(topics):
+    topics.send(*topics.customers(30))
+    servers, topic = topics.settings.kafka.bootstrap_servers, churn_of(topics.settings).topic
+    packed = [(b"k", value(customer(event_id=f"p{n}")), []) for n in range(20)]
+    huge = (b"k", Repeated(b"x", 1200 * 2**20), [("mine", b"")])
+    produce(servers, topic, batch([*packed, huge], "gzip"), 1)
+    topics.send(*topics.customers(30))
+    scored = topics.score()
+    assert (scored.predictions, scored.dead_letters) == (80, 1)
+    assert max(topics.addresses().values()) == 1
+    [letter] = topics.letters()
+    assert letter.value() is None
+    assert b"larger than" in dict(letter.headers())["verdict"]
+
+
+def test_a_partition_that_a_topic_gets_is_scored_too(topics, admin, monkeypatch):
+    monkeypatch.setattr(reading, "LOOK", 0.5)
+    service = ScoringService(topics.settings, stop := Stop())
+    thread, failed = in_thread(service)
+    topics.send(*topics.customers(3))
+    until(lambda: service.scored.predictions == 3)
+    topic = churn_of(topics.settings).topic
+    admin.create_partitions({topic: 4})
+    until(lambda: len(admin.describe_topics([topic])[0]["partitions"]) == 4)
+    producer = Producer({"bootstrap.servers": topics.settings.kafka.bootstrap_servers})
+    producer.produce(topic, value(customer(event_id="fourth")), partition=3)
+    assert producer.flush(60) == 0
+    until(lambda: service.scored.predictions == 4 or failed)
+    stop.set()
+    thread.join()
+    assert not failed
+
+
 def test_a_topic_that_was_made_anew_is_scored_from_its_beginning(topics, admin):
     topics.send(*topics.customers(30))
     topics.score()
@@ -285,6 +341,7 @@ def test_a_span_is_scored_again_by_another_model_and_resumed(topics):
     assert ScoringService(topics.settings, Stop(), span).run().transactions == 0
     rest = Span(since=until, model=other)
     assert ScoringService(topics.settings, Stop(), rest).run().predictions == 50
+    topics.settle()
     by = Counter(one["model_version"] for one in topics.predictions())
     assert by == {small().card.version: 150, other: 150}
     assert len(topics.letters()) == len(BROKEN)

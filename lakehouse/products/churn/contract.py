@@ -6,6 +6,7 @@ it was made of, and says again what reports divide by, so that neither is looked
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -63,6 +64,10 @@ FEATURES = tuple(
 """The 19 columns that a model may use, in the file's order."""
 
 
+_IS_TEXT = re.compile(rb'"TotalCharges"[ \t\r\n]*:[ \t\r\n]*"')
+"""A value without it need not be parsed to know that it has no such text."""
+
+
 def _unwrap(record: Record) -> bytes:
     """The record's value; a TotalCharges that is blank text, as the file has it, is a null.
 
@@ -72,7 +77,7 @@ def _unwrap(record: Record) -> bytes:
     if value is None:
         raise ValueError("the value is null (a tombstone)")
     body = value.strip(b" \t\r\n")
-    if not body.startswith(b"{") or b'"TotalCharges"' not in body:
+    if not body.startswith(b"{") or not _IS_TEXT.search(body):
         return value
     said = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("TotalCharges")
     if said is None or bytes(said)[:1] != b'"' or msgspec.json.decode(said, type=str).strip():

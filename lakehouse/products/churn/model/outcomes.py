@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,8 @@ from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.contract import CUSTOMERS, PREDICTIONS, Prediction
 from lakehouse.products.churn.model.scoring import Scorer, Scores
 
-NAMED = (("lakehouse", b"churn_predictions"),)
+NAMED = (("contract", f"{PREDICTIONS.name}/{PREDICTIONS.version}".encode()),)
+"""The header of a prediction, as producers send one."""
 TOLD = 3
 """Contributions that a prediction tells."""
 ERRORS = "__connect.errors."
@@ -32,6 +33,7 @@ _ALIKE = (
     ("exception.class.name", "BrokenContract"),
 )
 _SHARES = [Decimal(n).scaleb(-4) for n in range(10_001)]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -87,9 +89,10 @@ def predictions_of(rows: pa.RecordBatch, scorer: Scorer, now: datetime) -> list[
     threshold = round(card.threshold * 10_000)
     least, ms = _SHARES[threshold], Decimal(round(1e7 * scores.seconds / max(1, len(rows))))
     ms, version = ms.scaleb(-4), card.version
-    names = ("event_id", "event_time", "customerID", "topic", "partition", "offset", "Contract",
-             "tenure", "PaymentMethod", "MonthlyCharges", "Churn")  # fmt: skip
-    cells = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+    names = ("event_id", "customerID", "topic", "partition", "offset", "Contract", "tenure",
+             "PaymentMethod", "MonthlyCharges", "Churn")  # fmt: skip
+    columns = (rows.column(name).to_pylist() for name in names)
+    cells = zip(_times(rows.column("event_time")), *columns, strict=True)
     told = zip(cells, scores.rounded().tolist(), contributions(rows, scores, scorer), strict=True)
     return [
         Prediction(
@@ -100,9 +103,14 @@ def predictions_of(rows: pa.RecordBatch, scorer: Scorer, now: datetime) -> list[
             contributions=given, Contract=term, tenure=tenure, PaymentMethod=method,
             MonthlyCharges=charges, Churn=churn, scored_at=now, inference_ms=ms,
         )
-        for (event_id, event_time, customer, topic, partition, offset, term, tenure, method,
+        for (event_time, event_id, customer, topic, partition, offset, term, tenure, method,
              charges, churn), share, given in told
     ]  # fmt: skip
+
+
+def _times(column: pa.Array) -> list[datetime]:
+    """The times of a column; Arrow's own conversion takes several times as long."""
+    return [_EPOCH + timedelta(microseconds=n) for n in column.cast(pa.int64()).to_pylist()]
 
 
 def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> Iterator[str]:

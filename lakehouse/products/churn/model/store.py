@@ -173,7 +173,10 @@ class Models:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process at a time writes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync(self.folder.parent)
+            sync(self.folder.parent.parent)
         with one_at_a_time(self._lake.locks / "models.churn.lock"):
             yield
 

@@ -15,20 +15,17 @@ One process scores a topic: a second one takes it over, and the first ends in wo
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableMissing
 from lakehouse.core.patience import Patience
 from lakehouse.core.signals import Stop
-from lakehouse.ingest.reader.records import as_rows, by_partition
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.model.current import LOOK, Current
 from lakehouse.products.churn.model.outcomes import (
@@ -38,16 +35,19 @@ from lakehouse.products.churn.model.outcomes import (
     outcomes_of,
     value_of,
 )
+from lakehouse.products.churn.model.reading import Reading
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.span import LIVE, Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of, predictions_of
-from lakehouse.settings.kafka_client import ensure_topic, reader_options, unreachable
+from lakehouse.settings.kafka_client import ensure_topic, unreachable
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.transactions import Transactions
 
-_AT_ONCE, _REPORT = 5_000, 10.0
+_REPORT = 10.0
 _MIB = 2**20
+_GROWTH = 3
+"""A prediction has an event's id twice, and so much longer than its event it may be."""
 _EXPIRED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 log = structlog.get_logger("lakehouse")
 
@@ -64,13 +64,7 @@ class ScoringService:
         self._rules = TimeRules(self._churn.earliest_time, self._churn.future_tolerance)
         self._current = Current(Models(settings.lake.root), span.model)
         self._kafka = Transactions(settings.kafka, self._predictions.topic, span.group)
-        self._consumer: Any = None
-        self._topic_id = ""
-        self._left: set[int] = set()
-        """Partitions whose end has not been seen yet."""
-        self._ends: dict[int, int] = {}
-        """Of a span, where each partition ends."""
-        self._lost = ""
+        self._reading: Reading | None = None
         self._reported = time.monotonic()
         self.scored = Scored()
 
@@ -105,16 +99,18 @@ class ScoringService:
         patience = Patience(self._settings.services.patience, self._stop)
         while not self._stop.is_set():
             try:
-                if not self._kafka.is_open:
-                    self._open()
-                self._turn()
+                reading = self._reading or self._open()
+                if reading.is_outdated():
+                    self._close()
+                    continue
+                self._turn(reading)
                 patience.progress()
+                if self._until_end and not reading.left:
+                    return
             except KafkaException as error:
                 self._wait(patience, self._told(error.args[0]))
             except ServiceAway as error:
                 self._wait(patience, error)
-            if self._until_end and self._kafka.is_open and not self._left:
-                return
 
     def _wait(self, patience: Patience, error: LakehouseError) -> None:
         self._close()
@@ -127,99 +123,35 @@ class ScoringService:
             return unreachable(self._settings.kafka, error.str())
         return self._kafka.told(error)
 
-    def _open(self) -> None:
+    def _open(self) -> Reading:
         """Make the topics, fence other scorers, and go on where the group is."""
-        kafka, most = self._settings.kafka, self._churn.max_message_mb
-        self._topic_id = ensure_topic(kafka, self._churn)
-        ensure_topic(kafka, self._predictions)
+        kafka = self._settings.kafka
+        most = min(_GROWTH * self._churn.max_message_mb, 95)
+        topic_id = ensure_topic(kafka, self._churn)
+        ensure_topic(kafka, self._predictions.model_copy(update={"max_message_mb": most}))
         letters = {
-            "topic": self._churn.deadletter_topic, "partitions": 1, "max_message_mb": most + 1,
+            "topic": self._churn.deadletter_topic, "partitions": 1, "max_message_mb": most,
         }  # fmt: skip
         ensure_topic(kafka, self._churn.model_copy(update=letters))
-        self._kafka.open(f"{self._span.group}-{self._topic_id}", (most + 1) * _MIB, linger_ms=0)
-        self._lost = ""
-        self._consumer = Consumer(
-            {**reader_options(kafka), **_READ, "group.id": self._span.group, "error_cb": self._met}
-        )
-        begin = self._begin()
-        self._ends = self._at(self._span.until, begin) if self._span.until else {}
-        begin = [p for p in begin if p.offset < self._ends.get(p.partition, p.offset + 1)]
-        self._left = {place.partition for place in begin}
-        self._consumer.assign(begin)
+        self._kafka.open(f"{self._span.group}-{topic_id}", most * _MIB, linger_ms=0)
+        self._reading = Reading(self._settings, self._span, self._rules, topic_id)
+        return self._reading
 
-    def _begin(self) -> list[TopicPartition]:
-        """Where each partition is read from: never twice, and what is gone is said."""
-        wait = self._settings.kafka.request_timeout.total_seconds()
-        topic = self._churn.topic
-        known = self._consumer.list_topics(topic, timeout=wait).topics[topic].partitions
-        asked = [TopicPartition(topic, number) for number in sorted(known)]
-        first = self._at(self._span.since, asked) if self._span.since else {}
-        found = []
-        for place in self._consumer.committed(asked, timeout=wait):
-            low, high = self._consumer.get_watermark_offsets(place, timeout=wait)
-            is_known = place.offset >= 0 and place.metadata in {None, self._topic_id}
-            offset = min(place.offset, high) if is_known else first.get(place.partition, low)
-            if offset < low:
-                log.error("records are gone that were not scored", topic=topic,
-                          partition=place.partition, records=low - offset)  # fmt: skip
-            found.append(TopicPartition(topic, place.partition, max(low, offset)))
-        return found
-
-    def _at(self, time: datetime, places: Sequence[TopicPartition]) -> dict[int, int]:
-        """Of each partition the first offset from a Kafka time on; its end where there is none."""
-        ms = math.ceil(time.timestamp() * 1000)
-        wait = self._settings.kafka.request_timeout.total_seconds()
-        asked = [TopicPartition(place.topic, place.partition, ms) for place in places]
-        return {
-            place.partition: place.offset
-            if place.offset >= 0
-            else self._consumer.get_watermark_offsets(place, timeout=wait)[1]
-            for place in self._consumer.offsets_for_times(asked, timeout=wait)
-        }
-
-    def _met(self, error: KafkaError) -> None:
-        """What the client says of itself: of a broker that is away, it says nothing else."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._lost = error.str()
-
-    def _turn(self) -> None:
+    def _turn(self, reading: Reading) -> None:
         """Score what has come; waits a moment where nothing has."""
         scorer = self._current.scorer()
-        messages = self._read()
-        if self._lost:
-            raise unreachable(self._settings.kafka, self._lost)
-        if not messages:
+        found = reading.read()
+        if found is None:
             return
-        parts = by_partition(messages)
-        limit = self._settings.bronze.max_record_mb * _MIB
-        topic = self._churn.topic
-        rows = [as_rows(topic, n, part, _no_headers, limit) for n, part in parts.items()]
-        outcomes = outcomes_of(pa.concat_batches(rows), scorer, self._rules, datetime.now(UTC))
-        self._commit(outcomes, {n: int(part[-1].offset() or 0) + 1 for n, part in parts.items()})
+        rows, read = found
+        outcomes = outcomes_of(rows, scorer, self._rules, datetime.now(UTC))
+        self._commit(outcomes, *reading.offsets(read))
         self.scored.add(outcomes)
         self._report(scorer)
 
-    def _read(self) -> list[Message]:
-        first = self._consumer.poll(0.1)
-        if first is None:
-            return []
-        found = []
-        for one in (first, *self._consumer.consume(_AT_ONCE - 1, 0)):
-            error = one.error()
-            if error is None:
-                if one.offset() < self._ends.get(one.partition(), one.offset() + 1):
-                    found.append(one)
-                else:
-                    self._left.discard(one.partition())
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._left.discard(one.partition())
-            else:
-                raise KafkaException(error)
-        return found
-
-    def _commit(self, outcomes: Outcomes, read: dict[int, int]) -> None:
+    def _commit(self, outcomes: Outcomes, offsets: Sequence[Any], group: Any) -> None:
         """One transaction: the outcomes, and how far the group has read with them."""
-        topic, place = self._predictions.topic, self._churn.topic
+        topic = self._predictions.topic
         self._kafka.begin()
         for one in outcomes.predictions:
             self._kafka.hand(topic, one.customerID, value_of(one), NAMED)
@@ -227,10 +159,7 @@ class ScoringService:
             self._kafka.hand(
                 self._churn.deadletter_topic, letter.key, letter.value, letter.headers
             )  # fmt: skip
-        offsets = [
-            TopicPartition(place, number, offset, self._topic_id) for number, offset in read.items()
-        ]
-        self._kafka.take_offsets(offsets, self._consumer.consumer_group_metadata())
+        self._kafka.take_offsets(offsets, group)
         self._kafka.commit()
 
     def _report(self, scorer: Scorer) -> None:
@@ -241,23 +170,6 @@ class ScoringService:
 
     def _close(self) -> None:
         self._kafka.close()
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            consumer.close()
-
-
-_READ = {
-    "enable.auto.commit": False,  # no group is joined: offsets are committed in transactions
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    "queued.max.messages.kbytes": 64 * 1024,
-    "fetch.queue.backoff.ms": 5,
-    "fetch.wait.max.ms": 100,
-    "log_level": 0,  # what fails is told in our words
-}
-
-
-def _no_headers(_partition: int, offsets: Sequence[int]) -> Sequence[None]:
-    """A header whose name is not UTF-8 cannot be sent on; quarantine has it."""
-    return [None] * len(offsets)
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()

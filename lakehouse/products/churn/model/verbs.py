@@ -60,6 +60,8 @@ def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
 
         given = customers.of_file(csv, now) if csv else customers.generated(GENERATED, seed, now)
         say(f"training on {given.rows.num_rows:,} customers of {given.source}")
+        if given.broken:
+            say(f"left out: {given.broken:,} that break the contract; the first: {given.example}")
         models = Models(settings.lake.root)
         card = models.save(trained(given, seed=seed, now=now))
         scores = models.promoted() is None
