@@ -27,6 +27,7 @@ from lakehouse.cli.start import (
     refuse_services,
     session_in_background,
 )
+from lakehouse.core.errors import Exit
 from lakehouse.core.options import AvailableNow, Config, Root
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import Stopped, stop_on_signals
@@ -136,7 +137,10 @@ def demo(
     stage = Stage(
         settings, say, broker, database, empty_services, session_in_background, count, replay
     )
-    raise SystemExit(loaded(found, "demo").demo(stage))
+    code = loaded(found, "demo").demo(stage)
+    if code is Exit.INTERRUPTED:
+        say(f"stopped before it was done: what landed stays in {root}; again, and it begins anew")
+    raise SystemExit(code)
 
 
 def produce(

@@ -49,6 +49,10 @@ class Stage:
         self.empty_services(root)
         return root
 
+    def say_stopping(self) -> None:
+        """Say that a stop was received, and what it waits for: a demo shows no log of it."""
+        self.say("stopping: what is in hand is finished first")
+
 
 def fresh(root: Path, settings: Settings) -> None:
     """The root, emptied once no process writes to it; UsageError if no demo made what it holds.

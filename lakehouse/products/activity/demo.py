@@ -22,7 +22,7 @@ from lakehouse.products.activity.contract import ACTIVITY
 from lakehouse.products.activity.settings import activity_of
 from lakehouse.products.activity.tables import FLOWS
 from lakehouse.runtime.demo import Stage
-from lakehouse.runtime.driver import run, say_stopping
+from lakehouse.runtime.driver import run
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import Settings
 from producers.activity import replay
@@ -53,7 +53,7 @@ def demo(stage: Stage) -> Exit:
     with (
         stage.broker(settings) as settings,
         stage.database(settings) as settings,
-        stop_on_signals(say_stopping) as stop,
+        stop_on_signals(stage.say_stopping) as stop,
     ):
         wait = stage.start_session(settings, "demo")
         messages = _messages(settings, total, stage.replay)

@@ -33,7 +33,7 @@ from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.tables import FLOWS
 from lakehouse.products.registry import contracts_of
 from lakehouse.runtime.demo import Stage
-from lakehouse.runtime.driver import run, say_stopping
+from lakehouse.runtime.driver import run
 from lakehouse.settings.settings import Settings
 from producers.churn import table
 from producers.churn.events import of_row
@@ -57,7 +57,7 @@ def demo(stage: Stage) -> Exit:
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 4)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} records of customers)")
-    with stage.broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+    with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
         _train(settings, say)
         with _scoring(settings) as wait_for:

@@ -19,7 +19,7 @@ from lakehouse.ingest.landing import Landed
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.orders.verify import show, verify
 from lakehouse.runtime.demo import Stage
-from lakehouse.runtime.driver import run, say_stopping
+from lakehouse.runtime.driver import run
 from lakehouse.settings.postgres_client import connect
 from lakehouse.settings.sections import PostgresSettings
 from producers.orders.capture import capture_orders
@@ -43,7 +43,7 @@ def demo(stage: Stage) -> Exit:
     with (
         stage.broker(settings) as settings,
         stage.database(settings) as settings,
-        stop_on_signals(say_stopping) as stop,
+        stop_on_signals(stage.say_stopping) as stop,
     ):
         wait = stage.start_session(settings, "demo")
         with closing(connect(settings.postgres)) as connection:

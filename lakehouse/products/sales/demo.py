@@ -24,7 +24,7 @@ from lakehouse.products.sales.contract import SALES
 from lakehouse.products.sales.settings import sales_of
 from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.demo import Stage
-from lakehouse.runtime.driver import run, say_stopping
+from lakehouse.runtime.driver import run
 from lakehouse.settings.settings import Settings
 from producers.message import Message
 from producers.sales import retail
@@ -44,7 +44,7 @@ def demo(stage: Stage) -> Exit:
     stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
     settings = settings.model_copy(update={"stream": stream})
     say(f"demo lake: {root}  ({total:,} events)")
-    with stage.broker(settings) as settings, stop_on_signals(say_stopping) as stop:
+    with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
         summary = send(settings, SALES, _messages(settings, total, replay), total=total, stop=stop)
         show(summary, as_json=False)
