@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -134,10 +134,12 @@ def demo(
     from lakehouse.runtime.demo import Stage
 
     configure_logging(settings.logging.format, settings.logging.level)
-    stage = Stage(
-        settings, say, broker, database, empty_services, session_in_background, count, replay
-    )
-    code = loaded(found, "demo").demo(stage)
+    with ExitStack() as later:
+        stage = Stage(
+            settings, say, broker, database, empty_services, session_in_background, count, replay,
+            later,
+        )  # fmt: skip
+        code = loaded(found, "demo").demo(stage)
     if code is Exit.INTERRUPTED:
         say(f"stopped before it was done: what landed stays in {root}; again, and it begins anew")
     raise SystemExit(code)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from lakehouse.core.errors import UsageError
-from lakehouse.core.lock import write_locks
+from lakehouse.core.errors import TableLocked, UsageError
+from lakehouse.core.lock import one_at_a_time, write_locks
 from lakehouse.core.paths import IDENTITY, Lake
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
@@ -38,13 +38,21 @@ class Stage:
     """How many events to generate."""
     replay: Path | None
     """A file to send instead of generated events; a demo that takes no file refuses it."""
+    later: ExitStack
+    """Closed when the demo has ended."""
 
     def empty_lake(self) -> Path:
         """The emptied root of the demo's own lake; call it once the options have been checked.
 
-        UsageError if the root holds something that no demo made.
+        Until the demo ends no other one gets this root. UsageError if the root holds something
+        that no demo made, TableLocked if another demo has it.
         """
         root = Path(self.settings.lake.root)
+        _own(root)
+        if not self.later.enter_context(one_at_a_time(root / MARK, wait=False)):
+            raise TableLocked(
+                str(root), "another demo is making it", "wait for it, or give another --root"
+            )
         fresh(root, self.settings)
         self.empty_services(root)
         return root
@@ -61,19 +69,29 @@ def fresh(root: Path, settings: Settings) -> None:
     so that after a crash half way the next demo may still remove the rest.
     """
     lake = Lake(str(root))
-    try:
-        if root.exists() and any(root.iterdir()):
-            if not (root / MARK).is_file():
-                raise UsageError(
-                    str(root), "holds something that no demo made", "give another --root"
-                )
+    _own(root)
+    with _as_a_lake(root):
+        kept = {root.absolute() / name for name in (MARK, IDENTITY)}
+        if {*root.absolute().iterdir()} - kept:
             tables = {table for f in flows() for table in tables_of(f)}
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
             with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
-                kept = {root.absolute() / name for name in (MARK, IDENTITY)}
                 _clear(root.absolute(), {*kept, lake.locks})
+
+
+def _own(root: Path) -> None:
+    """Make the root, or find that a demo made it; UsageError if none did."""
+    with _as_a_lake(root):
+        if root.exists() and any(root.iterdir()) and not (root / MARK).is_file():
+            raise UsageError(str(root), "holds something that no demo made", "give another --root")
         root.mkdir(parents=True, exist_ok=True)
         (root / MARK).touch()
+
+
+@contextmanager
+def _as_a_lake(root: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             str(root), f"cannot be a lake: {error.strerror}", "give another --root"

@@ -1,5 +1,6 @@
 """The demo's own root: made anew under its tables' locks, and never under another's feet."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from lakehouse.core.errors import TableLocked, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
-from lakehouse.runtime.demo import MARK, fresh
+from lakehouse.runtime.demo import MARK, Stage, fresh
 
 
 @pytest.fixture
@@ -34,6 +35,22 @@ def test_a_root_of_a_demo_is_emptied_and_stays_the_demos(root, settings):
     fresh(root, settings)
     fresh(root, settings)
     assert {path.name for path in root.iterdir()} == {MARK, "_locks"}
+
+
+def test_two_demos_of_one_root_do_not_meet(root, settings):
+    emptied = []
+
+    def stage(later):
+        mine = settings.with_root(root)
+        return Stage(mine, print, None, None, emptied.append, None, 1, None, later)
+
+    with ExitStack() as first, ExitStack() as second:
+        assert stage(first).empty_lake() == root
+        with pytest.raises(TableLocked, match="another demo is making it"):
+            stage(second).empty_lake()
+    assert emptied == [root]
+    with ExitStack() as third:
+        assert stage(third).empty_lake() == root
 
 
 def test_a_relative_root_too(root, settings, monkeypatch):
