@@ -28,7 +28,6 @@ from lakehouse.products.churn.model.customers import generated
 from lakehouse.products.churn.model.outcomes import Scored
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.model.stream import ScoringService
-from lakehouse.products.churn.model.training import train
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.tables import FLOWS
 from lakehouse.products.registry import contracts_of
@@ -93,6 +92,8 @@ def demo(stage: Stage) -> Exit:
 
 def _train(settings: Settings, say: Callable[[str], None]) -> None:
     """A model of other customers than those that will come."""
+    from lakehouse.products.churn.model.training import train  # noqa: PLC0415  # an extra's
+
     seed, now = churn_of(settings).seed + 1, datetime.now(UTC)
     models = Models(settings.lake.root)
     card = models.save(train(generated(TRAINED_ON, seed, now), seed=seed, now=now))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pyarrow as pa
 
 from lakehouse.products.churn.model.card import Card
@@ -51,6 +50,8 @@ class Scorer:
 
     def __init__(self, card: Card, graph: bytes, place: str) -> None:
         """Raise ModelRefused where the compiled model is none, or takes other columns."""
+        import onnxruntime  # noqa: PLC0415  # who lacks it is told so when it is needed
+
         self.card, self.encoding = card, Encoding(card.features)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
