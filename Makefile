@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo test test-long fuzz check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -69,6 +69,16 @@ demo-churn: setup-dev # its model needs more packages
 demo-%: setup ## the demo of one product, as in make demo-orders; lakehouse products lists them
 	@$(BIN)/lakehouse demo $*
 
+AIRFLOW := .venv-airflow
+$(AIRFLOW)/stamp: dags/requirements.txt $(VENV)/runtime.stamp
+	@"$(PYTHON)" -m venv --clear $(AIRFLOW)
+	@$(BIN)/uv pip install --quiet --python $(AIRFLOW)/bin/python --require-hashes -r dags/requirements.txt
+	@touch $@
+
+airflow: $(AIRFLOW)/stamp ## Airflow for the DAGs of dags/, in an environment of its own
+	@dags/airflow db migrate
+	@echo "now try: dags/airflow dags test lakehouse_care; dags/airflow standalone"
+
 # lakes of tests lie in memory where it has room: a disk takes a sixth of their time
 PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n 4 --dist loadfile \
 	--no-loadscope-reorder
@@ -103,6 +113,7 @@ format: setup-dev ## format the code
 lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(COMPILE) dags/requirements.in -o dags/requirements.txt
 	$(BIN)/python -m lakehouse.services.jars lock
 
 bench: setup-dev ## measure beside other engines; writes docs/performance.md (an hour)
@@ -118,6 +129,6 @@ docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
 clean: ## remove the environment, caches and the demos' lakes; other lakes stay
-	rm -rf $(VENV) build *.egg-info var/demo var/demo-* var/ci-cache \
+	rm -rf $(VENV) $(AIRFLOW) build *.egg-info var/demo var/demo-* var/ci-cache \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
