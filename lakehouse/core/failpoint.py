@@ -37,6 +37,8 @@ class Step(StrEnum):
     """Some of bronze's data files are there; their commit is not."""
     BRONZE_COMMITTED = "bronze-committed"
     """Bronze is committed; silver has not applied it."""
+    SESSIONS_CHANGED = "sessions-changed"
+    """Events of sessions are changed in a transaction of silver's state, which is not committed."""
     STATE_STORED = "state-stored"
     """Silver's state has the batch, and what it leaves of each table; no table has it."""
     SILVER_TABLE_COMMITTED = "silver-table-committed"

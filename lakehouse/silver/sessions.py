@@ -29,7 +29,9 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lakehouse.core import failpoint
 from lakehouse.core.errors import DeclarationError
+from lakehouse.core.failpoint import Step
 from lakehouse.model.window import FINAL, Session
 from lakehouse.settings.sections import ProductSettings
 from lakehouse.silver.keys import moment_key, packed, words_sql
@@ -111,6 +113,7 @@ class SessionState:
         before = pieces.kept(pieces.is_old).divided(self._timeout)
         sessions = pieces.divided(self._timeout)
         self._keep(store, keys, pieces, sessions, before, watermark)
+        failpoint.reach(Step.SESSIONS_CHANGED)
         return self._left(keys, pieces, sessions, before, watermark)
 
     def load(self, table: Table, bronze: str, version: int, store: Store) -> Iterator[int]:

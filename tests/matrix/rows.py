@@ -81,6 +81,10 @@ def _state(flow: Flow) -> bool:
     return isinstance(flow, SilverFlow) and len(flow.tables) > len(flow.aggregates)
 
 
+def _sessions(flow: Flow) -> bool:
+    return isinstance(flow, SilverFlow) and bool(flow.sessions)
+
+
 def _parquet(flow: Flow) -> bool:
     return isinstance(flow, ParquetFlow)
 
@@ -98,6 +102,13 @@ BATCH = (
     (Step.QUARANTINE_COMMITTED, "quarantine committed, bronze not", range(1, 4), True, _bronze),
     (Step.BRONZE_FILES, "bronze's Parquet files half written", range(1, 5), True, _bronze),
     (Step.BRONZE_COMMITTED, "bronze committed, silver not", range(1, 5), True, _bronze),
+    (
+        Step.SESSIONS_CHANGED,
+        "sessions' events changed in a transaction of the state",
+        range(1, 20),
+        False,
+        _sessions,
+    ),
     (
         Step.STATE_STORED,
         "silver's state has a batch, its tables not",

@@ -29,6 +29,12 @@ def test_rows_follow_from_flows():
     assert {"transactions", "producer-unsure", "replay-marked"} <= names(SALES) - names(ORDERS)
 
 
+def test_what_has_sessions_has_their_rows():
+    of_sessions = {"sessions-changed", "short-sessions-changed", "short-state-stored"}
+    assert of_sessions <= names(products()["activity"])
+    assert not of_sessions & (names(SALES) | names(ORDERS))
+
+
 def test_what_has_sinks_has_their_rows():
     of_postgres = {"postgres-written", "postgres-committed", "postgres-killed"}
     of_kafka = {"kafka-sent", "kafka-committed", "kafka-zombie"}
