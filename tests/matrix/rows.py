@@ -105,7 +105,7 @@ BATCH = (
     (
         Step.SESSIONS_CHANGED,
         "sessions' events changed in a transaction of the state",
-        range(1, 20),
+        range(1, 6),
         False,
         _sessions,
     ),

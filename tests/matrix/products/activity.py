@@ -16,7 +16,7 @@ ROWS = [
     Row(
         f"short-{step.value}",
         f"kill -9: {what}; short sessions, exact counts",
-        killed_at(step, range(1, 20)),
+        killed_at(step, range(1, 6)),
         SHORT,
     )
     for step, what in (
