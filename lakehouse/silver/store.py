@@ -22,7 +22,8 @@ from weakref import WeakValueDictionary
 import lmdb
 import structlog
 
-from lakehouse.core.errors import LakehouseError, TableDamaged
+from lakehouse.core.disk import room
+from lakehouse.core.errors import LakehouseError, TableDamaged, disk_full
 from lakehouse.core.files import remove, write_whole
 from lakehouse.core.own import is_marked, mark
 
@@ -33,6 +34,8 @@ _FACTS = "facts"
 _RUN = Path("/proc/sys/kernel/random/boot_id")
 _MARKER = "in_use"
 _DATA = "data.mdb"
+_CUT_SHORT, _PAGES = "Input/output error", 1 << 20
+"""What LMDB says of a write for half of which there was room, and what little is left then."""
 log = structlog.get_logger("lakehouse")
 _OPEN: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
@@ -205,8 +208,12 @@ def _faults(folder: Path) -> Iterator[None]:
     place = f"state {folder}"
     try:
         yield
-    except (lmdb.DiskError, lmdb.MapFullError) as error:
+    except lmdb.MapFullError as error:
         fault = f"cannot be written: {error}"
         raise LakehouseError(place, fault, "make room on its disk") from None
+    except lmdb.DiskError:
+        raise disk_full(place) from None
     except lmdb.Error as error:
+        if _CUT_SHORT in str(error) and room(folder).free < _PAGES:
+            raise disk_full(place) from None
         raise StoreDamaged(place, str(error), "it is made anew from the tables") from None

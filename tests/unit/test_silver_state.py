@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import DiskFull, LakehouseError
 from lakehouse.silver import turns
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
 from tests.conftest import drawn, encode, sale, settings_at
 from tests.support.events import EVENT
+from tests.support.full_disk import disk_at, full
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed
 from tests.support.money import assert_audited
 
@@ -298,3 +299,23 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
         assert_audited(lake, first)
         lake.silver.persist()
         assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_full_disk_is_told_and_what_was_stored_stays(tmp_path):
+    with disk_at(tmp_path / "disk") as disk:
+        store = Store.open(disk / "state", ["a"], {})
+
+        def fill():
+            for number in range(50):
+                with store.writing():
+                    store.put("a", [(b"%d %06d" % (number, n), bytes(500)) for n in range(99)])
+
+        with store.writing():
+            store.put("a", [(b"kept", b"1")])
+        for left in (0, 20_000):  # the last write finds no room, or room for a part of it
+            with full(disk, left), pytest.raises(DiskFull, match="its disk is full"):
+                fill()
+        assert store.get("a", [b"kept"]) == {b"kept": b"1"}
+        with store.writing():
+            store.put("a", [(b"again", b"2")])
+        store.close()
