@@ -60,6 +60,7 @@ def test_no_other_code_puts_quotes_around_a_name_or_a_value():
     found = {
         f"{path.relative_to(ROOT)}: {whole}"
         for path in CODE
+        if not ("products" in path.parts and path.name in DECLARED)
         for _, whole in quoted_by_hand(ast.parse(path.read_text("utf-8")))
     }
     assert found == NO_SQL_OF_DATA
@@ -74,6 +75,8 @@ def test_quotes_are_doubled_in_one_module():
     assert doubled == ["lakehouse/core/sql.py"]
 
 
+DECLARED = {"tables.py", "recompute.py"}
+"""Of products: made of constants when they are imported; they may import nothing that quotes."""
 NO_SQL_OF_DATA = {
     """lakehouse/model/change.py: ["{}","{}","{}"]""",  # JSON of three numbers
     """lakehouse/runtime/session.py: "{}\"""",  # an option of Java

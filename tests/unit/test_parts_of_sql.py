@@ -19,9 +19,17 @@ REVIEWED = {
     "lakehouse/audit/compare.py": {
         "counted": "a SELECT of the product's declaration",
         "literal": "a time that text() quotes, or NULL",
-        "micros": "a whole number",
         "nothing": "one of two constants",
         "recompute.sql": "SQL of the product's recompute module",
+        "sql": "a whole number, or names by texts()",
+        "view": "one of two constants",
+    },
+    "lakehouse/audit/from_kafka.py": {
+        "drawn": "a constant, and names by listed()",
+        "keys": "names by listed()",
+        "kind.recompute.sql": "SQL of the product's recompute module",
+        "name": "one of two constants",
+        "told": "names by identifier(), and types that DuckDB names",
     },
     "lakehouse/audit/pins.py": {
         "pin.listed": "names by listed()",
@@ -51,8 +59,13 @@ REVIEWED = {
     },
     "lakehouse/operations/erased_again.py": {"listed": "reads() of files, or nothing"},
     "lakehouse/products/bound.py": {"sql": "SQL of a declaration, on a connection without files"},
+    "lakehouse/silver/exact.py": {"windows": "a FROM item by scan()"},
     "lakehouse/silver/latest.py": {"now": "reads() of files, or a view of ours"},
-    "lakehouse/sinks/kafka.py": {"parts": "SQL of the sink's declaration, over reads() and scan()"},
+    "lakehouse/sinks/kafka_rows.py": {
+        "enriched": "SQL of the sink's declaration, over the views of rows",
+        "rows": "SQL of the sink's declaration, over reads() and scan()",
+        "value": "SQL of the sink's declaration, and columns_of()",
+    },
     "lakehouse/sinks/postgres.py": {"columns": "a star, or names by listed()"},
     "lakehouse/storage/duck.py": {
         "files": "texts()",

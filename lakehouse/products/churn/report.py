@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
+from lakehouse.core.sql import text
 from lakehouse.explorer.report import LookUp, quality
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.views import broken, drift, latency, training
@@ -18,7 +19,7 @@ _SUMS = (
     "CAST(sum(at_risk) AS DECIMAL(38,2)) AS at_risk"
 )
 _BY = " UNION ALL ".join(
-    f"SELECT {place} AS part, '{name}' AS \"by\", CAST({name} AS VARCHAR) AS value, {_SUMS} "
+    f'SELECT {place} AS part, {text(name)} AS "by", CAST({name} AS VARCHAR) AS value, {_SUMS} '
     f"FROM silver.churn_predictions_risk GROUP BY {name}"
     for place, name in enumerate(("contract", "tenure_band", "payment_method", "month"))
 )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from lakehouse.core.errors import LakehouseError, UsageError
-from lakehouse.core.sql import text
+from lakehouse.core.sql import identifier, text
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.products.churn.contract import FEATURES
@@ -23,9 +23,9 @@ _SAID = (
 _FACTS = ("customerID", *FEATURES, "Churn", "event_time", "event_id", *_ADDRESS)
 _TRACED = (
     "SELECT "
-    + ", ".join(f'p."{name}" AS "said_{name}"' for name in _SAID)
+    + ", ".join(f"p.{identifier(name)} AS {identifier(f'said_{name}')}" for name in _SAID)
     + ", "
-    + ", ".join(f'c."{name}" AS "in_{name}"' for name in _FACTS)
+    + ", ".join(f"c.{identifier(name)} AS {identifier(f'in_{name}')}" for name in _FACTS)
     + " FROM bronze.churn_predictions AS p JOIN bronze.churn AS c ON p.input_topic = c.topic "
     'AND p.input_partition = c."partition" AND p.input_offset = c."offset" '
     "AND p.input_event_id = c.event_id "
