@@ -1,21 +1,33 @@
-"""What the commands of all producers share: their settings, and the closing summary."""
+"""What the commands of all producers share: options, settings, the closing summary, the end."""
 
 from __future__ import annotations
 
 import json
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
-from lakehouse.core.errors import UsageError
+import typer
+
+from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.text import narration, say
 
 if TYPE_CHECKING:
+    from lakehouse.core.signals import Stop
     from lakehouse.settings.settings import Settings
     from producers.message import Message
     from producers.sending import Summary
+
+Count = Annotated[int | None, typer.Option(min=1, help="finish after so many events")]
+Seed = Annotated[int | None, typer.Option(min=0, help="the same seed makes the same events")]
+Corrupt = Annotated[
+    float | None, typer.Option(min=0, max=1, help="share of records broken on purpose")
+]
+Topic = Annotated[str | None, typer.Option(help="the topic to send to")]
+Broker = Annotated[str | None, typer.Option(help="the broker")]
+AsJson = Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")]
 
 
 def settings_of(
@@ -94,3 +106,21 @@ def show(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = No
     narration().print(table)
     if summary.error:
         say(f"last failure: {summary.error}")
+
+
+def leave(summary: Summary, stop: Stop) -> NoReturn:
+    """End the command with the exit code of what was sent."""
+    if summary.failed:
+        raise SystemExit(Exit.FAULT)
+    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+
+
+def main(run: Callable[..., None]) -> None:
+    """The command; a user's mistake is one message, not a traceback."""
+    try:
+        typer.run(run)
+    except LakehouseError as error:
+        say(str(error))
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:  # the second Ctrl-C
+        raise SystemExit(Exit.INTERRUPTED) from None

@@ -6,13 +6,30 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from producers.message import Message
+
+T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The event time of a message before the first that has one."""
 AT_ONCE = 1e9
 """A rate that means no pause."""
+
+
+def as_it_happens(
+    found: Iterable[T], rate: float, stop: threading.Event
+) -> Iterator[tuple[datetime, T]]:
+    """Yields what happens, with the time at which it does: ``rate`` a second, until a stop."""
+    due = time.monotonic()
+    for one in found:
+        if stop.is_set():
+            return
+        yield datetime.now(UTC), one
+        due += 1 / rate
+        if (wait := due - time.monotonic()) > 0:
+            stop.wait(wait)
 
 
 def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:

@@ -23,15 +23,26 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration, say
+from lakehouse.core.text import narration
+from producers.command import (
+    AsJson,
+    Broker,
+    Corrupt,
+    Count,
+    Seed,
+    Topic,
+    leave,
+    main,
+    settings_of,
+    show,
+)
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
     from producers.activity.generator import Shares
-    from producers.activity.visits import Done
     from producers.message import Message
 
 HISTORY_HOURS = 24
@@ -58,27 +69,14 @@ def live(
     """The messages of what users do now, ``rate`` a second, until ``stop`` is set."""
     from lakehouse.products.activity.settings import activity_of
     from producers.activity.generator import Sent
-    from producers.activity.visits import Visits
+    from producers.activity.visits import Done, Visits
+    from producers.pacing import as_it_happens
 
     given = activity_of(settings)
     visits = Visits(seed, given.users, given.pages)
     sent = Sent(seed, f"s{seed}t{int(time.time() * 1000):x}", shares)
-    return sent.messages(_done_now(visits.now(rate), rate, stop))
-
-
-def _done_now(
-    found: Iterator[tuple[str, str, str]], rate: float, stop: threading.Event
-) -> Iterator[Done]:
-    from producers.activity.visits import Done
-
-    due = time.monotonic()
-    for user, page, what in found:
-        if stop.is_set():
-            return
-        yield Done(datetime.now(UTC), user, page, what)
-        due += 1 / rate
-        if (wait := due - time.monotonic()) > 0:
-            stop.wait(wait)
+    seen = as_it_happens(visits.now(rate), rate, stop)
+    return sent.messages(Done(now, user, page, what) for now, (user, page, what) in seen)
 
 
 def run(
@@ -86,13 +84,11 @@ def run(
         list[str] | None, typer.Argument(metavar="FIELD=PLACE", help="more of --map")
     ] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="events a second; 0: no pause")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    count: Count = None,
     hours: Annotated[
         int, typer.Option(min=1, help="with --count: hours that the events are spread over")
     ] = HISTORY_HOURS,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="the same seed makes the same events")
-    ] = None,
+    seed: Seed = None,
     late: Annotated[
         float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
     ] = None,
@@ -105,9 +101,7 @@ def run(
     duplicates: Annotated[
         float | None, typer.Option(min=0, max=1, help="share of events sent twice")
     ] = None,
-    corrupt: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share of events broken on purpose")
-    ] = None,
+    corrupt: Corrupt = None,
     replay: Annotated[
         Path | None, typer.Option(help="a file of JSON lines to send, plain or .gz")
     ] = None,
@@ -118,10 +112,10 @@ def run(
     speed: Annotated[
         float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
-    bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    topic: Topic = None,
+    bootstrap_servers: Broker = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send activity of users to Kafka: five events a second, unless told otherwise.
 
@@ -131,7 +125,6 @@ def run(
     from lakehouse.products.activity.contract import ACTIVITY
     from lakehouse.products.activity.settings import activity_of
     from producers.activity.generator import Shares
-    from producers.command import settings_of, show
     from producers.pacing import AT_ONCE, paced
     from producers.sending import send
 
@@ -162,9 +155,7 @@ def run(
             messages = paced(messages, rate, stop)
         summary = send(settings, ACTIVITY, messages, total=total, stop=stop, console=narration())
     show(summary, as_json=as_json)
-    if summary.failed:
-        raise SystemExit(Exit.FAULT)
-    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+    leave(summary, stop)
 
 
 def _replayed(
@@ -181,14 +172,5 @@ def _replayed(
     return (replayed(some, speed, stop) if speed else some), total
 
 
-def main() -> None:
-    """The command; a user's mistake is one message, not a traceback."""
-    try:
-        typer.run(run)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    main(run)

@@ -22,13 +22,25 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config, Root
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration, say
+from lakehouse.core.text import narration
+from producers.command import (
+    AsJson,
+    Broker,
+    Corrupt,
+    Count,
+    Seed,
+    Topic,
+    counted,
+    leave,
+    main,
+    settings_of,
+    show,
+)
 
 if TYPE_CHECKING:
-    from producers.churn.customers import Told
     from producers.message import Message
     from producers.sending import Summary
 
@@ -53,38 +65,22 @@ def live(rate: float, seed: int, corrupt: float, stop: threading.Event) -> Itera
     """The messages of what becomes known now, ``rate`` a second, until ``stop`` is set."""
     from producers.churn.customers import Customers
     from producers.churn.events import messages
+    from producers.pacing import as_it_happens
 
     run_id = f"s{seed}t{int(time.time() * 1000):x}"
-    return messages(_now(Customers(seed), rate, stop), seed, run_id, corrupt)
-
-
-def _now(
-    told: Iterable[Told], rate: float, stop: threading.Event
-) -> Iterator[tuple[datetime, Told]]:
-    due = time.monotonic()
-    for one in told:
-        if stop.is_set():
-            return
-        yield datetime.now(UTC), one
-        due += 1 / rate
-        if (wait := due - time.monotonic()) > 0:
-            stop.wait(wait)
+    return messages(as_it_happens(Customers(seed), rate, stop), seed, run_id, corrupt)
 
 
 def run(
     rate: Annotated[
         float | None, typer.Option(min=0, help="customers a second; 0: no pause")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    count: Count = None,
     days: Annotated[
         float, typer.Option(min=0.001, help="with --count: days that the events are spread over")
     ] = DAYS,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="the same seed makes the same customers")
-    ] = None,
-    corrupt: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share of records broken on purpose")
-    ] = None,
+    seed: Seed = None,
+    corrupt: Corrupt = None,
     csv: Annotated[
         Path | None, typer.Option(help="a file of customers to send, plain or .gz")
     ] = None,
@@ -98,11 +94,11 @@ def run(
     dry_run: Annotated[
         bool, typer.Option(help="write the records to stdout, and send nothing")
     ] = False,
-    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
-    bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    topic: Topic = None,
+    bootstrap_servers: Broker = None,
     root: Root = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send customers to Kafka: five a second, unless told otherwise; or a file, in chunks.
 
@@ -111,7 +107,6 @@ def run(
     """
     from lakehouse.products.churn.contract import CUSTOMERS
     from lakehouse.products.churn.settings import churn_of
-    from producers.command import counted, settings_of, show
     from producers.sending import send
 
     if (anew or checkpoint) and not csv:
@@ -144,9 +139,7 @@ def run(
             pace = None if count and rate is None else given.rate if rate is None else rate
             summary = deliver(_generated(count, days, pace, seed, broken, stop), count)
     show(summary, as_json=as_json)
-    if summary.failed:
-        raise SystemExit(Exit.FAULT)
-    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+    leave(summary, stop)
 
 
 def _generated(
@@ -166,14 +159,5 @@ def _generated(
     return paced(messages, rate, stop) if rate else messages
 
 
-def main() -> None:
-    """The command; a user's mistake is one message, not a traceback."""
-    try:
-        typer.run(run)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    main(run)

@@ -18,7 +18,7 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.logging import configure_logging
 from lakehouse.core.options import AvailableNow, Config
 from lakehouse.core.signals import Stop, stop_on_signals
@@ -29,6 +29,7 @@ from lakehouse.settings.settings import Settings
 from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
+from producers.command import AsJson, main
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 
 
@@ -60,7 +61,7 @@ def run(
         Path | None, typer.Option(help="the lake's root, which keeps the state")
     ] = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send the orders table's snapshot and changes to Kafka, until Ctrl-C.
 
@@ -113,16 +114,5 @@ def show(summary: Summary, *, as_json: bool) -> None:
         say(summary.unfinished)
 
 
-def main() -> None:
-    """The command; a user's mistake is one message, not a traceback."""
-    try:
-        typer.run(run)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:  # the second Ctrl-C
-        raise SystemExit(Exit.INTERRUPTED) from None
-
-
 if __name__ == "__main__":
-    main()
+    main(run)

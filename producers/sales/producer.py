@@ -8,6 +8,7 @@ python producers/sales/producer.py --replay online_retail.csv --speed 3600
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -21,10 +22,11 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import Config
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration, say
+from lakehouse.core.text import narration
+from producers import command
+from producers.command import AsJson, Broker, Corrupt, Count, Seed, Topic, leave, main, settings_of
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -75,47 +77,40 @@ def produce(
 
 def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
     """Yields orders placed now, until ``stop`` is set."""
-    due = time.monotonic()
-    while not stop.is_set():
-        yield from shop.order_now(datetime.now(UTC))
-        due += 1 / rate
-        if (wait := due - time.monotonic()) > 0:
-            stop.wait(wait)
+    from producers.pacing import as_it_happens
+
+    for now, _ in as_it_happens(itertools.repeat(None), rate, stop):
+        yield from shop.order_now(now)
 
 
 def run(
     rate: Annotated[float | None, typer.Option(min=0, help="orders a second; 0: no pause")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="finish after so many events")] = None,
+    count: Count = None,
     days: Annotated[
         int, typer.Option(min=1, help="with --count: days that the events are spread over")
     ] = HISTORY_DAYS,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="the same seed makes the same events")
-    ] = None,
+    seed: Seed = None,
     late: Annotated[
         float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
     ] = None,
     duplicates: Annotated[
         float | None, typer.Option(min=0, max=1, help="share of events sent twice")
     ] = None,
-    corrupt: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share of events broken on purpose")
-    ] = None,
+    corrupt: Corrupt = None,
     replay: Annotated[Path | None, typer.Option(help="a retail CSV to send, plain or .gz")] = None,
     speed: Annotated[
         float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="the topic to send to")] = None,
-    bootstrap_servers: Annotated[str | None, typer.Option(help="the broker")] = None,
+    topic: Topic = None,
+    bootstrap_servers: Broker = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="summary as JSON on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send sales events to Kafka: one order every 2 seconds, unless told otherwise.
 
     Examples: --rate 100 --corrupt 0.01   |   --count 100000   |   --replay retail.csv.gz
     """
     from lakehouse.products.sales.settings import sales_of
-    from producers.command import settings_of
     from producers.pacing import AT_ONCE
     from producers.sales import retail
     from producers.sales.generator import Shares
@@ -143,27 +138,14 @@ def run(
         pace = rate if count or replay else None
         summary = produce(settings, messages, rate=pace, total=total, stop=stop)
     show(summary, as_json=as_json)
-    if summary.failed:
-        raise SystemExit(Exit.FAULT)
-    raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
+    leave(summary, stop)
 
 
 def show(summary: Summary, *, as_json: bool) -> None:
     """The closing summary, with the net revenue of what was sent."""
-    from producers.command import show as show_summary
-
     revenue = {currency: str(net) for currency, net in sorted(summary.amounts.items())}
-    show_summary(summary, as_json=as_json, more={"net_revenue": revenue})
-
-
-def main() -> None:
-    """The command; a user's mistake is one message, not a traceback."""
-    try:
-        typer.run(run)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
+    command.show(summary, as_json=as_json, more={"net_revenue": revenue})
 
 
 if __name__ == "__main__":
-    main()
+    main(run)
