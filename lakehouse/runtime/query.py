@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -230,7 +231,7 @@ class BronzeQuery:
                 return told
         text = str(error)
         is_gone = "UnknownTopicOrPartition" in text
-        if is_gone or ("offset" in text.lower() and "data loss" in text.lower()):
+        if is_gone or re.search(r"data loss|failOnDataLoss", text):
             try:
                 self._position.refuse(self._position.gaps(self._topic.read()))
             except LakehouseError as refused:
