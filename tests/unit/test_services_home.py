@@ -147,8 +147,10 @@ def server(tmp_path):
     """A process whose command line ends as a broker's does."""
     words = ["kafka.Kafka", str(tmp_path / "server.properties")]
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE
-    ) as process:
+        [sys.executable, "-c", "print(flush=True); input()", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        process.stdout.readline()  # before it runs, the system may know no command line of it
         yield Record(tmp_path / "broker.json", words, os.geteuid()), process
         process.kill()
 
