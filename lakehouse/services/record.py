@@ -8,6 +8,7 @@ service's own words on its command line.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import psutil
 from lakehouse.core.files import write_whole
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_LOOKS, _MOMENT = 50, 0.02
+"""How often, and seconds between, a process without a command line is looked at."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Record:
             is_own = (
                 state["born"] == _birth(found.pid)
                 and process.uids().real == self.user
-                and process.cmdline()[-len(self.words) :] == [*self.words]
+                and _words(process)[-len(self.words) :] == [*self.words]
             )
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             return None
@@ -63,6 +66,15 @@ class Record:
                 self.path.unlink(missing_ok=True)
         except (OSError, ValueError, KeyError, TypeError):
             return
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Its command line; of a process that begins just now, once the system knows it."""
+    for _ in range(_LOOKS):
+        if words := process.cmdline():
+            return words
+        time.sleep(_MOMENT)
+    return []
 
 
 def _birth(pid: int) -> str:
