@@ -23,6 +23,7 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.duck import connect, reads, scan
+from lakehouse.storage.faults import ENGINES
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import loaded, newest
 from lakehouse.storage.log import commits, notes
@@ -217,9 +218,9 @@ class Snapshots:
         rows = reads([file], "hive_partitioning = false")
         try:
             self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {rows} AS row").fetchall()
-        except duckdb.OutOfMemoryException:
+        except (duckdb.OutOfMemoryException, MemoryError):
             return True
-        except duckdb.Error:
+        except ENGINES:
             return False
         return True
 

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import duckdb
-import pyarrow as pa
-from deltalake.exceptions import DeltaError
 from kafka.errors import KafkaError
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.signals import is_interrupt
+from lakehouse.storage.faults import ENGINES
 
 T = TypeVar("T")
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
@@ -26,7 +25,7 @@ _OURS = (
     duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException,
 )  # fmt: skip
 """What SQL of the audit's own is at fault for."""
-_FILES = (duckdb.Error, DeltaError, pa.ArrowException, OSError)
+_FILES = (*ENGINES, OSError)
 _PANIC = "pyo3_runtime"
 """The module of a panic in delta-rs's Rust, which is no ``Exception``."""
 

@@ -20,6 +20,7 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.duck import Limits, hive_type, lent, opened, reads, scan
+from lakehouse.storage.faults import ENGINES
 from lakehouse.storage.file_paths import dated_by, files_of
 from lakehouse.storage.rows import added_files
 
@@ -81,7 +82,7 @@ def _as_damage(name: str) -> Iterator[None]:
     """A table whose files DuckDB cannot read is damaged: said in words, never a traceback."""
     try:
         yield
-    except duckdb.Error as error:
+    except ENGINES as error:
         said = " ".join(str(error).split())[:200]
         verb = "rebuild" if name.startswith("silver.") else "repair"
         raise TableDamaged(

@@ -16,6 +16,7 @@ from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, 
 from lakehouse.explorer.catalogue import LAYERS, Catalogue, is_plain
 from lakehouse.explorer.locked import Expired, locked, within
 from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.faults import ENGINES
 
 T = TypeVar("T")
 _LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
@@ -98,7 +99,7 @@ class Reader:
 
         try:
             return in_time(self._settings, answer, self.interrupt)
-        except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
+        except (*ENGINES, OSError) as error:
             raise self._explained(statement, error) from None
 
     def interrupt(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lakehouse.core.text import whole_number
 from lakehouse.core.within import LARGEST
-from lakehouse.storage.metadata import metadata_of
+from lakehouse.storage.metadata import MS, metadata_of
 
 _COUNTED = {
     b'{"add":': (
@@ -32,10 +32,9 @@ Spark's ``numFiles`` is not among them: it counts empty files, which are not com
 _KINDS: dict[str, Any] = {
     "timestamp": int, "operation": str, "operationParameters": dict, "operationMetrics": dict,
 }  # fmt: skip
-_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What JSON raises that is cut, too deep, or of another shape than an action's."""
-_TIMES = range(253_402_300_800_000)
-"""Milliseconds that a calendar has."""
+ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What JSON raises that is cut, too deep, of another shape than an action's, or infinite."""
+_TIMES = range(MS)
 
 
 def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
@@ -58,7 +57,7 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
         cut = cut or not data.rstrip().endswith(b"}") or _lacks_actions(lines, info or {})
         makes = b'{"metaData":' in data and b'{"protocol":' in data
         cut = cut or (version == 0 and not makes)
-    except _ODD:
+    except ODD:
         cut = True
     return f"is cut ({len(data)} bytes)" if cut else metadata_fault(info)
 
@@ -72,7 +71,7 @@ def commit_info_of(path: Path) -> dict[str, Any] | None:
             for line in lines:
                 if '"commitInfo"' in line:
                     return as_told(json.loads(line)["commitInfo"])
-    except (OSError, *_ODD):
+    except (OSError, *ODD):
         return None
     return None
 
@@ -83,7 +82,7 @@ def is_undescribed(path: Path) -> bool:
         if path.stat().st_size > LARGEST:
             return False
         actions = [json.loads(line) for line in path.read_bytes().splitlines()]
-    except (OSError, *_ODD):
+    except (OSError, *ODD):
         return False
     return bool(actions) and all(
         isinstance(action, dict) and "commitInfo" not in action for action in actions

@@ -23,6 +23,9 @@ from lakehouse.core.errors import (
 from lakehouse.core.signals import is_interrupt
 from lakehouse.storage.damage import Damage, damaged, table_name
 
+ENGINES = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError, MemoryError)
+"""What engines raise at files of others; words of DuckDB's that quote a file may be no UTF-8."""
+
 
 def read_fault(uri: str, file: str | Path, error: Exception) -> LakehouseError:
     """The error of ours for a data file that cannot be read, or is not what was written."""
@@ -69,9 +72,8 @@ def read_faults(place: str) -> Iterator[None]:
 
 def _is_of_files(error: BaseException) -> bool:
     """Whether an engine says it: DuckDB, Arrow or delta-rs, which may panic."""
-    engines = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError, MemoryError)
     is_arrows = isinstance(error, OSError) and error.errno is None  # a footer that is no footer
-    return is_arrows or isinstance(error, engines) or type(error).__module__ == "pyo3_runtime"
+    return is_arrows or isinstance(error, ENGINES) or type(error).__module__ == "pyo3_runtime"
 
 
 def not_as_left(uri: str) -> LakehouseError:

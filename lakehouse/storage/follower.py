@@ -36,6 +36,7 @@ from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.increments import Increment, increments, parts
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.log_health import Log, check_log
+from lakehouse.storage.metadata import Time, Version
 
 Say = Callable[[int, int], None]
 log = structlog.get_logger("lakehouse")
@@ -63,8 +64,8 @@ class Applied:
     """A commit of bronze that is applied: the table's id, the version, its time in ms."""
 
     bronze: str
-    version: int = NOTHING
-    time: int | None = None
+    version: Version = NOTHING
+    time: Time | None = None
     """None where an earlier release did not record it, or nobody can tell."""
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Any
 from lakehouse.core.files import sync
 from lakehouse.core.within import relative
 from lakehouse.storage.damage import Damage, damaged
-from lakehouse.storage.entries import as_told, commit_info_of, is_undescribed
+from lakehouse.storage.entries import ODD, as_told, commit_info_of, is_undescribed
 from lakehouse.storage.metadata import metadata_of
 
 PART = ".part"
@@ -102,8 +102,13 @@ def _sync(paths: Collection[Path]) -> None:
 
 
 def commit_info(uri: str, version: int) -> dict[str, Any] | None:
-    """A local commit's own description (commitInfo); None where the log does not have it whole."""
-    return commit_info_of(entry(uri, version))
+    """A local commit's own description (commitInfo), as :func:`commits` has it.
+
+    None where the log does not have it whole.
+    """
+    path = entry(uri, version)
+    info = commit_info_of(path)
+    return info and {**info, "version": version, "entry": path}
 
 
 def commit_time(uri: str, version: int) -> int | None:
@@ -172,5 +177,5 @@ def _restored(parameters: Mapping[str, Any]) -> tuple[int | None, int | None]:
             return None, int(millis)
         moment = datetime.fromisoformat(str(parameters["timestamp"]))
         return None, int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
-    except (KeyError, ValueError):
+    except ODD:
         return None, None

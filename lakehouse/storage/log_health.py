@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.within import LARGEST, Outside, check_file
 from lakehouse.storage.damage import Damage, damaged
-from lakehouse.storage.entries import commit_info_of, entry_fault, metadata_fault
+from lakehouse.storage.entries import ODD, commit_info_of, entry_fault, metadata_fault
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -212,5 +212,5 @@ def hinted(hint: Path) -> int | None:
     """The version that ``_last_checkpoint`` names; None where it cannot be read, as engines do."""
     try:
         return int(json.loads(hint.read_bytes())["version"])
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+    except (OSError, *ODD):
         return None

@@ -17,6 +17,8 @@ from msgspec import Meta, Struct, ValidationError, convert
 NOTE = "userMetadata"
 """The metadata key that delta-rs and Spark both read."""
 _LONG = 2**63 - 1
+MS = 253_402_300_800_000
+"""Milliseconds that a calendar has."""
 _YEARS = range(2, 9999)
 """A delay is taken from a time, and a zone: neither may leave the calendar by it."""
 
@@ -24,6 +26,10 @@ Count = Annotated[int, Meta(ge=0, le=_LONG)]
 Change = Annotated[int, Meta(ge=-_LONG, le=_LONG)]
 Number = Annotated[int, Meta(ge=-1, le=_LONG)]
 """Of a batch or a version; -1 before the first."""
+Version = Annotated[int, Meta(ge=-(1 << 40), le=_LONG)]
+"""A version of bronze that a follower has; far below 0 parts of a fold of all of it."""
+Time = Annotated[int, Meta(ge=0, lt=MS)]
+"""Milliseconds since 1970."""
 Partition = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Meta(max_length=1_000)]
 Offsets = dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], Count]
@@ -67,11 +73,11 @@ class Ends(Struct):
 
 
 class Source(Struct):
-    """Which version of bronze a follower has applied; far below 0 parts of a fold of all of it."""
+    """Which version of bronze a follower has applied."""
 
     id: Name
-    version: Annotated[int, Meta(ge=-(1 << 40), le=_LONG)]
-    time: int | None = None
+    version: Version
+    time: Time | None = None
 
 
 class Fingerprint(Struct):

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse.core.within import Within
+from lakehouse.storage.entries import ODD
 from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.log import commit_info, forget_before, note_of
 from lakehouse.storage.log_health import whole_checkpoints
@@ -136,7 +137,7 @@ def _applied(root: Path, bronze: str) -> Iterator[int]:
                 break
     for taken in root.glob("*/*/_taken.json"):
         # its own flow says what is wrong with it
-        with suppress(ValueError, KeyError, TypeError, RecursionError):
+        with suppress(*ODD):
             record = json.loads(Within(taken.parent, taken.name).data())
             if record["bronze"] == bronze:
                 yield int(record["version"])

@@ -54,7 +54,14 @@ KINDS = {
 SHARES = (60, 12, 8, 12, 8)
 WRITING = 0.1
 """The part of the mutants that a verb which writes is given: it takes longer, and a new lake."""
-TRIED = 150
+ALONE = 0.95
+"""The part of the mutants that are of one table, which is all that the lake has: as many again in
+a tenth of the time, since verbs open every table. The others are of a lake of all tables."""
+OF_ONE = {
+    "history": 8, "tables --json": 5, "doctor --deep": 4, "tables": 1, "explore": 1,
+}  # fmt: skip
+"""What reads one table, and how often; the rest is of the whole lake."""
+TRIED = 3_000
 """Mutants of `make test`."""
 
 
@@ -65,7 +72,10 @@ class Ground:
     folder: Path
     whole: Path = field(init=False)
     saved: Path = field(init=False)
+    slight: Path = field(init=False)
+    """A backup of one table."""
     home: Path = field(init=False)
+    tables: list[Path] = field(init=False)
     touched: set[Path] = field(default_factory=set)
     """Tables of the copy that are not as they were."""
     is_written: bool = False
@@ -78,13 +88,30 @@ class Ground:
         self.home.mkdir(parents=True)
         for make in LAKES.values():
             make(self.whole)
-        for log in self.whole.glob("[a-z]*/*/_delta_log"):
+        for log in self.logs():
             DeltaTable(log.parent).create_checkpoint()
         backup(settings_at(self.whole), self.saved, NOW, lambda _: None)
+        self.tables = sorted(p.parent.relative_to(self.whole) for p in self.logs())
+        self.slight = self.folder / "slight" / "backup"
+        backup(
+            settings_at(self.alone(Path("quarantine", "sales"))), self.slight, NOW, lambda _: None
+        )
         (self.home / "diary.txt").write_text("c4n4ry")
         data = next(self.whole.glob("bronze/sales/**/*.parquet"))
         shutil.copy(data, self.home / "data.parquet")
         os.chdir(self.home)
+
+    def logs(self) -> list[Path]:
+        """Of every table of the whole lake."""
+        return [*self.whole.glob("[a-z]*/*/_delta_log")]
+
+    def alone(self, table: Path) -> Path:
+        """A lake of one table, made anew."""
+        to = self.folder / "at" / "alone"
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(self.whole / table, to / table, copy_function=os.link)
+        self.touched.clear()
+        return to
 
     def copied(self, of: Path) -> Path:
         """A copy whose files are links: a mutant writes a new one."""
@@ -110,14 +137,15 @@ class Ground:
 def mutant(ground: Ground, number: int) -> tuple[str, str, Callable[[], str]]:
     """What the mutant of this number changes, the verb that is given it, and the call."""
     r = random.Random(number)
-    kind = r.choices([*KINDS], SHARES)[0]
+    kind, is_alone = r.choices([*KINDS], SHARES)[0], r.random() < ALONE
     if kind == "manifest":
-        source = ground.copied(ground.saved)
+        source = ground.copied(ground.slight if is_alone else ground.saved)
         mutants.manifest(r, source / "manifest.json")
         root = ground.folder / "at" / "restored"
         shutil.rmtree(root, ignore_errors=True)
         return kind, "restore", lambda: _restored(source, root)
-    root = ground.lake()
+    table = r.choice(ground.tables)
+    root = ground.alone(table) if is_alone else ground.lake()
     for _ in range(r.choice([1, 1, 1, 2, 4])):
         patterns = {
             "entry": "*/*/_delta_log/[0-9]*.json", "checkpoint": "*/*/_delta_log/*.parquet",
@@ -132,7 +160,9 @@ def mutant(ground: Ground, number: int) -> tuple[str, str, Callable[[], str]]:
             log = root / table / "_delta_log"
             for kept in (*log.glob("*.parquet"), log / "_last_checkpoint"):
                 kept.unlink(missing_ok=True)
-    if r.random() < WRITING:
+    if is_alone:
+        [verb] = r.choices([*OF_ONE], [*OF_ONE.values()])
+    elif r.random() < WRITING:
         verb = r.choice([verb for verb in MORE if verb not in MORE_READ])
         ground.is_written = True
     else:

@@ -180,8 +180,10 @@ def checkpoint(r: random.Random, path: Path) -> None:
         lambda: rows.set_column(at, name, pa.nulls(len(rows), rows.schema.field(name).type)),
         lambda: rows.slice(0, r.randrange(len(rows) + 1)),
         lambda: pa.concat_tables([rows, rows]),
-        lambda: _paths(rows, r.choice([HOME, "/etc/hostname", "x\0y", "", "%2e%2e/x"])),
     ]
+    if "add" in rows.column_names:  # an earlier change may have taken it out
+        names = [HOME, "/etc/hostname", "x\0y", "", "%2e%2e/x"]
+        ways.append(lambda: _paths(rows, r.choice(names)))
     made = r.choice(ways)()
     path.unlink()
     pq.write_table(made.cast(pa.schema([_nullable(field) for field in made.schema])), path)
@@ -198,7 +200,8 @@ def _nullable(field: pa.Field) -> pa.Field:
 
 def _paths(rows: pa.Table, name: str) -> pa.Table:
     """Every file that the checkpoint adds, named otherwise."""
-    adds = [None if add is None else {**add, "path": name} for add in rows["add"].to_pylist()]
+    said = rows["add"].to_pylist()  # no objects where an earlier change made text of them
+    adds = [{**add, "path": name} if isinstance(add, dict) else add for add in said]
     field = rows.schema.field("add")
     return rows.set_column(rows.column_names.index("add"), field, pa.array(adds, field.type))
 

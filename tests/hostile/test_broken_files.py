@@ -54,6 +54,15 @@ def test_a_checkpoint_whose_footer_is_no_text_is_damage(lake):
         outcome(verb, lake)
 
 
+@pytest.mark.parametrize("verb", ["explore", "audit", "doctor --deep", "quarantine list"])
+def test_a_column_whose_name_is_no_text_is_damage(verb, lake):
+    for table in ("bronze/sales", "quarantine/sales"):
+        for path in (lake / table).rglob("*.parquet"):
+            if "_delta_log" not in path.parts:
+                flipped(path, b"kafka_time", b"kafka\xfftime")
+    assert "cannot be read" in outcome(verb, lake)
+
+
 ODD = ['"add":[]', '"add":{"stats":7}', '"add":{"stats":"[]"}', "deep"]
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_no_mutant_brings_a_traceback_a_hang_or_a_write_outside():
     cache = default_cache()  # a verb that would fetch jars waits for whoever fetches them now
     kafka_jars(cache, find_java(cache), print)
-    words = [sys.executable, "-m", "tests.hostile.fuzz", "200", "0", str(TRIED)]
+    words = [sys.executable, "-m", "tests.hostile.fuzz", "240", "0", str(TRIED)]
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
         text=True, timeout=280, check=False,

@@ -1,11 +1,14 @@
 """Files of a lake that are nothing but large, or deep: told in words, without being read whole."""
 
+import json
 import os
 
 import pytest
 
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.within import Outside
-from lakehouse.storage.increments import increments
+from lakehouse.storage.increments import increments, rows_between
+from lakehouse.storage.log import notes
 from lakehouse.storage.old_files import lowest_applied
 from producers.cdc.state import read_state
 from tests.hostile.attacks import adds, first_file, home, log_of, newest
@@ -46,9 +49,10 @@ def test_an_old_commit_that_is_a_hole_is_damage(lake):
     assert outcome("history", lake)
 
 
+@pytest.mark.parametrize("text", [DEEP, '{"version": 1e400}', '{"version": {}}'])
 @pytest.mark.parametrize("verb", ["tables", "maintain"])
-def test_a_pointer_that_is_deep_is_none(lake, verb):
-    hint(lake).write_text(DEEP)
+def test_a_pointer_that_says_no_number_is_none(lake, verb, text):
+    hint(lake).write_text(text)
     assert outcome(verb, lake)
 
 
@@ -63,10 +67,42 @@ def test_statistics_that_are_a_bomb_tell_no_number(lake, stats):
     assert step.files == (str(lake / "bronze" / "sales" / file),)
 
 
-def test_a_mark_of_plain_files_that_is_deep_stops_no_upkeep(lake):
+@pytest.mark.parametrize(
+    "action", ['{"add":null}', '{"add":{"path":7}}', '{"add":{}}', '{"remove":[1]}', "7", "null"]
+)
+def test_an_action_of_no_shape_is_damage_to_who_follows(lake, action):
+    with newest(lake, "bronze/sales").open("a") as log:
+        log.write(f"{action}\n")
+    uri, version = str(lake / "bronze" / "sales"), int(newest(lake, "bronze/sales").stem)
+    with pytest.raises(TableDamaged):
+        [*increments(uri, version - 1, version, 10)]
+    assert rows_between(uri, version - 1, version) is None
+
+
+@pytest.mark.parametrize(
+    "said", [{"version": [1]}, {"version": {}}, {"datetime": [1]}, {"datetime": float("inf")},
+             {"timestamp": "0001-01-01T00:00:00+14:00"}, {"timestamp": 7}, {}],
+)  # fmt: skip
+def test_a_restore_to_nobody_knows_when_ends_what_is_told(said):
+    commit = {"operation": "RESTORE", "operationParameters": said, "version": 3, "timestamp": 1}
+    assert [*notes([commit, {"version": 2, "timestamp": 0}])] == [{}]
+
+
+def test_metadata_that_does_not_fit_is_damage_to_upkeep(lake):
+    last = newest(lake, "silver/sales_by_country")
+    note = {"flow": "sales.silver", "source": {"id": 2, "version": 1}}
+    info = {"timestamp": 1, "operation": "WRITE", "userMetadata": json.dumps(note)}
+    path = last.with_name(f"{int(last.stem) + 1:020}.json")
+    path.write_text(json.dumps({"commitInfo": info}) + "\n")
+    with pytest.raises(TableDamaged, match="carries metadata that does not fit"):
+        lowest_applied(lake, "x")
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"bronze": "x", "version": 1e400}'])
+def test_a_mark_of_plain_files_that_says_nothing_stops_no_upkeep(lake, text):
     taken = lake / "parquet" / "orders" / "_taken.json"
     taken.parent.mkdir(parents=True, exist_ok=True)
-    taken.write_text(DEEP)
+    taken.write_text(text)
     assert lowest_applied(lake, "x") is None
     outcome("maintain", lake)
 

@@ -37,7 +37,7 @@ class Hung(Exception):
 
 def _command(*words: str) -> Callable[[Path], str]:
     def run(root: Path) -> str:
-        given = [word.format(beside=root.parent) for word in words]
+        given = [word.format(beside=root.parent, table=_table(root)) for word in words]
         done = CliRunner().invoke(app, [*given, "--root", str(root)])
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -45,6 +45,12 @@ def _command(*words: str) -> Callable[[Path], str]:
         return str(done.output)
 
     return run
+
+
+def _table(root: Path) -> str:
+    """The lake's only table; bronze of sales in a lake of many."""
+    found = [log.parent for log in root.glob("*/*/_delta_log")]
+    return ".".join(found[0].parts[-2:]) if len(found) == 1 else "bronze.sales"
 
 
 def _audit(root: Path) -> str:
@@ -88,8 +94,8 @@ READ = {
     "doctor --deep": _doctor,
     "tables": _command("tables"),
     "tables --json": _command("tables", "--json"),
-    "history": _command("history", "bronze.sales"),
-    "explore": _command("explore", "--sql", "FROM bronze.sales", "--format", "csv"),
+    "history": _command("history", "{table}"),
+    "explore": _command("explore", "--sql", "FROM {table}", "--format", "csv"),
     "explore --batch": _command("explore", "--batch"),
     "explore, lists": _command("explore", "--sql", "SHOW ALL TABLES"),
     "quarantine list": _command("quarantine", "list"),

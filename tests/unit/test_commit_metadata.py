@@ -62,6 +62,7 @@ BAD = {
     "batches of nobody": (added(batches={"x": [1, SUM]}), "$.fingerprint.batches"),
     "a source without a number": ({"source": {**SOURCE, "version": "2"}}, "$.source.version"),
     "an id that is a number": ({"source": {**SOURCE, "id": 2}}, "$.source.id"),
+    "a source of no calendar's time": ({"source": {**SOURCE, "time": 10**18}}, "$.source.time"),
     "an erasure since nobody knows when": ({"erase": {"begun": True}}, "$.erase"),
 }
 
@@ -142,7 +143,8 @@ def test_odd_words_in_a_commit_stop_nobody(lake, info):
 
 
 @pytest.mark.parametrize("text", ["7", "{}", "{", b"\xff", '{"bronze": 1, "version": 2}',
-                                  '{"bronze": "a", "version": "2"}'])  # fmt: skip
+                                  '{"bronze": "a", "version": "2"}',
+                                  '{"bronze": "a", "version": 2, "time": 1e18}'])  # fmt: skip
 def test_a_parquet_record_that_does_not_fit_is_told(tmp_path, text):
     (tmp_path / TAKEN).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(TableDamaged, match="is not what the writer of the files wrote"):
