@@ -111,7 +111,7 @@ format: setup-dev ## format the code
 	$(BIN)/ruff check --fix .
 
 lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
-	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --extra tui pyproject.toml -o requirements.txt
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(COMPILE) dags/requirements.in -o dags/requirements.txt
 	$(BIN)/python -m lakehouse.services.jars lock

@@ -53,7 +53,7 @@ def locked(
     replayed only if bronze has it.
     """
     files = [*chain(*map(files_of, tables.values()), *plain.values())]
-    connection = opened(Limits(settings.memory_limit, files=files))
+    connection = opened(Limits(settings.memory_limit, files=files, keeps_footers=True))
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
     for name, table in tables.items():
@@ -102,7 +102,7 @@ def _register(
     target = f"{layer}.{identifier(short)}"
     if files:
         for is_whole in (True, False):
-            source = _source(connection, layer, table, files, is_whole=is_whole)
+            source = select_of(connection, layer, table, files, is_whole=is_whole)
             if ends is not None and _has_marks(table):
                 source = true_marks(f"({source})", f"bronze.{identifier(short)}", erased, ends)
             try:
@@ -136,7 +136,7 @@ def _register_plain(connection: duckdb.DuckDBPyConnection, name: str, files: lis
         connection.execute(f"CREATE VIEW {layer}.{identifier(short)} AS FROM " + reads(files, hive))
 
 
-def _source(
+def select_of(
     connection: duckdb.DuckDBPyConnection,
     layer: str,
     table: DeltaTable,

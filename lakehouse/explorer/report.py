@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,11 +50,23 @@ Replayed records are left out: they count in bronze.
 
 
 @dataclass(frozen=True)
+class Chart:
+    """What a section's picture shows: a bar for each row."""
+
+    labels: tuple[str, ...]
+    """Columns that name a row."""
+    value: str
+    """The column that is drawn."""
+    apart: str = ""
+    """A column, such as a currency, whose values are never drawn on one scale."""
+
+
+@dataclass(frozen=True)
 class LookUp:
-    """A word of the menu that shows one thing's rows, field by field: ``client C-1042``."""
+    """A word of the explorer that shows one thing's rows: ``client C-1042``."""
 
     doc: str
-    """Its line in the menu's help."""
+    """What it shows, in words."""
     sql: str
     """SELECT in which ``{0}`` becomes the entered text, as SQL."""
     by: str
@@ -69,12 +81,15 @@ def quality(product: str, prefix: str = "") -> dict[str, str]:
 
 def sections(catalogue: Catalogue) -> dict[str, str]:
     """Section → SELECT, in order, of every product of which the lake has a table."""
-    there = set(catalogue.names())
     found: dict[str, str] = {}
-    for product in products().values():
-        if any(f"bronze.{c.name}" in there for c in product.contracts):
-            _add(found, of_product(product), product, "section")
+    for product in products_of(catalogue.names()):
+        _add(found, of_product(product), product, "section")
     return found
+
+
+def products_of(names: Collection[str]) -> list[Product]:
+    """The products of which there is a table among these."""
+    return [p for p in products().values() if any(f"bronze.{c.name}" in names for c in p.contracts)]
 
 
 def of_product(product: Product) -> dict[str, str]:
@@ -104,7 +119,7 @@ def _add(known: dict[str, str], found: Mapping[str, str], product: Product, what
 
 
 def titles() -> dict[str, str]:
-    """Section → its line in the menu, of every product."""
+    """Section → its title, of every product."""
     found: dict[str, str] = {}
     for product in products().values():
         module = part(product, "report")
@@ -129,7 +144,7 @@ def views(as_of: str | None = None, settings: Settings | None = None) -> dict[st
 
 
 def look_ups() -> dict[str, LookUp]:
-    """Word of the menu → its look-up, of every product's report."""
+    """Word → its look-up, of every product's report."""
     found: dict[str, LookUp] = {}
     for product in products().values():
         found |= getattr(part(product, "report"), "LOOK_UPS", {})

@@ -56,7 +56,7 @@ class Reader:
         self._views = dict(views or {})
         self._absent: dict[str, LakehouseError] = {}
         tables, plain = {}, {}
-        for name in self._mentioned(" ".join([*statements, *self._views.values()])):
+        for name in mentioned(catalogue, statements, self._views):
             if is_plain(name):
                 plain[name] = catalogue.plain_files(name)
                 continue
@@ -79,16 +79,6 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         with suppress(duckdb.Error):  # a query that ignored its interrupt still uses it
             self._connection.close()
-
-    def _mentioned(self, text: str) -> list[str]:
-        """The tables that are named in the text: opening fewer is quicker."""
-        names = self._catalogue.names()
-        if _LISTS.search(text):
-            return names
-        words = {word.lower() for word in re.findall(r"[\w-]+", text)}
-        if "quarantine" in words:
-            words |= {"bronze", "erased"}  # they decide which of its rows count as replayed
-        return [n for n in names if words.issuperset(n.lower().split(".", 1))]
 
     def ask(self, statement: str, limit: int | None = None) -> Answer:
         """Run one read: its first ``limit`` rows (None: all); the rest are only counted."""
@@ -148,6 +138,25 @@ class Reader:
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             remedy = "narrow it, or raise [explorer] memory_limit"
         return SqlRejected("SQL", self._without_root(line(error)), remedy)
+
+
+def mentioned(
+    catalogue: Catalogue, statements: Iterable[str], views: Mapping[str, str]
+) -> list[str]:
+    """The tables that statements name, themselves or by a view: opening fewer is quicker."""
+    names, text = catalogue.names(), " ".join(statements)
+    if _LISTS.search(text):
+        return names
+    words, left = _words(text), dict(views)
+    while used := [view for view in left if view.lower() in words]:  # a view may use another
+        words |= _words(" ".join(left.pop(view) for view in used))
+    if "quarantine" in words:
+        words |= {"bronze", "erased"}  # they decide which of its rows count as replayed
+    return [n for n in names if words.issuperset(n.lower().split(".", 1))]
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[\w-]+", text)}
 
 
 def in_time(

@@ -53,6 +53,8 @@ class Limits:
     """A folder of its own for what does not fit into memory; without one nothing is spilled."""
     is_in_order: bool = True
     """Rows keep the order of what is read, at a cost of memory."""
+    keeps_footers: bool = False
+    """Parquet footers stay in memory: who asks the same files again and again saves half."""
 
 
 def opened(limits: Limits) -> duckdb.DuckDBPyConnection:
@@ -76,7 +78,8 @@ def opened(limits: Limits) -> duckdb.DuckDBPyConnection:
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to hide
         connection.execute("SET enable_progress_bar = false")
     connection.execute(
-        f"SET TimeZone = 'UTC'; SET allowed_paths = [{files}]; "
+        f"SET TimeZone = 'UTC'; SET parquet_metadata_cache = {str(limits.keeps_footers).lower()}; "
+        f"SET allowed_paths = [{files}]; "
         f"SET allowed_directories = [{folders}]; "
         "SET enable_external_access = false; SET lock_configuration = true"
     )

@@ -49,6 +49,10 @@ REVIEWED = {
         "table": "a view of ours",
     },
     "lakehouse/audit/watermarks.py": {"gone": "one of two constants, filled with a product's name"},
+    "lakehouse/explorer/diff.py": {
+        "name": "one of two constants",
+        "rows": "a SELECT of select_of() with names by identifier()",
+    },
     "lakehouse/explorer/locked.py": {
         "''.join(lacking)": "constant columns",
         "layer": "a constant",
@@ -73,6 +77,7 @@ REVIEWED = {
         "name": "a name that we number",
         "self._name": "a name that we number",
         "self._sql": "SQL that the callers give to be prepared",
+        "str(limits.keeps_footers).lower()": "true or false",
     },
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},
     "producers/cdc/plan.py": {"one": "a call with a placeholder, and one of two constants"},

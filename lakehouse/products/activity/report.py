@@ -64,4 +64,4 @@ TITLES = {
     "activity_late_and_doubled": "activity, late and doubled, by batch",
     "activity_quarantine": "activity, quarantine by verdict",
 }
-"""Section → its line in the menu."""
+"""Section → its title."""

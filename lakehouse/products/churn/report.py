@@ -85,7 +85,7 @@ TITLES = {
     "churn_drift": "churn: drift against training, the last day",
     "churn_latency": "churn: latency of predictions, and breaches of the limit",
 }
-"""Section → its line in the menu."""
+"""Section → its title."""
 LOOK_UPS = {
     "customer": LookUp(
         "one customer of churn, field by field",

@@ -6,7 +6,7 @@ of each currency, and currencies stand by their number of lines.
 
 from __future__ import annotations
 
-from lakehouse.explorer.report import LookUp, quality
+from lakehouse.explorer.report import Chart, LookUp, quality
 from lakehouse.products.sales.views import TIERS, clients, trends
 from lakehouse.storage.duck import ten_thousandths
 
@@ -124,8 +124,21 @@ TITLES = {
     "late_and_doubled": "late and doubled, by batch",
     "quarantine": "quarantine, by verdict",
 }
-"""Section → its line in the menu, where the section's name does not say it all."""
-
+"""Section → its title, where the section's name does not say it all."""
+CHARTS = {
+    "totals": Chart(("currency",), "orders"),
+    "countries": Chart(("country", "currency"), "net_revenue", "currency"),
+    "segments": Chart(("segment", "currency"), "net_revenue", "currency"),
+    "clients": Chart(("client_id", "currency"), "net_revenue", "currency"),
+    "tiers": Chart(("tier", "currency"), "clients", "currency"),
+    "rfm": Chart(("rfm_segment", "currency"), "clients", "currency"),
+    "months": Chart(("month", "currency"), "net_revenue", "currency"),
+    "days": Chart(("day", "currency"), "net_revenue", "currency"),
+    "products": Chart(("product_name", "currency"), "net_revenue", "currency"),
+    "late_and_doubled": Chart(("batch_id",), "late"),
+    "quarantine": Chart(("verdict",), "records"),
+}
+"""Section → its picture. Amounts of two currencies are never on one scale."""
 
 LOOK_UPS = {
     "client": LookUp(

@@ -1,0 +1,248 @@
+"""What asks the lake and prints: report, sql, trace and diff. Reads only; needs no JVM."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakehouse.cli.edge import settings_of
+from lakehouse.core.errors import Exit, UsageError
+from lakehouse.core.options import MOST, Config, Root
+from lakehouse.core.text import say
+from lakehouse.explorer.format import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from lakehouse.explorer.past import Past
+    from lakehouse.explorer.session import Session
+    from lakehouse.settings.settings import Settings
+
+Form = Annotated[Format, typer.Option("--format", help="how to print")]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="CSV for programs: texts as they are, formulas too")
+]
+Limit = Annotated[int | None, typer.Option(min=1, max=MOST, help="most rows")]
+Version = Annotated[int | None, typer.Option(min=0, max=MOST, help="read tables at a version")]
+At = Annotated[str | None, typer.Option(help="read tables as of this time, RFC 3339")]
+AsOf = Annotated[str | None, typer.Option(help="the day that recency counts from")]
+
+
+def report(
+    form: Form = Format.table,
+    raw: Raw = False,
+    version: Version = None,
+    at: At = None,
+    as_of: AsOf = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Print the complete report: each product's analyses, and how fresh each table is.
+
+    Examples: lakehouse report --root var/demo   |   lakehouse report --format md > report.md
+    """
+    with_session(
+        config, root, version, at, as_of,
+        lambda session, settings: write(reported(session, settings, form, raw=raw)),
+    )  # fmt: skip
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="one SELECT; `SHOW TABLES` lists names")],
+    form: Form = Format.table,
+    raw: Raw = False,
+    limit: Limit = None,
+    version: Version = None,
+    at: At = None,
+    as_of: AsOf = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Run one SELECT over the lake's tables and views.
+
+    Examples: lakehouse sql "SHOW TABLES"   |   lakehouse sql "FROM {table}" --format csv
+    """
+    with_session(
+        config, root, version, at, as_of,
+        lambda session, settings: write(answered(session, settings, statement, form, limit, raw)),
+    )  # fmt: skip
+
+
+def trace(
+    table: Annotated[str, typer.Argument(help="as in {table}, or bronze.{product}")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="column=value: the row's keys, or its address")
+    ] = None,
+    form: Form = Format.table,
+    limit: Limit = None,
+    version: Version = None,
+    at: At = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Go from a row back to its events: their addresses in Kafka, their bytes, their commits.
+
+    Keys that are left out mean all their values.
+
+    Examples: lakehouse trace {table} country=France   |
+    lakehouse trace quarantine.{product} partition=0 offset=17
+    """
+    from lakehouse.explorer.origin import row_of
+
+    row = row_of(table, keys or [])
+
+    def traced(session: Session, settings: Settings) -> None:
+        from lakehouse.explorer.show import render, width
+        from lakehouse.explorer.trace import trace as found_of
+
+        session.catalogue.open(table)
+        found = found_of(session, table, row, limit or settings.explorer.row_limit)
+        if found is None:
+            raise UsageError(
+                f"table {table}", "is declared by no product, so its rows have no known origin",
+                "name a table of bronze, silver, quarantine or ledger, as `lakehouse tables` lists",
+            )  # fmt: skip
+        say(f"events of {found.origin.told()}")
+        sections: dict[str, pa.Table | list[dict[str, Any]]] = {"events": found.events.rows}
+        sections["commits"] = [asdict(commit) for commit in found.commits]
+        for name, data in found.raw.items():
+            sections[name] = [{"bytes": line} for line in data]
+        write(render({n: rows for n, rows in sections.items() if len(rows)}, form, width()))
+        _more(found.events.more)
+
+    with_session(config, root, version, at, None, traced)
+
+
+def diff(
+    table: Annotated[str, typer.Argument(help="as in {table}")],
+    before: Annotated[int, typer.Option("--from", min=0, max=MOST, help="the older version")],
+    after: Annotated[int, typer.Option("--to", min=0, max=MOST, help="the newer version")],
+    form: Form = Format.table,
+    limit: Limit = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Show what changed in a table between two of its versions, row by row.
+
+    Examples: lakehouse diff {table} --from 1 --to 2   |
+    lakehouse diff {table} --from 1 --to 2 --format csv
+    """
+    from lakehouse.explorer.diff import diff as changed
+    from lakehouse.explorer.show import render, width
+
+    def shown(session: Session, settings: Settings) -> None:
+        most = limit or settings.explorer.row_limit
+        found = changed(session.catalogue, settings.explorer, table, before, after, most)
+        if not found.rows.num_rows:
+            say(f"{table}: versions {before} and {after} have the same rows")
+        write(render({"changes": found.rows}, form, width(), color=sys.stdout.isatty()))
+        _more(found.more)
+
+    with_session(config, root, None, None, None, shown)
+
+
+def with_session(
+    config: Path | None,
+    root: Path | None,
+    version: int | None,
+    at: str | None,
+    as_of: str | None,
+    work: Callable[[Session, Settings], None],
+) -> None:
+    """Do ``work`` with a session on the lake, in bounded memory; TableMissing where it is empty."""
+    from lakehouse.core.memory import bounded, growth
+
+    settings, session = opened(config, root, version, at, as_of)
+    with session:
+        session.catalogue.require()
+        try:
+            with bounded(growth(settings.explorer.memory_limit)):
+                work(session, settings)
+        except KeyboardInterrupt:  # typer would say 1
+            raise SystemExit(Exit.INTERRUPTED) from None
+
+
+def opened(
+    config: Path | None, root: Path | None, version: int | None, at: str | None, as_of: str | None
+) -> tuple[Settings, Session]:
+    """Settings, and a session on the lake at a version or a time."""
+    from lakehouse.explorer.catalogue import Catalogue
+    from lakehouse.explorer.report import views
+    from lakehouse.explorer.session import Session
+    from lakehouse.explorer.times import time_of
+
+    settings = settings_of(config, root, logs=False)
+    then = time_of("--at", at) if at is not None else None
+    catalogue = Catalogue(settings.lake.root, version, then, _past(settings))
+    day = time_of("--as-of", as_of) if as_of is not None else None
+    found = views(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)
+    return settings, Session(catalogue, settings.explorer, found)
+
+
+def _past(settings: Settings) -> Callable[[str, int], DeltaTable | None]:
+    """Folds silver of a moment whose versions are gone; loads what that needs when asked."""
+    found: list[Past] = []
+
+    def open_past(name: str, version: int) -> DeltaTable | None:
+        from lakehouse.explorer.past import Past
+
+        if not found:
+            found.append(Past(settings, say))
+        return found[0].open(name, version)
+
+    return open_past
+
+
+def reported(session: Session, settings: Settings, form: Format, *, raw: bool) -> str:
+    """The whole report as text."""
+    from lakehouse.explorer.report import report as sections
+    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.sql import in_time
+
+    found = sections(session.catalogue, settings.explorer, session.views, say)
+    color = sys.stdout.isatty()
+    drawn = partial(render, found, form, width(), color=color, raw=raw)
+    return in_time(settings.explorer, drawn)
+
+
+def answered(
+    session: Session,
+    settings: Settings,
+    statement: str,
+    form: Format,
+    limit: int | None,
+    raw: bool,
+) -> str:
+    """One SELECT's rows as text, cut at the row limit with a word about the rest."""
+    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.sql import in_time
+
+    answer = session.ask(statement, limit or settings.explorer.row_limit)
+    color = sys.stdout.isatty()
+    drawn = partial(render, {"rows": answer.rows}, form, width(), color=color, raw=raw)
+    text = in_time(settings.explorer, drawn)
+    _more(answer.more)
+    return text
+
+
+def _more(count: int) -> None:
+    if count:
+        say(f"{count:,} more rows: raise --limit to see them")
+
+
+def write(text: str) -> None:
+    """Data to stdout; a reader that left early (``| head``) is no fault."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,145 @@
+"""What changed in a table between two of its versions, row by row.
+
+A file that both versions have holds the same rows in both, so only the others are read: the
+cost follows the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import duckdb
+from deltalake import DeltaTable
+
+from lakehouse.core.errors import TableDamaged
+from lakehouse.core.sql import identifier, listed, text
+from lakehouse.explorer.allowed import line
+from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.keys import key_columns
+from lakehouse.explorer.locked import select_of
+from lakehouse.explorer.sql import Answer, in_time
+from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.duck import Limits, opened, query
+from lakehouse.storage.file_paths import files_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = "(row)"
+"""In ``column``: the whole row was added or removed."""
+
+
+def diff(
+    catalogue: Catalogue,
+    settings: ExplorerSettings,
+    table: str,
+    before: int,
+    after: int,
+    limit: int | None = None,
+) -> Answer:
+    """``change``, the table's keys, ``column``, ``before`` and ``after``, as exact text.
+
+    A row with a new key is added, one whose key is gone is removed, both with all their values
+    in one line; a changed row has a line for each column that differs. Where nobody declares
+    keys of the table, a changed row is one removed and one added.
+    """
+    was, now = (catalogue.back_to(version).open(table) for version in (before, after))
+    return in_time(settings, lambda: _diff(settings, table, was, now, limit))
+
+
+def _diff(
+    settings: ExplorerSettings, table: str, was: DeltaTable, now: DeltaTable, limit: int | None
+) -> Answer:
+    held = (files_of(was), files_of(now))
+    both = {*held[0]} & {*held[1]}
+    sides = [[file for file in files if file not in both] for files in held]
+    with opened(Limits(settings.memory_limit, files=[*chain(*sides)])) as connection:
+        try:
+            columns = _columns(was, now)
+            for name, delta, files in zip(("was", "now"), (was, now), sides, strict=True):
+                rows = _rows(connection, table, delta, files, columns)
+                connection.execute(f"CREATE TEMP TABLE {name} AS {rows}")
+            keys = [name for name in key_columns(table) if name in columns]
+            found = query(connection, _by_key(keys, columns) if keys else _whole(columns))
+        except duckdb.Error as error:
+            raise TableDamaged(
+                f"table {table}", f"two versions cannot be compared: {line(error)}",
+                f"look at `lakehouse history {table}`",
+            ) from None  # fmt: skip
+    shown: pa.Table = found if limit is None else found.slice(0, limit)
+    return Answer(shown, found.num_rows - shown.num_rows)
+
+
+def _columns(was: DeltaTable, now: DeltaTable) -> list[str]:
+    names = [field.name for delta in (now, was) for field in delta.schema().fields]
+    return [*dict.fromkeys(names)]
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    delta: DeltaTable,
+    files: list[str],
+    columns: Sequence[str],
+) -> str:
+    """A SELECT of one side, with the columns of both."""
+    there = {field.name for field in delta.schema().fields}
+    listed_ = ", ".join(
+        identifier(c) if c in there and files else f"NULL AS {identifier(c)}" for c in columns
+    )
+    if not files:
+        return f"SELECT {listed_} LIMIT 0"
+    layer = table.partition(".")[0]
+    return f"SELECT {listed_} FROM ({select_of(connection, layer, delta, files, is_whole=False)})"
+
+
+def _by_key(keys: Sequence[str], columns: Sequence[str]) -> str:
+    others = [name for name in columns if name not in keys]
+    shown = ", ".join(
+        f"CASE WHEN n.there THEN n.row.{identifier(k)} ELSE w.row.{identifier(k)} END "
+        f"AS {identifier(k)}"
+        for k in keys
+    )
+    same = " AND ".join(
+        f"w.row.{identifier(k)} IS NOT DISTINCT FROM n.row.{identifier(k)}" for k in keys
+    )
+    told = ", ".join(
+        f"{{'column': {text(c)}, 'before': CAST(w.row.{identifier(c)} AS VARCHAR), "
+        f"'after': CAST(n.row.{identifier(c)} AS VARCHAR)}}"
+        for c in others
+    )
+    one = (
+        f"{{'column': {text(WHOLE)}, 'before': {_row('w', others)}, 'after': {_row('n', others)}}}"
+    )
+    sides = ", ".join(
+        f"{short} AS (SELECT row, true AS there FROM (SELECT {a} AS row FROM {a} "
+        f"EXCEPT ALL SELECT {b} AS row FROM {b}))"
+        for short, a, b in (("w", "was", "now"), ("n", "now", "was"))
+    )
+    return f"""
+        WITH {sides}, pairs AS (
+            SELECT CASE WHEN w.there AND n.there THEN 'changed' WHEN n.there THEN 'added'
+                    ELSE 'removed' END AS change, {shown},
+                unnest(CASE WHEN w.there AND n.there THEN [{told or one}] ELSE [{one}] END) AS d
+            FROM w FULL JOIN n ON {same})
+        SELECT change, {listed(keys)}, d."column" AS "column", d."before" AS "before",
+            d."after" AS "after"
+        FROM pairs WHERE change <> 'changed' OR d."before" IS DISTINCT FROM d."after"
+        ORDER BY {listed(keys)}, "column" """
+
+
+def _row(side: str, columns: Sequence[str]) -> str:
+    parts = ", ".join(f"{text(c)}: {side}.row.{identifier(c)}" for c in columns)
+    return f"CASE WHEN {side}.there THEN CAST({{{parts}}} AS VARCHAR) END" if parts else "NULL"
+
+
+def _whole(columns: Sequence[str]) -> str:
+    names = listed(columns)
+    parts = [
+        f"SELECT '{change}' AS change, * FROM (SELECT {names} FROM {a} "
+        f"EXCEPT ALL SELECT {names} FROM {b})"
+        for change, a, b in (("removed", "was", "now"), ("added", "now", "was"))
+    ]
+    return " UNION ALL ".join(parts)

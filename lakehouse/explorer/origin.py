@@ -1,0 +1,210 @@
+"""From a number back to its events: which rows of bronze a row of silver was made from.
+
+The rows are found by the table's own declaration: the same expressions that made its keys are
+evaluated over bronze, at the version at hand. Where a row does not tell all keys of its table,
+as in a sum over months, the events of all the others are meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from lakehouse.core.errors import UsageError
+from lakehouse.core.sql import identifier, text
+from lakehouse.explorer.keys import (
+    ADDRESS,
+    Declared,
+    FavouriteTable,
+    KeyedTable,
+    declared,
+    key_columns,
+    keys_of,
+)
+from lakehouse.model.flow import Aggregate, Finer, SilverFlow
+from lakehouse.model.window import Session
+
+_NAMED = re.compile(r'"?\b(bronze|quarantine|silver|ledger)\b"?\s*\.\s*"?([\w-]+)"?', re.I)
+_PLACE = 'topic, "partition", "offset", batch_id'
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The events behind a row: ``sql`` reads them, newest first, with address and columns."""
+
+    table: str
+    """The table that the row is of, or was computed from."""
+    keys: Mapping[str, Any]
+    """What of the table's keys the row tells."""
+    open_keys: tuple[str, ...]
+    """Keys that it does not tell: events of every value of them are meant."""
+    bronze: str
+    sql: str
+
+    def told(self) -> str:
+        """In words: whose events these are."""
+        known = ", ".join(f"{name} = {value}" for name, value in self.keys.items())
+        rest = f"; any {', '.join(self.open_keys)}" if self.open_keys else ""
+        return f"{self.table}: {known or 'all rows'}{rest}"
+
+
+def origin(table: str, row: Mapping[str, Any]) -> Origin | None:
+    """The origin of a row of one table; None where nobody declares what the table is made from."""
+    layer, _, name = table.partition(".")
+    if layer in {"bronze", "quarantine"}:
+        return _of_record(table, row)
+    if layer == "ledger" and "batch_id" in row:
+        keys = {"batch_id": row["batch_id"]}
+        where = f"{_equal('batch_id', row['batch_id'])} AND (is_late OR is_duplicate)"
+        return Origin(table, keys, (), f"bronze.{name}", _events(f"bronze.{name}", where))
+    if (found := declared(table)) is None:
+        return None
+    flow, declaration = found
+    known = {name: row[name] for name in keys_of(declaration) if name in row}
+    lacking = tuple(name for name in keys_of(declaration) if name not in row)
+    if isinstance(declaration, Session) and "session_end" in row:
+        known["session_end"] = row["session_end"]
+    bronze = f"bronze.{flow.product}"
+    return Origin(table, known, lacking, bronze, _sql(flow, declaration, known))
+
+
+def origin_of(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Origin | None:
+    """The origin of a row of any SELECT: by that table of those it names whose keys it tells best.
+
+    ``views`` are names that it may use as tables, and their SELECTs.
+    """
+    found = [o for t in tables_of(sql, views) if (o := origin(t, row)) and (o.keys or not o.table)]
+    return max(found, key=lambda o: (len(o.keys), -len(o.open_keys)), default=None)
+
+
+def tables_of(sql: str, views: Mapping[str, str]) -> list[str]:
+    """The lake's tables that a SELECT names, itself or by a view."""
+    used = [text for name, text in views.items() if re.search(rf"\b{re.escape(name)}\b", sql, re.I)]
+    named = (f"{layer}.{name}".lower() for layer, name in _NAMED.findall(" ".join([sql, *used])))
+    return [*dict.fromkeys(named)]
+
+
+def row_of(table: str, words: Iterable[str]) -> dict[str, Any]:
+    """``column=value`` words as a row's keys; an empty value is none."""
+    keys = key_columns(table)
+    found: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or (keys and name not in keys):
+            known = f"use {', '.join(f'{k}=…' for k in keys)}" if keys else "write column=value"
+            raise UsageError(f"{word!r}", f"is no key of {table}", known)
+        found[name] = value
+    return found
+
+
+def _of_record(table: str, row: Mapping[str, Any]) -> Origin | None:
+    names = [name for name in (*ADDRESS, "batch_id") if name in row]
+    if not {"partition", "offset"}.issubset(names):
+        return None
+    keys = {name: row[name] for name in names}
+    where = " AND ".join(_equal(identifier(name), row[name]) for name in names)
+    return Origin(table, keys, (), table, f"SELECT * FROM {table} WHERE {where}")
+
+
+def _sql(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> str:
+    bronze = f"bronze.{flow.product}"
+    kinds = (
+        {name: kind for name, (_, kind) in declaration.keys.items()}
+        if isinstance(declaration, Aggregate)
+        else {}
+    )
+    expressions = keys_of(declaration)
+    matched = [
+        _equal(f"CAST({expressions[n]} AS {kinds[n]})" if n in kinds else f"({expressions[n]})", v)
+        for n, v in known.items()
+        if expressions.get(n)
+    ]
+    if isinstance(declaration, Session):
+        return _events(bronze, _in_session(declaration, known))
+    if isinstance(declaration, KeyedTable):
+        return _events(bronze, *matched, f"({declaration.keyed.where})")
+    if isinstance(declaration, FavouriteTable):
+        return _events(bronze, *matched, f"({declaration.favourite.where})")
+    if isinstance(declaration, Finer):
+        return _events(bronze, *matched, f"({declaration.where})")
+    if flow.keyed and not declaration.of_changes:
+        return _by_current(flow, matched)
+    sliced = declaration.slice or {}
+    as_they_are = all(sliced.get(expressions[name]) == expressions[name] for name in known)
+    if as_they_are or not declaration.explode:
+        return _events(bronze, *matched, f"({declaration.where})")
+    return _exploded(bronze, declaration, matched)
+
+
+def _events(bronze: str, *conditions: str) -> str:
+    where = " AND ".join(["NOT is_duplicate", *conditions])
+    return _shown(f"{bronze} AS rows WHERE {where}")
+
+
+def _shown(rows: str) -> str:
+    return (
+        f'SELECT event_time, topic, "partition", "offset", * EXCLUDE (event_time, {_PLACE}), '
+        f'batch_id FROM {rows} ORDER BY event_time DESC, "partition", "offset" DESC'
+    )
+
+
+def _exploded(bronze: str, aggregate: Aggregate, matched: list[str]) -> str:
+    """Rows are multiplied before keys are made of them: the addresses of those that match."""
+    columns = "".join(f"{sql} AS {name}, " for name, sql in (aggregate.slice or {}).items())
+    inner = (
+        f"SELECT {columns or '*, '}topic AS at_topic, "
+        '"partition" AS at_partition, "offset" AS at_offset, batch_id AS at_batch '
+        f"FROM {bronze} AS rows WHERE NOT is_duplicate AND ({aggregate.where})"
+    )
+    where = " AND ".join(matched) or "true"
+    found = (
+        'SELECT DISTINCT at_topic AS topic, at_partition AS "partition", at_offset AS "offset", '
+        f"at_batch AS batch_id FROM ({inner}) {aggregate.explode} WHERE {where}"
+    )
+    return _shown(f"{bronze} SEMI JOIN ({found}) AS found USING ({_PLACE})")
+
+
+def _by_current(flow: SilverFlow, matched: list[str]) -> str:
+    """Signed rows add up to what ``current`` has: the changes that count are those it shows."""
+    keyed = flow.keyed
+    assert keyed is not None  # noqa: S101  # the caller has looked
+    (key, kind), (order, _) = keyed.columns[keyed.key], keyed.columns[keyed.order]
+    where = " AND ".join(matched) or "true"
+    now = f"SELECT {keyed.key} AS k, {keyed.order} AS o FROM {flow.table(keyed.current)} AS rows"
+    return _events(
+        f"bronze.{flow.product}", f"({keyed.where})",
+        f"(CAST({key} AS {kind}), {order}) IN ({now} WHERE {where})",
+    )  # fmt: skip
+
+
+def _in_session(session: Session, known: Mapping[str, Any]) -> str:
+    """The events from the session's start to the next one of the same key."""
+    table_where = [f"({session.where})", "NOT is_late"]
+    if session.key in known:
+        table_where.append(_equal(session.key, known[session.key]))
+    if start := known.get("session_start"):
+        table_where.append(f"{session.time} >= {_literal(start)}::TIMESTAMPTZ")
+    if end := known.get("session_end"):
+        table_where.append(f"{session.time} <= {_literal(end)}::TIMESTAMPTZ")
+    return " AND ".join(table_where)
+
+
+def _equal(expression: str, value: Any) -> str:
+    return f"{expression} IS NOT DISTINCT FROM {_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    """A value as SQL; text takes the type of what it is compared with."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | Decimal):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ {text(value.isoformat())}"
+    if isinstance(value, date):
+        return f"DATE {text(value.isoformat())}"
+    return text(str(value))

@@ -1,0 +1,122 @@
+"""One face's way to the lake: statements, views, a moment in time; and an end to what runs.
+
+What was opened stays open while its tables have no newer version, so that asking again costs the
+question alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from lakehouse.explorer.allowed import check
+from lakehouse.explorer.catalogue import Catalogue, is_plain
+from lakehouse.explorer.sql import Answer, Reader, in_time, mentioned
+from lakehouse.settings.sections import ExplorerSettings
+from lakehouse.storage.log_health import Log
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+T = TypeVar("T")
+_OPEN = 4
+"""So many sets of tables stay open."""
+_AGAIN, _GIVE_UP = 0.05, 5.0
+"""Seconds from one interrupt to the next, and after which no more is sent."""
+
+
+class Cancelled(Exception):  # named as the errors of this house are
+    """Somebody ended the question."""
+
+
+class Session:
+    """Questions to one lake, one at a time, from any thread. A context manager."""
+
+    def __init__(
+        self, catalogue: Catalogue, settings: ExplorerSettings, views: Mapping[str, str]
+    ) -> None:
+        """``views`` are name → SELECT that statements may use as tables."""
+        self.catalogue, self.settings, self.views = catalogue, settings, dict(views)
+        self._readers: dict[tuple[tuple[str, int], ...], Reader] = {}
+        self._one = threading.Lock()
+        self._running: Reader | None = None
+        self._is_cancelled = threading.Event()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._one:
+            self._forget(0)
+
+    def back_to(self, version: int | None = None, at: datetime | None = None) -> None:
+        """Ask of another version or time from now on; with neither, of the newest."""
+        with self._one:
+            self.catalogue = self.catalogue.back_to(version, at)
+            self._forget(0)
+
+    def ask(self, statement: str, limit: int | None = None) -> Answer:
+        """Run one read: its first ``limit`` rows. Cancelled if somebody ended it."""
+        with self._one:
+            self._is_cancelled.clear()
+            in_time(self.settings, lambda: check(statement, self.views))
+            reader = self._reader(statement)
+            return self._watched(reader, lambda: reader.ask(statement, limit))
+
+    def cancel(self) -> None:
+        """End the question that runs, if one does; whoever asked it gets Cancelled."""
+        self._is_cancelled.set()
+        if reader := self._running:
+            threading.Thread(target=self._insist, args=(reader,), daemon=True).start()
+
+    def versions(self, names: list[str]) -> dict[str, int]:
+        """The newest version of each table, from its log's folder alone."""
+        found = {}
+        for name in names:
+            if is_plain(name):
+                found[name] = len(self.catalogue.plain_files(name))
+            else:
+                with suppress(OSError):  # gone since: its reader says so
+                    found[name] = Log.of(self.catalogue.lake.table(name)).newest or 0
+        return found
+
+    def _watched(self, reader: Reader, work: Callable[[], T]) -> T:
+        self._running = reader
+        try:
+            return work()
+        except Exception:
+            if self._is_cancelled.is_set():
+                raise Cancelled from None
+            self._forget(0)  # a table that could not be read may be whole by the next time
+            raise
+        finally:
+            self._running = None
+
+    def _insist(self, reader: Reader) -> None:
+        """Interrupt until the question ends: DuckDB forgets what comes before execution."""
+        ended = threading.Event()
+        for _ in range(int(_GIVE_UP / _AGAIN)):
+            if self._running is not reader:
+                return
+            reader.interrupt()
+            ended.wait(_AGAIN)
+
+    def _reader(self, statement: str) -> Reader:
+        names = mentioned(self.catalogue, [statement], self.views)
+        key = tuple(sorted(self.versions(names).items()))
+        if key not in self._readers:
+            self._forget(_OPEN - 1)
+            self._readers[key] = Reader(self.catalogue, self.settings, [statement], self.views)
+        self._readers[key] = self._readers.pop(key)
+        return self._readers[key]
+
+    def _forget(self, keep: int) -> None:
+        """Close the readers that were used longest ago."""
+        for key in [*self._readers][: max(0, len(self._readers) - keep)]:
+            self._readers.pop(key).__exit__()
