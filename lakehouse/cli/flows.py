@@ -20,6 +20,7 @@ from lakehouse.cli.products import (
     with_postgres,
     writes_postgres,
 )
+from lakehouse.cli.serve import metrics
 from lakehouse.cli.start import (
     broker,
     database,
@@ -28,7 +29,7 @@ from lakehouse.cli.start import (
     session_in_background,
 )
 from lakehouse.core.errors import Exit
-from lakehouse.core.options import AvailableNow, Config, Root
+from lakehouse.core.options import AvailableNow, Config, MetricsPort, Root
 from lakehouse.core.paths import own_command
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
@@ -41,6 +42,7 @@ UNLESS_ENDED = suppress(Stopped)
 def run_flows(
     flows: Annotated[list[str], typer.Argument(help="as in {product}.bronze {product}.silver")],
     available_now: AvailableNow = False,
+    metrics_port: MetricsPort = None,
     root: Root = None,
     config: Config = None,
 ) -> None:
@@ -66,7 +68,8 @@ def run_flows(
             spark = session_in_background(settings, name, stop)  # while tables are opened
         else:
             spark = partial(session, settings, name)  # none of them asks for it
-        run(chosen, settings, spark, available_now=available_now, stop=stop)
+        with metrics(settings, metrics_port):
+            run(chosen, settings, spark, available_now=available_now, stop=stop)
 
 
 def up(

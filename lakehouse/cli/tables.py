@@ -124,7 +124,7 @@ def docs(
         bool, typer.Option("--check", help="only say whether they are current")
     ] = False,
 ) -> None:
-    """Write docs/tables.md, docs/settings.md and config.ini from the code.
+    """Write docs/tables.md, settings.md, metrics.md and config.ini from the code.
 
     Examples: lakehouse docs   |   lakehouse docs --check
     """

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from lakehouse.core.errors import ServiceUnavailable, TableLocked
-from lakehouse.core.within import open_own
+from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableLocked
+from lakehouse.core.within import Within, open_own
 
 _TO_SIGN = 1.0
 """Seconds that a process may take from having a lock to having written its name there."""
@@ -101,6 +101,19 @@ def _holder(descriptor: int) -> str:
             pass  # not signed yet
         time.sleep(0.05)
     return "another process, which left no name"
+
+
+def holder_of(path: Path) -> str:
+    """The flow that has signed a lock file and may still run; empty where there is none.
+
+    It only reads: to try the lock would refuse it to a writer that comes meanwhile.
+    """
+    try:
+        note = json.loads(Within(path.parent, path.name).read().read(4096))
+        runs = _may_run(int(note["pid"]), str(note["host"]), str(note["since"]))
+        return str(note["flow"]) if runs else ""
+    except (OSError, ValueError, KeyError, TypeError, TableDamaged):
+        return ""
 
 
 def _may_run(pid: int, host: str, since: str) -> bool:

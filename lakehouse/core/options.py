@@ -18,6 +18,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
 AvailableNow = Annotated[
     bool, typer.Option("--available-now", help="process what is there, then end")
 ]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65_535, help="serve /metrics there; [metrics] port")
+]
 OfProduct = Annotated[str, typer.Argument(help="as in {product}")]
 MOST = 2**62
 """More rows or versions than there can be; a number that every engine holds."""

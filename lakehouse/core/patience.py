@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from lakehouse.core.errors import ServiceAway
+from lakehouse.core.health import HEALTH
 from lakehouse.core.signals import Stopped
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Patience:
         if self._lost is None:
             self._lost = now
         self._missed = now
+        HEALTH.away(error.place, error.fault)
         if self._stop.is_set() or now - self._lost >= self.limit:
             raise error
         if error.place != self._told:
@@ -69,6 +71,7 @@ class Patience:
         """Say once that the service answers again; whether it works, progress tells."""
         if self._told:
             log.info("it is back: going on", service=self._told)
+            HEALTH.back(self._told)
         self._told, self._pause = "", FIRST_PAUSE
 
     def progress(self, at: float | None = None) -> None:

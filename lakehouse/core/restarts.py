@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from lakehouse.core.errors import DiskFull, LakehouseError, ServiceAway, ServiceUnavailable
+from lakehouse.core.metrics import RESTARTS
 from lakehouse.core.signals import is_interrupt
 
 MOST_FALLS = 5
@@ -39,6 +40,7 @@ def restarted(name: str, work: Callable[[], None], stop: threading.Event) -> Non
             reason = f"{error.place}: {error.fault}" if isinstance(error, LakehouseError) else (
                 f"{type(error).__name__}: {error}".splitlines()[0]
             )  # fmt: skip
+            RESTARTS.labels(name).inc()
             log.warning("fell, and is started again", what=name, reason=reason, seconds=pause)
         if stop.wait(pause):
             return

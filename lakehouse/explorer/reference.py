@@ -1,4 +1,4 @@
-"""Generates docs/tables.md, docs/settings.md and config.ini from the code that they describe."""
+"""Generates docs/tables.md, settings.md, metrics.md and config.ini from what they describe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.core.errors import Exit
+from lakehouse.core.metrics import DECLARED
+from lakehouse.explorer.measured import LOOK, MEASURED
 from lakehouse.ingest.erased import ERASED_SCHEMA
 from lakehouse.ingest.ledger import LEDGER_SCHEMA
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA, bronze_schema
@@ -35,12 +37,24 @@ EXIT_DOCS = {
 }
 
 
+METRICS_DOC = """
+A process that runs flows serves them where `[metrics] port` or `--metrics-port` is set, on
+loopback: `/metrics` has all of them, `/metrics/process` the first list alone. Beside them are
+Prometheus' own `process_*` of the process. `/health/live` says 200 while the process answers, `/health/ready` 200
+while every flow of it runs and no service is waited for; else 503, and why.
+
+No label comes from data: a verdict is told as the contract's field and one of a few kinds.
+
+""".splitlines()
+
+
 def write_docs(root: Path, *, check: bool) -> list[str]:
     """Write the generated files that are out of date, or only ``check``; gives their paths."""
     stale = []
     for name, text in {
         "docs/tables.md": tables_md(),
         "docs/settings.md": settings_md(),
+        "docs/metrics.md": metrics_md(),
         "config.ini": config_ini(),
     }.items():
         path = root / name
@@ -204,6 +218,23 @@ def settings_md() -> str:
     out += ["## Exit codes", "", "| code | name | when |", "| --- | --- | --- |"]
     out += [f"| {int(code)} | {code.name} | {text} |" for code, text in EXIT_DOCS.items()]
     return "\n".join(out) + "\n"
+
+
+def metrics_md() -> str:
+    """docs/metrics.md: every metric, its kind, labels and meaning, by who serves it."""
+    out = ["# Metrics", "", "Generated from the code by `lakehouse docs`.", *METRICS_DOC]
+    heads = ("metric", "kind", "labels", "what")
+    for title, metrics in (
+        ("What a process counts of its own work", DECLARED),
+        ("What is read of tables, broker and disk", [*(metric for metric, _ in MEASURED), LOOK]),
+    ):
+        out += [f"## {title}", ""]
+        rows = (
+            (f"`{m.full_name}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.doc)
+            for m in metrics
+        )
+        out += _rows(rows, heads)
+    return "\n".join(out)
 
 
 def _running_code() -> Iterator[tuple[str, str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from lakehouse.storage.log_health import Log
 
 _SECONDS = 5
 """So long a service is waited for."""
+_REST = 15.0
+"""Seconds in which one that did not answer is not asked again."""
 Part = tuple[str, Callable[[], Applied | None]]
 """What a flow fills, and what tells how far that is."""
 
@@ -51,6 +54,8 @@ class Status:
     """Rows that these added; None where bronze's log no longer says, or rows were removed."""
     waiting: int | None = None
     """Of bronze: offsets of its topic that it has not landed, up to the last committed record."""
+    partitions: dict[int, int] = field(default_factory=dict)
+    """The same by partition of the topic."""
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,6 +65,16 @@ class Status:
 
 def status(settings: Settings) -> list[Status]:
     """Every flow of the lake that has a bronze; what cannot be asked says why."""
+    broker = Broker()
+    broker.use(settings.kafka)
+    try:
+        return flow_statuses(settings, broker)
+    finally:
+        broker.close()
+
+
+def flow_statuses(settings: Settings, broker: Broker) -> list[Status]:
+    """As :func:`status`, of a broker that is asked again and again over the same connections."""
     wait = {"request_timeout": timedelta(seconds=_SECONDS)}
     settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=wait)})
     lake = Lake(settings.lake.root)
@@ -68,7 +83,7 @@ def status(settings: Settings) -> list[Status]:
         raise TableMissing(
             f"lake {lake.root}", "holds no table", "run a flow, or name the lake by --root"
         )
-    found, broker = [], _Broker(settings.kafka)
+    found: list[Status] = []
     for flow in flows():
         if (newest := bronze[flow.product]) is None:
             continue
@@ -80,27 +95,45 @@ def status(settings: Settings) -> list[Status]:
     return found
 
 
-class _Broker:
-    """Kafka as it is now; one that did not answer is not asked again."""
+class Broker:
+    """Kafka as it is now; one that did not answer is not asked again for a while."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka = kafka
+    def __init__(self) -> None:
+        self._kafka = KafkaSettings()
+        self._readers: dict[str, TopicReader] = {}
         self._away: ServiceUnavailable | None = None
+        self._until = 0.0
+
+    def use(self, kafka: KafkaSettings) -> None:
+        """Ask this broker from here on."""
+        wait = {"request_timeout": timedelta(seconds=_SECONDS)}
+        kafka = kafka.model_copy(update=wait)
+        if kafka != self._kafka:
+            self.close()
+            self._kafka, self._away = kafka, None
 
     def topic(self, name: str) -> Topic | None:
         """A topic's id and offsets; None where there is no such topic."""
         _must_be_named("Kafka", self._kafka.bootstrap_servers)
-        if self._away is not None:
+        if self._away is not None and time.monotonic() < self._until:
             raise self._away
         try:
-            with TopicReader(self._kafka, name) as reader:
-                return reader.read()
+            if name not in self._readers:
+                self._readers[name] = TopicReader(self._kafka, name)
+            return self._readers[name].read()
         except ServiceUnavailable as error:
-            self._away = error
+            self.close()
+            self._away, self._until = error, time.monotonic() + _REST
             raise
 
+    def close(self) -> None:
+        """End its connections."""
+        readers, self._readers = self._readers, {}
+        for reader in readers.values():
+            reader.close()
 
-def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: _Broker) -> Status:
+
+def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: Broker) -> Status:
     """The same, with what bronze lacks of its topic."""
     note = next((one["ends"] for one in told if "ends" in one), None)
     if note is None:
@@ -113,11 +146,11 @@ def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: _Broker) -> St
     if topic is None or topic.id != ends.topic_id:
         fault = "is not there" if topic is None else "was made anew"
         return replace(row, note=f"topic {ends.topic}: {fault}")
-    lacking = (
-        after - max(first, ends.next.get(number, 0))
+    lacking = {
+        number: max(0, after - max(first, ends.next.get(number, 0)))
         for number, (first, after) in topic.ranges.items()
-    )
-    return replace(row, waiting=sum(max(0, one) for one in lacking))
+    }
+    return replace(row, waiting=sum(lacking.values()), partitions=lacking)
 
 
 def _newest(uri: str) -> int | None:

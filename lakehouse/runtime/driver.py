@@ -20,6 +20,7 @@ from lakehouse.core.errors import (
     TableMissing,
     UsageError,
 )
+from lakehouse.core.health import HEALTH
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.patience import Patience
@@ -117,6 +118,8 @@ def _attempt(
         for f in bronze:
             ensure_topic(settings.kafka, settings.product(f.product))
         patience.back()
+        if bronze:
+            HEALTH.back("Kafka")
         try:
             for f in bronze:
                 mine = [follower for follower in followers if follower.product == f.product]
@@ -132,7 +135,8 @@ def _attempt(
             for query, _ in queries:
                 if not stop.is_set():
                     query.start(session(), available_now=available_now)
-            _wait(queries, alone, settings, available_now, stop, patience, beside)
+            with HEALTH.running(f.name for f in (*bronze, *followers)):
+                _wait(queries, alone, settings, available_now, stop, patience, beside)
         finally:
             for query, landing in queries:
                 if query.stop():

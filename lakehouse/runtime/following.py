@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from lakehouse.core.metrics import FOLDS, FRESHNESS, WAITING
 from lakehouse.ingest.landing import Landed
 from lakehouse.storage.follower import Follower
 
@@ -98,6 +100,7 @@ class Following:
             self._settle()
         with self._lock:
             self._is_due |= not self._waiting.add(batch)
+            self._tell()
             self._go_on()
 
     def give_way(self, batch: Landed) -> None:
@@ -163,7 +166,10 @@ class Following:
         try:
             while (due := self._next()) is not None:
                 for follower in self.followers:
-                    follower.take(*due)
+                    with FOLDS.labels(follower.name).time():
+                        follower.take(*due)
+                    if (rows := due[2]) is not None:
+                        FRESHNESS.observe(follower.name, rows["kafka_time"], datetime.now(UTC))
                     follower.maintain()
         except BaseException as error:  # noqa: BLE001  # raised where the batches come from
             with self._lock:
@@ -175,4 +181,12 @@ class Following:
                 self._is_busy = False
                 return None
             self._is_due = False
-            return self._waiting.taken()
+            taken = self._waiting.taken()
+            self._tell()
+            return taken
+
+    def _tell(self) -> None:
+        """Say how many rows wait; the lock is held."""
+        waiting = sum(batch.good for batch in self._waiting.batches)
+        for follower in self.followers:
+            WAITING.labels(follower.name).set(waiting)

@@ -19,6 +19,16 @@ from pyspark.sql import DataFrame, SparkSession
 from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.failpoint import Step
+from lakehouse.core.metrics import (
+    BATCH_ROWS,
+    BATCHES,
+    DUPLICATES,
+    FRESHNESS,
+    LAST_BATCH,
+    LATE,
+    ROWS,
+    STAGES,
+)
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.reader.process import ReaderFault, Taken
@@ -197,7 +207,15 @@ class BronzeQuery:
                 first = {partition: offset for partition, (offset, _) in topic.ranges.items()}
 
     def _landed(self, landed: Landed, started: float, fetched: float) -> None:
+        now, committed = datetime.now(UTC), time.perf_counter()
         self._on_landed(landed)
+        ended = time.perf_counter()
+        self._count(landed, now)
+        for stage, seconds in (
+            ("fetch", fetched), ("publish", landed.seconds), ("follow", ended - committed),
+            ("total", ended - started),
+        ):  # fmt: skip
+            STAGES.labels(self.name, stage).observe(seconds)
         log.info(
             "batch landed",
             flow=self.name,
@@ -208,8 +226,19 @@ class BronzeQuery:
             version=landed.version,
             fetch_ms=round(fetched * 1000),
             publish_ms=round(landed.seconds * 1000),
-            total_ms=round((time.perf_counter() - started) * 1000),
+            total_ms=round((ended - started) * 1000),
         )
+
+    def _count(self, landed: Landed, now: datetime) -> None:
+        ROWS.labels(self.name, "bronze").inc(landed.good)
+        ROWS.labels(self.name, "quarantine").inc(landed.bad)
+        LATE.labels(self.name).inc(landed.late)
+        DUPLICATES.labels(self.name).inc(landed.duplicates)
+        BATCHES.labels(self.name).inc()
+        BATCH_ROWS.labels(self.name).observe(landed.good + landed.bad)
+        LAST_BATCH.labels(self.name).set(now.timestamp())
+        if landed.rows is not None:
+            FRESHNESS.observe(self.name, landed.rows["kafka_time"], now)
 
     def wait(self, seconds: float) -> bool:
         """Wait until the query ends; True if it has ended. Raises the error that stopped it."""

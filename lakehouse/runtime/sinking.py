@@ -14,6 +14,8 @@ import structlog
 from duckdb import DuckDBPyConnection
 
 from lakehouse.core.errors import ServiceAway, TableMissing
+from lakehouse.core.health import HEALTH
+from lakehouse.core.metrics import SINK_ROUNDS
 from lakehouse.core.patience import Patience
 from lakehouse.model.sink import PostgresSink, SinkFlow
 from lakehouse.settings.settings import Settings
@@ -79,7 +81,8 @@ class Sinking:
 
     def _work(self, sink: Sink) -> None:
         try:
-            self._follow(sink)
+            with HEALTH.running([sink.name]):
+                self._follow(sink)
         except Stopping:
             log.debug("stopped between two parts", flow=sink.name)
         except BaseException as error:  # noqa: BLE001  # raised by `check`
@@ -95,11 +98,13 @@ class Sinking:
             try:
                 sink.catch_up()
                 patience.progress()
+                SINK_ROUNDS.labels(sink.name, "done").inc()
             except TableMissing as missing:
                 if is_last and self._must:
                     raise
                 log.debug("waiting", flow=sink.name, reason=missing.fault, table=missing.place)
             except ServiceAway as away:
+                SINK_ROUNDS.labels(sink.name, "away").inc()
                 if is_last and not self._must:
                     log.warning("left behind", flow=sink.name, reason=away.fault,
                                 fix="it goes on at the next start")  # fmt: skip

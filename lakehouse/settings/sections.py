@@ -77,6 +77,7 @@ TableName = Annotated[str, AfterValidator(_table_name)]
 SqlName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
 Optional = BeforeValidator(_empty_is_none)
 Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 def runs_code(how: str) -> dict[str, JsonValue]:
@@ -239,6 +240,20 @@ class ExplorerSettings(Section):
     timeout: Duration = Field(timedelta(seconds=30), description="longest time of one query")
     row_limit: Count = Field(1_000, description="most rows shown of a query")
     memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes")
+
+
+class MetricsSettings(Section):
+    """[metrics]: numbers and health of a process that runs flows, for Prometheus."""
+
+    port: Port = Field(0, description="port on loopback of /metrics, /health/live and /health/ready, while flows run; 0: none")
+
+
+class DashboardSettings(Section):
+    """[dashboard]: the pages of lakehouse dashboard, and beside lakehouse up."""
+
+    port: Port = Field(8686, description="port on loopback; 0: none beside lakehouse up, and a free one for lakehouse dashboard")
+    token: Annotated[SecretStr | None, Optional] = Field(None, description="what a viewer must give, if anything; only from the environment, never in config.ini")
+    token_file: str = Field("", description="file that holds the token")
 
 
 class LoggingSettings(Section):

@@ -29,11 +29,13 @@ from lakehouse.settings.reading import (
 from lakehouse.settings.sections import (
     BronzeSettings,
     CapturedSettings,
+    DashboardSettings,
     ExplorerSettings,
     KafkaSettings,
     LakeSettings,
     LoggingSettings,
     MaintenanceSettings,
+    MetricsSettings,
     PostgresSettings,
     ProductSettings,
     PublishSettings,
@@ -69,6 +71,8 @@ class Settings(BaseModel):
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     explorer: ExplorerSettings = Field(default_factory=ExplorerSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     spark_conf: Mapping[str, str] = {}
     table_properties: Mapping[str, str] = {}

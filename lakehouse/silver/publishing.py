@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.core.failpoint import Step
+from lakehouse.core.metrics import PUBLISHED_BYTES, PUBLISHED_ROWS, TURNS
 from lakehouse.settings.sections import SilverSettings
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.journal import Entry, Journal, rows_of
@@ -191,7 +193,11 @@ class Publishing:
         rows = rows_of(entries, published.schema)
         written = published.publish(rows, note, pause)
         self._upkeep[name].replaced(written.gone)
-        self.turns.took(name, time.thread_time() - started, written, rows.num_rows)
+        took, table = time.thread_time() - started, f"silver.{Path(published.table.uri).name}"
+        TURNS.labels(table).observe(took)
+        PUBLISHED_ROWS.labels(table).inc(written.rows)
+        PUBLISHED_BYTES.labels(table).inc(written.bytes)
+        self.turns.took(name, took, written, rows.num_rows)
         self.held[name] = applied
         self._unsure.discard(name)
         failpoint.reach(Step.FINER_COMMITTED if is_state else Step.SILVER_TABLE_COMMITTED)

@@ -30,6 +30,7 @@ import structlog
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged, TableMissing
+from lakehouse.core.metrics import MADE_ANEW
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
@@ -206,6 +207,7 @@ class Follower(ABC):
             except (FileNotFoundError, TableDamaged) as error:
                 reason = str(error)
         if reason:
+            MADE_ANEW.labels(self.name).inc()
             log.warning(
                 "made anew from all of bronze", flow=self.name, version=target, reason=reason
             )
