@@ -37,7 +37,10 @@ _NAMED = re.compile(rf"part-{_BUCKET}(\d+)-{_UUID}\.[^/]*$")
 """With the whole of the UUID: one alone may begin like a bucket, with b and seven digits."""
 THREADS = min(4, os.cpu_count() or 1)
 _GROUP = 131_072
-"""Rows of a row group of a large file, and held in memory by a thread that writes one."""
+"""Rows of a row group of a large file, and held in memory by a thread that writes one ..."""
+_GROUP_BYTES = 64 * 1024 * 1024
+"""... and its bytes, as Arrow has them, unless one row has more: whatever reads the file, DuckDB
+and Spark too, unpacks some thousand rows of a row group at once."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def write_files(
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
         with writer(sink, rows.schema, codec, is_small=part.rows < _FEW) as out:
-            out.write_table(rows.slice(part.first, part.rows))
+            for group in _bounded(rows.slice(part.first, part.rows)):
+                out.write_table(group)
         values = {column: value for column, value in part.values.items() if column != bucket}
         whole, name = sink.getvalue(), new_name(values, codec, part.values.get(bucket))
         with created(folder, name) as file:
@@ -142,15 +146,25 @@ def write_file(
 def _groups(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows in the file's columns, as many at a time as a row group has."""
     held: list[pa.RecordBatch] = []
-    size = 0
+    count = size = 0
     for batch in rows:
         held.append(batch.select(schema.names).cast(schema))
-        size += batch.num_rows
-        if size >= _GROUP:
-            yield pa.Table.from_batches(held)
-            held, size = [], 0
-    if size:
-        yield pa.Table.from_batches(held)
+        count, size = count + batch.num_rows, size + batch.nbytes
+        if count >= _GROUP or size >= _GROUP_BYTES:
+            yield from _bounded(pa.Table.from_batches(held))
+            held, count, size = [], 0, 0
+    if count:
+        yield from _bounded(pa.Table.from_batches(held))
+
+
+def _bounded(rows: pa.Table) -> Iterator[pa.Table]:
+    """The rows, or halves of them where they are too large for a row group."""
+    if rows.nbytes <= _GROUP_BYTES or rows.num_rows <= 1:
+        yield rows
+        return
+    half = rows.num_rows // 2
+    yield from _bounded(rows.slice(0, half))
+    yield from _bounded(rows.slice(half))
 
 
 def writer(sink: Any, schema: pa.Schema, codec: str, *, is_small: bool) -> pq.ParquetWriter:

@@ -62,8 +62,9 @@ class DataFile:
         import pyarrow.parquet as pq  # noqa: PLC0415  # who only looks into a log does without
 
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(_ROWS, use_threads=False):
-                yield self._as_table(batch)
+            for group in range(file.num_row_groups):  # a batch of several would be too large
+                for batch in file.iter_batches(_ROWS, row_groups=[group], use_threads=False):
+                    yield self._as_table(batch)
 
     def whole_rows(self) -> Iterator[pa.RecordBatch]:
         """Its rows with all columns, null where the file is older than one, to be written anew.
