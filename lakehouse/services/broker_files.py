@@ -51,6 +51,24 @@ class BrokerFiles:
         return ""
 
     @property
+    def was_killed(self) -> bool:
+        """Whether a broker held this data and did not end by itself, as far as files can say."""
+        data = self.folder / "data"
+        return (data / "__cluster_metadata-0").is_dir() and not (
+            data / ".kafka_cleanshutdown"
+        ).exists()
+
+    @property
+    def fencer(self) -> Path:
+        """The settings of a controller that fences a killed broker."""
+        return self.folder / "fence.properties"
+
+    @property
+    def fencer_said(self) -> Path:
+        """What that controller logged last."""
+        return self.folder / "fence.log"
+
+    @property
     def words(self) -> list[str]:
         """What a broker on these files ends its command line with."""
         return ["kafka.Kafka", str(self.config)]
@@ -59,6 +77,11 @@ class BrokerFiles:
     def record(self) -> Record:
         """Which broker runs on these files."""
         return Record(self.folder / "broker.json", self.words, os.geteuid())
+
+    @property
+    def fencing(self) -> Record:
+        """Which controller fences a killed broker on these files."""
+        return Record(self.folder / "fence.json", ["kafka.Kafka", str(self.fencer)], os.geteuid())
 
     def ports(self) -> tuple[int, int]:
         """The client's and the controller's port: those of the last run if free, else others."""
@@ -103,6 +126,25 @@ class BrokerFiles:
         write_whole(self.config, text.encode())
         write_whole(self.folder / "log4j2.properties", _LOG4J.encode())
 
+    def write_fencer(self, controller: int) -> None:
+        """Write the settings of the same node as a controller alone."""
+        address = f"CONTROLLER://{HOST}:{controller}"
+        settings = {
+            "process.roles": "controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": f"{HOST}:{controller}",
+            "listeners": address,
+            "advertised.listeners": address,
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT",
+            "log.dirs": "data",
+            "broker.session.timeout.ms": "300",
+            "broker.heartbeat.interval.ms": "100",
+        }
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        write_whole(self.fencer, text.encode())
+        write_whole(self.folder / "fence.log4j2.properties", _FENCER_LOG4J.encode())
+
     def logged(self) -> str:
         """The broker's log, of this run and those before it."""
         with suppress(OSError):
@@ -139,4 +181,16 @@ appender.file.strategy.type=DefaultRolloverStrategy
 appender.file.strategy.max=2
 rootLogger.level=warn
 rootLogger.appenderRef.file.ref=file
+"""
+
+_FENCER_LOG4J = """\
+status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1} %m%n
+logger.fencing.name=org.apache.kafka.controller
+logger.fencing.level=info
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
 """

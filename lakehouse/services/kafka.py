@@ -21,6 +21,7 @@ from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.embedded import PROBE_SECONDS, READY_SECONDS, Embedded
+from lakehouse.services.fencing import fence
 from lakehouse.services.folder import HOST
 from lakehouse.services.java import Java
 
@@ -113,8 +114,9 @@ class EmbeddedKafka(Embedded):
         client, controller = files.ports()
         files.write_config(client, controller)
         command = [java.command, "-Xms256m", "-Xmx512m"]
-        command += ["-Dlog4j2.configurationFile=log4j2.properties"]
         command += ["-cp", os.pathsep.join(str(jar.absolute()) for jar in jars)]
+        fence(files, command, controller)
+        command += ["-Dlog4j2.configurationFile=log4j2.properties"]
         if not files.is_formatted:
             _format(files, command)
         servers = f"{HOST}:{client}"

@@ -120,7 +120,7 @@ class Reading:
         first = self._at(self._span.since) if self._span.since else {}
         asked = [TopicPartition(self._topic, number) for number in numbers]
         found = {}
-        for place in self._consumer.committed(asked, timeout=self._wait):
+        for place in self._committed(asked):
             low, high = self._consumer.get_watermark_offsets(place, timeout=self._wait)
             is_known = place.offset >= 0 and place.metadata in {None, self._topic_id}
             offset = min(place.offset, high) if is_known else first.get(place.partition, low)
@@ -129,6 +129,16 @@ class Reading:
                           partition=place.partition, records=low - offset)  # fmt: skip
             found[place.partition] = max(low, offset)
         return found
+
+    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Where the group is; a broker that has just answered gives it once no transaction is open."""
+        try:
+            return self._consumer.committed(asked, timeout=self._wait)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._TIMED_OUT:
+                raise
+            reason = f"it does not say where group {self._span.group} is: a transaction is open"
+            raise unreachable(self._kafka, reason) from None
 
     def _at(self, moment: datetime) -> dict[int, int]:
         """Of each partition the first offset from a Kafka time on; its end where there is none."""
