@@ -131,7 +131,7 @@ class Reading:
         return found
 
     def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """Where the group is; a broker that has just answered gives it once no transaction is open."""
+        """Where the group is; a broker gives it once no transaction of the group is open."""
         try:
             return self._consumer.committed(asked, timeout=self._wait)
         except KafkaException as error:
