@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -170,14 +170,14 @@ def postgres_checks(settings: Settings) -> Iterator[Check]:
 
 
 _ROUND_TRIP = """
-import json, sys
+import pickle, sys
 from pathlib import Path
 from lakehouse.core.errors import LakehouseError
-from lakehouse.products.registry import load_settings
-from lakehouse.runtime.session import Engine, session
-folder, home, jars, options = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
+from lakehouse.runtime.session import session
+folder, given = sys.argv[1:]
+settings, engine = pickle.loads(Path(given).read_bytes())
 try:
-    spark = session(load_settings(), "doctor", Engine(Path(home), [Path(j) for j in jars], options))
+    spark = session(settings, "doctor", engine)
 except LakehouseError as error:
     sys.exit(f"{error.fault}\\t{error.remedy}")
 spark.range(3).write.format("delta").save(folder)
@@ -186,7 +186,7 @@ spark.stop()
 """
 
 
-def spark_checks(_: Settings) -> Iterator[Check]:
+def spark_checks(settings: Settings) -> Iterator[Check]:
     """Spark writes a Delta table, and delta-rs reads it."""
     from deltalake import DeltaTable  # noqa: PLC0415
 
@@ -195,10 +195,10 @@ def spark_checks(_: Settings) -> Iterator[Check]:
     engine = Engine(java.home, spark_jars(cache, java, lambda _: None))
     engine = with_archive(engine, cache, lambda _: None)
     with tempfile.TemporaryDirectory() as folder:
-        table = f"{folder}/table"
-        jars, options = map(json.dumps, ([str(jar) for jar in engine.jars], engine.java_options))
-        words = [table, str(engine.java_home), jars, options]
-        done = finished(python("-c", _ROUND_TRIP, *words), env=own_environment(), timeout=180)
+        table, given = f"{folder}/table", Path(folder) / "given"
+        given.write_bytes(pickle.dumps((settings, engine)))  # its folder is ours alone
+        words = python("-c", _ROUND_TRIP, table, str(given))
+        done = finished(words, env=own_environment(), timeout=180)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
             fault, _tab, remedy = reason.partition("\t")

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from lakehouse.doctor.doctor import spark_checks
+from lakehouse.products.registry import load_settings
+
 START = """
 import sys
 from lakehouse.cli.start import engine
@@ -31,3 +34,11 @@ def test_what_is_wrong_is_told(monkeypatch, setting, value, fault):
     place, said, remedy = done.stdout.splitlines()[-1].split("|")
     assert (place, said.startswith(fault)) == ("Spark", True)
     assert "[spark] driver_memory" in remedy
+
+
+def test_the_doctor_tries_the_settings_that_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = tmp_path / "other.ini"
+    given.write_text("[spark]\ndriver_memory = 256m\n")
+    (check,) = spark_checks(load_settings(given))
+    assert (check.state, check.detail[:34]) == ("fail", "does not start: [INVALID_DRIVER_ME")
