@@ -52,10 +52,17 @@ class Product:
     checks: str = ""
     """Module with ``checks(settings)``, which yields :class:`lakehouse.doctor.check.Check` for
     ``lakehouse doctor``."""
+    keeps_models: bool = False
+    """Whether its verbs keep models in the lake, under ``models/NAME``: backups have them."""
     needs_postgres: bool = False
     """Whether its source reads [postgres]: the embedded one is started where none is named."""
     is_main: bool = False
     """Whether ``lakehouse demo`` and ``produce`` mean it where they name none."""
+
+    @property
+    def models(self) -> str:
+        """The folder of its models, from the lake's root; empty where it keeps none."""
+        return f"models/{self.name}" if self.keeps_models else ""
 
     @property
     def sections(self) -> Mapping[str, type | str]:

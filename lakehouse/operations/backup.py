@@ -1,4 +1,4 @@
-"""``lakehouse backup``: all tables of a lake together, each at one version.
+"""``lakehouse backup``: all tables of a lake, each at one version, and the products' models.
 
 A backup may be taken while flows run. Tables are pinned so that what is copied fits
 together: finer silver tables, silver, audits, then bronze (so that silver holds
@@ -33,7 +33,7 @@ from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.manifest import MANIFEST
-from lakehouse.products.registry import flows
+from lakehouse.products.registry import flows, products
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
@@ -71,6 +71,12 @@ def tables_in(root: str) -> list[str]:
     )
 
 
+def models_in(root: str) -> list[str]:
+    """The folders of products' models that are there: ``models/shop``."""
+    folders = [product.models for product in products().values() if product.models]
+    return sorted(folder for folder in folders if Path(root, folder).is_dir())
+
+
 @in_memory
 def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied]:
     """Copy every table into a new folder, with a manifest of sizes and SHA-256.
@@ -100,6 +106,10 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
         total = sum(int(file["bytes"]) for file in copied.values())
         found.append(Copied(name, int(table.version()), len(copied), total))
         say(f"{name} at version {table.version()}: {len(copied):,} files, {total:,} bytes")
+    for folder in models_in(lake.root):
+        kept = copying.folder(folder)
+        files |= kept
+        say(f"{folder}: {len(kept):,} files")
     tables = {copy.table: copy.version for copy in found}
     manifest = {"made_at": now.isoformat(), "tables": tables, "files": files}
     write_whole(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
@@ -152,6 +162,13 @@ class _Copying:
         """The data files of the pinned version, copied."""
         return self._copied(name, map(Path, files_of(table)))
 
+    def folder(self, name: str) -> Files:
+        """A folder of files that are written whole: what names others is copied before them."""
+        place = self._root / name
+        found = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+        whole = [path for path in found if not _is_hidden(path.relative_to(place))]
+        return self._copied(name, sorted(whole, key=lambda path: (len(path.parts), path)))
+
     def check(self, name: str, table: DeltaTable) -> None:
         """Raise TableDamaged where the copy is not the table that was pinned, whole."""
         try:
@@ -183,6 +200,11 @@ class _Copying:
     @staticmethod
     def _at(root: Path, name: str) -> Path:
         return root.joinpath(*name.split(".", 1))
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a writer has not finished it."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _data_of(table: DeltaTable) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import check_folder
 from lakehouse.core.within import Outside, Within
+from lakehouse.products.registry import products
 
 MANIFEST = "manifest.json"
 """Written last: a backup without it is not whole."""
@@ -33,6 +34,10 @@ class Manifest(msgspec.Struct, frozen=True):
     ]
     files: dict[Annotated[str, msgspec.Meta(max_length=4096)], Claim]
 
+    def folders(self) -> set[str]:
+        """The folders of tables and of models that its files lie in."""
+        return {"/".join(Path(name).parts[:2]) for name in self.files}
+
 
 def read_manifest(source: Path) -> Manifest:
     """What the backup says of itself: claims, of which each is looked at before it is used."""
@@ -44,16 +49,17 @@ def read_manifest(source: Path) -> Manifest:
     except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):
         raise not_whole(source / MANIFEST, "cannot be read") from None
     folders = {name.replace(".", "/", 1) for name in manifest.tables}
+    known = folders | {product.models for product in products().values() if product.models}
     for name, told in sorted(manifest.files.items()):
-        if not _is_file_of(source, name, told, folders):
+        if not _is_file_of(source, name, told, known):
             raise not_whole(source / name, "is not a file of the backup")
-    if lacking := folders - {"/".join(Path(name).parts[:2]) for name in manifest.files}:
+    if lacking := folders - manifest.folders():
         raise not_whole(source / min(lacking), "has no file in the manifest")
     return manifest
 
 
 def _is_file_of(source: Path, name: str, told: Claim, folders: set[str]) -> bool:
-    """Whether a file of that size is there, in the folder of a table that the manifest names."""
+    """Whether a file of that size is there, in the folder of a table or of models."""
     try:
         with Within.of(source, name).read() as file:
             size = os.fstat(file.fileno()).st_size

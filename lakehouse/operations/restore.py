@@ -1,4 +1,4 @@
-"""``lakehouse restore``: a backup's tables are put in a lake, all of them, checked first."""
+"""``lakehouse restore``: what a backup has is put in a lake, all of it, checked first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.within import Within
-from lakehouse.operations.backup import Say, copy_file, tables_in
+from lakehouse.operations.backup import Say, copy_file, models_in, tables_in
 from lakehouse.operations.manifest import not_whole, read_manifest
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
@@ -27,13 +27,14 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
     """
     manifest = read_manifest(source)
     lake = Lake(settings.lake.root)
-    there = tables_in(lake.root)
-    if there and not force:
+    there, models = tables_in(lake.root), models_in(lake.root)
+    if (there or models) and not force:
         raise UsageError(
-            f"lake {lake.root}", f"holds tables: {', '.join(there[:3])} …",
+            f"lake {lake.root}", f"holds {', '.join([*there, *models][:3])} …",
             "give another --root, or --force: they are then moved to its folder _aside",
         )  # fmt: skip
     tables = manifest.tables
+    places = {name.replace(".", "/", 1) for name in there} | {*models}
     known = [table for flow in flows() for table in tables_of(flow)]
     every = sorted({*known, *there, *tables})
     with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
@@ -54,15 +55,14 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
             opened(str(partial.joinpath(*name.split(".", 1))))
         partial.rename(beside)
         aside = lake.aside("lake")
-        for name in sorted({*there, *tables}):
-            place = name.replace(".", "/", 1)
-            if name in there:
+        for place in sorted(places | manifest.folders()):
+            if place in places:
                 _move(lake, place, f"_aside/{aside.name}/{place}")
-            if name in tables:
+            if place in manifest.folders():
                 _move(lake, f"{beside.name}/{place}", place)
         shutil.rmtree(beside)
-    if there:
-        say(f"the tables that were there are in {aside}")
+    if places:
+        say(f"what was there is in {aside}")
     return dict(tables)
 
 

@@ -78,6 +78,25 @@ def test_a_restore_is_refused_where_there_are_tables(lake, tmp_path):
     assert_proven(lake)
 
 
+def test_models_are_in_a_backup_and_come_back(lake, tmp_path):
+    """``promoted.json`` is copied before what it names; what is half written is not."""
+    models = Path(lake.settings.lake.root) / "models" / "churn"
+    for name in ("promoted.json", "v1/card.json", ".v2.part/card.json"):
+        (models / name).parent.mkdir(parents=True, exist_ok=True)
+        (models / name).write_text(name)
+    backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
+    other = lake.settings.with_root(tmp_path / "other")
+    restore(tmp_path / "b", other, lambda _: None, force=False)
+    back = tmp_path / "other" / "models" / "churn"
+    files = {str(f.relative_to(back)): f.read_text() for f in back.rglob("*") if f.is_file()}
+    assert files == {"promoted.json": "promoted.json", "v1/card.json": "v1/card.json"}
+    (models / "v1" / "card.json").write_text("other")
+    restore(tmp_path / "b", lake.settings, lambda _: None, force=True)
+    assert (models / "v1" / "card.json").read_text() == "v1/card.json"
+    aside = Path(lake.settings.lake.root) / "_aside" / "lake-1" / "models" / "churn"
+    assert (aside / "v1" / "card.json").read_text() == "other"
+
+
 @pytest.mark.parametrize("damage", ["flip", "gone", "cut", "manifest", "outside"])
 def test_a_backup_that_is_not_whole_leaves_the_lake_alone(lake, tmp_path, damage):
     backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
