@@ -18,12 +18,14 @@ from sklearn.preprocessing import FunctionTransformer
 from lakehouse.core.errors import TableMissing, UsageError
 from lakehouse.core.within import Outside
 from lakehouse.products.churn.bins import bin_of
+from lakehouse.products.churn.checks import checks
 from lakehouse.products.churn.contract import FEATURES
 from lakehouse.products.churn.model.customers import Customers, generated
 from lakehouse.products.churn.model.encoding import ModelRefused
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.store import CARD, GRAPH, PIPELINE, Models
 from lakehouse.products.churn.model.training import as_frame, train
+from tests.conftest import settings_at
 from tests.support.models import FILE, MADE, given, small, trained
 
 
@@ -253,3 +255,21 @@ def test_too_few_customers_are_refused_in_words():
     none = Customers("none.csv", "", given().rows.slice(0, 0), 3, "'tenure' is missing")
     with pytest.raises(UsageError, match="3 broke it; the first fault: 'tenure' is missing"):
         train(none, seed=1, now=MADE)
+
+
+def test_the_doctor_says_whether_a_whole_version_scores(tmp_path):
+    settings, models = settings_at(tmp_path / "lake"), Models(str(tmp_path / "lake"))
+
+    def state():
+        (check,) = checks(settings)
+        return check.state, check.detail
+
+    assert state() == ("pass", "none: nothing has been trained here")
+    version = models.save(small()).version
+    assert state() == ("warn", "no version is promoted: nothing is scored")
+    models.promote(version)
+    assert state() == ("pass", f"{version} scores, AUC {small().card.auc:.3f}")
+    with (models.folder / version / GRAPH).open("ab") as file:
+        file.write(b"x")
+    told, detail = state()
+    assert (told, f"{GRAPH} is not the file that was saved" in detail) == ("fail", True)

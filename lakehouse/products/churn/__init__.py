@@ -16,6 +16,7 @@ PRODUCT = Product(
     demo="lakehouse.products.churn.demo",
     source="producers.churn.source",
     verbs="lakehouse.products.churn.verbs",
+    checks="lakehouse.products.churn.checks",
     keeps_models=True,
     settings={
         "churn": "lakehouse.products.churn.settings:ChurnSettings",
