@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from lakehouse.core.errors import LakehouseError, ServiceAway, TableMissing
+from lakehouse.core.errors import LakehouseError, ServiceAway, SettingsError, TableMissing
 from lakehouse.core.patience import Patience
 from lakehouse.core.signals import Stop
 from lakehouse.ingest.verdict import TimeRules
@@ -41,6 +41,7 @@ from lakehouse.products.churn.model.span import LIVE, Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of, predictions_of
 from lakehouse.settings.kafka_client import ensure_topic, unreachable
+from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.transactions import Transactions
 
@@ -61,6 +62,7 @@ class ScoringService:
         self._settings, self._stop, self._span = settings, stop, span
         self._until_end = available_now or not span.is_live
         self._churn, self._predictions = churn_of(settings), predictions_of(settings)
+        _check_times(self._churn, self._predictions)
         self._rules = TimeRules(self._churn.earliest_time, self._churn.future_tolerance)
         self._current = Current(Models(settings.lake.root), span.model)
         self._kafka = Transactions(settings.kafka, self._predictions.topic, span.group)
@@ -173,3 +175,17 @@ class ScoringService:
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.close()
+
+
+def _check_times(churn: ProductSettings, predictions: ProductSettings) -> None:
+    """SettingsError where predictions would be broken that are of customers who are not."""
+    if predictions.earliest > churn.earliest:
+        name = "earliest"
+    elif predictions.future_tolerance < churn.future_tolerance:
+        name = "future_tolerance"
+    else:
+        return
+    raise SettingsError(
+        f"[churn_predictions] {name}", "is narrower than that of [churn]: a prediction has its "
+        "customer's time, and would go to quarantine", f"give both sections the same {name}",
+    )  # fmt: skip
