@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.core.errors import TableDamaged
-from lakehouse.storage.entries import ODD, entry_fault
+from lakehouse.storage.entries import ODD, action_of, entry_fault, lines_of
 from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.log import entry as entry_of
 
@@ -54,32 +52,21 @@ def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
     entry = entry_of(uri, version)
     if entry.exists() and (fault := entry_fault(entry, version)):
         raise TableDamaged(str(entry), fault, "silver is folded anew")
-    lines = entry.read_text("utf-8").splitlines()
     try:
-        changed = [_changed(json.loads(line)) for line in lines]
+        actions = [action_of(line) for line in lines_of(entry)]
+        removes = any(action.removes_rows() for action in actions)
+        adds = [add for action in actions if (add := action.added()) and add.data_change]
     except ODD:
         raise TableDamaged(
             str(entry), "has an action that does not fit", "silver is folded anew"
         ) from None
-    for is_removed, add in changed:
-        if is_removed:
-            raise TableDamaged(
-                uri, f"rows were removed in version {version}", "silver is folded anew"
-            )
-        if add is not None:
-            path = local_path(uri, add["path"])
-            if not path.exists():
-                raise FileNotFoundError(path)
-            yield str(path), _rows_told(add)
-
-
-def _changed(action: Mapping[str, Any]) -> tuple[bool, Mapping[str, Any] | None]:
-    """Whether an action removes rows, and the file that adds some; raises ODD."""
-    if "remove" in action:
-        return bool(action["remove"].get("dataChange", True)), None
-    if "add" not in action or not action["add"].get("dataChange", True):
-        return False, None
-    return False, {"path": action["add"]["path"], "stats": action["add"].get("stats")}
+    if removes:
+        raise TableDamaged(uri, f"rows were removed in version {version}", "silver is folded anew")
+    for add in adds:
+        path = local_path(uri, add.path)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        yield str(path), add.rows()
 
 
 def rows_between(uri: str, after: int, upto: int) -> int | None:
@@ -88,14 +75,6 @@ def rows_between(uri: str, after: int, upto: int) -> int | None:
         return sum(rows for v in range(after + 1, upto + 1) for _, rows in _added(uri, v))
     except (FileNotFoundError, TableDamaged):
         return None
-
-
-def _rows_told(add: Mapping[str, Any]) -> int:
-    """How many rows a commit says that a file has, for the size of a step; 0 where it does not."""
-    try:
-        return int(json.loads(add.get("stats") or "{}").get("numRecords", 0))
-    except ODD:
-        return 0
 
 
 def parts(files: Sequence[str], most: int) -> Iterator[tuple[tuple[str, ...], int, int]]:

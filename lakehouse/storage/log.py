@@ -14,7 +14,14 @@ from typing import Any
 from lakehouse.core.files import sync
 from lakehouse.core.within import relative
 from lakehouse.storage.damage import Damage, damaged
-from lakehouse.storage.entries import ODD, as_told, commit_info_of, is_undescribed
+from lakehouse.storage.entries import (
+    ODD,
+    action_of,
+    as_told,
+    commit_info_of,
+    is_undescribed,
+    lines_of,
+)
 from lakehouse.storage.metadata import metadata_of
 
 PART = ".part"
@@ -60,9 +67,8 @@ def sync_commit(table: Path, version: int) -> None:
     table's own, up to the lake's root.
     """
     log = entry(str(table), version)
-    lines = log.read_text(encoding="utf-8").splitlines()
-    adds = (add for line in lines if (add := json.loads(line).get("add")))
-    sync_files(table, (relative(table, add["path"], encoded=True) for add in adds))
+    adds = (add for line in lines_of(log) if (add := action_of(line).added()))
+    sync_files(table, (relative(table, add.path, encoded=True) for add in adds))
     above = table.parents[:2] if version == 0 else ()
     _sync([log, log.parent, *above])
 

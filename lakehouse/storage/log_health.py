@@ -7,7 +7,6 @@ silence. So the log's files are looked at whenever a table is opened.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from deltalake.exceptions import DeltaError
+from msgspec import Struct
+from msgspec.json import Decoder
 
-from lakehouse.core.within import LARGEST, Outside, check_file
+from lakehouse.core.within import Outside, check_file
 from lakehouse.storage.damage import Damage, damaged
-from lakehouse.storage.entries import ODD, commit_info_of, entry_fault, metadata_fault
+from lakehouse.storage.entries import LARGEST, ODD, commit_info_of, entry_fault, metadata_fault
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
@@ -29,6 +30,13 @@ HINT = "_last_checkpoint"
 T = TypeVar("T")
 _LOOKS, _PAUSE = 20, 0.05
 """How often a log that changes is looked at again, and the seconds in between."""
+
+
+class _Hint(Struct):
+    version: int
+
+
+_hint = Decoder(_Hint).decode
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,6 @@ def _checkpoint_fault(path: Path, deep: bool) -> str:
 def hinted(hint: Path) -> int | None:
     """The version that ``_last_checkpoint`` names; None where it cannot be read, as engines do."""
     try:
-        return int(json.loads(hint.read_bytes())["version"])
+        return _hint(hint.read_bytes()).version
     except (OSError, *ODD):
         return None

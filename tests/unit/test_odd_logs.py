@@ -11,6 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from lakehouse.audit.proof import Verdict
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
+from lakehouse.storage.increments import increments
 from lakehouse.storage.log import entry
 from tests.conftest import encode, sale
 from tests.support.audited import Kafka, path, proof
@@ -113,3 +114,16 @@ def test_whole_rows_have_the_partition_that_the_log_says(lake, to):
     moved(path(lake, "bronze/sales"), to)
     lake.restart()
     assert lake.bronze.bronze.rows().sort_by("offset").equals(before)
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c"])
+def test_text_that_python_takes_for_a_line_end_is_within_its_action(lake, sign):
+    """A product's name is in its file's bounds, which are in the commit."""
+    uri = path(lake, "bronze/sales")
+    before = DeltaTable(uri).version()
+    lake.land(encode(sale(event_id="odd", order_id="odd", product_name=f"a{sign}b")), 10)
+    [step] = increments(uri, before, DeltaTable(uri).version(), 10)
+    assert len(step.files) == 1
+    lake.silver.catch_up()
+    lake.silver.persist()
+    assert proof(lake, Kafka(end=11)).verdict is Verdict.PROVEN

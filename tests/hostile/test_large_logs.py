@@ -1,0 +1,76 @@
+"""Logs that are within the limits of size, and would take many times as much to be read."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lakehouse.storage.entries import LARGEST
+from tests.hostile.attacks import newest
+from tests.hostile.verbs import AT_WORK
+
+ROOT = Path(__file__).parents[2]
+SIZE = LARGEST - 4_000_000
+INFO = '{"commitInfo":{"timestamp":1,"operation":"WRITE","operationParameters":{}%s}}\n'
+MOST_MB = 1_500
+"""Python and its engines, and some times what the log has."""
+RUN = f"""
+import sys
+from pathlib import Path
+from lakehouse.core.errors import LakehouseError
+from tests.hostile.verbs import VERBS, limited, peak_mb
+for verb in ("history", "tables"):
+    with limited({AT_WORK}):
+        try:
+            said = VERBS[verb](Path(sys.argv[1]))
+        except LakehouseError as error:
+            said = str(error)
+    print(said)
+print(peak_mb())
+"""
+
+
+def described_by(element):
+    """A commit that describes itself by a list, each of whose elements takes much memory."""
+    return INFO % f',"x":[{element * (SIZE // len(element))}0]'
+
+
+def of_columns():
+    """A table of two hundred thousand columns."""
+    column = '{"name":"c%06d","type":"string","nullable":true,"metadata":{}}'
+    fields = ",".join(column % n for n in range(SIZE // 270))
+    schema = f'{{"type":"struct","fields":[{fields}]}}'
+    told = {"id": "x", "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
+            "partitionColumns": [], "configuration": {}, "createdTime": 1}  # fmt: skip
+    return INFO % "" + json.dumps({"metaData": told}) + "\n"
+
+
+LOGS = {
+    "lists": lambda: described_by("[],"),
+    "objects": lambda: described_by('{"a":[1]},'),
+    "empty lines": lambda: INFO % "" + "\n" * SIZE,
+    "empty actions": lambda: INFO % "" + "{}\n" * (SIZE // 3),
+    "columns": of_columns,
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_log_takes_no_more_memory_than_some_times_its_size(kind, lake):
+    last = newest(lake, "bronze/sales")
+    last.with_name(f"{int(last.stem) + 1:020}.json").write_text(LOGS[kind]())
+    for layer in ("silver", "ledger", "erased"):  # other tables tell nothing here
+        shutil.rmtree(lake / layer)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN, str(lake)], cwd=ROOT, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=2 * AT_WORK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    *said, peak = done.stdout.splitlines()
+    print(kind, peak, "".join(said)[:200])
+    assert int(peak) < MOST_MB
+    assert kind == "columns" or "bronze.sales" in "".join(said)
+    assert "Traceback" not in done.stdout
