@@ -11,7 +11,7 @@ products/     the registry, and one folder a product
 runtime/      a flow → a running query: session, query, driver, job
 audit/        the proof; it only reads
 operations/   what mends and cares for tables: replay, repair, rebuild, backup, erase, maintain
-explorer/     read-only: catalogue, SQL, report, terminal menu; no JVM
+explorer/     read-only: catalogue, SQL, report, terminal app; no JVM
 services/     real Kafka, Postgres, Java and jars, found or fetched and started locally
 doctor/       checks of machine, services and lake
 cli/          the verbs of the `lakehouse` command

@@ -182,13 +182,20 @@ def opened(
 
     settings = settings_of(config, root, logs=False)
     then = time_of("--at", at) if at is not None else None
-    catalogue = Catalogue(settings.lake.root, version, then, _past(settings))
     day = time_of("--as-of", as_of) if as_of is not None else None
     found = views(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)
-    return settings, Session(catalogue, settings.explorer, found)
+
+    def tell(text: str) -> None:
+        session.tell(text)
+
+    past = _past(settings, tell)
+    session = Session(Catalogue(settings.lake.root, version, then, past), settings.explorer, found)
+    return settings, session
 
 
-def _past(settings: Settings) -> Callable[[str, int], DeltaTable | None]:
+def _past(
+    settings: Settings, tell: Callable[[str], None]
+) -> Callable[[str, int], DeltaTable | None]:
     """Folds silver of a moment whose versions are gone; loads what that needs when asked."""
     found: list[Past] = []
 
@@ -196,7 +203,7 @@ def _past(settings: Settings) -> Callable[[str, int], DeltaTable | None]:
         from lakehouse.explorer.past import Past
 
         if not found:
-            found.append(Past(settings, say))
+            found.append(Past(settings, tell))
         return found[0].open(name, version)
 
     return open_past

@@ -1,27 +1,19 @@
-"""The analytics explorer: a menu, one statement, or the whole report."""
+"""The analytics explorer: a terminal app; or one statement, or the whole report, as text."""
 
 from __future__ import annotations
 
-import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, LakehouseError, UsageError
 from lakehouse.core.options import MOST, Config, Root
 from lakehouse.core.text import say
 from lakehouse.explorer.format import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from deltalake import DeltaTable
-
-    from lakehouse.explorer.catalogue import Catalogue
-    from lakehouse.explorer.past import Past
+    from lakehouse.explorer.session import Session
     from lakehouse.settings.settings import Settings
 
 
@@ -41,110 +33,46 @@ def explore(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Explore the silver tables: a menu, or --batch, or --sql. Reads only; needs no JVM.
+    """Explore the tables in the terminal; or print, with --batch or --sql. Needs no JVM.
 
-    Examples: --batch --format md   |   --sql "SHOW TABLES"   |
+    Examples: --root var/demo   |   --batch --format md   |   --sql "SHOW TABLES"   |
     --sql "FROM clients WHERE tier = 'gold'" --format json   |   --version 3 --batch
     """
     if batch and sql is not None:
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
-    from lakehouse.core.memory import bounded, growth
-    from lakehouse.explorer.catalogue import Catalogue
-    from lakehouse.explorer.report import views as views_of
-    from lakehouse.explorer.times import time_of
+    from lakehouse.cli import asking
 
-    settings = settings_of(config, root, logs=False)
-    then = time_of("--at", at) if at is not None else None
-    catalogue = Catalogue(settings.lake.root, version, then, _past(settings))
-    catalogue.require()
-    day = time_of("--as-of", as_of) if as_of is not None else None
-    views = views_of(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)
+    if not batch and sql is None:
+        _open(*asking.opened(config, root, version, at, as_of))
+        return
+
+    def printed(session: Session, settings: Settings) -> None:
+        if sql is None:
+            asking.write(asking.reported(session, settings, form, raw=raw))
+        else:
+            asking.write(asking.answered(session, settings, sql, form, limit, raw))
+
+    asking.with_session(config, root, version, at, as_of, printed)
+
+
+def _open(settings: Settings, session: Session) -> None:
+    """The app, on a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "lakehouse explore", "needs a terminal",
+            "use `lakehouse report`, or `lakehouse sql \"SHOW TABLES\"`",
+        )  # fmt: skip
     try:
-        with bounded(growth(settings.explorer.memory_limit)):
-            _answer(catalogue, settings, views, form, limit, sql=sql, batch=batch, raw=raw)
-    except KeyboardInterrupt:  # typer would say 1
-        raise SystemExit(Exit.INTERRUPTED) from None
-
-
-def _past(settings: Settings) -> Callable[[str, int], DeltaTable | None]:
-    """Folds silver of a moment whose versions are gone; loads what that needs when asked."""
-    found: list[Past] = []
-
-    def open_past(name: str, version: int) -> DeltaTable | None:
-        from lakehouse.explorer.past import Past
-
-        if not found:
-            found.append(Past(settings, say))
-        return found[0].open(name, version)
-
-    return open_past
-
-
-def _answer(
-    catalogue: Catalogue,
-    settings: Settings,
-    views: dict[str, str],
-    form: Format,
-    limit: int | None,
-    *,
-    sql: str | None,
-    batch: bool,
-    raw: bool,
-) -> None:
-    from lakehouse.explorer.show import render, width
-
-    if sql is not None:
-        _write(statement(catalogue, sql, settings, views, form, limit, raw=raw))
-    elif batch:
-        from lakehouse.explorer.report import report
-        from lakehouse.explorer.sql import in_time
-
-        found = report(catalogue, settings.explorer, views, say)
-        color = sys.stdout.isatty()
-        drawn = partial(render, found, form, width(), color=color, raw=raw)
-        _write(in_time(settings.explorer, drawn))
-    else:
-        from lakehouse.explorer.menu import menu
-
-        menu(lambda lake, text, how: statement(lake, text, settings, views, how, limit), catalogue)
-
-
-def statement(
-    catalogue: Catalogue,
-    sql: str,
-    settings: Settings,
-    views: dict[str, str],
-    form: Format,
-    limit: int | None,
-    *,
-    raw: bool = False,
-) -> str:
-    """One SELECT's rows as text, cut at the row limit with a word about the rest."""
-    from lakehouse.explorer.allowed import check
-    from lakehouse.explorer.show import render, width
-    from lakehouse.explorer.sql import Reader, in_time
-
-    in_time(settings.explorer, lambda: check(sql, views))
-    with Reader(catalogue, settings.explorer, [sql], views) as reader:
-
-        def answered() -> tuple[int, str]:
-            answer = reader.ask(sql, limit or settings.explorer.row_limit)
-            color = sys.stdout.isatty()
-            return answer.more, render({"rows": answer.rows}, form, width(), color=color, raw=raw)
-
-        more, drawn = in_time(settings.explorer, answered, reader.interrupt)
-    if more:
-        say(f"{more:,} more rows: raise --limit to see them")
-    return drawn
-
-
-def _write(text: str) -> None:
-    """Data to stdout; a reader that left early (``| head``) is no fault."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from lakehouse.explorer.app.app import Explorer
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("textual"):
+            raise
+        raise LakehouseError(
+            "lakehouse explore", "its screen needs the package textual, which is not installed",
+            "make setup, or pip install 'lakehouse[tui]'; `lakehouse report` does without",
+        ) from None  # fmt: skip
+    with session:
+        Explorer(session, settings).run()
 
 
 def main() -> None:

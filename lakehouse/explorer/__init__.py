@@ -1,1 +1,1 @@
-"""Read-only views of the lake: catalogue, SQL, report and menu. No JVM."""
+"""Read-only views of the lake: catalogue, SQL, report, the terminal app. No JVM."""

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -46,6 +46,7 @@ _LISTS = ("tables", "columns", "schemata")
 _SHOWN = ('"tables"', "__show_tables_expanded")
 _OPTIONS = 24
 """Most words between EXPLAIN and what it explains."""
+_POINTED = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.M)
 _PIVOT = "PIVOT needs to know its columns"
 _Tree = dict[str, Any]
 
@@ -54,6 +55,13 @@ class SqlRejected(LakehouseError):
     """The statement is not one read of the lake's tables."""
 
     exit_code = Exit.FAULT
+    at: tuple[int, int] | None = None
+    """Line and column of what is wrong, from 1, where the engine says."""
+
+    def placed(self, statement: str, error: Exception) -> Self:
+        """The same, with the place that an engine's error has."""
+        self.at = _place(statement, str(error))
+        return self
 
 
 class _Unparsed(SqlRejected):
@@ -185,7 +193,21 @@ def _kinds(statement: str) -> list[duckdb.StatementType]:
     except ValueError:  # a kind that the binding does not know, such as UPDATE EXTENSIONS
         raise SqlRejected("SQL", "is not a read: the lake is read-only here", READ_ONE) from None
     except duckdb.Error as error:
-        raise _Unparsed("SQL", line(error), READ_ONE) from None
+        raise _Unparsed("SQL", line(error), READ_ONE).placed(statement, error) from None
+
+
+def _place(statement: str, error: str) -> tuple[int, int] | None:
+    """Line and column, from 1, that an engine's error points at by a caret below an excerpt."""
+    if not (found := _POINTED.search(error)):
+        return None
+    number, before = int(found[1]), len(found[3]) - len(f"LINE {found[1]}: ")
+    lines, excerpt = statement.split("\n"), found[2]
+    if number > len(lines) or before < 0:
+        return None
+    if excerpt.startswith("..."):  # the middle of a long line
+        cut = excerpt.removeprefix("...").removesuffix("...")
+        before += lines[number - 1].find(cut) - 3
+    return number, before + 1
 
 
 def line(error: Exception) -> str:

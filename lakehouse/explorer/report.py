@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
+from lakehouse.core.sql import text
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import QueryTimedOut, Reader, in_time
 from lakehouse.model.flow import SilverFlow
@@ -71,6 +72,10 @@ class LookUp:
     """SELECT in which ``{0}`` becomes the entered text, as SQL."""
     by: str
     """The column that identifies a row."""
+
+    def asked(self, wanted: str) -> str:
+        """Its SELECT for one thing."""
+        return self.sql.replace("'{0}'", "{0}").format(text(wanted))
 
 
 def quality(product: str, prefix: str = "") -> dict[str, str]:

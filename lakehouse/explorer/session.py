@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from lakehouse.core.text import say
 from lakehouse.explorer.allowed import check
 from lakehouse.explorer.catalogue import Catalogue, is_plain
 from lakehouse.explorer.sql import Answer, Reader, in_time, mentioned
@@ -39,6 +40,8 @@ class Session:
     ) -> None:
         """``views`` are name → SELECT that statements may use as tables."""
         self.catalogue, self.settings, self.views = catalogue, settings, dict(views)
+        self.tell: Callable[[str], None] = say
+        """Takes narration, such as that a moment is folded anew."""
         self._readers: dict[tuple[tuple[str, int], ...], Reader] = {}
         self._one = threading.Lock()
         self._running: Reader | None = None
@@ -61,13 +64,17 @@ class Session:
             self.catalogue = self.catalogue.back_to(version, at)
             self._forget(0)
 
-    def ask(self, statement: str, limit: int | None = None) -> Answer:
+    def ask(self, statement: str, limit: int | None = None, *, is_counted: bool = True) -> Answer:
         """Run one read: its first ``limit`` rows. Cancelled if somebody ended it."""
         with self._one:
             self._is_cancelled.clear()
             in_time(self.settings, lambda: check(statement, self.views))
             reader = self._reader(statement)
-            return self._watched(reader, lambda: reader.ask(statement, limit))
+            if self._is_cancelled.is_set():
+                raise Cancelled
+            return self._watched(
+                reader, lambda: reader.ask(statement, limit, is_counted=is_counted)
+            )
 
     def cancel(self) -> None:
         """End the question that runs, if one does; whoever asked it gets Cancelled."""

@@ -31,7 +31,7 @@ class QueryTimedOut(LakehouseError):
 
 @dataclass(frozen=True)
 class Answer:
-    """A statement's first rows, and how many more there are."""
+    """A statement's first rows, and how many more there are; where nobody counts them, one."""
 
     rows: pa.Table
     more: int
@@ -80,12 +80,12 @@ class Reader:
         with suppress(duckdb.Error):  # a query that ignored its interrupt still uses it
             self._connection.close()
 
-    def ask(self, statement: str, limit: int | None = None) -> Answer:
-        """Run one read: its first ``limit`` rows (None: all); the rest are only counted."""
+    def ask(self, statement: str, limit: int | None = None, *, is_counted: bool = True) -> Answer:
+        """Run one read: its first ``limit`` rows (None: all); the rest are at most counted."""
 
         def answer() -> Answer:
             check(statement, self._views)
-            return self._fetch(statement, limit)
+            return self._fetch(statement, limit, is_counted=is_counted)
 
         try:
             return in_time(self._settings, answer, self.interrupt)
@@ -96,7 +96,7 @@ class Reader:
         """End the query that runs, if one does."""
         self._connection.interrupt()
 
-    def _fetch(self, statement: str, limit: int | None) -> Answer:
+    def _fetch(self, statement: str, limit: int | None, *, is_counted: bool) -> Answer:
         reader = self._connection.sql(statement).to_arrow_reader(20_000)
         kept: list[pa.RecordBatch] = []
         room, more = limit, 0
@@ -106,6 +106,10 @@ class Reader:
                 kept.append(part)
             more += batch.num_rows - part.num_rows
             room = None if room is None else room - part.num_rows
+            if more and not is_counted:
+                more = 1
+                reader.close()
+                break
         rows = pa.Table.from_batches(kept, reader.schema)
         if is_explain(statement):
             plans = [self._without_root(str(text)) for text in rows["explain_value"].to_pylist()]
@@ -137,7 +141,17 @@ class Reader:
             return SqlRejected("SQL", "reaches outside the lake's tables", BY_NAME)
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             remedy = "narrow it, or raise [explorer] memory_limit"
-        return SqlRejected("SQL", self._without_root(line(error)), remedy)
+        told = SqlRejected("SQL", self._without_root(line(error)), remedy)
+        return told.placed(statement, self._pointed(statement, error))
+
+    def _pointed(self, statement: str, error: Exception) -> Exception:
+        """The same error with its place: a relation's has none, an execution's has."""
+        if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+            try:
+                self._connection.execute(statement)  # which fails as it did, before it reads
+            except duckdb.Error as pointed:
+                return pointed
+        return error
 
 
 def mentioned(

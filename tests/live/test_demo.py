@@ -15,7 +15,8 @@ from nbclient import NotebookClient
 from lakehouse.services.jars import default_cache
 from lakehouse.services.java import find_java
 from tests.live.conftest import ROOT, command, rows, verb
-from tests.support.readme import COMMANDS, READS, kind
+from tests.support.readme import COMMANDS, READS, SCREENS, kind
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.live
 
@@ -89,14 +90,11 @@ def test_a_lake_that_no_demo_made_is_left_alone(tmp_path):
 
 
 def shell(line, **environment):
-    """Run one line as a reader's shell would, in an activated environment.
-
-    A menu is given its first entry, and left.
-    """
+    """Run one line as a reader's shell would, in an activated environment."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         ["sh", "-c", line], cwd=ROOT, env={**os.environ, "PATH": path, **environment},
-        input="1\nq\n", capture_output=True, text=True, timeout=200, check=False,
+        input="", capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
 
@@ -109,6 +107,18 @@ def test_a_command_of_readme_that_reads(line, demo_lake):
     assert "Traceback" not in done.stderr
     if line == "./check_setup.sh":  # which hands on to `lakehouse doctor`
         assert "Spark wrote 3 rows, delta-rs read them" in done.stdout
+
+
+@pytest.mark.parametrize("line", SCREENS, ids=str)
+def test_a_command_of_readme_that_fills_the_terminal(line, demo_lake):
+    words = shlex.split(line.replace("var/demo", str(demo_lake)))
+    words[0] = (
+        sys.executable if words[0] == "python" else str(Path(sys.executable).parent / "lakehouse")
+    )
+    with Terminal(words, ROOT, LAKEHOUSE_LAKE_ROOT=str(demo_lake)) as terminal:
+        terminal.wait_for("by_country", "totals by currency")
+        terminal.type("\x11")  # Ctrl+Q
+        assert terminal.ended() == 0
 
 
 def test_options_of_spark_submit():

@@ -10,7 +10,9 @@ from lakehouse.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")
-READING = ("doctor", "explore", "history", "jars", "schema", "tables")
+READING = (
+    "diff", "doctor", "explore", "history", "jars", "report", "schema", "sql", "tables", "trace",
+)  # fmt: skip
 """Verbs that change nothing and end by themselves."""
 CLI = typer.main.get_command(app)
 VERBS = sorted(CLI.commands)
@@ -42,6 +44,9 @@ def kind(command):
     """The rule that a command falls under; None where no rule knows it."""
     words = shlex.split(command)
     program = Path(words[0]).name
+    explores = words[:2] == ["python", "query_utils.py"] or words[1:2] == ["explore"]
+    if explores and not {"--batch", "--sql", "--help"} & {*words}:
+        return "screen"
     if program == "lakehouse" and len(words) > 1:
         return "read" if words[1] in READING or "--help" in words else "verb"
     if words[:2] == ["python", "query_utils.py"] or words[0] == "./check_setup.sh":
@@ -57,3 +62,5 @@ def kind(command):
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = commands(README)
 READS = [c for c in COMMANDS if kind(c) == "read"]
+SCREENS = [c for c in COMMANDS if kind(c) == "screen"]
+"""What fills a terminal until it is left."""

@@ -22,7 +22,6 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.explorer.allowed import SqlRejected
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.menu import Menu
 from lakehouse.explorer.report import views
 from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
@@ -229,20 +228,6 @@ def test_clients_are_scored_by_fifths_and_equal_ones_alike(settings):
     assert rows[-1]["rfm_segment"] == "only returns"
 
 
-def test_the_menu_takes_lines(catalogue, settings):
-    asked = []
-    here = Menu(lambda lake, sql, form: asked.append((lake.version, sql, form)) or "", catalogue)
-    for line in ("2", "f json", "v 3", "client o'x", "!1"):
-        here.take(line)
-    assert "silver.sales_by_country" in asked[0][1]
-    assert asked[1] == (3, "SELECT * FROM clients WHERE client_id = 'o''x'", Format.json)
-    assert asked[2][1] == asked[0][1]
-    assert here.take("h").split() == ["1", "2", "2", "client", "o'x", "3", "2"]
-    for wrong in ("f xml", "v x", "v ²", "v " + "9" * 30, "!99", "!" + "9" * 5000, "at noon"):
-        with pytest.raises(UsageError):
-            here.take(wrong)
-
-
 def explore(*words):
     return CliRunner().invoke(app, ["explore", *words])
 
@@ -256,13 +241,15 @@ def test_exit_codes_and_formats(catalogue, settings, tmp_path):
     assert report.exit_code == 0
     assert "## countries" in report.stdout
     with pytest.raises(TableMissing):
-        CliRunner().invoke(app, ["explore", "--root", str(tmp_path / "no")], catch_exceptions=False)
+        CliRunner().invoke(app, ["report", "--root", str(tmp_path / "no")], catch_exceptions=False)
+    with pytest.raises(UsageError, match="needs a terminal"):
+        CliRunner().invoke(app, ["explore", "--root", root], catch_exceptions=False)
 
 
-def script(*words, lines="", **env):
+def script(*words, **env):
     return subprocess.run(
         [sys.executable, str(ROOT / "query_utils.py"), *words],
-        input=lines, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env},
+        input="", capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env},
         check=False,
     )  # fmt: skip
 
@@ -276,9 +263,9 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
     slow = script(*root, "--sql", ENDLESS, LAKEHOUSE_EXPLORER_TIMEOUT="300 ms")
     assert (slow.returncode, slow.stdout) == (4, "")
     assert "Traceback" not in slow.stderr
-    piped = script(*root, lines="2\nf csv\nSELECT 1 AS one\nnot sql\n")
-    assert piped.returncode == 0
-    assert piped.stdout.endswith("one\n1\n")
+    piped = script(*root)
+    assert (piped.returncode, piped.stdout) == (2, "")
+    assert "lakehouse report" in piped.stderr
 
 
 UNIGNORED = """import signal

@@ -40,12 +40,12 @@ def accept(verb, words):
 def test_a_command_of_the_readme_is_right(command):
     words = shlex.split(command)
     match kind(command):
-        case "read" | "verb" if words[0].endswith("lakehouse"):
+        case "read" | "verb" | "screen" if words[0].endswith("lakehouse"):
             assert words[1] in VERBS
             taken = accept(words[1], words[2:])
             for name in taken.get("flows") or []:
                 flow(name)
-        case "read" if words[0] == "python":
+        case "read" | "screen" if words[0] == "python":
             taker = typer.Typer()
             taker.command()(explore)
             typer.main.get_command(taker).make_context("explore", words[2:])

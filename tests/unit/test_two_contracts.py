@@ -17,9 +17,9 @@ from lakehouse.cli.app import app
 from lakehouse.cli.products import listed
 from lakehouse.core.errors import DeclarationError
 from lakehouse.doctor import doctor
+from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.menu import Menu
-from lakehouse.explorer.report import report, sections, views
+from lakehouse.explorer.report import look_ups, report, sections, views
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
@@ -226,18 +226,16 @@ def test_a_verb_that_is_given_the_product_means_both_contracts(lake):
     assert "late_meals_ratings/0/4" in text, text
 
 
-def test_report_menu_and_views_are_the_products_own(lake):
+def test_report_look_ups_and_views_are_the_products_own(lake):
     catalogue = Catalogue(lake.lake.root)
     found = report(catalogue, lake.explorer, {}, lambda _: None)
     assert found["dishes"].to_pylist()[0]["paid"] == 10
     assert "countries" not in sections(catalogue)
-    asked = []
-    menu = Menu(lambda lake, sql, form: asked.append(sql) or "", catalogue)
-    menu.take("f json")
-    menu.take("dish o'x")
-    assert asked == ["SELECT * FROM dishes WHERE dish = 'o''x'"]
-    assert menu.words["dish ID"] == "one dish"
-    assert "dishes" in menu.words["SELECT …"]
+    dish = look_ups()["dish"]
+    assert (dish.doc, dish.asked("o'x")) == ("one dish", "SELECT * FROM dishes WHERE dish = 'o''x'")
+    assert "dishes" in views()
+    offered = [a for a in analyses(catalogue.names()) if a.product == "late_meals"]
+    assert {a.name for a in offered} <= {*found}
 
 
 def test_the_doctor_asks_the_products_own_checks(settings, monkeypatch):

@@ -1,0 +1,196 @@
+"""The explorer's screen: the tree on the left; analyses, a table and SQL on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from lakehouse.core.own import state_folder
+from lakehouse.core.sql import identifier
+from lakehouse.core.text import printable
+from lakehouse.explorer.analyses import analyses
+from lakehouse.explorer.app.actions import Actions
+from lakehouse.explorer.app.analyses_pane import AnalysesPane
+from lakehouse.explorer.app.asked import Refused, asked
+from lakehouse.explorer.app.editor import SqlPane
+from lakehouse.explorer.app.history import History
+from lakehouse.explorer.app.lake import Seen, look
+from lakehouse.explorer.app.results import Results
+from lakehouse.explorer.app.tree import LakeTree, details
+from lakehouse.explorer.catalogue import MAKE_ONE
+from lakehouse.explorer.complete import Vocabulary
+from lakehouse.explorer.session import Session
+
+if TYPE_CHECKING:
+    from lakehouse.settings.settings import Settings
+
+_EVERY = 2.0
+"""Seconds from one look at the tables' versions to the next."""
+_NARROW = 100
+"""Columns below which the tree takes less."""
+
+
+class Explorer(Actions):
+    """The terminal explorer; it only reads."""
+
+    TITLE = "lakehouse"
+    ENABLE_COMMAND_PALETTE = True
+    CSS = """
+    #top { height: 1; background: $panel; padding: 0 1; }
+    #left { width: 38; border-right: solid $panel; }
+    #left.narrow { width: 28; }
+    #left.hidden { display: none; }
+    #details { height: auto; max-height: 8; border-top: solid $panel; color: $text-muted; }
+    TabbedContent { width: 1fr; height: 1fr; }
+    TabPane { padding: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+        Binding("f2", "tab('analyses')", "Analyses", show=False),
+        Binding("f3", "tab('table')", "Table", show=False),
+        Binding("f4", "tab('sql')", "SQL", show=False),
+        Binding("f9", "tree", "Tree", show=False),
+        Binding("left_square_bracket", "step(-1)", "Before", show=False),
+        Binding("right_square_bracket", "step(1)", "Next", show=False),
+        Binding("t", "as_of", "As of"),
+        Binding("w", "changes", "Changes", show=False),
+        Binding("v", "versions", "Versions", show=False),
+        Binding("r", "refresh_lake", "Read again", show=False),
+        Binding("escape", "leave", "Back", show=False),
+        Binding("ctrl+c", "leave", "End", show=False),
+        Binding("ctrl+q", "quit", "Leave", priority=True),
+    ]
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        super().__init__()
+        self.session, self.settings = session, settings
+        self.seen = Seen()
+        self.table = ""
+        """The table that is picked."""
+        self._history = History(state_folder() / "explore_history")
+        session.tell = self._tell
+
+    def compose(self) -> ComposeResult:
+        """The whole screen."""
+        yield Static("", id="top", markup=False)
+        with Horizontal():
+            with Vertical(id="left"):
+                yield LakeTree()
+                yield Static("", id="details", markup=False)
+            with TabbedContent(id="tabs"):
+                with TabPane("Analyses", id="analyses"):
+                    yield AnalysesPane(lambda: self.session)
+                with TabPane("Table", id="table"):
+                    yield Results(lambda: self.session, id="rows")
+                with TabPane("SQL", id="sql"):
+                    yield SqlPane(lambda: self.session, self._history, self._words)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Look at the lake, now and from then on."""
+        self._say_where()
+        self.query_one(LakeTree).focus()
+        self.look(is_asked=True)
+        self.set_interval(_EVERY, self.look)
+
+    def on_resize(self) -> None:
+        """A narrow terminal has a narrow tree."""
+        self.query_one("#left").set_class(self.size.width < _NARROW, "narrow")
+
+    @work(thread=True, exclusive=True, group="look")
+    def look(self, *, is_asked: bool = False) -> None:
+        """Read what is new of the lake's tables: their versions are cheap to ask."""
+        try:
+            with asked():
+                seen = look(self.session, Seen() if is_asked else self.seen)
+        except Refused as error:
+            self.call_from_thread(self._say_where, str(error))
+            return
+        if is_asked or seen is not self.seen:
+            self.call_from_thread(self._take, seen, is_asked)
+
+    def _take(self, seen: Seen, is_asked: bool) -> None:
+        changed = {n for n, v in seen.versions.items() if self.seen.versions.get(n) != v}
+        is_first = not self.seen.versions
+        self.seen = seen
+        self._say_where("" if seen.versions else "no table here yet")
+        self.query_one(LakeTree).list([*seen.versions], seen.tables)
+        self._say_table()
+        pane = self.query_one(AnalysesPane)
+        pane.list(analyses(seen.versions))
+        if not seen.versions:
+            pane.query_one(Results).say(f"no table here yet: {MAKE_ONE}", is_wrong=True)
+        if (changed or is_asked) and not is_first:
+            if pane.shown:
+                pane.show(pane.shown, stay=True)
+            if self.table in changed or (is_asked and self.table):
+                self._show_table(stay=True)
+
+    def _say_where(self, text: str = "") -> None:
+        catalogue = self.session.catalogue
+        moment = "now"
+        if catalogue.version is not None:
+            moment = f"as of version {catalogue.version}"
+        elif catalogue.at is not None:
+            moment = f"as of {catalogue.at.isoformat()}"
+        root = printable(catalogue.lake.root)
+        room = max(12, self.size.width - len(moment) - len(text) - 8)
+        where = f"{root if len(root) <= room else f'…{root[1 - room :]}'} · {moment}"
+        self.query_one("#top", Static).update(Content(f"{where} · {text}" if text else where))
+
+    def _say_table(self) -> None:
+        node = self.query_one(LakeTree).cursor_node
+        name = (node.data if node else None) or self.table
+        text = ""
+        if name:
+            info, behind = self.seen.tables.get(name), self.seen.behind(name)
+            text = details(name, info, behind, datetime.now(UTC))
+        self.query_one("#details", Static).update(Content(text))
+
+    def on_tree_node_highlighted(self) -> None:
+        """Tell of the table under the cursor."""
+        self._say_table()
+
+    def on_lake_tree_picked(self, event: LakeTree.Picked) -> None:
+        """Show a table's rows."""
+        self.pick_table(event.table)
+
+    def pick_table(self, table: str) -> None:
+        """Show a table's rows."""
+        self.table = table
+        self.query_one(LakeTree).point_at(table)
+        self._show_table()
+        self.action_tab("table")
+
+    def _show_table(self, *, stay: bool = False) -> None:
+        layer, _, name = self.table.partition(".")
+        statement = f"FROM {layer}.{identifier(name)}"
+        self.query_one("#rows", Results).ask(statement, self.table, stay=stay)
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Go to what the tab is for."""
+        if not isinstance(self.focused, LakeTree):
+            self.action_tab(self.query_one("#tabs", TabbedContent).active)
+
+    def _words(self) -> Vocabulary:
+        return Vocabulary(self.seen.columns, dict.fromkeys(self.session.views, ()))
+
+    def _tell(self, text: str) -> None:
+        """Narration from a thread, such as of a moment that is folded anew."""
+        self.call_from_thread(self.notify, text, markup=False)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every command by name: those of the keys, each analysis, each table, each look-up."""
+        if screen is self.screen_stack[0]:
+            yield from self.commands()
+        yield SystemCommand("theme", "Other colours", self.action_change_theme)
+        yield SystemCommand("leave", "End the explorer", self.action_quit)

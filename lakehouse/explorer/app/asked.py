@@ -1,0 +1,55 @@
+"""What a screen may meet when it asks the lake, as a sentence; never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.text import printable
+from lakehouse.explorer.allowed import SqlRejected, line
+from lakehouse.explorer.session import Cancelled
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+    from lakehouse.explorer.app.app import Explorer
+
+
+class Refused(Exception):  # named as the errors of this house are
+    """A question without an answer: ``str()`` is one line for a person."""
+
+    def __init__(self, text: str, at: tuple[int, int] | None = None) -> None:
+        super().__init__(text)
+        self.at = at
+        """Line and column of the statement, from 1."""
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """Raise Refused where the lake, the statement or the disk is at fault."""
+    try:
+        yield
+    except Cancelled:
+        raise Refused("cancelled") from None
+    except SqlRejected as error:
+        where = f" line {error.at[0]}, column {error.at[1]}" if error.at else ""
+        raise Refused(f"{error.place}{where}: {_said(error)}", error.at) from None
+    except LakehouseError as error:
+        raise Refused(f"{printable(error.place)}: {_said(error)}") from None
+    except (duckdb.Error, pa.ArrowException, DeltaError, OSError, MemoryError) as error:
+        raise Refused(f"the lake: {line(error)}; it may be changing: ask again") from None
+
+
+def _said(error: LakehouseError) -> str:
+    return printable(f"{error.fault} (fix: {error.remedy})")
+
+
+def explorer(widget: Widget) -> Explorer:
+    """The app that a widget is in."""
+    return cast("Explorer", widget.app)

@@ -1,0 +1,273 @@
+"""What opens over the lake: a value whole, rows of their own, a record, a question, the help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, Static
+
+from lakehouse.explorer.app.asked import Refused, asked, explorer
+from lakehouse.explorer.app.cells import bare, exact
+from lakehouse.explorer.app.grid import Grid
+from lakehouse.explorer.record import Commit, address, commit_of, hexdump, raw
+from lakehouse.explorer.sql import Answer
+
+HELP = """\
+On every screen
+  F1 or ?         this help            Ctrl+P   every command, by name
+  Esc             back; end a question Ctrl+Q   leave
+  Tab, Shift+Tab  the next part        F2 F3 F4 analyses, table, SQL
+  F9              the tree, or not     [ ]      other analyses
+  t               another version or time, for all tables
+  w               what changed between two versions of the table
+  v               versions of the table: its commits
+  r               read the lake again; it is looked at every 2 seconds
+
+Rows
+  arrows, PgUp, PgDn, Home, End, g, G  move
+  Enter or d      drill down: events of a number; a record; its commit
+  s               sort by the column: down, up, as it was
+  /               only rows that have a text (Esc: all rows)
+  p               profile: nulls, different values, range, shape
+  i               the whole value
+  c, C            copy the value; all rows as CSV
+  e               export to CSV, JSON or Parquet
+
+SQL
+  F5 or Ctrl+R    run                  Esc      end what runs
+  Ctrl+N          names that may come next; Tab or Enter takes one
+  F7, F8          what was run before, and after
+
+Numbers are exact and whole. A question reads one version of each
+table, and nothing but this lake; no statement writes. What a table
+holds is shown, never obeyed.
+"""
+
+
+class Over(ModalScreen[None]):
+    """A screen over the lake that Esc closes."""
+
+    DEFAULT_CSS = """
+    Over { background: $background; }
+    Over > .title { height: auto; max-height: 3; text-style: bold; padding: 0 1; }
+    Over > .body { height: 1fr; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", "Back")]
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.heading = title
+
+    def compose(self) -> ComposeResult:
+        """A title, what there is, and the keys."""
+        yield Static(Content(self.heading), classes="title", markup=False)
+        yield from self.body()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """What the screen is for."""
+        raise NotImplementedError
+
+
+class TextOver(Over):
+    """A text, whole and wrapped."""
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__(title)
+        self.text = text
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("c", "copy", "Copy")]
+
+    def body(self) -> ComposeResult:
+        """The text."""
+        with VerticalScroll(classes="body"):
+            yield Static(Content(self.text), markup=False)
+
+    def action_copy(self) -> None:
+        """Copy it."""
+        self.app.copy_to_clipboard(self.text)
+        self.notify("copied", timeout=2)
+
+
+class RowsOver(Over):
+    """Rows of their own, read in a thread."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("i", "inspect", "Whole value"),
+        Binding("c", "copy(False)", "Copy"),
+        Binding("C", "copy(True)", "Copy rows", show=False),
+    ]
+
+    def __init__(self, title: str, load: Callable[[], Answer]) -> None:
+        super().__init__(title)
+        self.load = load
+
+    def body(self) -> ComposeResult:
+        """How many rows, and the rows."""
+        yield Static("reading…", classes="status", markup=False)
+        yield Grid()
+
+    def on_mount(self) -> None:
+        """Read them."""
+        self.query_one(Grid).focus()
+        self._read()
+
+    @work(thread=True, group="over")
+    def _read(self) -> None:
+        try:
+            with asked():
+                found = self.load()
+        except Refused as error:
+            self.app.call_from_thread(self._say, str(error))
+        else:
+            self.app.call_from_thread(self._show, found)
+
+    def _say(self, text: str) -> None:
+        self.query_one(".status", Static).update(Content(text))
+
+    def _show(self, found: Answer) -> None:
+        if not self.is_mounted:
+            return
+        more = f", and {found.more:,} more" if found.more else ""
+        self._say(f"{found.rows.num_rows:,} rows{more}")
+        self.query_one(Grid).show(found.rows)
+
+    def on_grid_chosen(self, event: Grid.Chosen) -> None:
+        """Open what is under the cursor."""
+        event.stop()
+        self.action_open()
+
+    def action_open(self) -> None:
+        """The whole value."""
+        self.action_inspect()
+
+    def action_inspect(self) -> None:
+        """Show the value under the cursor whole."""
+        grid = self.query_one(Grid)
+        if grid.columns:
+            explorer(self).show_text(grid.column, exact(grid.value))
+
+    def action_copy(self, is_all: bool) -> None:
+        """Copy the value under the cursor, or all rows as CSV."""
+        grid = self.query_one(Grid)
+        if is_all:
+            explorer(self).copy_rows(grid.rows)
+        elif grid.columns:
+            self.app.copy_to_clipboard(bare(grid.value))
+            self.notify("copied", timeout=2)
+
+
+class EventsOver(RowsOver):
+    """The events of a number; one of them opens as a record."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("d", "open", "Its record")]
+
+    def __init__(self, title: str, load: Callable[[], Answer], table: str) -> None:
+        super().__init__(title, load)
+        self.table = table
+
+    def action_open(self) -> None:
+        """Show the event under the cursor as a record."""
+        if row := self.query_one(Grid).row:
+            self.app.push_screen(RecordOver(self.table, row))
+
+
+class RecordOver(Over):
+    """One record: its address, its commit, its columns, and its bytes where the table has them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("c", "copy", "Copy address")]
+
+    def __init__(self, table: str, row: Mapping[str, Any]) -> None:
+        super().__init__(f"{table}  {exact(address(row))}")
+        self.table, self.row = table, row
+
+    def body(self) -> ComposeResult:
+        """Its commit, its columns, its bytes."""
+        with VerticalScroll(classes="body"):
+            yield Static("its commit: reading…", id="commit", markup=False)
+            yield Static(Content(self.text()), markup=False)
+
+    def text(self) -> str:
+        """The columns, a line each, then the bytes."""
+        width = max(map(len, map(exact, self.row)), default=0)
+        lines = ["", *(f"{exact(n):<{width}}  {exact(v)}" for n, v in self.row.items())]
+        for name, data in raw(self.row).items():
+            lines += ["", f"{name}: {len(data):,} bytes as Kafka had them", *hexdump(data)]
+        if not raw(self.row):
+            lines += ["", "Its bytes are Kafka's, at this address, for as long as the topic keeps"
+                      " them; the columns above are exactly what they said."]  # fmt: skip
+        return "\n".join(lines)
+
+    def on_mount(self) -> None:
+        """Look for the commit."""
+        self.query_one(VerticalScroll).focus()
+        self._look()
+
+    @work(thread=True, group="over")
+    def _look(self) -> None:
+        try:
+            with asked():
+                session = explorer(self).session
+                found = commit_of(session.catalogue, self.table, self.row.get("batch_id"))
+                text = told(found)
+        except Refused as error:
+            text = str(error)
+        self.app.call_from_thread(self._say, text)
+
+    def _say(self, text: str) -> None:
+        if self.is_mounted:
+            self.query_one("#commit", Static).update(Content(text))
+
+    def action_copy(self) -> None:
+        """Copy the address."""
+        self.app.copy_to_clipboard(exact(address(self.row)))
+        self.notify("copied its address", timeout=2)
+
+
+class Ask(ModalScreen[str | None]):
+    """One line from the person; None where Esc closed it."""
+
+    DEFAULT_CSS = """
+    Ask { align: center middle; }
+    Ask > Vertical { width: 70; max-width: 95%; height: auto; border: round $primary;
+        background: $surface; padding: 0 1; }
+    Ask Static { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
+
+    def __init__(self, question: str, help_: str, value: str = "") -> None:
+        super().__init__()
+        self.question, self.help_text, self.given = question, help_, value
+
+    def compose(self) -> ComposeResult:
+        """The question, the field, and what may be written."""
+        with Vertical():
+            yield Static(Content(self.question), markup=False)
+            yield Input(self.given, select_on_focus=False)
+            yield Static(Content(self.help_text), markup=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Give the answer."""
+        event.stop()
+        self.dismiss(event.value.strip())
+
+
+def told(commit: Commit | None) -> str:
+    """A commit in a line."""
+    if commit is None:
+        return "commit: the table's log no longer has it"
+    ends = f", ends {commit.ends}" if commit.ends else ""
+    return f"commit: version {commit.version} of {commit.table}, {commit.time}{ends}"
+
+
+def as_answer(rows: list[dict[str, Any]]) -> Answer:
+    """Rows of ours as an answer."""
+    return Answer(pa.Table.from_pylist(rows), 0)

@@ -1,0 +1,74 @@
+"""What may come next in a statement: tables, views, columns and words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lakehouse.explorer.catalogue import LAYERS
+
+KEYWORDS = (
+    "SELECT", "FROM", "WHERE", "GROUP BY", "GROUP BY ALL", "ORDER BY", "ORDER BY ALL", "HAVING",
+    "LIMIT", "OFFSET", "JOIN", "LEFT JOIN", "FULL JOIN", "ASOF JOIN", "SEMI JOIN", "ANTI JOIN",
+    "ON", "USING", "AS", "AND", "OR", "NOT", "IN", "IS NULL", "IS NOT NULL", "BETWEEN", "LIKE",
+    "ILIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "DISTINCT", "WITH", "UNION ALL", "EXCEPT",
+    "INTERSECT", "QUALIFY", "OVER", "PARTITION BY", "DESC", "ASC", "NULLS LAST", "CAST", "INTERVAL",
+    "DESCRIBE", "SHOW TABLES", "EXPLAIN", "VALUES", "FILTER", "EXCLUDE",
+)  # fmt: skip
+FUNCTIONS = (
+    "count", "sum", "min", "max", "avg", "median", "any_value", "arg_max", "arg_min", "coalesce",
+    "date_trunc", "date_diff", "strftime", "row_number", "rank", "lag", "lead", "round", "abs",
+    "lower", "upper", "length", "substr", "contains", "regexp_matches", "string_agg", "list",
+    "unnest", "quantile_cont", "approx_count_distinct", "time_bucket", "decode",
+)  # fmt: skip
+WORDS = re.compile(
+    r"\b(" + "|".join(sorted({w for k in KEYWORDS for w in k.split()}, key=len, reverse=True))
+    + r")\b", re.IGNORECASE,
+)  # fmt: skip
+"""Every keyword in a text."""
+_BEFORE = re.compile(r"[\w.]*$")
+_NAMED = re.compile(rf"\b((?:{'|'.join(LAYERS)})\.\w+|\w+)\b", re.IGNORECASE)
+_TABLE_NEXT = re.compile(r"\b(from|join|describe|table)\s+[\w.]*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names that a statement may use: table or view → its columns, where they are known."""
+
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def written(text: str, column: int) -> str:
+    """The part of a word, with its dots, that ends at a column of a line."""
+    found = _BEFORE.search(text[:column])
+    return found[0] if found else ""
+
+
+def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> list[str]:
+    """Candidates for the word that ends ``before``, which is the statement up to the cursor.
+
+    Where a table is due, tables and views; elsewhere columns of the tables that the statement
+    names, then all else. What is written already is no candidate.
+    """
+    part = written(before, len(before)).lower()
+    named = {name.lower() for name in _NAMED.findall(statement)}
+    known = {**words.tables, **words.views}
+    columns = [c for name in known if name.lower() in named for c in known[name]]
+    if _TABLE_NEXT.search(before) or "." in part:
+        pool: Iterable[str] = [*words.tables, *words.views]
+        if "." in part and part.partition(".")[0] not in LAYERS:  # an alias and a column
+            head = part.rpartition(".")[0]
+            pool = [f"{head}.{column}" for column in columns]
+    elif not part:
+        pool = columns
+    else:
+        pool = [*columns, *words.tables, *words.views, *KEYWORDS, *FUNCTIONS]
+    starts, inside = [], []
+    for name in dict.fromkeys(pool):
+        if name.lower().startswith(part):
+            starts.append(name)
+        elif len(part) > 1 and part in name.lower():
+            inside.append(name)
+    return [name for name in [*starts, *inside] if name.lower() != part][:most]

@@ -1,0 +1,385 @@
+"""The terminal explorer by keys alone, on real lakes: what it shows, and what it never obeys."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lakehouse.cli.asking import opened
+from lakehouse.core.errors import UsageError
+from lakehouse.explorer.app.cells import bare, columns_of, exact, fitted, short
+from lakehouse.explorer.app.history import History
+from lakehouse.explorer.app.screens import EventsOver, RecordOver
+from lakehouse.explorer.complete import Vocabulary, complete
+from lakehouse.explorer.export import export, target
+from tests.conftest import encode, sale, settings_at
+from tests.support.lake import Lake
+from tests.support.terminal import Terminal
+from tests.support.terminal_app import LARGE, SMALL, drive
+
+HOSTILE = "[red]x[/] [@click=app.quit]y[/] \x1b[31m\x9b\x07 \u202egnp =1+1"
+SHOWN = r"[red]x[/] [@click=app.quit]y[/] \x1b[31m\x9b\x07"
+PRICE = "7.1234"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """A state folder of the module's own: the history lies there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_STATE", str(tmp_path_factory.mktemp("state") / "own"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A lake in two batches: five good events of which one is hostile, and two broken ones."""
+    lake = Lake(settings_at(tmp_path_factory.mktemp("screen") / "lake"))
+    first = sale(product_name=HOSTILE, country=HOSTILE, unit_price=float(PRICE))
+    lake.land([*encode(first, sale(event_id="b")), b"{\x1b[31m"], 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    more = [sale(event_id=f"m{n}", order_id=f"o{n}", country="Spain") for n in range(3)]
+    lake.land([*encode(*more), b"[bold]"], 3)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.ledger.persist()
+    return lake.settings.lake.root
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=str)
+def test_the_first_screen_has_tables_analyses_a_picture_and_rows(root, size):
+    async def steps(it):
+        await it.shows("by_country", "bronze 5 v", "totals by currency", "█", "currency")
+        assert f"{root[: size[0] - 10]}"[:20] in it.screen
+        await it.press("f2", "down")
+        await it.shows("country", SHOWN[:8])
+        await it.shows("silver.sales_by_client", "version ")
+
+    drive(root, steps, size)
+
+
+def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        it.app.pick_table("silver.sales_by_country")
+        await it.shows("Spain")
+        row = next(n for n, v in enumerate(it.grid.rows["country"].to_pylist()) if v == "Spain")
+        await it.press(*["down"] * row, "enter")
+        await it.until(lambda: isinstance(it.app.screen, EventsOver))
+        await it.shows("country = Spain", "3 rows")
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, RecordOver))
+        await it.shows("bronze.sales", "sales[0]@5", "commit: version 2 of bronze.sales")
+        await it.press("escape", "escape")
+        it.app.pick_table("quarantine.sales")
+        await it.shows("kafka_time", "[bold]")
+        await it.press("enter")
+        await it.shows("commit: version")
+        await it.press("pagedown", "pagedown", "end")
+        await it.shows("bytes as Kafka had them")
+
+    drive(root, steps, LARGE)
+
+
+def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        await it.press("f4")
+        await it.write("SELECT count(*) AS n FROM silver.sales_by_cl")
+        await it.shows("silver.sales_by_client")
+        await it.press("tab", "f5")
+        await it.until(lambda: it.results.answer.rows.num_rows == 1)
+        assert it.results.answer.rows.schema.names == ["n"]
+        editor = it.app.query_one("Editor")
+        editor.load_text("SELECT country,\n  nope FROM silver.sales_by_country")
+        await it.press("f5")
+        await it.shows("line 2, column 3", "nope")
+        assert (editor.wrong_at, editor.cursor_location) == ((2, 3), (1, 2))
+        await it.press("f7", "f7")
+        assert editor.text == "SELECT count(*) AS n FROM silver.sales_by_client"
+        editor.load_text("DROP TABLE x")
+        await it.press("f5")
+        await it.shows("read-only")
+        kept = it.app._history.path
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert json.loads(kept.read_text().splitlines()[-1]) == "DROP TABLE x"
+        assert History(kept).statements[0].startswith("SELECT count")
+
+    drive(root, steps)
+
+
+ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+
+
+def test_a_question_that_runs_can_be_ended_and_the_screen_goes_on(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        await it.press("f4")
+        it.app.query_one("Editor").load_text(ENDLESS)
+        await it.press("f5")
+        await it.until(lambda: it.app.session._running is not None)
+        await it.press("f1")
+        await it.shows("this help")
+        await it.press("escape")
+        await it.press("escape")
+        await it.shows("cancelled")
+        it.app.query_one("Editor").load_text("SELECT 42 AS answer")
+        await it.press("f5")
+        await it.until(lambda: it.results.answer.rows.schema.names == ["answer"])
+        it.app.query_one("Editor").load_text(ENDLESS)
+        await it.press("f5")  # another question ends it too
+        await it.until(lambda: it.app.session._running is not None)
+        it.app.query_one("Editor").load_text("SELECT 43 AS answer")
+        await it.press("f5")
+        await it.until(lambda: it.results.answer.rows.to_pylist() == [{"answer": 43}])
+
+    drive(root, steps)
+
+
+def test_rows_are_sorted_filtered_described_copied_and_exported(root, tmp_path):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        it.app.pick_table("bronze.sales")
+        await it.until(lambda: "event_id" in it.grid.rows.schema.names)
+        it.grid.cursor = (0, it.grid.rows.schema.names.index("offset"))
+        await it.press("s")
+        await it.until(lambda: it.grid.rows["offset"].to_pylist() == [5, 4, 3, 1, 0])
+        await it.press("s")
+        await it.until(lambda: it.grid.rows["offset"].to_pylist() == [0, 1, 3, 4, 5])
+        await it.press("slash")
+        await it.write("Spain\n")
+        await it.until(lambda: it.grid.rows.num_rows == 3)
+        await it.press("c")
+        assert it.app.clipboard == "3"
+        await it.press("e")
+        await it.pilot.pause()
+        field = it.app.screen.query_one("Input")
+        field.value = str(tmp_path / "rows.json")
+        await it.press("enter")
+        await it.until((tmp_path / "rows.json").exists)
+        await it.press("p")
+        await it.shows("distinct", "shape")
+        await it.press("escape", "escape")
+        await it.until(lambda: it.grid.rows.num_rows == 5)
+
+    drive(root, steps, LARGE)
+    found = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["offset"] for row in found] == [3, 4, 5]
+
+
+def test_nothing_in_a_cell_is_obeyed(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        it.app.pick_table("silver.sales_by_country")
+        await it.shows(SHOWN[:30])
+        for key in ("i", "enter"):
+            row = it.grid.rows["country"].to_pylist().index(HOSTILE)
+            it.grid.cursor = (row, 0)
+            await it.press(key)
+            await it.shows("[red]x[/] [@click=app.quit]y[/]", r"\x1b[31m")
+            await it.press("escape")
+        await it.press("C")
+        assert "\x1b" not in it.app.clipboard
+        assert "\u202e" not in it.screen + it.app.clipboard
+        it.app.pick_table("quarantine.sales")
+        await it.shows("kafka_time", "[bold]")
+        assert "\x1b" not in it.screen
+
+    drive(root, steps, LARGE)
+
+
+def test_time_travel_and_what_changed(root):
+    async def steps(it):
+        await it.shows("totals by currency", "bronze 5 v")
+        it.app.pick_table("silver.sales_by_country")
+        await it.shows("Spain")
+        versions = it.app.seen.versions["silver.sales_by_country"]
+        await it.press("w")
+        await it.pilot.pause()
+        assert it.app.screen.query_one("Input").value == f"{versions - 1} {versions}"
+        await it.press("enter")
+        await it.shows("added", "Spain", "(row)")
+        await it.press("escape", "t")
+        await it.write("1\n")
+        await it.shows("as of version 1", "bronze 2 v1")
+        await it.until(lambda: "Spain" not in it.grid.rows["country"].to_pylist())
+        await it.press("t")
+        await it.write("noon\n")
+        await it.shows("'noon'")
+        await it.press("t", "enter")
+        await it.until(lambda: "Spain" in it.grid.rows["country"].to_pylist())
+        await it.press("v")
+        await it.shows("WRITE")
+
+    drive(root, steps, LARGE)
+
+
+def test_it_follows_a_lake_that_moves_goes_and_comes(root, tmp_path):
+    moving = tmp_path / "lake"
+
+    async def steps(it):
+        await it.shows("no table here yet", "lakehouse demo")
+        shutil.copytree(root, moving)
+        await it.shows("by_country", "bronze 5 v", "█")
+        it.app.pick_table("bronze.sales")
+        await it.shows("event_id")
+        lake = Lake(settings_at(moving))
+        lake.land(encode(sale(event_id="new", product_name="a new thing")), 7)
+        await it.shows("bronze 6 v")
+        await it.until(lambda: it.grid.rows.num_rows == 6)
+        log = moving / "silver" / "sales_by_country" / "_delta_log"
+        for entry in log.glob("*.json"):
+            entry.write_text("{")
+        await it.press("r")
+        await it.shows("unreadable")
+        shutil.rmtree(moving)
+        await it.shows("no table here yet")
+        await it.press("f2", "down")
+
+    drive(moving, steps)
+
+
+def test_numbers_are_whole_and_exact():
+    wide = pa.table(
+        {
+            "n": pa.array([Decimal("-1234567890123456789012345678901234.5678"), Decimal("2.5000")],
+                          pa.decimal128(38, 4)),
+            "m": pa.array([Decimal("1.5000"), None], pa.decimal128(38, 4)),
+            "t": ["x" * 500, "日本"],
+        }
+    )  # fmt: skip
+    number, money, text = columns_of(wide)
+    assert (
+        short(wide["n"][0].as_py(), number) == "-1,234,567,890,123,456,789,012,345,678,901,234.5678"
+    )
+    assert number.width == 51
+    assert short(Decimal("1.5000"), money) == "1.50"
+    assert fitted("日本", text) == "日本" + " " * (text.width - 4)
+    assert fitted("x" * 500, text).endswith("x…")
+    assert exact(Decimal("0.1000")) == "0.10"
+    assert exact(Decimal("1133.6567")) == "1,133.6567"
+    assert (bare(1234567), bare(Decimal("1234.5000")), bare(True)) == (
+        "1234567",
+        "1234.5000",
+        "yes",
+    )
+    assert exact(b"\x1b\xff") == r"\x1b\xff"
+
+
+def test_a_number_that_has_no_room_is_not_cut(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        it.app.pick_table("silver.sales_by_country")
+        await it.shows("country")
+        pairs = zip(it.grid.columns, it.grid.rows.columns, strict=True)
+        whole = {short(v, c) for c, held in pairs if c.is_number for v in held.to_pylist()}
+        for _ in range(len(it.grid.columns)):
+            for line in it.screen.splitlines()[5:]:
+                for word in line[28:].split("  "):
+                    bare_word = word.strip().strip("…▁▂▃▄▅▆▇█ ")
+                    if bare_word.replace(",", "").replace(".", "").isdigit():
+                        assert bare_word in whole, line
+            await it.press("right")
+
+    drive(root, steps)
+
+
+def test_exports_are_exact_and_no_formula(tmp_path):
+    rows = pa.table({"f": ["=1+1", "\x1b[31m"], "m": pa.array([Decimal("0.10"), None],
+                                                          pa.decimal128(38, 4))})  # fmt: skip
+    for form in ("csv", "json", "parquet"):
+        path = target(str(tmp_path / f"rows.{form}"))
+        assert export(rows, path) == 2
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(UsageError, match="already"):
+            target(str(path))
+    assert (tmp_path / "rows.csv").read_text() == "f,m\n'=1+1,0.1000\n\\x1b[31m,\n"
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"][0] == {
+        "f": "=1+1",
+        "m": "0.1000",
+    }
+    assert pq.read_table(tmp_path / "rows.parquet").equals(rows)
+    for wrong in ("rows.xlsx", "no/folder.csv"):
+        with pytest.raises(UsageError):
+            target(str(tmp_path / wrong))
+
+
+WORDS = Vocabulary({"silver.a_b": ("country", "orders"), "bronze.a": ("offset",)}, {"clients": ()})
+
+
+@pytest.mark.parametrize(
+    ("statement", "first"),
+    [
+        ("SEL", "SELECT"),
+        ("SELECT * FROM si", "silver.a_b"),
+        ("FROM silver.", "silver.a_b"),
+        ("FROM cl", "clients"),
+        ("FROM silver.a_b WHERE cou", "country"),
+        ("FROM silver.a_b AS x WHERE x.ord", "x.orders"),
+        ("FROM bronze.a WHERE ", "offset"),
+        ("SELECT nothing_like_it", None),
+    ],
+)
+def test_what_may_come_next(statement, first):
+    assert next(iter(complete(statement, statement, WORDS)), None) == first
+
+
+def test_a_history_that_cannot_be_had_is_no_reason_to_stop(tmp_path):
+    (tmp_path / "broken").write_text("{\n")
+    assert History(tmp_path / "broken").statements == []
+    (tmp_path / "file").touch()
+    kept = History(tmp_path / "file" / "history")
+    kept.add("SELECT 1")
+    assert kept.statements == ["SELECT 1"]
+
+
+def test_in_a_terminal_of_its_own_without_colour(root, tmp_path):
+    words = [sys.executable, "-m", "lakehouse", "explore", "--root", root]
+    with Terminal(words, ".", NO_COLOR="1", LAKEHOUSE_STATE=str(tmp_path / "s")) as terminal:
+        terminal.wait_for("by_country", "totals by currency", "currency")
+        terminal.type("\x1bOS")  # F4
+        terminal.wait_for("Run")
+        terminal.type("SELECT 6 * 7 AS answer\x12")  # Ctrl+R
+        terminal.wait_for("1 row ")
+        shades = {int(n) for n in re.findall(r"\x1b\[(?:[0-9;]*;)?[34]8;5;(\d+)", terminal.raw)}
+        assert shades <= {0, 16, *range(231, 256)}, "greys alone"
+        terminal.type("\x11")  # Ctrl+Q
+        assert terminal.ended() == 0
+    assert "Traceback" not in terminal.written
+
+
+def test_without_textual_it_says_how_to_install_it(root, monkeypatch):
+    code = (
+        "import sys, runpy; sys.modules['textual'] = None; "
+        "sys.stdin.isatty = sys.stdout.isatty = lambda: True; sys.argv[0] = 'lakehouse'; "
+        "runpy.run_module('lakehouse', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "explore", "--root", root], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "lakehouse[tui]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_questions_of_two_threads_take_turns(root):
+    _, session = opened(None, Path(root), None, None, None)
+    found = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(session.ask(f"SELECT {n} AS n").rows))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(rows["n"][0].as_py() for rows in found) == [*range(8)]
