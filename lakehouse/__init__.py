@@ -19,3 +19,29 @@ cli/          the verbs of the `lakehouse` command
 A folder imports only from folders above it in this list; services from core and settings
 alone.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lakehouse.explorer.lake import Lake
+
+__all__ = ["open"]
+
+
+def open(
+    root: str | Path | None = None, config: str | Path | None = None
+) -> Lake:  # as in gzip.open
+    """Open a lake for reading: its tables as Arrow, pandas, Polars and DuckDB, in one line each.
+
+    ``root`` is its folder, by default [lake] root; ``config`` the config.ini to read. TableMissing
+    where the folder holds no table.
+
+    >>> lakehouse.open("var/demo")["silver.sales_by_country"].pandas()
+    """
+    from lakehouse.explorer.lake import opened  # noqa: PLC0415  # it loads Arrow and DuckDB
+
+    return opened(root, config)

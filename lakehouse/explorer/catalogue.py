@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date; it has no versions, only its newest state."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
 Past = Callable[[str, int], DeltaTable | None]
 """Gives a silver table folded from a version of bronze; None if no flow declares the table."""
@@ -150,14 +151,16 @@ class Catalogue:
     def _loaded(self, name: str) -> DeltaTable:
         table = loaded(self.lake.table(name), self.version)
         if self.at is not None:
-            log = self._commits(name, int(table.version()))
-            oldest = min((c["timestamp"] for c in log), default=0)
-            if self.at.timestamp() * 1000 < oldest:
-                raise UsageError(
-                    f"table {name}", f"has no version as old as {self.at.isoformat()}",
-                    f"its log begins at {_time(oldest)}; look at `lakehouse history {name}`",
-                )  # fmt: skip
-            table.load_as_version(self.at)
+            moment, oldest = (self.at - _EPOCH) // timedelta(milliseconds=1), 0
+            for commit in self._commits(name, int(table.version())):
+                oldest = commit["timestamp"] or oldest  # one that describes nothing has none
+                if commit["timestamp"] and oldest <= moment:  # as `history` shows it
+                    table.load_as_version(int(commit["version"]))
+                    return table
+            raise UsageError(
+                f"table {name}", f"has no version as old as {self.at.isoformat()}",
+                f"its log begins at {_time(oldest)}; look at `lakehouse history {name}`",
+            )  # fmt: skip
         return table
 
     def info(self, name: str) -> TableInfo:

@@ -14,8 +14,6 @@ from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.publisher import SilverPublisher
-from lakehouse.storage.duck import connect
 
 
 class Past:
@@ -39,6 +37,9 @@ class Past:
         return DeltaTable(Lake(self._roots[place]).table(name))
 
     def _folded(self, flow: SilverFlow, version: int) -> str:
+        from lakehouse.silver.publisher import SilverPublisher  # noqa: PLC0415  # half a second
+        from lakehouse.storage.duck import connect  # noqa: PLC0415  # as above
+
         uri = Lake(self._settings.lake.root).table(f"bronze.{flow.product}")
         self._say(
             "silver's files of then are gone: folding it from "
