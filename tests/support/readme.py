@@ -18,17 +18,19 @@ CLI = typer.main.get_command(app)
 VERBS = sorted(CLI.commands)
 
 
+FENCES = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
 def commands(text):
     """Every command of a README, once each, as the shell would be given it."""
-    fences = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     found = []
-    for language, block in fences.findall(text):
-        assert language in {"", "sh"}, f"a block of {language!r} is not looked at"
-        if language:
+    for language, block in FENCES.findall(text):
+        assert language in {"", "sh", "python"}, f"a block of {language!r} is not looked at"
+        if language == "sh":
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.split("  #")[0] for line in lines if line.strip()]
     found += [inner for line in found for inner in re.findall(r"\$\((.*?)\)", line)]
-    spans = re.findall(r"`([^`]+)`", fences.sub("", text))
+    spans = re.findall(r"`([^`]+)`", FENCES.sub("", text))
     found += [span for span in spans if is_command(span)]
     return list(dict.fromkeys(" ".join(command.split()) for command in found))
 
@@ -61,6 +63,7 @@ def kind(command):
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = commands(README)
+PYTHON = [block for language, block in FENCES.findall(README) if language == "python"]
 READS = [c for c in COMMANDS if kind(c) == "read"]
 SCREENS = [c for c in COMMANDS if kind(c) == "screen"]
 """What fills a terminal until it is left."""
