@@ -15,12 +15,8 @@ from nbclient import NotebookClient
 from lakehouse.services.jars import default_cache
 from lakehouse.services.java import find_java
 from tests.live.conftest import ROOT, command, rows, verb
-<<<<<<< HEAD
-from tests.support.readme import COMMANDS, READS, SCREENS, kind
+from tests.support.readme import COMMANDS, PYTHON, READS, SCREENS, kind
 from tests.support.terminal import Terminal
-=======
-from tests.support.readme import COMMANDS, PYTHON, READS, kind
->>>>>>> 352579c (README: Python blocks run in the tests)
 
 pytestmark = pytest.mark.live
 
@@ -113,7 +109,6 @@ def test_a_command_of_readme_that_reads(line, demo_lake):
         assert "Spark wrote 3 rows, delta-rs read them" in done.stdout
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("line", SCREENS, ids=str)
 def test_a_command_of_readme_that_fills_the_terminal(line, demo_lake):
     words = shlex.split(line.replace("var/demo", str(demo_lake)))
@@ -124,12 +119,12 @@ def test_a_command_of_readme_that_fills_the_terminal(line, demo_lake):
         terminal.wait_for("by_country", "totals by currency")
         terminal.type("\x11")  # Ctrl+Q
         assert terminal.ended() == 0
-=======
+
+
 def test_python_of_the_readme_runs(demo_lake):
     assert PYTHON
     for block in PYTHON:
-        exec(block.replace("var/demo", str(demo_lake)), {})  # noqa: S102  # ours, as a reader runs it
->>>>>>> 352579c (README: Python blocks run in the tests)
+        exec(block.replace("var/demo", str(demo_lake)), {})  # ours, as a reader runs it
 
 
 def test_options_of_spark_submit():
