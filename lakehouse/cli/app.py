@@ -56,6 +56,7 @@ VERBS = {
     "move-services": "services:move_services",
     "doctor": "doctor:doctor",
     "status": "sinks:status",
+    "dashboard": "serve:dashboard",
     "sink": "sinks:app",
 }
 """The engine's verbs: the file in this folder, and what in it is the verb."""

@@ -20,7 +20,7 @@ from lakehouse.cli.products import (
     with_postgres,
     writes_postgres,
 )
-from lakehouse.cli.serve import metrics
+from lakehouse.cli.serve import metrics, with_dashboard
 from lakehouse.cli.start import (
     broker,
     database,
@@ -80,7 +80,7 @@ def up(
     root: Root = None,
     config: Config = None,
 ) -> None:
-    """Run products until Ctrl-C: the broker, their sources of events, and all of their flows.
+    """Run products until Ctrl-C: the broker, sources of events, all of their flows, and pages.
 
     Runs the products named, or each whose section of config.ini has enabled = true. If one
     needs Postgres and [postgres] names none, an embedded one is started.
@@ -106,7 +106,8 @@ def up(
         say(f"producing: {told}; Ctrl-C ends it. Look with: {own_command()} explore")
         try:
             flows = [f for p in running for f in p.flows]
-            restarted("the flows", lambda: run(flows, settings, wait, stop=stop), stop)
+            with with_dashboard(settings, config):
+                restarted("the flows", lambda: run(flows, settings, wait, stop=stop), stop)
         finally:
             sources.end()
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakehouse.cli.edge import settings_of
+from lakehouse.core.options import Config, Root
+from lakehouse.core.text import say
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -16,19 +26,110 @@ def metrics(settings: Settings, port: int | None) -> Iterator[str]:
 
     At ``port``, or else [metrics] port; nothing where that is 0.
     """
-    port = settings.metrics.port if port is None else port
-    if not port:
+    if port := settings.metrics.port if port is None else port:
+        with _numbers(settings, port) as address:
+            say(f"metrics: {address}/metrics")
+            yield address
+    else:
         yield ""
+
+
+@contextmanager
+def with_dashboard(settings: Settings, config: Path | None) -> Iterator[None]:
+    """The dashboard beside flows, in a process of its own: viewers take nothing of the flows'."""
+    if not settings.dashboard.port:
+        with metrics(settings, None):
+            yield
         return
+    from lakehouse.core.processes import own_environment, python, started
+
+    words = ["-m", "lakehouse", "dashboard", "--root", settings.lake.root]
+    words += ["--config", str(config)] if config else []
+    with _numbers(settings, settings.metrics.port) as address:
+        process = started(
+            python(*words, "--beside", address), env=own_environment(), stdin=subprocess.PIPE
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def _numbers(settings: Settings, port: int) -> Iterator[str]:
+    """Serve numbers and health at a port, or at a free one where that is 0."""
     from lakehouse.cli.start import running_services
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.serving import health_routes, served
-    from lakehouse.core.text import say
     from lakehouse.explorer.measured import Measured
     from lakehouse.explorer.observed import Observer
 
     with closing(Observer(settings, running_services)) as observer:
         routes = {**health_routes(), **metric_routes(Measured(observer))}
         with served(port, routes) as address:
-            say(f"metrics: {address}/metrics")
             yield address
+
+
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="on loopback; [dashboard] port")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="LAKEHOUSE_DASHBOARD_TOKEN", help="what a viewer must give"),
+    ] = None,
+    beside: Annotated[str | None, typer.Option(hidden=True)] = None,
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Serve pages on this machine: each product's business, and the pipeline. Reads only.
+
+    Examples: lakehouse dashboard   |   lakehouse dashboard --port 8080 --root var/demo
+    """
+    from lakehouse.cli.start import running_services
+    from lakehouse.core.errors import ServiceUnavailable
+    from lakehouse.core.exposition import metric_routes
+    from lakehouse.core.memory import bounded, growth
+    from lakehouse.core.paths import own_command
+    from lakehouse.core.serving import health_routes, served
+    from lakehouse.core.signals import stop_on_signals
+    from lakehouse.explorer.dashboard.beside import Beside
+    from lakehouse.explorer.dashboard.pages import Pages
+    from lakehouse.explorer.measured import Measured
+    from lakehouse.explorer.observed import Observer
+    from lakehouse.explorer.report import views
+    from lakehouse.explorer.session import Session
+    from lakehouse.settings.settings import secret
+
+    settings = settings_of(config, root)
+    held = settings.dashboard
+    if token is None and (held.token or held.token_file):
+        token = secret(held.token, held.token_file, "[dashboard] token_file")
+    with ExitStack() as stack:
+        stack.enter_context(bounded(growth(settings.explorer.memory_limit)))
+        observer = stack.enter_context(closing(Observer(settings, running_services)))
+        session = Session(observer.catalogue, settings.explorer, views(None, settings))
+        pages = Pages(observer, stack.enter_context(session), Beside(beside or ""))
+        routes = {
+            **health_routes(lambda: [*observer.look().faults.values()]),
+            **metric_routes(Measured(observer)), **pages.routes(),
+        }  # fmt: skip
+        stop = stack.enter_context(stop_on_signals())
+        try:
+            asked = held.port if port is None else port
+            address = stack.enter_context(served(asked, routes, token or ""))
+        except ServiceUnavailable:
+            if port is not None:
+                raise
+            address = stack.enter_context(served(0, routes, token or ""))
+        say(f"dashboard: {address}" + ("" if beside else f"; Ctrl-C ends it ({own_command()})"))
+        if beside is not None:
+            threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
+        stop.wait()
+
+
+def _ended_with(stop: threading.Event) -> None:
+    """End with the process that started this one: its end closes our stdin."""
+    sys.stdin.read()
+    stop.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -113,6 +114,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *given: object) -> None:
         self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._open: set[socket.socket] = set()
         super().__init__(*given)  # type: ignore[arg-type]  # as the base takes them
 
     def process_request(self, request: object, client_address: object) -> None:
@@ -122,10 +124,20 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)  # type: ignore[arg-type]  # as above
 
     def process_request_thread(self, request: object, client_address: object) -> None:
+        assert isinstance(request, socket.socket)  # noqa: S101  # a TCP server's
+        self._open.add(request)
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]  # as above
+            super().process_request_thread(request, client_address)
         finally:
+            self._open.discard(request)
             self._room.release()
+
+    def server_close(self) -> None:
+        """Listen no more, and end the connections that browsers keep open."""
+        super().server_close()
+        for connection in [*self._open]:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A viewer that went away is no fault of ours."""

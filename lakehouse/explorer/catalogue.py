@@ -171,7 +171,8 @@ class Catalogue:
         adds = table.get_add_actions(flatten=True)
         rows = _rows(adds)
         newest = next(self._commits(name, int(table.version())), None)
-        source = self._source(name, int(table.version()))
+        has_source = name.partition(".")[0] not in {"bronze", "quarantine"}
+        source = self._source(name, int(table.version())) if has_source else {}
         return TableInfo(
             name=name,
             rows=rows,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,18 +22,25 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.core.lock import holder_of
 from lakehouse.core.paths import Lake
 from lakehouse.explorer.audits import Audit, audits
-from lakehouse.explorer.catalogue import Catalogue, TableInfo, is_plain
+from lakehouse.explorer.catalogue import TableInfo, is_plain
 from lakehouse.explorer.faults import Faults, faults_of
+from lakehouse.explorer.freshness import Ages, Span, applied, landed, spans
+from lakehouse.explorer.held import HeldCatalogue
 from lakehouse.explorer.states import StateInfo, states
 from lakehouse.explorer.status import Broker, Status, flow_statuses
 from lakehouse.ingest.ends import Ends
-from lakehouse.products.registry import contracts
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.registry import contracts, flows
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.log import commits, note_of, notes
 from lakehouse.storage.log_health import Log
 
 _MOMENT = 1.0
-"""Seconds that a look holds for."""
+"""Seconds that a look holds for, at least ..."""
+_SHARE = 10
+"""... and so many times what it took: however large a lake, looking takes a tenth of one core."""
+_RARELY = 10.0
+"""Seconds after which rows of a table are counted again, where it changed."""
 _RECENT = 120
 """Commits of bronze whose rows are told apart."""
 
@@ -59,6 +66,10 @@ class Landing:
     watermark: datetime | None = None
     newest_event: datetime | None = None
     next: Mapping[int, int] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+    landed: Ages | None = None
+    applied: Mapping[str, Ages | None] = field(default_factory=dict)
+    """Flow of silver → how old its newest events were when it had them."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +94,10 @@ class Seen:
     seconds: float = 0.0
     """What the look took."""
 
-    @property
-    def versions(self) -> dict[str, int]:
-        """Table → its version: what is asked of tables changes with it alone."""
-        return {name: info.version for name, info in self.tables.items()}
+    def state(self, tables: Iterable[str]) -> list[tuple[str, int, str]]:
+        """Versions of tables: what is asked of them changes with these alone."""
+        found = ((name, self.tables[name]) for name in tables if name in self.tables)
+        return [(name, info.version, info.committed) for name, info in found]
 
 
 class Observer:
@@ -97,20 +108,22 @@ class Observer:
 
     def __init__(self, settings: Settings, find: Callable[[Settings], Settings]) -> None:
         self._settings, self._find = settings, find
-        self.lake, self.catalogue = Lake(settings.lake.root), Catalogue(settings.lake.root)
+        self.lake, self.catalogue = Lake(settings.lake.root), HeldCatalogue(settings.lake.root)
         self._lock = threading.Lock()
         self._seen: Seen | None = None
         self._looked = 0.0
         self._held: dict[tuple[str, str], tuple[object, Any]] = {}
+        self._at: dict[str, float] = {}
         self._broker = Broker()
 
     def look(self) -> Seen:
         """The lake as it is, or was a moment ago."""
         with self._lock:
-            if self._seen is None or time.monotonic() - self._looked > _MOMENT:
-                self._seen = self._look()
+            seen, since = self._seen, time.monotonic() - self._looked
+            if seen is None or since > max(_MOMENT, _SHARE * seen.seconds):
+                self._seen = seen = self._look()
                 self._looked = time.monotonic()
-            return self._seen
+            return seen
 
     def close(self) -> None:
         """End the connections to the broker."""
@@ -128,12 +141,12 @@ class Observer:
         seen = Seen(datetime.now(UTC), tables, faults)
         for name in (name for name in contracts() if f"bronze.{name}" in tables):
             self._look_at(name, seen)
-        flows: tuple[Status, ...] = ()
+        rows: tuple[Status, ...] = ()
         if seen.landings:
             with _told(faults, "flows"):
-                flows = tuple(flow_statuses(settings, self._broker))
+                rows = tuple(flow_statuses(settings, self._broker, self.catalogue.newest))
         return replace(
-            seen, flows=flows, states=tuple(states(self.lake, tables.values())),
+            seen, flows=rows, states=tuple(states(self.lake, tables.values())),
             disks=self._disks(), locks=self._locks(), seconds=time.perf_counter() - began,
         )  # fmt: skip
 
@@ -141,16 +154,20 @@ class Observer:
         """Add what a contract's own tables say."""
         faults, settings = seen.faults, self._settings.explorer
         with _told(faults, f"bronze.{name}"):
-            landing = partial(self._landing, name)
-            seen.landings[name] = self._of(f"bronze.{name}", seen, landing)
+            table, asked_landing = f"bronze.{name}", partial(self._landing, name)
+            landing = self._unless_same("landing", table, seen.state([table]), asked_landing)
+            ages = {f.name: self._applied(f, landing, seen) for f in flows() if f.product == name
+                    and isinstance(f, SilverFlow)}  # fmt: skip
+            seen.landings[name] = replace(landing, applied=ages)
         if f"quarantine.{name}" in seen.tables:
             with _told(faults, f"quarantine.{name}"):
                 asked = partial(faults_of, self.catalogue, name, settings)
-                tables = f"quarantine.{name}", seen, asked, f"bronze.{name}"
-                seen.quarantine[name] = self._of(*tables)
+                tables = [f"quarantine.{name}", f"bronze.{name}"]  # which says what was replayed
+                seen.quarantine[name] = self._counted(tables, seen, asked)
         if f"ledger.{name}" in seen.tables:
             with _told(faults, f"ledger.{name}"):
-                seen.late[name] = self._of(f"ledger.{name}", seen, partial(self._late, name))
+                asked_late = partial(self._late, name)
+                seen.late[name] = self._counted([f"ledger.{name}"], seen, asked_late)
         with _told(faults, f"audit.{name}"):
             seen.audits[name] = self._audits(name)
 
@@ -161,30 +178,41 @@ class Observer:
             self._held[what, name] = held = (state, ask())
         return held[1]
 
-    def _of(self, table: str, seen: Seen, ask: Callable[[], Any], *beside: str) -> Any:
-        state = [(t, seen.tables[t].version, seen.tables[t].committed) for t in (table, *beside)
-                 if t in seen.tables]  # fmt: skip
-        return self._unless_same("rows", table, state, ask)
+    def _counted(self, tables: Sequence[str], seen: Seen, ask: Callable[[], Any]) -> Any:
+        """What rows of the first table say, as of now or of a moment ago."""
+        at, now = self._at.get(tables[0], float("-inf")), time.monotonic()
+        if now - at < _RARELY and ("rows", tables[0]) in self._held:
+            return self._held["rows", tables[0]][1]
+        self._at[tables[0]] = now
+        return self._unless_same("rows", tables[0], seen.state(tables), ask)
 
     def _version(self, name: str) -> object:
         """What changes with a table: the newest entry of its log, and when that was written."""
         uri = self.lake.table(name)
         if is_plain(name):
             return Path(uri, "_taken.json").stat().st_mtime_ns
-        newest = Log.of(uri).newest
-        path = Path(uri, "_delta_log", f"{newest:020}.json")
-        return newest, path.stat().st_mtime_ns if path.exists() else 0
+        return self.catalogue.state(name)
 
     def _landing(self, name: str) -> Landing:
         uri = self.lake.table(f"bronze.{name}")
-        newest = Log.of(uri).newest
+        newest = self.catalogue.newest(uri) or 0
         recent = filter(None, map(_commit, islice(commits(uri, newest), _RECENT)))
         told = (note["ends"] for note in notes(commits(uri, newest)) if "ends" in note)
         ends = next((Ends.read(note) for note in told), None)
-        found = tuple(reversed([*recent]))
+        found, files = tuple(reversed([*recent])), tuple(spans(uri, newest))
         if ends is None:
             return Landing(found)
-        return Landing(found, ends.watermark, ends.newest, ends.next)
+        return Landing(found, ends.watermark, ends.newest, ends.next, files, landed(files))
+
+    def _applied(self, flow: SilverFlow, landing: Landing, seen: Seen) -> Ages | None:
+        tables = [name for name in map(flow.table, (a.name for a in flow.aggregates))
+                  if name in seen.tables]  # fmt: skip
+        state = (landing.spans, [seen.tables[name].version for name in tables])
+        uris = [(self.lake.table(name), seen.tables[name].version) for name in tables]
+        ages: Ages | None = self._unless_same(
+            "ages", flow.name, state, lambda: applied(landing.spans, uris)
+        )
+        return ages
 
     def _late(self, name: str) -> tuple[int, int]:
         from lakehouse.explorer.sql import read  # noqa: PLC0415  # DuckDB loads slowly

@@ -63,6 +63,18 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A picture over time: ``sql`` gives ``time`` in order and ``values``, one line each."""
+
+    title: str
+    sql: str
+    time: str
+    values: tuple[str, ...]
+    by: str = ""
+    """A column, such as a currency, each of whose values has a line, on a scale of its own."""
+
+
+@dataclass(frozen=True)
 class LookUp:
     """A word of the explorer that shows one thing's rows: ``client C-1042``."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -73,23 +74,30 @@ def status(settings: Settings) -> list[Status]:
         broker.close()
 
 
-def flow_statuses(settings: Settings, broker: Broker) -> list[Status]:
-    """As :func:`status`, of a broker that is asked again and again over the same connections."""
+def flow_statuses(
+    settings: Settings, broker: Broker, newest: Callable[[str], int | None] | None = None
+) -> list[Status]:
+    """As :func:`status`, of a broker that is asked again and again over the same connections.
+
+    ``newest`` gives the newest version of a table at a path.
+    """
+    newest_of = newest or _newest
     wait = {"request_timeout": timedelta(seconds=_SECONDS)}
     settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=wait)})
     lake = Lake(settings.lake.root)
-    bronze = {f.product: _newest(lake.table(f"bronze.{f.product}")) for f in flows()}
+    bronze = {f.product: newest_of(lake.table(f"bronze.{f.product}")) for f in flows()}
     if not any(number is not None for number in bronze.values()):
         raise TableMissing(
             f"lake {lake.root}", "holds no table", "run a flow, or name the lake by --root"
         )
     found: list[Status] = []
     for flow in flows():
-        if (newest := bronze[flow.product]) is None:
+        if (version := bronze[flow.product]) is None:
             continue
-        rows = [_status(flow, lake, newest, *part) for part in _parts(flow, lake, settings)]
+        parts = _parts(flow, lake, settings, newest_of)
+        rows = [_status(flow, lake, version, *part) for part in parts]
         if isinstance(flow, BronzeFlow):
-            rows = [_waiting(row, notes(commits(lake.table(row.into), newest)), broker)
+            rows = [_waiting(row, notes(commits(lake.table(row.into), version)), broker)
                     for row in rows]  # fmt: skip
         found += rows
     return found
@@ -115,16 +123,31 @@ class Broker:
     def topic(self, name: str) -> Topic | None:
         """A topic's id and offsets; None where there is no such topic."""
         _must_be_named("Kafka", self._kafka.bootstrap_servers)
-        if self._away is not None and time.monotonic() < self._until:
-            raise self._away
+        if (away := self._away) is not None:
+            if time.monotonic() > self._until:
+                self._until = time.monotonic() + _REST
+                threading.Thread(target=self._try, args=(name,), daemon=True).start()
+            raise away
         try:
-            if name not in self._readers:
-                self._readers[name] = TopicReader(self._kafka, name)
-            return self._readers[name].read()
+            return self._read(name)
         except ServiceUnavailable as error:
             self.close()
             self._away, self._until = error, time.monotonic() + _REST
             raise
+
+    def _read(self, name: str) -> Topic | None:
+        if name not in self._readers:
+            self._readers[name] = TopicReader(self._kafka, name)
+        return self._readers[name].read()
+
+    def _try(self, name: str) -> None:
+        """Ask one that was away again, while nobody waits for it."""
+        try:
+            with TopicReader(self._kafka, name) as reader:
+                reader.read()
+            self._away = None
+        except ServiceUnavailable as error:
+            self._away = error
 
     def close(self) -> None:
         """End its connections."""
@@ -184,12 +207,14 @@ def _iso(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
 
-def _parts(flow: Flow, lake: Lake, settings: Settings) -> Iterator[Part]:
+def _parts(
+    flow: Flow, lake: Lake, settings: Settings, newest: Callable[[str], int | None]
+) -> Iterator[Part]:
     """All that a flow fills."""
     if isinstance(flow, BronzeFlow):
         name = f"bronze.{flow.product}"
         uri = lake.table(name)
-        yield name, lambda: Applied("", Log.of(uri).newest)
+        yield name, lambda: Applied("", newest(uri) or 0)
     elif isinstance(flow, ParquetFlow):
         yield flow.table, lambda: taken(Path(lake.table(flow.table)))
     elif isinstance(flow, KafkaSink):
@@ -200,14 +225,14 @@ def _parts(flow: Flow, lake: Lake, settings: Settings) -> Iterator[Part]:
             yield flow.place(table), lambda table=table: _held(table, settings)  # type: ignore[misc]  # the loop's
     else:
         for name in flow.tables:
-            yield name, lambda name=name: _applied(lake.table(name))  # type: ignore[misc]  # the loop's
+            yield name, lambda name=name: _applied(lake.table(name), newest)  # type: ignore[misc]  # the loop's
 
 
-def _applied(uri: str) -> Applied | None:
-    newest = _newest(uri)
-    if newest is None:
+def _applied(uri: str, newest: Callable[[str], int | None]) -> Applied | None:
+    version = newest(uri)
+    if version is None:
         return None
-    told = notes(commits(uri, newest))
+    told = notes(commits(uri, version))
     return Applied.read(next((note["source"] for note in told if "source" in note), None))
 
 

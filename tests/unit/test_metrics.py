@@ -85,6 +85,7 @@ def test_scrapes_of_a_lake_at_rest_read_no_table(measured, monkeypatch):
     _, observer, address = measured
     scraped(address)
     monkeypatch.setattr(observed, "_MOMENT", 0.0)
+    monkeypatch.setattr(observed, "_SHARE", 0.0)
     monkeypatch.setattr(observer.catalogue, "info", pytest.fail)
     monkeypatch.setattr(observed, "faults_of", pytest.fail)
     before = observer.look()

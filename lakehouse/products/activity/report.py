@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.explorer.report import quality
+from lakehouse.explorer.report import Series, quality
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -65,3 +65,41 @@ TITLES = {
     "activity_quarantine": "activity, quarantine by verdict",
 }
 """Section → its title."""
+
+_VIEWS = "FROM silver.activity_page_view_counts"
+FIGURES = {
+    "page views": f"""
+        WITH newest AS (SELECT max(window_start) AS upto {_VIEWS}),
+        spans AS (SELECT upto,
+                CAST(sum(views) FILTER (window_start > upto - INTERVAL 1 HOUR) AS BIGINT) AS now,
+                CAST(coalesce(sum(views) FILTER (window_start <= upto - INTERVAL 1 HOUR), 0)
+                    AS BIGINT) AS before
+            {_VIEWS} CROSS JOIN newest WHERE window_start > upto - INTERVAL 2 HOUR GROUP BY ALL)
+        SELECT now AS value,
+            'hour to ' || strftime(upto + INTERVAL 1 MINUTE, '%d %b %H:%M') AS moment,
+            CAST(round(100 * (now - before) / nullif(before, 0), 1) AS DECIMAL(18,1)) AS change_pct
+        FROM spans""",
+    "active users": """
+        SELECT users AS value, 'five minutes to ' || strftime(window_end, '%d %b %H:%M') AS moment
+        FROM silver.activity_active_users ORDER BY window_start DESC LIMIT 1""",
+    "open sessions": """
+        SELECT count(*) AS value, 'now' AS moment FROM silver.activity_user_sessions
+        WHERE ended = 'open'""",
+}
+SERIES = {
+    "views_over_time": Series(
+        "page views a minute, the last three hours",
+        f"SELECT window_start AS minute, CAST(sum(views) AS BIGINT) AS views {_VIEWS} "
+        f"WHERE window_start > (SELECT max(window_start) {_VIEWS}) - INTERVAL 3 HOUR "
+        "GROUP BY 1 ORDER BY 1",
+        "minute", ("views",),
+    ),
+    "users_over_time": Series(
+        "active users in five minutes, the last three hours",
+        "SELECT window_start AS minute, users FROM silver.activity_active_users WHERE window_start "
+        "> (SELECT max(window_start) FROM silver.activity_active_users) - INTERVAL 3 HOUR "
+        "ORDER BY 1",
+        "minute", ("users",),
+    ),
+}  # fmt: skip
+"""Name → picture over time."""

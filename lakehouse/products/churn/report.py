@@ -7,7 +7,7 @@ from pathlib import Path
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.core.sql import text
-from lakehouse.explorer.report import LookUp, quality
+from lakehouse.explorer.report import LookUp, Series, quality
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.products.churn.views import broken, drift, latency, training
 from lakehouse.settings.settings import Settings
@@ -93,6 +93,28 @@ LOOK_UPS = {
         "customerID",
     )
 }
+
+_OF_RISK = "FROM silver.churn_predictions_risk"
+FIGURES = {
+    "about to leave": f"""
+        SELECT CAST(sum(leaving) AS BIGINT) AS value,
+            'of ' || CAST(sum(customers) AS BIGINT) || ' customers' AS moment
+        {_OF_RISK} HAVING count(*) > 0""",
+    "their charges": f"""
+        SELECT CAST(sum(at_risk) AS DECIMAL(38,2)) AS value,
+            'a month, of ' || CAST(sum(charges) AS DECIMAL(38,2)) AS moment
+        {_OF_RISK} HAVING count(*) > 0""",
+}
+SERIES = {
+    "predictions_by_day": Series(
+        "predictions by day, and those that say: leaves",
+        "SELECT day, CAST(sum(predictions) AS BIGINT) AS predictions, "
+        "CAST(coalesce(sum(predictions) FILTER (prediction = 'Yes'), 0) AS BIGINT) AS leaving "
+        "FROM silver.churn_predictions_scores GROUP BY day ORDER BY day",
+        "day", ("predictions", "leaving"),
+    ),
+}  # fmt: skip
+"""Name → picture over time."""
 
 
 def views_of(settings: Settings) -> dict[str, str]:

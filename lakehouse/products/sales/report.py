@@ -6,8 +6,8 @@ of each currency, and currencies stand by their number of lines.
 
 from __future__ import annotations
 
-from lakehouse.explorer.report import Chart, LookUp, quality
-from lakehouse.products.sales.views import TIERS, clients, trends
+from lakehouse.explorer.report import Chart, LookUp, Series, quality
+from lakehouse.products.sales.views import TIERS, clients, percent, trends
 from lakehouse.storage.duck import ten_thousandths
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -139,6 +139,58 @@ CHARTS = {
     "quarantine": Chart(("verdict",), "records"),
 }
 """Section → its picture. Amounts of two currencies are never on one scale."""
+
+_HOURS = "FROM silver.sales_trends WHERE grain = 'hour' AND dimension = 'all'"
+_DAYS = _HOURS.replace("hour", "day")
+_LARGE = f"currency IN (SELECT currency {_DAYS} GROUP BY 1 ORDER BY sum(lines) DESC, 1 LIMIT 3)"
+"""The three currencies with the most lines."""
+
+
+def _last_24_hours(measure: str, kind: str) -> str:
+    """A measure of the newest 24 hours by currency, and its change against the 24 before."""
+    return f"""
+        WITH newest AS (SELECT max(period_start) AS upto {_HOURS}),
+        spans AS (SELECT currency, upto, sum(lines) AS lines,
+                CAST(coalesce(sum({measure}) FILTER (period_start > upto - INTERVAL 24 HOUR), 0)
+                    AS DECIMAL(38,4)) AS now,
+                CAST(coalesce(sum({measure}) FILTER (period_start <= upto - INTERVAL 24 HOUR), 0)
+                    AS DECIMAL(38,4)) AS before
+            FROM silver.sales_trends CROSS JOIN newest WHERE grain = 'hour' AND dimension = 'all'
+                AND period_start > upto - INTERVAL 48 HOUR GROUP BY ALL)
+        SELECT CAST(now AS {kind}) AS value, currency AS unit,
+            '24 hours to ' || strftime(upto + INTERVAL 1 HOUR, '%d %b %H:%M') AS moment,
+            {percent("(now - before)", "before")} AS change_pct
+        FROM spans ORDER BY lines DESC, currency LIMIT 3"""
+
+
+FIGURES = {
+    "net revenue": _last_24_hours("net_revenue", "DECIMAL(38,4)"),
+    "orders": _last_24_hours("orders", "BIGINT"),
+    "clients": "SELECT count(DISTINCT client_id) AS value, 'so far' AS moment "
+    "FROM silver.sales_by_client WHERE client_id <> ''",
+}
+SERIES = {
+    "revenue_by_day": Series(
+        "net revenue by day",
+        f"SELECT CAST(period_start AS DATE) AS day, currency, net_revenue {_DAYS} AND {_LARGE} "
+        f"AND period_start > (SELECT max(period_start) {_DAYS}) - INTERVAL 90 DAY ORDER BY ALL",
+        "day", ("net_revenue",), "currency",
+    ),
+    "orders_by_day": Series(
+        "orders by day",
+        f"SELECT CAST(period_start AS DATE) AS day, CAST(sum(orders) AS BIGINT) AS orders {_DAYS} "
+        f"AND period_start > (SELECT max(period_start) {_DAYS}) - INTERVAL 90 DAY "
+        "GROUP BY 1 ORDER BY 1",
+        "day", ("orders",),
+    ),
+    "revenue_by_hour": Series(
+        "net revenue by hour, the last two days",
+        f"SELECT period_start AS hour, currency, net_revenue {_HOURS} AND {_LARGE} "
+        f"AND period_start > (SELECT max(period_start) {_HOURS}) - INTERVAL 48 HOUR ORDER BY ALL",
+        "hour", ("net_revenue",), "currency",
+    ),
+}  # fmt: skip
+"""Name → picture over time."""
 
 LOOK_UPS = {
     "client": LookUp(

@@ -1,0 +1,1 @@
+"""The pages of ``lakehouse dashboard``: static files, and JSON of what one observer sees."""

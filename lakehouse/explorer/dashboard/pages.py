@@ -1,0 +1,273 @@
+"""The routes of the dashboard: its files, and JSON that is made anew only where a table changed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.serving import Answer, Request, Route
+from lakehouse.core.sql import identifier
+from lakehouse.core.text import as_json, whole_number
+from lakehouse.explorer.analyses import Analysis, analyses
+from lakehouse.explorer.business import figures, series
+from lakehouse.explorer.catalogue import is_plain
+from lakehouse.explorer.dashboard.answers import lines, picture, rows_of, tiles
+from lakehouse.explorer.dashboard.beside import Beside
+from lakehouse.explorer.dashboard.lake import told
+from lakehouse.explorer.observed import Observer, Seen
+from lakehouse.explorer.origin import Origin, origin, origin_of, tables_of
+from lakehouse.explorer.session import Session
+from lakehouse.explorer.sql import Answer as Rows
+from lakehouse.explorer.sql import Reader, mentioned
+from lakehouse.explorer.trace import events
+from lakehouse.products.registry import part, product
+
+_EVENTS, _MOST = 50, 1_000
+"""So many events behind a row, and so many rows of a question, are read."""
+_TURN, _LONGEST = 4, 0.15
+"""So many questions are asked anew for one update of a product's page, for so many seconds."""
+_REST = 10
+"""So many times what an answer took it holds, whatever tables do meanwhile."""
+_KINDS = {"css": "text/css", "js": "text/javascript", "html": "text/html", "svg": "image/svg+xml"}
+_SHOWN = ("/", "/pipeline", "/tables", "/product/", "/analysis/", "/table/", "/trace")
+"""Paths of pages: one file, which asks for the rest."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    state: object
+    rows: Rows
+    at: float
+
+
+@dataclass(frozen=True)
+class _Made:
+    state: object
+    answer: Answer
+    rests_until: float
+
+
+class Pages:
+    """What a viewer may ask; one question to the lake at a time, whoever asks."""
+
+    def __init__(self, observer: Observer, session: Session, beside: Beside) -> None:
+        self._observer, self._session, self._beside = observer, session, beside
+        self._lock = threading.Lock()
+        self._made: dict[str, _Made] = {}
+        self._rows: dict[str, _Held] = {}
+
+    def routes(self) -> dict[str, Route]:
+        """Path → what answers."""
+        shell = _static("index.html")
+        return {
+            **dict.fromkeys(_SHOWN, lambda _: shell),
+            "/static/": lambda request: _static(request.path.removeprefix("/static/")),
+            "/api/lake": self._lake,
+            "/api/product/": self._product,
+            "/api/analysis/": self._analysis,
+            "/api/table/": self._table,
+            "/api/trace": self._trace,
+        }
+
+    def _lake(self, _request: Request) -> Answer:
+        seen = self._observer.look()
+
+        def made() -> Answer:
+            return _tagged(told(seen, self._observer.lake.root, self._beside.told()))
+
+        return self._once("lake", seen.at, made)
+
+    def _product(self, request: Request) -> Answer:
+        name, seen = _last(request), self._observer.look()
+        found, mine = product(name), [a for a in _analyses(seen) if a.product == name]
+        sqls = [*figures(found).values(), *(s.sql for s in series(found).values())]
+        sqls += [a.sql for a in mine]
+
+        def made() -> Answer:
+            self._ask_in_turns(seen, sqls)
+            over_time = {
+                key: {**lines(answer.rows, one), "sql": one.sql.strip()}
+                for key, one in series(found).items()
+                if (answer := self._held(one.sql))
+            }
+            tiled = [
+                tile
+                for title, sql in figures(found).items()
+                if (answer := self._held(sql))
+                for tile in tiles(title, answer.rows)
+            ]
+            analyses = [self._told(a, self._held(a.sql), short=True) for a in mine]
+            return _tagged(
+                {"name": name, "figures": tiled, "series": over_time, "analyses": analyses}
+            )
+
+        is_whole = all(self._is_new(seen, sql) for sql in sqls)
+        return self._once(request.path, (self._state(seen, sqls), is_whole), made)
+
+    def _ask_in_turns(self, seen: Seen, sqls: Iterable[str]) -> None:
+        """Ask those whose tables changed, the oldest first, as many as one turn has time for.
+
+        What was never asked is asked whatever it takes. Tables are opened once for all.
+        """
+        due = [sql for sql in sqls if not self._is_new(seen, sql)]
+        due.sort(key=lambda sql: self._rows[sql].at if sql in self._rows else 0.0)
+        known = [sql for sql in due if sql in self._rows]
+        due = [sql for sql in due if sql not in self._rows] + known[:_TURN]
+        if not due:
+            return
+        session, began = self._session, time.monotonic()
+        with Reader(session.catalogue, session.settings, due, session.views) as reader:
+            for sql in due:
+                if sql in self._rows and time.monotonic() - began > _LONGEST:
+                    return
+                with suppress(LakehouseError):  # its table is missing or damaged: seen elsewhere
+                    self._rows[sql] = _Held(
+                        self._state(seen, [sql]), reader.ask(sql, _MOST), time.monotonic()
+                    )
+
+    def _held(self, sql: str) -> Rows | None:
+        """The rows that a question had when it was last asked; None where it has no answer yet."""
+        return self._rows[sql].rows if sql in self._rows else None
+
+    def _analysis(self, request: Request) -> Answer:
+        seen = self._observer.look()
+        one = _analysis(_last(request), seen)
+
+        def made() -> Answer:
+            return _tagged(self._told(one, self._rows_of(seen, one.sql), short=False))
+
+        return self._once(request.path, self._state(seen, [one.sql]), made)
+
+    def _table(self, request: Request) -> Answer:
+        name, seen = _last(request), self._observer.look()
+        info = seen.tables.get(name)
+        if info is None:
+            why = seen.faults.get(name, "is not there")
+            raise UsageError(f"table {name}", why, "look at the list of tables")
+
+        def made() -> Answer:
+            sql = _all_of(name)
+            history = [] if is_plain(name) else self._observer.catalogue.history(name, 25)
+            return _tagged(
+                {"info": info.as_dict(), "sql": sql, **rows_of(self._session.ask(sql, 50).rows),
+                 "history": history}
+            )  # fmt: skip
+
+        return self._once(request.path, (info.version, info.committed), made)
+
+    def _trace(self, request: Request) -> Answer:
+        """The events behind a row of an analysis or of a table, by its place there."""
+        seen, query = self._observer.look(), request.query
+        place = whole_number(query.get("row", ""))
+        if "analysis" in query:
+            one = _analysis(query["analysis"], seen)
+            title, sql = one.title, one.sql
+        else:
+            title, sql = query.get("table", ""), _all_of(query.get("table", ""))
+            if title not in seen.tables:
+                raise UsageError(f"table {title}", "is not there", "look at the list of tables")
+        rows = (self._held(sql) or self._rows_of(seen, sql)).rows
+        if place is None or place >= rows.num_rows:
+            raise UsageError(f"row {query.get('row', '')}", "is not there", "choose it anew")
+        row = rows.slice(place, 1).to_pylist()[0]
+        found = origin(title, row) if "table" in query else origin_of(sql, row, self._session.views)
+        tables = tables_of(sql, self._session.views)
+        return _tagged(
+            {"title": title, "row": rows_of(rows.slice(place, 1)), **self._events(found, tables)}
+        )
+
+    def _events(self, found: Origin | None, tables: list[str]) -> dict[str, Any]:
+        if found is None:
+            said = "This row is of many records: they are in"
+            return {"told": said, "tables": tables, "events": None}
+        answer = events(self._session, found, _EVENTS)
+        return {
+            "told": found.told(), "tables": [found.bronze], "sql": found.sql.strip(),
+            "events": rows_of(answer.rows), "more": answer.more,
+        }  # fmt: skip
+
+    def _told(self, one: Analysis, answer: Rows | None, *, short: bool) -> dict[str, Any]:
+        about = {
+            "name": one.name, "title": one.title, "product": one.product, "sql": one.sql.strip(),
+            "tables": tables_of(one.sql, self._session.views),
+        }  # fmt: skip
+        if answer is None:
+            return {**about, "fault": "one of its tables is not there yet, or cannot be read"}
+        rows = answer.rows
+        guess = not getattr(part(product(one.product), "report"), "CHARTS", None)
+        drawn = picture(rows, one.chart, guess=guess)
+        shown = rows_of(rows.slice(0, 12) if short else rows)
+        return {**about, **shown, "of": rows.num_rows, "picture": drawn}
+
+    def _rows_of(self, seen: Seen, sql: str) -> Rows:
+        """The rows of a question as of now."""
+        if not self._is_new(seen, sql):
+            answer = self._session.ask(sql, _MOST)
+            self._rows[sql] = _Held(self._state(seen, [sql]), answer, time.monotonic())
+        return self._rows[sql].rows
+
+    def _is_new(self, seen: Seen, sql: str) -> bool:
+        return sql in self._rows and self._rows[sql].state == self._state(seen, [sql])
+
+    def _state(self, seen: Seen, statements: Iterable[str]) -> object:
+        """What changes with the tables that statements name, and with nothing else."""
+        views = self._session.views
+        return seen.state(mentioned(self._observer.catalogue, [*statements], views))
+
+    def _once(self, key: str, state: object, make: Callable[[], Answer]) -> Answer:
+        """An answer that is made anew where its state is another; one viewer makes it for all.
+
+        It rests for some times what it took, so that a large lake costs no more than a small one.
+        """
+        with self._lock:
+            held = self._made.get(key)
+            if held is None or (held.state != state and time.monotonic() > held.rests_until):
+                began = time.monotonic()
+                answer = make()
+                now = time.monotonic()
+                self._made[key] = held = _Made(state, answer, now + _REST * (now - began))
+            return held.answer
+
+
+def _analyses(seen: Seen) -> list[Analysis]:
+    return analyses([*seen.tables])
+
+
+def _analysis(name: str, seen: Seen) -> Analysis:
+    found = next((a for a in _analyses(seen) if a.name == name), None)
+    if found is None:
+        raise UsageError(f"analysis {name}", "is not there", "choose one of a product's page")
+    return found
+
+
+def _all_of(table: str) -> str:
+    layer, _, name = table.partition(".")
+    newest = " ORDER BY batch_id DESC" if layer in {"bronze", "ledger"} else ""
+    return f"FROM {identifier(layer)}.{identifier(name)}{newest} LIMIT 50"
+
+
+def _last(request: Request) -> str:
+    return request.path.rsplit("/", 1)[1]
+
+
+def _tagged(value: object) -> Answer:
+    body = as_json(value).encode()
+    return Answer(body, tag=hashlib.sha256(body).hexdigest()[:32])
+
+
+def _static(name: str) -> Answer:
+    """A file of ours, by a name in its folder; nothing else is opened."""
+    folder = files(__package__) / "static"
+    known = {entry.name: entry for entry in folder.iterdir()}
+    if name not in known:
+        return Answer(b"there is no such file\n", "text/plain; charset=utf-8", 404)
+    body = known[name].read_bytes()
+    kind = f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8"
+    return Answer(body, kind, tag=hashlib.sha256(body).hexdigest()[:32])
