@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.cli.edge import settings_of
+from lakehouse.cli.panel import panel
 from lakehouse.cli.products import (
     Sources,
     chosen,
@@ -68,7 +69,12 @@ def run_flows(
             spark = session_in_background(settings, name, stop)  # while tables are opened
         else:
             spark = partial(session, settings, name)  # none of them asks for it
-        with metrics(settings, metrics_port):
+        with (
+            metrics(settings, metrics_port) as address,
+            panel(settings, "lakehouse run", flows) as tell,
+        ):
+            if address:
+                tell(f"metrics: {address}/metrics")
             run(chosen, settings, spark, available_now=available_now, stop=stop)
 
 
@@ -106,7 +112,10 @@ def up(
         say(f"producing: {told}; Ctrl-C ends it. Look with: {own_command()} explore")
         try:
             flows = [f for p in running for f in p.flows]
-            with with_dashboard(settings, config):
+            with (
+                panel(settings, f"lakehouse up {told}", [f.name for f in flows]) as tell,
+                with_dashboard(settings, config, tell),
+            ):
                 restarted("the flows", lambda: run(flows, settings, wait, stop=stop), stop)
         finally:
             sources.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,17 +28,23 @@ def metrics(settings: Settings, port: int | None) -> Iterator[str]:
     """
     if port := settings.metrics.port if port is None else port:
         with _numbers(settings, port) as address:
-            say(f"metrics: {address}/metrics")
             yield address
     else:
         yield ""
 
 
 @contextmanager
-def with_dashboard(settings: Settings, config: Path | None) -> Iterator[None]:
-    """The dashboard beside flows, in a process of its own: viewers take nothing of the flows'."""
+def with_dashboard(
+    settings: Settings, config: Path | None, tell: Callable[[str], None] = say
+) -> Iterator[None]:
+    """The dashboard beside flows, in a process of its own: viewers take nothing of the flows'.
+
+    ``tell`` is given its address.
+    """
     if not settings.dashboard.port:
-        with metrics(settings, None):
+        with metrics(settings, None) as address:
+            if address:
+                tell(f"metrics: {address}/metrics")
             yield
         return
     from lakehouse.core.processes import own_environment, python, started
@@ -47,13 +53,18 @@ def with_dashboard(settings: Settings, config: Path | None) -> Iterator[None]:
     words += ["--config", str(config)] if config else []
     with _numbers(settings, settings.metrics.port) as address:
         process = started(
-            python(*words, "--beside", address), env=own_environment(), stdin=subprocess.PIPE
-        )
+            python(*words, "--beside", address), env=own_environment(), stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        lines = process.stderr or ()
+        reader = threading.Thread(target=_tell_lines, args=(lines, tell), daemon=True)
+        reader.start()
         try:
             yield
         finally:
             process.terminate()
             process.wait()
+            reader.join()
 
 
 @contextmanager
@@ -127,6 +138,11 @@ def dashboard(
         if beside is not None:
             threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
         stop.wait()
+
+
+def _tell_lines(lines: Iterable[bytes], tell: Callable[[str], None]) -> None:
+    for line in lines:
+        tell(line.decode("utf-8", "replace").rstrip())
 
 
 def _ended_with(stop: threading.Event) -> None:

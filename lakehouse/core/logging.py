@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -25,6 +27,25 @@ def configure_logging(form: str, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
+
+
+@contextmanager
+def handed_to(take: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    """Give each line, as a mapping with ``event``, ``level`` and ``timestamp``, to ``take``.
+
+    It is not printed as long as that lasts.
+    """
+
+    def give(_logger: Any, _method: str, line: Any) -> Any:
+        take(line)
+        raise structlog.DropEvent
+
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[*before[:-1], give])
+    try:
+        yield
+    finally:
+        structlog.configure(processors=before)
 
 
 def _counted(_logger: Any, _method: str, line: Any) -> Any:

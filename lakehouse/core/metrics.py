@@ -152,6 +152,11 @@ class Ages(Collector):
             self._counts[flow] = [a + int(b) for a, b in zip(held, found, strict=True)]
             self._sums[flow] = self._sums.get(flow, 0.0) + float(ages.sum())
 
+    def counts(self) -> dict[str, list[int]]:
+        """Flow → how many rows were at most as old as each edge, and how many were older."""
+        with self._lock:
+            return {flow: [*counts] for flow, counts in self._counts.items()}
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """For the registry."""
         metric = self._metric
