@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs clean
+.PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs site clean
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -127,6 +127,9 @@ crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz i
 
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
+
+site: setup-dev ## make build/site of docs/: pages to open in a browser
+	$(BIN)/mkdocs build --quiet
 
 clean: ## remove the environment, caches and the demos' lakes; other lakes stay
 	rm -rf $(VENV) $(AIRFLOW) build *.egg-info var/demo var/demo-* var/ci-cache \

@@ -7,6 +7,8 @@ from pathlib import Path
 import typer
 
 from lakehouse.cli.app import app
+from lakehouse.cli.products import sender, with_part
+from lakehouse.products.registry import products
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("lakehouse", "make", "psql", "python", "spark-submit", "venv-pack")
@@ -59,6 +61,21 @@ def kind(command):
         "venv-pack": "another's",
         "psql": "another's",
     }.get(program)
+
+
+def accept(verb, words):
+    """Parse as the command would; raises where an option or a value is not taken."""
+    if verb == "produce":
+        name = words.pop(0) if words and words[0] in products() else None
+        taker = typer.Typer()
+        taker.command()(sender(with_part(name, "source")))
+        command = typer.main.get_command(taker)
+    else:
+        command = CLI.commands[verb]
+    if hasattr(command, "commands"):  # a group: its verb is the next word
+        verb, *words = words
+        command = command.commands[verb]
+    return command.make_context(verb, list(words)).params
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,26 +14,10 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.cli.explore import explore
-from lakehouse.cli.products import sender, with_part
-from lakehouse.products.registry import products, sections_of_products
+from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow
 from lakehouse.settings.settings import sections
-from tests.support.readme import CLI, COMMANDS, README, READS, ROOT, VERBS, commands, kind
-
-
-def accept(verb, words):
-    """Parse as the command would; raises where an option or a value is not taken."""
-    if verb == "produce":
-        name = words.pop(0) if words and words[0] in products() else None
-        taker = typer.Typer()
-        taker.command()(sender(with_part(name, "source")))
-        command = typer.main.get_command(taker)
-    else:
-        command = CLI.commands[verb]
-    if hasattr(command, "commands"):  # a group: its verb is the next word
-        verb, *words = words
-        command = command.commands[verb]
-    return command.make_context(verb, list(words)).params
+from tests.support.readme import COMMANDS, README, READS, ROOT, VERBS, accept, commands, kind
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
