@@ -16,8 +16,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import structlog
-
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.core.files import distrust, sync, write_whole
 from lakehouse.core.within import Within
@@ -27,7 +25,6 @@ _MARK = "made_here"
 _LENGTH = 32
 _HERE, _NO_LINK, _BIRTH, _BIRTH_AT = -100, 0x100, 0x800, 80
 """Of statx(2): paths from the working folder, links themselves, and where it says the birth."""
-_LOG = structlog.get_logger("lakehouse")
 
 
 def state_folder() -> Path:
@@ -138,6 +135,8 @@ def _key(folder: Path) -> bytes:
 
 @cache
 def _warn(reason: str) -> None:
-    _LOG.warning(
+    import structlog  # noqa: PLC0415  # who only looks does without
+
+    structlog.get_logger("lakehouse").warning(
         "caches in lakes cannot be marked as ours: each start makes them anew", reason=reason
     )

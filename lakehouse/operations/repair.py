@@ -125,7 +125,7 @@ class Repair:
             names = {path.name for path in found.spare}
             self._set_aside(lambda path: path.name.lstrip(".").removesuffix(".crc") in names)
             return f"{found.place}: {found.fault}: set aside, the log is whole without it"
-        log = Log.of(self.uri)
+        log = Log.listed(self.uri)
         if found.whole is None:
             raise self._beyond(found)
         if found.whole < log.newest - 1:
@@ -262,7 +262,7 @@ class Repair:
             if is_chosen(path):
                 self._move(path, aside)
         hint = log / HINT
-        if hint.is_file() and hinted(hint) not in {None, *Log.of(self.uri).checkpoints}:
+        if hint.is_file() and hinted(hint) not in {None, *Log.listed(self.uri).checkpoints}:
             self._move(hint, aside)
         sync(log)
 

@@ -38,7 +38,9 @@ def loaded(uri: str, version: int | None) -> DeltaTable:
 
     DeltaError where it cannot be opened, TableDamaged where an action of it does not fit.
     """
-    Log.of(uri)
+    log = Log.of(uri)
+    if version is not None and (found := log.base_damage(version)):
+        raise damaged(uri, found)
     try:
         return DeltaTable(uri, version=version)
     except ValueError as error:  # a partition's value is lacking, or is none of its type

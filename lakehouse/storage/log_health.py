@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,11 +21,15 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from lakehouse.core.within import Outside, check_file
+from lakehouse.storage.checkpoints import LARGEST as LARGEST_CHECKPOINT
+from lakehouse.storage.checkpoints import checkpoint_size
 from lakehouse.storage.damage import Damage, damaged
 from lakehouse.storage.entries import LARGEST, ODD, commit_info_of, entry_fault, metadata_fault
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(\..*)?\.parquet")
+_FURTHER = re.compile(r"\d{20}\.checkpoint\..*\.json|_sidecars")
+"""Of checkpoints of version 2, which may name files anywhere."""
 HINT = "_last_checkpoint"
 T = TypeVar("T")
 _LOOKS, _PAUSE = 20, 0.05
@@ -49,7 +53,17 @@ class Log:
 
     @classmethod
     def of(cls, uri: str) -> Log:
-        """What the folder lists."""
+        """What the folder lists, which an engine may read."""
+        log = cls.listed(uri)
+        for parts in log.checkpoints.values():
+            with suppress(ValueError, FileNotFoundError):  # whoever needs it says so
+                if (size := sum(map(checkpoint_size, parts))) > LARGEST_CHECKPOINT:
+                    raise Outside(str(parts[0]), f"and its parts unpack to {size:,} bytes")
+        return log
+
+    @classmethod
+    def listed(cls, uri: str) -> Log:
+        """What the folder lists, for who looks what is wrong with it."""
         folder = Path(uri, "_delta_log")
         for place in (*folder.parents[1::-1], folder):
             if place.is_symlink():
@@ -61,6 +75,8 @@ class Log:
                 entries[int(found[1])] = path
             elif found := _CHECKPOINT.fullmatch(path.name):
                 checkpoints.setdefault(int(found[1]), []).append(path)
+            elif _FURTHER.fullmatch(path.name):
+                raise Outside(str(path), "is of a checkpoint that names further files")
         base = max(checkpoints, default=-1)
         for path in (folder / HINT, *(entries[v] for v in entries if v > base)):
             _check_size(path)
@@ -70,6 +86,14 @@ class Log:
     def newest(self) -> int:
         """The newest version that any file tells of; -1 where none does."""
         return max([*self.entries, *self.checkpoints], default=-1)
+
+    def base_damage(self, version: int) -> Damage | None:
+        """What is wrong with the checkpoint that a version is read from."""
+        base = max((v for v in self.checkpoints if v <= version), default=-1)
+        for part in self.checkpoints.get(base, ()):
+            if fault := _checkpoint_fault(part, deep=False):
+                return Damage(str(part), fault, self.newest, (part, self.folder / HINT))
+        return None
 
     def opened_before(self, version: int) -> int | None:
         """The version before, where these files can tell what it is."""
@@ -150,7 +174,7 @@ def _listing(uri: str) -> frozenset[tuple[str, int, int]]:
 
 
 def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
-    log = Log.of(uri)
+    log = Log.listed(uri)
     if log.newest < 0:
         if any(Path(uri).rglob("*.parquet")):
             yield Damage(str(log.folder), "the table has data files and no log")
@@ -162,7 +186,9 @@ def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
             base = version
             break
         broken += faults
-    yield from _entry_damage(log, base)
+    why = "".join(f"; {part.name}: {fault}" for part, fault in broken[:1])
+    for found in _entry_damage(log, base):
+        yield replace(found, fault=f"{found.fault}{why}")
     if deep:
         yield from _metadata_damage(log, base)
     for part, fault in broken:
@@ -174,7 +200,7 @@ def _log_damage(uri: str, deep: bool) -> Iterator[Damage]:
 
 def whole_checkpoints(uri: str) -> list[int]:
     """Versions that a local log can be read from, without what came before."""
-    found = Log.of(uri).checkpoints.items()
+    found = Log.listed(uri).checkpoints.items()
     return [
         v for v, parts in found if not any(_checkpoint_fault(part, deep=False) for part in parts)
     ]
@@ -206,13 +232,12 @@ def _metadata_damage(log: Log, base: int) -> Iterator[Damage]:
 
 
 def _checkpoint_fault(path: Path, deep: bool) -> str:
-    import pyarrow as pa  # noqa: PLC0415  # a table without checkpoints is listed without Arrow
-    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
-
     try:
-        pq.read_table(path) if deep else pq.read_metadata(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return f"the checkpoint cannot be read: {' '.join(str(error).split())[:80]}"
+        checkpoint_size(path, again=deep)
+    except Outside as error:
+        return error.fault
+    except (OSError, ValueError) as error:
+        return str(error)
     return ""
 
 
