@@ -7,6 +7,7 @@ python -m bench growth                   # silver by what it knows: about 10 min
 python -m bench soak --minutes 60        # left running at 2,000 events/s
 python -m bench activity                 # with its sinks: about 15 minutes
 python -m bench churn                    # a model scores: about 5 minutes
+python -m bench explore                  # what an analyst waits for: about 2 minutes
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from bench.activity import IN_POSTGRES, crowd, database, drained_into_sinks, top
 from bench.churn import measured
 from bench.drain import drain
 from bench.events import HABITS, Habit, fill, source
+from bench.explore import explore_section, explore_targets, explored, made
 from bench.freshness import freshness
 from bench.growth import SIZES, growth
 from bench.report import (
     ACTIVITY,
     CHURN,
     DRAIN,
+    EXPLORE,
     FRESHNESS,
     GROWTH,
     PATH,
@@ -206,6 +209,26 @@ def scored(
         found = measured(folder, kafka, seconds, records, say)
     _tell(CHURN, churn_section(*found, beside=beside), write)
     _end(churn_targets(*found))
+
+
+@app.command("explore")
+def waited(
+    events: Annotated[int, typer.Option(min=3, help="events in the lake")] = 500_000,
+    runs: Runs = 5,
+    lake: Annotated[Path | None, typer.Option(help="a lake that is there")] = None,
+    write: Write = True,
+) -> None:
+    """What an analyst waits for in the explorer. Exit 1 on a miss."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        if lake is None:
+            say(f"making a lake of {events:,} events")
+            made(folder / "lake", events)
+        found = explored(lake or folder / "lake", runs, say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _tell(EXPLORE, explore_section(found), write)
+    _end(explore_targets(found))
 
 
 def _end(found: list[Target]) -> None:

@@ -24,6 +24,8 @@ PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
 DRAIN, FRESHNESS, GROWTH, SOAK = "## Draining", "## Freshness", "## Growth", "## Left running"
 ACTIVITY, CHURN = "## Activity and its sinks", "## Churn scored"
+EXPLORE = "## Exploring"
+SECTIONS = (DRAIN, FRESHNESS, GROWTH, SOAK, ACTIVITY, CHURN, EXPLORE)
 Target = tuple[str, str, bool]
 """What is aimed for: words, what was measured, and whether it holds."""
 RATIOS = (
@@ -72,7 +74,8 @@ def fresh_targets(fresh: Sequence[Freshness]) -> list[Target]:
     return found
 
 
-def _targets(found: Sequence[Target]) -> list[str]:
+def target_lines(found: Sequence[Target]) -> list[str]:
+    """Targets as a table."""
     return [
         "", "| target | measured | holds |", "| --- | --- | --- |",
         *(f"| {words} | {measured} | {'yes' if holds else 'no'} |"
@@ -99,7 +102,7 @@ def _section_of(text: str, title: str) -> str:
 
 def with_section(text: str, title: str, section: str) -> str:
     """The document with this section in the place of the one of its title."""
-    kept = {name: _section_of(text, name) for name in (DRAIN, FRESHNESS, GROWTH, SOAK, ACTIVITY)}
+    kept = {name: _section_of(text, name) for name in SECTIONS}
     sections = [part for part in {**kept, title: section.rstrip()}.values() if part]
     return "\n\n".join([_head().rstrip(), *sections]) + "\n"
 
@@ -185,7 +188,7 @@ def drain_section(what: str, size: float, drained: Sequence[Drained]) -> str:
         "them exact, by event date, and syncs each file. The lakehouse checks every field, marks "
         "late and doubled events, keeps broken records, fingerprints every row and syncs each "
         "commit.",
-        *_targets(drain_targets(drained)),
+        *target_lines(drain_targets(drained)),
     ]) + "\n"  # fmt: skip
 
 
@@ -217,7 +220,7 @@ def activity_section(found: Sequence[Freshness], filled: Filled) -> str:
         f"process's start with it: {filled.rate:,.0f} records/s, {filled.run.cpu_seconds:.0f} CPU "
         f"s, {filled.run.peak_mb:,.0f} MB.",
     ]
-    return "\n".join([*lines, *_targets(activity_targets(found, filled))]) + "\n"
+    return "\n".join([*lines, *target_lines(activity_targets(found, filled))]) + "\n"
 
 
 def churn_targets(alone: Inference, found: Sequence[Waited], batch: Batch) -> list[Target]:
@@ -266,7 +269,7 @@ def churn_section(alone: Inference, found: Sequence[Waited], batch: Batch, besid
         f"sent, the process's start with it: {batch.rate:,.0f} records/s, "
         f"{batch.run.cpu_seconds:.0f} CPU s, {batch.run.peak_mb:,.0f} MB.",
     ]
-    return "\n".join([*lines, *_targets(churn_targets(alone, found, batch))]) + "\n"
+    return "\n".join([*lines, *target_lines(churn_targets(alone, found, batch))]) + "\n"
 
 
 def fresh_section(fresh: Sequence[Freshness]) -> str:
@@ -280,7 +283,7 @@ def fresh_section(fresh: Sequence[Freshness]) -> str:
         "",
         *_fresh_rows(fresh),
     ]
-    return "\n".join([*lines, *_targets(fresh_targets(fresh))]) + "\n"
+    return "\n".join([*lines, *target_lines(fresh_targets(fresh))]) + "\n"
 
 
 def _fresh_rows(fresh: Sequence[Freshness]) -> list[str]:

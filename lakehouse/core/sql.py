@@ -28,3 +28,11 @@ def text(value: str) -> str:
 def texts(values: Iterable[str]) -> str:
     """Values as a list of SQL texts."""
     return ", ".join(map(text, values))
+
+
+def ten_thousandths(money: str) -> str:
+    """SQL: an amount at scale 4 as a whole number of its last place.
+
+    In parts, because ``money * 10000`` has no room above 10^30 in DuckDB.
+    """
+    return f"(CAST(trunc({money}) AS HUGEINT) * 10000 + CAST({money} % 1 * 10000 AS HUGEINT))"

@@ -6,18 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
 from lakehouse.core.sql import text
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.sql import QueryTimedOut, Reader, in_time
 from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.products.registry import part, products
 from lakehouse.settings.sections import ExplorerSettings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakehouse.settings.settings import Settings
 
 QUALITY = """
@@ -179,6 +178,8 @@ def report(
     All sections read one snapshot. A section whose table is missing is left out, and ``say``
     is told; TableMissing if the lake has no table.
     """
+    from lakehouse.explorer.sql import QueryTimedOut, Reader, in_time  # noqa: PLC0415  # it loads DuckDB
+
     catalogue.require()
     found: dict[str, pa.Table] = {}
     asked = sections(catalogue)

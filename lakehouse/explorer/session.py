@@ -12,14 +12,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from lakehouse.core.text import say
-from lakehouse.explorer.allowed import check
 from lakehouse.explorer.catalogue import Catalogue, is_plain
-from lakehouse.explorer.sql import Answer, Reader, in_time, mentioned
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.log_health import Log
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from lakehouse.explorer.sql import Answer, Reader
 
 T = TypeVar("T")
 _OPEN = 4
@@ -66,6 +66,9 @@ class Session:
 
     def ask(self, statement: str, limit: int | None = None, *, is_counted: bool = True) -> Answer:
         """Run one read: its first ``limit`` rows. Cancelled if somebody ended it."""
+        from lakehouse.explorer.allowed import check  # noqa: PLC0415  # DuckDB loads slowly
+        from lakehouse.explorer.sql import in_time  # noqa: PLC0415  # likewise
+
         with self._one:
             self._is_cancelled.clear()
             in_time(self.settings, lambda: check(statement, self.views))
@@ -115,6 +118,8 @@ class Session:
             ended.wait(_AGAIN)
 
     def _reader(self, statement: str) -> Reader:
+        from lakehouse.explorer.sql import Reader, mentioned  # noqa: PLC0415  # likewise
+
         names = mentioned(self.catalogue, [statement], self.views)
         key = tuple(sorted(self.versions(names).items()))
         if key not in self._readers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from lakehouse.core.sql import ten_thousandths
 from lakehouse.model.flow import (
     MONEY,
     UNITS,
@@ -20,7 +21,6 @@ from lakehouse.model.flow import (
     Measure,
     Ratio,
 )
-from lakehouse.storage.duck import ten_thousandths
 
 ARROW = {
     "VARCHAR": pa.string(),

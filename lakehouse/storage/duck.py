@@ -140,14 +140,6 @@ def lent(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[
             connection.unregister(given)
 
 
-def ten_thousandths(money: str) -> str:
-    """SQL: an amount at scale 4 as a whole number of its last place.
-
-    In parts, because ``money * 10000`` has no room above 10^30 in DuckDB.
-    """
-    return f"(CAST(trunc({money}) AS HUGEINT) * 10000 + CAST({money} % 1 * 10000 AS HUGEINT))"
-
-
 def patterns(files: Iterable[str]) -> list[str]:
     """Files as DuckDB's readers take them: in a bare name they read ``*``, ``?`` and ``[``."""
     return [_SPECIAL.sub(r"[\1]", file) for file in files]

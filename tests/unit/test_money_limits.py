@@ -6,6 +6,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from lakehouse.core.sql import ten_thousandths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
 from lakehouse.ingest.writers.arrow import ArrowWriter
@@ -13,7 +14,6 @@ from lakehouse.model.flow import MONEY
 from lakehouse.model.money import DIGITS
 from lakehouse.model.recompute import WHOLE
 from lakehouse.products.sales.views import percent
-from lakehouse.storage.duck import ten_thousandths
 from tests.conftest import NOW, decoded
 from tests.support.lake import Lake
 from tests.support.money import MOST, PRICE, assert_audited, columns, fold, line, rows

@@ -66,6 +66,16 @@ def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():
     assert names & {"lakehouse.products", "lakehouse.model", "msgspec"} == set()
 
 
+def test_the_explorer_shows_its_first_screen_before_it_loads_an_engine():
+    code = (
+        "import sys, lakehouse.cli.asking as asking, lakehouse.explorer.app.app; "
+        "asking.opened(None, None, None, None, None); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {*done.stdout.split()} & {*FOR_WRITING, "duckdb", "pyarrow", "numpy"} == {"asyncio"}
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     settings = load_settings().with_root(tmp_path_factory.mktemp("lake") / "lake")

@@ -96,8 +96,8 @@ def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
         await it.write("SELECT count(*) AS n FROM silver.sales_by_cl")
         await it.shows("silver.sales_by_client")
         await it.press("tab", "f5")
-        await it.until(lambda: it.results.answer.rows.num_rows == 1)
-        assert it.results.answer.rows.schema.names == ["n"]
+        await it.until(lambda: it.grid.rows.num_rows == 1)
+        assert it.grid.rows.schema.names == ["n"]
         editor = it.app.query_one("Editor")
         editor.load_text("SELECT country,\n  nope FROM silver.sales_by_country")
         await it.press("f5")
@@ -133,13 +133,13 @@ def test_a_question_that_runs_can_be_ended_and_the_screen_goes_on(root):
         await it.shows("cancelled")
         it.app.query_one("Editor").load_text("SELECT 42 AS answer")
         await it.press("f5")
-        await it.until(lambda: it.results.answer.rows.schema.names == ["answer"])
+        await it.until(lambda: it.grid.rows.schema.names == ["answer"])
         it.app.query_one("Editor").load_text(ENDLESS)
         await it.press("f5")  # another question ends it too
         await it.until(lambda: it.app.session._running is not None)
         it.app.query_one("Editor").load_text("SELECT 43 AS answer")
         await it.press("f5")
-        await it.until(lambda: it.results.answer.rows.to_pylist() == [{"answer": 43}])
+        await it.until(lambda: it.grid.rows.to_pylist() == [{"answer": 43}])
 
     drive(root, steps)
 

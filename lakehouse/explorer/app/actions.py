@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from textual import work
 from textual.app import App, SystemCommand
 from textual.widgets import TabbedContent
@@ -20,14 +19,17 @@ from lakehouse.explorer.app.editor import SqlPane
 from lakehouse.explorer.app.lake import Seen
 from lakehouse.explorer.app.results import Results
 from lakehouse.explorer.app.tree import LakeTree
-from lakehouse.explorer.diff import diff
 from lakehouse.explorer.export import export, target
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import LookUp, look_ups
 from lakehouse.explorer.session import Session
 from lakehouse.explorer.show import render
-from lakehouse.explorer.sql import Answer
 from lakehouse.explorer.times import time_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakehouse.explorer.sql import Answer
 
 _CHANGES, _COMMITS = 10_000, 1_000
 _COPIED = 10_000
@@ -133,7 +135,9 @@ class Actions(App[None]):
             catalogue = self.session.catalogue
 
             def load() -> Answer:
-                return Answer(pa.Table.from_pylist(catalogue.history(table, _COMMITS)), 0)
+                from lakehouse.explorer.app.screens import as_answer  # noqa: PLC0415  # later
+
+                return as_answer(catalogue.history(table, _COMMITS))
 
             self.show_rows(f"commits of {printable(table)}", load)
 
@@ -156,10 +160,13 @@ class Actions(App[None]):
             return
         before, after = (number or 0 for number in numbers)
         session = self.session
-        self.show_rows(
-            f"{printable(table)}: from version {before} to {after}",
-            lambda: diff(session.catalogue, session.settings, table, before, after, _CHANGES),
-        )
+
+        def load() -> Answer:
+            from lakehouse.explorer.diff import diff  # noqa: PLC0415  # it loads DuckDB
+
+            return diff(session.catalogue, session.settings, table, before, after, _CHANGES)
+
+        self.show_rows(f"{printable(table)}: from version {before} to {after}", load)
 
     def chosen_table(self) -> str:
         """The table under the tree's cursor, or the one that is shown; says so where none is."""

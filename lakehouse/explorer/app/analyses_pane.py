@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -15,6 +15,9 @@ from lakehouse.explorer.analyses import Analysis, Bar, bars, charted, lines
 from lakehouse.explorer.app.results import Results
 from lakehouse.explorer.report import Chart
 from lakehouse.explorer.session import Session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BARS = 200
 
@@ -48,10 +51,10 @@ class Picture(VerticalScroll, can_focus=False):
         """The bars."""
         yield Bars()
 
-    def draw(self, rows: pa.Table, chart: Chart | None) -> None:
-        """Draw other rows."""
+    def draw(self, rows: pa.Table | None, chart: Chart | None) -> None:
+        """Draw other rows, or nothing."""
         drawn = self.query_one(Bars)
-        drawn.bars = bars(rows, chart, _BARS) if chart else []
+        drawn.bars = bars(rows, chart, _BARS) if rows and chart else []
         drawn.refresh(layout=True)
         self.display = bool(drawn.bars)
 
@@ -115,11 +118,11 @@ class AnalysesPane(Vertical):
     def on_results_shown(self, event: Results.Shown) -> None:
         """Draw its picture."""
         event.stop()
-        rows = event.results.answer.rows
+        rows = event.results.grid.rows
         chart = self.shown.chart if self.shown else None
         self.query_one(Picture).draw(rows, chart or charted(rows))
 
     def on_results_wrong(self, event: Results.Wrong) -> None:
         """No picture of nothing."""
         event.stop()
-        self.query_one(Picture).draw(pa.table({}), None)
+        self.query_one(Picture).draw(None, None)

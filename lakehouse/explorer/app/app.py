@@ -14,13 +14,12 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
-from lakehouse.core.own import state_folder
+from lakehouse.core.errors import LakehouseError
 from lakehouse.core.sql import identifier
 from lakehouse.core.text import printable
 from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.app.actions import Actions
 from lakehouse.explorer.app.analyses_pane import AnalysesPane
-from lakehouse.explorer.app.asked import Refused, asked
 from lakehouse.explorer.app.editor import SqlPane
 from lakehouse.explorer.app.history import History
 from lakehouse.explorer.app.lake import Seen, look
@@ -76,7 +75,7 @@ class Explorer(Actions):
         self.seen = Seen()
         self.table = ""
         """The table that is picked."""
-        self._history = History(state_folder() / "explore_history")
+        self._history = History()
         session.tell = self._tell
 
     def compose(self) -> ComposeResult:
@@ -99,6 +98,9 @@ class Explorer(Actions):
         """Look at the lake, now and from then on."""
         self._say_where()
         self.query_one(LakeTree).focus()
+        names = self.session.catalogue.names()
+        self.query_one(LakeTree).list(names, {})
+        self.query_one(AnalysesPane).list(analyses(names))
         self.look(is_asked=True)
         self.set_interval(_EVERY, self.look)
 
@@ -110,10 +112,9 @@ class Explorer(Actions):
     def look(self, *, is_asked: bool = False) -> None:
         """Read what is new of the lake's tables: their versions are cheap to ask."""
         try:
-            with asked():
-                seen = look(self.session, Seen() if is_asked else self.seen)
-        except Refused as error:
-            self.call_from_thread(self._say_where, str(error))
+            seen = look(self.session, Seen() if is_asked else self.seen)
+        except (LakehouseError, OSError) as error:  # the folder itself is at fault
+            self.call_from_thread(self._say_where, printable(str(error).replace("\n", " ")))
             return
         if is_asked or seen is not self.seen:
             self.call_from_thread(self._take, seen, is_asked)

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-import duckdb
-import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import printable
-from lakehouse.explorer.allowed import SqlRejected, line
 from lakehouse.explorer.session import Cancelled
 
 if TYPE_CHECKING:
@@ -32,21 +29,27 @@ class Refused(Exception):  # named as the errors of this house are
 
 @contextmanager
 def asked() -> Iterator[None]:
-    """Raise Refused where the lake, the statement or the disk is at fault."""
+    """Raise Refused where the lake, the statement or the disk is at fault; for threads."""
+    import duckdb  # noqa: PLC0415  # the first screen comes before the engine
+    import pyarrow as pa  # noqa: PLC0415  # likewise
+
+    from lakehouse.explorer.allowed import SqlRejected, line  # noqa: PLC0415  # likewise
+
     try:
         yield
     except Cancelled:
         raise Refused("cancelled") from None
     except SqlRejected as error:
         where = f" line {error.at[0]}, column {error.at[1]}" if error.at else ""
-        raise Refused(f"{error.place}{where}: {_said(error)}", error.at) from None
+        raise Refused(f"{error.place}{where}: {said(error)}", error.at) from None
     except LakehouseError as error:
-        raise Refused(f"{printable(error.place)}: {_said(error)}") from None
+        raise Refused(f"{printable(error.place)}: {said(error)}") from None
     except (duckdb.Error, pa.ArrowException, DeltaError, OSError, MemoryError) as error:
         raise Refused(f"the lake: {line(error)}; it may be changing: ask again") from None
 
 
-def _said(error: LakehouseError) -> str:
+def said(error: LakehouseError) -> str:
+    """Fault and remedy, in a line."""
     return printable(f"{error.fault} (fix: {error.remedy})")
 
 

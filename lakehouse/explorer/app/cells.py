@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from rich.cells import cell_len, set_cell_size
 
 from lakehouse.core.text import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WIDEST = 48
 """Cells of the terminal that text takes at most; numbers and times take what they need."""
@@ -89,6 +91,8 @@ def fitted(text: str, column: Column) -> str:
 
 
 def _column(field: pa.Field[Any], values: pa.ChunkedArray[Any]) -> Column:
+    import pyarrow as pa  # noqa: PLC0415  # the first screen comes before the engine
+
     kind = field.type
     is_number = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind)
     title = printable(field.name)
@@ -116,6 +120,7 @@ def _ends(values: pa.ChunkedArray[Any], places: int | None) -> list[str]:
 
 def _places(values: pa.ChunkedArray[Any]) -> int:
     """So many digits after the point that no value needs more: 2, or all that the type has."""
+    import pyarrow as pa  # noqa: PLC0415  # as above
     import pyarrow.compute as pc  # noqa: PLC0415  # as above
 
     scale = int(values.type.scale)
@@ -133,5 +138,7 @@ def plain(values: pa.ChunkedArray[Any]) -> list[Any]:
     try:
         return list(values.to_pylist())
     except (ValueError, OverflowError):
+        import pyarrow as pa  # noqa: PLC0415  # as above
+
         whole = pa.int32() if pa.types.is_date32(values.type) else pa.int64()
         return list(values.cast(whole).to_pylist())

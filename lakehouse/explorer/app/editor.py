@@ -49,7 +49,9 @@ class Editor(TextArea):
         super().__init__(
             soft_wrap=True, tab_behavior="focus", show_line_numbers=True, compact=True, **how
         )
-        self.past, self._place = history, len(history.statements)
+        self.past = history
+        self._place: int | None = None
+        """Of the statement that came back; None: what is written is new."""
         self.wrong_at: tuple[int, int] | None = None
 
     def get_line(self, line_index: int) -> Text:
@@ -82,13 +84,14 @@ class Editor(TextArea):
         """Run it."""
         if self.text.strip():
             self.past.add(self.text)
-            self._place = len(self.past.statements)
+            self._place = None
             self.post_message(self.Run())
 
     def action_past(self, step: int) -> None:
         """An older or a newer statement that was run."""
         statements = [*self.past.statements, ""]
-        self._place = max(0, min(self._place + step, len(statements) - 1))
+        place = len(statements) - 1 if self._place is None else self._place
+        self._place = max(0, min(place + step, len(statements) - 1))
         self.load_text(statements[self._place])
         self.move_cursor(self.document.end)
 

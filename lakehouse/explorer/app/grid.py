@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pyarrow as pa
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -16,6 +15,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from lakehouse.explorer.app.cells import Column, columns_of, fitted, plain, short
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _GAP = "  "
 _BLOCK = 64
@@ -60,7 +62,9 @@ class Grid(ScrollView, can_focus=True):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
-        self.rows = pa.table({})
+        self._rows: pa.Table | None = None
+        self.count = 0
+        """Rows that there are."""
         self.columns: list[Column] = []
         self.mark = ("", False)
         """The column that rows are sorted by, and whether downwards."""
@@ -72,9 +76,9 @@ class Grid(ScrollView, can_focus=True):
         The cursor stays in its column as long as the columns are the same.
         """
         row, column = self.cursor
-        is_alike = rows.schema.names == self.rows.schema.names
+        is_alike = rows.schema.names == [column.name for column in self.columns]
         x, y = self.scroll_offset
-        self.rows, self.columns = rows, columns_of(rows)
+        self._rows, self.count, self.columns = rows, rows.num_rows, columns_of(rows)
         self._blocks.clear()
         width = sum(column.width + len(_GAP) for column in self.columns)
         self.virtual_size = Size(width, rows.num_rows + 1)
@@ -83,9 +87,18 @@ class Grid(ScrollView, can_focus=True):
         self.refresh()
 
     @property
+    def rows(self) -> pa.Table:
+        """The rows that are shown; of no column before there are any."""
+        if self._rows is None:
+            import pyarrow as pa  # noqa: PLC0415  # the first screen comes before the engine
+
+            self._rows = pa.table({})
+        return self._rows
+
+    @property
     def row(self) -> dict[str, Any]:
         """The row under the cursor, of doubled names the first; empty where there is none."""
-        if not self.rows.num_rows:
+        if not self.count:
             return {}
         one = self.rows.slice(self.cursor[0], 1)
         found: dict[str, Any] = {}
@@ -97,7 +110,7 @@ class Grid(ScrollView, can_focus=True):
     def value(self) -> Any:
         """The value under the cursor."""
         row, column = self.cursor
-        if not self.rows.num_rows:
+        if not self.count:
             return None
         return plain(self.rows.column(column).slice(row, 1))[0]
 
@@ -113,7 +126,7 @@ class Grid(ScrollView, can_focus=True):
         if y == 0:
             return Strip(self._header(base)).crop_extend(x, x + self.size.width, base)
         row = scrolled + y - 1
-        if row >= self.rows.num_rows:
+        if row >= self.count:
             return Strip.blank(self.size.width, base)
         return Strip(self._row(row, base)).crop_extend(x, x + self.size.width, base)
 
@@ -155,7 +168,7 @@ class Grid(ScrollView, can_focus=True):
         return self._blocks[number][place]
 
     def _within(self, row: int, column: int) -> tuple[int, int]:
-        rows, columns = self.rows.num_rows, len(self.columns)
+        rows, columns = self.count, len(self.columns)
         return max(0, min(row, rows - 1)), max(0, min(column, columns - 1))
 
     def watch_cursor(self) -> None:
@@ -194,7 +207,7 @@ class Grid(ScrollView, can_focus=True):
         if event.y == 0:
             if self.columns:
                 self.post_message(self.Sorted(self, place))
-        elif (row := y + event.y - 1) < self.rows.num_rows:
+        elif (row := y + event.y - 1) < self.count:
             self.cursor = (row, place)
             if event.chain > 1:
                 self.action_chosen()
@@ -210,10 +223,10 @@ class Grid(ScrollView, can_focus=True):
 
     def action_edge(self, rows: int, columns: int) -> None:
         """Go to the first or last row, or column."""
-        many = max(self.rows.num_rows, len(self.columns))
+        many = max(self.count, len(self.columns))
         self.action_move(rows * many, columns * many)
 
     def action_chosen(self) -> None:
         """Tell whoever shows the grid that this row is meant."""
-        if self.rows.num_rows:
+        if self.count:
             self.post_message(self.Chosen(self))

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.files import distrust, write_whole
-from lakehouse.core.own import make_folder
 
 _KEPT, _LONGEST = 500, 10_000
 _MODE = 0o600
 
 
 class History:
-    """The statements of all sessions. A file that cannot be had is no reason to stop."""
+    """The statements of all sessions. A file that cannot be had is no reason to stop.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.statements = self._read()
+    ``path`` is the file; without one it lies in the user's state folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        from lakehouse.core.own import state_folder  # noqa: PLC0415  # it loads the log
+
+        return self._path or state_folder() / "explore_history"
+
+    @cached_property
+    def statements(self) -> list[str]:
+        """What was run, the newest last."""
+        return self._read()
 
     def add(self, statement: str) -> None:
         """Keep a statement as the newest; the same one before it goes."""
@@ -41,6 +55,8 @@ class History:
 
     def _write(self) -> None:
         """The file as a whole; of two explorers the later one's stays."""
+        from lakehouse.core.own import make_folder  # noqa: PLC0415  # likewise
+
         text = "".join(f"{json.dumps(statement)}\n" for statement in self.statements)
         with suppress(OSError, LakehouseError):  # a person who reads need not be able to write
             make_folder(self.path.parent)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lakehouse.explorer.app.asked import Refused, asked
+from deltalake.exceptions import DeltaError
+
+from lakehouse.core.errors import LakehouseError
+from lakehouse.core.text import printable
+from lakehouse.explorer.app.asked import said
 from lakehouse.explorer.catalogue import TableInfo, is_plain
 from lakehouse.explorer.session import Session
 from lakehouse.products.registry import bronze_of
@@ -41,11 +45,12 @@ def look(session: Session, before: Seen) -> Seen:
             tables[name], columns[name] = before.tables[name], before.columns.get(name, ())
             continue
         try:
-            with asked():
-                tables[name] = session.catalogue.info(name)
-                columns[name] = _columns(session, name)
-        except Refused as error:
-            tables[name] = str(error)
+            tables[name] = session.catalogue.info(name)
+            columns[name] = _columns(session, name)
+        except LakehouseError as error:
+            tables[name] = said(error)
+        except (DeltaError, OSError) as error:
+            tables[name] = printable(" ".join(str(error).split())[:200])
     return Seen(versions, tables, columns)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pyarrow as pa
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,7 +19,9 @@ from lakehouse.explorer.app.cells import bare, exact
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.arranged import arranged, profile
 from lakehouse.explorer.session import Session
-from lakehouse.explorer.sql import Answer
+
+if TYPE_CHECKING:
+    from lakehouse.explorer.sql import Answer
 
 FETCHED = 100_000
 """Rows that are kept of an answer; sorting and filtering mean all of them."""
@@ -67,7 +68,6 @@ class Results(Vertical):
         self.statement = ""
         self.table = ""
         """The table that the rows are of, where they are of one as it is."""
-        self.answer = Answer(pa.table({}), 0)
         self._wanted = ""
         self._sort: tuple[str, bool] = ("", False)
         self._asked = 0
@@ -102,7 +102,7 @@ class Results(Vertical):
         self._asked += 1
         self._session().cancel()
         name, is_descending = self._sort
-        columns = self.answer.rows.schema.names
+        columns = self.grid.rows.schema.names
         statement = arranged(
             self.statement, columns, sort=name, is_descending=is_descending, wanted=self._wanted
         )
@@ -125,7 +125,6 @@ class Results(Vertical):
     def _show(self, number: int, found: Answer, seconds: float, stay: bool) -> None:
         if number != self._asked or not self.is_mounted:
             return
-        self.answer = found
         self.grid.mark = self._sort
         self.grid.show(found.rows, stay=stay)
         count = f"{found.rows.num_rows:,} row{'s' if found.rows.num_rows != 1 else ''}"
@@ -191,10 +190,10 @@ class Results(Vertical):
 
     def action_profile(self) -> None:
         """Describe each column of all rows."""
-        if self.statement and self.answer.rows.num_columns:
+        if self.statement and self.grid.rows.num_columns:
             statement = profile(
-                arranged(self.statement, self.answer.rows.schema.names, wanted=self._wanted),
-                self.answer.rows.schema,
+                arranged(self.statement, self.grid.rows.schema.names, wanted=self._wanted),
+                self.grid.rows.schema,
             )
             explorer(self).show_rows("profile", lambda: self._session().ask(statement))
 
@@ -216,7 +215,7 @@ class Results(Vertical):
     def action_copy(self, is_all: bool) -> None:
         """Copy the value under the cursor, or all rows as CSV."""
         if is_all:
-            explorer(self).copy_rows(self.answer.rows)
+            explorer(self).copy_rows(self.grid.rows)
         elif self.grid.columns:
             self.app.copy_to_clipboard(bare(self.grid.value))
             self.notify(f"copied {self.grid.column}", markup=False, timeout=2)
@@ -227,7 +226,7 @@ class Results(Vertical):
             name, is_descending = self._sort
             explorer(self).export(
                 arranged(
-                    self.statement, self.answer.rows.schema.names,
+                    self.statement, self.grid.rows.schema.names,
                     sort=name, is_descending=is_descending, wanted=self._wanted,
                 )
             )  # fmt: skip

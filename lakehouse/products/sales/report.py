@@ -6,9 +6,9 @@ of each currency, and currencies stand by their number of lines.
 
 from __future__ import annotations
 
+from lakehouse.core.sql import ten_thousandths
 from lakehouse.explorer.report import Chart, LookUp, Series, quality
 from lakehouse.products.sales.views import TIERS, clients, percent, trends
-from lakehouse.storage.duck import ten_thousandths
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _TIER_LIST = ", ".join(f"'{tier}'" for tier, _ in TIERS)

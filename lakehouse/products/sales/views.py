@@ -7,7 +7,7 @@ divisions at a declared scale.
 
 from __future__ import annotations
 
-from lakehouse.storage.duck import ten_thousandths
+from lakehouse.core.sql import ten_thousandths
 
 TIERS = (("platinum", 10_000), ("gold", 2_500), ("silver", 500), ("bronze", 0))
 """Loyalty tier → least net revenue, in the client's currency."""
