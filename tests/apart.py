@@ -15,7 +15,8 @@ SPARK = "tests/spark/"
 LONGEST = (
     SPARK, "tests/hostile/test_unpacked.py", "tests/live/test_away.py",
     "tests/hostile/test_fuzz.py", "tests/live/test_security.py", "tests/live/test_bombs.py",
-    "tests/live/test_demo.py", "tests/live/test_recovery.py", "tests/live/test_unpacked_topic.py",
+    "tests/live/test_prometheus.py", "tests/live/test_demo.py", "tests/live/test_recovery.py",
+    "tests/live/test_unpacked_topic.py",
     "tests/live/test_secrecy.py", "tests/live/test_capture_killed.py", "tests/live/test_orders.py",
     "tests/live/test_jobs.py", "tests/unit/test_quarantine.py", "tests/unit/test_erase.py",
     "tests/live/test_kafka_sink.py", "tests/live/test_capture_faults.py",

@@ -23,22 +23,23 @@ class HeldCatalogue(Catalogue):
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self._lock = threading.Lock()
-        self._tables: dict[str, DeltaTable] = {}
+        self._tables: dict[str, tuple[DeltaTable | None, tuple[int, int]]] = {}
+        """Each with its version, and when that was written: another such entry is another table."""
         self._newest: dict[str, tuple[int, int]] = {}
 
     def open(self, name: str) -> DeltaTable:
         """As every catalogue."""
+        uri = self.lake.table(name)
         with self._lock:
-            if (table := self._tables.get(name)) is not None:
+            table, (version, written) = self._tables.get(name, (None, (-1, 0)))
+            if table is not None and _written(uri, version) == written:
                 with suppress(DeltaError, OSError, ValueError):
-                    if self._is_same(name):
-                        table.update_incremental()
-                        return table
+                    table.update_incremental()
+                    self._tables[name] = (table, _as_read(uri, table))
+                    return table
             self._tables.pop(name, None)
             table = super().open(name)
-            uri = self.lake.table(name)
-            self._newest[uri] = self._looked(uri)
-            self._tables[name] = table
+            self._tables[name] = (table, _as_read(uri, table))
             return table
 
     def newest(self, uri: str) -> int | None:
@@ -69,11 +70,10 @@ class HeldCatalogue(Catalogue):
         version = Log.of(uri).newest
         return version, _written(uri, version)
 
-    def _is_same(self, name: str) -> bool:
-        """Whether the table is the one that was opened: its last known commit is as it was."""
-        uri = self.lake.table(name)
-        version, written = self._newest.get(uri, (-1, 0))
-        return version >= 0 and _written(uri, version) == written
+
+def _as_read(uri: str, table: DeltaTable) -> tuple[int, int]:
+    version = int(table.version())
+    return version, _written(uri, version)
 
 
 def _written(uri: str, version: int) -> int:

@@ -45,6 +45,10 @@ Prometheus' own `process_*` of the process. `/health/live` says 200 while the pr
 
 No label comes from data: a verdict is told as the contract's field and one of a few kinds.
 
+`deploy/prometheus` has a configuration and alert rules, each with what to do; `deploy/grafana` a
+board. A test has a real Prometheus scrape a run: each expression in them has data, and each alert
+fires and clears.
+
 """.splitlines()
 
 
