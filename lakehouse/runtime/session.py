@@ -68,8 +68,8 @@ _TOLD = (
 """Loggers of faults that end a query: the flow tells them in words, and they add Java's stacks."""
 
 _PLANNING = ("-XX:TieredStopAtLevel=1", "-Xms96m", "-Xmn64m")
-"""For a JVM that only plans: compiling twice takes a fifth of a drain's CPU, and what it throws away
-would fill 150 MB more of memory before it is looked through."""
+"""For a JVM that only plans: compiling twice takes a fifth of a drain's CPU, and what it throws
+away would fill 150 MB more of memory before it is looked through."""
 
 
 @dataclass(frozen=True)
