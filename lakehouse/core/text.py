@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from functools import cache
@@ -54,8 +55,20 @@ def as_json(value: Any, indent: int | None = None) -> str:
     def plain(item: Any) -> str:
         return str(item.isoformat()) if hasattr(item, "isoformat") else str(item)
 
-    text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has no infinite numbers, and a reader would stop at one
+        text = as_json(_finite(value), indent)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
+
+
+def _finite(value: Any) -> Any:
+    """The value with text for numbers that are none, or have no end."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [*map(_finite, value)] if isinstance(value, list | tuple) else value
 
 
 def say(text: str) -> None:

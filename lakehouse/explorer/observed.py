@@ -32,6 +32,7 @@ from lakehouse.ingest.ends import Ends
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import contracts, flows
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.faults import read_faults
 from lakehouse.storage.log import commits, note_of, notes
 from lakehouse.storage.log_health import Log
 
@@ -261,7 +262,8 @@ def _commit(commit: Mapping[str, Any]) -> Commit | None:
 def _told(faults: dict[str, str], name: str) -> Iterator[None]:
     """What cannot be read is said in its place, and ends nothing else."""
     try:
-        yield
+        with read_faults(name):
+            yield
     except LakehouseError as error:
         faults[name] = f"{error.place}: {error.fault}"
     except OSError as error:

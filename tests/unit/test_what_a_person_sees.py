@@ -2,13 +2,15 @@
 
 import csv
 import io
+import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
 from lakehouse.cli.quarantined import whole
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.text import for_spreadsheet, say
+from lakehouse.core.text import as_json, for_spreadsheet, say
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from tests.conftest import NOW
@@ -70,3 +72,14 @@ def test_a_quarantined_record_shows_its_columns_and_bytes_as_text():
     shown = whole(found)
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert not [line for line in shown.split("\n") if line.strip().startswith("fix:")]
+
+
+def test_a_number_without_an_end_is_text_in_json():
+    """A page's reader stops at NaN, and so does each program but Python."""
+    told = {"a": [float("nan"), {"b": (float("-inf"), 1.5)}], "c": Decimal("NaN")}
+
+    def refused(name):
+        raise AssertionError(name)
+
+    found = json.loads(as_json(told), parse_constant=refused)
+    assert found == {"a": ["nan", {"b": ["-inf", 1.5]}], "c": "NaN"}

@@ -10,16 +10,17 @@ from textual import work
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
+from textual.markup import escape
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.sql import identifier
-from lakehouse.core.text import printable
+from lakehouse.core.text import paragraph, printable
 from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.app.actions import Actions
 from lakehouse.explorer.app.analyses_pane import AnalysesPane
+from lakehouse.explorer.app.asked import shown
 from lakehouse.explorer.app.editor import SqlPane
 from lakehouse.explorer.app.history import History
 from lakehouse.explorer.app.lake import Seen, look
@@ -146,7 +147,7 @@ class Explorer(Actions):
         root = printable(catalogue.lake.root)
         room = max(12, self.size.width - len(moment) - len(text) - 8)
         where = f"{root if len(root) <= room else f'…{root[1 - room :]}'} · {moment}"
-        self.query_one("#top", Static).update(Content(f"{where} · {text}" if text else where))
+        self.query_one("#top", Static).update(shown(f"{where} · {text}" if text else where))
 
     def _say_table(self) -> None:
         node = self.query_one(LakeTree).cursor_node
@@ -155,7 +156,7 @@ class Explorer(Actions):
         if name:
             info, behind = self.seen.tables.get(name), self.seen.behind(name)
             text = details(name, info, behind, datetime.now(UTC))
-        self.query_one("#details", Static).update(Content(text))
+        self.query_one("#details", Static).update(shown(text))
 
     def on_tree_node_highlighted(self) -> None:
         """Tell of the table under the cursor."""
@@ -189,9 +190,15 @@ class Explorer(Actions):
         """Narration from a thread, such as of a moment that is folded anew."""
         self.call_from_thread(self.notify, text, markup=False)
 
+    def notify(self, message: str, **how: Any) -> None:
+        """A message in the corner, of plain text."""
+        super().notify(paragraph(message), **{**how, "markup": False})
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every command by name: those of the keys, each analysis, each table, each look-up."""
         if screen is self.screen_stack[0]:
-            yield from self.commands()
+            for command in self.commands():  # the palette reads markup, which names may have
+                title, about = escape(printable(command.title)), escape(printable(command.help))
+                yield command._replace(title=title, help=about)
         yield SystemCommand("theme", "Other colours", self.action_change_theme)
         yield SystemCommand("leave", "End the explorer", self.action_quit)

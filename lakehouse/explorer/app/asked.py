@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from deltalake.exceptions import DeltaError
+from textual.content import Content
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.core.text import printable
+from lakehouse.core.text import paragraph, printable
 from lakehouse.explorer.session import Cancelled
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ class Refused(Exception):  # named as the errors of this house are
 @contextmanager
 def asked() -> Iterator[None]:
     """Raise Refused where the lake, the statement or the disk is at fault; for threads."""
-    import duckdb  # noqa: PLC0415  # the first screen comes before the engine
-    import pyarrow as pa  # noqa: PLC0415  # likewise
-
-    from lakehouse.explorer.allowed import SqlRejected, line  # noqa: PLC0415  # likewise
+    # the first screen comes before the engine
+    from lakehouse.explorer.allowed import SqlRejected, line  # noqa: PLC0415
+    from lakehouse.storage.faults import ENGINES  # noqa: PLC0415  # likewise
 
     try:
         yield
@@ -44,13 +43,18 @@ def asked() -> Iterator[None]:
         raise Refused(f"{error.place}{where}: {said(error)}", error.at) from None
     except LakehouseError as error:
         raise Refused(f"{printable(error.place)}: {said(error)}") from None
-    except (duckdb.Error, pa.ArrowException, DeltaError, OSError, MemoryError) as error:
+    except (*ENGINES, OSError) as error:
         raise Refused(f"the lake: {line(error)}; it may be changing: ask again") from None
 
 
 def said(error: LakehouseError) -> str:
     """Fault and remedy, in a line."""
     return printable(f"{error.fault} (fix: {error.remedy})")
+
+
+def shown(text: str) -> Content:
+    """Text on the screen: names and values of strangers are in it, which no terminal obeys."""
+    return Content(paragraph(text))
 
 
 def explorer(widget: Widget) -> Explorer:

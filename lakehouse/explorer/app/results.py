@@ -10,11 +10,10 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from lakehouse.explorer.app.asked import Refused, asked, explorer
+from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
 from lakehouse.explorer.app.cells import bare, exact
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.arranged import arranged, profile
@@ -96,7 +95,7 @@ class Results(Vertical):
         """A line above the rows."""
         status = self.query_one(".status", Static)
         status.set_class(is_wrong, "wrong")
-        status.update(Content(text))
+        status.update(shown(text))
 
     def _run(self, *, stay: bool = False) -> None:
         self._asked += 1

@@ -10,11 +10,10 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
-from lakehouse.explorer.app.asked import Refused, asked, explorer
+from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
 from lakehouse.explorer.app.cells import bare, exact
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.record import Commit, address, commit_of, hexdump, raw
@@ -68,7 +67,7 @@ class Over(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """A title, what there is, and the keys."""
-        yield Static(Content(self.heading), classes="title", markup=False)
+        yield Static(shown(self.heading), classes="title", markup=False)
         yield from self.body()
         yield Footer(compact=True, show_command_palette=False)
 
@@ -89,7 +88,7 @@ class TextOver(Over):
     def body(self) -> ComposeResult:
         """The text."""
         with VerticalScroll(classes="body"):
-            yield Static(Content(self.text), markup=False)
+            yield Static(shown(self.text), markup=False)
 
     def action_copy(self) -> None:
         """Copy it."""
@@ -131,7 +130,7 @@ class RowsOver(Over):
             self.app.call_from_thread(self._show, found)
 
     def _say(self, text: str) -> None:
-        self.query_one(".status", Static).update(Content(text))
+        self.query_one(".status", Static).update(shown(text))
 
     def _show(self, found: Answer) -> None:
         if not self.is_mounted:
@@ -193,7 +192,7 @@ class RecordOver(Over):
         """Its commit, its columns, its bytes."""
         with VerticalScroll(classes="body"):
             yield Static("its commit: reading…", id="commit", markup=False)
-            yield Static(Content(self.text()), markup=False)
+            yield Static(shown(self.text()), markup=False)
 
     def text(self) -> str:
         """The columns, a line each, then the bytes."""
@@ -224,7 +223,7 @@ class RecordOver(Over):
 
     def _say(self, text: str) -> None:
         if self.is_mounted:
-            self.query_one("#commit", Static).update(Content(text))
+            self.query_one("#commit", Static).update(shown(text))
 
     def action_copy(self) -> None:
         """Copy the address."""
@@ -250,9 +249,9 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The question, the field, and what may be written."""
         with Vertical():
-            yield Static(Content(self.question), markup=False)
+            yield Static(shown(self.question), markup=False)
             yield Input(self.given, select_on_focus=False)
-            yield Static(Content(self.help_text), markup=False)
+            yield Static(shown(self.help_text), markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Give the answer."""
