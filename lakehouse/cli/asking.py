@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import settings_of
+from lakehouse.cli.edge import in_bounds, settings_of
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.options import MOST, Config, Root
 from lakehouse.core.text import say
@@ -159,13 +159,11 @@ def with_session(
     work: Callable[[Session, Settings], None],
 ) -> None:
     """Do ``work`` with a session on the lake, in bounded memory; TableMissing where it is empty."""
-    from lakehouse.core.memory import bounded, growth
-
     settings, session = opened(config, root, version, at, as_of)
     with session:
         session.catalogue.require()
         try:
-            with bounded(growth(settings.explorer.memory_limit)):
+            with in_bounds(settings):
                 work(session, settings)
         except KeyboardInterrupt:  # typer would say 1
             raise SystemExit(Exit.INTERRUPTED) from None

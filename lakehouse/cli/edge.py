@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.files import make_for
 from lakehouse.core.paths import check_root
 from lakehouse.core.text import as_json
@@ -27,6 +30,23 @@ def settings_of(config: Path | None, root: Path | None = None, *, logs: bool = T
     check_root(settings.lake.root)
     make_for(settings.lake.access)
     return settings
+
+
+@contextmanager
+def in_bounds(settings: Settings) -> Iterator[None]:
+    """The block, which only reads, in the memory that it has; TableDamaged beyond it."""
+    from lakehouse.core.memory import bounded, growth
+
+    try:
+        with bounded(growth(settings.explorer.memory_limit)):
+            yield
+    except MemoryError:
+        raise TableDamaged(
+            f"lake {settings.lake.root}",
+            "a file of it takes more memory than there is for this verb",
+            "`lakehouse doctor --deep` names the file; where it is yours, raise "
+            "[explorer] memory_limit, else leave this lake alone",
+        ) from None
 
 
 def write_json(value: Any) -> None:

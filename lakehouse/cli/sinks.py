@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.edge import in_bounds, settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.text import say
@@ -93,4 +93,6 @@ def status(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     from lakehouse.explorer.status import status as flows
 
     settings = running_services(settings_of(config, root, logs=False))
-    show({"flows": [row.as_dict() for row in flows(settings)]}, as_json)
+    with in_bounds(settings):
+        rows = [row.as_dict() for row in flows(settings)]
+    show({"flows": rows}, as_json)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import settings_of
+from lakehouse.cli.edge import in_bounds, settings_of
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import MOST, AsJson, Config, Root
 from lakehouse.core.text import say
@@ -24,12 +24,14 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     from lakehouse.explorer.catalogue import Catalogue
     from lakehouse.explorer.states import states
 
-    catalogue = Catalogue(settings_of(config, root, logs=False).lake.root)
+    settings = settings_of(config, root, logs=False)
+    catalogue = Catalogue(settings.lake.root)
     catalogue.require()
-    infos = [catalogue.info(name) for name in catalogue.names()]
-    sections = {"tables": [info.as_dict() for info in infos]}
-    if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
-        sections["state"] = kept
+    with in_bounds(settings):
+        infos = [catalogue.info(name) for name in catalogue.names()]
+        sections = {"tables": [info.as_dict() for info in infos]}
+        if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
+            sections["state"] = kept
     show(sections, as_json)
 
 
@@ -64,7 +66,9 @@ def history(
     from lakehouse.explorer.catalogue import Catalogue
 
     settings = settings_of(config, root, logs=False)
-    show({table: Catalogue(settings.lake.root).history(table, limit)}, as_json)
+    with in_bounds(settings):
+        rows = Catalogue(settings.lake.root).history(table, limit)
+    show({table: rows}, as_json)
 
 
 def maintain(

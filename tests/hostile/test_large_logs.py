@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.cli.edge import in_bounds
+from lakehouse.core.errors import TableDamaged
+from lakehouse.core.memory import growth
 from lakehouse.storage.entries import LARGEST
+from tests.conftest import settings_at
 from tests.hostile.attacks import newest
 from tests.hostile.verbs import AT_WORK
 
@@ -74,3 +78,10 @@ def test_a_log_takes_no_more_memory_than_some_times_its_size(kind, lake):
     assert int(peak) < MOST_MB
     assert kind == "columns" or "bronze.sales" in "".join(said)
     assert "Traceback" not in done.stdout
+
+
+def test_what_only_reads_has_a_bound_of_memory_and_ends_in_words(tmp_path):
+    settings = settings_at(tmp_path / "lake")
+    with pytest.raises(TableDamaged, match="takes more memory than there is"), in_bounds(settings):
+        bytearray(2 * growth(settings.explorer.memory_limit))
+    assert len(bytearray(1_000_000)) == 1_000_000
