@@ -62,6 +62,8 @@ def _open(settings: Settings, session: Session) -> None:
             "lakehouse explore", "needs a terminal",
             "use `lakehouse report`, or `lakehouse sql \"SHOW TABLES\"`",
         )  # fmt: skip
+    from lakehouse.core.memory import bounded, growth
+
     try:
         from lakehouse.explorer.app.app import Explorer
     except ModuleNotFoundError as error:
@@ -71,7 +73,7 @@ def _open(settings: Settings, session: Session) -> None:
             "lakehouse explore", "its screen needs the package textual, which is not installed",
             "make setup, or pip install 'lakehouse[tui]'; `lakehouse report` does without",
         ) from None  # fmt: skip
-    with session:
+    with session, bounded(growth(settings.explorer.memory_limit)):
         Explorer(session, settings).run()
 
 

@@ -54,7 +54,8 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """End what runs, and close what is open."""
+        self.cancel()
         with self._one:
             self._forget(0)
 

@@ -6,20 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
-from decimal import Decimal
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.cli.asking import opened
-from lakehouse.core.errors import UsageError
-from lakehouse.explorer.app.cells import bare, columns_of, exact, fitted, short
+from lakehouse.explorer.app.cells import short
 from lakehouse.explorer.app.history import History
 from lakehouse.explorer.app.screens import EventsOver, RecordOver
-from lakehouse.explorer.complete import Vocabulary, complete
-from lakehouse.explorer.export import export, target
 from tests.conftest import encode, sale, settings_at
 from tests.support.lake import Lake
 from tests.support.terminal import Terminal
@@ -144,6 +138,35 @@ def test_a_question_that_runs_can_be_ended_and_the_screen_goes_on(root):
     drive(root, steps)
 
 
+def test_it_is_left_while_a_question_runs(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        await it.press("f4")
+        it.app.query_one("Editor").load_text(ENDLESS)
+        await it.press("f5")
+        await it.until(lambda: it.app.session._running is not None)
+        await it.press("ctrl+q")
+
+    drive(root, steps)
+
+
+def test_a_mouse_is_enough(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        tree = it.app.query_one("LakeTree")
+        line = tree._leaves["bronze.sales"].line
+        await it.pilot.click(tree, offset=(6, line))
+        await it.until(lambda: "offset" in it.grid.rows.schema.names)
+        await it.pilot.click(it.grid, offset=(2, 0))
+        await it.until(lambda: it.grid.mark == ("event_id", True))
+        await it.pilot.click(it.grid, offset=(2, 2), times=2)
+        await it.until(lambda: isinstance(it.app.screen, RecordOver))
+        await it.press("f1")
+        await it.shows("this help")
+
+    drive(root, steps, LARGE)
+
+
 def test_rows_are_sorted_filtered_described_copied_and_exported(root, tmp_path):
     async def steps(it):
         await it.shows("totals by currency", "█")
@@ -194,6 +217,23 @@ def test_nothing_in_a_cell_is_obeyed(root):
         assert "\x1b" not in it.screen
 
     drive(root, steps, LARGE)
+
+
+def test_a_table_s_name_is_not_obeyed_either(root, tmp_path):
+    name = "sales_[bold red]x[@click=app.quit]y"
+    shutil.copytree(root, tmp_path / "lake")
+    silver = tmp_path / "lake" / "silver"
+    (silver / "sales_by_country").rename(silver / name)
+
+    async def steps(it):
+        await it.shows("[bold red]x[@click=app.quit]y")
+        await it.press("ctrl+p")
+        await it.write("@click")
+        await it.shows(f"silver.{name}")
+        styles = [s.style for line in it.app.screen._compositor.render_strips() for s in line]
+        assert not any(style and "@click" in str(style.meta) for style in styles)
+
+    drive(tmp_path / "lake", steps, LARGE)
 
 
 def test_time_travel_and_what_changed(root):
@@ -247,33 +287,6 @@ def test_it_follows_a_lake_that_moves_goes_and_comes(root, tmp_path):
     drive(moving, steps)
 
 
-def test_numbers_are_whole_and_exact():
-    wide = pa.table(
-        {
-            "n": pa.array([Decimal("-1234567890123456789012345678901234.5678"), Decimal("2.5000")],
-                          pa.decimal128(38, 4)),
-            "m": pa.array([Decimal("1.5000"), None], pa.decimal128(38, 4)),
-            "t": ["x" * 500, "日本"],
-        }
-    )  # fmt: skip
-    number, money, text = columns_of(wide)
-    assert (
-        short(wide["n"][0].as_py(), number) == "-1,234,567,890,123,456,789,012,345,678,901,234.5678"
-    )
-    assert number.width == 51
-    assert short(Decimal("1.5000"), money) == "1.50"
-    assert fitted("日本", text) == "日本" + " " * (text.width - 4)
-    assert fitted("x" * 500, text).endswith("x…")
-    assert exact(Decimal("0.1000")) == "0.10"
-    assert exact(Decimal("1133.6567")) == "1,133.6567"
-    assert (bare(1234567), bare(Decimal("1234.5000")), bare(True)) == (
-        "1234567",
-        "1234.5000",
-        "yes",
-    )
-    assert exact(b"\x1b\xff") == r"\x1b\xff"
-
-
 def test_a_number_that_has_no_room_is_not_cut(root):
     async def steps(it):
         await it.shows("totals by currency", "█")
@@ -290,55 +303,6 @@ def test_a_number_that_has_no_room_is_not_cut(root):
             await it.press("right")
 
     drive(root, steps)
-
-
-def test_exports_are_exact_and_no_formula(tmp_path):
-    rows = pa.table({"f": ["=1+1", "\x1b[31m"], "m": pa.array([Decimal("0.10"), None],
-                                                          pa.decimal128(38, 4))})  # fmt: skip
-    for form in ("csv", "json", "parquet"):
-        path = target(str(tmp_path / f"rows.{form}"))
-        assert export(rows, path) == 2
-        assert path.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(UsageError, match="already"):
-            target(str(path))
-    assert (tmp_path / "rows.csv").read_text() == "f,m\n'=1+1,0.1000\n\\x1b[31m,\n"
-    assert json.loads((tmp_path / "rows.json").read_text())["rows"][0] == {
-        "f": "=1+1",
-        "m": "0.1000",
-    }
-    assert pq.read_table(tmp_path / "rows.parquet").equals(rows)
-    for wrong in ("rows.xlsx", "no/folder.csv"):
-        with pytest.raises(UsageError):
-            target(str(tmp_path / wrong))
-
-
-WORDS = Vocabulary({"silver.a_b": ("country", "orders"), "bronze.a": ("offset",)}, {"clients": ()})
-
-
-@pytest.mark.parametrize(
-    ("statement", "first"),
-    [
-        ("SEL", "SELECT"),
-        ("SELECT * FROM si", "silver.a_b"),
-        ("FROM silver.", "silver.a_b"),
-        ("FROM cl", "clients"),
-        ("FROM silver.a_b WHERE cou", "country"),
-        ("FROM silver.a_b AS x WHERE x.ord", "x.orders"),
-        ("FROM bronze.a WHERE ", "offset"),
-        ("SELECT nothing_like_it", None),
-    ],
-)
-def test_what_may_come_next(statement, first):
-    assert next(iter(complete(statement, statement, WORDS)), None) == first
-
-
-def test_a_history_that_cannot_be_had_is_no_reason_to_stop(tmp_path):
-    (tmp_path / "broken").write_text("{\n")
-    assert History(tmp_path / "broken").statements == []
-    (tmp_path / "file").touch()
-    kept = History(tmp_path / "file" / "history")
-    kept.add("SELECT 1")
-    assert kept.statements == ["SELECT 1"]
 
 
 def test_in_a_terminal_of_its_own_without_colour(root, tmp_path):

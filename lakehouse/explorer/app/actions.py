@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App, SystemCommand
+from textual.markup import escape
 from textual.widgets import TabbedContent
 
 from lakehouse.core.errors import LakehouseError
@@ -59,15 +61,21 @@ class Actions(App[None]):
         yield SystemCommand("read again", "Look at every table anew", self.action_refresh_lake)
         yield SystemCommand("tree", "Show or hide the tree of tables", self.action_tree)
         if self.table:
-            yield SystemCommand("changes", f"In {self.table}, row by row", self.action_changes)
-            yield SystemCommand("versions", f"Commits of {self.table}", self.action_versions)
+            yield SystemCommand(
+                "changes", f"In {_plain(self.table)}, row by row", self.action_changes
+            )
+            yield SystemCommand(
+                "versions", f"Commits of {_plain(self.table)}", self.action_versions
+            )
         for word, found in look_ups().items():
-            yield SystemCommand(f"look up {word}", found.doc, partial(self.look_up, word, found))
+            yield SystemCommand(
+                _plain(f"look up {word}"), _plain(found.doc), partial(self.look_up, word, found)
+            )
         for analysis in self.query_one(AnalysesPane).analyses:
-            name = f"{analysis.product}: {analysis.title}"
+            name = _plain(f"{analysis.product}: {analysis.title}")
             yield SystemCommand(name, "Analysis", partial(self.pick_analysis, analysis.name))
         for table in self.seen.versions:
-            yield SystemCommand(printable(table), "Table", partial(self.pick_table, table))
+            yield SystemCommand(_plain(table), "Table", partial(self.pick_table, table))
 
     def action_help(self) -> None:
         """Every key."""
@@ -126,8 +134,17 @@ class Actions(App[None]):
             self.complain(error)
             return
         self.session.cancel()
-        self.session.back_to(version, then)
-        self.look(is_asked=True)
+        self._go_back(version, then)
+
+    @work(thread=True, exclusive=True, group="moment")
+    def _go_back(self, version: int | None, then: datetime | None) -> None:
+        self.session.back_to(version, then)  # which waits for what still runs
+        self.call_from_thread(self.look, is_asked=True)
+
+    async def action_quit(self) -> None:
+        """End what runs, and leave."""
+        self.session.cancel()
+        await super().action_quit()
 
     def action_versions(self) -> None:
         """The commits of the table that is picked."""
@@ -254,3 +271,8 @@ class Actions(App[None]):
     def complain(self, error: LakehouseError) -> None:
         """A mistake, in a line."""
         self.notify(str(error), severity="error", markup=False)
+
+
+def _plain(text: str) -> str:
+    """A text for the command palette, which reads markup: nothing in it is markup."""
+    return escape(printable(text))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import OptionList
@@ -66,6 +67,14 @@ class AnalysesPane(Vertical):
     AnalysesPane > OptionList { height: 25%; min-height: 4; border: none; padding: 0; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "rows('filter')", "Filter", key_display="/"),
+        Binding("p", "rows('profile')", "Profile"),
+        Binding("d", "rows('origin')", "Drill down"),
+        Binding("e", "rows('export')", "Export"),
+    ]
+    """Of the rows, also while the list has the keys."""
+
     def __init__(self, session: Callable[[], Session]) -> None:
         super().__init__()
         self._session = session
@@ -114,6 +123,10 @@ class AnalysesPane(Vertical):
         """Show the analysis of this name."""
         names = [analysis.name for analysis in self.analyses]
         self.query_one(OptionList).highlighted = names.index(name)
+
+    def action_rows(self, name: str) -> None:
+        """Do with the rows what their own key does."""
+        getattr(self.query_one(Results), f"action_{name}")()
 
     def on_results_shown(self, event: Results.Shown) -> None:
         """Draw its picture."""

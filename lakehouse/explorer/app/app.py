@@ -188,7 +188,7 @@ class Explorer(Actions):
 
     def _tell(self, text: str) -> None:
         """Narration from a thread, such as of a moment that is folded anew."""
-        self.call_from_thread(self.notify, text, markup=False)
+        self.call_from_thread(self._say_where, printable(text))
 
     def notify(self, message: str, **how: Any) -> None:
         """A message in the corner, of plain text."""

@@ -59,7 +59,10 @@ class Over(ModalScreen[None]):
     Over > .title { height: auto; max-height: 3; text-style: bold; padding: 0 1; }
     Over > .body { height: 1fr; padding: 0 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss(None)", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "Back"),
+        Binding("f1,question_mark", "app.help", "Help", show=False),
+    ]
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -240,7 +243,10 @@ class Ask(ModalScreen[str | None]):
         background: $surface; padding: 0 1; }
     Ask Static { height: auto; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Back"),
+        Binding("f1", "app.help", "Help", show=False),
+    ]
 
     def __init__(self, question: str, help_: str, value: str = "") -> None:
         super().__init__()
