@@ -18,7 +18,7 @@ class NewRows:
 
     def __init__(self, flow: SilverFlow, connection: duckdb.DuckDBPyConnection) -> None:
         schema = flow.contract.schema.append(pa.field("is_late", pa.bool_()))
-        self._names = ", ".join(schema.names)
+        self._columns, self._names = schema.names, ", ".join(schema.names)
         self.source = Source(schema)
         self._reader = reading(connection, {"rows": self.source})
 
@@ -26,7 +26,8 @@ class NewRows:
         """Put an increment's rows in the place of those before; from its files where need be."""
         self.source.clear()
         if step.rows is not None:
-            self.source.put(step.rows.filter(pc.invert(step.rows["is_duplicate"])))
+            rows, doubled = step.rows.select(self._columns), step.rows["is_duplicate"]
+            self.source.put(rows.filter(pc.invert(doubled)) if pc.any(doubled).as_py() else rows)
         elif step.files:
             self.source.put(self._read(step.files))
 
