@@ -55,7 +55,7 @@ VERBS = {
     "diff": "asking:diff",
     "move-services": "services:move_services",
     "doctor": "doctor:doctor",
-    "status": "sinks:status",
+    "status": "status:status",
     "dashboard": "serve:dashboard",
     "sink": "sinks:app",
 }

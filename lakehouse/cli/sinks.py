@@ -1,4 +1,4 @@
-"""The verbs about what flows send on: ``lakehouse sink``, and ``lakehouse status``."""
+"""The verbs about what flows send on: ``lakehouse sink``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.cli.edge import in_bounds, settings_of, write_json
+from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.text import say
@@ -78,21 +78,3 @@ def _bar(stack: ExitStack) -> Callable[[str, int, int], None]:
         progress.update(tasks[what], completed=done, total=of)
 
     return show
-
-
-def status(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Show how far each flow is: the bronze version that it has applied, and how much it lacks.
-
-    Of bronze it says how many offsets of its topic wait to be landed. It only reads. Of a system
-    that is away it says so.
-
-    Examples: lakehouse status   |   lakehouse status --json
-    """
-    from lakehouse.cli.start import running_services
-    from lakehouse.cli.tables import show
-    from lakehouse.explorer.status import status as flows
-
-    settings = running_services(settings_of(config, root, logs=False))
-    with in_bounds(settings):
-        rows = [row.as_dict() for row in flows(settings)]
-    show({"flows": rows}, as_json)

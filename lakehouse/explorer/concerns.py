@@ -54,14 +54,18 @@ def _audits(seen: Seen) -> Iterator[Concern]:
 
 
 def _behind(seen: Seen) -> Iterator[Concern]:
-    for row in seen.flows:
-        since = _since(row.time)
-        if row.behind and since is not None and seen.at.timestamp() - since > LONG.total_seconds():
-            minutes = (seen.at.timestamp() - since) / 60
+    for flow in dict.fromkeys(row.flow for row in seen.flows):
+        ages = [
+            seen.at.timestamp() - since
+            for row in seen.flows
+            if row.flow == flow and row.behind and (since := _since(row.time)) is not None
+        ]
+        if ages and max(ages) > LONG.total_seconds():
             yield Concern(
-                "bad" if row.flow in _running(seen) else "look",
-                f"{row.into} lacks {row.behind:,} commits of bronze, of {minutes:,.0f} minutes",
-                f"start its flow: lakehouse run {row.flow}",
+                "bad" if flow in _running(seen) else "look",
+                f"{flow} is behind bronze: its oldest table shows it as it was "
+                f"{max(ages) / 60:,.0f} minutes ago",
+                f"lakehouse run {flow}",
             )
 
 

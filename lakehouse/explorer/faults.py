@@ -16,7 +16,6 @@ _OF_A_FIELD = {
     "must be written": "named otherwise",
     "stands beside": "named twice",
     "must be ": "wrong type",
-    "is not one of": "not allowed",
     "is out of range": "out of range",
     "is before": "too early",
     "is in the future": "in the future",
@@ -25,6 +24,8 @@ _OF_A_FIELD = {
     "has no offset": "no offset",
     "is empty": "empty",
     "is 0": "zero",
+    "is negative": "negative",
+    "has more than": "too exact",
 }
 """What follows a field's name in a verdict of :mod:`lakehouse.ingest.verdict` → its kind."""
 _OF_A_RECORD = {
@@ -60,5 +61,8 @@ def faults_of(catalogue: Catalogue, name: str, settings: ExplorerSettings) -> Fa
 
 
 def _kind(column: str, kinds: dict[str, str]) -> str:
-    cases = (f"WHEN starts_with({column}, {text(a)}) THEN {text(b)}" for a, b in kinds.items())
+    cases = [f"WHEN starts_with({column}, {text(a)}) THEN {text(b)}" for a, b in kinds.items()]
+    if kinds is _OF_A_FIELD:
+        cases.append(f"WHEN regexp_matches({column}, '^is .{{0,80}}, which is not one of') "
+                     "THEN 'not allowed'")  # fmt: skip
     return f"CASE {' '.join(cases)} ELSE {text(OTHER)} END"

@@ -44,7 +44,10 @@ def test_each_flow_says_how_far_it_is_and_one_that_cannot_be_asked_why(settings,
 
 def test_as_a_verb_it_prints_what_it_knows(settings):
     Lake(settings).land(encode(sale()), 0)
-    rows = json.loads(verb("status", "--json", "--root", settings.lake.root).stdout)["flows"]
+    told = json.loads(verb("status", "--json", "--root", settings.lake.root).stdout)
+    rows, [landed] = told["flows"], told["landed"]
+    assert (landed["contract"], landed["rows"], landed["quarantined"]) == ("sales", 1, 0)
+    assert "no process writes this lake now" in told["concerns"][0]["what"]
     assert {"flow": "sales.bronze", "into": "bronze.sales", "behind": 0}.items() <= rows[0].items()
     none = verb("status", "--root", f"{settings.lake.root}/none", check=False)
     assert (none.returncode, "holds no table" in none.stderr) == (3, True)

@@ -26,7 +26,7 @@ function tile(figure) {
   const words = { up: "▲", down: "▼" };
   return el("article.tile", {},
     el("h2", {}, figure.title, figure.unit ? ` ${figure.unit}` : ""),
-    el("p.value", {}, figure.value || "–"),
+    el("p.value", { style: { "--length": Math.max(4, figure.value.length) } }, figure.value || "–"),
     el("p.moment", {}, figure.moment,
       figure.change ? el(`span.change.${figure.sign}`, { title: "against the period before" },
         ` ${words[figure.sign]} ${figure.change}`, el("span.hidden", {}, " against the period before")) : null));

@@ -53,7 +53,7 @@ function flow(contract, lake, now) {
         [...kinds].map(([name, rows]) => follower(name, rows, contract, now)),
         contract.quarantine === null ? null : el("li.box.quarantine", {}, el("h3", {}, el("a", { href: `/table/quarantine.${contract.name}` }, "quarantine")),
           el("p.big", {}, `${number(contract.quarantine)} records`), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
-    el("p.quiet", {}, `newest event ${clock(contract.newest_event)}; watermark ${clock(contract.watermark)}; event → bronze and → silver are p50 / p95 of the newest batches`));
+    el("p.quiet", {}, `newest event ${clock(contract.newest_event)}; watermark ${clock(contract.watermark)}; ages of events are p50 / p95 of the newest batches`));
 }
 
 function group(flows) {
@@ -74,10 +74,13 @@ function partitions(own) {
 function follower(name, rows, contract, now) {
   const behind = Math.max(...rows.map((r) => r.behind ?? 0));
   const known = contract.applied[name];
+  const late = rows.filter((r) => r.behind), times = late.map((r) => r.time && new Date(r.time)).filter(Boolean);
+  const oldest = times.length ? new Date(Math.min(...times)) : null;
   const note = rows.find((r) => r.note)?.note;
   return el("li.box", {}, el("h3", {}, name),
-    el("p.big", {}, note ? note : behind ? `${number(behind)} commits behind` : "up to date"),
-    el("p", {}, known ? `event → silver ${ages(known)}` : null, known ? el("br") : null, `${rows.length} ${rows.length === 1 ? "table" : "tables"}`));
+    el("p.big", {}, note ? note : known ? `${ages(known)} old` : behind ? `${number(behind)} commits behind` : "up to date"),
+    el("p", {}, known ? "events, when silver had them" : null, known ? el("br") : null,
+      rows.length === 1 ? null : [`${late.length} of ${rows.length} tables wait for their turn`, oldest ? `, ${seconds((now - oldest) / 1000)} at most` : ""]));
 }
 
 function quarantine(contract, name) {

@@ -1,0 +1,86 @@
+"""``lakehouse status``: how far each flow is, how fresh, and what needs a person."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakehouse.cli.edge import in_bounds, settings_of
+from lakehouse.core.options import AsJson, Config, Root
+
+if TYPE_CHECKING:
+    import threading
+
+    from lakehouse.explorer.observed import Observer
+
+_EVERY = 2.0
+"""Seconds between two looks."""
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="again and again, until Ctrl-C")] = False,
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what landed, how fresh it is, how far each flow is, and what needs a person.
+
+    It only reads, also while nothing runs; of a system that is away it says so. With --watch
+    and --json each look is one line.
+
+    Examples: lakehouse status   |   lakehouse status --watch   |   lakehouse status --json
+    """
+    from lakehouse.cli.start import running_services
+    from lakehouse.cli.tables import show
+    from lakehouse.core.signals import stop_on_signals
+    from lakehouse.explorer.observed import Observer
+    from lakehouse.explorer.overview import overview
+
+    settings = settings_of(config, root, logs=False)
+    with in_bounds(settings), closing(Observer(settings, running_services)) as observer:
+        observer.catalogue.require()
+        if not watch:
+            show(overview(observer.look()), as_json)
+            return
+        with stop_on_signals() as stop:
+            looks = _looks(observer, stop)
+            if as_json or not sys.stdout.isatty():
+                _lines(looks, as_json)
+            else:
+                _screen(looks)
+
+
+def _looks(observer: Observer, stop: threading.Event) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    from lakehouse.explorer.overview import overview
+
+    while not stop.is_set():
+        yield overview(observer.look())
+        stop.wait(_EVERY)
+
+
+def _lines(looks: Iterator[dict[str, Any]], as_json: bool) -> None:
+    from lakehouse.core.text import as_json as written
+    from lakehouse.explorer.format import Format
+    from lakehouse.explorer.show import render, width
+
+    for told in looks:
+        line = f"{written(told)}\n" if as_json else render(told, Format.table, width())
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def _screen(looks: Iterator[dict[str, Any]]) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from lakehouse.explorer.format import Format
+    from lakehouse.explorer.show import render
+
+    with Live(screen=True, auto_refresh=False) as live:
+        for told in looks:
+            drawn = render(told, Format.table, live.console.width, color=True)
+            live.update(Text.from_ansi(drawn, no_wrap=True), refresh=True)

@@ -1,0 +1,55 @@
+"""What ``lakehouse status`` shows: the numbers of the pipeline's page, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from lakehouse.explorer.concerns import concerns
+from lakehouse.explorer.freshness import Ages
+from lakehouse.explorer.observed import Commit, Seen
+
+_MINUTE = 60.0
+
+
+def overview(seen: Seen) -> dict[str, list[dict[str, Any]]]:
+    """Section → rows: what needs a person, what landed, and how far each flow is."""
+    found = {
+        "landed": [_landed(name, seen) for name in seen.landings],
+        "flows": [row.as_dict() for row in seen.flows],
+        "disk": [{"folder": str(room.folder), "told": room.told()} for room in seen.disks],
+    }
+    if told := [concern.as_dict() for concern in concerns(seen)]:
+        found = {"concerns": told, **found}
+    return found
+
+
+def _landed(name: str, seen: Seen) -> dict[str, Any]:
+    landing, audits = seen.landings[name], seen.audits.get(name, ())
+    late, duplicates = seen.late.get(name, (None, None))
+    info, faults = seen.tables.get(f"bronze.{name}"), seen.quarantine.get(name)
+    applied = next(filter(None, landing.applied.values()), None)
+    return {
+        "contract": name,
+        "rows": info.rows if info else None,
+        "rows_a_second": _rate(landing.recent, seen.at),
+        "last_batch": landing.recent[-1].time if landing.recent else None,
+        "in_bronze_after": _ages(landing.landed),
+        "in_silver_after": _ages(applied),
+        "late": late,
+        "duplicates": duplicates,
+        "quarantined": None if faults is None else sum(faults.values()),
+        "last_audit": audits[0].verdict if audits else None,
+    }
+
+
+def _rate(recent: Iterable[Commit], now: datetime) -> str:
+    """Records a second in the last minute, good and bad."""
+    rows = sum(c.rows + c.quarantined for c in recent if (now - c.time).total_seconds() < _MINUTE)
+    return f"{rows / _MINUTE:,.1f}"
+
+
+def _ages(ages: Ages | None) -> str | None:
+    """How old events are when they are there: half of them, and 19 of 20, are younger."""
+    return None if ages is None else f"{ages.p50:,.2f} s, {ages.p95:,.2f} s"
