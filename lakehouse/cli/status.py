@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakehouse.cli.edge import in_bounds, settings_of
+from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def status(
 ) -> None:
     """Show what landed, how fresh it is, how far each flow is, and what needs a person.
 
-    It only reads, also while nothing runs; of a system that is away it says so. With --watch
-    and --json each look is one line.
+    It only reads, also while nothing runs; of a system that is away it says so. Exit 1 where a
+    table cannot be read. With --watch and --json each look is one line.
 
     Examples: lakehouse status   |   lakehouse status --watch   |   lakehouse status --json
     """
@@ -44,8 +45,9 @@ def status(
     with in_bounds(settings), closing(Observer(settings, running_services)) as observer:
         observer.catalogue.require()
         if not watch:
-            show(overview(observer.look()), as_json)
-            return
+            seen = observer.look()
+            show(overview(seen), as_json)
+            raise SystemExit(Exit.FAULT if seen.faults else Exit.OK)
         with stop_on_signals() as stop:
             looks = _looks(observer, stop)
             if as_json or not sys.stdout.isatty():
