@@ -18,6 +18,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaError
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecord, LegacyRecordBatch
 from kafka.record.util import decode_varint
 
 from lakehouse.core.codecs import snappy_blocks
@@ -29,6 +30,9 @@ AT_ONCE = 8 * _MIB
 """Bytes of records that one poll gives, and the last of them more."""
 _MOST = 1024 * _MIB
 """What ``[bronze] max_record_mb`` allows at most: no table holds a larger record whole."""
+_SET = _MOST
+"""Of a message set, as Kafka compressed before 2017, which must be whole to have its offsets: the
+C client, which reads it first, has no memory for more."""
 _VARINT = 10
 _BESIDE = 64
 """Bytes of a record, at most, that are not of its key, value or headers."""
@@ -41,6 +45,7 @@ def install(most: int = _MOST) -> None:
     """Let kafka-python read so; a record of more than ``most`` bytes is not held."""
     _Batch.most = most
     memory_records.DefaultRecordBatch = _Batch
+    memory_records.LegacyRecordBatch = _Set
     Fetcher.PartitionRecords.take = _take
     Fetcher._append = _append
 
@@ -64,6 +69,50 @@ class _Record(DefaultRecord):  # type: ignore[misc]  # kafka-python has no types
     def checksum(self) -> int:
         """What kafka-python passes on; records of this format have none of their own."""
         return self._end
+
+
+class _Message(LegacyRecord):  # type: ignore[misc]  # kafka-python has no types
+    """A record of the formats before 2017 that knows its set's end."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, record: LegacyRecord, end: int) -> None:
+        for slot in LegacyRecord.__slots__:
+            setattr(self, slot, getattr(record, slot))
+        self._end = end
+
+    @property
+    def checksum(self) -> int:
+        """As :attr:`_Record.checksum`."""
+        return self._end
+
+
+class _Set(LegacyRecordBatch):  # type: ignore[misc]  # likewise
+    """A message, or a compressed set of them; of one too large to unpack its last address."""
+
+    _decompressed: bool
+
+    def __iter__(self) -> Iterator[_Message]:
+        end = self._offset + 1
+        if self.compression_type and not self._decompressed:
+            packed = self._packed()
+            try:
+                self._buffer = memoryview(_bounded(_pieces(self.compression_type, packed)))
+                self._decompressed = True
+            except _BROKEN:
+                value = LeftOut.of(0, hashlib.sha256(packed).hexdigest())
+                told = self._crc_bytes(0, self._length)
+                about = (self._offset, self._timestamp, self.timestamp_type)
+                bare = LegacyRecord(self._magic, *about, None, value, self._crc, told)
+                yield _Message(bare, end)
+                return
+        for record in super().__iter__():
+            yield _Message(record, end)
+
+    def _packed(self) -> bytes:
+        """The wrapper's value; nothing where it has none."""
+        at = self.KEY_OFFSET_V1 if self._magic == 1 else self.KEY_OFFSET_V0
+        return bytes(self._read_key_value(at)[1] or b"")
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # likewise
@@ -203,6 +252,18 @@ def _pieces(codec: int, packed: bytes) -> Iterator[bytes]:
                 yield piece
     else:
         raise ValueError(f"a compression that nobody knows: {codec}")
+
+
+def _bounded(pieces: Iterator[bytes]) -> bytearray:
+    """All pieces together; ValueError where they are no message, or too many."""
+    found = bytearray()
+    for piece in pieces:
+        found += piece
+        if len(found) > _SET:
+            raise ValueError(f"a message set of more than {_SET:,} bytes")
+    if not found:
+        raise ValueError("a message set of nothing")
+    return found
 
 
 def _take(part: Any, most: int) -> list[Any]:

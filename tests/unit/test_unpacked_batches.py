@@ -1,11 +1,13 @@
 """Compressed batches are read in memory that does not follow what they unpack to."""
 
 import tracemalloc
+import zlib
 
 import pyarrow as pa
 import pytest
 from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
+from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
 
 import lakehouse.ingest.topic  # noqa: F401  # what reads topics installs what unpacks
@@ -125,3 +127,45 @@ def test_records_that_lie_of_their_length_are_addresses(said):
     packed = pa.compress(said + b"\0" * 3, codec="gzip", asbytes=True)
     found = read(whole(packed, 3, CODES["gzip"]))
     assert [(r.offset, r.value.size) for r in found] == [(n, 0) for n in range(3)]
+
+
+def message_set(values, codec, magic, first=0):
+    """A compressed set, as Kafka had them before 2017."""
+    builder = LegacyRecordBatchBuilder(magic, CODES[codec], 2**30)
+    for number, value in enumerate(values):
+        offset = number if magic else first + number
+        assert builder.append(offset, 7 if magic else None, None, value)
+    data = bytearray(builder.build())
+    data[:8] = (first + len(values) - 1).to_bytes(8, "big")  # as a broker numbers it
+    return bytes(data)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", ["gzip"])
+def test_a_set_of_the_old_formats_is_read_as_it_was_sent(codec, magic):
+    found = read(message_set([b"a", None, b"c" * 1000], codec, magic, first=5), 5)
+    assert [(r.offset, r.value) for r in found] == [(5, b"a"), (6, None), (7, b"c" * 1000)]
+    assert {unpacked.batch_end(r) for r in found} == {8}
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_set_that_unpacks_to_too_much_is_one_record_that_is_left_out(magic, monkeypatch):
+    monkeypatch.setattr(unpacked, "_SET", 4 * MIB)
+    one = part(message_set([b"0" * (40 * MIB)], "gzip", magic), 0)
+    tracemalloc.start()
+    [found] = one.take(10)
+    assert tracemalloc.get_traced_memory()[1] < 10 * MIB
+    tracemalloc.stop()
+    assert isinstance(found.value, LeftOut)
+    assert (found.offset, found.value.size, len(found.value.sha256)) == (0, 0, 64)
+    assert unpacked.batch_end(found) == 1
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_set_that_cannot_be_unpacked_stops_nobody(magic):
+    data = bytearray(message_set([b"a", b"b"], "gzip", magic))
+    data[-12:] = b"\xff" * 12
+    data[12:16] = zlib.crc32(data[16:]).to_bytes(4, "big")
+    [found] = read(bytes(data))
+    assert isinstance(found.value, LeftOut)
+    assert found.offset == 1
