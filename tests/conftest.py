@@ -138,14 +138,19 @@ def settings(tmp_path: Path) -> Settings:
 def spark() -> SparkSession:
     """A local session with the pinned jars, for all tests of a process."""
     from lakehouse.cli.start import engine  # noqa: PLC0415  # most tests do without Spark
+    from lakehouse.core.lock import one_at_a_time  # noqa: PLC0415  # likewise
     from lakehouse.runtime.session import session  # noqa: PLC0415  # likewise
+    from lakehouse.services.jars import default_cache  # noqa: PLC0415  # likewise
 
     settings = load_settings()
     # to compile a query costs many times what it costs to run it over a test's few rows;
     # tests/live/test_jobs.py has Spark compile what its writer does
     conf = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     conf = {**settings.spark_conf, **conf}
-    return session(settings.model_copy(update={"spark_conf": conf}), "tests", engine(print))
+    if not (found := engine(print)).java_options:  # another process makes the archive: wait for it
+        with one_at_a_time(default_cache() / "archives" / "lock"):
+            found = engine(print)
+    return session(settings.model_copy(update={"spark_conf": conf}), "tests", found)
 
 
 @pytest.fixture(scope="session")
