@@ -42,6 +42,8 @@ A process that runs flows serves them where `[metrics] port` or `--metrics-port`
 loopback: `/metrics` has all of them, `/metrics/process` the first list alone. Beside them are
 Prometheus' own `process_*` of the process. `/health/live` says 200 while the process answers,
 `/health/ready` 200 while every flow of it runs and no service is waited for; else 503, and why.
+Each process needs a port of its own (`LAKEHOUSE_METRICS_PORT`). A job under `spark-submit` serves
+the first list alone: `lakehouse dashboard` serves the second.
 
 No label comes from data: a verdict is told as the contract's field and one of a few kinds.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.exposition import metric_routes
 from lakehouse.core.files import make_for
 from lakehouse.core.logging import configure_logging
 from lakehouse.core.paths import check_root
+from lakehouse.core.serving import health_routes, served
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.model.flow import BronzeFlow
 from lakehouse.model.sink import KafkaSink, PostgresSink
@@ -67,15 +70,21 @@ def main(flows: Sequence[str], arguments: Sequence[str]) -> None:
         before_the_jvm(stop, longest, say_stopping),
     ):
         try:
-            run(
-                chosen,
-                settings,
-                lambda: session(settings, "+".join(flows)),
-                available_now="--available-now" in arguments,
-                stop=stop,
-            )
+            with _numbers(settings.metrics.port):
+                run(
+                    chosen,
+                    settings,
+                    lambda: session(settings, "+".join(flows)),
+                    available_now="--available-now" in arguments,
+                    stop=stop,
+                )
         except LakehouseError as error:
             raise _ended(error) from None
+
+
+def _numbers(port: int) -> AbstractContextManager[object]:
+    """Serve what this process counts, and its health, where a port is given."""
+    return served(port, {**health_routes(), **metric_routes()}) if port else nullcontext()
 
 
 def _ended(error: LakehouseError) -> SystemExit:
