@@ -62,7 +62,7 @@ def _open(settings: Settings, session: Session) -> None:
             "lakehouse explore", "needs a terminal",
             "use `lakehouse report`, or `lakehouse sql \"SHOW TABLES\"`",
         )  # fmt: skip
-    from lakehouse.core.memory import bounded, growth
+    from lakehouse.cli.edge import in_bounds
 
     try:
         from lakehouse.explorer.app.app import Explorer
@@ -73,7 +73,7 @@ def _open(settings: Settings, session: Session) -> None:
             "lakehouse explore", "its screen needs the package textual, which is not installed",
             "make setup, or pip install 'lakehouse[tui]'; `lakehouse report` does without",
         ) from None  # fmt: skip
-    with session, bounded(growth(settings.explorer.memory_limit)):
+    with session, in_bounds(settings):
         Explorer(session, settings).run()
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App, SystemCommand
-from textual.markup import escape
 from textual.widgets import TabbedContent
 
 from lakehouse.core.errors import LakehouseError
@@ -55,27 +54,21 @@ class Actions(App[None]):
         raise NotImplementedError
 
     def commands(self) -> Iterator[SystemCommand]:
-        """Every command by name."""
+        """Every command by name, as plain text."""
         yield SystemCommand("help", "Every key", self.action_help)
         yield SystemCommand("as of", "Read another version or time", self.action_as_of)
         yield SystemCommand("read again", "Look at every table anew", self.action_refresh_lake)
         yield SystemCommand("tree", "Show or hide the tree of tables", self.action_tree)
-        if self.table:
-            yield SystemCommand(
-                "changes", f"In {_plain(self.table)}, row by row", self.action_changes
-            )
-            yield SystemCommand(
-                "versions", f"Commits of {_plain(self.table)}", self.action_versions
-            )
+        if table := self.table:
+            yield SystemCommand("changes", f"In {table}, row by row", self.action_changes)
+            yield SystemCommand("versions", f"Commits of {table}", self.action_versions)
         for word, found in look_ups().items():
-            yield SystemCommand(
-                _plain(f"look up {word}"), _plain(found.doc), partial(self.look_up, word, found)
-            )
+            yield SystemCommand(f"look up {word}", found.doc, partial(self.look_up, word, found))
         for analysis in self.query_one(AnalysesPane).analyses:
-            name = _plain(f"{analysis.product}: {analysis.title}")
+            name = f"{analysis.product}: {analysis.title}"
             yield SystemCommand(name, "Analysis", partial(self.pick_analysis, analysis.name))
         for table in self.seen.versions:
-            yield SystemCommand(_plain(table), "Table", partial(self.pick_table, table))
+            yield SystemCommand(table, "Table", partial(self.pick_table, table))
 
     def action_help(self) -> None:
         """Every key."""
@@ -271,8 +264,3 @@ class Actions(App[None]):
     def complain(self, error: LakehouseError) -> None:
         """A mistake, in a line."""
         self.notify(str(error), severity="error", markup=False)
-
-
-def _plain(text: str) -> str:
-    """A text for the command palette, which reads markup: nothing in it is markup."""
-    return escape(printable(text))

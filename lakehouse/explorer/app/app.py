@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from lakehouse.core.text import paragraph, printable
 from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.app.actions import Actions
 from lakehouse.explorer.app.analyses_pane import AnalysesPane
-from lakehouse.explorer.app.asked import shown
+from lakehouse.explorer.app.asked import Refused, asked, shown
 from lakehouse.explorer.app.editor import SqlPane
 from lakehouse.explorer.app.history import History
 from lakehouse.explorer.app.lake import Seen, look
@@ -75,7 +76,7 @@ class Explorer(Actions):
         self.session, self.settings = session, settings
         self.seen = Seen()
         self.table = ""
-        """The table that is picked."""
+        self._views: dict[str, tuple[str, ...]] = {}
         self._history = History()
         session.tell = self._tell
 
@@ -184,7 +185,20 @@ class Explorer(Actions):
             self.action_tab(self.query_one("#tabs", TabbedContent).active)
 
     def _words(self) -> Vocabulary:
-        return Vocabulary(self.seen.columns, dict.fromkeys(self.session.views, ()))
+        if not self._views:
+            self._views = dict.fromkeys(self.session.views, ())
+            self._describe()
+        return Vocabulary(self.seen.columns, self._views)
+
+    @work(thread=True, group="words")
+    def _describe(self) -> None:
+        """The columns of views, once names are asked for: the engine alone knows them."""
+        found = dict(self._views)
+        for view in found:
+            with suppress(Refused), asked():  # a view whose table is missing has none
+                told = self.session.ask(f"DESCRIBE {identifier(view)}").rows
+                found[view] = tuple(told["column_name"].to_pylist())
+        self._views = found
 
     def _tell(self, text: str) -> None:
         """Narration from a thread, such as of a moment that is folded anew."""
