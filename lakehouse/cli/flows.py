@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from lakehouse.cli.edge import settings_of
-from lakehouse.cli.panel import panel
 from lakehouse.cli.products import (
     Sources,
     chosen,
@@ -52,6 +51,7 @@ def run_flows(
     Examples: lakehouse run {product}.bronze {product}.silver   |
     lakehouse run {product}.silver --available-now
     """
+    from lakehouse.cli.panel import panel
     from lakehouse.model.flow import BronzeFlow
     from lakehouse.runtime.driver import flow, run, say_stopping
     from lakehouse.runtime.session import session
@@ -93,6 +93,7 @@ def up(
 
     Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up {product}
     """
+    from lakehouse.cli.panel import panel
     from lakehouse.runtime.driver import run, say_stopping
 
     settings = settings_of(config, root)

@@ -6,8 +6,11 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
+from lakehouse.cli.asking import answered
 from lakehouse.explorer.allowed import LONGEST, SqlRejected, check, is_explain
+from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
+from lakehouse.explorer.session import Session
 from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import QueryTimedOut, in_time
 from lakehouse.settings.sections import ExplorerSettings
@@ -66,3 +69,18 @@ def test_a_large_value_is_drawn_in_part_and_given_whole_to_programs():
     assert "5,000,000 characters" in drawn.replace("\n", "").replace("  ", " ")
     assert time.monotonic() - began < 5
     assert len(render({"rows": rows}, Format.json)) > 5_000_000
+
+
+def test_a_drawing_that_takes_too_long_is_ended(tmp_path, settings):
+    """The rows are there in a moment; a table of them is seconds of a processor."""
+    session = Session(Catalogue(str(tmp_path)), settings.explorer, {})
+    wide = ", ".join(f"repeat('ä {n}', 40) AS c{n}" for n in range(20))
+    rows = f"SELECT {wide} FROM range(2000)"
+    quick = settings.model_copy(
+        update={"explorer": ExplorerSettings(timeout=timedelta(milliseconds=100))}
+    )
+    with session:
+        assert session.ask(rows).rows.num_rows == 2000
+        for form in (Format.table, Format.md):
+            with pytest.raises(QueryTimedOut):
+                answered(session, quick, rows, form, 2000, raw=False)
