@@ -150,6 +150,16 @@ def test_it_is_left_while_a_question_runs(root):
     drive(root, steps)
 
 
+def test_the_table_s_tab_shows_the_table_that_the_tree_points_at(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        await it.press("f3")
+        await it.until(lambda: it.app.table == "silver.sales_by_client")
+        await it.shows("client_id")
+
+    drive(root, steps)
+
+
 def test_a_mouse_is_enough(root):
     async def steps(it):
         await it.shows("totals by currency", "█")

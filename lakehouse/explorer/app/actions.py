@@ -81,6 +81,8 @@ class Actions(App[None]):
         self.query_one("#tabs", TabbedContent).active = name
         if name == "sql":
             self.query_one(SqlPane).editor.focus()
+        elif name == "table" and not self.table and (table := self.query_one(LakeTree).pointed):
+            self.pick_table(table)
         elif name == "table":
             self.query_one("#rows", Results).grid.focus()
         else:
@@ -180,8 +182,7 @@ class Actions(App[None]):
 
     def chosen_table(self) -> str:
         """The table under the tree's cursor, or the one that is shown; says so where none is."""
-        node = self.query_one(LakeTree).cursor_node
-        table = (node.data if node else None) or self.table
+        table = self.query_one(LakeTree).pointed or self.table
         if not table or table not in self.seen.versions:
             self.notify("choose a table first", severity="warning")
             return ""

@@ -53,6 +53,11 @@ class LakeTree(Tree[str]):
         for name, node in self._leaves.items():
             node.set_label(label(name, known.get(name)))
 
+    @property
+    def pointed(self) -> str:
+        """The table that the cursor is at; empty where it is at none."""
+        return (self.cursor_node and self.cursor_node.data) or ""
+
     def point_at(self, name: str) -> None:
         """Move the cursor to a table."""
         if name in self._leaves:
