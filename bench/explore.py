@@ -30,7 +30,7 @@ ORDERS = 3
 """Events of each client in the lake that is made."""
 USABLE, ANALYSIS, DRILL = 0.7, 0.2, 0.3
 _WAIT = 60
-_TABLE, _READ = re.compile(r"by_country \d"), re.compile(r"\d ms")
+_TABLE, _READ = re.compile("by_country"), re.compile(r"\d ms")
 _ORDER = re.compile(r"\x1b(\[[0-9;?<=>!]*[ -/]*[@-~]|[PX^_\]].*?(\x1b\\|\x07)|[@-Z\\-_])", re.S)
 
 
