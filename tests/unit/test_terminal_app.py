@@ -330,7 +330,7 @@ def test_in_a_terminal_of_its_own_without_colour(root, tmp_path):
     assert "Traceback" not in terminal.written
 
 
-def test_without_textual_it_says_how_to_install_it(root, monkeypatch):
+def test_without_textual_it_says_how_to_install_it(root):
     code = (
         "import sys, runpy; sys.modules['textual'] = None; "
         "sys.stdin.isatty = sys.stdout.isatty = lambda: True; sys.argv[0] = 'lakehouse'; "

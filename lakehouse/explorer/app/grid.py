@@ -85,6 +85,7 @@ class Grid(ScrollView, can_focus=True):
         self.cursor = self._within(row if stay else 0, column if is_alike else 0)
         self.scroll_to(x if is_alike else 0, y if stay else 0, animate=False)
         self.refresh()
+        self.call_after_refresh(self.watch_cursor)  # other rows may need other widths
 
     @property
     def rows(self) -> pa.Table:
