@@ -18,7 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import structlog
 
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             cookie = f"{_COOKIE}={quote(self._token)}; HttpOnly; SameSite=Strict; Path=/"
             self._send(Answer(b"", status=303), {"Location": "/", "Set-Cookie": cookie})
         else:
-            asked = Request(target.path, query, self.headers.get("Accept", ""))
+            asked = Request(unquote(target.path), query, self.headers.get("Accept", ""))
             self._send(_answered(self._routes, asked))
 
     def _is_of_this_machine(self) -> bool:

@@ -124,7 +124,7 @@ def test_numbers_move_and_a_server_that_goes_and_comes_back_is_said(lake, opened
         page.wait_for_selector(f"text={len(HOSTILE)} rows")
         lake.land(encode(sale(event_id="new")), len(HOSTILE) + 1)
         page.wait_for_selector(f"text={len(HOSTILE) + 1} rows")
-        page.wait_for_selector("text=1 commits behind")
+        page.wait_for_selector("text=tables wait for their turn")
     page.wait_for_selector("#notice:not([hidden])")
     assert "does not answer since" in page.inner_text("#notice")
     assert f"{len(HOSTILE) + 1} rows" in page.inner_text("main")  # the last numbers stay

@@ -6,8 +6,8 @@ import { pipeline } from "./pipeline.js";
 
 const main = document.getElementById("main");
 const notice = document.getElementById("notice");
-const path = decodeURI(location.pathname);
-const [, kind, name] = path.split("/");
+const path = location.pathname;
+const [, kind, name] = path.split("/"); // each percent-encoded, as it is asked for again
 
 const THEMES = ["system", "light", "dark"];
 function theme(next) {
@@ -54,7 +54,7 @@ function bar(lake) {
     replace(state, el(`a.state.${worst}`, { href: "/pipeline" }, said));
   }
   document.getElementById("foot").textContent = `${lake.root} — read only, from its tables; times are UTC`;
-  document.title = `${said} — ${name || kind || "Lakehouse"}`;
+  document.title = `${said} — ${kind || "Lakehouse"}`;
 }
 
 let latest = null;

@@ -34,7 +34,7 @@ function tile(figure) {
 
 function card(one) {
   const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${place}`;
-  const head = el("h2", {}, el("a", { href: `/analysis/${one.name}` }, one.title));
+  const head = el("h2", {}, el("a", { href: `/analysis/${encodeURIComponent(one.name)}` }, one.title));
   if (one.fault) return el("article.card", {}, head, el("p.quiet", {}, one.fault));
   return el("article.card", {}, head, body(one, link, true), sql(one.sql, one.name, one.tables));
 }
@@ -45,13 +45,13 @@ function body(one, link, folded) {
   const rest = one.of > one.rows.length ? ` of ${number(one.of)}` : "";
   const most = folded ? 10 : 100, left = one.picture.bars.length - most;
   return [bars({ ...one.picture, bars: one.picture.bars.slice(0, most) }, one.title, link),
-    left > 0 ? el("p.quiet", {}, el("a", { href: `/analysis/${one.name}` }, `${left} more`)) : null,
+    left > 0 ? el("p.quiet", {}, el("a", { href: `/analysis/${encodeURIComponent(one.name)}` }, `${left} more`)) : null,
     folded ? el("details", { "data-key": `d-${one.name}` }, el("summary", {}, `${one.rows.length}${rest} rows`), rows()) : rows()];
 }
 
 function sql(text, key, names = []) {
   return el("details.sql", { "data-key": `sql-${key}` }, el("summary", {}, "SQL and tables"),
-    names.length ? el("p", {}, names.map((n) => [el("a", { href: `/table/${n}` }, n), " "])) : null,
+    names.length ? el("p", {}, names.map((n) => [el("a", { href: `/table/${encodeURIComponent(n)}` }, n), " "])) : null,
     el("pre", { tabindex: "0" }, text));
 }
 
@@ -77,14 +77,14 @@ export function table(main, told, now) {
 export function tables(main, lake, now) {
   const columns = [{ name: "table" }, { name: "rows", number: true }, { name: "files", number: true }, { name: "size", number: true },
     { name: "version", number: true }, { name: "last commit" }];
-  const rows = lake.tables.map((t) => [el("a", { href: `/table/${t.name}`, "data-key": t.name }, t.name), number(t.rows), number(t.files), bytes(t.bytes), number(t.version), ago(t.committed, now)]);
+  const rows = lake.tables.map((t) => [el("a", { href: `/table/${encodeURIComponent(t.name)}`, "data-key": t.name }, t.name), number(t.rows), number(t.files), bytes(t.bytes), number(t.version), ago(t.committed, now)]);
   replace(main, el("h1", {}, "Tables"), lake.empty ? el("p.empty", {}, lake.empty) : null, grid("tables of this lake", columns, rows, { empty: "none" }));
 }
 
 export function trace(main, told) {
   const more = told.more ? `, and ${number(told.more)} more` : "";
   replace(main, el("h1", {}, "The events behind a row"), grid(told.title, told.row.columns, told.row.rows),
-    el("p", {}, told.told, told.events ? null : told.tables.map((name) => [" ", el("a", { href: `/table/${name}` }, name)])),
+    el("p", {}, told.told, told.events ? null : told.tables.map((name) => [" ", el("a", { href: `/table/${encodeURIComponent(name)}` }, name)])),
     told.events ? grid(`events, the newest first${more}`, told.events.columns, told.events.rows, { empty: "none: they were erased, or this row counts none" }) : null,
     told.sql ? sql(told.sql, "trace", told.tables) : null);
 }

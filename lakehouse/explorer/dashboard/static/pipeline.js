@@ -43,7 +43,7 @@ function flow(contract, lake, now) {
     el("ol.stages", {},
       box("topic", "Kafka topic", lag, own ? own.note || partitions(own) : ""),
       el("li.arrow", { "aria-hidden": "true" }, el(`span${running && rate.last ? ".moving" : ""}`)),
-      box("bronze", el("a", { href: `/table/bronze.${contract.name}` }, `bronze.${contract.name}`), `${number(bronze?.rows)} rows`,
+      box("bronze", el("a", { href: `/table/bronze.${encodeURIComponent(contract.name)}` }, `bronze.${contract.name}`), `${number(bronze?.rows)} rows`,
         [`${rate.last >= 10 ? short(rate.last) : rate.last.toFixed(1)} records/s in the last minute`, el("br"),
           last ? `last batch ${ago(last.time, now)}` : "no batch", el("br"), `landing ${ages(contract.landed)}`, el("br"),
           `late ${number(contract.late)}, duplicates ${number(contract.duplicates)}`,
@@ -51,7 +51,7 @@ function flow(contract, lake, now) {
       el("li.arrow", { "aria-hidden": "true" }, el(`span${running && rate.last ? ".moving" : ""}`)),
       el("li.after", {}, el("ul", {},
         [...kinds].map(([name, rows]) => follower(name, rows, contract, now)),
-        contract.quarantine === null ? null : el("li.box.quarantine", {}, el("h3", {}, el("a", { href: `/table/quarantine.${contract.name}` }, "quarantine")),
+        contract.quarantine === null ? null : el("li.box.quarantine", {}, el("h3", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "quarantine")),
           el("p.big", {}, `${number(contract.quarantine)} records`), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
     el("p.quiet", {}, `newest event ${clock(contract.newest_event)}; watermark ${clock(contract.watermark)}; ages of events are p50 / p95 of the newest batches`));
 }
@@ -88,7 +88,7 @@ function quarantine(contract, name) {
   const rows = contract.faults.map((f) => [f.field || "the record", f.fault, number(f.records)]);
   return el("article.card", {}, el("h2", {}, `Quarantine of ${contract.name}`),
     grid(`by first fault, ${contract.name}`, [{ name: "field" }, { name: "fault" }, { name: "records", number: true }], rows),
-    el("p", {}, el("a", { href: `/table/quarantine.${contract.name}` }, "the records"), " — ", el("a", { href: `/product/${name}` }, "with samples, by verdict")));
+    el("p", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "the records"), " — ", el("a", { href: `/product/${name}` }, "with samples, by verdict")));
 }
 
 function stages(lake) {
@@ -102,7 +102,7 @@ function stages(lake) {
 
 function followers(lake, now) {
   const rows = lake.products.flatMap((p) => p.contracts.flatMap((c) => c.flows.filter((f) => !f.into.startsWith("bronze.")))).map((f) => [
-    f.into.startsWith("silver.") || f.into.startsWith("lake.") ? el("a", { href: `/table/${f.into}` }, f.into) : f.into,
+    f.into.startsWith("silver.") || f.into.startsWith("lake.") ? el("a", { href: `/table/${encodeURIComponent(f.into)}` }, f.into) : f.into,
     number(f.behind), number(f.rows_behind), f.behind ? (f.time ? seconds((now - new Date(f.time)) / 1000) : "–") : "0", f.note]);
   return el("article.card.full", {}, el("h2", {}, "Followers of bronze"),
     grid("how far each is", [{ name: "into" }, { name: "commits behind", number: true }, { name: "rows behind", number: true }, { name: "published", number: true }, { name: "note" }], rows));
