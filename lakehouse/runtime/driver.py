@@ -29,6 +29,7 @@ from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
 from lakehouse.model.sink import SinkFlow
 from lakehouse.products.registry import flows as declared_flows
+from lakehouse.runtime.lineage import lineage
 from lakehouse.runtime.pipeline import Landing, follow
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.runtime.sinking import Sinking, sinking
@@ -80,6 +81,7 @@ def run(
     holder = "+".join(f.name for f in flows)
     with (
         write_locks(lake.locks, locks, holder, settings.publish.lock_timeout),
+        lineage(flows, settings),
         sinking(sinks, settings, stop) as beside,
         suppress(Stopping),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SECTIONS = (
     "lake", "kafka", "postgres", "services", "stream", "bronze", "publish", "silver", "table",
-    "maintenance", "spark", "explorer", "metrics", "dashboard", "logging",
+    "maintenance", "spark", "explorer", "metrics", "lineage", "dashboard", "logging",
 )  # fmt: skip
 """Fields of :class:`lakehouse.settings.settings.Settings`; each product adds its own section."""
 FREE_SECTIONS = {"spark.conf": "spark_conf", "table.properties": "table_properties"}

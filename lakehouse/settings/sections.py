@@ -248,6 +248,12 @@ class MetricsSettings(Section):
     port: Port = Field(0, description="port on loopback of /metrics, /health/live and /health/ready, while flows run; 0: none")
 
 
+class LineageSettings(Section):
+    """[lineage]: who is told which flow reads and writes what."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = Field("", description="address that takes OpenLineage events; empty: nobody is told; needs the extra [lineage]")
+
+
 class DashboardSettings(Section):
     """[dashboard]: the pages of lakehouse dashboard, and beside lakehouse up."""
 

@@ -33,6 +33,7 @@ from lakehouse.settings.sections import (
     ExplorerSettings,
     KafkaSettings,
     LakeSettings,
+    LineageSettings,
     LoggingSettings,
     MaintenanceSettings,
     MetricsSettings,
@@ -72,6 +73,7 @@ class Settings(BaseModel):
     spark: SparkSettings = Field(default_factory=SparkSettings)
     explorer: ExplorerSettings = Field(default_factory=ExplorerSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    lineage: LineageSettings = Field(default_factory=LineageSettings)
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     spark_conf: Mapping[str, str] = {}
