@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
+from lakehouse.core.sql import identifier
 from lakehouse.explorer.catalogue import Catalogue, TableInfo
 from lakehouse.explorer.past import Past
 from lakehouse.explorer.report import views
@@ -109,7 +110,7 @@ class Lake:
                 f"name one of: {', '.join([*self.tables, *self.views])}",
             )  # fmt: skip
         layer, _, table = name.partition(".")
-        return Rows(self._session, f'FROM {layer}."{table}"')
+        return Rows(self._session, f"FROM {layer}.{identifier(table)}")
 
     def sql(self, statement: str) -> Rows:
         """The rows of one SELECT over tables and views.
