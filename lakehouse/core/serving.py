@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Answer(b"", status=303), {"Location": "/", "Set-Cookie": cookie})
         else:
             asked = Request(unquote(target.path), query, self.headers.get("Accept", ""))
-            self._send(_answered(self._routes, asked))
+            self._send(answered(self._routes, asked))
 
     def _is_of_this_machine(self) -> bool:
         with suppress(ValueError):
@@ -206,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _answered(routes: Mapping[str, Route], request: Request) -> Answer:
+def answered(routes: Mapping[str, Route], request: Request) -> Answer:
     """What the route of a path answers; of a fault its words, of a defect of ours that alone."""
     route = routes.get(request.path) or next(
         (r for path, r in routes.items() if path[-1] == "/" != path

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -16,7 +16,15 @@ from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.show import render
 from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.exposition import metric_routes
 from lakehouse.core.paths import Lake
+from lakehouse.core.serving import Request, answered
+from lakehouse.explorer.dashboard.beside import Beside
+from lakehouse.explorer.dashboard.pages import Pages
+from lakehouse.explorer.measured import Measured
+from lakehouse.explorer.observed import Observer
+from lakehouse.explorer.report import views
+from lakehouse.explorer.session import Session
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.deep import read_whole
@@ -84,6 +92,26 @@ def _remarked(root: Path) -> str:
     return str(remark("sales", settings_at(root), NOW, lambda _: None))
 
 
+def _dashboard(root: Path) -> str:
+    """Every answer that a viewer gets; an answer of 500 is a defect of ours."""
+    settings, told = settings_at(root), []
+    with (
+        closing(Observer(settings, lambda settings: settings)) as observer,
+        Session(observer.catalogue, settings.explorer, views(None, settings)) as session,
+    ):
+        routes = {
+            **metric_routes(Measured(observer)),
+            **Pages(observer, session, Beside("")).routes(),
+        }
+        names = ["lake", "product/sales", "table/bronze.sales", "table/silver.sales_by_country",
+                 "table/quarantine.sales"]  # fmt: skip
+        for path in ["/metrics", *(f"/api/{name}" for name in names)]:
+            answer = answered(routes, Request(path))
+            assert answer.status in {200, 503}, answer.body
+            told.append(answer.body.decode())
+    return "\n".join(told)
+
+
 def _doctor(root: Path) -> str:
     found = read_whole(Lake(str(root)), settings_at(root).explorer.memory_limit)
     return "\n".join(f"{name}: {told}" for name, told, _ in found)
@@ -102,6 +130,11 @@ READ = {
     "quarantine list --json": _command("quarantine", "list", "--json"),
     "quarantine show": _command("quarantine", "show", "sales/0/3"),
     "quarantine stats": _command("quarantine", "stats"),
+    "status": _command("status"),
+    "report": _command("report"),
+    "trace": _command("trace", "bronze.sales", "topic=sales", "partition=0", "offset=1"),
+    "diff": _command("diff", "{table}", "--from", "0", "--to", "1"),
+    "dashboard": _dashboard,
 }
 """Verbs that write nothing."""
 WRITE = {
