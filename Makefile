@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # An environment whose Python has gone is made anew.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
-.PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs site clean
+.PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs site picture clean
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
@@ -103,6 +103,7 @@ check: setup-dev ## format, lint, types, import rules, generated docs, known wea
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/lakehouse docs --check
+	$(BIN)/python .ci/picture.py --check
 	$(BIN)/python .ci/packages.py requirements.txt
 	$(BIN)/python -m lakehouse.services.jars check
 
@@ -127,6 +128,9 @@ crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz i
 
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
+
+picture: setup-dev ## draw README's picture anew, of the lake in var/demo
+	$(BIN)/python .ci/picture.py var/demo
 
 site: setup-dev ## make build/site of docs/: pages to open in a browser
 	$(BIN)/mkdocs build --quiet
