@@ -86,10 +86,6 @@ def dashboard(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="on loopback; [dashboard] port")
     ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="LAKEHOUSE_DASHBOARD_TOKEN", help="what a viewer must give"),
-    ] = None,
     beside: Annotated[str | None, typer.Option(hidden=True)] = None,
     root: Root = None,
     config: Config = None,
@@ -115,8 +111,11 @@ def dashboard(
 
     settings = settings_of(config, root)
     held = settings.dashboard
-    if token is None and (held.token or held.token_file):
-        token = secret(held.token, held.token_file, "[dashboard] token_file")
+    token = (
+        secret(held.token, held.token_file, "[dashboard] token_file")
+        if held.token or held.token_file
+        else ""
+    )
     with ExitStack() as stack:
         stack.enter_context(bounded(growth(settings.explorer.memory_limit)))
         observer = stack.enter_context(closing(Observer(settings, running_services)))
@@ -129,11 +128,11 @@ def dashboard(
         stop = stack.enter_context(stop_on_signals())
         try:
             asked = held.port if port is None else port
-            address = stack.enter_context(served(asked, routes, token or ""))
+            address = stack.enter_context(served(asked, routes, token))
         except ServiceUnavailable:
             if port is not None:
                 raise
-            address = stack.enter_context(served(0, routes, token or ""))
+            address = stack.enter_context(served(0, routes, token))
         say(f"dashboard: {address}" + ("" if beside else f"; Ctrl-C ends it ({own_command()})"))
         if beside is not None:
             threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
