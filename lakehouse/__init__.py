@@ -20,10 +20,7 @@ A folder imports only from folders above it in this list; services from core and
 alone.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # nothing is imported here: __main__ first leaves the working folder out
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["open"]
 
 
-def open(
-    root: str | Path | None = None, config: str | Path | None = None
-) -> Lake:  # as in gzip.open
+def open(  # as in gzip.open
+    root: "str | Path | None" = None, config: "str | Path | None" = None
+) -> "Lake":
     """Open a lake for reading: its tables as Arrow, pandas, Polars and DuckDB, in one line each.
 
     ``root`` is its folder, by default [lake] root; ``config`` the config.ini to read. TableMissing
