@@ -37,7 +37,7 @@ def open(  # as in gzip.open
     ``root`` is its folder, by default [lake] root; ``config`` the config.ini to read. TableMissing
     where the folder holds no table.
 
-    >>> lakehouse.open("var/demo")["silver.sales_by_country"].pandas()
+    >>> lakehouse.open("var/demo")["silver.shop_by_country"].pandas()
     """
     from lakehouse.explorer.lake import opened  # noqa: PLC0415  # it loads Arrow and DuckDB
 

@@ -76,9 +76,9 @@ class Lake:
     """A lake that was opened for reading, now or as it was at a moment.
 
     >>> lake = lakehouse.open("var/demo")
-    >>> lake["silver.sales_by_country"].pandas()
-    >>> lake.sql("SELECT tier, count(*) AS n FROM clients GROUP BY tier").polars()
-    >>> lake.at(version=3)["silver.sales_by_country"].arrow()
+    >>> lake["silver.shop_by_country"].pandas()
+    >>> lake.sql("SELECT country FROM silver.shop_by_country").polars()
+    >>> lake.at(version=3)["silver.shop_by_country"].arrow()
     """
 
     def __init__(self, session: Session) -> None:
@@ -92,7 +92,7 @@ class Lake:
 
     @property
     def tables(self) -> list[str]:
-        """Every table there is: ``silver.sales_by_country``."""
+        """Every table there is: ``silver.shop_by_country``."""
         return self._session.catalogue.names()
 
     @property
