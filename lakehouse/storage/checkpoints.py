@@ -23,7 +23,7 @@ LARGEST = 1024 * 1024 * 1024
 """Bytes, as Arrow has them, of a version's checkpoint: one of half a million files has as many."""
 _MOST = LARGEST // 1024
 """Rows of a checkpoint: such as say nothing take no bytes, and time all the same."""
-_ROWS = 64
+_ROWS = 16
 """Read at a time: one value of theirs may be megabytes in the dictionary of a small file."""
 _KNOWN, _MANY = "checkpoints.json", 5_000
 
