@@ -21,6 +21,7 @@ from statistics import median
 from bench.process import python, run
 from bench.report import EXPLORE, Target, target_lines
 from lakehouse.cli.asking import opened
+from lakehouse.core.errors import TableMissing
 from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.arranged import profile
 from lakehouse.explorer.origin import origin
@@ -75,6 +76,7 @@ def explored(root: Path, runs: int, say: Callable[[str], None]) -> Explored:
         asked = [
             Waited(a.name, _times(runs, lambda a=a: session.ask(a.sql)))  # type: ignore[misc]  # the loop's
             for a in analyses(session.catalogue.names())
+            if _is_there(session, a.sql)
         ]
         drills = list(_drills(session, runs))
         statement = "FROM bronze.sales"
@@ -82,6 +84,15 @@ def explored(root: Path, runs: int, say: Callable[[str], None]) -> Explored:
         whole = Waited("a profile of bronze", _times(1, lambda: session.ask(described)))
         count = session.ask("SELECT count(*) AS n FROM bronze.sales").rows["n"][0].as_py()
     return Explored(count, usable, first, asked, drills, whole)
+
+
+def _is_there(session: Session, statement: str) -> bool:
+    """Whether the lake has its tables: one that was filled apart has no ledger."""
+    try:
+        session.ask(statement, 1)
+    except TableMissing:
+        return False
+    return True
 
 
 @contextmanager
