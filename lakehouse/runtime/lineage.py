@@ -20,6 +20,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.settings.settings import Settings
+from lakehouse.sinks.kafka_records import topic_of
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
@@ -135,7 +136,7 @@ def _datasets(flow: Flow, settings: Settings) -> tuple[list[InputDataset], list[
         writes = [OutputDataset("postgres", flow.place(one)) for one in flow.into]
         return reads, writes
     if isinstance(flow, KafkaSink):
-        return [InputDataset(*table(bronze))], [OutputDataset(kafka, flow.topic)]
+        return [InputDataset(*table(bronze))], [OutputDataset(kafka, topic_of(flow, settings))]
     return [InputDataset(*table(bronze))], [OutputDataset(*table(name)) for name in flow.tables]
 
 

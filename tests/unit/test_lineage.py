@@ -9,6 +9,7 @@ import pytest
 from lakehouse.core.errors import TableDamaged
 from lakehouse.runtime.driver import flow, run
 from lakehouse.runtime.lineage import lineage
+from tests.conftest import settings_at
 from tests.support.lake import copied
 
 
@@ -67,6 +68,14 @@ def test_bronze_has_a_topic_and_a_schema_and_a_fall_says_why(settings, taker):
     assert {"event_id", "unit_price"} <= set(names)
     assert fallen["eventType"] == "FAIL"
     assert "is cut" in fallen["run"]["facets"]["errorMessage"]["message"]
+
+
+def test_a_sink_s_topic_is_the_one_that_settings_name(monkeypatch, tmp_path, taker):
+    url, taken = taker
+    monkeypatch.setenv("LAKEHOUSE_ACTIVITY_ENRICHED_TOPIC", "elsewhere")
+    with lineage([flow("activity.enriched")], told_to(settings_at(tmp_path), url)):
+        pass
+    assert {one["outputs"][0]["name"] for _, one in taken} == {"elsewhere"}
 
 
 def test_nobody_there_holds_nothing_up(settings, capsys):
