@@ -32,8 +32,8 @@ _FURTHER = re.compile(r"\d{20}\.checkpoint\..*\.json|_sidecars")
 """Of checkpoints of version 2, which may name files anywhere."""
 HINT = "_last_checkpoint"
 T = TypeVar("T")
-_LOOKS, _PAUSE = 20, 0.05
-"""How often a log that changes is looked at again, and the seconds in between."""
+_PATIENCE, _PAUSE = 10.0, 0.05
+"""Seconds in which a log that changes is looked at again, and for which it must stay as it is."""
 
 
 class _Hint(Struct):
@@ -143,8 +143,9 @@ def unmoved(uri: str, look: Callable[[], T]) -> T:
 
     Nothing wrong is told at once. Raises what ``look`` raises, by the same rule.
     """
-    for last in (*[False] * _LOOKS, True):
-        before = _listing(uri)
+    until = time.monotonic() + _PATIENCE
+    while True:
+        before, last = _listing(uri), time.monotonic() > until
         try:
             if not (found := look()):
                 return found
@@ -154,10 +155,11 @@ def unmoved(uri: str, look: Callable[[], T]) -> T:
         else:
             if last or _is_still(uri, before):
                 return found
-    raise AssertionError("the last look returns or raises")
 
 
 def _is_still(uri: str, before: frozenset[tuple[str, int, int]]) -> bool:
+    if _listing(uri) != before:
+        return False  # at once: each look at a busy log is another chance to find it at rest
     time.sleep(_PAUSE)  # a checkpoint that is being written grows meanwhile
     return _listing(uri) == before
 

@@ -17,6 +17,7 @@ from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from tests.live.conftest import LAKEHOUSE, ROOT, command, verb
+from tests.support.processes import commands_below
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 LONGEST = 180.0
@@ -102,8 +103,8 @@ def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
         at = up.until(both, at)
 
         jvm = next(
-            p for p in psutil.Process(up.process.pid).children(recursive=True)
-            if "java" in p.name() and "SparkSubmit" in " ".join(p.cmdline())
+            one for one, command in commands_below(psutil.Process(up.process.pid))
+            if "java" in command[0] and "SparkSubmit" in " ".join(command)
         )  # fmt: skip
         jvm.kill()
         at = up.until([fell("the flows")], at)

@@ -25,6 +25,7 @@ from tests.live.conftest import settings_of
 from tests.live.reading import MIB, ends, send, take_all
 from tests.support.engine import connected
 from tests.support.headers import Odd
+from tests.support.processes import commands_below
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -70,8 +71,8 @@ def test_a_range_that_ends_among_aborted_records_does_not_stall_the_next(kafka, 
 
 
 def readers():
-    running = psutil.Process().children(recursive=True)
-    return [one for one in running if "lakehouse.ingest.reader" in one.cmdline()]
+    below = commands_below(psutil.Process())
+    return [one for one, command in below if "lakehouse.ingest.reader" in command]
 
 
 def test_it_reads_while_spark_starts_and_ends_where_spark_does_not(kafka, topic, tmp_path):

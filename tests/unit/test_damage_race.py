@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.health import newest
-from lakehouse.storage.log_health import check_log
+from lakehouse.storage.log_health import check_log, unmoved
 from lakehouse.storage.table import Table
 from tests.conftest import long, settings_at
 from tests.support.numbers import SCHEMA, settings
@@ -50,6 +50,19 @@ def test_a_log_that_is_written_meanwhile_is_whole(uri, least, written):
         writer.kill()
         writer.wait()
     assert len(versions) > 10, "the writer wrote meanwhile"
+
+
+def test_a_log_that_moves_at_every_look_is_looked_at_again(uri):
+    looks = []
+
+    def look():
+        looks.append(None)
+        if len(looks) > 40:
+            return []
+        Path(uri, "_delta_log", f"{len(looks)}.json.tmp").touch()
+        return ["damage"]
+
+    assert unmoved(uri, look) == []
 
 
 def test_damage_that_stays_is_told_while_another_file_comes(uri):
