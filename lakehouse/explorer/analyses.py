@@ -104,15 +104,15 @@ def lines(found: list[Bar], width: int) -> Iterator[str]:
 
 def _bar(row: Mapping[str, Any], chart: Chart, top: Decimal) -> Bar:
     amount = _amount(row[chart.value])
-    label = " ".join(_label(row[name]) for name in chart.labels)
+    label = " ".join(_label(row[name], name) for name in chart.labels)
     share = float(abs(amount) / top) if top else 0.0
     return Bar(label, cell(row[chart.value], chart.value), share, amount < 0)
 
 
-def _label(value: Any) -> str:
+def _label(value: Any, column: str) -> str:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
-    return cell(value) or "–"
+    return cell(value, column) or "–"
 
 
 def _amount(value: Any) -> Decimal:

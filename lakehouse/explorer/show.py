@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lakehouse.core.text import as_json, for_spreadsheet, printable
-from lakehouse.explorer.format import Format
+from lakehouse.explorer.format import Format, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ def cell(value: Any, column: str = "") -> str:
             return f"{value:+,.1f}%"
         return f"{value:,}" if not _scale(value) else f"{value:,.2f}"
     if isinstance(value, int):
-        return f"{value:,}"
+        return whole(value, column)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, bytes):

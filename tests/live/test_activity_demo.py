@@ -2,11 +2,10 @@
 
 import re
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
-from tests.live.conftest import ROOT, command
+from tests.live.conftest import command
+from tests.support.notebooks import outputs, pictures
 
 pytestmark = pytest.mark.live
 
@@ -19,8 +18,4 @@ def test_the_demo_accounts_for_every_event_and_the_notebook_draws_it(tmp_path, m
     assert "DIFFERS" not in done.stdout
     assert re.search(r"the enriched topic, each once +[\d,]+ +[\d,]+ +ok", done.stdout), done.stdout
 
-    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", str(root))
-    notebook = nbformat.read(ROOT / "notebooks" / "activity_analysis.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
+    assert pictures(outputs("activity_analysis", root, monkeypatch)) >= 3

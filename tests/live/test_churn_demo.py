@@ -4,11 +4,10 @@ import json
 import re
 import shutil
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
-from tests.live.conftest import ROOT, command
+from tests.live.conftest import command
+from tests.support.notebooks import outputs, pictures
 
 pytestmark = pytest.mark.live
 
@@ -47,8 +46,4 @@ def test_a_sample_is_json_and_a_customer_is_explained(demo):
 
 
 def test_the_notebook_draws_roc_calibration_and_drift(demo, monkeypatch):
-    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", str(demo[0]))
-    notebook = nbformat.read(ROOT / "notebooks" / "churn_analysis.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 4
+    assert pictures(outputs("churn_analysis", demo[0], monkeypatch)) >= 4

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from lakehouse.services.jars import default_cache
 from lakehouse.services.java import find_java
 from tests.live.conftest import ROOT, command, rows, verb
+from tests.support.notebooks import outputs, pictures
 from tests.support.readme import COMMANDS, PYTHON, READS, SCREENS, kind
 from tests.support.terminal import Terminal
 
@@ -140,12 +139,9 @@ def test_options_of_spark_submit():
     ("name", "plots"), [("sales_analysis", 3), ("time_travel", 1), ("operators_day", 2)]
 )
 def test_notebooks_run_and_draw(demo_lake, monkeypatch, name, plots):
-    monkeypatch.setenv("LAKEHOUSE_LAKE_ROOT", str(demo_lake))
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= plots
+    found = outputs(name, demo_lake, monkeypatch)
+    assert pictures(found) >= plots
     if name == "time_travel":  # bronze, added up again, is what silver has
-        texts = [o["data"]["text/plain"] for o in outputs if "text/plain" in o.get("data", {})]
+        texts = [o["data"]["text/plain"] for o in found if "text/plain" in o.get("data", {})]
         (equal,) = [re.findall(r"Decimal\('([\d.-]+)'\)", t) for t in texts if t[:9] == "(Decimal("]
         assert equal[0] == equal[1]

@@ -39,6 +39,8 @@ def test_numbers_are_whole_and_exact():
         "yes",
     )
     assert exact(b"\x1b\xff") == r"\x1b\xff"
+    named, counted = columns_of(pa.table({"order_id": [12345], "orders": [12345]}))
+    assert (short(12345, named), short(12345, counted)) == ("12345", "12,345")
 
 
 def test_exports_are_exact_and_no_formula(tmp_path):

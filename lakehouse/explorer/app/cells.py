@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from lakehouse.core.text import printable
+from lakehouse.explorer.format import whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +64,8 @@ def short(value: Any, column: Column | None = None) -> str:
     """:func:`exact` of the first part of a long text; amounts of a column in line."""
     if column and column.places is not None and isinstance(value, Decimal):
         return f"{value:,.{column.places}f}"
+    if column and isinstance(value, int) and not isinstance(value, bool):
+        return whole(value, column.name)
     if isinstance(value, str | bytes) and len(value) > _LONGEST:
         value = value[:_LONGEST]
     return exact(value)

@@ -18,5 +18,6 @@ PRODUCT = Product(
     verbs="lakehouse.products.orders.verbs",
     demo="lakehouse.products.orders.demo",
     checks="lakehouse.products.orders.checks",
+    report="lakehouse.products.orders.report",
     needs_postgres=True,
 )
