@@ -14,13 +14,12 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.partitioner import murmur2
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lakehouse.core import failpoint
 from lakehouse.core.errors import ServiceAway
 from lakehouse.core.failpoint import Step
 from lakehouse.core.patience import SILENCE, Answers, Patience, patiently
+from lakehouse.core.progress import advance
 from lakehouse.core.signals import Stopped
 from lakehouse.model.contract import Contract
 from lakehouse.settings.kafka_client import client_options, ensure_topic, unreachable
@@ -101,7 +100,6 @@ def send(
     *,
     total: int | None = None,
     stop: threading.Event | None = None,
-    console: Console | None = None,
 ) -> Summary:
     """Send every message to the contract's topic, until ``stop`` is set; gives what arrived.
 
@@ -125,18 +123,16 @@ def send(
     patience = Patience(limit, stop)
     answers = Answers(patience, partial(unreachable, settings.kafka))
     try:
-        with _progress(console) as progress:
-            task = progress.add_task("sending", total=total)
-            post = _poster(producer, section.topic, contract, summary)
-            for message in messages:
-                post(message)
-                if summary.sent % 500 == 0:
-                    progress.update(task, completed=summary.events)
-                _hold(summary, answers, IN_FLIGHT)
-                if stop.is_set():
-                    break
-            progress.update(task, completed=summary.events)
-            _hold(summary, answers, 0)
+        post = _poster(producer, section.topic, contract, summary)
+        for message in messages:
+            post(message)
+            if summary.sent % 500 == 0:
+                advance("sending", summary.events, total or 0, "records")
+            _hold(summary, answers, IN_FLIGHT)
+            if stop.is_set():
+                break
+        advance("sending", summary.events, total or 0, "records")
+        _hold(summary, answers, 0)
     except (KafkaError, ServiceAway) as error:  # the broker stays away
         told = error.fault if isinstance(error, ServiceAway) else f"{type(error).__name__}: {error}"
         summary.error = summary.error or told
@@ -227,11 +223,3 @@ def make_producer(settings: Settings, **options: Any) -> KafkaProducer:
         return KafkaProducer(**client_options(settings.kafka), **chosen)
     except (KafkaError, OSError, ValueError) as error:
         raise unreachable(settings.kafka, error) from None
-
-
-def _progress(console: Console | None) -> Progress:
-    console = console or Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console, disable=not console.is_terminal,
-    )  # fmt: skip

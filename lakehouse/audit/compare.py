@@ -12,6 +12,7 @@ import duckdb
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed, text, texts
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
@@ -69,6 +70,7 @@ def compare_all(
         name = f"silver.{product}_{recompute.name}"
         say(f"recomputing {name}")
         found.append(compare(snapshots, name, recomputes.counted, recompute, bronze))
+        advance(f"recomputing silver of {product}", len(found), len(recomputes.tables), "tables")
     return found
 
 

@@ -21,6 +21,7 @@ from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
 from lakehouse.audit.topic import SAMPLE, Gap, Records
+from lakehouse.core.progress import Counted
 from lakehouse.core.sql import text
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.witness import Witness
@@ -114,6 +115,8 @@ def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) ->
     parts = slices(ranges) if all_ else iter([sample(connection, ranges)])
     drawn = None if all_ else next(parts)
     _hold(scene, witness, drawn)
+    of = sum(after - first for first, after in ranges.values())
+    done = Counted("comparing content", of if all_ else 0, "records")
     for gaps in parts if drawn is None else [drawn]:
         told.take(records(gaps))
         register(connection, gaps)
@@ -121,8 +124,7 @@ def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) ->
         if room := max(0, SAMPLE - len(found.first)):
             found.first += told.explain(records, room)
         if all_:
-            scene.say(f"  {found.compared:>12,} compared: partition {gaps[0].partition}, "
-                      f"offset {gaps[0].next}")  # fmt: skip
+            done.add(sum(gap.next - gap.first for gap in gaps))
     return found
 
 

@@ -13,6 +13,7 @@ import typer
 from lakehouse.cli.edge import in_bounds, settings_of
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.options import MOST, Config, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 from lakehouse.explorer.format import Format
 
@@ -213,7 +214,8 @@ def reported(session: Session, settings: Settings, form: Format, *, raw: bool) -
     from lakehouse.explorer.show import render, width
     from lakehouse.explorer.sql import in_time
 
-    found = sections(session.catalogue, settings.explorer, session.views, say)
+    with progress(quiet=form is not Format.table or not sys.stderr.isatty()):
+        found = sections(session.catalogue, settings.explorer, session.views, say)
     color = sys.stdout.isatty()
     drawn = partial(render, found, form, width(), color=color, raw=raw)
     return in_time(settings.explorer, drawn)

@@ -17,6 +17,7 @@ from lakehouse.cli.start import database, kept_broker, kept_database
 from lakehouse.core.errors import Exit, TableDamaged, TableMissing, UsageError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def audit(
         beside = _database(settings, product, products)
     elif any(writes_postgres(owner(name).flows) for name in products):
         beside = kept_database(settings)
-    with beside as settings, kept_broker(settings) as settings:
+    with beside as settings, kept_broker(settings) as settings, progress(quiet=as_json):
         proofs = [
             prove(
                 name, settings, broker_of(settings, name), datetime.now(UTC), say, content,

@@ -11,6 +11,7 @@ from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import check_root
+from lakehouse.core.progress import progress
 
 
 def doctor(
@@ -36,7 +37,8 @@ def doctor(
         settings = Settings()
     settings = settings.with_root(root) if root else settings
     check_root(settings.lake.root)
-    checks = [read, *checked(settings, deep=deep)]
+    with progress(quiet=as_json):
+        checks = [read, *checked(settings, deep=deep)]
     if as_json:
         write_json([asdict(check) for check in checks])
     else:

@@ -13,6 +13,7 @@ from lakehouse.cli.start import broker
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def erase(
         )  # fmt: skip
     report = []
     for name in meant:
-        done = erasure.erase(person, name, settings, datetime.now(UTC))
+        with progress(quiet=as_json):
+            done = erasure.erase(person, name, settings, datetime.now(UTC))
         report.append(_report(done, _in_kafka(done, settings)))
         _tell(report[-1])
     if as_json:

@@ -31,6 +31,7 @@ from lakehouse.cli.start import (
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AvailableNow, Config, MetricsPort, Root
 from lakehouse.core.paths import own_command
+from lakehouse.core.progress import progress
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.registry import products
@@ -148,7 +149,7 @@ def demo(
     from lakehouse.runtime.demo import Stage
 
     configure_logging(settings.logging.format, settings.logging.level)
-    with ExitStack() as later:
+    with ExitStack() as later, progress():
         stage = Stage(
             settings, say, broker, database, empty_services, session_in_background, count, replay,
             later,

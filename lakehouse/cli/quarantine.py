@@ -13,6 +13,7 @@ from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 Product = Annotated[str | None, typer.Option(help="one product; else every one of the lake")]
@@ -120,7 +121,7 @@ def stats(
     settings = settings_of(config, root)
     found = {}
     for name in shown.products(product, settings):
-        with opened(name, settings) as quarantine:
+        with progress(quiet=as_json), opened(name, settings) as quarantine:
             found[name] = quarantine.stats(Choice(verdict=verdict))
         if not as_json:
             shown.draw(f"quarantine.{name}, by verdict", found[name])
@@ -162,11 +163,12 @@ def replay(
     else:
         names, choice = shown.products(product, settings), Choice(verdict=verdict)
     found = []
-    for name in names:
-        if look:
-            found.append(replaying.dry_run(name, settings, choice))
-        else:
-            found.append(replaying.replay(name, settings, choice, datetime.now(UTC)))
+    with progress(quiet=as_json):
+        for name in names:
+            if look:
+                found.append(replaying.dry_run(name, settings, choice))
+            else:
+                found.append(replaying.replay(name, settings, choice, datetime.now(UTC)))
     if as_json:
         write_json({done.product: asdict(done) for done in found})
     else:

@@ -17,6 +17,7 @@ from lakehouse.cli.start import broker
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.options import AsJson, Config, OfProduct, Root
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import progress
 from lakehouse.core.text import paragraph, say
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def repair(
             return broker_of(asked, product).judge(gaps)
 
         stack.enter_context(_locked(settings, product, name))
+        stack.enter_context(progress(quiet=as_json))
         done = Repair(name, settings, topic, say, judge).run()
     if not done:
         say(f"{name} is whole: nothing is changed")
@@ -125,7 +127,7 @@ def rebuild(
     flow = silver_flow(target)
     _must_exist(settings, f"bronze.{flow.product}")
     wait, locks = settings.publish.lock_timeout, Lake(settings.lake.root).locks
-    with write_locks(locks, tables_of(flow), "rebuild", wait):
+    with write_locks(locks, tables_of(flow), "rebuild", wait), progress(quiet=as_json):
         found = make_anew(flow, settings, say)
     if as_json:
         write_json([table.as_dict() for table in found])
@@ -154,7 +156,8 @@ def remark(
     settings = settings_of(config, root)
     contract(product)
     _must_exist(settings, f"bronze.{product}")
-    done = mark_anew(product, settings, datetime.now(UTC), say)
+    with progress(quiet=as_json):
+        done = mark_anew(product, settings, datetime.now(UTC), say)
     say(
         f"{product}: {done.duplicates:,} marks of copies and {done.late:,} of late events are "
         f"set anew, at bronze version {done.bronze_version}"
@@ -177,7 +180,7 @@ def backup(
     """
     from lakehouse.operations.backup import backup as copy
 
-    with _disk(to):
+    with _disk(to), progress(quiet=as_json):
         found = copy(settings_of(config, root), to, datetime.now(UTC), say)
     say(f"{len(found)} tables in {to}")
     if as_json:
@@ -203,7 +206,7 @@ def restore(
     """
     from lakehouse.operations.restore import restore as put_back
 
-    with _disk(source):
+    with _disk(source), progress(quiet=as_json):
         tables = put_back(source, settings_of(config, root), say, force=force)
     say(f"{len(tables)} tables restored")
     if as_json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -12,6 +10,7 @@ import typer
 from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 app = typer.Typer(
@@ -55,26 +54,9 @@ def refill(
             settings = stack.enter_context(database(settings))
         if any(isinstance(sink, KafkaSink) for sink in sinks):
             settings = stack.enter_context(broker(settings))
-        filled = fill(product, table, settings, _bar(stack))
+        stack.enter_context(progress(quiet=as_json))
+        filled = fill(product, table, settings)
     if as_json:
         write_json({"product": product, "filled": filled})
     for name in filled:
         say(f"filled: {name}")
-
-
-def _bar(stack: ExitStack) -> Callable[[str, int, int], None]:
-    """Draws how far it is: a bar on a terminal, a line a part elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda what, done, of: say(f"  {what}: {done:,} of {of:,} rows")
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-    tasks: dict[str, TaskID] = {}
-
-    def show(what: str, done: int, of: int) -> None:
-        if what not in tasks:
-            tasks[what] = progress.add_task(what, total=of)
-        progress.update(tasks[what], completed=done, total=of)
-
-    return show

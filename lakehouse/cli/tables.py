@@ -13,6 +13,7 @@ import typer
 from lakehouse.cli.edge import in_bounds, settings_of
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import MOST, AsJson, Config, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 
@@ -88,7 +89,8 @@ def maintain(
     from lakehouse.operations import maintain as upkeep
 
     settings = settings_of(config, root)
-    done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
+    with progress(quiet=as_json):
+        done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
     show({"maintained": done}, as_json)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
+from lakehouse.core.progress import Counted
 from lakehouse.core.sql import text
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.model.flow import SilverFlow
@@ -183,6 +184,7 @@ def report(
     catalogue.require()
     found: dict[str, pa.Table] = {}
     asked = sections(catalogue)
+    answered = Counted("report", len(asked), "sections")
     with Reader(catalogue, settings, asked.values(), views) as reader:
         for name, sql in asked.items():
             try:
@@ -191,6 +193,7 @@ def report(
                 raise
             except LakehouseError as error:
                 say(f"{name}: left out: {error.place} {error.fault}")
+            answered.add(1)
     if not found:
         raise TableMissing("the report", "no table that it needs exists", "run `lakehouse demo`")
     try:

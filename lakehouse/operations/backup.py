@@ -29,6 +29,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake, check_folder
+from lakehouse.core.progress import Counted
 from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
@@ -81,7 +82,7 @@ def models_in(root: str) -> list[str]:
 def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied]:
     """Copy every table into a new folder, with a manifest of sizes and SHA-256.
 
-    The folder gets its name when it is whole; a crash leaves one named ``….partial-…``.
+    The folder gets its name when it is whole; a kill leaves one named ``….partial-…``.
     """
     check_folder(str(to))
     lake = Lake(settings.lake.root)
@@ -95,8 +96,23 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     to.absolute().parent.mkdir(parents=True, exist_ok=True)
     partial = to.absolute().with_name(f"{to.name}.partial-{token_hex(4)}")
     partial.mkdir()  # mkdtemp's would never be the group's
+    try:
+        found = _filled(lake, names, partial, now, say)
+    except BaseException:  # Ctrl-C too: what is not whole is of no use
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if to.exists():
+        to.rmdir()
+    partial.rename(to)
+    sync(to.absolute().parent)
+    return found
+
+
+def _filled(lake: Lake, names: list[str], partial: Path, now: datetime, say: Say) -> list[Copied]:
+    """Copy the tables, pinned in this order, and write the manifest."""
     copying = _Copying(Path(lake.root).absolute(), partial)
     pinned = {name: copying.pin(name) for name in names}
+    copying.copied = Counted("copying", sum(map(_bytes_of, pinned.values())), "bytes")
     files: Files = {}
     found = []
     for name, (table, log) in pinned.items():
@@ -113,10 +129,6 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     tables = {copy.table: copy.version for copy in found}
     manifest = {"made_at": now.isoformat(), "tables": tables, "files": files}
     write_whole(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-    if to.exists():
-        to.rmdir()
-    partial.rename(to)
-    sync(to.absolute().parent)
     return found
 
 
@@ -140,6 +152,8 @@ class _Copying:
 
     def __init__(self, root: Path, to: Path) -> None:
         self._root, self._to = root, to
+        self.copied: Counted | None = None
+        """How far it is, once it is known of how much."""
 
     def pin(self, name: str) -> tuple[DeltaTable, Files]:
         """A table at its newest version, and its log up to there, copied.
@@ -195,6 +209,8 @@ class _Copying:
             file = Within.of(self._root, relative)
             size, digest = copy_file(file, Within.of(self._to, relative), name)
             copied[relative] = {"bytes": size, "sha256": digest}
+            if self.copied:
+                self.copied.add(size)
         return copied
 
     @staticmethod
@@ -209,6 +225,10 @@ def _is_hidden(path: Path) -> bool:
 
 def _data_of(table: DeltaTable) -> list[str]:
     return sorted(table.get_add_actions(flatten=True)["path"].to_pylist())
+
+
+def _bytes_of(pinned: tuple[DeltaTable, Files]) -> int:
+    return sum(pinned[0].get_add_actions(flatten=True)["size_bytes"].to_pylist())
 
 
 def _log_of(table: DeltaTable, folder: Path) -> list[Path]:

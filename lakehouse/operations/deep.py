@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import Counted
 from lakehouse.operations.backup import tables_in
 from lakehouse.storage.checksums import has_checksums
 from lakehouse.storage.damage import damaged, files_damage
@@ -20,7 +21,9 @@ def read_whole(lake: Lake, memory: str) -> Iterator[tuple[str, str, TableDamaged
 
     What takes much more than ``memory`` to be read is damage too.
     """
-    for name in tables_in(lake.root):
+    names = tables_in(lake.root)
+    looked_at = Counted("reading every page", len(names), "tables")
+    for name in names:
         try:
             with bounded(growth(memory)):
                 read = _files_read(lake.table(name))
@@ -28,6 +31,7 @@ def read_whole(lake: Lake, memory: str) -> Iterator[tuple[str, str, TableDamaged
             yield name, damage.fault, damage
         else:
             yield name, read, None
+        looked_at.add(1)
 
 
 def _files_read(uri: str) -> str:

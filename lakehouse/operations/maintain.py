@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import Counted
 from lakehouse.ingest.erased import drop_old_quarantine
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.in_memory import in_memory
@@ -71,7 +72,13 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     ledgers = {name.replace("quarantine.", "erased.", 1) for name in chosen}
     locked = sorted({*chosen, *ledgers})
     with write_locks(lake.locks, locked, "maintain", settings.publish.lock_timeout):
-        return [_maintain(name, settings, now) for name in chosen]
+        sizes = {name: _measured(lake.table(name))[3] for name in chosen}
+        looked_at = Counted("maintaining", sum(sizes.values()), "bytes")
+        done = []
+        for name in chosen:
+            done.append(_maintain(name, settings, now))
+            looked_at.add(sizes[name])
+        return done
 
 
 def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:

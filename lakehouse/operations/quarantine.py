@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import TableMissing
 from lakehouse.core.memory import bounded, growth
+from lakehouse.core.progress import Counted
 from lakehouse.core.sql import listed
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.ends import Ends
@@ -150,12 +151,13 @@ class Quarantine:
         """
         rules = TimeRules(self._settings.earliest_time, self._settings.future_tolerance)
         where, values = choice.where()
+        judging = Counted(f"judging quarantine.{self.product}", self.count(choice), "records")
         reader = self._connection.sql(_RAW.format(where=where), params=values).to_arrow_reader(2048)
-        parts = [
-            part.select(_JUDGED)
-            for batch in reader
-            for part in decode_batch(batch, self._contract, rules)
-        ]
+        parts = []
+        for batch in reader:
+            found = decode_batch(batch, self._contract, rules)
+            parts += [part.select(_JUDGED) for part in found]
+            judging.add(batch.num_rows)
         schema = pa.schema([QUARANTINE_SCHEMA.field(n).with_nullable(True) for n in _JUDGED])
         judged = pa.Table.from_batches(parts, schema).rename_columns([*KEY, "now"])
         return judged.append_column("passes", judged["now"].is_null())

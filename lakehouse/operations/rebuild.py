@@ -18,6 +18,7 @@ from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import advance
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
@@ -97,11 +98,13 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
             Path(apart.lake.root),
             lambda begun: begun == version,
         )
-        new.fold_from_nothing(version, lambda done, of: say(f"  {done:,} of {of:,} rows"))
-        found = [
-            _compared(connection, old, apart.lake.root, flow, name, before[name], version)
-            for name in tables_of(flow)
-        ]
+        new.fold_from_nothing(version)
+        tables, found = tables_of(flow), []
+        for name in tables:
+            found.append(
+                _compared(connection, old, apart.lake.root, flow, name, before[name], version)
+            )
+            advance("comparing with silver as it is", len(found), len(tables), "tables")
         unreadable = {name for name, note in before.items() if note is None}
         for name in take_place(new, settings, unreadable):
             say(f"swapped {name}")

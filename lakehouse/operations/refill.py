@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
@@ -14,9 +12,6 @@ from lakehouse.settings.settings import Settings
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.postgres import PostgresWriter
 from lakehouse.storage.duck import connect
-
-Say = Callable[[str, int, int], None]
-"""What is filled, how many rows are done, of how many."""
 
 
 def sinks_of(product: str, table: str | None = None) -> list[SinkFlow]:
@@ -38,7 +33,7 @@ def sinks_of(product: str, table: str | None = None) -> list[SinkFlow]:
     return [f for f in found if table is None or isinstance(f, PostgresSink)]
 
 
-def refill(product: str, table: str | None, settings: Settings, say: Say) -> list[str]:
+def refill(product: str, table: str | None, settings: Settings) -> list[str]:
     """Fill the sinks of a product anew, or one table; what was filled.
 
     A row that is right stays as it is. Killed, it leaves the old rows, and is run again.
@@ -51,11 +46,11 @@ def refill(product: str, table: str | None, settings: Settings, say: Say) -> lis
         for sink in chosen:
             if isinstance(sink, KafkaSink):
                 topic = KafkaWriter(sink, settings, connection)
-                filled.append(f"topic {topic.topic}, {topic.refill(say):,} records")
+                filled.append(f"topic {topic.topic}, {topic.refill():,} records")
                 topic.close()
                 continue
             tables = PostgresWriter(sink, settings, connection)
-            tables.refill(say, table)
+            tables.refill(table)
             filled += [sink.place(t) for t in sink.into if table in {None, t.name}]
             tables.close()
     return filled

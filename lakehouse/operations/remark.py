@@ -25,6 +25,7 @@ from lakehouse.core import failpoint
 from lakehouse.core.failpoint import Step
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import advance
 from lakehouse.core.sql import text
 from lakehouse.ingest.ends import Rule
 from lakehouse.ingest.landing import BronzePublisher
@@ -77,7 +78,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
         finish(publisher, now)
         wrong = _wrong(publisher, settings)
         say(f"bronze.{product}: {wrong.num_rows:,} rows are marked wrongly")
-        _mark(publisher, wrong, say)
+        _mark(publisher, wrong)
         if wrong.num_rows:
             _catch_up(product, followers, settings, connection, say)
     late, duplicates = (
@@ -105,7 +106,7 @@ def _rules(publisher: BronzePublisher) -> tuple[Rule, ...]:
     return publisher.position.ends.rules_of_all(publisher.copies.slots.within)
 
 
-def _mark(publisher: BronzePublisher, wrong: pa.Table, say: Say) -> None:
+def _mark(publisher: BronzePublisher, wrong: pa.Table) -> None:
     """Commit the marks; the last commit records by which rule all batches are marked now."""
     done = 0
     for part, where in _parts(wrong):
@@ -120,7 +121,7 @@ def _mark(publisher: BronzePublisher, wrong: pa.Table, say: Say) -> None:
         marks = part.select([*KEYS, "is_late", "is_duplicate"])
         publisher.bronze.mark(marks, KEYS, where, note)
         failpoint.reach(Step.REMARKED)
-        say(f"  {done:,} of {wrong.num_rows:,} rows are marked anew")
+        advance("marking anew", done, wrong.num_rows)
 
 
 def _parts(wrong: pa.Table) -> Iterator[tuple[pa.Table, str]]:

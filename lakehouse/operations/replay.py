@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import Counted
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.replay import enter, finish
 from lakehouse.model.flow import BronzeFlow
@@ -84,8 +85,11 @@ def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> R
             done.asked = judged.num_rows
             done.refused = judged.num_rows - judged.filter(judged["passes"]).num_rows
             done.changes = quarantine.changes(judged)
+            passing = judged.num_rows - done.refused
+            entering = Counted(f"replaying {product}", passing, "records")
             for part in quarantine.passing(judged):
                 _enter(publisher, part, now, done)
+                entering.add(part.num_rows)
         done.bronze_version = publisher.bronze.version
     return done
 

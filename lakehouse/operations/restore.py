@@ -8,6 +8,7 @@ from pathlib import Path
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import Counted
 from lakehouse.core.within import Within
 from lakehouse.operations.backup import Say, copy_file, models_in, tables_in
 from lakehouse.operations.manifest import not_whole, read_manifest
@@ -42,14 +43,18 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
         beside = Path(lake.join(UNFINISHED_RESTORE))
         for folder in (partial, beside):
             shutil.rmtree(folder, ignore_errors=True)
-        for name, wanted in manifest.files.items():
-            to = Within.of(Path(lake.root).absolute(), f"{partial.name}/{name}")
-            if copy_file(Within.of(source, name), to, "of the backup") != (
-                wanted.bytes,
-                wanted.sha256,
-            ):
-                shutil.rmtree(partial, ignore_errors=True)
-                raise not_whole(source / name, "is not what the manifest says")
+        size = sum(file.bytes for file in manifest.files.values())
+        copied = Counted("copying and checking", size, "bytes")
+        try:
+            for name, wanted in manifest.files.items():
+                to = Within.of(Path(lake.root).absolute(), f"{partial.name}/{name}")
+                told = copy_file(Within.of(source, name), to, "of the backup")
+                if told != (wanted.bytes, wanted.sha256):
+                    raise not_whole(source / name, "is not what the manifest says")
+                copied.add(wanted.bytes)
+        except BaseException:  # Ctrl-C too: the lake is as it was
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         say(f"checked {len(manifest.files):,} files")
         for name in tables:
             opened(str(partial.joinpath(*name.split(".", 1))))

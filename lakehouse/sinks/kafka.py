@@ -15,8 +15,7 @@ lacks are sent: what it has cannot be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 
 import duckdb
 import structlog
@@ -118,16 +117,16 @@ class KafkaWriter(Follower):
         with self._duck.cursor() as own:
             self._send(rendered(self._sink, self._states, own, step), applied)
 
-    def refill(self, say: Callable[[str, int, int], None]) -> int:
+    def refill(self) -> int:
         """Send what the topic lacks of all of bronze; how many records that were."""
         before, target = self.sent, self.catch_up()
         try:
-            self.start_anew(target, say)
+            self.start_anew(target)
         except KafkaException as error:
             raise self._kafka.told(error.args[0]) from error
         return self.sent - before
 
-    def start_anew(self, target: int, say: Callable[[str, int, int], None] | None = None) -> None:
+    def start_anew(self, target: int) -> None:
         """Send what the topic lacks of all of bronze, a part at a time; the last has the marker.
 
         Cut short, it is begun again, and finds in the topic what it had sent.
@@ -135,8 +134,7 @@ class KafkaWriter(Follower):
         with self._duck.cursor() as own:
             self._read_topic(own)
             since = self._since()
-            told = partial(say, self.topic) if say else None
-            for step in self.whole(target, told):
+            for step in self.whole(target):
                 which = f"{_LACKING} {since}"
                 lacking = rendered(self._sink, self._states, own, step, which)
                 self._send(lacking, self.at(target), is_whole=step.is_last)

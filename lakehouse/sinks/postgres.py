@@ -19,7 +19,7 @@ locks the record and finds it as it left it, or ends in words.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -30,6 +30,7 @@ from pyarrow import csv
 from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableDamaged, TableLocked
 from lakehouse.core.failpoint import Step
+from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import place, unavailable
@@ -49,7 +50,6 @@ from lakehouse.sinks.postgres_tables import Held, held, record, values
 from lakehouse.sinks.versions import Version, Versions, reading, rows_of
 from lakehouse.storage.follower import NOTHING, Applied
 
-Say = Callable[[str, int, int], None]
 _AT_ONCE = 20_000
 """Rows in memory at a time."""
 log = structlog.get_logger("lakehouse")
@@ -87,13 +87,13 @@ class PostgresWriter:
                 ):  # fmt: skip
                     self._bring(connection, table, now)
 
-    def refill(self, say: Say, only: str | None = None) -> None:
+    def refill(self, only: str | None = None) -> None:
         """Compare tables whole with silver, whatever they hold and whoever filled them."""
         with self._answering() as connection:
             for table in self._sink.into:
                 if only in {None, table.name}:
                     now, was = self._silver[table].newest(), held(connection, table)
-                    self._fill(connection, table, now, was, say)
+                    self._fill(connection, table, now, was, table.name)
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock."""
@@ -215,7 +215,7 @@ class PostgresWriter:
 
     def _fill(
         self, connection: psycopg.Connection, table: PostgresTable, now: Version,
-        was: Held | None, say: Say | None = None,
+        was: Held | None, what: str = "",
     ) -> None:  # fmt: skip
         """Make the table what silver is: rows that are equal stay as they are."""
         value = values(table, now.schema)
@@ -223,7 +223,7 @@ class PostgresWriter:
         names = words(table, value)
         with self._changing(connection, table, was, now):
             select = f"SELECT {every} FROM {rows_of(now, now.files)}"
-            self._copy(connection, temporary(table, NEW), [*value], now, select, say, table.name)
+            self._copy(connection, temporary(table, NEW), [*value], now, select, what)
             connection.execute(f"ANALYZE {identifier(temporary(table, NEW))}")
             connection.execute(DELETE_OTHERS.format(**names))
             connection.execute(UPSERT.format(where=DIFFERS.format(**names), **names))
@@ -256,10 +256,10 @@ class PostgresWriter:
 
     def _copy(
         self, connection: psycopg.Connection, into: str, columns: list[str] | tuple[str, ...],
-        version: Version, select: str, say: Say | None = None, what: str = "",
+        version: Version, select: str, what: str = "",
     ) -> None:  # fmt: skip
-        """Copy what DuckDB selects into a temporary table, a part at a time."""
-        done, total = 0, version.table.count() if say else 0
+        """Copy what DuckDB selects into a temporary table by parts, told of as ``what``."""
+        done, total = 0, version.table.count() if what else 0
         copying = f"COPY {identifier(into)} ({listed(columns)}) FROM STDIN (FORMAT csv)"
         with (
             reading(self._duck, version) as own,
@@ -271,8 +271,8 @@ class PostgresWriter:
                 csv.write_csv(batch, out, csv.WriteOptions(include_header=False))
                 copy.write(out.getvalue())
                 done += batch.num_rows
-                if say:
-                    say(what, done, max(done, total))
+                if what:
+                    advance(f"filling {what}", done, max(done, total))
 
 
 def _version(was: Held) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lakehouse.core.progress import Counted
 from lakehouse.storage.data_files import THREADS
 
 _NUMBER = b"\x15"
@@ -23,10 +24,12 @@ def corrupt_files(
     All pages of all columns are read, a row group at a time. One for which memory does not
     do is among them where ``or_large``, else MemoryError.
     """
+    looked_at = Counted("reading files whole", len(paths), "files")
     with ThreadPoolExecutor(THREADS, "checksums") as pool:
         for path, fault in zip(paths, pool.map(_page_fault, paths), strict=True):
             if isinstance(fault, MemoryError) and not or_large:
                 raise MemoryError(f"{path}: {fault}")
+            looked_at.add(1)
             if fault:
                 yield str(path), f"cannot be read: {' '.join(str(fault).split())[:120]}"
 

@@ -32,6 +32,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.metrics import MADE_ANEW
 from lakehouse.core.paths import Lake
+from lakehouse.core.progress import advance
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.increments import Increment, increments, parts
@@ -248,7 +249,7 @@ class Follower(ABC):
         """All of bronze at a version, a part at a time; the last alone completes it.
 
         The parts are the same whenever they are asked for, and each holds few dates.
-        ``say`` is told after each how many rows are done, of how many; else the log is.
+        ``say`` is told after each how many rows are done, of how many; else who watches.
         """
         files = sorted(files_of(DeltaTable(self.bronze_uri, version=version)))
         most = self.settings.silver.max_rows_per_fold
@@ -256,7 +257,7 @@ class Follower(ABC):
             yield Increment(version, some, part=number, is_last=done == of)
             if say:
                 say(done, of)
-            else:
+            elif not advance(f"folding {self.name}", done, of):
                 log.info("folding anew", flow=self.name, rows=done, of=of)
 
     def take(self, after: int, version: int, rows: pa.Table | None) -> None:

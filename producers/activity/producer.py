@@ -25,8 +25,8 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config
+from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration
 from producers.command import (
     AsJson,
     Broker,
@@ -141,7 +141,7 @@ def run(
     )
     seed = given.seed if seed is None else seed
     messages: Iterable[Message]
-    with stop_on_signals() as stop:
+    with progress(quiet=as_json), stop_on_signals() as stop:
         if replay:
             messages, total = _replayed(
                 replay, [*(fields or ()), *(more or ())], count, speed, stop
@@ -153,7 +153,7 @@ def run(
             messages, total = live(settings, pace, seed, shares, stop), None
         if rate and total:
             messages = paced(messages, rate, stop)
-        summary = send(settings, ACTIVITY, messages, total=total, stop=stop, console=narration())
+        summary = send(settings, ACTIVITY, messages, total=total, stop=stop)
     show(summary, as_json=as_json)
     leave(summary, stop)
 

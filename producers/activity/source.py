@@ -19,9 +19,6 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     ServiceUnavailable where some did not arrive.
     """
     import itertools
-    import sys
-
-    from rich.console import Console
 
     from lakehouse.products.activity.contract import ACTIVITY
     from lakehouse.products.activity.settings import activity_of
@@ -34,8 +31,7 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     given = activity_of(settings)
     shares = Shares(given.late, given.out_of_order, given.duplicates, given.corrupt)
     messages = done_now(settings, rate or given.rate, given.seed, shares, stop)
-    quiet = Console(file=sys.stderr, force_terminal=False)
-    summary = send(settings, ACTIVITY, itertools.islice(messages, count), stop=stop, console=quiet)
+    summary = send(settings, ACTIVITY, itertools.islice(messages, count), stop=stop)
     show(summary, as_json=False)
     if summary.failed:
         raise unreachable(settings.kafka, f"{summary.failed:,} records not sent: {summary.error}")

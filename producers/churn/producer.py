@@ -24,8 +24,8 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.options import Config, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration
 from producers.command import (
     AsJson,
     Broker,
@@ -118,14 +118,12 @@ def run(
     )  # fmt: skip
     settings = settings.with_root(root) if root else settings
     given = churn_of(settings)
-    with stop_on_signals() as stop:
+    with progress(quiet=as_json), stop_on_signals() as stop:
 
         def deliver(messages: Iterable[Message], total: int | None = None) -> Summary:
             if dry_run:
                 return counted(messages, stop, sys.stdout if not as_json else None)
-            return send(
-                settings, CUSTOMERS, messages, total=total, stop=stop, console=narration()
-            )  # fmt: skip
+            return send(settings, CUSTOMERS, messages, total=total, stop=stop)
 
         if csv:
             from producers.churn.batch import Batch

@@ -19,9 +19,6 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     ServiceUnavailable where some did not arrive.
     """
     import itertools
-    import sys
-
-    from rich.console import Console
 
     from lakehouse.products.churn.contract import CUSTOMERS
     from lakehouse.products.churn.settings import churn_of
@@ -32,8 +29,7 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
 
     given = churn_of(settings)
     messages = told_now(rate or given.rate, given.seed, given.corrupt, stop)
-    quiet = Console(file=sys.stderr, force_terminal=False)
-    summary = send(settings, CUSTOMERS, itertools.islice(messages, count), stop=stop, console=quiet)
+    summary = send(settings, CUSTOMERS, itertools.islice(messages, count), stop=stop)
     show(summary, as_json=False)
     if summary.failed:
         raise unreachable(settings.kafka, f"{summary.failed:,} records not sent: {summary.error}")

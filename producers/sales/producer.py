@@ -23,8 +23,8 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.options import Config
+from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.core.text import narration
 from producers import command
 from producers.command import AsJson, Broker, Corrupt, Count, Seed, Topic, leave, main, settings_of
 
@@ -55,24 +55,20 @@ def produce(
     *,
     rate: float | None = None,
     total: int | None = None,
-    progress: bool = True,
     stop: threading.Event | None = None,
 ) -> Summary:
     """Send the messages of ``source``, at ``rate`` orders a second where one is given.
 
-    ``total`` is for the progress bar, which is shown only on a terminal. Setting ``stop`` ends
+    ``total`` is what its progress is told of. Setting ``stop`` ends
     it after the current message; everything sent is flushed first.
     """
-    from rich.console import Console
-
     from lakehouse.products.sales.contract import SALES
     from producers.pacing import paced
     from producers.sending import send
 
     stop = stop or threading.Event()
     messages = paced(source, rate, stop) if rate else source
-    console = narration() if progress else Console(quiet=True)
-    return send(settings, SALES, messages, total=total, stop=stop, console=console)
+    return send(settings, SALES, messages, total=total, stop=stop)
 
 
 def live(shop: SalesGenerator, rate: float, stop: threading.Event) -> Iterator[Message]:
@@ -119,7 +115,7 @@ def run(
     given = sales_of(settings)
     messages: Iterable[Message]
     total: int | None
-    with stop_on_signals() as stop:
+    with progress(quiet=as_json), stop_on_signals() as stop:
         if replay:
             messages, total = retail.messages(replay, count, speed, stop)
         else:

@@ -19,10 +19,7 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     ServiceUnavailable where some did not arrive.
     """
     import itertools
-    import sys
     import time
-
-    from rich.console import Console
 
     from lakehouse.products.sales.contract import SALES
     from lakehouse.products.sales.settings import sales_of
@@ -37,8 +34,7 @@ def live(settings: Settings, stop: threading.Event, rate: float | None, count: i
     run_id = f"s{given.seed}t{int(time.time() * 1000):x}"
     shop = generator(settings, given.seed, run_id, shares)
     messages = itertools.islice(orders_now(shop, rate or given.rate, stop), count)
-    quiet = Console(file=sys.stderr, force_terminal=False)
-    summary = send(settings, SALES, messages, stop=stop, console=quiet)
+    summary = send(settings, SALES, messages, stop=stop)
     show(summary, as_json=False)
     if summary.failed:
         raise unreachable(settings.kafka, f"{summary.failed:,} records not sent: {summary.error}")

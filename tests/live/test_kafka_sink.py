@@ -155,10 +155,10 @@ def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka,
     other = Lake(settings_at(tmp_path / "other").with_kafka(kafka))
     other.sink = lake.sink
     land(other, *some(0, 3))
-    assert writer(lake).refill(lambda *_: None) == 0
+    assert writer(lake).refill() == 0
     admin.delete_topics([lake.sink.topic])  # by hand; its markers say that it has all
     until(lambda: lake.sink.topic not in admin.list_topics())
-    assert writer(lake).refill(lambda *_: None) == 35  # what was erased is gone from bronze
+    assert writer(lake).refill() == 35  # what was erased is gone from bronze
     with pytest.raises(LakehouseError, match="35 records that this lake did not send"):
         writer(other).catch_up()
     lake.settings = lake.settings.with_kafka("127.0.0.1:9")
@@ -197,7 +197,7 @@ def test_what_retention_removed_is_not_sent_again(lake, admin):
     places = [TopicPartition(lake.sink.topic, one["partition_index"]) for one in whole]
     admin.delete_records(dict.fromkeys(places, -1))
     assert sent(lake) == []
-    assert sink.refill(lambda *_: None) == 0
+    assert sink.refill() == 0
     assert (sent(lake), audited(lake)[:3]) == ([], ("", "", 0))
     land(lake, *some(300, 40))
     sink.catch_up()

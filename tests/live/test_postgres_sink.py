@@ -12,6 +12,7 @@ import pytest
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
+from lakehouse.core.progress import watched
 from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.sinks.postgres import PostgresWriter
@@ -137,9 +138,10 @@ def test_only_what_changed_is_sent_and_each_row_is_silvers(lake):
     assert {(d["key"]["client_id"], d["column"], d["held"]) for d in client.first} == {
         ("c1", "lines", 77), ("c4", "(rows lacking)", 0),
     }  # fmt: skip
-    sink.refill(lambda what, done, of: seen.append((what, done, of)), "by_client")
+    with watched(lambda what, done, of, _: seen.append((what, done, of))):
+        sink.refill("by_client")
     assert_equal(lake, {**named, "é" * 3_000: long})
-    assert seen[-1] == ("by_client", 82, 82)
+    assert seen[-1] == ("filling by_client", 82, 82)
     land(lake, *some(200, 1))
     assert [(c.differing, c.doubt, c.behind) for c in audited(lake)] == [(0, "", 1)] * 2
     away = lake.settings.with_postgres("postgresql://127.0.0.1:9/none")
@@ -163,7 +165,7 @@ def test_one_writer_and_no_other_lakes_tables(lake, tmp_path):
     ask(lake, "DELETE FROM lakehouse_sink")
     with pytest.raises(LakehouseError, match="has rows, and no record"):
         writer(lake).catch_up()
-    writer(other).refill(lambda *_: None)
+    writer(other).refill()
     assert_equal(other)
     # a writer that a person's hand, or one who knows no lock, has overtaken ends in words
     sink = writer(other)

@@ -72,7 +72,7 @@ def test_what_is_counted_is_what_kafka_holds(kafka: str) -> None:
     settings = settings_for(kafka, "counted")
     end = load_settings().products["sales"].earliest_time.replace(year=2026)
     source = generator(settings, 7, "live", SHARES).history(5_000, end, 30)
-    summary = produce(settings, source, total=5_000, progress=False)
+    summary = produce(settings, source, total=5_000)
     records = consumed(kafka, "counted")
     faults = Counter(
         value.decode() for r in records for name, value in r.headers if name == "fault"
@@ -95,7 +95,7 @@ def test_stop_ends_a_run_with_everything_acknowledged(kafka: str) -> None:
     end = load_settings().products["sales"].earliest_time.replace(year=2026)
     source = generator(settings, 7, "live", SHARES).history(1_000_000, end, 30)
     threading.Timer(1, stop.set).start()
-    summary = produce(settings, source, progress=False, stop=stop)
+    summary = produce(settings, source, stop=stop)
     assert 0 < summary.sent < 1_000_000
     assert summary.acknowledged == summary.sent
 

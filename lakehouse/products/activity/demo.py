@@ -10,6 +10,7 @@ from pathlib import Path
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
+from lakehouse.core.progress import advance
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.accounted import show_account
 from lakehouse.explorer.catalogue import Catalogue
@@ -100,3 +101,4 @@ class _Progress:
             f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
             f"+{landed.bad:,}, late {landed.late:,}, doubled {landed.duplicates:,}"
         )
+        advance("landing", self._done, self._total, "records")

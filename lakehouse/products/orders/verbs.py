@@ -15,6 +15,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
+from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 from producers.orders.source import prepare
@@ -164,7 +165,10 @@ def verify_command(
         settings = settings_of(config, root)
         if not (settings.kafka.bootstrap_servers and settings.postgres.url):
             refuse_killed(Path(settings.lake.root))
-        with database(settings) as settings, broker(settings) as settings:
+        with (
+            database(settings) as settings, broker(settings) as settings,
+            progress(quiet=as_json),
+        ):  # fmt: skip
             checks = verify(settings, say)
         if as_json:
             listed = [check.as_dict() for check in checks]

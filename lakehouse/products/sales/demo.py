@@ -13,6 +13,7 @@ import pyarrow as pa
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
+from lakehouse.core.progress import advance
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
@@ -93,6 +94,7 @@ class _Progress:
             f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
             f"+{landed.bad:,}, late {landed.late:,}, doubled {landed.duplicates:,}"
         )
+        advance("landing", self._done, self._total, "records")
 
 
 def _show_account(lines: list[Line]) -> None:

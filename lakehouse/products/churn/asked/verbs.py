@@ -13,6 +13,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -124,7 +125,7 @@ def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
         settings = settings_of(config, root)
         if not settings.kafka.bootstrap_servers:
             refuse_killed(Path(settings.lake.root))
-        with broker(settings) as settings:
+        with broker(settings) as settings, progress(quiet=as_json):
             checks = [*verify(settings, say)]
         if as_json:
             listed = [check.as_dict() for check in checks]

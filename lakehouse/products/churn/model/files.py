@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.files import write_whole
+from lakehouse.core.progress import Counted
 from lakehouse.core.text import as_json
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.model.customers import kafka_rows
@@ -51,10 +52,12 @@ def score_file(
     """
     job = _job(out, Job(table.digest_of(path), scorer.card.version, now))
     rows, scored = enumerate(table.rows(path)), Scored()
+    read = Counted("scoring", table.count_rows(path))
     for number in itertools.count():
         part = list(itertools.islice(rows, PART))
         if not part or stop.is_set():
             return scored
+        read.add(len(part))
         done = out / f"predictions-{number:05}.jsonl"
         if done.exists():
             kept = done.read_bytes().count(b"\n")

@@ -61,6 +61,8 @@ class Reading:
         """Partitions with a batch that the C client does not unpack."""
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._known: dict[int, int] = {}
+        """How far each partition went when it was begun."""
         self._count, self._looked = 0, time.monotonic()
         self._consumer = Consumer({**options, **_READ, "error_cb": self._met})
         try:
@@ -89,6 +91,11 @@ class Reading:
         read = {number: int(part[-1].offset() or 0) + 1 for number, part in parts.items()}
         self._next |= read
         return pa.concat_batches(rows), read
+
+    def waiting(self) -> int:
+        """How many of the offsets that were there at the beginning are still to be read."""
+        upto = {p: min(end, self._ends.get(p, end)) for p, end in self._known.items()}
+        return sum(max(0, upto[p] - next_) for p, next_ in self._next.items())
 
     def is_outdated(self) -> bool:
         """Whether the topic has got partitions since; asks now and then."""
@@ -122,6 +129,7 @@ class Reading:
         found = {}
         for place in self._committed(asked):
             low, high = self._consumer.get_watermark_offsets(place, timeout=self._wait)
+            self._known[place.partition] = high
             is_known = place.offset >= 0 and place.metadata in {None, self._topic_id}
             offset = min(place.offset, high) if is_known else first.get(place.partition, low)
             if offset < low:

@@ -25,6 +25,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from lakehouse.core.errors import LakehouseError, ServiceAway, SettingsError, TableMissing
 from lakehouse.core.patience import Patience
+from lakehouse.core.progress import advance
 from lakehouse.core.signals import Stop
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.model.current import LOOK, Current
@@ -150,6 +151,9 @@ class ScoringService:
         self._commit(outcomes, *reading.offsets(read))
         self.scored.add(outcomes)
         self._report(scorer)
+        if self._until_end:
+            done = self.scored.predictions + self.scored.dead_letters
+            advance("scoring", done, done + reading.waiting(), "records")
 
     def _commit(self, outcomes: Outcomes, offsets: Sequence[Any], group: Any) -> None:
         """One transaction: the outcomes, and how far the group has read with them."""

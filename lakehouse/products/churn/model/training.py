@@ -35,6 +35,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from lakehouse.core.errors import UsageError
+from lakehouse.core.progress import Counted
 from lakehouse.products.churn.bins import bin_of
 from lakehouse.products.churn.contract import CUSTOMERS, FEATURES
 from lakehouse.products.churn.model.card import Calibrated, Card, Data, Quality
@@ -74,15 +75,18 @@ def train(customers: Customers, *, seed: int, now: datetime) -> Trained:
     by predictions of models that had not seen the customer.
     """
     rows, left = _labelled(customers)
-    frame = as_frame(rows)
+    frame, steps = as_frame(rows), Counted("training", 4, "steps")
     folds = _folds_of(frame, left, seed)
+    steps.add(1)
     learn, held = train_test_split(
         np.arange(len(left)), test_size=_HELD_OUT, random_state=seed, stratify=left
     )
     threshold = _threshold(left[learn], _unseen(frame.iloc[learn], left[learn], seed))
+    steps.add(1)
     pipeline = untrained(seed).fit(frame.iloc[learn], left[learn])
     found: Shares = pipeline.predict_proba(frame)[:, 1]
     features, graph, base = _compiled(pipeline)
+    steps.add(1)
     card = Card(
         version=f"{now:%Y%m%dT%H%M%SZ}-{sha256(graph).hexdigest()[:8]}",
         created_at=now,
@@ -106,6 +110,7 @@ def train(customers: Customers, *, seed: int, now: datetime) -> Trained:
         packages=_packages(),
         files={},
     )  # fmt: skip
+    steps.add(1)
     difference = check_equal(Scorer(card, graph, "the compiled model"), rows, found)
     card = msgspec.structs.replace(card, greatest_difference=difference)
     return Trained(card, skops.io.dumps(pipeline, compression=ZIP_DEFLATED), graph)

@@ -14,6 +14,7 @@ import typer
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.progress import progress
 from lakehouse.products.churn.model.span import Span
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         if given.broken:
             say(f"left out: {given.broken:,} that break the contract; the first: {given.example}")
         models = Models(settings.lake.root)
-        card = models.save(trained(given, seed=seed, now=now))
+        with progress(quiet=as_json):
+            card = models.save(trained(given, seed=seed, now=now))
         scores = models.promoted() is None
         if scores:
             models.promote(card.version)
@@ -210,7 +212,7 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
             time_of("--since", since) if since else None,
             time_of("--until", until) if until else None, model,
         )  # fmt: skip
-        with stop_on_signals(lambda: say("stopping")) as stop:
+        with progress(quiet=as_json), stop_on_signals(lambda: say("stopping")) as stop:
             if csv and out:
                 scored = _of_file(settings, csv, out, model, stop)
             elif lake:

@@ -1,0 +1,148 @@
+"""How far long work is: told where it is done, shown on stderr where a verb asks for it.
+
+On a terminal it is a bar with the time left, elsewhere a line now and then.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lakehouse.core.text import narration, printable, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Tell = Callable[[str, int, int, str], None]
+"""What is being done, how much of it is done, of how much (0: nobody knows), and of what unit."""
+_EVERY = 10.0
+"""Seconds from one line to the next."""
+_watching: list[Tell] = []
+
+
+def advance(what: str, done: int, of: int, unit: str = "rows") -> bool:
+    """Tell whoever watches; False where nobody does."""
+    for tell in _watching[-1:]:
+        tell(what, done, of, unit)
+    return bool(_watching)
+
+
+class Counted:
+    """One piece of work of a known size that comes in parts."""
+
+    def __init__(self, what: str, of: int, unit: str = "rows") -> None:
+        self._what, self._of, self._unit, self._done = what, of, unit, 0
+
+    def add(self, part: int) -> None:
+        """Some more of it is done."""
+        self._done += part
+        advance(self._what, self._done, max(self._done, self._of), self._unit)
+
+
+@contextmanager
+def watched(tell: Tell) -> Iterator[None]:
+    """Have ``tell`` called with what this process does meanwhile, in whatever thread."""
+    _watching.append(tell)
+    try:
+        yield
+    finally:
+        _watching.remove(tell)
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[None]:
+    """Show how far the block's work is; nothing where ``quiet``, as with ``--json``."""
+    if quiet:
+        with watched(lambda *_: None):
+            yield
+        return
+    shown = Bar() if sys.stderr.isatty() else Lines()
+    try:
+        with watched(shown.tell):
+            yield
+    finally:
+        shown.end()
+
+
+class Lines:
+    """A line now and then, and one when a piece of work is done."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._told = time.monotonic()
+
+    def tell(self, what: str, done: int, of: int, unit: str) -> None:
+        """Say it, unless something was said just now, or nobody knows of how much."""
+        now = time.monotonic()
+        began = self._began.setdefault(what, now)
+        if not of or (done < of and now - self._told < _EVERY):
+            return
+        self._told = now
+        left = (now - began) / done * (of - done) if done else 0.0
+        rest = f", about {_span(left)} left" if left >= 1 else ""
+        say(f"  {what}: {_told(done, of, unit)}{rest}")
+
+    def end(self) -> None:
+        """Nothing is left on the screen."""
+
+
+class Bar:
+    """One bar a piece of work, with the time left, below what is said meanwhile."""
+
+    def __init__(self) -> None:
+        self._drawn: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def tell(self, what: str, done: int, of: int, unit: str) -> None:
+        """Draw it; a piece of work that is done leaves the screen."""
+        drawn = self._drawn = self._drawn or _begun()
+        if what not in self._tasks:
+            self._tasks[what] = drawn.add_task(printable(what), total=of or None, told="")
+        told = _told(done, of, unit)
+        is_shown = not of or done < of
+        drawn.update(self._tasks[what], completed=done, total=of or None, told=told,
+                     visible=is_shown)  # fmt: skip
+
+    def end(self) -> None:
+        """Take the bar away: what was done is said in words."""
+        if self._drawn:
+            self._drawn.stop()
+
+
+def _begun() -> Progress:
+    from rich.progress import (  # noqa: PLC0415  # help does without
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    drawn = Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(),
+        TextColumn("{task.fields[told]}", markup=False), TimeRemainingColumn(compact=True),
+        console=narration(), transient=True, redirect_stdout=False,
+    )  # fmt: skip
+    drawn.start()
+    return drawn
+
+
+def _told(done: int, of: int, unit: str) -> str:
+    """How much of how much; bytes in what a person counts them in."""
+    if unit == "bytes":
+        return f"{_bytes(done)} of {_bytes(of)}"
+    return f"{done:,} of {of:,} {unit}" if of else f"{done:,} {unit}"
+
+
+def _bytes(number: int) -> str:
+    for size, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if number >= size:
+            return f"{number / size:,.1f} {name}"
+    return f"{number:,} bytes"
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,91 @@
+"""Long verbs say how far they are: a bar on a terminal, lines elsewhere, nothing with --json."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from lakehouse.cli.app import app
+from lakehouse.core import progress as module
+from lakehouse.core.progress import Counted, advance, progress, watched
+from lakehouse.operations.backup import backup
+from lakehouse.operations.restore import restore
+from tests.conftest import NOW
+from tests.support.lake import left_alone
+from tests.support.terminal import Terminal
+
+DRAWN = """
+import time
+from lakehouse.core.progress import Counted, progress
+from lakehouse.core.text import say
+with progress():
+    work = Counted("copying [red]x[/]", 4_000_000, "bytes")
+    for part in range(3):
+        work.add(1_000_000)
+        say(f"told {part}")
+        time.sleep(0.3)
+print("ended")
+"""
+
+
+def verb(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_lines_say_the_end_and_now_and_then_how_much_is_left(monkeypatch):
+    said, clock = [], iter([0.0, 0.0, 1.0, 20.0, 21.0, 40.0])
+    monkeypatch.setattr(module, "say", said.append)
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with progress():
+        work = Counted("copying", 4_000_000, "bytes")
+        for _ in range(4):
+            work.add(1_000_000)
+        advance("endless", 7, 0, "records")
+    assert said == [
+        "  copying: 3.0 MB of 4.0 MB, about 7 s left", "  copying: 4.0 MB of 4.0 MB",
+    ]  # fmt: skip
+    assert not advance("nobody watches", 1, 2)
+
+
+def test_a_terminal_has_a_bar_below_what_is_said_and_none_at_the_end():
+    with Terminal([sys.executable, "-c", DRAWN], ".") as terminal:
+        terminal.wait_for("ended")
+    assert "copying [red]x[/]" in terminal.written
+    assert "3.0 MB of 4.0 MB" in terminal.written
+    assert "0:00:0" in terminal.written or "00:0" in terminal.written
+    assert terminal.written.index("told 0") < terminal.written.index("told 2")
+
+
+def test_verbs_tell_how_far_they_are_and_nothing_with_json(recovered_root, settings, tmp_path):
+    left_alone(recovered_root, settings)
+    where = ["--root", settings.lake.root]
+    for words, told in (
+        (["maintain"], "maintaining: "), (["backup", tmp_path / "b"], "copying: "),
+        (["rebuild", "sales"], "folding sales.silver: 9 of 9 rows"),
+        (["repair", "bronze.sales"], "reading files whole: "),
+        (["quarantine", "replay", "--dry-run"], "judging quarantine.sales: "),
+    ):  # fmt: skip
+        done = verb(*words, *where)
+        assert told in done.stderr, (words, done.stderr)
+    quiet = verb("maintain", *where, "--json")
+    assert "maintaining: " not in quiet.stderr
+    assert json.loads(quiet.stdout)["maintained"]
+
+
+def test_ctrl_c_leaves_no_half_of_a_backup_or_restore(recovered_root, settings, tmp_path):
+    left_alone(recovered_root, settings)
+
+    def interrupt(what, done, of, _):
+        if what.startswith("copying") and 0 < done < of:
+            raise KeyboardInterrupt
+
+    with watched(interrupt), pytest.raises(KeyboardInterrupt):
+        backup(settings, tmp_path / "b", NOW, lambda _: None)
+    assert [*tmp_path.glob("b*")] == []
+    backup(settings, tmp_path / "b", NOW, lambda _: None)
+    other = settings.with_root(tmp_path / "other")
+    with watched(interrupt), pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "b", other, lambda _: None, force=False)
+    assert not [p for p in (tmp_path / "other").iterdir() if not p.name.startswith(("_locks", "."))]
+    assert restore(tmp_path / "b", other, lambda _: None, force=False)
