@@ -144,6 +144,7 @@ def main() -> None:
         code = done.code if isinstance(done.code, int) else int(Exit.OK)
     except LakehouseError as error:
         say(str(error))
+        _say_where_more_is(error)
         code = int(error.exit_code)
     except OSError as error:
         if error.errno not in {errno.EMFILE, errno.ENFILE}:
@@ -158,6 +159,14 @@ def main() -> None:
         say("stopped before it was done")
         code = int(Exit.INTERRUPTED)
     leave(code)
+
+
+def _say_where_more_is(error: LakehouseError) -> None:
+    """Name the entry of the documents that explains the message, where there is one."""
+    from lakehouse.cli.entries import DOCUMENT, entry_of
+
+    if entry := entry_of(f"{error.place}: {error.fault}"):
+        say(f"  more: docs/{DOCUMENT.name}, {entry}")
 
 
 def _name_files_in_utf8() -> None:

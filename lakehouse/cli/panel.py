@@ -77,8 +77,9 @@ class Panel:
         return any(_by_label(metrics.RUNNING, "flow").values())
 
     def tell(self, text: str) -> None:
-        """Show a line with the flows for as long as they run."""
-        self._told.append(printable(text))
+        """Show a line with the flows for as long as they run, once."""
+        if (line := printable(text)) not in self._told:
+            self._told.append(line)
 
     def take(self, line: Mapping[str, Any]) -> None:
         """A line of the log: shown for a while, and for good where it is a warning or worse."""

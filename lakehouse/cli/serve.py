@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakehouse.cli.edge import settings_of
+from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.options import Config, Root
+from lakehouse.core.restarts import restarted
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def with_dashboard(
 ) -> Iterator[None]:
     """The dashboard beside flows, in a process of its own: viewers take nothing of the flows'.
 
-    ``tell`` is given its address.
+    ``tell`` is given its address. It is started again when it falls; flows never wait for it.
     """
     if not settings.dashboard.port:
         with metrics(settings, None) as address:
@@ -47,24 +49,57 @@ def with_dashboard(
                 tell(f"metrics: {address}/metrics")
             yield
         return
-    from lakehouse.core.processes import own_environment, python, started
-
     words = ["-m", "lakehouse", "dashboard", "--root", settings.lake.root]
     words += ["--config", str(config)] if config else []
     with _numbers(settings, settings.metrics.port) as address:
-        process = started(
-            python(*words, "--beside", address), env=own_environment(), stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        lines = process.stderr or ()
-        reader = threading.Thread(target=_tell_lines, args=(lines, tell), daemon=True)
-        reader.start()
+        kept = _KeptUp([*words, "--beside", address], tell)
+        thread = threading.Thread(target=kept.run, name="dashboard", daemon=True)
+        thread.start()
         try:
             yield
         finally:
+            kept.end()
+            thread.join()
+
+
+class _KeptUp:
+    """A dashboard's process, started again when it falls, until it is ended."""
+
+    def __init__(self, words: Sequence[str], tell: Callable[[str], None]) -> None:
+        self._words, self._tell = words, tell
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Keep it up; one that falls again and again is given up, in words."""
+        try:
+            restarted("the dashboard", self._once, self._stop)
+        except ServiceUnavailable as error:
+            self._tell(f"{error.place} {error.fault}, again and again; {error.remedy}")
+
+    def end(self) -> None:
+        """End it, and start none again."""
+        self._stop.set()
+        if process := self._process:
             process.terminate()
-            process.wait()
-            reader.join()
+
+    def _once(self) -> None:
+        """Run it, and tell its lines; ServiceUnavailable where it falls."""
+        from lakehouse.core.processes import own_environment, python, started
+
+        process = self._process = started(
+            python(*self._words), env=own_environment(), stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        if self._stop.is_set():
+            process.terminate()
+        for line in process.stderr or ():
+            self._tell(line.decode("utf-8", "replace").rstrip())
+        code = process.wait()
+        if not self._stop.is_set():
+            raise ServiceUnavailable(
+                "the dashboard", f"ended with {code}", "start one by hand: lakehouse dashboard"
+            )
 
 
 @contextmanager
@@ -95,7 +130,6 @@ def dashboard(
     Examples: lakehouse dashboard   |   lakehouse dashboard --port 8080 --root var/demo
     """
     from lakehouse.cli.start import running_services
-    from lakehouse.core.errors import ServiceUnavailable
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.memory import bounded, growth
     from lakehouse.core.paths import own_command
@@ -137,11 +171,6 @@ def dashboard(
         if beside is not None:
             threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
         stop.wait()
-
-
-def _tell_lines(lines: Iterable[bytes], tell: Callable[[str], None]) -> None:
-    for line in lines:
-        tell(line.decode("utf-8", "replace").rstrip())
 
 
 def _ended_with(stop: threading.Event) -> None:

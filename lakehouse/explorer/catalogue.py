@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,10 @@ PLAIN = "lake"
 """The layer of plain Parquet files by date; it has no versions, only its newest state."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAYERS = ("bronze", "silver", "quarantine", "ledger", "erased", PLAIN)
+_NAMED = re.compile(
+    rf"\b({'|'.join(LAYERS)})\b\"?\s*\.\s*(?:\"((?:[^\"]|\"\")+)\"|([\w-]+))", re.IGNORECASE
+)
+"""A table in a statement: its layer, and its name in quotes or as it is."""
 Past = Callable[[str, int], DeltaTable | None]
 """Gives a silver table folded from a version of bronze; None if no flow declares the table."""
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
@@ -252,6 +257,15 @@ class Catalogue:
                 row.pop(narrow)
             rows.append(row)
         return pa.Table.from_pylist(rows)
+
+
+def named_in(statement: str) -> list[str]:
+    """The tables that a statement names, in order, as :meth:`Catalogue.names` would have them."""
+    found = (
+        f"{layer}.{bare}" if bare else f"{layer}.{quoted}".replace('""', '"')
+        for layer, quoted, bare in _NAMED.findall(statement)
+    )
+    return [*dict.fromkeys(found)]
 
 
 def is_plain(name: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lakehouse.core.sql import identifier
 from lakehouse.explorer.catalogue import LAYERS
 
 KEYWORDS = (
@@ -29,6 +30,7 @@ WORDS = re.compile(
 """Every keyword in a text."""
 _BEFORE = re.compile(r"[\w.]*$")
 _NAMED = re.compile(rf"\b((?:{'|'.join(LAYERS)})\.\w+|\w+)\b", re.IGNORECASE)
+_PLAIN = re.compile(r"[^\W\d]\w*")
 _TABLE_NEXT = re.compile(r"\b(from|join|describe|table)\s+[\w.]*$", re.IGNORECASE)
 
 
@@ -46,6 +48,20 @@ def written(text: str, column: int) -> str:
     return found[0] if found else ""
 
 
+def _spelled(named: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """Names as a statement has them: in quotes where they are no plain words."""
+
+    def quoted(name: str) -> str:
+        return name if _PLAIN.fullmatch(name) else identifier(name)
+
+    found = {}
+    for name, columns in named.items():
+        layer, dot, table = name.partition(".")
+        spelled = f"{layer}.{quoted(table)}" if dot else quoted(name)
+        found[spelled] = tuple(map(quoted, columns))
+    return found
+
+
 def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> list[str]:
     """Candidates for the word that ends ``before``, which is the statement up to the cursor.
 
@@ -53,6 +69,7 @@ def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> 
     names, then all else. What is written already is no candidate.
     """
     part = written(before, len(before)).lower()
+    words = Vocabulary(_spelled(words.tables), _spelled(words.views))
     named = {name.lower() for name in _NAMED.findall(statement)}
     known = {**words.tables, **words.views}
     columns = [c for name in known if name.lower() in named for c in known[name]]
@@ -67,8 +84,9 @@ def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> 
         pool = [*columns, *words.tables, *words.views, *KEYWORDS, *FUNCTIONS]
     starts, inside = [], []
     for name in dict.fromkeys(pool):
-        if name.lower().startswith(part):
+        plain = name.lower().replace('"', "")
+        if plain.startswith(part):
             starts.append(name)
-        elif len(part) > 1 and part in name.lower():
+        elif len(part) > 1 and part in plain:
             inside.append(name)
     return [name for name in [*starts, *inside] if name.lower() != part][:most]

@@ -16,6 +16,7 @@ from typing import Any
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.sql import identifier, text
+from lakehouse.explorer.catalogue import named_in
 from lakehouse.explorer.keys import (
     ADDRESS,
     Declared,
@@ -28,7 +29,7 @@ from lakehouse.explorer.keys import (
 from lakehouse.model.flow import Aggregate, Finer, SilverFlow
 from lakehouse.model.window import Session
 
-_NAMED = re.compile(r'"?\b(bronze|quarantine|silver|ledger)\b"?\s*\.\s*"?([\w-]+)"?', re.I)
+_TRACED = {"bronze", "quarantine", "silver", "ledger"}
 _PLACE = 'topic, "partition", "offset", batch_id'
 
 
@@ -84,8 +85,8 @@ def origin_of(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Ori
 def tables_of(sql: str, views: Mapping[str, str]) -> list[str]:
     """The lake's tables that a SELECT names, itself or by a view."""
     used = [text for name, text in views.items() if re.search(rf"\b{re.escape(name)}\b", sql, re.I)]
-    named = (f"{layer}.{name}".lower() for layer, name in _NAMED.findall(" ".join([sql, *used])))
-    return [*dict.fromkeys(named)]
+    named = (name.lower() for name in named_in(" ".join([sql, *used])))
+    return [*dict.fromkeys(n for n in named if n.partition(".")[0] in _TRACED)]
 
 
 def row_of(table: str, words: Iterable[str]) -> dict[str, Any]:

@@ -12,15 +12,15 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
+from lakehouse.core.sql import identifier
 from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
-from lakehouse.explorer.catalogue import LAYERS, Catalogue, is_plain
+from lakehouse.explorer.catalogue import Catalogue, is_plain, named_in
 from lakehouse.explorer.locked import Expired, locked, within
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.faults import ENGINES
 
 T = TypeVar("T")
 _LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
-_NAMED = re.compile(rf'"?\b({"|".join(LAYERS)})\b"?\s*\.\s*"?([\w-]+)"?', re.I)
 
 
 class QueryTimedOut(LakehouseError):
@@ -125,14 +125,12 @@ class Reader:
         """The error of the missing or damaged table that caused it, or else DuckDB's message."""
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
             used = [t for v, t in self._views.items() if re.search(rf"\b{v}\b", statement, re.I)]
-            for layer, table in _NAMED.findall(" ".join([statement, *used])):
-                name = f"{layer}.{table}".lower()
-                if name in self._absent:
-                    return self._absent[name]
-                if (
-                    isinstance(error, duckdb.CatalogException)
-                    and name not in self._catalogue.names()
-                ):
+            absent = {name.lower(): error for name, error in self._absent.items()}
+            known = {name.lower() for name in self._catalogue.names()}
+            for name in named_in(" ".join([statement, *used])):
+                if name.lower() in absent:
+                    return absent[name.lower()]
+                if isinstance(error, duckdb.CatalogException) and name.lower() not in known:
                     return _missing(self._catalogue, name)
             if isinstance(error, duckdb.CatalogException) and used:
                 return _missing(self._catalogue, _first(used, self._catalogue))
@@ -163,10 +161,17 @@ def mentioned(
         return names
     words, left = _words(text), dict(views)
     while used := [view for view in left if view.lower() in words]:  # a view may use another
-        words |= _words(" ".join(left.pop(view) for view in used))
+        more = " ".join(left.pop(view) for view in used)
+        words, text = words | _words(more), f"{text} {more}"
     if "quarantine" in words:
         words |= {"bronze", "erased"}  # they decide which of its rows count as replayed
-    return [n for n in names if words.issuperset(n.lower().split(".", 1))]
+    text = text.lower()
+
+    def is_named(name: str) -> bool:
+        layer, _, table = name.lower().partition(".")
+        return layer in words and (table in words or identifier(table) in text)
+
+    return [*filter(is_named, names)]
 
 
 def _words(text: str) -> set[str]:
@@ -210,5 +215,5 @@ def _missing(catalogue: Catalogue, name: str) -> LakehouseError:
 
 
 def _first(texts: list[str], catalogue: Catalogue) -> str:
-    found = [f"{layer}.{table}" for layer, table in _NAMED.findall(" ".join(texts))]
+    found = named_in(" ".join(texts))
     return next((n for n in found if n not in catalogue.names()), found[0])

@@ -75,6 +75,8 @@ def label(name: str, info: TableInfo | str | None) -> Text:
     layer, _, table = name.partition(".")
     product = product_of(name)
     shown = table.removeprefix(f"{product}_") if layer == "silver" else layer
+    if not product:
+        shown = name
     text = Text(printable(shown), no_wrap=True)
     if isinstance(info, str):
         text.append(" ✗ unreadable", "bold")

@@ -1,0 +1,70 @@
+"""The dashboard beside `lakehouse up` is started again when it falls, and ends with it."""
+
+import socket
+import time
+import urllib.request
+
+import pytest
+
+from lakehouse.cli.serve import with_dashboard
+from lakehouse.core import processes, restarts
+from tests.support.lake import changed
+
+PATIENCE = 60
+
+
+def eventually(found):
+    end = time.monotonic() + PATIENCE
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The processes that are started, in order."""
+    real, processes_ = processes.started, []
+
+    def start(*words, **options):
+        processes_.append(real(*words, **options))
+        return processes_[-1]
+
+    monkeypatch.setattr(processes, "started", start)
+    return processes_
+
+
+@pytest.fixture
+def beside(settings):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return changed(settings, dashboard={"port": port})
+
+
+def answers(lines):
+    address = lines[-1].removeprefix("dashboard: ")
+    with urllib.request.urlopen(f"{address}/health/live") as answer:
+        return answer.status == 200
+
+
+def test_a_dashboard_that_is_killed_is_started_again(beside, begun, monkeypatch):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.01)
+    said = []
+    with with_dashboard(beside, None, said.append):
+        eventually(lambda: said)
+        assert answers(said)
+        begun[0].kill()
+        eventually(lambda: len(said) == 2)
+        assert said[0] == said[1]
+        assert answers(said)
+    assert [process.returncode is not None for process in begun] == [True, True]
+
+
+def test_one_that_falls_again_and_again_is_given_up_in_words(beside, begun, monkeypatch):
+    monkeypatch.setattr(restarts, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "python", lambda *_: ["false"])
+    said = []
+    with with_dashboard(beside, None, said.append):
+        [line] = eventually(lambda: said)
+    assert line.startswith("the dashboard ended with 1, again and again; start one by hand")
+    assert len(begun) == restarts.MOST_FALLS
