@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lakehouse.cli.examples import Verb
+from lakehouse.cli.watched import watched
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
 from lakehouse.core.options import Group
 from lakehouse.core.signals import Stopped, is_interrupt, stopped_by_sigterm
@@ -60,6 +61,11 @@ VERBS = {
     "sink": "sinks:app",
 }
 """The engine's verbs: the file in this folder, and what in it is the verb."""
+BOUNDED = {
+    "tables", "history", "audit", "quarantine", "explore", "report", "sql", "trace", "diff",
+    "doctor", "status", "dashboard",
+}  # fmt: skip
+"""Verbs that read in bounded memory, where an engine may end: see ``watched``."""
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 """How ``produce`` is read: its options are its product's."""
 
@@ -135,6 +141,8 @@ def _root() -> None:
 
 def main() -> None:
     """The command; a user's mistake is one message, never a traceback."""
+    if BOUNDED.intersection(sys.argv[1:2]):
+        watched(f"lakehouse {sys.argv[1]}")
     stopped_by_sigterm()
     _name_files_in_utf8()
     code = int(Exit.OK)

@@ -84,8 +84,8 @@ def check_folders(root: str | Path, paths: Iterable[str | Path]) -> None:
                 raise Outside(str(folder), "is a link, and no folder of the lake's own")
             known.add(folder)
 
-    for path in paths:
-        check(Path(path).parent)
+    for folder in dict.fromkeys(map(os.path.dirname, paths)):  # a Path for each file takes long
+        check(Path(folder))
 
 
 def check_tree(folder: Path) -> None:

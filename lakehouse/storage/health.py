@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.paths import check_columns
-from lakehouse.core.within import check_file, check_folders
+from lakehouse.core.within import check_file, check_folders, relative
 from lakehouse.storage.damage import Damage, damaged, files_damage
 from lakehouse.storage.file_paths import local_path
 from lakehouse.storage.log_health import Log, check_log, unmoved
@@ -68,11 +69,11 @@ def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:
         names, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
     except ValueError as error:  # a name is no UTF-8, or a value none of its type
         raise damaged(uri, Damage(uri, _misfit(error))) from None
-    paths = [local_path(uri, name) for name in names]
+    paths = [f"{uri}/{relative(uri, name, encoded=True)}" for name in names]
     check_folders(uri, paths)
     for name, path, size in zip(names, paths, sizes, strict=True):
         try:
-            there = path.lstat()
+            there = os.lstat(path)
         except OSError:
             found[name] = "is missing"
         else:

@@ -43,9 +43,8 @@ from tests.hostile.verbs import (
 
 MEMORY_MB = 2_000
 """The most that one process may ever take: [explorer] and [silver] allow 1 GB, and Python."""
-WEIGHTS = {"audit": 1, "audit orders": 1, "explore --batch": 1, "explore, lists": 2,
-           "report": 1, "dashboard": 1, "tables": 12, "history": 12,
-           "tables --json": 8}  # fmt: skip
+WEIGHTS = {"audit": 1, "audit orders": 1, "sql": 2, "report": 1, "dashboard": 1, "explorer": 1,
+           "lakehouse.open": 2, "tables": 12, "history": 12, "tables --json": 8}  # fmt: skip
 """The verbs that take longest are not tried so often; 4 stands for any other."""
 KINDS = {
     "entry": "commits", "checkpoint": "checkpoints", "hint": "pointers to checkpoints",

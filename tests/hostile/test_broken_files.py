@@ -82,7 +82,7 @@ def test_plain_files_that_are_none_are_damage(tmp_path):
     orders(tmp_path / "lake")
     path = next((tmp_path / "lake").glob("**/date=*/*.parquet"))
     path.write_bytes(b"PAR1" + b"\xff" * (path.stat().st_size - 8) + b"PAR1")
-    for verb in ("tables", "explore, lists"):
+    for verb in ("tables", "sql"):
         outcome(verb, tmp_path / "lake")
     said = CliRunner().invoke(app, ["tables", "--root", str(tmp_path / "lake")])
     assert "lake.orders: cannot be read" in f"{said.output}{said.exception}"

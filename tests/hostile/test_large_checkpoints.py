@@ -36,7 +36,7 @@ for verb in sys.argv[2:]:
 print(peak_mb())
 """
 VERBS = ["tables", "history", "doctor --deep", "explore", "audit", "quarantine list", "maintain",
-         "backup", "repair bronze", "erase"]  # fmt: skip
+         "backup", "repair", "erase"]  # fmt: skip
 TABLE = "bronze/sales"
 
 
@@ -124,7 +124,7 @@ def test_a_checkpoint_is_read_once_while_nothing_touches_it(lake, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "column", "two columns"])
-@pytest.mark.parametrize("verb", ["tables", "explore", "audit", "repair bronze"])
+@pytest.mark.parametrize("verb", ["tables", "explore", "audit", "repair"])
 def test_a_checkpoint_that_names_further_files_is_not_read(kind, verb, lake):
     """They may be anywhere: delta-rs would wait for the user's pipe, or read a file of theirs."""
     log, outside = log_of(lake, TABLE), home(lake) / "side.parquet"

@@ -85,3 +85,23 @@ def test_what_only_reads_has_a_bound_of_memory_and_ends_in_words(tmp_path):
     with pytest.raises(TableDamaged, match="takes more memory than there is"), in_bounds(settings):
         bytearray(2 * growth(settings.explorer.memory_limit))
     assert len(bytearray(1_000_000)) == 1_000_000
+
+
+@pytest.mark.long
+def test_an_engine_that_is_refused_memory_is_told_in_words(lake):
+    """Eight commits of the largest size: delta-rs ends its process where it is given no more."""
+    add = json.dumps({"add": {"path": "event_date=2026-11-20/%07d", "size": 7, "dataChange": True,
+                              "modificationTime": 1,
+                              "partitionValues": {"event_date": "2026-11-20"}}})  # fmt: skip
+    for _ in range(8):
+        last = newest(lake, "bronze/sales")
+        text = INFO % "" + "".join(f"{add % n}\n" for n in range(SIZE // len(add)))
+        last.with_name(f"{int(last.stem) + 1:020}.json").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lakehouse", "history", "bronze.sales", "--root", str(lake)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LAKEHOUSE_EXPLORER_MEMORY_LIMIT": "100MB"},
+        cwd=ROOT, text=True, check=False, capture_output=True, timeout=2 * AT_WORK,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "takes more memory than there is for this verb" in done.stderr
+    assert "allocation" not in done.stderr

@@ -86,7 +86,7 @@ def bombed(armed, lake):
 
 
 READING = ["doctor --deep", "explore", "quarantine list", "audit"]
-WRITING = ["maintain", "erase", "rebuild", "replay", "repair bronze"]
+WRITING = ["maintain", "erase", "rebuild", "quarantine replay", "repair"]
 
 
 @pytest.mark.parametrize("verb", [*READING, *WRITING])

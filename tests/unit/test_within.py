@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.core import within
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.paths import check_folder, check_root
-from lakehouse.core.within import Outside, Within, check_tree, relative, rewritten
+from lakehouse.core.within import (
+    Outside,
+    Within,
+    check_folders,
+    check_tree,
+    relative,
+    rewritten,
+)
 
 NAMES = ["a.parquet", "day=2026-11-20/a b.parquet", "ü/#?%", "a..b", "hour=11:00:00/x", "..a/b"]
 OUTSIDE = [
@@ -123,3 +131,14 @@ def test_an_address_is_no_root_and_no_backup(address):
     for check in (check_root, check_folder):
         with pytest.raises(UsageError, match="is an address"):
             check(address)
+
+
+def test_folders_are_looked_at_once_however_many_files_they_hold(tmp_path, monkeypatch):
+    """A log may name four hundred thousand files: a Path for each took five seconds."""
+    made = []
+    monkeypatch.setattr(within, "Path", lambda path: made.append(path) or Path(path))
+    check_folders(tmp_path, [f"{tmp_path}/a/b/{n}" for n in range(1_000)])
+    assert len(made) < 10
+    (tmp_path / "a").symlink_to(tmp_path)
+    with pytest.raises(Outside):
+        check_folders(tmp_path, [f"{tmp_path}/a/b/1"])
