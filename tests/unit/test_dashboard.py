@@ -66,20 +66,22 @@ def test_a_product_has_figures_pictures_over_time_and_its_analyses(address):
 
 @pytest.mark.parametrize("analysis", ["countries", "clients", "products"])
 def test_a_number_leads_to_its_events(address, analysis):
-    found = told(address, f"/api/trace?analysis={analysis}&row=0")
+    row = told(address, f"/api/analysis/{analysis}")["ids"][0]
+    found = told(address, f"/api/trace?analysis={analysis}&row={row}")
     assert found["events"]["rows"]
     assert found["tables"]
 
 
 def test_a_row_of_many_records_names_the_tables_that_have_them(address):
-    found = told(address, "/api/trace?analysis=quarantine&row=0")
+    row = told(address, "/api/analysis/quarantine")["ids"][0]
+    found = told(address, f"/api/trace?analysis=quarantine&row={row}")
     assert (found["events"], found["tables"]) == (None, ["quarantine.sales"])
 
 
 def test_a_row_of_a_table_leads_to_its_events(address):
     table = told(address, "/api/table/silver.sales_by_country")
     assert table["history"][0]["operation"]
-    found = told(address, "/api/trace?table=silver.sales_by_country&row=0")
+    found = told(address, f"/api/trace?table=silver.sales_by_country&row={table['ids'][0]}")
     assert len(found["events"]["rows"]) == len(HOSTILE)
 
 

@@ -15,8 +15,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from lakehouse.explorer.app.cells import Column, columns_of, fitted, plain, short
+from lakehouse.explorer.identity import place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 _GAP = "  "
@@ -70,12 +73,17 @@ class Grid(ScrollView, can_focus=True):
         """The column that rows are sorted by, and whether downwards."""
         self._blocks: dict[int, list[list[str]]] = {}
 
-    def show(self, rows: pa.Table, *, stay: bool = False) -> None:
+    def show(self, rows: pa.Table, *, stay: bool = False, names: Sequence[str] = ()) -> None:
         """Other rows, from the first; the same ones anew where they ``stay``.
 
-        The cursor stays in its column as long as the columns are the same.
+        The cursor stays in its column as long as the columns are the same, and then on the row
+        that has the same ``names``, wherever it is now.
         """
         row, column = self.cursor
+        if stay and self.count and (place := place_of(rows, self.row, names)) is not None:
+            row, moved = place, place - row
+        else:
+            moved = 0
         is_alike = rows.schema.names == [column.name for column in self.columns]
         x, y = self.scroll_offset
         self._rows, self.count, self.columns = rows, rows.num_rows, columns_of(rows)
@@ -83,7 +91,7 @@ class Grid(ScrollView, can_focus=True):
         width = sum(column.width + len(_GAP) for column in self.columns)
         self.virtual_size = Size(width, rows.num_rows + 1)
         self.cursor = self._within(row if stay else 0, column if is_alike else 0)
-        self.scroll_to(x if is_alike else 0, y if stay else 0, animate=False)
+        self.scroll_to(x if is_alike else 0, y + moved if stay else 0, animate=False)
         self.refresh()
         self.call_after_refresh(self.watch_cursor)  # other rows may need other widths
 

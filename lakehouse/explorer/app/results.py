@@ -17,6 +17,7 @@ from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
 from lakehouse.explorer.app.cells import bare, exact
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.arranged import arranged, profile
+from lakehouse.explorer.identity import names_of
 from lakehouse.explorer.session import Session
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Results(Vertical):
         if number != self._asked or not self.is_mounted:
             return
         self.grid.mark = self._sort
-        self.grid.show(found.rows, stay=stay)
+        names = names_of(found.rows, self.table) if stay else ()
+        self.grid.show(found.rows, stay=stay, names=names)
         count = f"{found.rows.num_rows:,} row{'s' if found.rows.num_rows != 1 else ''}"
         if found.more:
             count = f"the first {count}; sorting and filtering mean all"

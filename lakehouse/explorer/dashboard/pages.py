@@ -14,13 +14,14 @@ from typing import Any
 from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.serving import Answer, Request, Route
 from lakehouse.core.sql import identifier
-from lakehouse.core.text import as_json, whole_number
+from lakehouse.core.text import as_json
 from lakehouse.explorer.analyses import Analysis, analyses
 from lakehouse.explorer.business import figures, series
 from lakehouse.explorer.catalogue import is_plain
 from lakehouse.explorer.dashboard.answers import lines, picture, rows_of, tiles
 from lakehouse.explorer.dashboard.beside import Beside
 from lakehouse.explorer.dashboard.lake import told
+from lakehouse.explorer.identity import identities, names_of
 from lakehouse.explorer.observed import Observer, Seen
 from lakehouse.explorer.origin import Origin, origin, origin_of, tables_of
 from lakehouse.explorer.session import Session
@@ -155,27 +156,30 @@ class Pages:
         def made() -> Answer:
             sql = _all_of(name)
             history = [] if is_plain(name) else self._observer.catalogue.history(name, 25)
+            rows = self._session.ask(sql, 50).rows
             return _tagged(
-                {"info": info.as_dict(), "sql": sql, **rows_of(self._session.ask(sql, 50).rows),
-                 "history": history}
+                {"info": info.as_dict(), "sql": sql, **rows_of(rows), "history": history,
+                 "ids": identities(rows, names_of(rows, name))}
             )  # fmt: skip
 
         return self._once(request.path, (info.version, info.committed), made)
 
     def _trace(self, request: Request) -> Answer:
-        """The events behind a row of an analysis or of a table, by its place there."""
+        """The events behind a row of an analysis or of a table, by what tells it from others."""
         seen, query = self._observer.look(), request.query
-        place = whole_number(query.get("row", ""))
+        table, chart = query.get("table", ""), None
         if "analysis" in query:
             one = _analysis(query["analysis"], seen)
-            title, sql = one.title, one.sql
+            title, sql, chart, table = one.title, one.sql, one.chart, ""
         else:
-            title, sql = query.get("table", ""), _all_of(query.get("table", ""))
+            title, sql = table, _all_of(table)
             if title not in seen.tables:
                 raise UsageError(f"table {title}", "is not there", "look at the list of tables")
         rows = (self._held(sql) or self._rows_of(seen, sql)).rows
-        if place is None or place >= rows.num_rows:
-            raise UsageError(f"row {query.get('row', '')}", "is not there", "choose it anew")
+        ids, wanted = identities(rows, names_of(rows, table, chart)), query.get("row", "")
+        if wanted not in ids:
+            raise UsageError("this row", "is not there any more", "go back, and choose it anew")
+        place = ids.index(wanted)
         row = rows.slice(place, 1).to_pylist()[0]
         found = origin(title, row) if "table" in query else origin_of(sql, row, self._session.views)
         tables = tables_of(sql, self._session.views)
@@ -204,7 +208,8 @@ class Pages:
         guess = not getattr(part(product(one.product), "report"), "CHARTS", None)
         drawn = picture(rows, one.chart, guess=guess)
         shown = rows_of(rows.slice(0, 12) if short else rows)
-        return {**about, **shown, "of": rows.num_rows, "picture": drawn}
+        ids = identities(rows, names_of(rows, chart=one.chart))
+        return {**about, **shown, "of": rows.num_rows, "picture": drawn, "ids": ids}
 
     def _rows_of(self, seen: Seen, sql: str) -> Rows:
         """The rows of a question as of now."""

@@ -33,7 +33,7 @@ function tile(figure) {
 }
 
 function card(one) {
-  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${place}`;
+  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${one.ids[place]}`;
   const head = el("h2", {}, el("a", { href: `/analysis/${encodeURIComponent(one.name)}` }, one.title));
   if (one.fault) return el("article.card", {}, head, el("p.quiet", {}, one.fault));
   return el("article.card", {}, head, body(one, link, true), sql(one.sql, one.name, one.tables));
@@ -56,7 +56,7 @@ function sql(text, key, names = []) {
 }
 
 export function analysis(main, one) {
-  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${place}`;
+  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${one.ids[place]}`;
   replace(main, el("h1", {}, one.title), el("p.quiet", {}, el("a", { href: `/product/${one.product}` }, one.product)),
     one.fault ? el("p", {}, one.fault) : body(one, link, false), sql(one.sql, one.name, one.tables));
 }
@@ -69,7 +69,7 @@ export function table(main, told, now) {
   const history = told.history.map((c) => [number(c.version), clock(c.time), c.operation, number(c.rows), c.note]);
   replace(main, el("h1", {}, info.name),
     el("dl.facts", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    grid(`rows of ${info.name}`, told.columns, told.rows, { link: (_r, place) => `/trace?table=${encodeURIComponent(info.name)}&row=${place}` }),
+    grid(`rows of ${info.name}`, told.columns, told.rows, { link: (_r, place) => `/trace?table=${encodeURIComponent(info.name)}&row=${told.ids[place]}` }),
     sql(told.sql, info.name),
     grid("commits", [{ name: "version", number: true }, { name: "time (UTC)" }, { name: "operation" }, { name: "rows", number: true }, { name: "metadata" }], history));
 }
