@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lakehouse.explorer.past import Past
     from lakehouse.explorer.session import Session
+    from lakehouse.settings.sections import KafkaSettings
     from lakehouse.settings.settings import Settings
 
 Form = Annotated[Format, typer.Option("--format", help="how to print")]
@@ -113,6 +114,8 @@ def trace(
                 "name a table of bronze, silver, quarantine or ledger, as `lakehouse tables` lists",
             )  # fmt: skip
         say(f"events of {found.origin.told()}")
+        if found.bytes_told:
+            say(f"bytes: {found.bytes_told}")
         sections: dict[str, pa.Table | list[dict[str, Any]]] = {"events": found.events.rows}
         sections["commits"] = [asdict(commit) for commit in found.commits]
         for name, data in found.raw.items():
@@ -189,7 +192,15 @@ def opened(
 
     past = _past(settings, tell)
     session = Session(Catalogue(settings.lake.root, version, then, past), settings.explorer, found)
+    session.kafka = partial(_kafka, settings)
     return settings, session
+
+
+def _kafka(settings: Settings) -> KafkaSettings:
+    """The broker that is named, or the lake's own where it runs; none is started."""
+    from lakehouse.cli.start import running_services
+
+    return running_services(settings).kafka
 
 
 def _past(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lakehouse.explorer.sql import Answer, Reader
+    from lakehouse.settings.sections import KafkaSettings
 
 T = TypeVar("T")
 _OPEN = 4
@@ -42,6 +43,8 @@ class Session:
         self.catalogue, self.settings, self.views = catalogue, settings, dict(views)
         self.tell: Callable[[str], None] = say
         """Takes narration, such as that a moment is folded anew."""
+        self.kafka: Callable[[], KafkaSettings | None] = lambda: None
+        """The broker of the lake's topics, where one is named or runs."""
         self._readers: dict[tuple[tuple[str, int], ...], Reader] = {}
         self._one = threading.Lock()
         self._running: Reader | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lakehouse.explorer.arranged import inner
+from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.origin import Origin, origin
 from lakehouse.explorer.record import Commit, commit_of, hexdump, raw
 from lakehouse.explorer.session import Session
@@ -27,6 +28,8 @@ class Trace:
     commits: tuple[Commit, ...]
     raw: Mapping[str, list[str]]
     """``key`` and ``value`` as lines of a hexadecimal dump."""
+    bytes_told: str
+    """Where the bytes are from, or why there are none; empty of more than one record."""
 
 
 def trace(session: Session, table: str, row: Mapping[str, Any], limit: int) -> Trace | None:
@@ -37,7 +40,8 @@ def trace(session: Session, table: str, row: Mapping[str, Any], limit: int) -> T
     answer = events(session, found, limit)
     batches = dict.fromkeys(answer.rows["batch_id"].to_pylist())
     commits = (commit_of(session.catalogue, found.bronze, b) for b in [*batches][:_COMMITS])
-    return Trace(found, answer, tuple(c for c in commits if c), _bytes(answer.rows))
+    kept, told = _bytes(session, answer.rows)
+    return Trace(found, answer, tuple(c for c in commits if c), kept, told)
 
 
 def events(session: Session, found: Origin, limit: int) -> Answer:
@@ -49,7 +53,13 @@ def events(session: Session, found: Origin, limit: int) -> Answer:
     return Answer(rows, count["n"][0].as_py() - rows.num_rows)
 
 
-def _bytes(rows: pa.Table) -> dict[str, list[str]]:
+def _bytes(session: Session, rows: pa.Table) -> tuple[dict[str, list[str]], str]:
+    """Of a single record: its bytes as the table has them, else as Kafka does."""
     if rows.num_rows != 1:
-        return {}
-    return {name: [*hexdump(data)] for name, data in raw(rows.to_pylist()[0]).items()}
+        return {}, ""
+    [row] = rows.to_pylist()
+    kept, told = raw(row), "as quarantine keeps them"
+    if not kept:
+        found = fetched(session.kafka(), row)
+        kept, told = dict(found.raw), found.told
+    return {name: [*hexdump(data)] for name, data in kept.items()}, told

@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Producer
@@ -9,6 +10,7 @@ from deltalake import DeltaTable
 from kafka import KafkaProducer, TopicPartition
 
 from lakehouse.audit.topic import Gap, judge, read_topic
+from lakehouse.explorer.fetched import fetched
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic, proof, settings_of, verb
@@ -103,6 +105,29 @@ def test_a_lost_row_is_not_proven_and_then_expires(admin, topic, root, environme
     found = audited(root, environment, code=1)  # its fingerprint lacks, whatever Kafka has
     part = found["account"]["partitions"][0]
     assert (part["beginning"], part["expired"], part["kept"]) == (30, 1, 29)
+    gone = fetched(settings_of(environment).kafka, {"topic": topic, "partition": 0, "offset": 29})
+    assert (gone.raw, "have expired" in gone.told) == ({}, True)
+
+
+def assert_bytes_are_fetched(settings, topic):
+    """A valid record's bytes come from the broker by its address, and nothing else's."""
+
+    def at(offset, **more):
+        return fetched(
+            settings.kafka, {"topic": topic, "partition": 0, "offset": offset, **more}
+        )  # fmt: skip
+
+    assert at(0).raw["value"] == events(0, 30)[0]
+    assert at(44).raw == {
+        "key": b"k\xff", "value": events(40, 5)[0], "header a": b"\x00", "header b": b"",
+    }  # fmt: skip
+    assert at(64).raw["value"] == events(60, 5)[4]
+    for offset, told in ((35, "no committed record"), (999, "ends before")):
+        assert (at(offset).raw, told in at(offset).told) == ({}, True)
+    another = at(0, kafka_time=datetime(2020, 1, 1, tzinfo=UTC))
+    assert (another.raw, "made anew" in another.told) == ({}, True)
+    there = fetched(settings.kafka, {"topic": "none-such", "partition": 0, "offset": 0})
+    assert (there.raw, "no partition 0" in there.told) == ({}, True)
 
 
 def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
@@ -129,6 +154,7 @@ def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
     settings = settings_of(environment).with_root(root)
     for headline in (found["headline"], proof(settings).headline):
         assert headline == "PROVEN: 53 of 53 records, content of all"
+    assert_bytes_are_fetched(settings, topic)
     DeltaTable(str(root / "bronze" / "sales")).update(
         {"unit_price": "9.99"}, predicate='"offset" = 46'
     )

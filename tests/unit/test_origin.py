@@ -13,12 +13,14 @@ from lakehouse.explorer.analyses import analyses, bars, charted, lines
 from lakehouse.explorer.arranged import arranged, profile
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.diff import diff
+from lakehouse.explorer.fetched import Fetched, fetched
 from lakehouse.explorer.keys import key_columns
 from lakehouse.explorer.origin import origin, origin_of, row_of
 from lakehouse.explorer.record import address, hexdump
 from lakehouse.explorer.report import Chart, views
 from lakehouse.explorer.session import Session
 from lakehouse.explorer.trace import trace
+from lakehouse.settings.sections import KafkaSettings
 from tests.conftest import settings_at
 
 
@@ -75,6 +77,19 @@ def test_each_event_has_its_commit_and_a_quarantined_one_its_bytes(session):
             assert after.info(f"{layer}.sales").rows > before.info(f"{layer}.sales").rows
             assert address(event) == f"sales[0]@{row['offset']}"
             assert bool(found.raw) == (layer == "quarantine")
+
+
+def test_a_valid_records_bytes_are_kafkas_and_what_lacks_is_said(session):
+    row = {"topic": "sales", "partition": 0, "offset": 3}
+    assert fetched(None, row) == Fetched(
+        "its bytes are in Kafka alone, and no broker of this lake runs now"
+    )
+    assert "no address" in fetched(None, {"partition": 0}).told
+    away = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    assert "in Kafka alone" in fetched(away, row).told
+    [one] = session.ask('SELECT "partition", "offset" FROM bronze.sales LIMIT 1').rows.to_pylist()
+    found = trace(session, "bronze.sales", one, 10)
+    assert (found.raw, "no broker" in found.bytes_told) == ({}, True)
 
 
 def test_bytes_are_drawn_whole():

@@ -16,6 +16,7 @@ from textual.widgets import Footer, Input, Static
 from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
 from lakehouse.explorer.app.cells import bare, exact
 from lakehouse.explorer.app.grid import Grid
+from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.record import Commit, address, commit_of, hexdump, raw
 from lakehouse.explorer.sql import Answer
 
@@ -196,22 +197,27 @@ class RecordOver(Over):
         with VerticalScroll(classes="body"):
             yield Static("its commit: reading…", id="commit", markup=False)
             yield Static(shown(self.text()), markup=False)
+            yield Static("" if raw(self.row) else "\nits bytes: asking Kafka…", id="bytes",
+                         markup=False)  # fmt: skip
 
     def text(self) -> str:
         """The columns, a line each, then the bytes."""
         width = max(map(len, map(exact, self.row)), default=0)
         lines = ["", *(f"{exact(n):<{width}}  {exact(v)}" for n, v in self.row.items())]
-        for name, data in raw(self.row).items():
-            lines += ["", f"{name}: {len(data):,} bytes as Kafka had them", *hexdump(data)]
-        if not raw(self.row):
-            lines += ["", "Its bytes are Kafka's, at this address, for as long as the topic keeps"
-                      " them; the columns above are exactly what they said."]  # fmt: skip
-        return "\n".join(lines)
+        return "\n".join([*lines, *dumped(raw(self.row), "as Kafka had them")])
 
     def on_mount(self) -> None:
-        """Look for the commit."""
+        """Look for the commit, and for bytes that no table keeps."""
         self.query_one(VerticalScroll).focus()
         self._look()
+        if not raw(self.row):
+            self._fetch()
+
+    @work(thread=True, group="over")
+    def _fetch(self) -> None:
+        found = fetched(explorer(self).session.kafka(), self.row)
+        lines = dumped(found.raw, found.told) or ["", found.told]
+        self.app.call_from_thread(self._say, "#bytes", "\n".join(lines))
 
     @work(thread=True, group="over")
     def _look(self) -> None:
@@ -222,11 +228,11 @@ class RecordOver(Over):
                 text = told(found)
         except Refused as error:
             text = str(error)
-        self.app.call_from_thread(self._say, text)
+        self.app.call_from_thread(self._say, "#commit", text)
 
-    def _say(self, text: str) -> None:
+    def _say(self, where: str, text: str) -> None:
         if self.is_mounted:
-            self.query_one("#commit", Static).update(shown(text))
+            self.query_one(where, Static).update(shown(text))
 
     def action_copy(self) -> None:
         """Copy the address."""
@@ -263,6 +269,12 @@ class Ask(ModalScreen[str | None]):
         """Give the answer."""
         event.stop()
         self.dismiss(event.value.strip())
+
+
+def dumped(data: Mapping[str, bytes], said: str) -> list[str]:
+    """Bytes as lines, each part below its name."""
+    parts = ([f"{exact(n)}: {len(d):,} bytes {said}", *hexdump(d)] for n, d in data.items())
+    return [line for part in parts for line in ("", *part)]
 
 
 def told(commit: Commit | None) -> str:
