@@ -357,3 +357,21 @@ def test_questions_of_two_threads_take_turns(root):
     for thread in threads:
         thread.join()
     assert sorted(rows["n"][0].as_py() for rows in found) == [*range(8)]
+
+
+def test_without_colour_nothing_is_coloured_and_what_is_chosen_stands_out(root, monkeypatch):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        await it.press("f2", "down")
+        lines = [[*line] for line in it.app.screen._compositor.render_strips()]
+        styles = [segment.style for line in lines for segment in line if segment.style]
+        colours = {c.name for style in styles for c in (style.color, style.bgcolor) if c}
+        assert colours <= {"default"}
+        chosen = [
+            "".join(s.text for s in line) for line in lines
+            if any(s.style and s.style.underline and "  countries" in s.text for s in line)
+        ]  # fmt: skip
+        assert len(chosen) == 1
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    drive(root, steps)

@@ -64,7 +64,8 @@ class AnalysesPane(Vertical):
     """What each product's report asks."""
 
     DEFAULT_CSS = """
-    AnalysesPane > OptionList { height: 25%; min-height: 4; border: none; padding: 0; }
+    AnalysesPane > OptionList { height: 25%; min-height: 4; border: none; padding: 0;
+        text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class Explorer(Actions):
     #details { height: auto; max-height: 8; border-top: solid $panel; color: $text-muted; }
     TabbedContent { width: 1fr; height: 1fr; }
     TabPane { padding: 0; }
+    OptionList:nocolor > .option-list--option-highlighted { text-style: bold underline; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", key_display="F1"),
@@ -72,7 +74,10 @@ class Explorer(Actions):
     ]
 
     def __init__(self, session: Session, settings: Settings) -> None:
-        super().__init__()
+        is_plain = "NO_COLOR" in os.environ
+        super().__init__(ansi_color=is_plain or None)
+        if is_plain:
+            self.theme = "ansi-dark"  # the terminal's own colours, which are then left out too
         self.session, self.settings = session, settings
         self.seen = Seen()
         self.table = ""

@@ -140,7 +140,8 @@ class RowsOver(Over):
         if not self.is_mounted:
             return
         more = f", and {found.more:,} more" if found.more else ""
-        self._say(f"{found.rows.num_rows:,} rows{more}")
+        count = found.rows.num_rows
+        self._say(f"{count:,} row{'s' if count != 1 else ''}{more}")
         self.query_one(Grid).show(found.rows)
 
     def on_grid_chosen(self, event: Grid.Chosen) -> None:
