@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.store import Store
+from lakehouse.silver.kept import Kept
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.follower import Follower, Say
 from lakehouse.storage.increments import Increment
@@ -31,10 +31,9 @@ _FACT = "anew"
 
 
 class InParts(Follower):
-    """A follower whose state is a store, where it is ready."""
+    """A follower whose state is kept in a store."""
 
-    store: Store
-    is_ready: bool
+    kept: Kept
 
     def __init__(self, name: str, product: str, settings: Settings, most_rows: int) -> None:
         super().__init__(name, product, settings, most_rows)
@@ -48,7 +47,7 @@ class InParts(Follower):
     @property
     def begun(self) -> int | None:
         """The version of bronze of which the tables hold some parts; None where they do not."""
-        told = self.store.facts(_FACT) if self.is_ready else None
+        told = self.kept.store.facts(_FACT) if self.kept.is_ready else None
         if not told:
             return None
         try:
@@ -63,7 +62,7 @@ class InParts(Follower):
         ``say`` is told how many rows are folded, of how many. Tables that hold parts of this
         version are gone on with; a crash leaves such tables, by their notes.
         """
-        parts = self.store.facts(_FACT)["parts"] if self.begun == version else 0
+        parts = self.kept.store.facts(_FACT)["parts"] if self.begun == version else 0
         self._anew = _what(self.open_bronze(), version, self._most_rows)
         self.make_state()
         try:
@@ -79,7 +78,7 @@ class InParts(Follower):
     def say_part(self, step: Increment) -> None:
         """Within a part's transaction: that it is in the store."""
         if self._anew:
-            self.store.say(_FACT, {**self._anew, "parts": step.part + 1})
+            self.kept.store.say(_FACT, {**self._anew, "parts": step.part + 1})
 
     def is_followed(self, version: int, target: int) -> bool:
         """Whether bronze's log tells what it gained between two versions, and only gained."""

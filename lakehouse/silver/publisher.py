@@ -37,28 +37,20 @@ from lakehouse.settings.settings import Settings
 from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.fold import Fold
 from lakehouse.silver.in_parts import InParts
-from lakehouse.silver.journal import SPACE, Journal
+from lakehouse.silver.kept import Kept
 from lakehouse.silver.keys import PROBE
 from lakehouse.silver.lane import together
 from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.publishing import AT_ONCE, Publishing
 from lakehouse.silver.state import SilverState
-from lakehouse.silver.store import Store, StoreDamaged
+from lakehouse.silver.store import StoreDamaged
 from lakehouse.silver.tables import SilverTables
 from lakehouse.silver.terms import other_terms, terms_of
 from lakehouse.silver.watermark import before_next_part, watermark_at
-from lakehouse.storage.follower import (
-    Applied,
-    has_commit,
-    part_version,
-    rank,
-    version_of,
-)
+from lakehouse.storage.follower import Applied, part_version, rank, version_of
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.table import Table
 
-_WATERMARK = "watermark"
-"""Fact of the store: the greatest watermark so far, in microseconds since 1970."""
 STATE = "state"
 """The part that is the store."""
 log = structlog.get_logger("lakehouse")
@@ -113,31 +105,23 @@ class SilverPublisher(InParts):
         self._publishing = Publishing(
             self._folds, self._state, self.settings.silver, self.note, self._pool
         )
-        self._open_store()
-
-    def _open_store(self) -> None:
-        """The store, and what each part has applied, as far as the two can be believed."""
-        folder = Lake(self.settings.lake.root).state(self.flow.name)
         [(engine,)] = self._connection.execute(PROBE).fetchall()
         like = {"engine": engine, "tables": sorted(self._publishing.every), **self._terms}
-        if self.flow.sessions:
+        if flow.sessions:
             like["pieces"] = "in columns"
-        self.store = Store.open(folder, [SPACE, *self._state.spaces], like)
-        self._journal = self._publishing.journal = Journal(self.store)
-        self.applied = {name: self._publishing.held[name] for name in self._folds}
-        self._watermark: int | None = None
-        try:
-            self._watermark = self.store.facts(_WATERMARK)
-            said = Applied.read(self.store.facts("applied"))
-            is_ours = said is not None and has_commit(self.bronze_uri, said)
-            self.is_ready = is_ours and self._journal.begin(self._publishing.versions())
-        except StoreDamaged:
-            self.is_ready = False
-        if self.is_ready:
-            for name, one in self.applied.items():
-                is_ahead = rank(version_of(said)) > rank(version_of(one))
-                self.applied[name] = said if is_ahead else one
-            self.applied[STATE] = said
+        folder = Lake(self.settings.lake.root).state(flow.name)
+        self.kept = Kept(folder, like, self._state, self._publishing, self.bronze_uri)
+        self._begin()
+
+    def _begin(self) -> None:
+        """What each part has applied: a table has what the store holds for it, too."""
+        kept = self.kept.applied
+        self.applied = {
+            name: kept if rank(version_of(kept)) > rank(version_of(one)) else one
+            for name, one in self._publishing.held.items() if name in self._folds
+        }  # fmt: skip
+        if kept:
+            self.applied[STATE] = kept
 
     def every_table(self) -> list[Table]:
         """The tables, the coarser before the finer that they count."""
@@ -194,7 +178,7 @@ class SilverPublisher(InParts):
     def take(self, after: int, version: int, rows: pa.Table | None) -> None:
         """As every follower; from bronze's files where there is no state yet."""
         try:
-            super().take(after, version, rows if self.is_ready else None)
+            super().take(after, version, rows if self.kept.is_ready else None)
         except StoreDamaged as damage:
             self._forget_state(str(damage))
             self.catch_up(version)
@@ -202,30 +186,16 @@ class SilverPublisher(InParts):
     def _forget_state(self, reason: str) -> None:
         self.settle()
         log.warning("the state is made anew from the tables", flow=self.name, reason=reason)
-        self.store.forget()
-        self._open_store()
+        self.kept.forget()
+        self._begin()
 
     def make_state(self) -> None:
         """Where there is none: from its tables, and bronze's rows since, in parts."""
-        if self.is_ready:
+        if self.kept.is_ready:
             return
-        self.store.forget()
-        self._open_store()
-        self._journal.start(self._publishing.versions())
-        self._state.load(self.store, self.bronze_uri, self._publishing.versions())
-        version = self.version
-        self._state.align(
-            self.store, self._journal, self._publishing.versions(), version, self.steps, self._load
-        )
-        applied = self.at(version)
-        with self.store.writing():
-            self._say(applied)
-        self.applied[STATE] = applied
-        self.is_ready = True
-
-    def _say(self, applied: Applied) -> None:
-        self.store.say("applied", applied.note(f"bronze.{self.flow.product}"))
-        self.store.say(_WATERMARK, self._watermark)
+        self._begin()
+        self.kept.make(self.at(self.version), self.flow.product, self.steps, self._load)
+        self.applied[STATE] = self.kept.applied
 
     def start_anew(self, target: int) -> None:
         """Fold all of bronze beside the tables, a part at a time, then swap it in.
@@ -234,8 +204,8 @@ class SilverPublisher(InParts):
         again that they cannot go on, or that they can.
         """
         self.settle()
-        self.is_ready, self._is_torn = False, True
-        self.store.forget()
+        self._is_torn = True
+        self.kept.forget()
         with beside(self.settings, self.flow.product) as settings:
             new = half_made(
                 lambda: SilverPublisher.open(
@@ -254,7 +224,7 @@ class SilverPublisher(InParts):
 
     def move_state(self, folder: Path) -> None:
         """Put the state into another folder, and let go of it."""
-        self.store.move(folder)
+        self.kept.store.move(folder)
 
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
@@ -267,17 +237,19 @@ class SilverPublisher(InParts):
         behind = [name for name in self.behind(step.version) if name != STATE]
         folded = [*{*behind, *self._state.windowed}]  # open windows are of the state's version
         folded.sort(key=lambda name: -self._folds[name].rows)  # the longest first
-        with self.store.writing():
-            left = self._state.absorb(self.store, self._pool, watermark)
+        kept, store = self.kept, self.kept.store
+        with store.writing():
+            left = self._state.absorb(store, self._pool, watermark)
             done = together(self._pool, lambda name: self._folds[name].delta(), folded)
             deltas = {name: delta.result() for name, delta in zip(folded, done, strict=True)}
-            left |= self._state.close(self.store, deltas, self._watermark, watermark)
+            left |= self._state.close(store, deltas, kept.watermark, watermark)
             held = self._publishing.versions()
             ahead = {name for name in self._state.tables if held[name] >= step.version}
             ahead |= {*folded} - {*behind}
-            self._journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
-            self._say(applied)
+            kept.journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
+            kept.say(applied, self.flow.product)
             self.say_part(step)
+        kept.applied = applied
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
@@ -291,27 +263,28 @@ class SilverPublisher(InParts):
         if not self.flow.follows_time:
             return None
         passed = [
-            self._watermark,
+            self.kept.watermark,
             self._rows.newest_watermark(step),
             watermark_at(self.bronze_uri, step),
         ]
-        self._watermark = max((one for one in passed if one is not None), default=None)
-        return self._watermark if step.is_last else before_next_part(step, self._watermark)
+        newest = max((one for one in passed if one is not None), default=None)
+        self.kept.watermark = newest
+        return newest if step.is_last else before_next_part(step, newest)
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""
-        if self.is_ready:
+        if self.kept.is_ready:
             self._publishing.due(self.applied[STATE])
         self._publishing.upkeep()
 
     def persist(self) -> None:
         """Publish all that is pending, and leave the state whole on disk."""
         self.settle()
-        if self.is_ready:
+        if self.kept.is_ready:
             self._publishing.everything(self.applied[STATE])
-            self.store.rest()
+            self.kept.store.rest()
 
     def close(self) -> None:
         """Let go of the state, which is whole on disk then."""
         self.settle()
-        self.store.close()
+        self.kept.store.close()

@@ -46,7 +46,7 @@ def gained(root):
         lake.silver.catch_up()
     lake.silver.persist()
     assert_silver_is_a_function_of_bronze(lake)
-    lake.silver.store.close()
+    lake.silver.kept.store.close()
     return [entry["event"] for entry in logs]
 
 

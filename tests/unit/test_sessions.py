@@ -102,7 +102,7 @@ def test_the_watermark_alone_closes_a_session_and_the_state_forgets_it(settings)
     assert lake.sessions()[0][-2:] == ("open", False)
     lake.land(did("10:32:00.000001", "bob"))
     assert lake.sessions()[0][-2:] == ("timeout", True)
-    assert len([*lake.silver.store.before("session user_sessions", b"\xff" * 32)]) == 1
+    assert len([*lake.silver.kept.store.before("session user_sessions", b"\xff" * 32)]) == 1
     assert lake.audited() == []
 
 
@@ -118,7 +118,7 @@ def test_a_long_session_is_kept_as_few_pieces(settings):
     lake = Lake(settings)
     for minute in range(40):
         lake.land(did(f"10:{minute:02}"), did(f"10:{minute:02}:30", what="click"))
-    [(_, value)] = lake.silver.store.before("session user_sessions", b"\xff" * 32)
+    [(_, value)] = lake.silver.kept.store.before("session user_sessions", b"\xff" * 32)
     assert value.count(b"[") < 20
     assert lake.sessions() == [("ada", "10:00:00", "10:39:30", 2370.0, 40, 40, "open", False)]
     assert lake.audited() == []
@@ -128,7 +128,7 @@ def test_a_store_that_is_lost_is_made_anew_from_bronze(settings):
     lake = Lake(settings)
     lake.land(did("10:00"), did("10:01", what="click"), did("10:05", "bob", "session_end"))
     lake.silver.persist()
-    lake.silver.store.forget()
+    lake.silver.kept.store.forget()
     lake.restart()
     lake.land(did("10:04"), did("10:03:30", what="session_end"))
     assert [row[:7] for row in lake.sessions()] == [

@@ -67,7 +67,7 @@ def lake(settings):
     land(lake, 0)
     lake.silver.persist()
     land(lake, 8)
-    lake.silver.store.close()
+    lake.silver.kept.store.close()
     return lake
 
 
@@ -120,7 +120,7 @@ def of_another_lake(lake):
         other = Lake(changed(settings_at(Path(root)), **SELDOM))
         for first in (100, 108, 116):
             land(other, first)
-        other.silver.store.close()
+        other.silver.kept.store.close()
         lost(lake)
         shutil.copytree(folder(other), folder(lake))
 
@@ -285,9 +285,9 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
                 lake.silver.persist()
             lake.silver.settle()
             if step == "lose":
-                lake.silver.store.forget()
+                lake.silver.kept.store.forget()
             if step == "put back" and folder(lake).exists():
-                lake.silver.store.close()
+                lake.silver.kept.store.close()
                 if kept.exists():
                     shutil.rmtree(folder(lake))
                     kept.rename(folder(lake))

@@ -141,7 +141,7 @@ def test_what_is_counted_exactly_is_bounded_by_the_watermark(settings):
     for minute in range(40):
         lake.land(*(did(f"10:{minute:02}", f"u{n}") for n in range(5)))
     space = "exact active_users exact_users"
-    assert len([*lake.silver.store.before(space, b"\xff")]) <= 5 * 5 * 3
+    assert len([*lake.silver.kept.store.before(space, b"\xff")]) <= 5 * 5 * 3
     assert lake.audited() == []
 
 
@@ -150,7 +150,7 @@ def test_a_lost_store_counts_nobody_twice(settings):
     lake.land(did("10:00"), did("10:01", "bob"))
     for clock in ("10:02", "10:04:30"):
         lake.silver.persist()
-        lake.silver.store.forget()
+        lake.silver.kept.store.forget()
         lake.restart()
         lake.land(did(clock), did(clock, "bob"), did(clock, f"new at {clock}"))
         assert lake.audited() == []
@@ -225,7 +225,7 @@ def test_a_store_that_is_lost_is_made_anew_from_the_open_windows(settings):
     lake = Lake(settings)
     lake.land(did("10:00:30"), did("10:01:30"))
     lake.silver.persist()
-    lake.silver.store.forget()
+    lake.silver.kept.store.forget()
     lake.restart()
     lake.land(did("10:04", what="click"))
     assert [row[-1] for row in lake.windows()] == [True, True]
@@ -236,7 +236,7 @@ def test_a_store_of_an_older_version_follows_windows_that_the_table_has(settings
     lake = Lake(settings)
     lake.land(did("10:00:30"))
     lake.silver.close()
-    store = lake.silver.store.folder
+    store = lake.silver.kept.store.folder
     store.rename(older := store.with_name("older"))
     lake.restart()
     lake.land(did("10:01:30"))
@@ -254,7 +254,7 @@ def test_state_is_bounded_by_the_watermark(settings):
     lake = Lake(settings)
     for minute in range(30):
         lake.land(did(f"10:{minute:02}"))
-    assert len([*lake.silver.store.before("open page_view_counts", b"\xff")]) <= 3
+    assert len([*lake.silver.kept.store.before("open page_view_counts", b"\xff")]) <= 3
     assert len(lake.windows()) == 30
 
 

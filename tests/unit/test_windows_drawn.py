@@ -65,7 +65,7 @@ def test_with_late_events_they_are_what_bronze_says_at_every_version(fresh, even
         if dice.random() < 0.2:
             lake.restart()
         if dice.random() < 0.1:
-            lake.silver.store.forget()
+            lake.silver.kept.store.forget()
             lake.restart()
     lake.silver.catch_up()
     assert lake.audited() == []
