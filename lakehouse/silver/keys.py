@@ -17,7 +17,7 @@ PROBE = "SELECT CAST(hash('a') AS VARCHAR)"
 
 ZERO = 1 << 63
 """What is added to a moment, in microseconds since 1970, where it is part of a key."""
-_MOMENT = struct.Struct(">Q")
+_MOMENT, _TIME = struct.Struct(">Q"), pa.timestamp("us", "UTC")
 MOST_OF_A_TIME = 4_000
 """Rows of a bucket of one time: it is written again at each batch until the next one begins."""
 _DAY, _TIME_BITS = 86_400_000_000, 11
@@ -41,7 +41,7 @@ def bucket_hashes(keys: Sequence[str]) -> Hashes:
     """A function from rows to the hash of each key, which decides its bucket; never changes."""
 
     def hashes(rows: pa.Table) -> Numbers:
-        texts = [rows[key].cast(pa.string()) for key in keys]
+        texts = [_texts(rows[key]) for key in keys]
         joined = pc.binary_join_element_wise(*texts, "|", null_handling="replace")
         values = joined.cast(pa.binary()).to_pylist()
         return np.fromiter(map(crc32, values), np.uint64, len(values))
@@ -63,6 +63,18 @@ def moment_hashes(moment: str, keys: Sequence[str]) -> Hashes:
         return parts | others(rows) << np.uint64(_TIME_BITS)
 
     return hashes
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As a cast gives them; moments in a tenth of its time, since they share their seconds."""
+    if column.type != _TIME or column.null_count or not len(column):
+        return column.cast(pa.string())
+    seconds, micros = np.divmod(column.cast(pa.int64()).to_numpy(), 1_000_000)
+    known, at = np.unique(seconds, return_inverse=True)
+    texts = pa.array(known).cast(pa.timestamp("s", "UTC")).cast(pa.string())
+    begun = pc.utf8_slice_codeunits(texts, 0, -1).take(pa.array(at))
+    below = pc.utf8_lpad(pa.array(micros).cast(pa.string()), 6, "0")
+    return pa.chunked_array([pc.binary_join_element_wise(begun, ".", below, "Z", "")])
 
 
 def words_sql(key: str, name: str) -> str:

@@ -22,8 +22,8 @@ _SMALL = 2_000
 """Most rows that the publishing of a small table writes ..."""
 _FEW, _EACH = 200, 100
 """... and, beyond a few, so many for each that it merges: a quiet flow would write most for one."""
-_WORTH = 8
-"""A large table waits until an eighth of the rows that its last turn wrote is pending ..."""
+_WORTH = 32
+"""A large table waits until a 32nd of the rows that its last turn wrote is pending ..."""
 _MANY = 4
 """Within a flow's time a table waits for so many times those rows ..."""
 _MOST = 2_000_000

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakehouse.storage.actions import removal
 from lakehouse.storage.data_files import WrittenFile, bucket_of
@@ -30,7 +29,7 @@ from lakehouse.storage.table import Table
 
 BUCKET = "_bucket"
 """Column that rows have on their way: their bucket."""
-_FEW, _REMEMBERED = 2_000, 64
+_FEW, _REMEMBERED = 4_000, 64
 """Files of no more rows are remembered as they were written, so many of a table."""
 _AT_ONCE = 65_536
 """Rows that are merged at a time, unless one bucket alone has more: one slice."""
@@ -206,9 +205,9 @@ class Buckets:
             if rows.num_rows:
                 yield None, np.arange(rows.num_rows)
             return
-        coded = rows[self._by].cast(pa.string()).combine_chunks().dictionary_encode("encode")
+        coded = rows[self._by].combine_chunks().dictionary_encode("encode")
         codes = coded.indices.to_numpy()
-        for code, value in enumerate(coded.dictionary.to_pylist()):
+        for code, value in enumerate(coded.dictionary.cast(pa.string()).to_pylist()):
             yield value, np.flatnonzero(codes == code)
 
     def _at_once(self, groups: Collection[_Group]) -> Iterator[list[_Group]]:
@@ -244,13 +243,11 @@ class Buckets:
         small = [file for file in files if file.rows <= _FEW]
         if len(small) > _REMEMBERED:
             return
-        values = rows[self._by].cast(pa.string()) if small and self._by else None
+        buckets, of = rows[BUCKET].to_numpy(), dict(self._partitions(rows))
         for file in small:
-            mine = pc.equal(rows[BUCKET], bucket_of(file.name))
-            if values is not None:
-                mine = pc.and_kleene(mine, pc.equal(values, file.values[self._by]))
-            kept = rows.filter(mine).select(self.table.schema.names)
-            self._known[_added(file).path] = kept.combine_chunks()
+            mine = of[file.values.get(self._by)]
+            kept = rows.take(mine[buckets[mine] == bucket_of(file.name)])
+            self._known[_added(file).path] = kept.select(self.table.schema.names).combine_chunks()
         for path in [*self._known][: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[path]
 

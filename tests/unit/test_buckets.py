@@ -1,11 +1,15 @@
 """Buckets: a key is in one file always, and a write touches the files of its keys alone."""
 
+from datetime import datetime
+from zlib import crc32
+
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse.silver.keys import bucket_hashes
 from lakehouse.storage import data_files
 from lakehouse.storage.buckets import Buckets, divided, leaves
 from lakehouse.storage.data_files import bucket_of
@@ -32,6 +36,15 @@ def test_keys_keep_their_bucket_until_it_is_divided(batches, most):
         placed |= dict(zip(rows.tolist(), found.tolist(), strict=True))
         inner = {bucket >> up for bucket in live for up in range(1, bucket.bit_length())}
         assert not inner & live
+
+
+@given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), min_size=1))
+def test_the_hash_of_a_key_with_a_moment_is_of_its_text(moments):
+    rows = pa.table(
+        {"key": ["a"] * len(moments), "at": pa.array(moments, pa.timestamp("us", "UTC"))}
+    )
+    texts = [f"a|{text}".encode() for text in rows["at"].cast(pa.string()).to_pylist()]
+    assert bucket_hashes(["key", "at"])(rows).tolist() == [*map(crc32, texts)]
 
 
 def open_buckets(table, most=10):
