@@ -140,9 +140,8 @@ def _flags(told: pa.Array) -> Flags:
 
 def judges(contract: Contract) -> list[Judged]:
     """A judge for each field of the contract; none at all where one of them cannot be judged."""
-    if contract.unwrap is not None or not all(
-        map(_is_plain, msgspec.structs.fields(contract.event))
-    ):
+    is_value = contract.unwrap is None or contract.mends
+    if not is_value or not all(map(_is_plain, msgspec.structs.fields(contract.event))):
         return []
     found = [_judge(name, hint, contract) for name, hint in contract.hints.items()]
     return [one for one in found if one is not None] if all(found) else []

@@ -63,6 +63,11 @@ class Contract:
 
     Raises ValueError with the verdict; a value that is there is a JSON object.
     """
+    mends: bool = False
+    """Whether ``unwrap`` only mends: a value that keeps the contract as it is says the same after.
+
+    Such records are decoded a column at a time, like those of a contract without ``unwrap``.
+    """
     person: str = ""
     """The field that says whose event it is: what ``lakehouse erase`` goes by."""
 

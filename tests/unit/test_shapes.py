@@ -15,8 +15,11 @@ from lakehouse.ingest import shapes
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.judged import judges
 from lakehouse.model.contract import Contract
+from lakehouse.products.churn.contract import CUSTOMERS
 from tests.conftest import RULES, SALES, records, sale
 from tests.fuzz.compare import BATCH, PRODUCTS, batch_of, decoded
+from tests.support.activity import ACTIVITY, did
+from tests.support.churn import customer
 
 GOOD = sale(client_id="Zoë", event_time="2026-11-20T11:00:00.5Z", unit_price=12.34)
 PLAIN = GOOD | {"client_id": "c1"}
@@ -111,6 +114,25 @@ def test_values_at_the_edge_of_what_json_and_the_contract_allow():
             values.append(template.replace(f'"{name}": {written}', f'"{name}": {odd}').encode())
     assert proved(values) > 900
     assert rows(values) == strictly(values)
+
+
+@pytest.mark.parametrize(("contract", "event", "odd"), [
+    (CUSTOMERS, customer(TotalCharges=12.5), {"TotalCharges": " ", "Churn": None, "tenure": "1"}),
+    (ACTIVITY, json.loads(did("10:00", event_id="e")), {"event_id": None, "user_id": ""}),
+])  # fmt: skip
+def test_a_contract_that_only_mends(contract, event, odd):
+    """What it would leave as it is is proved; what it mends, or cannot, is parsed."""
+    edited = [{n: v for n, v in event.items() if n != name} for name in event]
+    edited += [event | {name: value} for name, value in odd.items()]
+    texts = [json.dumps(one) for one in edited]
+    texts += [f'{json.dumps(event)[:-1]}, "{name}": {json.dumps(v)}}}' for name, v in odd.items()]
+    values = [*[json.dumps(event).encode()] * 300, *(text.encode() for text in texts), b"", None]
+    assert 300 <= proved(values, contract) < 300 + len(texts)
+    whole, by = records(values), shapes._LEAST - 1
+    parts = [whole.slice(at, by) for at in range(0, len(values), by)]
+    due = [row for part in parts for one in decode_batch(part, contract, RULES)
+           for row in one.to_pylist()]  # fmt: skip
+    assert rows(values, contract) == sorted(due, key=lambda row: row["offset"])
 
 
 def test_batches_of_nothing_that_is_known():

@@ -58,6 +58,7 @@ ACTIVITY = Contract(
     version=1,
     event=Activity,
     unwrap=_unwrap,
+    mends=True,
     person="user_id",
     descriptions={
         "event_id": "unique; a copy with the same id counts once. A record may leave it out: its "
@@ -65,6 +66,7 @@ ACTIVITY = Contract(
         "event_time": "when it happened: RFC 3339 with an offset; to the microsecond, half up",
         "user_id": "who did it",
         "page_url": "where",
-        "event_type": "page_view, click, session_start or session_end",
+        "event_type": "page_view, click, session_start or session_end; a session_start while the "
+        "user's session is open is an event of it like others, and begins no second one",
     },
 )

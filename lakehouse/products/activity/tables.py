@@ -61,7 +61,8 @@ USER_SESSIONS = Session(
         "clicks": ("event_type = 'click'", "clicks"),
     },
     timeout="session_timeout",
-    doc="one row per user and session",
+    doc="one row per user and session: from the first event, be it `session_start` or not, to "
+    "`session_end` or a silence; a `session_start` in between divides nothing",
 )
 
 _IN_SESSION = (

@@ -90,6 +90,7 @@ CUSTOMERS = Contract(
     version=1,
     event=Customer,
     unwrap=_unwrap,
+    mends=True,
     person="customerID",
     descriptions={
         "event_id": "unique; a copy with the same id counts once",
