@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from lakehouse.core.errors import DeclarationError
 from lakehouse.core.sql import listed
+from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.model.flow import Aggregate, Keyed, ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
+from lakehouse.model.sink import KafkaSink
 from lakehouse.model.window import Session
 from lakehouse.silver.measures import Bind, must_add_up, must_hold
 from lakehouse.silver.render import (
@@ -45,6 +47,9 @@ def check_sql(*products: Product) -> None:
     with opened(Limits(_MEMORY, threads=1)) as connection:
         with_sketches(connection)
         for flow in (flow for product in products for flow in product.flows):
+            if isinstance(flow, KafkaSink):
+                made = [one for product in products for one in product.flows]
+                _check_floors(connection, flow, [f for f in made if isinstance(f, SilverFlow)])
             if not isinstance(flow, SilverFlow | ParquetFlow):
                 continue
             fields = flow.contract.schema
@@ -238,3 +243,35 @@ def _check_parquet(connection: duckdb.DuckDBPyConnection, flow: ParquetFlow) -> 
         raise DeclarationError(
             place, f"date is {kind}, and files are kept by DATE", f"write CAST({flow.date} AS DATE)"
         )
+
+
+def _check_floors(
+    connection: duckdb.DuckDBPyConnection, sink: KafkaSink, silver: Iterable[SilverFlow]
+) -> None:
+    """A floor is compared with a column of its table: it must be there, and of one type with it."""
+    known: dict[str, Mapping[str, str]] = {}
+    for flow in silver:
+        known |= {flow.table(one.name): one.columns for one in flow.sessions}
+        known |= {flow.table(one.name): table_columns(one) for one in flow.aggregates}
+    connection.register("bronze", bronze_schema(sink.contract).empty_table())
+    bind = _binder(connection, sink.contract.schema.names)
+    for view, (column, value) in sink.floors.items():
+        place = f"product {sink.product!r}, flow {sink.name!r}, floor {view!r}"
+        if view not in sink.states:
+            raise DeclarationError(
+                place, "is of no table that the rows are joined with",
+                f"name one of states: {', '.join(sink.states) or 'there is none'}",
+            )  # fmt: skip
+        columns = known.get(sink.states[view], {})
+        if column not in columns:
+            raise DeclarationError(
+                place, f"{sink.states[view]} has no column {column!r}",
+                f"use one of {', '.join(columns)}" if columns else "leave it out",
+            )  # fmt: skip
+        kind = bind(place, f"SELECT {value} FROM bronze AS rows")
+        kind = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(kind, kind)
+        if kind != columns[column]:
+            raise DeclarationError(
+                place, f"{value} is {kind}, and {column} is {columns[column]}",
+                f"write CAST({value} AS {columns[column]})",
+            )  # fmt: skip

@@ -24,7 +24,8 @@ from lakehouse.model.flow import (
     SilverFlow,
 )
 from lakehouse.model.product import Product
-from lakehouse.model.window import Window
+from lakehouse.model.sink import KafkaSink
+from lakehouse.model.window import Session, Window
 from lakehouse.products.bound import check_sql
 from lakehouse.products.registry import collect, flows, load_settings, products, theirs
 
@@ -306,6 +307,24 @@ def test_a_wrong_parquet_flow(change, fault):
         check_sql(replace(orders, flows=tuple(flows)))
     assert fault in caught.value.fault
     assert "orders.parquet" in caught.value.place
+
+
+@pytest.mark.parametrize(
+    ("floor", "words"),
+    [
+        ({"visit": ("session_end", "event_time")}, "name one of states: visits"),
+        ({"visits": ("ended_at", "event_time")}, "has no column 'ended_at'"),
+        ({"visits": ("session_end", "moment")}, 'Referenced column "moment" not found'),
+        ({"visits": ("session_end", "paid")}, "is DECIMAL(18,4), and session_end is TIMESTAMPTZ"),
+    ],
+)
+def test_a_wrong_floor_of_a_sink(floor, words):
+    visits = Session("visits", "place", "false", {}, timedelta(1), "a visit")
+    silver = SilverFlow(SHOP, (), sessions=(visits,))
+    sink = KafkaSink(
+        SHOP, "enriched_shop", "place", states={"visits": "silver.shop_visits"}, floors=floor
+    )
+    assert words in told(product(flows=(BronzeFlow(SHOP), silver, sink)))
 
 
 def test_two_products_with_one_topic(tmp_path):
