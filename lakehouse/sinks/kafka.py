@@ -102,7 +102,7 @@ class KafkaWriter(Follower):
         if self._left and last_marker(kafka, self.topic, self.name) not in self._left:
             raise self._kafka.fenced()
         identity = f"lakehouse-{self.bronze_id}-{self.name}"
-        self._kafka.open(identity, most * 2**20, linger_ms=5)
+        self._kafka.open(identity, most * 2**20)
         self.applied = {PART: last_marker(kafka, self.topic, self.name)}
 
     def has_rows(self) -> bool:

@@ -1,9 +1,11 @@
 """Bronze's customers scored by version: each record once, whatever became of bronze or the run."""
 
+import msgspec
 import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableMissing
+from lakehouse.products.churn.contract import Prediction
 from lakehouse.products.churn.model.customers import kafka_rows
 from lakehouse.products.churn.model.lake import TABLE, LakeScorer
 from lakehouse.products.churn.model.outcomes import outcomes_of
@@ -38,11 +40,12 @@ def found(settings):
 
 
 def due(events, *seeds):
-    given = kafka_rows([value(event) for event in events], NOW)
+    given = kafka_rows([value(event) for event in events], NOW, topic="customers")
     return {
         (told.model_version, told.input_offset): (told.prediction, told.probability)
         for seed in seeds
-        for told in outcomes_of(given, scorer(seed), RULES, NOW).predictions
+        for _, value in outcomes_of(given, scorer(seed), RULES, NOW).predictions
+        for told in [msgspec.json.decode(value, type=Prediction)]
     }
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from decimal import Decimal
 from hashlib import sha256
 
 import msgspec
@@ -17,15 +18,19 @@ from sklearn.preprocessing import FunctionTransformer
 
 from lakehouse.core.errors import TableMissing, UsageError
 from lakehouse.core.within import Outside
+from lakehouse.ingest.decode import decode_batch
 from lakehouse.products.churn.bins import bin_of
 from lakehouse.products.churn.checks import checks
-from lakehouse.products.churn.contract import FEATURES
-from lakehouse.products.churn.model.customers import Customers, generated
+from lakehouse.products.churn.contract import CUSTOMERS, FEATURES, PREDICTIONS, Prediction
+from lakehouse.products.churn.model.customers import Customers, generated, kafka_rows
 from lakehouse.products.churn.model.encoding import ModelRefused
+from lakehouse.products.churn.model.outcomes import outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.store import CARD, GRAPH, PIPELINE, Models
 from lakehouse.products.churn.model.training import as_frame, train
-from tests.conftest import settings_at
+from lakehouse.products.churn.model.written import TOLD
+from tests.conftest import RULES, settings_at
+from tests.support.churn import customer, value
 from tests.support.models import FILE, MADE, given, small, trained
 
 
@@ -66,6 +71,54 @@ def test_the_card_says_what_drift_is_measured_against(rows):
     assert card.histograms["tenure"]["below 1"] == tenures.count("below 1")
     assert {*card.importance} == {*FEATURES}
     assert sum(c.customers for c in card.calibration) == round(card.data.rows / 5)
+
+
+def test_predictions_are_written_as_their_contract_encodes_them(scorer):
+    """Against structs of Python: by row what columns say."""
+    odd = ["plain", 'a "quoted" one', "back\\slash", "line\nend\x00", "Zoë \u2028", "\x7f"]
+    events = [
+        customer(
+            event_id=f"{odd[n % 6]}{n}", customerID=odd[-n % 6], tenure=n % 72,
+            MonthlyCharges=n + n % 7 / 100, TotalCharges=None if n % 5 else n * 9.5,
+            event_time=f"2026-11-20T11:00:0{n % 2}{'.5' if n % 3 else ''}Z",
+        )
+        for n in range(90)
+    ]  # fmt: skip
+    for some in (events[:1], events):
+        told = kafka_rows([value(one) for one in some], MADE, topic="customers")
+        found = {
+            (said := msgspec.json.decode(text, type=Prediction)).input_offset: (key, text, said)
+            for key, text in outcomes_of(told, scorer, RULES, MADE).predictions
+        }
+        for rows in decode_batch(told, CUSTOMERS, RULES):
+            scores = scorer.score(rows)
+            for n, row in enumerate(rows.to_pylist()):
+                key, text, said = found.pop(row["offset"])
+                due = predicted(scorer, scores, n, row, said)
+                assert (key, text) == (row["customerID"], PREDICTIONS.encode(due))
+        assert not found
+
+
+def predicted(scorer, scores, n, row, said):
+    """The prediction of one row, but for how long it took."""
+    share = Decimal(int(scores.rounded()[n])).scaleb(-4)
+    threshold = Decimal(f"{scorer.card.threshold:.4f}")
+    names = [feature.name for feature in scorer.card.features]
+    why = [
+        {"feature": names[at], "value": row[names[at]],
+         "contribution": Decimal(f"{scores.contributions[n, at]:.4f}") + 0}
+        for at in scores.top(TOLD)[n]
+    ]  # fmt: skip
+    alike = ("event_time", "customerID", "Contract", "tenure", "PaymentMethod", "MonthlyCharges",
+             "Churn")  # fmt: skip
+    return Prediction(
+        event_id=f"{row['event_id']}@{scorer.card.version}", input_event_id=row["event_id"],
+        **{name: row[name] for name in alike}, input_topic="customers", input_partition=0,
+        input_offset=row["offset"], prediction="Yes" if share >= threshold else "No",
+        probability=share, threshold=threshold, model_version=scorer.card.version,
+        contributions=PREDICTIONS.encode(why).decode(), scored_at=MADE,
+        inference_ms=said.inference_ms,
+    )  # fmt: skip
 
 
 def test_the_same_seed_makes_the_same_model_and_another_one_another():

@@ -26,7 +26,7 @@ from lakehouse.core.progress import Counted
 from lakehouse.core.text import as_json
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.model.customers import kafka_rows
-from lakehouse.products.churn.model.outcomes import Outcomes, Scored, outcomes_of, value_of
+from lakehouse.products.churn.model.outcomes import Outcomes, Scored, outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
 from producers.churn import table
 from producers.churn.events import of_row
@@ -66,7 +66,7 @@ def score_file(
             continue
         outcomes = outcomes_of(_records(part, path, job), scorer, rules, job.scored_at)
         write_whole(out / f"refused-{number:05}.jsonl", _refused(outcomes))
-        write_whole(done, b"".join(value_of(one) + b"\n" for one in outcomes.predictions))
+        write_whole(done, b"".join(value + b"\n" for _, value in outcomes.predictions))
         scored.add(outcomes)
     raise AssertionError("counting has no end")
 

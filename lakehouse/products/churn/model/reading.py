@@ -24,7 +24,7 @@ from lakehouse.products.churn.settings import churn_of
 from lakehouse.settings.kafka_client import reader_options, unreachable
 from lakehouse.settings.settings import Settings
 
-AT_ONCE, LOOK = 5_000, 10.0
+AT_ONCE, LOOK = 20_000, 10.0
 """Records at a time; seconds between two looks at how many partitions there are."""
 _MIB = 2**20
 _READ = {

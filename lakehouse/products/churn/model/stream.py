@@ -34,7 +34,6 @@ from lakehouse.products.churn.model.outcomes import (
     Outcomes,
     Scored,
     outcomes_of,
-    value_of,
 )
 from lakehouse.products.churn.model.reading import Reading
 from lakehouse.products.churn.model.scoring import Scorer
@@ -136,7 +135,7 @@ class ScoringService:
             "topic": self._churn.deadletter_topic, "partitions": 1, "max_message_mb": most,
         }  # fmt: skip
         ensure_topic(kafka, self._churn.model_copy(update=letters))
-        self._kafka.open(f"{self._span.group}-{topic_id}", most * _MIB, linger_ms=0)
+        self._kafka.open(f"{self._span.group}-{topic_id}", most * _MIB)
         self._reading = Reading(self._settings, self._span, self._rules, topic_id)
         return self._reading
 
@@ -159,8 +158,8 @@ class ScoringService:
         """One transaction: the outcomes, and how far the group has read with them."""
         topic = self._predictions.topic
         self._kafka.begin()
-        for one in outcomes.predictions:
-            self._kafka.hand(topic, one.customerID, value_of(one), NAMED)
+        for customer, value in outcomes.predictions:
+            self._kafka.hand(topic, customer, value, NAMED)
         for letter in outcomes.letters if self._span.is_live else ():
             self._kafka.hand(
                 self._churn.deadletter_topic, letter.key, letter.value, letter.headers
