@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -156,7 +156,7 @@ class Stage:
 
     def produce(self, seconds: float = 20, failpoint: str = "") -> subprocess.Popen[str]:
         """Feed the topics for about so long by the product's own source, with copies and junk."""
-        for topic in self.topics.values():
+        for topic in self.noisy():
             self._noises.append(Noise(self.broker.servers, topic, seconds))
         count = str(int(seconds * EVENTS_A_SECOND))
         return self.producer(
@@ -164,6 +164,10 @@ class Stage:
              "--rate", str(EVENTS_A_SECOND)],
             failpoint,
         )  # fmt: skip
+
+    def noisy(self) -> Iterable[str]:
+        """The topics that copies and junk are put into."""
+        return self.topics.values()
 
     def producer(self, words: Sequence[str], failpoint: str = "") -> subprocess.Popen[str]:
         """Start a Python program that feeds the topic; it ends by itself before the try does."""
