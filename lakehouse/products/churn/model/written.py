@@ -56,7 +56,7 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
     }
     parts: list[Any] = []
     for name in Prediction.__struct_fields__:
-        told = cells[name] if name in cells else _cells(rows, name)
+        told = cells[name] if name in cells else _told(rows, name)
         parts += [f'{"," if parts else "{"}"{name}":', told]
     found: list[bytes] = _joined(*parts, "}").cast(pa.binary()).to_pylist()
     return found
@@ -64,12 +64,12 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
 
 def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.Array:
     """Of each row the features that say most, their values and shares: JSON within JSON text."""
-    names = [feature.name for feature in scorer.card.features]
-    begun = pa.concat_arrays([_begun(rows, name) for name in names])
     top, each = scores.top(TOLD), np.arange(rows.num_rows)
+    used, at = np.unique(top, return_inverse=True)
+    begun = pa.concat_arrays([_begun(rows, scorer.card.features[n].name) for n in used.tolist()])
     shares = np.take_along_axis(scores.contributions, top, 1)
     parts: list[Any] = []
-    for place, share in zip(top.T, shares.T, strict=True):
+    for place, share in zip(at.reshape(top.shape).T, shares.T, strict=True):
         of_row = begun.take(pa.array(place * rows.num_rows + each))
         parts += ['"[' if not parts else ",", of_row, _rounded(share), "}"]
     return _joined(*parts, ']"')
@@ -78,25 +78,19 @@ def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.Ar
 def _begun(rows: pa.RecordBatch, feature: str) -> pa.Array:
     """Each row's contribution of a feature as JSON within text, up to its share."""
     begin, end = f'{{\\"feature\\":\\"{feature}\\",\\"value\\":', ',\\"contribution\\":'
-    return _cells(rows, feature, lambda cells: _joined(begin, _within(cells), end))
+    return _told(rows, feature, lambda cell: f"{begin}{_json(cell)[1:-1]}{end}")
 
 
-def _cells(
-    rows: pa.RecordBatch, name: str, made: Callable[[pa.Array], pa.Array] = lambda cells: cells
+def _told(
+    rows: pa.RecordBatch, name: str, made: Callable[[str], str] = lambda cell: cell
 ) -> pa.Array:
     """What is made of a column's cells as JSON, once for each that there is; no cell is null."""
     column = rows.column(name).dictionary_encode("encode")
     known = column.dictionary
-    if pa.types.is_string(known.type):
-        told = pa.array([_json(one) for one in known.to_pylist()], pa.string())
-    else:
-        told = known.cast(pa.string())
-    return made(told.fill_null("null")).take(column.indices)
-
-
-def _within(told: pa.Array) -> pa.Array:
-    """JSON as it stands within JSON text."""
-    return pc.replace_substring(pc.replace_substring(told, "\\", "\\\\"), '"', '\\"')
+    is_text = pa.types.is_string(known.type)
+    cells = (known if is_text else known.cast(pa.string())).to_pylist()
+    texts = ["null" if c is None else _json(c) if is_text else c for c in cells]
+    return pa.array(map(made, texts), pa.string()).take(column.indices)
 
 
 def _joined(*parts: Any) -> pa.Array:
