@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.products.registry import flows
 from lakehouse.runtime.job import main
 from tests.conftest import encode, sale
 from tests.support.lake import Lake, cut_log
@@ -45,3 +46,10 @@ def test_the_format_is_the_settings(said):
     text = said(format="console")
     assert "made anew from all of bronze" in text
     assert '{"' not in text
+
+
+def test_every_flow_has_a_job_that_names_it():
+    jobs = {path.name: path.read_text() for path in (CONFIG.parent / "jobs").glob("[a-z]*.py")}
+    due = {f"{flow.name.replace('.', '_')}.py": flow.name for flow in flows()}
+    assert jobs.keys() == due.keys()
+    assert all(f'main(["{name}"], sys.argv[1:])' in jobs[job] for job, name in due.items())
