@@ -34,6 +34,7 @@ def watched(place: str) -> None:
     if (child := os.fork()) == 0:
         os.close(ours)
         sys.stderr = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, "backslashreplace")
+        sys.__stderr__ = sys.stderr  # type: ignore[misc]  # a screen is drawn on it
         os.dup2(engines, 2)
         threading.Thread(target=_end_with, args=(above,), daemon=True).start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
