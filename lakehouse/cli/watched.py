@@ -23,8 +23,10 @@ _MOST = 1_000_000
 def watched(place: str) -> None:
     """Return in a child; this process waits for it and ends as it does, or says what ended it.
 
-    Call it before any thread is started. A signal of another process is passed on. What engines
-    write to stderr themselves comes at the end, or not at all where one of them ended the child.
+    Call it before any thread is started. A signal of another process is passed on, and the end of
+    the terminal, of which only this process may be told; Ctrl-C the terminal gives to both.
+    What engines write to stderr themselves comes at the end, or not at all where one of them
+    ended the child.
     """
     if sys.platform != "linux":
         return
@@ -67,8 +69,10 @@ def _waited_for(child: int) -> int:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return status
-        elif came.si_code <= 0:  # of a process: a terminal gives its signals to both
-            os.kill(child, came.si_signo)
+        elif came.si_signo == signal.SIGHUP or came.si_code <= 0:
+            os.kill(
+                child, came.si_signo
+            )  # of a process, or of a terminal that tells this one alone
 
 
 def _end_with(above: int) -> None:

@@ -1,11 +1,13 @@
 """A verb's child: how it ended is told, or is how the verb ends; signals reach it."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,19 @@ def test_a_child_ends_with_its_process_and_that_as_the_child(number):
     process.send_signal(number)
     assert process.stdout.read() == ""  # which the child holds as well
     assert process.wait(60) == -number
+
+
+def test_a_terminal_that_goes_away_ends_both():
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", "import fcntl, os, termios\nos.setsid()\n"
+         f"fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{CHILD}print(os.getpid(), flush=True)\n"
+         "time.sleep(600)"],
+        stdin=theirs, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    child = psutil.Process(int(process.stdout.readline()))
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait(60) == -signal.SIGHUP
+    child.wait(60)
