@@ -263,7 +263,8 @@ def show(checks: list[Check]) -> None:
         if check.group != group:
             group = check.group
             console.print(f"[bold]{group}[/]")
-        console.print(f"  {MARKS[check.state]} {check.name}: ", end="")
-        console.print(sayable(check.detail), markup=False, highlight=False)
+        console.print(f"  {MARKS[check.state]} ", end="")
+        line = sayable(f"{check.name}: {check.detail}")  # a table's name may be a stranger's
+        console.print(line, markup=False, highlight=False)
         if check.fix:
             console.print(f"      fix: {sayable(check.fix)}", markup=False, highlight=False)

@@ -35,6 +35,7 @@ from tests.hostile.verbs import (
     LONGEST,
     MORE,
     MORE_READ,
+    QUICK,
     limited,
     outcome,
     peak_mb,
@@ -196,7 +197,7 @@ def findings(ground: Ground, numbers: Iterator[int], say: Callable[[str], None])
             told = f"{type(error).__name__} at {_place(error)}: {error}"
             yield f"mutant {number}, {verb}, {what}: {told}"[:500]
         faulthandler.cancel_dump_traceback_later()
-        longest = LONGEST if verb in {*MORE_READ, "restore"} else AT_WORK
+        longest = LONGEST if verb in {*QUICK, "restore"} else AT_WORK
         if (took := time.monotonic() - began) > longest:
             yield f"mutant {number}, {verb}, {what}: took {took:.0f} s"
         if (peak := peak_mb()) > MEMORY_MB:

@@ -11,6 +11,8 @@ import pytest
 from lakehouse.cli.quarantined import whole
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import as_json, for_spreadsheet, say
+from lakehouse.doctor.check import Check
+from lakehouse.doctor.doctor import show as show_checks
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from tests.conftest import NOW
@@ -83,3 +85,10 @@ def test_a_number_without_an_end_is_text_in_json():
 
     found = json.loads(as_json(told), parse_constant=refused)
     assert found == {"a": ["nan", {"b": ["-inf", 1.5]}], "c": "NaN"}
+
+
+def test_the_doctor_shows_the_name_of_a_strangers_table_as_text(capsys):
+    show_checks([Check("lake", f"silver.{ESCAPES}[/x]", "pass", ESCAPES)])
+    shown = capsys.readouterr().out
+    assert "[/x]" in shown
+    assert all(c.isprintable() or c == "\n" for c in shown)
