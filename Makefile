@@ -80,11 +80,11 @@ airflow: $(AIRFLOW)/stamp ## Airflow for the DAGs of dags/, in an environment of
 	@echo "now try: dags/airflow dags test lakehouse_care; dags/airflow standalone"
 
 # lakes of tests lie in memory where it has room: a disk takes a sixth of their time
-PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n 4 --dist loadfile \
+PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n auto --dist loadfile \
 	--no-loadscope-reorder
 # C1 alone compiles what short tests run for a third less time than both compilers take
 test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
-# four at a time fill two cores: two of them wait for Kafka or Postgres, as tests/apart.py has it
+# two at a time for each core: one of them waits for Kafka or Postgres, as tests/apart.py has it
 test: setup-dev ## every feature once, for real
 	$(PYTEST) --durations=15
 

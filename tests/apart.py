@@ -1,13 +1,18 @@
-"""Which worker of `make test` runs what: tests that wait for a broker run beside others.
+"""How many workers `make test` has, and which runs what: tests that wait run beside others.
 
-Two workers at most start a broker and a database for theirs, and one a session of tests/spark.
+Half of the workers start a broker and a database for theirs, and one a session of tests/spark.
 """
 
 from __future__ import annotations
 
+import os
+
+import psutil
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+WORKER_BYTES = 3 * 2**30
+"""Memory that a worker takes at most, with its broker, database and JVM."""
 OF_A_BROKER = (
     "tests/live/", "tests/hostile/test_hostile_names.py", "tests/hostile/test_hostile_paths.py",
 )  # fmt: skip
@@ -34,8 +39,14 @@ LONGEST = (
 """Given out first: one of them that is left for the end has the other cores wait."""
 
 
+def workers() -> int:
+    """Two for each core, of which one waits for Kafka or Postgres; fewer where memory is short."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, min(2 * (cores or 1), psutil.virtual_memory().available // WORKER_BYTES))
+
+
 class Apart(LoadFileScheduling):
-    """Gives files to workers, the longest first: to the first two those of a broker first.
+    """Gives files to workers, the longest first: to half of them those of a broker first.
 
     The others take those when nothing else is left. Spark's files go to one worker.
     """
@@ -44,7 +55,7 @@ class Apart(LoadFileScheduling):
         return SPARK if nodeid.startswith(SPARK) else super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        left, has_broker = self.workqueue, self.nodes.index(node) < 2
+        left, has_broker = self.workqueue, 2 * self.nodes.index(node) < len(self.nodes)
         in_order = [*(s for s in LONGEST if s in left), *(s for s in left if s not in LONGEST)]
         mine = (scope for scope in in_order if scope.startswith(OF_A_BROKER) is has_broker)
         first = next(mine, in_order[0])

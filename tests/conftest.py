@@ -97,6 +97,14 @@ def drawn(examples: int) -> Callable[[Callable[..., None]], Any]:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `make test`: see tests/apart.py."""
+    from tests.apart import workers  # noqa: PLC0415  # only the process that schedules
+
+    return workers()
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For `make test`: see tests/apart.py."""
     from tests.apart import Apart  # noqa: PLC0415  # only the process that schedules
