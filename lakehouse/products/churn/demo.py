@@ -42,7 +42,7 @@ from producers.message import Message
 from producers.sending import Summary, send
 
 CORRUPT = 0.01
-TRAINED_ON = 10_000
+TRAINED_ON = 5_000
 EXAMPLES = 3
 
 
