@@ -20,8 +20,8 @@ from lakehouse.products.churn.model.scoring import Scorer, Scores
 
 TOLD = 3
 """Contributions that a prediction tells."""
-_TENTHS = 10_000
-_SHARES = pa.array([f"{n / _TENTHS:.4f}" for n in range(_TENTHS + 1)])
+_UNITS = 10_000
+_SHARES = pa.array([f"{n / _UNITS:.4f}" for n in range(_UNITS + 1)])
 _SHARE = pa.decimal128(18, 4)
 _ODD = r'["\\\x00-\x1f]'
 """What JSON text has otherwise than as it is."""
@@ -36,7 +36,7 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
     card, size = scorer.card, rows.num_rows
     if not size:
         return []
-    threshold, shares = round(card.threshold * _TENTHS), scores.rounded()
+    threshold, shares = round(card.threshold * _UNITS), scores.rounded()
     ms = round(1e7 * scores.seconds / size)
     ids = rows.column("event_id")
     cells: dict[str, Any] = {
@@ -52,7 +52,7 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
         "model_version": _json(card.version),
         "contributions": contributions(rows, scores, scorer),
         "scored_at": _json(now),
-        "inference_ms": f"{ms // _TENTHS}.{ms % _TENTHS:04}",
+        "inference_ms": f"{ms // _UNITS}.{ms % _UNITS:04}",
     }
     parts: list[Any] = []
     for name in Prediction.__struct_fields__:
@@ -112,7 +112,7 @@ def _times(column: pa.Array) -> pa.Array:
 
 def _rounded(shares: npt.NDArray[np.float32]) -> pa.Array:
     """Shares as text, with four digits."""
-    units = np.rint(shares.astype(np.float64) * _TENTHS).astype(np.int64)
+    units = np.rint(shares.astype(np.float64) * _UNITS).astype(np.int64)
     words = np.stack([units, units >> 63], axis=1)  # of 128 bits, the lower half first
     found = pa.Array.from_buffers(_SHARE, len(units), [None, pa.py_buffer(words.tobytes())])
     return found.cast(pa.string())
