@@ -105,14 +105,15 @@ class ChurnStage(Stage):
 
 
 def killed_at(step: Step) -> Act:
-    """The scorer ends itself as kill -9 would, thrice, while customers come."""
+    """The scorer ends itself as kill -9 would, twice, while customers come."""
 
     def act(stage: Stage) -> None:
         assert isinstance(stage, ChurnStage)
-        stage.produce(25)
         stage.start()
-        for _ in range(3):
-            stage.expect_kill(stage.score(stage.step(step, range(1, 30))), "the scorer")
+        for _ in range(2):
+            scorer = stage.score(stage.step(step, range(1, 20)))
+            stage.produce()
+            stage.expect_kill(scorer, "the scorer")
         stage.score()
         stage.recover()
 
