@@ -176,18 +176,18 @@ SERIES = {
         f"AND period_start > (SELECT max(period_start) {_DAYS}) - INTERVAL 90 DAY ORDER BY ALL",
         "day", ("net_revenue",), "currency",
     ),
+    "revenue_by_hour": Series(
+        "net revenue by hour, the last two days",
+        f"SELECT period_start AS hour, currency, net_revenue {_HOURS} AND {_LARGE} "
+        f"AND period_start > (SELECT max(period_start) {_HOURS}) - INTERVAL 48 HOUR ORDER BY ALL",
+        "hour", ("net_revenue",), "currency",
+    ),
     "orders_by_day": Series(
         "orders by day",
         f"SELECT CAST(period_start AS DATE) AS day, CAST(sum(orders) AS BIGINT) AS orders {_DAYS} "
         f"AND period_start > (SELECT max(period_start) {_DAYS}) - INTERVAL 90 DAY "
         "GROUP BY 1 ORDER BY 1",
         "day", ("orders",),
-    ),
-    "revenue_by_hour": Series(
-        "net revenue by hour, the last two days",
-        f"SELECT period_start AS hour, currency, net_revenue {_HOURS} AND {_LARGE} "
-        f"AND period_start > (SELECT max(period_start) {_HOURS}) - INTERVAL 48 HOUR ORDER BY ALL",
-        "hour", ("net_revenue",), "currency",
     ),
 }  # fmt: skip
 """Name → picture over time."""

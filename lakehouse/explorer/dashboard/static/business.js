@@ -67,7 +67,7 @@ export function table(main, told, now) {
     ["last commit", info.committed ? `${clock(info.committed)} (${ago(info.committed, now)})` : "–"],
     ["partitioned by", info.partitions || "–"], ["has bronze up to version", info.source === null ? "–" : number(info.source)]];
   const history = told.history.map((c) => [number(c.version), clock(c.time), c.operation, number(c.rows), c.note]);
-  replace(main, el("h1", {}, info.name),
+  replace(main, el("h1.exact", {}, info.name),
     el("dl.facts", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     grid(`rows of ${info.name}`, told.columns, told.rows, { link: (_r, place) => `/trace?table=${encodeURIComponent(info.name)}&row=${told.ids[place]}` }),
     sql(told.sql, info.name),

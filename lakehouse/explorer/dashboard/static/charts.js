@@ -31,7 +31,8 @@ function figure(series, group, key) {
   const newest = group.map((line) => `${line.name} ${line.points.at(-1)[2]}`).join(", ");
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
     "aria-label": `${series.title}, ${name}: from ${day(first, series)} to ${day(last, series)}; last ${newest}` });
-  for (const value of [low, (low + high) / 2, high]) {
+  const below = -low > high / 5 ? [low] : []; // a mark of its own only where it is not on that of 0
+  for (const value of low < 0 ? [...below, 0, high] : [low, high / 2, high]) {
     drawing.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, compact(value)));
   }
@@ -43,7 +44,7 @@ function figure(series, group, key) {
     const points = line.points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`);
     if (points.length > 1) {
       if (group.length === 1) drawing.append(svg("path", { class: "area",
-        d: `M${x(line.points[0][0])},${y(low)} L${points.join(" L")} L${x(line.points.at(-1)[0])},${y(low)} Z` }));
+        d: `M${x(line.points[0][0])},${y(0)} L${points.join(" L")} L${x(line.points.at(-1)[0])},${y(0)} Z` }));
       drawing.append(svg("polyline", { class: `line of-${place % 4}`, points: points.join(" ") }));
     }
     const end = line.points.at(-1);

@@ -63,7 +63,8 @@ export function table(caption, columns, rows, { link, empty = "nothing", key = c
     return el("tr", {}, row.map((value, at) => {
       const text = value === null || value === undefined ? "" : value;
       const shown = href && at === 0 ? el("a", { href, title: "the events behind this row" }, text === "" ? "(empty)" : text) : text;
-      return el(columns[at].number ? "td.number" : "td", {}, shown);
+      const isTime = typeof text === "string" && /^\d{4}-\d\d-\d\d/.test(text);
+      return el(columns[at].number ? "td.number" : isTime ? "td.time" : "td", {}, shown);
     }));
   });
   return el("div.wide", { tabindex: "0", role: "region", "aria-label": caption, "data-key": key },
