@@ -6,6 +6,7 @@ On a terminal it is a bar with the time left, elsewhere a line now and then.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,26 +91,38 @@ class Lines:
 
 
 class Bar:
-    """One bar a piece of work, with the time left, below what is said meanwhile."""
+    """A bar of the piece of work that is being done, with the time left, below what is said.
+
+    It leaves the screen as soon as the piece is done: what comes on stdout finds none.
+    """
 
     def __init__(self) -> None:
-        self._drawn: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+        self._drawn: tuple[str, Progress, TaskID] | None = None
+        self._one = threading.Lock()
 
     def tell(self, what: str, done: int, of: int, unit: str) -> None:
-        """Draw it; a piece of work that is done leaves the screen."""
-        drawn = self._drawn = self._drawn or _begun()
-        if what not in self._tasks:
-            self._tasks[what] = drawn.add_task(printable(what), total=of or None, told="")
-        told = _told(done, of, unit)
-        is_shown = not of or done < of
-        drawn.update(self._tasks[what], completed=done, total=of or None, told=told,
-                     visible=is_shown)  # fmt: skip
+        """Draw it; the piece before, if it was not told to its end, is over."""
+        is_over = of > 0 and done >= of
+        with self._one:
+            if self._drawn and (self._drawn[0] != what or is_over):
+                self._leave()
+            if is_over:
+                return
+            if self._drawn is None:
+                drawn = _begun()
+                self._drawn = what, drawn, drawn.add_task(printable(what), total=None, told="")
+            _, drawn, task = self._drawn
+            drawn.update(task, completed=done, total=of or None, told=_told(done, of, unit))
 
     def end(self) -> None:
         """Take the bar away: what was done is said in words."""
+        with self._one:
+            self._leave()
+
+    def _leave(self) -> None:
         if self._drawn:
-            self._drawn.stop()
+            self._drawn[1].stop()
+        self._drawn = None
 
 
 def _begun() -> Progress:
