@@ -96,13 +96,11 @@ def maintain(
 
 def show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
     """Print sections of rows, as tables or as JSON."""
-    from rich.console import Console
-
     from lakehouse.explorer.format import Format
-    from lakehouse.explorer.show import render
+    from lakehouse.explorer.show import render, width
 
     form = Format.json if as_json else Format.table
-    sys.stdout.write(render(sections, form, max(Console().width, 132)))
+    sys.stdout.write(render(sections, form, width()))
 
 
 def jars() -> None:
