@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.cli.edge import in_bounds, settings_of
-from lakehouse.core.errors import Exit
+from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import MOST, AsJson, Config, Root
 from lakehouse.core.progress import progress
 from lakehouse.core.text import say
@@ -28,12 +28,21 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     settings = settings_of(config, root, logs=False)
     catalogue = Catalogue(settings.lake.root)
     catalogue.require()
+    infos, faults = [], []
     with in_bounds(settings):
-        infos = [catalogue.info(name) for name in catalogue.names()]
+        for name in catalogue.names():
+            try:
+                infos.append(catalogue.info(name))
+            except LakehouseError as error:  # the others are listed all the same
+                faults.append(error)
         sections = {"tables": [info.as_dict() for info in infos]}
         if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
             sections["state"] = kept
     show(sections, as_json)
+    for fault in faults[:-1]:
+        say(str(fault))
+    if faults:
+        raise faults[-1]
 
 
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:

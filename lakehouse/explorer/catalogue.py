@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from deltalake import DeltaTable
@@ -126,7 +127,7 @@ class Catalogue:
                 ) from None  # fmt: skip
             raise TableDamaged(
                 f"table {name}", f"cannot be opened: {_line(error)}",
-                f"lakehouse repair {name} {root_option(self.lake.root)}",
+                f"lakehouse repair {quote(name)} {root_option(self.lake.root)}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
         return table

@@ -5,8 +5,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from typer.testing import CliRunner
 
-from lakehouse.core.errors import TableMissing
+from lakehouse.cli.app import app
+from lakehouse.core.errors import TableDamaged, TableMissing
 from lakehouse.core.sql import identifier
 from lakehouse.explorer.app.tree import label
 from lakehouse.explorer.catalogue import Catalogue, named_in
@@ -41,6 +43,14 @@ def test_every_face_reads_a_table_of_an_odd_name(lake):
             assert label(f"silver.{name}", None).plain == f"silver.{name}"
         with pytest.raises(TableMissing, match=r"silver\.no such"):
             session.ask('FROM silver."no such"')
+
+
+def test_tables_are_listed_beside_one_that_cannot_be_opened(lake):
+    silver = Path(lake.lake.root, "silver")
+    shutil.copytree(silver / "sales_by_country", silver / "no\nname")
+    done = CliRunner().invoke(app, ["tables", "--root", lake.lake.root])
+    assert isinstance(done.exception, TableDamaged)
+    assert all(f"silver.{name}" in done.stdout for name in NAMES)
 
 
 def test_completion_puts_an_odd_name_in_quotes():

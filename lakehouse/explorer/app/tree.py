@@ -106,6 +106,11 @@ def product_of(name: str) -> str:
     return ""
 
 
+def many(count: str, what: str) -> str:
+    """A count with its word."""
+    return f"{count} {what}{'' if count == '1' else 's'}"
+
+
 def details(name: str, info: TableInfo | str | None, behind: int | None, now: datetime) -> str:
     """What is known of a table, a line each."""
     if info is None:
@@ -115,7 +120,7 @@ def details(name: str, info: TableInfo | str | None, behind: int | None, now: da
     rows = "unknown" if info.rows is None else f"{info.rows:,}"
     lines = [
         printable(name),
-        f"{rows} rows, {size(info.bytes)} in {info.files:,} file{'s' if info.files != 1 else ''}",
+        f"{many(rows, 'row')}, {size(info.bytes)} in {many(f'{info.files:,}', 'file')}",
         f"version {info.version}, {ago(info.committed, now)}",
     ]
     if info.source is not None:
