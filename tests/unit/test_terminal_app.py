@@ -55,6 +55,9 @@ def test_the_first_screen_has_tables_analyses_a_picture_and_rows(root, size):
         assert f"{root[: size[0] - 10]}"[:20] in it.screen
         await it.press("f2", "down")
         await it.shows("country", SHOWN[:8])
+        it.results.action_row()
+        await it.shows("one row", "average_basket")
+        await it.press("escape")
         await it.shows("silver.sales_by_client", "version ")
 
     drive(root, steps, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +51,12 @@ def exact(value: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     return printable(str(value))
+
+
+def fields(row: Mapping[str, Any]) -> list[str]:
+    """A row in full, a line each column."""
+    width = max(map(len, map(exact, row)), default=0)
+    return [f"{exact(name):<{width}}  {exact(value)}" for name, value in row.items()]
 
 
 def bare(value: Any) -> str:

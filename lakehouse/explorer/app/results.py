@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
-from lakehouse.explorer.app.cells import bare, exact
+from lakehouse.explorer.app.cells import bare, exact, fields
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.arranged import arranged, profile
 from lakehouse.explorer.identity import names_of
@@ -43,6 +43,7 @@ class Results(Vertical):
         Binding("p", "profile", "Profile"),
         Binding("d", "origin", "Drill down"),
         Binding("i", "inspect", "Whole value", show=False),
+        Binding("I", "row", "Whole row", show=False),
         Binding("c", "copy(False)", "Copy", show=False),
         Binding("C", "copy(True)", "Copy rows", show=False),
         Binding("e", "export", "Export"),
@@ -212,6 +213,11 @@ class Results(Vertical):
         """Show the value under the cursor whole."""
         if self.grid.columns:
             explorer(self).show_text(self.grid.column, exact(self.grid.value))
+
+    def action_row(self) -> None:
+        """Show the row under the cursor field by field."""
+        if row := self.grid.row:
+            explorer(self).show_text("one row", "\n".join(fields(row)))
 
     def action_copy(self, is_all: bool) -> None:
         """Copy the value under the cursor, or all rows as CSV."""

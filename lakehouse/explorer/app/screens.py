@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
-from lakehouse.explorer.app.cells import bare, exact
+from lakehouse.explorer.app.cells import bare, exact, fields
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.record import Commit, address, commit_of, hexdump, raw
@@ -37,7 +37,7 @@ Rows
   s               sort by the column: down, up, as it was
   /               only rows that have a text (Esc: all rows)
   p               profile: nulls, different values, range, shape
-  i               the whole value
+  i, I            the whole value; the row, field by field
   c, C            copy the value; all rows as CSV
   e               export to CSV, JSON or Parquet
 
@@ -203,9 +203,7 @@ class RecordOver(Over):
 
     def text(self) -> str:
         """The columns, a line each, then the bytes."""
-        width = max(map(len, map(exact, self.row)), default=0)
-        lines = ["", *(f"{exact(n):<{width}}  {exact(v)}" for n, v in self.row.items())]
-        return "\n".join([*lines, *dumped(raw(self.row), "as Kafka had them")])
+        return "\n".join(["", *fields(self.row), *dumped(raw(self.row), "as Kafka had them")])
 
     def on_mount(self) -> None:
         """Look for the commit, and for bytes that no table keeps."""
