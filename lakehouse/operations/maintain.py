@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import structlog
-from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableMissing
 from lakehouse.core.lock import write_locks
@@ -23,6 +22,7 @@ from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
+from lakehouse.storage.health import current
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact, vacuum
 
@@ -72,7 +72,7 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     ledgers = {name.replace("quarantine.", "erased.", 1) for name in chosen}
     locked = sorted({*chosen, *ledgers})
     with write_locks(lake.locks, locked, "maintain", settings.publish.lock_timeout):
-        sizes = {name: _measured(lake.table(name))[3] for name in chosen}
+        sizes = {name: _on_disk(lake.table(name)) for name in chosen}
         looked_at = Counted("maintaining", sum(sizes.values()), "bytes")
         done = []
         for name in chosen:
@@ -99,7 +99,11 @@ def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
 
 def _measured(uri: str) -> tuple[int, int, int, int]:
     """Version, files, their bytes, and the bytes of the whole folder."""
-    table = DeltaTable(uri)
+    table = current(uri)
     sizes = [int(n) for n in table.get_add_actions(flatten=True)["size_bytes"].to_pylist()]
-    disk = sum(path.stat().st_size for path in Path(uri).rglob("*") if path.is_file())
-    return int(table.version()), len(sizes), sum(sizes), disk
+    return int(table.version()), len(sizes), sum(sizes), _on_disk(uri)
+
+
+def _on_disk(uri: str) -> int:
+    """The bytes of all that is in the table's folder."""
+    return sum(path.stat().st_size for path in Path(uri).rglob("*") if path.is_file())

@@ -179,7 +179,13 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
         log.info("the state was not made here, and is made anew", state=str(folder))
         remove(folder)
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise LakehouseError(
+            str(folder), "cannot be made: a file is in the place of it, or of the folder above",
+            "remove that file, which no flow made; or leave this lake alone",
+        ) from None  # fmt: skip
     marker = folder / _MARKER
     if marker.exists() and marker.read_text("utf-8") != (_run() or None):
         return None

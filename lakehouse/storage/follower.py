@@ -35,9 +35,10 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.progress import advance
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.health import current
 from lakehouse.storage.increments import Increment, increments, parts
 from lakehouse.storage.log import commit_time
-from lakehouse.storage.log_health import Log, check_log
+from lakehouse.storage.log_health import check_log
 from lakehouse.storage.metadata import Time, Version
 
 Say = Callable[[int, int], None]
@@ -89,8 +90,7 @@ def has_commit(uri: str, applied: Applied) -> bool:
     """Whether the bronze table at ``uri`` has the commit that was applied last."""
     if not DeltaTable.is_deltatable(uri):
         return False
-    Log.of(uri)
-    bronze, known = DeltaTable(uri), commit_time(uri, applied.version)
+    bronze, known = current(uri), commit_time(uri, applied.version)
     return (
         applied.bronze == str(bronze.metadata().id)
         and applied.version <= bronze.version()
@@ -220,8 +220,7 @@ class Follower(ABC):
         if not DeltaTable.is_deltatable(self.bronze_uri):
             name = self._bronze
             raise TableMissing(f"bronze.{name}", "does not exist yet", f"run {name}.bronze first")
-        Log.of(self.bronze_uri)  # delta-rs reads whatever lies there, however large
-        bronze = DeltaTable(self.bronze_uri)
+        bronze = current(self.bronze_uri)
         self.bronze_id = str(bronze.metadata().id)
         return bronze
 

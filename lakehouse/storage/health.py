@@ -8,6 +8,7 @@ import stat
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import check_columns
 from lakehouse.core.within import check_file, check_folders, relative
 from lakehouse.storage.damage import Damage, damaged, files_damage
@@ -57,8 +58,20 @@ def opened(uri: str) -> DeltaTable:
     try:
         return newest(uri)
     except DeltaError as error:
-        fault = " ".join(str(error).split())[:300]
-        raise damaged(uri, Damage(uri, f"cannot be opened: {fault}")) from None
+        raise _unopened(uri, error) from None
+
+
+def current(uri: str) -> DeltaTable:
+    """As :func:`loaded`, at the newest version; where it cannot be opened, TableDamaged too."""
+    try:
+        return loaded(uri, None)
+    except DeltaError as error:
+        raise _unopened(uri, error) from None
+
+
+def _unopened(uri: str, error: DeltaError) -> TableDamaged:
+    fault = " ".join(str(error).split())[:300]
+    return damaged(uri, Damage(uri, f"cannot be opened: {fault}"))
 
 
 def lacking_files(table: DeltaTable, uri: str) -> dict[str, str]:

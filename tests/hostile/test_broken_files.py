@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.core.errors import TableDamaged
-from tests.hostile.attacks import first_file, newest
+from tests.hostile.attacks import adds, first_file, newest
 from tests.hostile.lakes import orders
 from tests.hostile.verbs import READ, outcome
 
@@ -86,3 +86,17 @@ def test_plain_files_that_are_none_are_damage(tmp_path):
         outcome(verb, tmp_path / "lake")
     said = CliRunner().invoke(app, ["tables", "--root", str(tmp_path / "lake")])
     assert "lake.orders: cannot be read" in f"{said.output}{said.exception}"
+
+
+@pytest.mark.parametrize("verb", ["tables", "maintain", "follow"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stats": json.dumps({"numRecords": 2**70})},
+        {"partitionValues": {"event_date": "2026-11-20", "x": "1"}},
+    ],
+)
+def test_an_action_that_no_engine_can_take_in_is_damage(verb, more, lake):
+    (lake.parent / "home" / "data.parquet").write_bytes(b"x")
+    adds(lake, "bronze/sales", "x", **more)
+    assert "cannot be opened" in outcome(verb, lake) or verb == "tables"

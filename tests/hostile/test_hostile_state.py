@@ -18,7 +18,7 @@ from lakehouse.ingest.event_ids import EventIds
 from lakehouse.ingest.runs import RunDamaged
 from lakehouse.ingest.slots import Slots
 from tests.conftest import encode, sale, settings_at
-from tests.hostile.verbs import limited
+from tests.hostile.verbs import limited, outcome
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
 NOT_OURS = "the state was not made here, and is made anew"
@@ -158,3 +158,9 @@ def test_a_key_that_others_can_write_is_not_believed(user, tmp_path):
     with pytest.raises(ServiceUnavailable, match="others can write to it"):
         own._key(user)
     assert own.mac(b"a") == ""
+
+
+def test_a_file_for_the_folder_of_state_is_told(lake):
+    shutil.rmtree(lake / "_state")
+    (lake / "_state").write_text("x")
+    assert "a file is in the place of it" in outcome("follow", lake)
