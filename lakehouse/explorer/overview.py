@@ -52,4 +52,12 @@ def _rate(recent: Iterable[Commit], now: datetime) -> str:
 
 def _ages(ages: Ages | None) -> str | None:
     """How old events are when they are there: half of them, and 19 of 20, are younger."""
-    return None if ages is None else f"{ages.p50:,.2f} s, {ages.p95:,.2f} s"
+    return None if ages is None else f"{_span(ages.p50)}, {_span(ages.p95)}"
+
+
+def _span(seconds: float) -> str:
+    """Seconds in the unit in which a person reads them."""
+    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:,.2f} s"
