@@ -15,7 +15,6 @@ import typer
 from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.options import Config, Root
-from lakehouse.core.restarts import restarted
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ class _KeptUp:
 
     def run(self) -> None:
         """Keep it up; one that falls again and again is given up, in words."""
+        from lakehouse.core.restarts import restarted
+
         try:
             restarted("the dashboard", self._once, self._stop)
         except ServiceUnavailable as error:

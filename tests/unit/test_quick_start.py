@@ -62,6 +62,7 @@ def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():
     _, names, _ = loaded("explore", "--help")
     assert {name for name in names if name.startswith("lakehouse.cli.")} == {
         "lakehouse.cli.app", "lakehouse.cli.examples", "lakehouse.cli.explore",
+        "lakehouse.cli.watched",
     }  # fmt: skip
     assert names & {"lakehouse.products", "lakehouse.model", "msgspec"} == set()
 
