@@ -64,13 +64,13 @@ class Customers:
     def _new(self) -> dict[str, Any]:
         draw = self._draw
         digits = int(draw.integers(10_000))
-        letters = "".join(_LETTERS[n] for n in draw.integers(26, size=5))
+        letters = "".join(map(_LETTERS.__getitem__, draw.integers(26, size=5).tolist()))
         partner = self._is(0.483)
         term = self._one([(name, share) for name, share, _ in _TERMS])
         by_month = term == "Month-to-month"
         mean = next(months for name, _, months in _TERMS if name == term)
         stayed = draw.exponential(mean) if by_month else draw.normal(mean, 21)
-        tenure = int(np.clip(1 + stayed, 1, MOST_MONTHS)) * (not self._is(0.0016))
+        tenure = int(min(max(1 + stayed, 1), MOST_MONTHS)) * (not self._is(0.0016))
         internet = self._one(
             [("DSL", 0.32), ("Fiber optic", 0.55), ("No", 0.13)] if by_month
             else [("DSL", 0.38), ("Fiber optic", 0.30), ("No", 0.32)]
@@ -120,7 +120,7 @@ class Customers:
         price += 10.0 * sum(facts[name] == "Yes" for name in _FILMS)
         monthly = Decimal(round(20 * (price + self._draw.normal(0, 0.5)))) / 20
         facts["MonthlyCharges"] = max(monthly, Decimal("18.25"))
-        drifted = 1 + float(np.clip(self._draw.normal(0, 0.03), -0.09, 0.09))
+        drifted = 1 + min(max(self._draw.normal(0, 0.03), -0.09), 0.09)
         total = round(20 * facts["tenure"] * float(facts["MonthlyCharges"]) * drifted)
         facts["TotalCharges"] = Decimal(total) / 20 if facts["tenure"] else None
 
@@ -137,7 +137,7 @@ class Customers:
         return self._yes(1 / (1 + float(np.exp(-odds))))
 
     def _is(self, share: float) -> bool:
-        return bool(self._draw.random() < share)
+        return self._draw.random() < share
 
     def _yes(self, share: float) -> str:
         return "Yes" if self._is(share) else "No"
