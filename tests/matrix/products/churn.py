@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-
 from lakehouse.core.failpoint import Step
 from lakehouse.products.churn.model.store import Models
 from tests.matrix.check import Address, read
@@ -67,29 +65,10 @@ class ChurnStage(Stage):
         for _, record in read(self, self.topics["churn_predictions"]):
             said = json.loads(record.value or b"")
             found[said["input_partition"], said["input_offset"]] += 1
-        found.update(self._letters())
+        for _, letter in read(self, self.letters):
+            partition, offset = (letter.headers[ERRORS + n] for n in ("partition", "offset"))
+            found[int(partition), int(offset)] += 1
         return found
-
-    def _letters(self) -> Iterator[Address]:
-        """The addresses that dead letters name."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.broker.servers, isolation_level="read_committed",
-            auto_offset_reset="earliest", enable_auto_commit=False,
-        )  # fmt: skip
-        try:
-            ends = {
-                TopicPartition(self.letters, n): o for n, o in self.offsets(self.letters).items()
-            }
-            consumer.assign(list(ends))
-            while any(consumer.position(place) < end for place, end in ends.items()):
-                for batch in consumer.poll(timeout_ms=200).values():
-                    for letter in batch:
-                        told = {name: text.decode() for name, text in letter.headers
-                                if name.startswith(ERRORS)}  # fmt: skip
-                        partition, offset = (told[ERRORS + n] for n in ("partition", "offset"))
-                        yield int(partition), int(offset)
-        finally:
-            consumer.close()
 
     def wrong(self) -> Iterator[str]:
         """Records without an outcome, or with several."""
