@@ -44,7 +44,7 @@ class Counted:
 
 
 @contextmanager
-def watched(tell: Tell) -> Iterator[None]:
+def told_to(tell: Tell) -> Iterator[None]:
     """Have ``tell`` called with what this process does meanwhile, in whatever thread."""
     _watching.append(tell)
     try:
@@ -57,12 +57,12 @@ def watched(tell: Tell) -> Iterator[None]:
 def progress(*, quiet: bool = False) -> Iterator[None]:
     """Show how far the block's work is; nothing where ``quiet``, as with ``--json``."""
     if quiet:
-        with watched(lambda *_: None):
+        with told_to(lambda *_: None):
             yield
         return
     shown = Bar() if sys.stderr.isatty() else Lines()
     try:
-        with watched(shown.tell):
+        with told_to(shown.tell):
             yield
     finally:
         shown.end()

@@ -12,7 +12,7 @@ import pytest
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
-from lakehouse.core.progress import watched
+from lakehouse.core.progress import told_to
 from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.sinks.postgres import PostgresWriter
@@ -138,7 +138,7 @@ def test_only_what_changed_is_sent_and_each_row_is_silvers(lake):
     assert {(d["key"]["client_id"], d["column"], d["held"]) for d in client.first} == {
         ("c1", "lines", 77), ("c4", "(rows lacking)", 0),
     }  # fmt: skip
-    with watched(lambda what, done, of, _: seen.append((what, done, of))):
+    with told_to(lambda what, done, of, _: seen.append((what, done, of))):
         sink.refill("by_client")
     assert_equal(lake, {**named, "é" * 3_000: long})
     assert seen[-1] == ("filling by_client", 82, 82)

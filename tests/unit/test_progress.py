@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.core import progress as module
-from lakehouse.core.progress import Counted, advance, progress, watched
+from lakehouse.core.progress import Counted, advance, progress, told_to
 from lakehouse.operations.backup import backup
 from lakehouse.operations.restore import restore
 from tests.conftest import NOW
@@ -80,12 +80,12 @@ def test_ctrl_c_leaves_no_half_of_a_backup_or_restore(recovered_root, settings, 
         if what.startswith("copying") and 0 < done < of:
             raise KeyboardInterrupt
 
-    with watched(interrupt), pytest.raises(KeyboardInterrupt):
+    with told_to(interrupt), pytest.raises(KeyboardInterrupt):
         backup(settings, tmp_path / "b", NOW, lambda _: None)
     assert [*tmp_path.glob("b*")] == []
     backup(settings, tmp_path / "b", NOW, lambda _: None)
     other = settings.with_root(tmp_path / "other")
-    with watched(interrupt), pytest.raises(KeyboardInterrupt):
+    with told_to(interrupt), pytest.raises(KeyboardInterrupt):
         restore(tmp_path / "b", other, lambda _: None, force=False)
     assert not [p for p in (tmp_path / "other").iterdir() if not p.name.startswith(("_locks", "."))]
     assert restore(tmp_path / "b", other, lambda _: None, force=False)

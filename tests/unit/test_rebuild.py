@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
-from lakehouse.core.progress import watched
+from lakehouse.core.progress import told_to
 from lakehouse.operations.rebuild import rebuild
 from tests.support.lake import SILVER, copied
 from tests.support.recovered import (
@@ -29,7 +29,7 @@ def test_a_rebuild_names_what_differed_and_mends_it(lake):
     DeltaTable(uri(lake, "silver.sales_orders")).delete("order_id = 'o4'")
     assert proof(lake).verdict is Verdict.NOT_PROVEN
     done = []
-    with watched(lambda *told: done.append(told)):
+    with told_to(lambda *told: done.append(told)):
         found = {t.table: t for t in rebuild(SILVER, lake.settings, lambda _: None)}
     country = found["silver.sales_by_country"]
     assert country.differing == 1
