@@ -2,13 +2,16 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
+from lakehouse.cli.asking import opened
 from lakehouse.core import progress as module
 from lakehouse.core.progress import Counted, advance, progress, told_to
+from lakehouse.explorer.app.lake import Seen, look
 from lakehouse.operations.backup import backup
 from lakehouse.operations.restore import restore
 from tests.conftest import NOW
@@ -68,6 +71,9 @@ def test_verbs_tell_how_far_they_are_and_nothing_with_json(recovered_root, setti
     ):  # fmt: skip
         done = verb(*words, *where)
         assert told in done.stderr, (words, done.stderr)
+    with opened(None, Path(settings.lake.root), None, None, None)[1] as session:
+        seen = look(session, Seen())  # what was maintained lacks no row
+        assert seen.behind("silver.sales_by_country") == 0
     quiet = verb("maintain", *where, "--json")
     assert "maintaining: " not in quiet.stderr
     assert json.loads(quiet.stdout)["maintained"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deltalake.exceptions import DeltaError
 
@@ -14,6 +14,9 @@ from lakehouse.explorer.catalogue import TableInfo, is_plain
 from lakehouse.explorer.session import Session
 from lakehouse.products.registry import bronze_of
 
+_FEW = 8
+"""Versions whose log entries are looked into."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -23,13 +26,17 @@ class Seen:
     tables: Mapping[str, TableInfo | str] = field(default_factory=dict)
     """Table → what is known of it; or, as a text, why nothing is."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    level: frozenset[str] = frozenset()
+    """Tables that lack versions of bronze in which no row came: it was compacted."""
 
     def behind(self, table: str) -> int | None:
-        """How many versions of bronze a follower lacks."""
+        """How many versions of bronze a follower lacks; 0 where no row came in them."""
         info, bronze = self.tables.get(table), self.tables.get(bronze_of(table) or "")
         if not isinstance(info, TableInfo) or not isinstance(bronze, TableInfo):
             return None
-        return None if info.source is None else max(0, bronze.version - info.source)
+        if info.source is None or table in self.level:
+            return None if info.source is None else 0
+        return max(0, bronze.version - info.source)
 
 
 def look(session: Session, before: Seen) -> Seen:
@@ -51,7 +58,19 @@ def look(session: Session, before: Seen) -> Seen:
             tables[name] = said(error)
         except (DeltaError, OSError) as error:
             tables[name] = printable(" ".join(str(error).split())[:200])
-    return Seen(versions, tables, columns)
+    seen = Seen(versions, tables, columns)
+    return replace(seen, level=frozenset(n for n in tables if _is_level(session, seen, n)))
+
+
+def _is_level(session: Session, seen: Seen, name: str) -> bool:
+    """Whether bronze only compacted in the few versions that a follower lacks."""
+    info, lacks = seen.tables[name], seen.behind(name)
+    if not lacks or lacks > _FEW or not isinstance(info, TableInfo) or info.source is None:
+        return False
+    from lakehouse.storage.increments import rows_between  # noqa: PLC0415  # it loads Arrow
+
+    uri = session.catalogue.lake.table(bronze_of(name) or "")
+    return rows_between(uri, info.source, info.source + lacks) == 0
 
 
 def _columns(session: Session, name: str) -> tuple[str, ...]:
