@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
-from lakehouse.products.orders.against.lake import hashes, rows, state_then, sums
+from lakehouse.products.orders.against.lake import (
+    among,
+    between,
+    hashes,
+    parts,
+    rows,
+    state_then,
+    sums,
+)
 from lakehouse.products.orders.against.table import CELLS, Moment, Row
 
 MOST = 10_000
@@ -53,18 +61,19 @@ def compare(moment: Moment, snapshots: Snapshots, bronze: str, say: Say) -> Comp
     connection = snapshots.connection
     snapshots.pin("bronze_now", bronze)
     say("working out from bronze what the table holds")
-    state_then(connection, moment)
     found, told = Compared(), time.monotonic()
-    for start, last, count, total in moment.chunks():
-        found.rows += count
-        if sums(connection, start, last) != (count, total):
-            theirs, ours = moment.hashes(start, last), hashes(connection, start, last)
-            odd = {key for key, _ in theirs.items() ^ ours.items()}
-            found.count += len(odd)
-            found.keys += sorted(odd)[: MOST - len(found.keys)]
-        if time.monotonic() - told > SAY_SECONDS:
-            told = time.monotonic()
-            say(f"{found.rows:,} rows of the table compared, {found.count:,} differ")
+    for part in parts(connection):
+        state_then(connection, moment, "then", between(*part))
+        for start, last, count, total in moment.chunks(*part):
+            found.rows += count
+            if sums(connection, start, last) != (count, total):
+                theirs, ours = moment.hashes(start, last), hashes(connection, start, last)
+                odd = {key for key, _ in theirs.items() ^ ours.items()}
+                found.count += len(odd)
+                found.keys += sorted(odd)[: MOST - len(found.keys)]
+            if time.monotonic() - told > SAY_SECONDS:
+                told = time.monotonic()
+                say(f"{found.rows:,} rows of the table compared, {found.count:,} differ")
     return found
 
 
@@ -79,7 +88,7 @@ def settle(
     table, wait = moment.rows(keys), 0.0
     while True:
         snapshots.pin("bronze_now", bronze)
-        state_then(snapshots.connection, moment, "later", keys)
+        state_then(snapshots.connection, moment, "later", among(keys))
         lake = rows(snapshots.connection, "later", keys)
         found = {
             key: Difference(table.get(key), lake.get(key))

@@ -29,7 +29,7 @@ _ROW = "order_id::text" + "".join(
 _CHUNK = f"""
 SELECT count(*), max(order_id), coalesce(sum(('x' || left(hash, 15))::bit(60)::bigint), 0)
 FROM (SELECT order_id, md5(convert_to({_ROW}, 'UTF8')) AS hash FROM ONLY {{table}}
-      WHERE order_id >= %s::bigint ORDER BY order_id LIMIT {CHUNK}) AS chunk
+      WHERE order_id BETWEEN %s::bigint AND %s::bigint ORDER BY order_id LIMIT {CHUNK}) AS chunk
 """
 _HASHES = f"""
 SELECT order_id, ('x' || left(md5(convert_to({_ROW}, 'UTF8')), 15))::bit(60)::bigint
@@ -68,13 +68,12 @@ class Moment:
     still_open: tuple[int, ...]
     """Those below that it cannot see either."""
 
-    def chunks(self) -> Iterator[tuple[int, int, int, int]]:
-        """Keys from, keys up to, rows, checksum: all keys that there can be, in their order."""
-        start = FIRST
+    def chunks(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Keys from, keys up to, rows, checksum: all keys of a range, in their order."""
         while True:
-            count, last, total = self._ask(_CHUNK, start)[0]
-            if count < CHUNK:
-                yield start, LAST, count, int(total)
+            count, last, total = self._ask(_CHUNK, start, end)[0]
+            if count < CHUNK or last == end:
+                yield start, end, count, int(total)
                 return
             yield start, last, count, int(total)
             start = last + 1
