@@ -12,8 +12,8 @@ snapshot. Worked example: a transaction 90 was rolled back, and the look's posit
 - Crash here. The server knows that 90 was used, and gives 91 next.
 - After: 91 is read. Without the wait, 90 could have been given again, and never been read.
 
-What it cannot see: deleted and truncated rows, the old key of a row whose key changed, and
-a server put back to an earlier image that has since gone on past what was captured.
+What it cannot see: deleted and truncated rows, and the old key of a row whose key changed. A
+server that was put back is known by a row of our own: :mod:`producers.cdc.own_row`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.sql import identifier, text
 from producers.cdc.events import Place, now_ms
 from producers.cdc.open_transactions import oldest
+from producers.cdc.own_row import NAME, OwnRow
 from producers.cdc.plan import Run
 from producers.cdc.server import same_history, server_of
 from producers.cdc.snapshot import columns_of, moment, take_snapshot, text_cursor
@@ -35,22 +36,26 @@ from producers.cdc.table import STAMP, CannotCapture, describe, same
 
 TELL_SECONDS = 10.0
 FLUSH_SECONDS = 0.05
+UNKNOWN = (
+    f"; nor that the server was put back, once it has gone on since, for this role may not keep a "
+    f"row of its own in {NAME}, beside the table"
+)
 log = structlog.get_logger()
 
 
 def run(work: Run) -> None:
     """Take a snapshot if there is none yet, then poll until the stop."""
-    plan, state = work.plan, work.state
+    plan, state, own = work.plan, work.state, OwnRow(work.connection, work.table)
     log.warning(
-        "mode poll tells inserts, and updates that keep the key; not deletes, TRUNCATE, the old "
-        "key of a changed one, nor a server put back that has gone on since",
+        "mode poll tells inserts, and updates that keep the key; not deletes, TRUNCATE, nor the "
+        "old key of a changed one" + ("" if own.is_kept else UNKNOWN),
         table=work.table.qualified,
     )
     if state is None or state.snapshot == "begun":
-        state = _begin(work)
+        state = _begin(work, own)
     told, target, began = 0.0, 0, time.monotonic()
     while state is not None and not plan.stop.is_set():
-        state, newest = _look(work, state)
+        state, newest = _look(work, state, own)
         target = target or newest
         waits = newest - state.position
         if time.monotonic() - told > TELL_SECONDS:
@@ -83,7 +88,7 @@ def _give_up(work: Run, began: float) -> None:
     )
 
 
-def _begin(work: Run) -> State | None:
+def _begin(work: Run, own: OwnRow) -> State | None:
     """Take the first snapshot; None if stopped."""
     known, generation = work.meet_topic()
     with moment(work.plan.settings.postgres, work.table) as reader:
@@ -95,10 +100,10 @@ def _begin(work: Run) -> State | None:
             where = Place(position=horizon - 1, index=0, ms=now_ms(), snapshot=True)
             if not take_snapshot(reader, work, generation, where, known.live):
                 return None
-        return work.reached(state, horizon, reader=reader)
+        return work.reached(state, horizon, own.renewed(""), reader=reader)
 
 
-def _look(work: Run, state: State) -> tuple[State, int]:
+def _look(work: Run, state: State, own: OwnRow) -> tuple[State, int]:
     """Send what was written since the last look, by transactions that have ended.
 
     Gives the new state, and the next transaction: what those below it and above the state
@@ -117,12 +122,15 @@ def _look(work: Run, state: State) -> tuple[State, int]:
                 f"{state.position}: a backup was restored",
                 work.plan.anew,
             )
+        own.check(reader, state, work.plan.anew)
         work.unchanged(state, reader)
         work.summary.healthy = time.monotonic()
+        if own.is_all(state.position, newest):
+            return state, state.position
         if horizon > state.position:
             work.server = _on_disk(work, reader)
             _send(work, state, reader, horizon)
-            state = work.reached(state, horizon, reader=reader)
+            state = work.reached(state, horizon, own.renewed(state.marker), reader=reader)
     return state, newest
 
 

@@ -24,7 +24,7 @@ from producers.cdc.plan import Plan, Run, Summary
 from producers.cdc.server import belongs, patient, same_history, server_of
 from producers.cdc.sink import Sink
 from producers.cdc.snapshot import moment, take_snapshot
-from producers.cdc.state import read_state
+from producers.cdc.state import State, read_state
 from producers.cdc.table import CannotCapture, check, describe, has_children, same
 from producers.cdc.waiting import Waiting, in_words
 
@@ -88,17 +88,27 @@ def _forget(plan: Plan) -> int:
         state = read_state(plan.path)
     except LakehouseError:
         state = None  # it cannot be read: to forget it is the remedy that its error names
-    name = plan.section.slot if plan.mode == "slot" else ""
-    if state is not None and state.mode == "slot":
-        name = state.slot or plan.section.slot
+    named = plan.section.slot if plan.mode == "slot" else ""
     try:
         with closing(connect(plan.settings.postgres)) as connection:
-            for owned in {name, plan.section.slot if plan.mode == "slot" else ""} - {""}:
+            for owned in {_own_slot(plan, state, connection), named} - {""}:
                 slot.forget(connection, owned)
     except psycopg.Error as error:
         raise in_words(plan, error) from None
     plan.path.unlink(missing_ok=True)
     return state.generation if state else 0
+
+
+def _own_slot(plan: Plan, state: State | None, connection: Any) -> str:
+    """The slot that a state says is its lake's; none where it is of another server or database.
+
+    A lake may be a stranger's, and its state name any slot.
+    """
+    if state is None or state.mode != "slot":
+        return ""
+    server = server_of(connection)
+    is_of_here = (state.system, state.database) == (server.system, server.database)
+    return (state.slot or plan.section.slot) if is_of_here else ""
 
 
 def _persist(plan: Plan, sink: Sink, summary: Summary, floor: int) -> None:

@@ -42,7 +42,8 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     position: int
     """Mode slot: the LSN that the slot may be advanced to; mode poll: a transaction id."""
     marker: str = ""
-    """Mode slot: the mark that this capture wrote into the server's log at ``position``."""
+    """Mode slot: the mark that this capture wrote into the server's log at ``position``; mode poll:
+    that of its row in the database (:mod:`producers.cdc.own_row`)."""
     xid: int = 0
     """Mode slot: every transaction below it had ended before that mark was written."""
     database_oid: int = 0

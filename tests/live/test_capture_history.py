@@ -57,7 +57,7 @@ def write(orders, times):
         orders.sql(INSERT + f"('w{number}', 'b', 'c', 1)")
 
 
-@pytest.mark.parametrize(("mode", "more"), [("slot", 3), ("slot", 90), ("poll", 3)])
+@pytest.mark.parametrize(("mode", "more"), [("slot", 3), ("slot", 90), ("poll", 3), ("poll", 90)])
 def test_a_server_put_back_to_an_earlier_image_is_refused(kafka, tmp_path, mode, more):
     """With 3 commits its log is still behind what was captured, with 90 it is past it."""
     with server_of_its_own(kafka, f"image{mode}{more}") as (orders, keep, put_back):

@@ -8,13 +8,14 @@ import signal
 import time
 from contextlib import closing
 
+import msgspec
 import psycopg
 import pytest
 
 from lakehouse.core.errors import Exit, ServiceUnavailable, UsageError
 from lakehouse.settings.postgres_client import slot_of
 from producers.cdc import plan
-from producers.cdc.state import read_state
+from producers.cdc.state import read_state, write_state
 from producers.cdc.table import CannotCapture
 from tests.live.orders_table import INSERT, MODES, Orders, current
 
@@ -122,8 +123,10 @@ def test_a_snapshot_that_is_stopped_says_so(orders, words):
 
 
 def test_the_slot_of_another_lake_is_left_alone(orders, tmp_path):
+    """Even where this one's state, which may be a stranger's, says that the slot is its own."""
     other = Orders(orders.name, orders.url, orders.kafka, tmp_path / "other")
     orders.capture()
+    write_state(state_of(other), msgspec.structs.replace(read_state(state_of(orders)), system="1"))
     other_settings = other.settings(LAKEHOUSE_ORDERS_TOPIC=f"{orders.name}_poll")
     other.settings = lambda: other_settings
     other.capture("poll", anew=True)
