@@ -137,9 +137,11 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
 def quiet_py4j() -> None:
     """A call that was under way when the JVM ended is told in our words, not as py4j's traceback.
 
-    It logs that by the root logger, which would print it where nobody has set logging up.
+    It logs that by the root logger, which would print it where nobody has set logging up; and by
+    its own what a batch raises, which the flow itself tells.
     """
     logging.getLogger().addFilter(_is_not_of_py4j)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 
 def _is_not_of_py4j(record: logging.LogRecord) -> bool:

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from lakehouse.services.postgres import EmbeddedPostgres
+from producers.cdc.own_row import OwnRow
 from producers.cdc.state import read_state, write_state
-from producers.cdc.table import CannotCapture
+from producers.cdc.table import CannotCapture, describe
 from tests.live.conftest import open_folder
 from tests.live.orders_table import INSERT, MODES, ROOT, Orders, current
 
@@ -72,6 +73,25 @@ def test_a_server_put_back_to_an_earlier_image_is_refused(kafka, tmp_path, mode,
         assert "--anew" in caught.value.remedy
         orders.capture(mode, anew=True)
         assert current(orders.records()) == orders.table()
+
+
+def test_poll_keeps_a_row_where_the_role_may_and_goes_on_where_not(orders):
+    """A row that came after the state is no harm: a crash was between the two."""
+    role = f"{orders.name}_reader"
+    with closing(orders.connect()) as connection:
+        table = describe(connection, "public.orders")
+        connection.execute(f"CREATE ROLE {role}; SET ROLE {role}")
+        none = OwnRow(connection, table)
+        assert (none.is_kept, none.renewed("")) == (False, "")
+        connection.execute(f"RESET ROLE; DROP ROLE {role}")
+    orders.capture("poll")
+    path = orders.root / "capture" / "orders.json"
+    state = read_state(path)
+    assert state.marker
+    with closing(orders.connect()) as connection:
+        OwnRow(connection, table).renewed(state.marker)
+    assert orders.capture("poll").sent == 0
+    assert read_state(path).marker != state.marker
 
 
 @MODES
