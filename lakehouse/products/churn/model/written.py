@@ -57,7 +57,7 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
     parts: list[Any] = []
     for name in Prediction.__struct_fields__:
         told = cells[name] if name in cells else _told(rows, name)
-        parts += [f'{"," if parts else "{"}"{name}":', told]
+        parts += [("," if parts else "{") + _json(name) + ":", told]
     found: list[bytes] = _joined(*parts, "}").cast(pa.binary()).to_pylist()
     return found
 
