@@ -49,7 +49,7 @@ class Hung(Exception):
     """A verb that took longer."""
 
 
-def _command(*words: str) -> Callable[[Path], str]:
+def verb_of(*words: str) -> Callable[[Path], str]:
     """The verb of these words; it is run for each table that :func:`_tables` names."""
 
     def run(root: Path) -> str:
@@ -221,15 +221,15 @@ def verbs_with_a_root() -> list[str]:
 
 
 _COMMANDS = {
-    name: _command(*name.split(), *GIVEN.get(name, []))
+    name: verb_of(*name.split(), *GIVEN.get(name, []))
     for name in verbs_with_a_root() if name not in LEFT_OUT
 }  # fmt: skip
 READ = {
     "audit": _audit,
     "doctor --deep": _doctor,
     **{name: run for name, run in _COMMANDS.items() if name in READ_NOTHING_ELSE},
-    "tables --json": _command("tables", "--json"),
-    "quarantine list --json": _command("quarantine", "list", "--json"),
+    "tables --json": verb_of("tables", "--json"),
+    "quarantine list --json": verb_of("quarantine", "list", "--json"),
     "explorer": _explorer,
     "lakehouse.open": _opened,
     "dashboard": _dashboard,
