@@ -12,6 +12,7 @@ import sys
 import threading
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.processes import forked
 from lakehouse.core.text import say
 
 _HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -33,7 +34,7 @@ def watched(place: str) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     engines = os.memfd_create("stderr")
     above, ours = os.pipe()
-    if (child := os.fork()) == 0:
+    if (child := forked()) == 0:
         os.close(ours)
         sys.stderr = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, "backslashreplace")
         sys.__stderr__ = sys.stderr  # type: ignore[misc]  # a screen is drawn on it

@@ -46,5 +46,10 @@ def finished(
     )
 
 
+def forked() -> int:
+    """Go on in a copy of this process too: 0 there, its number here. No thread may run yet."""
+    return os.fork()
+
+
 def _environment(given: Mapping[str, str] | None) -> dict[str, str]:
     return {**(os.environ if given is None else given), **SAFE_PATH}

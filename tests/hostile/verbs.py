@@ -145,7 +145,7 @@ def _opened(root: Path) -> str:
     for name in _tables(root):
         for ask in (lambda of: lake[of].arrow(), lake.info, lake.history):
             try:
-                told.append(str(ask(name)))
+                told.append(repr(str(ask(name))))  # a program's data, which no terminal is shown
             except LakehouseError as error:
                 told.append(str(error))
     return "\n".join(told)
