@@ -45,9 +45,9 @@ FILES = [
     "PIVOT '/etc/passwd' ON a IN (1) USING count(*)",
     "UNPIVOT '/etc/passwd' ON a, b",
     "SELECT file_row_number, filename FROM bronze.sales",
-    'FROM silver."../bronze/sales"',
-    'FROM bronze."sales/../../etc"',
 ]  # fmt: skip
+PLACES = ['FROM silver."../bronze/sales"', 'FROM bronze."sales/../../etc"']
+"""Of tables that are looked up by these names, and are none."""
 NETWORK = [
     *[f"FROM '{scheme}://127.0.0.1:1/x.parquet'"
       for scheme in ("http", "https", "s3", "gs", "hf", "az", "ftp")],

@@ -152,6 +152,7 @@ def test_every_command_says_it_and_ends_with_two(tmp_path, monkeypatch, capsys, 
     path.write_text("[spork]\n" + GOOD)
     ended = []
     monkeypatch.setattr("lakehouse.cli.app.leave", ended.append)
+    monkeypatch.setattr("lakehouse.cli.app.watched", str)  # this process is pytest's
     monkeypatch.setattr(sys, "argv", ["lakehouse", *words, "--config", str(path)])
     main()
     said = capsys.readouterr()

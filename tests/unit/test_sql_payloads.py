@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lakehouse.core.errors import Exit
+from lakehouse.core.errors import Exit, TableMissing
 from lakehouse.explorer.allowed import CLOSED_FUNCTIONS, TABLE_FUNCTIONS, SqlRejected, check
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import views
@@ -18,7 +18,16 @@ from lakehouse.explorer.sql import QueryTimedOut, Reader
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.support.lake import Lake
-from tests.support.sql import BOMBS, ENDLESS, FILES, HARMLESS, NETWORK, REJECTED, STOLEN
+from tests.support.sql import (
+    BOMBS,
+    ENDLESS,
+    FILES,
+    HARMLESS,
+    NETWORK,
+    PLACES,
+    REJECTED,
+    STOLEN,
+)
 
 ROOT = Path(__file__).parents[2]
 SECRET = "c4n4ry-of-the-environment"
@@ -59,6 +68,12 @@ def test_what_is_not_one_read_of_the_lake_is_rejected(reader, settings, statemen
     assert all(c.isprintable() or c == "\n" for c in said)
     assert not [place for place in places(settings) if place in said and "{root}" not in statement]
     assert not STOLEN.exists()
+
+
+@pytest.mark.parametrize("statement", PLACES)
+def test_a_table_is_looked_up_by_its_name_which_is_no_path(reader, statement):
+    with pytest.raises(TableMissing, match="does not exist"):
+        reader.ask(statement)
 
 
 @pytest.mark.parametrize("statement", HARMLESS, ids=lambda s: ascii(s[:60]))
