@@ -24,12 +24,12 @@ _MOST = 1_000_000
 def watched(place: str) -> None:
     """Return in a child; this process waits for it and ends as it does, or says what ended it.
 
-    Call it before any thread is started. A signal of another process is passed on, and the end of
+    Where threads run it does nothing. A signal of another process is passed on, and the end of
     the terminal, of which only this process may be told; Ctrl-C the terminal gives to both.
     What engines write to stderr themselves comes at the end, or not at all where one of them
     ended the child.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or threading.active_count() > 1:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     engines = os.memfd_create("stderr")

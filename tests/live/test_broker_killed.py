@@ -54,7 +54,7 @@ def test_a_transaction_that_was_acknowledged_at_a_kill_is_whole_afterwards(tmp_p
         ensure_topic(kafka, product)
         writers = [Transactions(kafka, topic, f"w{n}") for n in range(WRITERS)]
         for number, one in enumerate(writers):
-            one.open(f"w{number}", 2**20, linger_ms=0)
+            one.open(f"w{number}", 2**20)
             one.begin()
             for key in range(9):
                 one.hand(topic, f"{key}", b"{}")
@@ -80,7 +80,7 @@ def test_a_transaction_that_was_acknowledged_at_a_kill_is_whole_afterwards(tmp_p
                 thread.join()
             for number, one in enumerate(writers):  # who comes back ends what it left open
                 one.close()
-                one.open(f"w{number}", 2**20, linger_ms=0)
+                one.open(f"w{number}", 2**20)
             deadline = time.monotonic() + 60
             while ends(kafka, topic, "read_committed") != ends(kafka, topic, "read_uncommitted"):
                 assert time.monotonic() < deadline, "a transaction never ends"
