@@ -70,10 +70,9 @@ def _waited_for(child: int) -> int:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return status
+        # a terminal that goes away may tell this process alone; Ctrl-C it gives to both
         elif came.si_signo == signal.SIGHUP or came.si_code <= 0:
-            os.kill(
-                child, came.si_signo
-            )  # of a process, or of a terminal that tells this one alone
+            os.kill(child, came.si_signo)
 
 
 def _end_with(above: int) -> None:
