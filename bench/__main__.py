@@ -23,6 +23,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench import churn_report
 from bench.activity import IN_POSTGRES, crowd, database, drained_into_sinks, topics_of
 from bench.churn import measured
 from bench.drain import drain
@@ -42,8 +43,6 @@ from bench.report import (
     Target,
     activity_section,
     activity_targets,
-    churn_section,
-    churn_targets,
     drain_section,
     drain_targets,
     fresh_section,
@@ -200,15 +199,15 @@ def active(
 @app.command("churn")
 def scored(
     seconds: Annotated[float, typer.Option(min=10, help="of each rate")] = 60,
-    records: Annotated[int, typer.Option(min=1, help="records of the batch")] = 500_000,
+    records: Annotated[int, typer.Option(min=1, help="records of the batch")] = 1_000_000,
     beside: Annotated[bool, typer.Option(help="say that other load was there")] = False,
     write: Write = True,
 ) -> None:
     """Customers scored: alone, together, and out of Kafka. Exit 1 on a miss."""
     with broker() as (folder, _, kafka):
         found = measured(folder, kafka, seconds, records, say)
-    _tell(CHURN, churn_section(*found, beside=beside), write)
-    _end(churn_targets(*found))
+    _tell(CHURN, churn_report.section(*found, beside=beside), write)
+    _end(churn_report.targets(*found))
 
 
 @app.command("explore")

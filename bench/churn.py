@@ -55,7 +55,7 @@ class Waited:
 
 @dataclass(frozen=True)
 class Batch:
-    """A topic scored by ``lakehouse churn score --batch``, the process's start with it."""
+    """Records scored by one command, the process's start with it."""
 
     records: int
     run: Run
@@ -64,6 +64,18 @@ class Batch:
     def rate(self) -> float:
         """Records a second."""
         return self.records / self.run.seconds
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The same records out of Kafka and out of the lake; and what Kafka itself allows."""
+
+    topic: Batch
+    """``lakehouse churn score --batch``: predictions with their reasons, in transactions."""
+    lake: Batch
+    """``lakehouse churn score --batch --lake``: rows of a table."""
+    passed_on: float
+    """Predictions a second that are read and written again as they are, in transactions."""
 
 
 def prepared(root: Path) -> Scorer:
@@ -116,11 +128,21 @@ def waited(environment: Mapping[str, str], rate: int, seconds: float) -> Waited:
     return Waited(rate, len(found), float(p50), float(p95), float(found.max()))
 
 
-def batch(environment: Mapping[str, str], records: int) -> Batch:
-    """Fill a topic, then score it."""
-    run(python("bench.peers.customers", "0", str(records)), environment, _LONGEST)
-    words = ("churn", "score", "--batch", "--json")
-    return Batch(records, run(python("lakehouse", *words), environment, _LONGEST))
+def batches(environment: Mapping[str, str], records: int) -> Batches:
+    """Fill a topic, then score it; land it, then score the lake."""
+
+    def done(*words: str) -> Run:
+        return run(python(*words), environment, _LONGEST)
+
+    done("bench.peers.customers", "0", str(records))
+    topic = Batch(records, done("lakehouse", "churn", "score", "--batch", "--json"))
+    passed = done("bench.peers.passed_on", predictions_of(_settings(environment)).topic).answer
+    done("bench.peers.flows", "churn.bronze")
+    lake = Batch(records, done("lakehouse", "churn", "score", "--batch", "--lake", "--json"))
+    for one in (topic, lake):
+        if one.run.answer["predictions"] != records:
+            raise RuntimeError(f"{one.run.answer['predictions']} predictions of {records} records")
+    return Batches(topic, lake, passed["records"] / passed["seconds"])
 
 
 def _settings(environment: Mapping[str, str]) -> Settings:
@@ -178,7 +200,7 @@ Say = Callable[[str], None]
 
 def measured(
     folder: Path, kafka: Mapping[str, str], seconds: float, records: int, say: Say
-) -> tuple[Inference, list[Waited], Batch]:
+) -> tuple[Inference, list[Waited], Batches]:
     """All of it, on a broker."""
     root = folder / "lake"
     say("training a model of generated customers")
@@ -190,5 +212,5 @@ def measured(
         say(f"Kafka to prediction at {rate:,}/s for {seconds:g} s")
         found.append(waited(base | topics_of(str(rate)), rate, seconds))
         say(f"  p50 {found[-1].p50:.3f} s, p95 {found[-1].p95:.3f} s")
-    say(f"scoring a topic of {records:,} records")
-    return alone, found, batch(base | topics_of("batch"), records)
+    say(f"scoring {records:,} records of a topic, and of the lake")
+    return alone, found, batches(base | topics_of("batch"), records)

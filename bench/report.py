@@ -11,7 +11,6 @@ from statistics import median
 import psutil
 
 from bench.activity import Filled
-from bench.churn import Batch, Inference, Waited
 from bench.drain import BOTH, BRONZE, CAREFUL, Drained
 from bench.events import BROKEN, COPIES, Habit
 from bench.freshness import SETTLE_SECONDS, Freshness
@@ -40,9 +39,6 @@ P95 = {1_000: 0.35, 10_000: 0.55}
 IN_POSTGRES = {1_000: 1.0, 10_000: 1.5}
 """Seconds from Kafka to Postgres, and records a second into every sink."""
 INTO_SINKS = 20_000
-READABLE = {100: 0.15, 2_000: 0.5}
-"""Seconds until a prediction can be read, and records scored a second."""
-TOGETHER = 100_000
 
 
 def drain_targets(drained: Sequence[Drained]) -> list[Target]:
@@ -221,55 +217,6 @@ def activity_section(found: Sequence[Freshness], filled: Filled) -> str:
         f"s, {filled.run.peak_mb:,.0f} MB.",
     ]
     return "\n".join([*lines, *target_lines(activity_targets(found, filled))]) + "\n"
-
-
-def churn_targets(alone: Inference, found: Sequence[Waited], batch: Batch) -> list[Target]:
-    """Churn's."""
-    told = f"{alone.median_ms:.3f} and {alone.p95_ms:.3f} ms"
-    targets = [
-        (
-            "one customer, features and model: median at most 0.3 ms, p95 0.6", told,
-            alone.median_ms <= 0.3 and alone.p95_ms <= 0.6,
-        ),
-        (
-            f"at least {TOGETHER:,} records/s, features and model",
-            f"{alone.records_a_second:,.0f}", alone.records_a_second >= TOGETHER,
-        ),
-        (
-            f"at least {TOGETHER:,} records/s, a topic scored in a batch", f"{batch.rate:,.0f}",
-            batch.rate >= TOGETHER,
-        ),
-    ]  # fmt: skip
-    for one in found:
-        if limit := READABLE.get(one.rate):
-            words = f"p95 until a prediction can be read at most {limit} s at {one.rate:,}/s"
-            targets.append((words, f"{one.p95:.3f} s", one.p95 <= limit))
-    return targets
-
-
-def churn_section(alone: Inference, found: Sequence[Waited], batch: Batch, beside: bool) -> str:
-    """Churn's figures; ``beside`` other load they say so."""
-    lines = [
-        CHURN,
-        "",
-        "Made by `python -m bench churn`: from the sending of a customer to the moment when "
-        "another client reads the committed prediction; broker, load and reader on the same "
-        "cores. Seconds." + (" **Taken beside other load: not to be compared.**" if beside else ""),
-        "",
-        "| customers/s | predictions | p50 | p95 | worst |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {f.rate:,} | {f.predictions:,} | {f.p50:.3f} | {f.p95:.3f} | {f.worst:.3f} |"
-            for f in found
-        ),
-        "",
-        f"One customer, features and model: median {alone.median_ms:.3f} ms, p95 "
-        f"{alone.p95_ms:.3f}; 100,000 at once: {alone.records_a_second:,.0f} a second on one core. "
-        f"A topic of {batch.records:,} records in a batch, each decoded, scored, explained and "
-        f"sent, the process's start with it: {batch.rate:,.0f} records/s, "
-        f"{batch.run.cpu_seconds:.0f} CPU s, {batch.run.peak_mb:,.0f} MB.",
-    ]
-    return "\n".join([*lines, *target_lines(churn_targets(alone, found, batch))]) + "\n"
 
 
 def fresh_section(fresh: Sequence[Freshness]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 from lakehouse.core.text import sayable
@@ -105,6 +107,22 @@ def disk_full(place: str) -> DiskFull:
         "cannot be written: its disk is full",
         "make room on it, then start again: what is not committed is read again",
     )
+
+
+@contextmanager
+def writing(place: object) -> Iterator[None]:
+    """What a disk says to the block's writes, as an error that a person can mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise disk_full(str(place)) from None
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise too_many_files(error) from None
+        raise ServiceUnavailable(
+            str(error.filename or place), f"cannot be written: {error.strerror}",
+            "mend the disk or the folder's rights, or name another folder; then run it again",
+        ) from None  # fmt: skip
 
 
 class TableLocked(LakehouseError):

@@ -6,7 +6,7 @@ commit was asked for is ended before it returns. What became of it is then read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -74,6 +74,17 @@ class Transactions:
                     raise unreachable(self._kafka, "it takes no more records") from None
             else:
                 return
+
+    def hand_all(
+        self, topic: str, records: Iterable[tuple[bytes | str | None, bytes]], headers: Headers
+    ) -> None:
+        """Hand keys and values that have the same headers; waits where the queue is full."""
+        told, produce = list(headers), self._producer.produce
+        for key, value in records:
+            try:
+                produce(topic, value, key, headers=told)
+            except BufferError:
+                self.hand(topic, key, value, told)
 
     def take_offsets(self, offsets: Sequence[Any], group: Any) -> None:
         """Make it part of the transaction that a group has read up to these offsets."""

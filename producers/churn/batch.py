@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import UsageError, writing
 from lakehouse.core.files import write_whole
 from lakehouse.core.text import say
 from producers.churn import table
-from producers.churn.events import of_row
+from producers.churn.events import BROKEN, of_row, why
 from producers.message import Message
 from producers.sending import Summary
 
@@ -85,19 +85,26 @@ class Batch:
     ) -> Summary:
         """Send what is left, at most ``count`` rows, a chunk at a time; gives the sum."""
         at = self.checkpoint(now, anew=anew)
-        total = Summary()
+        total, first = Summary(), ""
         todo = itertools.islice(self.messages(at), count)
         while not stop.is_set() and (chunk := list(itertools.islice(todo, self.size))):
             done = deliver(chunk)
             _add(total, done)
+            first = first or _first_fault(chunk, at.rows)
             if done.failed or done.sent < len(chunk):
                 break
             at.rows += len(chunk)
             if self.is_kept:
-                self.place.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(self.place, msgspec.json.encode(at))
+                with writing(self.place):
+                    self.place.parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(self.place, msgspec.json.encode(at))
         if not total.sent and at.rows:
             say(f"{self.path}: all {at.rows:,} rows were sent before; --anew sends them again")
+        if first:
+            say(
+                f"{self.path}: {total.by_kind[BROKEN]:,} of {total.sent:,} rows break the contract "
+                f"(docs/tables.md, churn) and become dead letters; the first: {first}"
+            )
         return total
 
     def messages(self, at: Checkpoint) -> Iterable[Message]:
@@ -106,6 +113,14 @@ class Batch:
             if number >= at.rows:
                 event_id = f"{at.digest[:12]}-{number}-{at.started:%Y%m%d%H%M%S%f}"
                 yield of_row(row, event_id, at.started, self.corrupt)
+
+
+def _first_fault(chunk: Sequence[Message], before: int) -> str:
+    """The first row of a chunk that breaks the contract, and why; empty where none does."""
+    for number, message in enumerate(chunk, before + 1):
+        if message.kind == BROKEN:
+            return f"row {number:,}: {why(message)}"
+    return ""
 
 
 def _add(total: Summary, done: Summary) -> None:

@@ -16,6 +16,8 @@ from producers.churn.faults import FAULTS
 from producers.message import Message
 
 _NAMES = sorted(FAULTS)
+BROKEN = "corrupt:row"
+"""The kind of a file's row that breaks the contract by itself."""
 
 
 def messages(
@@ -52,8 +54,17 @@ def of_row(row: dict[str, Any], event_id: str, time: datetime, corrupt: float) -
         is_good = not any(isinstance(number, str) or number < 0 for number in numbers)
     except (msgspec.ValidationError, TypeError):
         is_good = False
-    kind = "good" if is_good else "corrupt:row"
+    kind = "good" if is_good else BROKEN
     return broken(Message(key, value, kind, event_id, time), corrupt, event_id)
+
+
+def why(message: Message) -> str:
+    """Why a row of a file, as it is sent, breaks the contract."""
+    try:
+        msgspec.json.decode(message.value or b"", type=Customer)
+    except msgspec.MsgspecError as error:
+        return str(error)
+    return "a charge is no number, or it is negative"
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -49,12 +49,22 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         if missing := [n for n in COLUMNS if n not in {*header} | OPTIONAL]:
             optional = " and ".join(sorted(OPTIONAL))
             raise UsageError(
-                str(path), f"has no column {', '.join(missing)}",
-                f"let its first line name {', '.join(COLUMNS)}; {optional} may be left out",
+                str(path), f"has no column {', '.join(missing)}{_instead(header, missing)}",
+                f"let its first line name {', '.join(COLUMNS)}, separated by commas; {optional} "
+                "may be left out",
             )  # fmt: skip
         for cells in reader:
             if cells:
                 yield _row(header, cells)
+
+
+def _instead(header: list[str], missing: list[str]) -> str:
+    """What the first line has in the place of names: other cases, or no commas."""
+    if len(header) == 1:
+        return f"; its first line is {header[0][:60]!r}"
+    wanted = {name.lower() for name in missing}
+    found = [name for name in header if name.lower() in wanted]
+    return f"; it has {', '.join(map(repr, found))}" if found else ""
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any]:

@@ -8,118 +8,27 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from lakehouse.core.errors import ServiceAway, TableLocked, TableMissing
 from lakehouse.core.signals import Stop
 from lakehouse.products.churn.model import reading
 from lakehouse.products.churn.model.span import Span
-from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.model.stream import ScoringService
-from lakehouse.products.churn.settings import churn_of, predictions_of
+from lakehouse.products.churn.settings import churn_of
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
-from lakehouse.settings.kafka_client import ensure_topic
-from lakehouse.sinks.kafka_records import messages
-from tests.conftest import settings_at
 from tests.live.conftest import ROOT
 from tests.support.churn import customer, value
 from tests.support.models import small
 from tests.support.record_batches import Repeated, batch, produce
+from tests.support.scored import BROKEN, Topics, until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
-BROKEN = (b"not json", b"\xff", b"", None, value(customer(tenure=-1)), value({"event_id": "x"}))
-
-
-class Topics:
-    """Topics of a test's own, a lake with a model, and what is in them."""
-
-    def __init__(self, root, kafka, name):
-        self.environment = {
-            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "LAKEHOUSE_CHURN_TOPIC": f"raw-{name}",
-            "LAKEHOUSE_CHURN_DEADLETTER_TOPIC": f"dead-{name}",
-            "LAKEHOUSE_CHURN_PREDICTIONS_TOPIC": f"said-{name}",
-        }
-        with pytest.MonkeyPatch.context() as patch:
-            for key, text in self.environment.items():
-                patch.setenv(key, text)
-            self.settings = settings_at(root)
-        self.models = Models(str(root))
-        self.count = 0
-
-    def send(self, *values):
-        """Values with keys of their own, spread over the partitions."""
-        ensure_topic(self.settings.kafka, churn_of(self.settings))
-        producer = Producer({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
-        for one in values:
-            self.count += 1
-            producer.produce(
-                churn_of(self.settings).topic, one, f"k{self.count}",
-                partition=self.count % 3, headers=[("mine", b"\x00")],
-            )  # fmt: skip
-        assert producer.flush(60) == 0
-
-    def customers(self, count):
-        first = self.count
-        return [
-            value(customer(event_id=f"e{n}", customerID=f"c{n % 7}", tenure=n % 72))
-            for n in range(first, first + count)
-        ]
-
-    def predictions(self):
-        return [json.loads(one.value()) for one in self._held(predictions_of(self.settings).topic)]
-
-    def letters(self):
-        return self._held(churn_of(self.settings).deadletter_topic)
-
-    def _held(self, topic):
-        return [one for batch in messages(self.settings.kafka, topic) for one in batch]
-
-    def addresses(self):
-        """How often each raw record's address has an outcome, as committed records say it."""
-        told = [(one["input_partition"], one["input_offset"]) for one in self.predictions()]
-        for letter in self.letters():
-            headers = {name: text.decode() for name, text in letter.headers() if name != "mine"}
-            told.append(
-                tuple(int(headers[f"__connect.errors.{name}"]) for name in ("partition", "offset"))
-            )
-        return Counter(told)
-
-    def settle(self):
-        """Wait until what was committed can be read: a broker marks it a moment later."""
-        until(lambda: self._ends("read_committed") == self._ends("read_uncommitted"))
-
-    def _ends(self, isolation):
-        servers = self.settings.kafka.bootstrap_servers
-        options = {"bootstrap.servers": servers, "group.id": "x", "isolation.level": isolation}
-        with closing(Consumer(options)) as consumer:
-            topics = (predictions_of(self.settings).topic, churn_of(self.settings).deadletter_topic)
-            return [
-                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)[1]
-                for topic in topics
-                for number in sorted(
-                    consumer.list_topics(topic, timeout=30).topics[topic].partitions
-                )
-            ]
-
-    def all_once(self):
-        """Each raw record once: its addresses have no gaps, as nothing else is in the topic."""
-        self.settle()
-        due = Counter(
-            (n % 3, (n - 1) // 3 if n % 3 else n // 3 - 1) for n in range(1, self.count + 1)
-        )
-        assert self.addresses() == due
-
-    def score(self):
-        scored = ScoringService(self.settings, Stop(), available_now=True).run()
-        self.settle()
-        return scored
 
 
 @pytest.fixture
@@ -141,13 +50,6 @@ def in_thread(service):
     thread = threading.Thread(target=work)
     thread.start()
     return thread, failed
-
-
-def until(holds, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_each_record_has_a_prediction_or_a_dead_letter(topics):

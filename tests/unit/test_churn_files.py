@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import DiskFull, ServiceUnavailable, UsageError
 from lakehouse.core.signals import Stop
 from lakehouse.products.churn.model import files
 from lakehouse.products.churn.model.scoring import Scorer
 from producers.churn.table import COLUMNS
 from tests.conftest import RULES
 from tests.support.churn import customer
+from tests.support.full_disk import KIB, disk_at, full
 from tests.support.models import MADE, small
 
 
@@ -77,3 +78,21 @@ def test_a_folder_of_another_model_is_refused(file, tmp_path, scorer):
     (tmp_path / "out" / "job.json").write_text("{")
     with pytest.raises(UsageError, match="another file or model"):
         files.score_file(file, tmp_path / "out", scorer, RULES, Stop(), MADE)
+
+
+def test_a_full_disk_stops_it_in_words_and_it_goes_on_once_there_is_room(
+    file, tmp_path, scorer, monkeypatch
+):
+    monkeypatch.setattr(files, "PART", 400)
+    with disk_at(tmp_path / "out") as out:
+        with full(out, 700 * KIB), pytest.raises(DiskFull, match="its disk is full"):
+            files.score_file(file, out, scorer, RULES, Stop(), MADE)
+        assert 0 < len(lines(out, "predictions")) < 2495
+        scored = files.score_file(file, out, scorer, RULES, Stop(), MADE)
+        assert (scored.predictions, scored.dead_letters) == (2495, 5)
+        assert len(lines(out, "predictions")) == 2495
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_words(file, scorer):
+    with pytest.raises(ServiceUnavailable, match="cannot be written"):
+        files.score_file(file, file, scorer, RULES, Stop(), MADE)

@@ -1,17 +1,21 @@
 """Bronze's customers scored by version: each record once, whatever became of bronze or the run."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.core.errors import TableMissing
-from lakehouse.products.churn.contract import Prediction
+from lakehouse.core.errors import DiskFull, TableMissing
+from lakehouse.ingest.decode import decode_batch
+from lakehouse.products.churn.contract import CUSTOMERS, Prediction
 from lakehouse.products.churn.model.customers import kafka_rows
 from lakehouse.products.churn.model.lake import TABLE, LakeScorer
 from lakehouse.products.churn.model.outcomes import outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
 from tests.conftest import NOW, RULES
 from tests.support.churn import Lake, customer, value
+from tests.support.full_disk import disk_at, full
 from tests.support.models import small
 
 
@@ -44,7 +48,9 @@ def due(events, *seeds):
     return {
         (told.model_version, told.input_offset): (told.prediction, told.probability)
         for seed in seeds
-        for _, value in outcomes_of(given, scorer(seed), RULES, NOW).predictions
+        for _, value in outcomes_of(
+            decode_batch(given, CUSTOMERS, RULES), scorer(seed), NOW
+        ).predictions
         for told in [msgspec.json.decode(value, type=Prediction)]
     }
 
@@ -99,3 +105,14 @@ def test_a_run_that_is_cut_between_two_increments_goes_on(lake, settings):
     LakeScorer(settings, scorer()).catch_up()
     assert found(settings) == (due(customers(0, 40), 1), 40)
     assert TABLE == "silver.churn_predictions"
+
+
+def test_a_full_disk_stops_it_in_words_and_it_goes_on_once_there_is_room(lake, settings):
+    with disk_at(Path(settings.lake.root) / "silver", "1m") as mounted:
+        lake.land("churn", *customers(0, 50), fold=False)
+        LakeScorer(settings, scorer()).catch_up()
+        lake.land("churn", *customers(50, 50), fold=False)
+        with full(mounted, 0), pytest.raises(DiskFull, match="its disk is full"):
+            LakeScorer(settings, scorer()).catch_up()
+        LakeScorer(settings, scorer()).catch_up()
+        assert found(settings) == (due(customers(0, 100), 1), 100)

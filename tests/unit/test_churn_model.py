@@ -16,7 +16,7 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import DiskFull, TableMissing, UsageError
 from lakehouse.core.within import Outside
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.products.churn.bins import bin_of
@@ -28,9 +28,10 @@ from lakehouse.products.churn.model.outcomes import outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.store import CARD, GRAPH, PIPELINE, Models
 from lakehouse.products.churn.model.training import as_frame, train
-from lakehouse.products.churn.model.written import TOLD
+from lakehouse.products.churn.model.written import TOLD, as_text
 from tests.conftest import RULES, settings_at
 from tests.support.churn import customer, value
+from tests.support.full_disk import disk_at, full
 from tests.support.models import FILE, MADE, given, small, trained
 
 
@@ -76,11 +77,12 @@ def test_the_card_says_what_drift_is_measured_against(rows):
 def test_predictions_are_written_as_their_contract_encodes_them(scorer):
     """Against structs of Python: by row what columns say."""
     odd = ["plain", 'a "quoted" one', "back\\slash", "line\nend\x00", "Zoë \u2028", "\x7f"]
+    fraction = ("", ".5", ".000123")
     events = [
         customer(
             event_id=f"{odd[n % 6]}{n}", customerID=odd[-n % 6], tenure=n % 72,
             MonthlyCharges=n + n % 7 / 100, TotalCharges=None if n % 5 else n * 9.5,
-            event_time=f"2026-11-20T11:00:0{n % 2}{'.5' if n % 3 else ''}Z",
+            event_time=f"20{n % 20:02}-02-28T{n % 24:02}:59:0{n % 2}{fraction[n % 3]}Z",
         )
         for n in range(90)
     ]  # fmt: skip
@@ -88,7 +90,9 @@ def test_predictions_are_written_as_their_contract_encodes_them(scorer):
         told = kafka_rows([value(one) for one in some], MADE, topic="customers")
         found = {
             (said := msgspec.json.decode(text, type=Prediction)).input_offset: (key, text, said)
-            for key, text in outcomes_of(told, scorer, RULES, MADE).predictions
+            for key, text in outcomes_of(
+                decode_batch(told, CUSTOMERS, RULES), scorer, MADE
+            ).predictions
         }
         for rows in decode_batch(told, CUSTOMERS, RULES):
             scores = scorer.score(rows)
@@ -119,6 +123,12 @@ def predicted(scorer, scores, n, row, said):
         contributions=PREDICTIONS.encode(why).decode(), scored_at=MADE,
         inference_ms=said.inference_ms,
     )  # fmt: skip
+
+
+def test_shares_of_any_size_are_told_to_four_digits():
+    for shares in ([0, -3, 19_999], [12_345_678, -1, 0], []):
+        found = as_text(np.array(shares, np.int64)).to_pylist()
+        assert found == [f"{Decimal(one).scaleb(-4):.4f}" for one in shares]
 
 
 def test_the_same_seed_makes_the_same_model_and_another_one_another():
@@ -223,6 +233,18 @@ def _refused(models, version, words):
     with pytest.raises((ModelRefused, Outside), match=words):
         models.promote(version)
     assert models.promoted() is None
+
+
+def test_a_full_disk_stops_saving_and_promoting_in_words(tmp_path):
+    with disk_at(tmp_path / "lake", "4m") as mounted:
+        models = Models(str(mounted))
+        first = models.save(small(1)).version
+        with full(mounted, 0):
+            for act in (lambda: models.save(small(2)), lambda: models.promote(first)):
+                with pytest.raises(DiskFull, match="its disk is full"):
+                    act()
+        assert models.versions() == [first]
+        models.promote(models.save(small(2)).version)
 
 
 def test_a_poisoned_pipeline_is_refused_before_it_is_loaded(models):

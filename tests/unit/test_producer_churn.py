@@ -90,6 +90,23 @@ def test_rows_of_a_file_are_judged_by_the_contract(file, tmp_path):
     assert messages[0].key == b"7590-VHVEG"
 
 
+def test_what_is_wrong_with_another_file_is_said_with_its_row(tmp_path, capsys):
+    """Columns in another order, TotalCharges not there, Yes and No in other cases."""
+    path = tmp_path / "other.csv"
+    names = [name for name in reversed(table.COLUMNS) if name != "TotalCharges"]
+    row = dict(zip(table.COLUMNS, ROW.split(","), strict=True))
+    rows = [row, row | {"Partner": "yes"}, row | {"SeniorCitizen": "No"}]
+    lines = [",".join(names), *(",".join(one[name] for name in names) for one in rows)]
+    path.write_text("\n".join(lines), "utf-8")
+    batch = Batch(path, tmp_path / "c.json", "t", 2, 0.0)
+    stop = threading.Event()
+    done = batch.send(NOW, None, lambda some: counted(some, stop, None), stop)
+    assert done.by_kind == {"good": 1, "corrupt:row": 2}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "2 of 3 rows break the contract" in told
+    assert "row 2: Invalid enum value 'yes' - at `$.Partner`" in told
+
+
 def test_a_file_that_was_cut_is_gone_on_with_by_the_same_ids(file, tmp_path):
     place, sent = tmp_path / "lake" / "c.json", []
 
@@ -127,6 +144,8 @@ def test_a_file_that_was_cut_is_gone_on_with_by_the_same_ids(file, tmp_path):
     [
         (b"a,b\n1,2\n", "has no column customerID"),
         (b"", "has no column customerID"),
+        (HEADER.replace("Partner", "partner").encode(), "no column Partner; it has 'partner'"),
+        (HEADER.replace(",", ";").encode(), "its first line is 'customerID;gender"),
         (f"{HEADER}\n\xff".encode("latin-1"), "cannot be read"),
         (f'{HEADER}\n"a'.encode(), "cannot be read"),
     ],

@@ -20,11 +20,13 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import UsageError, writing
 from lakehouse.core.files import write_whole
 from lakehouse.core.progress import Counted
 from lakehouse.core.text import as_json
+from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.verdict import TimeRules
+from lakehouse.products.churn.contract import CUSTOMERS
 from lakehouse.products.churn.model.customers import kafka_rows
 from lakehouse.products.churn.model.outcomes import Outcomes, Scored, outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
@@ -48,13 +50,14 @@ def score_file(
 ) -> Scored:
     """Score the parts that the folder lacks, until ``stop``; counts those that it has too.
 
-    UsageError where the file cannot be read, or the folder has parts of another file or model.
+    UsageError where the file cannot be read, or the folder has parts of another file or model;
+    DiskFull, or ServiceUnavailable, where a part cannot be written.
     """
     job = _job(out, Job(table.digest_of(path), scorer.card.version, now))
-    rows, scored = enumerate(table.rows(path)), Scored()
+    given, scored = enumerate(table.rows(path)), Scored()
     read = Counted("scoring", table.count_rows(path))
     for number in itertools.count():
-        part = list(itertools.islice(rows, PART))
+        part = list(itertools.islice(given, PART))
         if not part or stop.is_set():
             return scored
         read.add(len(part))
@@ -64,20 +67,23 @@ def score_file(
             scored.predictions += kept
             scored.dead_letters += len(part) - kept
             continue
-        outcomes = outcomes_of(_records(part, path, job), scorer, rules, job.scored_at)
-        write_whole(out / f"refused-{number:05}.jsonl", _refused(outcomes))
-        write_whole(done, b"".join(value + b"\n" for _, value in outcomes.predictions))
+        rows = decode_batch(_records(part, path, job), CUSTOMERS, rules)
+        outcomes = outcomes_of(rows, scorer, job.scored_at)
+        with writing(out):
+            write_whole(out / f"refused-{number:05}.jsonl", _refused(outcomes))
+            write_whole(done, b"".join(value + b"\n" for _, value in outcomes.predictions))
         scored.add(outcomes)
     raise AssertionError("counting has no end")
 
 
 def _job(out: Path, job: Job) -> Job:
     """The job whose parts the folder has; this one, where it has none."""
-    out.mkdir(parents=True, exist_ok=True)
     place = out / _JOB
-    if not place.exists():
-        write_whole(place, msgspec.json.encode(job))
-        return job
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            write_whole(place, msgspec.json.encode(job))
+            return job
     try:
         known = msgspec.json.decode(place.read_bytes(), type=Job)
     except msgspec.MsgspecError:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse.core.paths import Lake
 from lakehouse.products.churn.contract import CUSTOMERS, FEATURES
-from lakehouse.products.churn.model.scoring import Scorer
+from lakehouse.products.churn.model.scoring import SHARE, Scorer, decimals
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.follower import Applied, Follower
 from lakehouse.storage.increments import Increment
@@ -27,7 +28,7 @@ from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
 TABLE = "silver.churn_predictions"
-_SHARE, _TIME = pa.decimal128(18, 4), pa.timestamp("us", "UTC")
+_TIME = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -35,8 +36,8 @@ SCHEMA = pa.schema(
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("batch_id", pa.int64()),
         pa.field("prediction", pa.string(), nullable=False),
-        pa.field("probability", _SHARE, nullable=False),
-        pa.field("threshold", _SHARE, nullable=False),
+        pa.field("probability", SHARE, nullable=False),
+        pa.field("threshold", SHARE, nullable=False),
         pa.field("scored_at", _TIME, nullable=False),
         pa.field("model_version", pa.string(), nullable=False),
     ]
@@ -112,12 +113,12 @@ class LakeScorer(Follower):
         card, size = self._scorer.card, rows.num_rows
         self.scored += size
         threshold = round(card.threshold * 10_000)
-        shares = self._scorer.score(rows).rounded().tolist()
+        shares = self._scorer.score(rows).rounded()
         columns = {
             **{name: rows.column(name) for name in _ADDRESS},
-            "prediction": pa.array(["Yes" if n >= threshold else "No" for n in shares]),
-            "probability": pa.array([Decimal(n).scaleb(-4) for n in shares], _SHARE),
-            "threshold": pa.repeat(pa.scalar(Decimal(threshold).scaleb(-4), _SHARE), size),
+            "prediction": pc.if_else(pa.array(shares >= threshold), "Yes", "No"),
+            "probability": decimals(shares),
+            "threshold": decimals(np.full(size, threshold)),
             "scored_at": pa.repeat(pa.scalar(datetime.now(UTC), _TIME), size),
             "model_version": pa.repeat(card.version, size),
         }  # fmt: skip

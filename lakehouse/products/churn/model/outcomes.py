@@ -5,7 +5,7 @@ A dead letter is the record as it came, with the headers by which Kafka Connect 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,9 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from lakehouse.ingest.decode import decode_batch
-from lakehouse.ingest.verdict import TimeRules
-from lakehouse.products.churn.contract import CUSTOMERS, PREDICTIONS
+from lakehouse.products.churn.contract import PREDICTIONS
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.written import written
 
@@ -63,19 +61,17 @@ class Scored:
         self.transactions += 1
 
 
-def outcomes_of(
-    records: pa.RecordBatch, scorer: Scorer, rules: TimeRules, now: datetime
-) -> Outcomes:
-    """The outcomes of Kafka rows, judged as bronze judges them."""
+def outcomes_of(decoded: Iterable[pa.RecordBatch], scorer: Scorer, now: datetime) -> Outcomes:
+    """The outcomes of decoded rows: those with a verdict are dead letters."""
     predictions: list[tuple[str, bytes]] = []
     letters: list[Letter] = []
-    for decoded in decode_batch(records, CUSTOMERS, rules):
-        if decoded.column("verdict").null_count:
-            values = written(decoded, scorer.score(decoded), scorer, now)
-            keys = decoded.column("customerID").to_pylist()
-            predictions += zip(keys, values, strict=True)
-        else:
-            letters += letters_of(decoded)
+    for rows in decoded:
+        good, verdict = rows, rows.column("verdict")
+        if verdict.null_count < rows.num_rows:
+            good = rows.filter(verdict.is_null())
+            letters += letters_of(rows.filter(verdict.is_valid()))
+        values = written(good, scorer.score(good), scorer, now)
+        predictions += zip(good.column("customerID").to_pylist(), values, strict=True)
     return Outcomes(predictions, letters)
 
 

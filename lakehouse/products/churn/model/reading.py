@@ -1,4 +1,7 @@
-"""The topic of customers, read by the C client; what that cannot unpack, by Python."""
+"""The topic of customers, read by the C client; what that cannot unpack, by Python.
+
+Of a batch many records are read and decoded ahead, by a process of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from lakehouse.core.signals import Stop
+from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.reader import Start
 from lakehouse.ingest.reader.records import as_rows, by_partition
 from lakehouse.ingest.reader.slowly import Slowly, headers_by_python
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.contract import CUSTOMERS
+from lakehouse.products.churn.model.ahead import Ahead
 from lakehouse.products.churn.model.span import Span
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.settings.kafka_client import reader_options, unreachable
@@ -26,6 +32,8 @@ from lakehouse.settings.settings import Settings
 
 AT_ONCE, LOOK = 20_000, 10.0
 """Records at a time; seconds between two looks at how many partitions there are."""
+MANY = 50_000
+"""Records of a batch for which a process that reads ahead is worth its start."""
 _MIB = 2**20
 _READ = {
     "enable.auto.commit": False,  # no group is joined: offsets are committed in transactions
@@ -46,7 +54,10 @@ class Reading:
     KafkaException, or ServiceAway, where the broker does not answer.
     """
 
-    def __init__(self, settings: Settings, span: Span, rules: TimeRules, topic_id: str) -> None:
+    def __init__(
+        self, settings: Settings, span: Span, rules: TimeRules, topic_id: str, stop: Stop | None
+    ) -> None:
+        """``stop`` is that of a batch, which ends with what is there now; None where none does."""
         kafka = settings.kafka
         self._kafka, self._span, self._topic_id = kafka, span, topic_id
         self._topic = churn_of(settings).topic
@@ -64,20 +75,29 @@ class Reading:
         self._known: dict[int, int] = {}
         """How far each partition went when it was begun."""
         self._count, self._looked = 0, time.monotonic()
+        self._ahead: Ahead | None = None
         self._consumer = Consumer({**options, **_READ, "error_cb": self._met})
         try:
             self._next = self._begin()
             self._ends = self._at(span.until) if span.until else {}
             self._next = {p: n for p, n in self._next.items() if self._is_within(p, n)}
-            self._assign()
+            if stop and self.waiting() >= MANY:
+                self._ahead = Ahead(kafka, self._start, self._next, self._upto(), stop)
+            else:
+                self._assign()
         except BaseException:
             self._consumer.close()
             raise
         self.left = {*self._next}
         """Partitions whose end has not been seen yet."""
 
-    def read(self) -> tuple[pa.RecordBatch, dict[int, int]] | None:
-        """Records as decoding takes them, and the offsets that are next; None where none came."""
+    def read(self) -> tuple[Sequence[pa.RecordBatch], dict[int, int]] | None:
+        """Decoded records, and the offsets that are next; None where none came."""
+        if self._ahead:
+            if taken := self._ahead.some():
+                self._next |= taken[1]
+                self.left = {n for n, end in self._upto().items() if self._next[n] < end}
+            return taken
         found = [part for number in [*self._slow] for part in self._unpacked(number)]
         found = found or self._messages()
         if self._lost:
@@ -90,12 +110,16 @@ class Reading:
                 for n, part in parts.items()]  # fmt: skip
         read = {number: int(part[-1].offset() or 0) + 1 for number, part in parts.items()}
         self._next |= read
-        return pa.concat_batches(rows), read
+        return [*decode_batch(pa.concat_batches(rows), CUSTOMERS, self._start.rules)], read
 
     def waiting(self) -> int:
         """How many of the offsets that were there at the beginning are still to be read."""
-        upto = {p: min(end, self._ends.get(p, end)) for p, end in self._known.items()}
+        upto = self._upto()
         return sum(max(0, upto[p] - next_) for p, next_ in self._next.items())
+
+    def _upto(self) -> dict[int, int]:
+        """Of each partition that is read, the end that it had at the beginning, or the span's."""
+        return {p: min(self._known[p], self._ends.get(p, self._known[p])) for p in self._next}
 
     def is_outdated(self) -> bool:
         """Whether the topic has got partitions since; asks now and then."""
@@ -113,10 +137,22 @@ class Reading:
         places = [TopicPartition(self._topic, n, at, self._topic_id) for n, at in read.items()]
         return places, self._consumer.consumer_group_metadata()
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a process reads ahead: then another thread may read while offsets are asked."""
+        return self._ahead is not None
+
+    def end(self) -> None:
+        """Let a thread that reads return soon."""
+        if self._ahead:
+            self._ahead.end()
+
     def close(self) -> None:
         """Let go of Kafka."""
         for slow in filter(None, self._slow.values()):
             slow.close()
+        if self._ahead:
+            self._ahead.close()
         self._consumer.close()
 
     def _begin(self) -> dict[int, int]:

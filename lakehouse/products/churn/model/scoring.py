@@ -14,6 +14,7 @@ from lakehouse.products.churn.model.encoding import TRAIN_AGAIN, Encoding, Model
 
 _DIGITS = 4
 """Of a probability and of a threshold, as the contract of predictions has them."""
+SHARE = pa.decimal128(18, _DIGITS)
 _AT_ONCE = 4096
 """Rows whose matrix stays in a processor's cache."""
 
@@ -36,13 +37,18 @@ class Scores:
 
     def top(self, count: int) -> npt.NDArray[np.intp]:
         """The features that contributed most to each row, the greatest first."""
-        size = np.abs(self.contributions)
-        if count < size.shape[1]:
-            found = np.argpartition(-size, count, axis=1)[:, :count]
-        else:
-            found = np.tile(np.arange(size.shape[1]), (len(size), 1))
-        order = np.argsort(-np.take_along_axis(size, found, 1), axis=1, kind="stable")
-        return np.take_along_axis(found, order, 1)
+        size, each = np.abs(self.contributions), np.arange(len(self.contributions))
+        found = np.empty((len(size), min(count, size.shape[1])), np.intp)
+        for place in range(found.shape[1]):
+            found[:, place] = size.argmax(axis=1)
+            size[each, found[:, place]] = -1
+        return found
+
+
+def decimals(units: npt.NDArray[np.int64]) -> pa.Array:
+    """Ten-thousandths as decimals of four digits."""
+    words = np.stack([units, units >> 63], axis=1)  # of 128 bits, the lower half first
+    return pa.Array.from_buffers(SHARE, len(units), [None, pa.py_buffer(words.tobytes())])
 
 
 class Scorer:

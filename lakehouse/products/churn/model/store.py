@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from lakehouse.core.errors import TableMissing, UsageError
+from lakehouse.core.errors import TableMissing, UsageError, writing
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.paths import Lake
@@ -172,13 +172,14 @@ class Models:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time writes."""
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            sync(self.folder.parent)
-            sync(self.folder.parent.parent)
-        with one_at_a_time(self._lake.locks / "models.churn.lock"):
-            yield
+        """One process at a time writes; DiskFull where there is no room."""
+        with writing(self.folder):
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync(self.folder.parent)
+                sync(self.folder.parent.parent)
+            with one_at_a_time(self._lake.locks / "models.churn.lock"):
+                yield
 
     def _file(self, card: Card, name: str) -> bytes:
         data = self._read(f"{card.version}/{name}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +37,6 @@ from lakehouse.products.churn.model.outcomes import (
     outcomes_of,
 )
 from lakehouse.products.churn.model.reading import Reading
-from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.span import LIVE, Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of, predictions_of
@@ -50,6 +50,7 @@ _MIB = 2**20
 _GROWTH = 3
 """A prediction has an event's id twice, and so much longer than its event it may be."""
 _EXPIRED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+Made = tuple[Outcomes, dict[int, int]]
 log = structlog.get_logger("lakehouse")
 
 
@@ -67,6 +68,8 @@ class ScoringService:
         self._current = Current(Models(settings.lake.root), span.model)
         self._kafka = Transactions(settings.kafka, self._predictions.topic, span.group)
         self._reading: Reading | None = None
+        self._pool = ThreadPoolExecutor(1, "scorer")
+        self._following: Future[Made | None] | None = None
         self._reported = time.monotonic()
         self.scored = Scored()
 
@@ -77,6 +80,7 @@ class ScoringService:
                 self._run()
         finally:
             self._close()
+            self._pool.shutdown()
         return self.scored
 
     def _has_model(self) -> bool:
@@ -107,7 +111,7 @@ class ScoringService:
                     continue
                 self._turn(reading)
                 patience.progress()
-                if self._until_end and not reading.left:
+                if self._until_end and not (reading.left or self._following):
                     return
             except KafkaException as error:
                 self._wait(patience, self._told(error.args[0]))
@@ -136,30 +140,41 @@ class ScoringService:
         }  # fmt: skip
         ensure_topic(kafka, self._churn.model_copy(update=letters))
         self._kafka.open(f"{self._span.group}-{topic_id}", most * _MIB)
-        self._reading = Reading(self._settings, self._span, self._rules, topic_id)
+        stop = self._stop if self._until_end else None
+        self._reading = Reading(self._settings, self._span, self._rules, topic_id, stop)
         return self._reading
 
     def _turn(self, reading: Reading) -> None:
-        """Score what has come; waits a moment where nothing has."""
-        scorer = self._current.scorer()
-        found = reading.read()
+        """Commit the outcomes of what has come; waits a moment where nothing has."""
+        found = self._next(reading)
         if found is None:
             return
-        rows, read = found
-        outcomes = outcomes_of(rows, scorer, self._rules, datetime.now(UTC))
+        outcomes, read = found
         self._commit(outcomes, *reading.offsets(read))
         self.scored.add(outcomes)
-        self._report(scorer)
+        self._report()
         if self._until_end:
             done = self.scored.predictions + self.scored.dead_letters
             advance("scoring", done, done + reading.waiting(), "records")
+
+    def _next(self, reading: Reading) -> Made | None:
+        """Outcomes, and the offsets after them; of a large batch some more are made meanwhile."""
+        if not reading.is_ahead:
+            return self._made(reading)
+        found = (self._following or self._pool.submit(self._made, reading)).result()
+        self._following = self._pool.submit(self._made, reading) if reading.left else None
+        return found
+
+    def _made(self, reading: Reading) -> Made | None:
+        scorer = self._current.scorer()
+        found = reading.read()
+        return found and (outcomes_of(found[0], scorer, datetime.now(UTC)), found[1])
 
     def _commit(self, outcomes: Outcomes, offsets: Sequence[Any], group: Any) -> None:
         """One transaction: the outcomes, and how far the group has read with them."""
         topic = self._predictions.topic
         self._kafka.begin()
-        for customer, value in outcomes.predictions:
-            self._kafka.hand(topic, customer, value, NAMED)
+        self._kafka.hand_all(topic, outcomes.predictions, NAMED)
         for letter in outcomes.letters if self._span.is_live else ():
             self._kafka.hand(
                 self._churn.deadletter_topic, letter.key, letter.value, letter.headers
@@ -167,16 +182,20 @@ class ScoringService:
         self._kafka.take_offsets(offsets, group)
         self._kafka.commit()
 
-    def _report(self, scorer: Scorer) -> None:
+    def _report(self) -> None:
         if time.monotonic() - self._reported >= _REPORT:
             self._reported = time.monotonic()
             log.info("scored", predictions=self.scored.predictions,
-                     dead_letters=self.scored.dead_letters, model=scorer.card.version)  # fmt: skip
+                     dead_letters=self.scored.dead_letters,
+                     model=self._current.scorer().card.version)  # fmt: skip
 
     def _close(self) -> None:
         self._kafka.close()
         reading, self._reading = self._reading, None
+        following, self._following = self._following, None
         if reading is not None:
+            reading.end()
+            wait([following] if following else [])
             reading.close()
 
 

@@ -5,7 +5,6 @@ They are, byte for byte, what the contract of predictions encodes: see ``Predict
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -16,13 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.products.churn.contract import Prediction
-from lakehouse.products.churn.model.scoring import Scorer, Scores
+from lakehouse.products.churn.model.scoring import Scorer, Scores, decimals
 
 TOLD = 3
 """Contributions that a prediction tells."""
 _UNITS = 10_000
-_SHARES = pa.array([f"{n / _UNITS:.4f}" for n in range(_UNITS + 1)])
-_SHARE = pa.decimal128(18, 4)
+_MOST = 2 * _UNITS
+_TEXTS = decimals(np.arange(-_MOST, _MOST + 1)).cast(pa.string())
+"""Of ten-thousandths from ``-_MOST`` to ``_MOST``."""
+_DAY = 86_400
+_THREE = pa.array([f"{n:03}" for n in range(1_000)])
+_CLOCK = pa.array(np.arange(_DAY, dtype=np.int32)).cast(pa.time32("s")).cast(pa.string())
+"""The time of day of each second."""
 _ODD = r'["\\\x00-\x1f]'
 """What JSON text has otherwise than as it is."""
 _encode = msgspec.json.Encoder().encode
@@ -46,9 +50,10 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
         "input_topic": _text(rows.column("topic")),
         "input_partition": rows.column("partition").cast(pa.string()),
         "input_offset": rows.column("offset").cast(pa.string()),
+        "customerID": _text(rows.column("customerID")),
         "prediction": pc.if_else(pa.array(shares >= threshold), '"Yes"', '"No"'),
-        "probability": _SHARES.take(pa.array(shares)),
-        "threshold": _SHARES[threshold].as_py(),
+        "probability": as_text(shares),
+        "threshold": _TEXTS[threshold + _MOST].as_py(),
         "model_version": _json(card.version),
         "contributions": contributions(rows, scores, scorer),
         "scored_at": _json(now),
@@ -64,33 +69,41 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
 
 def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.Array:
     """Of each row the features that say most, their values and shares: JSON within JSON text."""
-    top, each = scores.top(TOLD), np.arange(rows.num_rows)
-    used, at = np.unique(top, return_inverse=True)
-    begun = pa.concat_arrays([_begun(rows, scorer.card.features[n].name) for n in used.tolist()])
-    shares = np.take_along_axis(scores.contributions, top, 1)
+    top, (begun, at) = scores.top(TOLD), _begun(rows, scorer)
+    shares = np.take_along_axis(scores.contributions, top, 1).astype(np.float64)
+    places, units = np.take_along_axis(at, top, 1), np.rint(shares * _UNITS).astype(np.int64)
     parts: list[Any] = []
-    for place, share in zip(at.reshape(top.shape).T, shares.T, strict=True):
-        of_row = begun.take(pa.array(place * rows.num_rows + each))
-        parts += ['"[' if not parts else ",", of_row, _rounded(share), "}"]
+    for place, share in zip(places.T, units.T, strict=True):
+        begin = '"[' if not parts else ","
+        parts += [begin, begun.take(pa.array(place)), as_text(share), "}"]
     return _joined(*parts, ']"')
 
 
-def _begun(rows: pa.RecordBatch, feature: str) -> pa.Array:
-    """Each row's contribution of a feature as JSON within text, up to its share."""
-    begin, end = f'{{\\"feature\\":\\"{feature}\\",\\"value\\":', ',\\"contribution\\":'
-    return _told(rows, feature, lambda cell: f"{begin}{_json(cell)[1:-1]}{end}")
+def _begun(rows: pa.RecordBatch, scorer: Scorer) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """Contributions up to their shares, one for each value; by row and feature, which it is."""
+    features = scorer.card.features
+    texts, at, count = [], np.empty((len(features), rows.num_rows), np.int32), 0
+    for place, feature in zip(at, features, strict=True):
+        column = rows.column(feature.name).dictionary_encode("encode")
+        np.add(column.indices.to_numpy(), count, out=place)
+        count += len(column.dictionary)
+        begin, end = f'{{\\"feature\\":\\"{feature.name}\\",\\"value\\":', ',\\"contribution\\":'
+        cells = pc.replace_substring(_cells(column.dictionary), "\\", "\\\\")
+        texts.append(_joined(begin, pc.replace_substring(cells, '"', '\\"'), end))
+    return pa.concat_arrays(texts), at.T
 
 
-def _told(
-    rows: pa.RecordBatch, name: str, made: Callable[[str], str] = lambda cell: cell
-) -> pa.Array:
-    """What is made of a column's cells as JSON, once for each that there is; no cell is null."""
+def _told(rows: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of which many values are alike, as JSON."""
     column = rows.column(name).dictionary_encode("encode")
-    known = column.dictionary
-    is_text = pa.types.is_string(known.type)
-    cells = (known if is_text else known.cast(pa.string())).to_pylist()
-    texts = ["null" if c is None else _json(c) if is_text else c for c in cells]
-    return pa.array(map(made, texts), pa.string()).take(column.indices)
+    return _cells(column.dictionary).take(column.indices)
+
+
+def _cells(known: pa.Array) -> pa.Array:
+    """Texts or numbers as JSON."""
+    if pa.types.is_string(known.type):
+        return pa.array(map(_json, known.to_pylist()), pa.string())
+    return known.cast(pa.string()).fill_null("null")
 
 
 def _joined(*parts: Any) -> pa.Array:
@@ -106,16 +119,23 @@ def _text(column: pa.Array) -> pa.Array:
 
 def _times(column: pa.Array) -> pa.Array:
     """Moments as JSON, without a fraction where there is none."""
-    told = pc.replace_substring(column.cast(pa.string()), " ", "T")
-    return _joined('"', pc.replace_substring(told, ".000000Z", "Z"), '"')
+    micros = column.cast(pa.int64()).to_numpy()
+    seconds, micros = np.divmod(micros, 1_000_000)
+    days, seconds = np.divmod(seconds, _DAY)
+    fraction = pc.if_else(
+        pa.array(micros == 0), "",
+        _joined(".", _THREE.take(pa.array(micros // 1000)), _THREE.take(pa.array(micros % 1000))),
+    )  # fmt: skip
+    dates = pa.array(days.astype(np.int32)).cast(pa.date32()).dictionary_encode()
+    date = dates.dictionary.cast(pa.string()).take(dates.indices)
+    return _joined('"', date, "T", _CLOCK.take(pa.array(seconds)), fraction, 'Z"')
 
 
-def _rounded(shares: npt.NDArray[np.float32]) -> pa.Array:
-    """Shares as text, with four digits."""
-    units = np.rint(shares.astype(np.float64) * _UNITS).astype(np.int64)
-    words = np.stack([units, units >> 63], axis=1)  # of 128 bits, the lower half first
-    found = pa.Array.from_buffers(_SHARE, len(units), [None, pa.py_buffer(words.tobytes())])
-    return found.cast(pa.string())
+def as_text(shares: npt.NDArray[np.int64]) -> pa.Array:
+    """Ten-thousandths as text, with four digits."""
+    if not len(shares) or np.abs(shares).max() > _MOST:
+        return decimals(shares).cast(pa.string())
+    return _TEXTS.take(pa.array(shares + _MOST))
 
 
 def _json(value: Any) -> str:
