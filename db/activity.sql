@@ -49,5 +49,13 @@ CREATE TABLE IF NOT EXISTS lakehouse_sink (
     silver_id text NOT NULL,
     silver_version bigint NOT NULL,
     silver_time bigint,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ahead_version bigint,
+    ahead_time bigint
+);
+
+CREATE TABLE IF NOT EXISTS lakehouse_sink_ahead (
+    table_name text NOT NULL,
+    bronze_version bigint NOT NULL,
+    key text[] NOT NULL
 );

@@ -26,7 +26,7 @@ def main() -> None:
         while connection.execute("SELECT to_regclass(%s)", (RECORD,)).fetchall() == [(None,)]:
             time.sleep(POLL_SECONDS)
         while True:
-            found = f"SELECT min(bronze_version), count(*) FROM {RECORD}"
+            found = f"SELECT min(coalesce(ahead_version, bronze_version)), count(*) FROM {RECORD}"
             [(held, count)] = connection.execute(found).fetchall()
             if count == tables and held > seen:
                 seen = held

@@ -41,6 +41,8 @@ class Compared:
     doubt: str = ""
     lacking: int = 0
     """Rows that bronze gained, lost or marked anew since its applied version."""
+    ahead: int = 0
+    """Keys whose rows a sink has from a later version: left out until silver's table has that."""
 
 
 _EXACT = re.compile(r"(?:[A-Z]*INT|INTEGER|DECIMAL\(\d+,\s*(\d+)\))")

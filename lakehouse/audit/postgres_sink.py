@@ -1,9 +1,13 @@
-"""A sink's tables in Postgres against silver, row by row, at the version that each says it has."""
+"""A sink's tables in Postgres against silver, row by row, at the version that each says it has.
+
+Rows that a sink has sent ahead of that version are left out, by their keys, and counted: the
+table is behind by what silver's table lacks, and those rows are compared once it has them.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -16,11 +20,12 @@ from pyarrow import csv
 from lakehouse.audit.compare import Compared, differences, or_doubt
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
-from lakehouse.core.sql import identifier, listed
+from lakehouse.core.sql import identifier, listed, text
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import connect, unavailable
 from lakehouse.settings.settings import Settings
-from lakehouse.sinks.postgres_tables import Held, columns_of, held, values
+from lakehouse.sinks.postgres_statements import parsed
+from lakehouse.sinks.postgres_tables import AHEAD, Held, columns_of, held, values
 from lakehouse.storage.log import commit_time
 
 _BYTES = 8 * 2**20
@@ -66,7 +71,9 @@ def _compare(
                 was = held(connection, table)
                 if was is None:
                     return Compared(name, doubt="no record says what it holds")
-                _read(snapshots, connection, table, [*kinds])
+                rows = f"{identifier(table.name)} ({listed(kinds)})"
+                _read(snapshots, connection, "told", rows, [*kinds])
+                _read(snapshots, connection, "ahead", _ahead(table, kinds, was), [*table.key])
     except psycopg.OperationalError as error:
         raise unavailable(settings.postgres, error) from error
     except psycopg.errors.UndefinedColumn as error:
@@ -84,32 +91,38 @@ def _exists(connection: psycopg.Connection, table: PostgresTable) -> bool:
     return row is not None and row[0] is not None
 
 
+def _ahead(table: PostgresTable, kinds: Mapping[str, str], was: Held) -> str:
+    """What COPY reads the keys of rows from that were sent ahead."""
+    if was.ahead is None:
+        return f"(SELECT {listed(table.key)} FROM {identifier(table.name)} WHERE false)"
+    asked = f"SELECT DISTINCT {parsed(table, kinds)} FROM {AHEAD}"
+    return f"({asked} WHERE table_name = {text(table.name)})"
+
+
 def _read(
-    snapshots: Snapshots, connection: psycopg.Connection, table: PostgresTable, columns: list[str]
+    snapshots: Snapshots, connection: psycopg.Connection, into: str, rows: str, columns: list[str]
 ) -> None:
-    """The table ``told``: the rows that Postgres has, as text."""
+    """Make a table of what Postgres has, as text."""
     duck = snapshots.connection
     typed = ", ".join(f"{identifier(c)} VARCHAR" for c in columns)
-    duck.execute("CREATE OR REPLACE TEMP TABLE told (" + typed + ")")
-    for part in _parts(connection, table, columns):
-        rows = csv.read_csv(
+    duck.execute("CREATE OR REPLACE TEMP TABLE " + into + " (" + typed + ")")
+    for part in _parts(connection, rows):
+        told = csv.read_csv(
             part, csv.ReadOptions(column_names=columns), csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), null_values=[""],
                 strings_can_be_null=True, quoted_strings_can_be_null=False,
             ),
         )  # fmt: skip
-        duck.register("part_told", rows)
-        duck.execute("INSERT INTO told FROM part_told")
+        duck.register("part_told", told)
+        duck.execute("INSERT INTO " + into + " FROM part_told")
         duck.unregister("part_told")
 
 
-def _parts(
-    connection: psycopg.Connection, table: PostgresTable, columns: list[str]
-) -> Iterator[io.BytesIO]:
+def _parts(connection: psycopg.Connection, rows: str) -> Iterator[io.BytesIO]:
     """What Postgres copies out as CSV, whole rows, a part at a time."""
-    asked = f"COPY {identifier(table.name)} ({listed(columns)}) TO STDOUT (FORMAT csv)"
     part = io.BytesIO()
+    asked = f"COPY {rows} TO STDOUT (FORMAT csv)"
     with connection.cursor() as cursor, cursor.copy(asked.encode()) as copy:
         for row in copy:
             part.write(row)
@@ -150,13 +163,18 @@ def _differing(
     )
     duck.execute("CREATE OR REPLACE TEMP TABLE wanted AS SELECT " + wanted + " FROM silver_then")
     types = {row[0]: row[1] for row in duck.execute("DESCRIBE wanted").fetchall()}
-    cast = ", ".join(f"CAST({identifier(c)} AS {types[c]}) AS {identifier(c)}" for c in kinds)
-    snapshots.view_files("held", f"SELECT {cast} FROM told", [])
+    cast = {c: f"CAST({identifier(c)} AS {types[c]}) AS {identifier(c)}" for c in kinds}
+    keys, every = ", ".join(cast[c] for c in table.key), ", ".join(cast.values())
+    same = " AND ".join(f"wanted.{identifier(c)} = sent.{identifier(c)}" for c in table.key)
+    duck.execute("DELETE FROM wanted USING (SELECT " + keys + " FROM ahead) AS sent WHERE " + same)
+    left = f"told ANTI JOIN ahead USING ({listed(table.key)})"
+    snapshots.view_files("held", f"SELECT {every} FROM {left}", [])
     version = max(found.source or 0, 0)
     report = replace(
         found,
         behind=max(0, bronze.version - version),
-        rows=count(duck, "told"),
+        rows=count(duck, "held"),
+        ahead=count(duck, "ahead"),
         recomputed=count(duck, "wanted"),
         lacking=snapshots.changed_rows(bronze.name, version, max(version, bronze.version)),
     )

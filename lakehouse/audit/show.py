@@ -63,7 +63,7 @@ def _sections(proof: Proof) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
         {
             k: v
             for k, v in asdict(t).items()
-            if k not in {"first", "fault", "doubt"} and (v or k != "lacking")
+            if k not in {"first", "fault", "doubt"} and (v or k not in {"lacking", "ahead"})
         }
         for t in proof.tables
     ]

@@ -77,6 +77,8 @@ class Step(StrEnum):
     """A sink's rows and their version are in Postgres's transaction, which is not committed."""
     POSTGRES_COMMITTED = "postgres-committed"
     """A table of a sink has a version of silver; of its others, some may."""
+    POSTGRES_AHEAD = "postgres-ahead"
+    """A table of a sink has rows that silver's table does not have yet."""
     KAFKA_SENT = "kafka-sent"
     """A sink's records are with the broker in a Kafka transaction, which is not committed."""
     KAFKA_COMMITTED = "kafka-committed"

@@ -246,7 +246,7 @@ def _held(table: Any, settings: Settings) -> Applied | None:
     wait = {"connect_timeout": timedelta(seconds=_SECONDS)}
     with closing(connect(settings.postgres.model_copy(update=wait))) as connection:
         was = held(connection, table)
-    return was.bronze if was else None
+    return was.applied if was else None
 
 
 def _must_be_named(service: str, address: str) -> None:

@@ -35,6 +35,7 @@ from lakehouse.runtime.query import BronzeQuery
 from lakehouse.runtime.sinking import Sinking, sinking
 from lakehouse.settings.kafka_client import ensure_topic
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.handed import Handed
 from lakehouse.storage.duck import connect
 from lakehouse.storage.follower import Follower, Stopping
 
@@ -125,14 +126,15 @@ def _attempt(
         try:
             for f in bronze:
                 mine = [follower for follower in followers if follower.product == f.product]
-                query, landing = _bronze(f, mine, settings, landed, connection, stop)
+                query, landing = _bronze(f, mine, settings, landed, connection, stop, beside.handed)
                 ended.callback(landing.following.wait)
                 queries.append((query, landing))
                 query.read_ahead()
             products = {f.product for f in bronze}
             for other in followers:
                 if other.product not in products:
-                    alone.append(follow(other, settings, connection.cursor(), stop))
+                    own = connection.cursor()
+                    alone.append(follow(other, settings, own, stop, beside.handed))
                     ended.callback(alone[-1].settle)
             for query, _ in queries:
                 if not stop.is_set():
@@ -173,8 +175,9 @@ def _bronze(
     on_landed: Progress,
     connection: DuckDBPyConnection,
     stop: threading.Event,
+    handed: Handed,
 ) -> tuple[BronzeQuery, Landing]:
-    landing = Landing.open(f, followers, settings, connection, stop)
+    landing = Landing.open(f, followers, settings, connection, stop, handed)
     topic = TopicReader(settings.kafka, settings.product(f.product).topic)
 
     def landed(batch: Landed) -> None:

@@ -16,6 +16,7 @@ from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, FollowerFlow, SilverFlow
 from lakehouse.runtime.following import Following
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.handed import Handed
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
 from lakehouse.storage.follower import Follower
@@ -28,11 +29,16 @@ def follow(
     settings: Settings,
     connection: DuckDBPyConnection,
     stop: threading.Event | None = None,
+    handed: Handed | None = None,
 ) -> Follower:
-    """The follower that keeps this flow's tables up to date; it raises Stopping after ``stop``."""
+    """The follower that keeps this flow's tables up to date; it raises Stopping after ``stop``.
+
+    Silver hands to sinks what it has folded by ``handed``.
+    """
     follower: Follower
     if isinstance(f, SilverFlow):
-        follower = SilverPublisher.open(f, settings, connection)
+        follower = silver = SilverPublisher.open(f, settings, connection)
+        silver.handed = handed
     else:
         follower = ParquetPublisher.open(f, settings, connection)
     follower.stop = stop or follower.stop
@@ -55,6 +61,7 @@ class Landing:
         settings: Settings,
         connection: DuckDBPyConnection,
         stop: threading.Event | None = None,
+        handed: Handed | None = None,
     ) -> Landing:
         """Open the tables, complete a replay that a crash cut short, catch each follower up.
 
@@ -66,7 +73,7 @@ class Landing:
         if replayed := finish(bronze, datetime.now(UTC)):
             log.warning("a replay that was cut is completed", rows=replayed.rows, flow=f.name)
         ledger = Ledger.at_bronze(f.product, settings, own)
-        publishers = [follow(f, settings, connection.cursor(), stop) for f in followers]
+        publishers = [follow(f, settings, connection.cursor(), stop, handed) for f in followers]
         for publisher in publishers:
             publisher.catch_up()
         return cls(bronze, ledger, Following(publishers, settings.silver.max_rows_per_fold))

@@ -19,6 +19,7 @@ from lakehouse.core.metrics import SINK_ROUNDS
 from lakehouse.core.patience import Patience
 from lakehouse.model.sink import PostgresSink, SinkFlow
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.handed import Handed
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.postgres import PostgresWriter
 from lakehouse.storage.duck import connect
@@ -40,11 +41,15 @@ class Sink(Protocol):
 
 
 def opened(
-    flow: SinkFlow, settings: Settings, connection: DuckDBPyConnection, stop: threading.Event
+    flow: SinkFlow,
+    settings: Settings,
+    connection: DuckDBPyConnection,
+    stop: threading.Event,
+    handed: Handed,
 ) -> Sink:
     """The sink of a flow; it asks its system for nothing yet."""
     if isinstance(flow, PostgresSink):
-        return PostgresWriter(flow, settings, connection)
+        return PostgresWriter(flow, settings, connection, handed)
     writer = KafkaWriter(flow, settings, connection)
     writer.stop = stop
     return writer
@@ -53,8 +58,10 @@ def opened(
 class Sinking:
     """The sinks of one driver, a thread each."""
 
-    def __init__(self, sinks: Sequence[Sink], settings: Settings, stop: threading.Event) -> None:
-        self._settings, self._stop = settings, stop
+    def __init__(
+        self, sinks: Sequence[Sink], settings: Settings, stop: threading.Event, handed: Handed
+    ) -> None:
+        self._settings, self._stop, self.handed = settings, stop, handed
         self._last, self._must = threading.Event(), False
         self._error: BaseException | None = None
         self._threads = [
@@ -75,6 +82,7 @@ class Sinking:
         """Send what there is now, then end; with ``must`` an absent system is waited for."""
         self._must = must
         self._last.set()
+        self.handed.ring()
         for thread in self._threads:
             thread.join()
         self.check()
@@ -92,7 +100,7 @@ class Sinking:
 
     def _follow(self, sink: Sink) -> None:
         limit, poll = self._settings.services.patience, self._settings.stream.poll
-        patience = Patience(limit, self._stop)
+        patience, rung = Patience(limit, self._stop), 0
         while True:
             is_last = self._last.is_set()  # asked first: what is there now is sent
             try:
@@ -113,7 +121,7 @@ class Sinking:
                 continue
             if is_last:
                 return
-            self._last.wait(poll.total_seconds())
+            rung = self.handed.wait(rung, poll.total_seconds())
 
     def _waited(self, patience: Patience, away: ServiceAway) -> Patience:
         """Wait a moment; while flows run, a sink waits however long it takes."""
@@ -133,10 +141,11 @@ def sinking(
     """The sinks of these flows, at work; they have ended when this does."""
     with ExitStack() as stack:
         sinks: list[Sink] = []
+        handed = Handed(t.source for f in flows if isinstance(f, PostgresSink) for t in f.into)
         if flows:
             connection = stack.enter_context(connect(settings))
-            sinks = [opened(flow, settings, connection.cursor(), stop) for flow in flows]
-        running = Sinking(sinks, settings, stop)
+            sinks = [opened(flow, settings, connection.cursor(), stop, handed) for flow in flows]
+        running = Sinking(sinks, settings, stop, handed)
         running.start()
         try:
             yield running

@@ -36,6 +36,7 @@ from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.fold import Fold
+from lakehouse.silver.handed import Handed, Piece
 from lakehouse.silver.in_parts import InParts
 from lakehouse.silver.kept import Kept
 from lakehouse.silver.keys import PROBE
@@ -71,6 +72,8 @@ class SilverPublisher(InParts):
         self._pool = ThreadPoolExecutor(AT_ONCE, "silver")
         self.bronze_uri = bronze or self.bronze_uri
         self._rows = NewRows(flow, connection)
+        self.handed: Handed | None = None
+        """Where sinks of this process wait for what a fold leaves."""
 
     @classmethod
     def open(
@@ -249,10 +252,16 @@ class SilverPublisher(InParts):
             kept.journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             kept.say(applied, self.flow.product)
             self.say_part(step)
+        if self.handed:
+            for name, (table, key) in self._state.whole.items():
+                piece = Piece(key, version_of(kept.applied), applied, left[name])
+                self.handed.put(table, piece)
         kept.applied = applied
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
+        if self.handed:
+            self.handed.ring()
 
     def _load(self, step: Increment) -> int | None:
         """Put an increment's rows where the folds read them; gives the watermark after it.

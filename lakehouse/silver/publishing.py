@@ -49,7 +49,7 @@ class Publishing:
         self._folds, self._state, self._note = folds, state, note
         self.every: dict[str, Published] = {**folds, **state.tables}
         """By name: aggregates before the tables of state that they count."""
-        self.turns, self.lane, self._pool = Turns(settings), Lane(), pool
+        self.turns, self.lane, self._pool = Turns(settings, windowed=state.windowed), Lane(), pool
         self._upkeep = {
             name: Upkeep(one.table, compacts=isinstance(one, Appended))
             for name, one in self.every.items()

@@ -86,6 +86,8 @@ class SilverState:
         for session in flow.sessions:
             table = opened.sessions(session)
             self.tables[session.name] = session_table(session, table, connection.cursor())
+        self.whole = {s.name: (flow.table(s.name), (s.key, "session_start")) for s in flow.sessions}
+        """Tables for which a batch leaves whole rows: their name in the lake, and their key."""
         self._aggregates = aggregates
         asked = terms.get(EXACT, {})
         self._open = {
@@ -127,7 +129,8 @@ class SilverState:
         """
         left = {name: kind.absorb(store, watermark) for name, kind in self._sessions.items()}
         if self._keyed is not None:
-            signed, left = self._keyed.absorb(store)
+            signed, of_keys = self._keyed.absorb(store)
+            left |= of_keys
             self.folded.put(signed)
         found = together(pool, lambda kind: kind.find(), self._kinds.values())
         for (name, kind), rows in zip(self._kinds.items(), found, strict=True):

@@ -7,19 +7,22 @@ grow older than [silver] greatest_age is published all the same, and the log say
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import structlog
 
 from lakehouse.settings.sections import SilverSettings
 from lakehouse.silver.journal import Pending
+from lakehouse.silver.keys import MOST_OF_A_TIME
 from lakehouse.storage.buckets import Written
 
 SHARE = 1 / 20
 NONE = Written()
 _SMALL = 2_000
 """Most rows that the publishing of a small table writes ..."""
+_OF_A_TIME = 2 * MOST_OF_A_TIME
+"""... of windows; what happens now lies in one bucket, or in one and the next ..."""
 _FEW, _EACH = 200, 100
 """... and, beyond a few, so many for each that it merges: a quiet flow would write most for one."""
 _WORTH = 32
@@ -42,9 +45,12 @@ class Turns:
     """Keeps the times of one flow's tables."""
 
     def __init__(
-        self, settings: SilverSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: SilverSettings,
+        clock: Callable[[], float] = time.monotonic,
+        windowed: Collection[str] = (),
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._windowed = settings, clock, windowed
         self._last: dict[str, _Turn] = {}
         self._since, self._spent = clock(), 0.0
         self._levelled = self._since
@@ -54,7 +60,7 @@ class Turns:
     def is_small(self, name: str, rows: int = 0) -> bool:
         """Whether a table is small: its last turn wrote little, or it has had none and few rows."""
         last = self._last.get(name)
-        return last.is_small if last else rows <= _SMALL
+        return last.is_small if last else rows <= self._small(name)
 
     def due(self, name: str, pending: Pending) -> bool:
         """Whether a table's turn has come."""
@@ -86,7 +92,7 @@ class Turns:
 
     def took(self, name: str, seconds: float, written: Written, merged: int) -> None:
         """Record a turn that is over: its processor time, what it wrote, and of how many rows."""
-        is_small = written.rows <= min(_SMALL, max(_FEW, _EACH * merged))
+        is_small = written.rows <= min(self._small(name), max(_FEW, _EACH * merged))
         self._last[name] = _Turn(seconds, written, is_small)
         if self.is_small(name):
             return
@@ -98,6 +104,9 @@ class Turns:
                 "publishing takes more than a twentieth of the time", table=name,
                 seconds=round(self._spent, 1), of=round(elapsed, 1), rows=written.rows,
             )  # fmt: skip
+
+    def _small(self, name: str) -> int:
+        return _OF_A_TIME if name in self._windowed else _SMALL
 
     def _most(self, rows: int) -> int:
         """From how many pending rows on a turn that writes ``rows`` costs little for each."""

@@ -7,6 +7,9 @@ Worked example. Silver's ``by_country`` is at version 8, and Postgres has versio
   record says 8: one transaction. Crash before its commit: Postgres has 7, and all is done again.
 - Crash after it: the next start finds 8 in the record, and nothing to do.
 
+What silver hands over before its table is published is sent too: see
+:mod:`lakehouse.sinks.postgres_transfer`.
+
 A table whose version silver no longer has (Postgres was away for long), or that holds
 nothing although silver does, is filled anew: compared with all of silver in one transaction.
 A table that another lake filled, or nobody knows who, is refused: only a person can say that
@@ -18,58 +21,62 @@ locks the record and finds it as it left it, or ends in words.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import duckdb
 import psycopg
 import structlog
-from pyarrow import csv
 
-from lakehouse.core import failpoint
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableDamaged, TableLocked
-from lakehouse.core.failpoint import Step
-from lakehouse.core.progress import advance
-from lakehouse.core.sql import identifier, listed
+from lakehouse.core.paths import Lake
+from lakehouse.core.sql import identifier
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import place, unavailable
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.handed import Handed
 from lakehouse.sinks.postgres_session import opened
-from lakehouse.sinks.postgres_statements import (
-    DELETE,
-    DELETE_OTHERS,
-    DIFFERS,
-    NEW,
-    OLD,
-    UPSERT,
-    temporary,
-    words,
-)
-from lakehouse.sinks.postgres_tables import Held, held, record, values
-from lakehouse.sinks.versions import Version, Versions, reading, rows_of
-from lakehouse.storage.follower import NOTHING, Applied
+from lakehouse.sinks.postgres_tables import AHEAD, Held, held
+from lakehouse.sinks.postgres_transfer import Transfer
+from lakehouse.sinks.versions import Version, Versions
+from lakehouse.storage.follower import Applied, has_commit
 
-_AT_ONCE = 20_000
-"""Rows in memory at a time."""
 log = structlog.get_logger("lakehouse")
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What a table is known to hold: a version of silver, and bronze's version with it.
+
+    Where an earlier process was ahead of silver nobody tells what it was handed: ``is_ours`` is
+    not set until silver's table has that, too.
+    """
+
+    version: Version
+    applied: Applied
+    is_ours: bool = True
 
 
 class PostgresWriter:
     """The tables of one sink; used by one thread."""
 
     def __init__(
-        self, sink: PostgresSink, settings: Settings, connection: duckdb.DuckDBPyConnection
+        self,
+        sink: PostgresSink,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        handed: Handed | None = None,
     ) -> None:
         self.name, self._sink, self._settings = sink.name, sink, settings
-        self._duck = connection
+        self._duck, self._handed = connection, handed or Handed()
         self._place = place(settings.postgres)
         root = settings.lake.root
+        self._bronze = Lake(root).table(f"bronze.{sink.product}")
         self._silver = {table: Versions(root, table.source) for table in sink.into}
         self._connection: psycopg.Connection | None = None
         self._had_lock = False
-        self._sent: dict[PostgresTable, Version] = {}
-        """What each table is known to hold."""
+        self._sent: dict[PostgresTable, _Sent] = {}
 
     def catch_up(self) -> None:
         """Send what silver's tables have gained; ServiceAway where Postgres does not answer.
@@ -79,13 +86,12 @@ class PostgresWriter:
         with self._answering() as connection:
             for table in self._sink.into:
                 now = self._silver[table].newest()
-                sent = self._sent.get(table)
                 if now.applied is None:
                     continue  # it is made, and has taken nothing of bronze yet
-                if sent is None or (sent.id, sent.number, sent.time) != (
-                    now.id, now.number, now.time,
-                ):  # fmt: skip
-                    self._bring(connection, table, now)
+                self._take_handed(connection, table)
+                sent = self._sent.get(table)
+                if sent is None or not _is_same(sent.version, now):
+                    self._bring(connection, table, now, now.applied)
 
     def refill(self, only: str | None = None) -> None:
         """Compare tables whole with silver, whatever they hold and whoever filled them."""
@@ -93,7 +99,7 @@ class PostgresWriter:
             for table in self._sink.into:
                 if only in {None, table.name}:
                     now, was = self._silver[table].newest(), held(connection, table)
-                    self._fill(connection, table, now, was, table.name)
+                    self._transfer(connection, table).fill(was, now, table.name)
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock."""
@@ -141,39 +147,67 @@ class PostgresWriter:
         self._had_lock = True
         return made
 
-    def _bring(self, connection: psycopg.Connection, table: PostgresTable, now: Version) -> None:
-        """Bring one table to a version of silver."""
-        was = held(connection, table)
-        self._check_owner(connection, table, was, now)
-        before = self._sent.get(table)
-        if was is None or before is None or (before.id, before.number) != _version(was):
-            before = self._before(connection, table, was, now)
-        if before is None:
-            self._fill(connection, table, now, was)
-            return
-        if (before.number, before.id) == (now.number, now.id):
-            self._sent[table] = now
-            return
-        try:
-            self._send(connection, table, was, before, now)
-        except (duckdb.IOException, FileNotFoundError, TableDamaged) as gone:
-            log.info("filled anew", table=table.name, reason=str(gone).splitlines()[0])
-            self._fill(connection, table, now, was)
+    def _transfer(self, connection: psycopg.Connection, table: PostgresTable) -> Transfer:
+        return Transfer(self.name, self._place, table, connection, self._duck)
 
-    def _before(
+    def _take_handed(self, connection: psycopg.Connection, table: PostgresTable) -> None:
+        """Send what folds left since the version that the table has, where it is known."""
+        sent = self._sent.get(table)
+        if sent is None or not sent.is_ours:
+            return
+        piece = self._handed.after(table.source, sent.applied)
+        if piece is None or {*piece.key} != {*table.key}:
+            return
+        was = held(connection, table)
+        if was is None or not _is_of(was, sent):
+            return
+        self._transfer(connection, table).send_ahead(was, sent.version.schema, piece)
+        self._sent[table] = _Sent(sent.version, piece.applied)
+
+    def _bring(
+        self, connection: psycopg.Connection, table: PostgresTable, now: Version, applied: Applied
+    ) -> None:
+        """Bring one table to a version of silver, which has applied a version of bronze."""
+        was, transfer = held(connection, table), self._transfer(connection, table)
+        self._check_owner(connection, table, was, now)
+        sent = self._sent.get(table)
+        if was is None or sent is None or not _is_of(was, sent):
+            sent = self._found(connection, table, was, now)
+        is_ahead = was is not None and was.applied.version > applied.version
+        if was is None or sent is None:
+            transfer.fill(was, now)
+        elif _is_same(sent.version, now) or (is_ahead and not sent.is_ours):
+            self._sent[table] = sent
+            return
+        elif was.ahead and was.ahead.version >= applied.version and _is_ours(sent, now):
+            transfer.meet(was, now, applied)
+            self._sent[table] = _Sent(now, was.applied)
+            return
+        else:
+            try:
+                transfer.send(was, sent.version, now)
+            except (duckdb.IOException, FileNotFoundError, TableDamaged) as gone:
+                log.info("filled anew", table=table.name, reason=str(gone).splitlines()[0])
+                transfer.fill(was, now)
+        self._sent[table] = _Sent(now, applied)
+
+    def _found(
         self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
-    ) -> Version | None:
-        """The version that the table holds, by its record; None where it is to be filled anew."""
+    ) -> _Sent | None:
+        """What the table holds, by its record; None where it is to be filled anew."""
         if was is None:
             return None
         found = self._silver[table].at(was.silver_id, was.silver_version, was.silver_time)
         reason = "silver no longer has the version that it holds" if found is None else ""
         if found and found.has_rows and _is_empty(connection, table):
             reason = "it is empty, and its record says that it has rows"
+        elif was.ahead and not has_commit(self._bronze, was.ahead):
+            reason = "it has rows of a version that bronze does not have"
+        elif was.ahead and not _knows_ahead(connection, table):
+            reason = f"{AHEAD} does not say which rows it was sent before silver had them"
         if reason:
             log.warning("filled anew", table=table.name, version=now.number, reason=reason)
-            return None
-        return found
+        return None if reason or not found else _Sent(found, was.applied, was.ahead is None)
 
     def _check_owner(
         self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
@@ -193,92 +227,28 @@ class PostgresWriter:
                 f"{self._sink.product} --table {table.name}; else name another database",
             )  # fmt: skip
 
-    def _send(
-        self, connection: psycopg.Connection, table: PostgresTable, was: Held | None,
-        before: Version, now: Version,
-    ) -> None:  # fmt: skip
-        """Send the rows that differ between two versions of silver."""
-        gained = rows_of(now, now.files - before.files)
-        lost = rows_of(before, before.files - now.files)
-        value = values(table, now.schema)
-        every = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in value.items())
-        keys = ", ".join(f"{value[name]} AS {identifier(name)}" for name in table.key)
-        with self._changing(connection, table, was, now):
-            for name, columns, select in (
-                (NEW, [*value], f"SELECT {every} FROM {gained} EXCEPT SELECT {every} FROM {lost}"),
-                (OLD, table.key, f"SELECT {keys} FROM {lost} EXCEPT SELECT {keys} FROM {gained}"),
-            ):
-                self._copy(connection, temporary(table, name), columns, now, select)
-            names = words(table, value)
-            connection.execute(DELETE.format(**names))
-            connection.execute(UPSERT.format(where="", **names))
 
-    def _fill(
-        self, connection: psycopg.Connection, table: PostgresTable, now: Version,
-        was: Held | None, what: str = "",
-    ) -> None:  # fmt: skip
-        """Make the table what silver is: rows that are equal stay as they are."""
-        value = values(table, now.schema)
-        every = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in value.items())
-        names = words(table, value)
-        with self._changing(connection, table, was, now):
-            select = f"SELECT {every} FROM {rows_of(now, now.files)}"
-            self._copy(connection, temporary(table, NEW), [*value], now, select, what)
-            connection.execute(f"ANALYZE {identifier(temporary(table, NEW))}")
-            connection.execute(DELETE_OTHERS.format(**names))
-            connection.execute(UPSERT.format(where=DIFFERS.format(**names), **names))
-
-    @contextmanager
-    def _changing(
-        self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
-    ) -> Iterator[None]:
-        """One transaction that changes a table and its record, or neither."""
-        with connection.transaction():
-            if held(connection, table, lock=True) != was:
-                raise TableLocked(
-                    f"{self._place}, table {table.name}", "another writer has changed it meanwhile",
-                    "end the other one: a sink has one writer; then start again",
-                )  # fmt: skip
-            for name, columns in ((NEW, "*"), (OLD, listed(table.key))):
-                connection.execute(
-                    f"CREATE TEMP TABLE IF NOT EXISTS {identifier(temporary(table, name))} "
-                    f"ON COMMIT DELETE ROWS AS SELECT {columns} FROM {identifier(table.name)} "
-                    "WITH NO DATA"
-                )
-            yield
-            applied = now.applied or Applied("", NOTHING)
-            record(connection, table, Held(
-                self.name, applied, now.id, now.number, now.time,
-            ))  # fmt: skip
-            failpoint.reach(Step.POSTGRES_WRITTEN)
-        self._sent[table] = now
-        failpoint.reach(Step.POSTGRES_COMMITTED)
-
-    def _copy(
-        self, connection: psycopg.Connection, into: str, columns: list[str] | tuple[str, ...],
-        version: Version, select: str, what: str = "",
-    ) -> None:  # fmt: skip
-        """Copy what DuckDB selects into a temporary table by parts, told of as ``what``."""
-        done, total = 0, version.table.count() if what else 0
-        copying = f"COPY {identifier(into)} ({listed(columns)}) FROM STDIN (FORMAT csv)"
-        with (
-            reading(self._duck, version) as own,
-            connection.cursor() as cursor,
-            cursor.copy(copying) as copy,
-        ):
-            for batch in own.sql(select).to_arrow_reader(_AT_ONCE):
-                out = io.BytesIO()
-                csv.write_csv(batch, out, csv.WriteOptions(include_header=False))
-                copy.write(out.getvalue())
-                done += batch.num_rows
-                if what:
-                    advance(f"filling {what}", done, max(done, total))
+def _is_same(version: Version, now: Version) -> bool:
+    return (version.id, version.number, version.time) == (now.id, now.number, now.time)
 
 
-def _version(was: Held) -> tuple[str, int]:
-    return was.silver_id, was.silver_version
+def _is_ours(sent: _Sent, now: Version) -> bool:
+    """Whether what this process has sent is in this version, of the same table."""
+    return sent.is_ours and sent.version.id == now.id
+
+
+def _is_of(was: Held, sent: _Sent) -> bool:
+    """Whether the record says what this process has sent."""
+    return (was.silver_id, was.silver_version, was.applied.version) == (
+        sent.version.id, sent.version.number, sent.applied.version,
+    )  # fmt: skip
 
 
 def _is_empty(connection: psycopg.Connection, table: PostgresTable) -> bool:
     found = connection.execute(f"SELECT EXISTS (SELECT FROM {identifier(table.name)})").fetchall()
     return found == [(False,)]
+
+
+def _knows_ahead(connection: psycopg.Connection, table: PostgresTable) -> bool:
+    asked = f"SELECT EXISTS (SELECT FROM {AHEAD} WHERE table_name = %s)"
+    return connection.execute(asked, (table.name,)).fetchall() == [(True,)]

@@ -14,7 +14,7 @@ from lakehouse.core.sql import identifier
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import connect, place
 from lakehouse.settings.sections import PostgresSettings
-from lakehouse.sinks.postgres_tables import RECORD_DDL, columns_of, ddl
+from lakehouse.sinks.postgres_tables import AHEAD_DDL, RECORD_DDL, columns_of, ddl, widened
 
 _LOCK_SECONDS, _LOOK = 5.0, 0.1
 """So long the session of a process that was killed may outlive it."""
@@ -31,7 +31,9 @@ def opened(
     try:
         made.execute("SET client_min_messages = warning")
         _lock(made, sink, place(settings))
-        for statement in (RECORD_DDL, *ddl(sink, schemas)):
+        for statement in (RECORD_DDL, AHEAD_DDL, *ddl(sink, schemas)):
+            made.execute(statement.encode())
+        for statement in widened(made):
             made.execute(statement.encode())
         for table in sink.into:
             _check_columns(made, table, schemas[table.source], place(settings))

@@ -29,10 +29,24 @@ CREATE TABLE IF NOT EXISTS {RECORD} (
     silver_id text NOT NULL,
     silver_version bigint NOT NULL,
     silver_time bigint,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ahead_version bigint,
+    ahead_time bigint
 )"""
-_COLUMNS = "sink, bronze_id, bronze_version, silver_id, silver_version, silver_time"
-_EXCLUDED = ", ".join(f"excluded.{name}" for name in _COLUMNS.split(", "))
+AHEAD = "lakehouse_sink_ahead"
+"""The table with the keys of rows that were sent before silver's table had them."""
+AHEAD_DDL = f"""
+CREATE TABLE IF NOT EXISTS {AHEAD} (
+    table_name text NOT NULL,
+    bronze_version bigint NOT NULL,
+    key text[] NOT NULL
+)"""
+_LATER = ("ahead_version", "ahead_time")
+"""Columns of the record that an earlier release did not make."""
+_FIRST = ("sink", "bronze_id", "bronze_version", "silver_id", "silver_version", "silver_time")
+_COLUMNS = ", ".join((*_FIRST, *_LATER))
+_EXCLUDED = ", ".join(f"excluded.{name}" for name in (*_FIRST, *_LATER))
+_READ = ", ".join((*_FIRST, *(f"(to_jsonb({RECORD}) ->> '{n}')::bigint" for n in _LATER)))
 _INDEX_BYTES = 2_400
 """Of one entry of a B-tree, whose page takes a little more."""
 _KINDS: Sequence[tuple[Any, str]] = (
@@ -49,13 +63,23 @@ _KINDS: Sequence[tuple[Any, str]] = (
 
 @dataclass(frozen=True)
 class Held:
-    """What a table in Postgres says that it holds: whose sink, and which version of silver."""
+    """What a table in Postgres says that it holds: whose sink, and which version of silver.
+
+    ``bronze`` is what that version has applied. ``ahead`` is the version up to which rows were
+    sent on top of it; then AHEAD has their keys.
+    """
 
     sink: str
     bronze: Applied
     silver_id: str
     silver_version: int
     silver_time: int | None
+    ahead: Applied | None = None
+
+    @property
+    def applied(self) -> Applied:
+        """The version of bronze that the table has."""
+        return self.ahead or self.bronze
 
 
 def held(
@@ -64,23 +88,38 @@ def held(
     """The record of a table, None without one; ``lock`` keeps it as it is until the commit."""
     if connection.execute("SELECT to_regclass(%s)", (RECORD,)).fetchall() == [(None,)]:
         return None
-    found = f"SELECT {_COLUMNS} FROM {RECORD} WHERE table_name = %s"
+    found = f"SELECT {_READ} FROM {RECORD} WHERE table_name = %s"
     locked = f"{found} FOR UPDATE"
     row = connection.execute(locked if lock else found, (table.name,)).fetchone()
     if row is None:
         return None
-    return Held(row[0], Applied(row[1], row[2]), *row[3:])
+    *first, ahead, time = row
+    sink, bronze, version, silver, number, moment = first
+    beyond = None if ahead is None else Applied(bronze, ahead, time)
+    return Held(sink, Applied(bronze, version), silver, number, moment, beyond)
 
 
 def record(connection: psycopg.Connection, table: PostgresTable, now: Held) -> None:
     """Write it, in the transaction of the rows."""
     connection.execute(
-        f"INSERT INTO {RECORD} (table_name, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+        f"INSERT INTO {RECORD} (table_name, {_COLUMNS}) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
         f"ON CONFLICT (table_name) DO UPDATE SET ({_COLUMNS}, applied_at) = "
         f"ROW({_EXCLUDED}, clock_timestamp())",
         (table.name, now.sink, now.bronze.bronze, now.bronze.version, now.silver_id,
-         now.silver_version, now.silver_time),
+         now.silver_version, now.silver_time, now.ahead and now.ahead.version,
+         now.ahead and now.ahead.time),
     )  # fmt: skip
+
+
+def widened(connection: psycopg.Connection) -> list[str]:
+    """The statements that add to the record what an earlier release did not make."""
+    found = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND NOT attisdropped",
+        (RECORD,),
+    ).fetchall()
+    lacking = [name for name in _LATER if (name,) not in found]
+    return [f"ALTER TABLE {RECORD} ADD COLUMN {name} bigint" for name in lacking]
 
 
 def columns_of(table: PostgresTable, schema: pa.Schema) -> dict[str, str]:

@@ -6,15 +6,12 @@ bucket is rewritten whole) are left out by DuckDB. So a compaction changes nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -95,16 +92,6 @@ def version_of(uri: str, table: DeltaTable) -> Version:
         frozenset(files_of(table)),
         Applied.read(note), pa.schema(table.schema().to_arrow()),
     )  # fmt: skip
-
-
-@contextmanager
-def reading(
-    connection: duckdb.DuckDBPyConnection, version: Version
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own, in which :func:`rows_of` can be read."""
-    with connection.cursor() as own:
-        own.register(NONE, version.schema.empty_table())
-        yield own
 
 
 def reaching(version: Version, column: str, least: Any) -> frozenset[str]:

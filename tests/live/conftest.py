@@ -160,6 +160,16 @@ def postgres():
         yield server
 
 
+@pytest.fixture
+def database(postgres, tmp_path):
+    """The URL of a database of the test's own."""
+    name = f"s{abs(hash(tmp_path)) % 10**10}"
+    with closing(psycopg.connect(postgres.url, autocommit=True)) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        yield postgres.url.replace("/postgres?", f"/{name}?")
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory):
     """A broker that lets nobody in unproven; its password is a canary."""

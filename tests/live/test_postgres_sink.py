@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from contextlib import closing
 
 import psycopg
 import pytest
@@ -24,16 +23,6 @@ from tests.support.sinks import BY_CLIENT, BY_COUNTRY, POSTGRES
 
 pytestmark = pytest.mark.live
 ODD = 'a "quoted", \\back\\slashed\n two-line Ωmega ␀ and \x00 client'
-
-
-@pytest.fixture
-def database(postgres, tmp_path):
-    """The URL of a database of the test's own."""
-    name = f"s{abs(hash(tmp_path)) % 10**10}"
-    with closing(psycopg.connect(postgres.url, autocommit=True)) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        yield postgres.url.replace("/postgres?", f"/{name}?")
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

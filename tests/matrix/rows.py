@@ -142,6 +142,7 @@ BATCH = (
     ),
     (Step.POSTGRES_WRITTEN, "rows in Postgres's transaction", range(1, 4), False, _postgres),
     (Step.POSTGRES_COMMITTED, "rows committed in Postgres", range(1, 4), False, _postgres),
+    (Step.POSTGRES_AHEAD, "rows in Postgres, silver's table not", range(1, 6), False, _postgres),
     (Step.KAFKA_SENT, "records in an open Kafka transaction", range(1, 2), False, _kafka),
     (Step.KAFKA_COMMITTED, "a Kafka transaction committed", range(1, 2), False, _kafka),
 )

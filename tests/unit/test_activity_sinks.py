@@ -12,7 +12,7 @@ from lakehouse.products.registry import products
 from lakehouse.runtime import job
 from lakehouse.sinks import kafka_rows
 from lakehouse.sinks.kafka_rows import rendered
-from lakehouse.sinks.postgres_tables import RECORD_DDL, ddl
+from lakehouse.sinks.postgres_tables import AHEAD_DDL, RECORD_DDL, ddl
 from lakehouse.sinks.versions import Versions, rows_of
 from lakehouse.storage.increments import increments
 from tests.support.activity import Lake, did
@@ -33,7 +33,7 @@ def test_the_file_for_administrators_is_what_the_flow_does(settings):
     held = (ROOT / "db" / "activity.sql").read_text("utf-8")
     said = "\n".join(line for line in held.splitlines() if not line.startswith("--"))
     made = [statement.strip() for statement in said.split(";") if statement.strip()]
-    assert made == [s.strip() for s in [*ddl(POSTGRES, schemas), RECORD_DDL]]
+    assert made == [s.strip() for s in [*ddl(POSTGRES, schemas), RECORD_DDL, AHEAD_DDL]]
 
 
 def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settings, monkeypatch):

@@ -104,7 +104,7 @@ def test_the_end_waits_for_a_large_table(lake, go_on):
 
 def test_a_table_that_is_written_again_for_a_few_rows_waits_as_a_large_one_does(settings):
     """In a quiet shop each event would write all clients, and all products, again."""
-    turns = Turns(settings.silver)
+    turns = Turns(settings.silver, windowed=["by_minute"])
     for name, wrote, merged, is_small in (
         ("by_segment", 4, 1, True),
         ("by_country", 150, 1, True),
@@ -112,6 +112,8 @@ def test_a_table_that_is_written_again_for_a_few_rows_waits_as_a_large_one_does(
         ("by_client", 600, 1, False),
         ("product_trends", 1_800, 3, False),
         ("by_client", 2_001, 900, False),
+        ("by_minute", 8_000, 80, True),
+        ("by_minute", 8_001, 900, False),
     ):
         turns.took(name, 0.0, Written(rows=wrote), merged)
         assert turns.is_small(name) is is_small, name

@@ -36,7 +36,7 @@ def test_what_has_sessions_has_their_rows():
 
 
 def test_what_has_sinks_has_their_rows():
-    of_postgres = {"postgres-written", "postgres-committed", "postgres-killed"}
+    of_postgres = {"postgres-written", "postgres-committed", "postgres-ahead", "postgres-killed"}
     of_kafka = {"kafka-sent", "kafka-committed", "kafka-zombie"}
     assert of_postgres | of_kafka <= names(products()["activity"])
     assert not (of_postgres | of_kafka) & (names(SALES) | names(ORDERS))

@@ -70,7 +70,7 @@ REVIEWED = {
         "rows": "SQL of the sink's declaration, over reads() and scan()",
         "value": "SQL of the sink's declaration, and columns_of()",
     },
-    "lakehouse/sinks/postgres.py": {"columns": "a star, or names by listed()"},
+    "lakehouse/sinks/postgres_transfer.py": {"columns": "a star, or names by listed()"},
     "lakehouse/storage/duck.py": {
         "files": "texts()",
         "folders": "texts()",

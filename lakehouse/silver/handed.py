@@ -1,0 +1,84 @@
+"""What folds leave of silver's tables, handed to sinks of the same process before it is published.
+
+A table of sessions waits for its turn, and a sink that follows it waits too. But what a batch
+leaves for it are whole rows, by key, each the last word on its key: a sink may have them at once.
+
+Worked example. Bronze is at 9; silver has folded 8 and 9, and published 7.
+
+- Before: a sink holds 7. It is handed what 8 and 9 left, the last row of each key.
+- Rows of a few batches are kept. A sink that was away meets a gap: what is left of 12 comes after
+  11, and it holds 9. It follows the table until that has 11, and goes on with what is handed.
+- Crash: nothing of this is kept. The next start follows the table, as far as it is published.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from lakehouse.silver.fold import PLACE
+from lakehouse.storage.follower import Applied
+
+_MOST = 100_000
+"""Rows of a table that are kept at most: a sink that a drain leaves behind follows the table."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that folds leave for a table: all that changed after one version, up to another."""
+
+    key: tuple[str, ...]
+    after: int
+    applied: Applied
+    rows: pa.Table
+
+
+class Handed:
+    """The newest pieces of the tables that sinks want; filled by silver, read by the sinks."""
+
+    def __init__(self, tables: Iterable[str] = ()) -> None:
+        self._pieces: dict[str, deque[Piece]] = {table: deque() for table in tables}
+        self._came = threading.Condition()
+        self._rung = 0
+
+    def put(self, table: str, piece: Piece) -> None:
+        """Keep what a fold left for a table; those that wait see it."""
+        if (kept := self._pieces.get(table)) is None:
+            return
+        with self._came:
+            kept.append(piece)
+            while sum(max(1, one.rows.num_rows) for one in kept) > _MOST:
+                kept.popleft()
+        self.ring()
+
+    def after(self, table: str, held: Applied) -> Piece | None:
+        """All rows that came after a version, with their PLACE; None where none did, or some go."""
+        with self._came:
+            found = [
+                piece for piece in self._pieces.get(table, ())
+                if piece.applied.bronze == held.bronze and piece.applied.version > held.version
+            ]  # fmt: skip
+        if not found or found[0].after > held.version:
+            return None
+        parts = [
+            piece.rows.append_column(PLACE, pa.repeat(pa.scalar(n, pa.int64()), len(piece.rows)))
+            for n, piece in enumerate(found)
+        ]
+        rows = pa.concat_tables(parts)
+        return Piece(found[-1].key, held.version, found[-1].applied, rows) if len(rows) else None
+
+    def ring(self) -> None:
+        """Tell those that wait that there is something new."""
+        with self._came:
+            self._rung += 1
+            self._came.notify_all()
+
+    def wait(self, seen: int, seconds: float) -> int:
+        """Wait until it has rung since it had rung ``seen`` times; how often it has now."""
+        with self._came:
+            self._came.wait_for(lambda: self._rung > seen, seconds)
+            return self._rung

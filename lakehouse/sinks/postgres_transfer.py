@@ -1,0 +1,191 @@
+"""Moves one table of Postgres to what silver has: each way is one transaction with its record.
+
+A sink in silver's process is ahead of silver's table: it is handed what a fold leaves.
+
+Worked example. Silver's ``sessions`` is at version 7, of bronze's 70; a sink has it.
+
+- Before: a fold of bronze's 71 leaves Ada's session, new, and Bob's, who is gone.
+- Both are sent with 71, and their keys are kept in ``lakehouse_sink_ahead``: one transaction.
+  The record says version 7 of silver, and ahead up to 71. A fold of 72 leaves Ada again: likewise.
+- Silver publishes version 8, of bronze's 71. What was sent up to 71 is in it: the record says 8,
+  ahead up to 72, and the keys of 71 are forgotten. No row is sent.
+- Crash anywhere: the next process hands nothing that this one did, so its sink waits until silver
+  has published a version with 72 or more, say 9. It sends all rows of the files that 9 has and 7
+  has not, in which are all keys that changed since, and deletes those of the kept keys that are
+  not among them: Postgres has 9, and no more.
+
+A sink that is handed nothing (a gap, another process) has sent all that there is by a version,
+and sends the rows in which two versions differ.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import duckdb
+import psycopg
+import pyarrow as pa
+from pyarrow import csv
+
+from lakehouse.core import failpoint
+from lakehouse.core.errors import TableLocked
+from lakehouse.core.failpoint import Step
+from lakehouse.core.progress import advance
+from lakehouse.core.sql import identifier, listed
+from lakehouse.model.sink import PostgresTable
+from lakehouse.silver.fold import PLACE
+from lakehouse.silver.handed import Piece
+from lakehouse.silver.latest import GONE
+from lakehouse.sinks.postgres_statements import (
+    DELETE,
+    DELETE_AHEAD,
+    DELETE_OTHERS,
+    DIFFERS,
+    FORGET_AHEAD,
+    NEW,
+    OLD,
+    SAY_AHEAD,
+    UPSERT,
+    temporary,
+    words,
+)
+from lakehouse.sinks.postgres_tables import Held, columns_of, held, record, values
+from lakehouse.sinks.versions import NONE, Version, rows_of
+from lakehouse.storage.follower import NOTHING, Applied
+
+_AT_ONCE = 20_000
+"""Rows in memory at a time."""
+_EVERY = 2**62
+"""Above any version."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One table of a sink, over a connection that has the sink's lock."""
+
+    sink: str
+    place: str
+    table: PostgresTable
+    connection: psycopg.Connection
+    duck: duckdb.DuckDBPyConnection
+
+    def send(self, was: Held, before: Version, now: Version) -> None:
+        """Send the rows that differ between two versions of silver, and what was sent ahead."""
+        gained = rows_of(now, now.files - before.files)
+        lost = rows_of(before, before.files - now.files)
+        every, keys = self._selected(now.schema)
+        differing = "" if was.ahead else f" EXCEPT SELECT {every} FROM {lost}"
+        none, names = {NONE: now.schema.empty_table()}, self._words(now.schema)
+        with self._changing(was, self._held(now)):
+            self._copy(NEW, now.schema, none, f"SELECT {every} FROM {gained}{differing}")
+            gone = f"SELECT {keys} FROM {lost} EXCEPT SELECT {keys} FROM {gained}"
+            self._copy(OLD, now.schema, none, gone)
+            self._run(DELETE, names)
+            if was.ahead:
+                self._run(DELETE_AHEAD, names)
+                self._run(FORGET_AHEAD, names, _EVERY)
+            self._upsert(names, only_differing=was.ahead is not None)
+
+    def fill(self, was: Held | None, now: Version, what: str = "") -> None:
+        """Make the table what silver is: rows that are equal stay; told of as ``what``."""
+        every, _ = self._selected(now.schema)
+        none, names = {NONE: now.schema.empty_table()}, self._words(now.schema)
+        with self._changing(was, self._held(now)):
+            select, total = f"SELECT {every} FROM {rows_of(now, now.files)}", now.table.count
+            self._copy(NEW, now.schema, none, select, what, total() if what else 0)
+            self._run("ANALYZE {new}", names)
+            self._run(DELETE_OTHERS, names)
+            self._run(FORGET_AHEAD, names, _EVERY)
+            self._upsert(names, only_differing=True)
+
+    def send_ahead(self, was: Held, schema: pa.Schema, piece: Piece) -> None:
+        """Send what folds left after what the table has; ``schema`` is silver's."""
+        every, keys = self._selected(schema)
+        last = (
+            f"(FROM rows QUALIFY row_number() OVER "
+            f"(PARTITION BY {listed(self.table.key)} ORDER BY {PLACE} DESC) = 1)"
+        )
+        rows, names = {"rows": piece.rows}, self._words(schema)
+        with self._changing(was, replace(was, ahead=piece.applied)):
+            self._copy(NEW, schema, rows, f"SELECT {every} FROM {last} WHERE NOT {GONE}")
+            self._copy(OLD, schema, rows, f"SELECT {keys} FROM {last} WHERE {GONE}")
+            self._run(SAY_AHEAD, names, piece.applied.version)
+            self._run(DELETE, names)
+            self._upsert(names)
+        failpoint.reach(Step.POSTGRES_AHEAD)
+
+    def meet(self, was: Held, now: Version, applied: Applied) -> None:
+        """Say that the table has a version of silver, of what is sent already: no row is."""
+        ahead = was.ahead if was.applied.version > applied.version else None
+        with self._changing(was, replace(self._held(now), ahead=ahead)):
+            self._run(FORGET_AHEAD, self._words(now.schema), applied.version)
+
+    def _held(self, now: Version) -> Held:
+        applied = now.applied or Applied("", NOTHING)
+        return Held(self.sink, applied, now.id, now.number, now.time)
+
+    def _words(self, schema: pa.Schema) -> dict[str, str]:
+        return words(self.table, columns_of(self.table, schema))
+
+    def _selected(self, schema: pa.Schema) -> tuple[str, str]:
+        """Select-lists of DuckDB: every column, and the key, as Postgres reads them."""
+        value = values(self.table, schema)
+        named = {name: f"{sql} AS {identifier(name)}" for name, sql in value.items()}
+        return ", ".join(named.values()), ", ".join(named[name] for name in self.table.key)
+
+    def _run(self, statement: str, names: Mapping[str, str], version: int = 0) -> None:
+        self.connection.execute(statement.format(version=version, **names).encode())
+
+    def _upsert(self, names: Mapping[str, str], *, only_differing: bool = False) -> None:
+        where = DIFFERS.format(**names) if only_differing else ""
+        self._run(UPSERT, {**names, "where": where})
+
+    @contextmanager
+    def _changing(self, was: Held | None, now: Held) -> Iterator[None]:
+        """One transaction that changes the table and its record, or neither."""
+        connection, table = self.connection, self.table
+        with connection.transaction():
+            if held(connection, table, lock=True) != was:
+                raise TableLocked(
+                    f"{self.place}, table {table.name}", "another writer has changed it meanwhile",
+                    "end the other one: a sink has one writer; then start again",
+                )  # fmt: skip
+            for name, columns in ((NEW, "*"), (OLD, listed(table.key))):
+                connection.execute(
+                    f"CREATE TEMP TABLE IF NOT EXISTS {identifier(temporary(table, name))} "
+                    f"ON COMMIT DELETE ROWS AS SELECT {columns} FROM {identifier(table.name)} "
+                    "WITH NO DATA"
+                )
+            yield
+            record(connection, table, now)
+            failpoint.reach(Step.POSTGRES_WRITTEN)
+        failpoint.reach(Step.POSTGRES_COMMITTED)
+
+    def _copy(
+        self, into: str, schema: pa.Schema, tables: Mapping[str, pa.Table], select: str,
+        what: str = "", total: int = 0,
+    ) -> None:  # fmt: skip
+        """Copy what DuckDB selects into a temporary table by parts, told of as ``what``."""
+        columns: Collection[str] = self.table.key if into == OLD else columns_of(self.table, schema)
+        copying = (
+            f"COPY {identifier(temporary(self.table, into))} ({listed(columns)}) "
+            "FROM STDIN (FORMAT csv)"
+        )
+        done = 0
+        with (
+            self.duck.cursor() as own,
+            self.connection.cursor() as cursor,
+            cursor.copy(copying.encode()) as copy,
+        ):
+            for name, rows in tables.items():
+                own.register(name, rows)
+            for batch in own.sql(select).to_arrow_reader(_AT_ONCE):
+                out = io.BytesIO()
+                csv.write_csv(batch, out, csv.WriteOptions(include_header=False))
+                copy.write(out.getvalue())
+                done += batch.num_rows
+                if what:
+                    advance(f"filling {what}", done, max(done, total))

@@ -1,0 +1,53 @@
+"""What folds leave is handed on without gaps, and within bounds."""
+
+import pyarrow as pa
+
+from lakehouse.silver.fold import PLACE
+from lakehouse.silver.handed import _MOST, Handed, Piece
+from lakehouse.storage.follower import Applied
+
+KEY = ("who",)
+
+
+def piece(after, version, *names):
+    rows = pa.table({"who": pa.array(names, pa.string())})
+    return Piece(KEY, after, Applied("b", version), rows)
+
+
+def test_a_sink_gets_all_that_came_since_its_version_or_nothing():
+    handed = Handed(["silver.a"])
+    for one in (piece(3, 4, "x"), piece(4, 6), piece(6, 7, "y", "x")):
+        handed.put("silver.a", one)
+        handed.put("silver.unwanted", one)
+    found = handed.after("silver.a", Applied("b", 3))
+    assert (found.after, found.applied.version) == (3, 7)
+    assert found.rows.to_pylist() == [
+        {"who": "x", PLACE: 0}, {"who": "y", PLACE: 2}, {"who": "x", PLACE: 2},
+    ]  # fmt: skip
+    assert handed.after("silver.a", Applied("b", 5)).rows["who"].to_pylist() == ["y", "x"]
+    for held in (Applied("b", 2), Applied("b", 7), Applied("other", 3)):
+        assert handed.after("silver.a", held) is None
+    assert handed.after("silver.unwanted", Applied("b", 3)) is None
+    handed.put("silver.a", piece(7, 8))
+    assert handed.after("silver.a", Applied("b", 7)) is None  # no row came
+
+
+def test_what_is_kept_is_bounded_and_what_went_leaves_a_gap():
+    handed, half = Handed(["silver.a"]), ["x"] * (_MOST // 2)
+    for version in range(4):
+        handed.put("silver.a", piece(version - 1, version, *half))
+    assert handed.after("silver.a", Applied("b", 0)) is None
+    assert len(handed.after("silver.a", Applied("b", 1)).rows) == _MOST
+    handed.put("silver.a", piece(3, 4, *half, *half, "y"))
+    assert handed.after("silver.a", Applied("b", 3)) is None
+    handed.put("silver.a", piece(4, 5, "z"))
+    assert handed.after("silver.a", Applied("b", 4)).rows["who"].to_pylist() == ["z"]
+
+
+def test_who_waits_sees_what_came_while_it_did_not():
+    handed = Handed(["silver.a"])
+    assert handed.wait(0, 0) == 0
+    handed.put("silver.a", piece(0, 1, "x"))
+    handed.ring()
+    assert handed.wait(0, 60) == 2
+    assert handed.wait(2, 0) == 2
