@@ -80,15 +80,13 @@ airflow: $(AIRFLOW)/stamp ## Airflow for the DAGs of dags/, in an environment of
 	@echo "now try: dags/airflow dags test lakehouse_care; dags/airflow standalone"
 
 # lakes of tests lie in memory where it has room: a disk takes a sixth of their time
-PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) $(BIN)/python -m pytest -q -n auto --dist loadfile \
-	--no-loadscope-reorder
-# C1 alone compiles what short tests run for a third less time than both compilers take
-test: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
+# compiled tests are kept, whatever the environment says: to compile them takes each worker 11 seconds
+PYTEST := TMPDIR=$$($(BIN)/python -m tests.memory) JDK_JAVA_OPTIONS="$$($(BIN)/python -m tests.java)" \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # two at a time for each core: one of them waits for Kafka or Postgres, as tests/apart.py has it
 test: setup-dev ## every feature once, for real
 	$(PYTEST) --durations=15
 
-test-long: export JDK_JAVA_OPTIONS = -XX:TieredStopAtLevel=1
 test-long: setup-dev ## what make test leaves out: its long ways, then the crash matrix
 	DRAWN_TIMES=10 $(PYTEST) -m "long or drawn"
 	$(MAKE) crash-matrix
