@@ -3,6 +3,7 @@
 import shutil
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -22,13 +23,15 @@ from tests.support.engine import connected
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
 
 
-ENGINE = duckdb.connect()
-"""One for all looks of a process: each new one takes a twentieth of a second."""
+@cache
+def looking():
+    """One engine for all looks of a process: each new one takes a twentieth of a second."""
+    return duckdb.connect()
 
 
 def look(sql):
     """A query's rows, asked of an engine that no flow uses."""
-    with ENGINE.cursor() as cursor:
+    with looking().cursor() as cursor:
         return cursor.sql(sql).to_arrow_table()
 
 

@@ -24,7 +24,7 @@ from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
 from tests.conftest import NOW, RULES
 from tests.support.engine import connected
-from tests.support.lake import ENGINE
+from tests.support.lake import looking
 
 ORDERS = contract("orders")
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
@@ -110,7 +110,8 @@ class Lake:
         if not found:
             return []
         return (
-            ENGINE.cursor()
+            looking()
+            .cursor()
             .sql(f"SELECT {columns} FROM read_parquet({found!r}) ORDER BY ALL")
             .fetchall()
         )

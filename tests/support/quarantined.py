@@ -1,5 +1,6 @@
 """Records that a changed setting cures, and their replay."""
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lakehouse.operations.quarantine import Choice
 from lakehouse.operations.replay import replay
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, proof
+from tests.support.copies_of_one import copies_of_one
 from tests.support.lake import assert_silver_is_a_function_of_bronze
 
 OLD = "1999-06-01T10:00:00Z"
@@ -66,7 +68,7 @@ def assert_proven(lake, end=7):
     return found
 
 
-KILLED = """
+LOADED = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
@@ -76,7 +78,8 @@ from lakehouse.products.registry import load_settings
 from lakehouse.storage import table as delta
 from tests.conftest import NOW
 from tests.support.quarantined import ROOT, cured
-
+"""
+DIES = """
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -109,3 +112,11 @@ if step == "bronze committed":
 settings = cured(load_settings(ROOT / "config.ini").with_root(Path(root)))
 replay("sales", settings, Choice(), NOW)
 """
+
+
+def killed(root, folder, steps):
+    """Step → the root of a copy of the lake in which a replay was killed there."""
+    roots = {step: shutil.copytree(root, folder / f"{n}") for n, step in enumerate(steps)}
+    done = copies_of_one(LOADED, DIES, [[step, at] for step, at in roots.items()])
+    assert [one.returncode for one in done] == [-9] * len(steps), done
+    return roots

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from lakehouse.storage.rows import data_files
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import drop_before, vacuum
 from tests.conftest import settings_at
+from tests.support.copies_of_one import copies_of_one
 from tests.support.words import SCHEMA, rows
 
 ALL = range(30)
@@ -38,8 +37,12 @@ def marks(*numbers):
 @pytest.fixture
 def filled(tmp_path):
     """Thirty rows in three days, by two appends; fingerprints are kept."""
-    settings = settings_at(tmp_path / "lake")
-    uri = str(tmp_path / "lake" / "bronze" / "t")
+    return filled_at(tmp_path / "lake")
+
+
+def filled_at(root):
+    settings = settings_at(root)
+    uri = str(root / "bronze" / "t")
     table = Table.open(uri, SCHEMA, settings, partition_by=["day"], fingerprinted=True)
     table.append(rows(*ALL[:20]), {"flow": "x", "ends": ends(1)})
     table.append(rows(*ALL[20:]), {"flow": "x", "ends": ends(2)})
@@ -164,26 +167,35 @@ def test_where_nothing_matches_nothing_is_committed(filled):
     assert filled.version == before + 1
 
 
-KILLED = """
+LOADED = """
 import os, signal, sys
 from lakehouse.storage import log
 from tests.conftest import settings_at
 from tests.unit.test_every_page import WRITES, SCHEMA, Table
+"""
+DIES = """
 link = os.link
 os.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 settings = settings_at(sys.argv[1])
 WRITES[sys.argv[2]](Table.open(sys.argv[3], SCHEMA, settings, fingerprinted=True))
 """
+DYING = ("replace", "mark", "delete", "widen")
 
 
-@pytest.mark.parametrize("name", ["replace", "mark", "delete", "widen"])
-def test_killed_before_its_commit_it_leaves_files_of_no_version(filled, name):
-    live = {*files_of(filled.dt)}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, filled.settings.lake.root, name, filled.uri],
-        check=False, timeout=100, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Name of a write → a table that it was killed on before its commit, and its live files."""
+    tables = {name: filled_at(tmp_path_factory.mktemp(name) / "lake") for name in DYING}
+    live = {name: {*files_of(table.dt)} for name, table in tables.items()}
+    cases = [[table.settings.lake.root, name, table.uri] for name, table in tables.items()]
+    done = copies_of_one(LOADED, DIES, cases)
+    assert [one.returncode for one in done] == [-signal.SIGKILL] * len(cases), done
+    return {name: (table, live[name]) for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("name", DYING)
+def test_killed_before_its_commit_it_leaves_files_of_no_version(killed, name):
+    filled, live = killed[name]
     found = again(filled)
     assert (found.version, numbers(found)) == (2, [*ALL])
     on_disk = {str(path) for path in Path(filled.uri).rglob("day=*/*.parquet")}

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from lakehouse.explorer.report import views
 from lakehouse.explorer.show import render
 from lakehouse.explorer.sql import Reader, read
 from tests.conftest import encode, sale, settings_at
+from tests.support.copies_of_one import copies_of_one
 from tests.support.lake import Lake
 from tests.support.logs import retold
 
@@ -246,24 +246,24 @@ def test_exit_codes_and_formats(catalogue, settings, tmp_path):
         CliRunner().invoke(app, ["explore", "--root", root], catch_exceptions=False)
 
 
-def script(*words, **env):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "query_utils.py"), *words],
-        input="", capture_output=True, text=True, cwd=ROOT, env={**os.environ, **env},
-        check=False,
-    )  # fmt: skip
-
-
 def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
     root = ("--root", settings.lake.root)
-    assert script(*root, "--sql", "DROP TABLE x").returncode == 1
-    assert script(*root, "--sql", "SELECT 1", "--batch").returncode == 2
-    assert script(*root, "--sql", "FROM silver.nothing").returncode == 3
-    assert script("--root", str(tmp_path / "no"), "--batch").returncode == 3
-    slow = script(*root, "--sql", ENDLESS, LAKEHOUSE_EXPLORER_TIMEOUT="300 ms")
+    script = (ROOT / "query_utils.py").read_text("utf-8")
+    *refused, slow, piped = copies_of_one(
+        "import duckdb, lakehouse.cli.explore, lakehouse.explorer.sql",
+        script,
+        [
+            [*root, "--sql", "DROP TABLE x"],
+            [*root, "--sql", "SELECT 1", "--batch"],
+            [*root, "--sql", "FROM silver.nothing"],
+            ["--root", tmp_path / "no", "--batch"],
+            ([*root, "--sql", ENDLESS], {"LAKEHOUSE_EXPLORER_TIMEOUT": "300 ms"}),
+            [*root],
+        ],
+    )
+    assert [done.returncode for done in refused] == [1, 2, 3, 3]
     assert (slow.returncode, slow.stdout) == (4, "")
     assert "Traceback" not in slow.stderr
-    piped = script(*root)
     assert (piped.returncode, piped.stdout) == (2, "")
     assert "lakehouse report" in piped.stderr
 

@@ -21,7 +21,7 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, drawn, encode, sale
-from tests.support.lake import ENGINE, Lake, changed
+from tests.support.lake import Lake, changed, looking
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = {"silver": {"finer_persist_interval": timedelta(0)}}
@@ -37,7 +37,8 @@ def rows(lake):
     files = DeltaTable(lake.ledger.table.uri).file_uris()
     if not files:
         return []
-    return ENGINE.cursor().sql(f"FROM read_parquet({files!r}) ORDER BY bronze_version").fetchall()
+    sql = f"FROM read_parquet({files!r}) ORDER BY bronze_version"
+    return looking().cursor().sql(sql).fetchall()
 
 
 def wanted(lake):
@@ -49,7 +50,7 @@ def wanted(lake):
         now = set(table.file_uris())
         table.load_as_version(version - 1)
         files = sorted(now - set(table.file_uris()))
-        batch = ENGINE.cursor().sql(f"FROM read_parquet({files!r})").df() if files else None
+        batch = looking().cursor().sql(f"FROM read_parquet({files!r})").df() if files else None
         if batch is None or not (batch["is_late"] | batch["is_duplicate"]).any():
             continue
         late = batch[batch["is_late"]]

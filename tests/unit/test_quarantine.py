@@ -1,7 +1,5 @@
 """Quarantine's way back: what passes today enters bronze once, whatever is killed."""
 
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,15 +19,14 @@ from lakehouse.operations.replay import dry_run
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import NOW, SALES, encode, long, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, Lake, changed, copied
+from tests.support.lake import ALWAYS, Lake, changed, copied, left_alone
 from tests.support.quarantined import (
-    KILLED,
     OLD,
-    ROOT,
     again,
     assert_proven,
     cured,
     events,
+    killed,
     offsets,
     quarantined,
 )
@@ -226,14 +223,16 @@ ENDS = [*zip(STEPS, ["flow", "replay", "flow", "replay", "flow"], strict=True)]
 OTHER_ENDS = [*zip(STEPS, ["replay", "flow", "replay", "flow", "replay"], strict=True)]
 
 
+@pytest.fixture(scope="module")
+def roots(quarantined_root, tmp_path_factory):
+    """Step → a lake in which a replay was killed with -9 there."""
+    return killed(quarantined_root, tmp_path_factory.mktemp("killed"), STEPS)
+
+
 @pytest.mark.parametrize(("step", "by"), [*ENDS, *long(*OTHER_ENDS)])
-def test_a_replay_that_is_killed_is_completed(lake, step, by):
+def test_a_replay_that_is_killed_is_completed(roots, settings, step, by):
     """By the next replay, or by the next start of the flow; and it is proven meanwhile."""
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, step, lake.settings.lake.root],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
+    lake = left_alone(roots[step], settings)
     cut = proof(lake, Kafka(end=7))
     assert cut.verdict is Verdict.PROVEN
     assert cut.account.partitions[0].bronze == (6 if step == "bronze committed" else 2)
@@ -244,12 +243,8 @@ def test_a_replay_that_is_killed_is_completed(lake, step, by):
         assert_flow_completes(Lake(cured(lake.settings)), entered=entered)
 
 
-def test_retention_after_a_cut_replay_loses_no_address(lake):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "marks committed", lake.settings.lake.root],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
+def test_retention_after_a_cut_replay_loses_no_address(roots, settings):
+    lake = left_alone(roots["marks committed"], settings)
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
     maintain(["quarantine.sales"], changed(lake.settings, maintenance=keep), NOW + timedelta(2))
     lake.restart()
@@ -280,12 +275,8 @@ def assert_flow_completes(lake, *, entered):
     assert finish(lake.bronze, NOW) is None
 
 
-def test_a_cut_replay_that_no_longer_passes_is_taken_back(lake):
-    subprocess.run(
-        [sys.executable, "-c", KILLED, "marks committed", lake.settings.lake.root],
-        cwd=ROOT, capture_output=True, check=False,
-    )  # fmt: skip
-    lake.restart()
+def test_a_cut_replay_that_no_longer_passes_is_taken_back(roots, settings):
+    lake = left_alone(roots["marks committed"], settings)
     done = finish(lake.bronze, NOW)
     assert (done.rows, done.refused) == (0, 4)
     assert quarantined(lake) == [1, 2, 4, 5, 6]

@@ -11,6 +11,7 @@ import typer
 from lakehouse.cli.app import app
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
+from tests.support.copies_of_one import copies_of_one
 from tests.support.lake import Lake
 
 COUNT = """
@@ -50,12 +51,24 @@ def loaded(*words):
     return int(code), set(names), done.stdout
 
 
-@pytest.mark.parametrize("verb", [[], *verbs(typer.main.get_command(app))], ids=" ".join)
-def test_help_loads_nothing_that_reads_or_writes(verb):
-    code, names, said = loaded(*verb, "--help")
-    assert (code, "Usage: " in said) == (0, True)
+EVERY = [[], *verbs(typer.main.get_command(app))]
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """Verb → what its help says, and the modules that it loads, beside those of the command."""
+    load, call, _ = COUNT.partition("app.main()")
+    told = copies_of_one(load, call, [[*verb, "--help"] for verb in EVERY])
+    return {" ".join(verb): one for verb, one in zip(EVERY, told, strict=True)}
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_help_loads_nothing_that_reads_or_writes(helps, verb):
+    done = helps[" ".join(verb)]
+    code, *names = done.stderr.split()
+    assert (code, "Usage: " in done.stdout) == ("0", True)
     reads = {"pydantic"} if verb == ["produce"] else set()  # which product's options, it must read
-    assert names & (FOR_WRITING | FOR_READING) == reads
+    assert {*names} & (FOR_WRITING | FOR_READING) == reads
 
 
 def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():

@@ -21,12 +21,12 @@ from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.audited import Kafka, proof
 from tests.support.lake import ALWAYS, changed, copied
 from tests.support.quarantined import (
-    KILLED,
     OLD,
     ROOT,
     again,
     assert_proven,
     cured,
+    killed,
     offsets,
     quarantined,
 )
@@ -52,12 +52,8 @@ def cut_root(quarantined_root, tmp_path_factory):
     """The root of the same lake after a replay that died when its marks were committed."""
     lake = two_files(quarantined_root, settings_at(tmp_path_factory.mktemp("cut") / "lake"))
     root = lake.settings.lake.root
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "marks committed", root],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
-    return root
+    step = "marks committed"
+    return killed(root, tmp_path_factory.mktemp("killed"), [step])[step]
 
 
 def test_the_verb_is_killed_at_its_failpoint_and_upkeep_commits(lake):
