@@ -17,13 +17,16 @@ OF_A_BROKER = (
     "tests/live/", "tests/hostile/test_hostile_names.py", "tests/hostile/test_hostile_paths.py",
 )  # fmt: skip
 SPARK = "tests/spark/"
+TOGETHER = (SPARK, "tests/unit/test_churn")
+"""Files that share what takes longest to make: a session, and trained models."""
 LONGEST = (
     SPARK, "tests/hostile/test_unpacked.py", "tests/live/test_away.py",
     "tests/hostile/test_fuzz.py", "tests/live/test_security.py", "tests/live/test_bombs.py",
     "tests/live/test_prometheus.py", "tests/live/test_demo.py", "tests/live/test_recovery.py",
     "tests/live/test_unpacked_topic.py",
     "tests/live/test_secrecy.py", "tests/live/test_capture_killed.py", "tests/live/test_orders.py",
-    "tests/live/test_jobs.py", "tests/unit/test_quarantine.py", "tests/unit/test_erase.py",
+    "tests/live/test_jobs.py", "tests/unit/test_churn",
+    "tests/unit/test_quarantine.py", "tests/unit/test_erase.py",
     "tests/live/test_kafka_sink.py", "tests/live/test_capture_faults.py",
     "tests/live/test_capture_history.py", "tests/live/test_capture_promises.py",
     "tests/hostile/test_hostile_names.py", "tests/live/test_services.py",
@@ -48,11 +51,12 @@ def workers() -> int:
 class Apart(LoadFileScheduling):
     """Gives files to workers, the longest first: to half of them those of a broker first.
 
-    The others take those when nothing else is left. Spark's files go to one worker.
+    The others take those when nothing else is left. Files of TOGETHER go to one worker.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return SPARK if nodeid.startswith(SPARK) else super()._split_scope(nodeid)
+        first = (start for start in TOGETHER if nodeid.startswith(start))
+        return next(first, super()._split_scope(nodeid))
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         left, has_broker = self.workqueue, 2 * self.nodes.index(node) < len(self.nodes)

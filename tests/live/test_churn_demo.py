@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.live.conftest import command
+from tests.live.conftest import command, verb
 from tests.support.notebooks import outputs, pictures
 
 pytestmark = pytest.mark.live
@@ -33,16 +33,16 @@ def test_the_demo_accounts_for_every_record_and_is_proven(demo):
 
 def test_a_sample_is_json_and_a_customer_is_explained(demo):
     root, _ = demo
-    found = json.loads(command("churn", "sample", "--root", root).stdout)
+    found = json.loads(verb("churn", "sample", "--root", root).stdout)
     assert len(found) == 10
     assert {len(one["prediction"]["contributions"]) for one in found} == {3}
     customer = found[0]["input"]["customerID"]
-    said = command("churn", "explain", customer, "--json", "--root", root).stdout
+    said = verb("churn", "explain", customer, "--json", "--root", root).stdout
     answer = json.loads(said)
     latest = answer["predictions"][0]["prediction"]
     assert answer["why"]["probability"] == pytest.approx(latest["probability"], abs=1e-4)
     assert answer["why"]["contributions"][:3] == latest["contributions"]
-    assert customer in command("churn", "explain", customer, "--root", root).stdout
+    assert customer in verb("churn", "explain", customer, "--root", root).stdout
 
 
 def test_the_notebook_draws_roc_calibration_and_drift(demo, monkeypatch):

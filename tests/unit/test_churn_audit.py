@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +21,7 @@ from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.proof import outcomes
 from lakehouse.products.churn.proof.outcomes import Told
 from producers.churn.producer import history
-from tests.conftest import NOW
+from tests.conftest import NOW, settings_at
 from tests.support.churn import Lake, customer, scored, value
 from tests.support.models import small
 
@@ -29,9 +30,10 @@ BAD = (3, 11)
 """Offsets of records that break the contract."""
 
 
-@pytest.fixture
-def lake(settings):
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory):
     """40 records, two of them broken; ``said`` are the predictions of the others."""
+    settings = settings_at(tmp_path_factory.mktemp("churn") / "lake")
     lake = Lake(settings)
     lake.models = Models(settings.lake.root)
     lake.version = lake.models.save(small()).version
@@ -41,6 +43,19 @@ def lake(settings):
     lake.said = [
         p for p in scored(lake.models, lake.version, lake.events) if p["input_offset"] not in BAD
     ]
+    for silver in lake.silver.values():
+        silver.persist()
+        silver.settle()
+    return lake
+
+
+@pytest.fixture
+def lake(landed, settings):
+    """A copy of it."""
+    shutil.copytree(landed.settings.lake.root, settings.lake.root)
+    lake = Lake(settings)
+    lake.next, lake.events, lake.said = {**landed.next}, landed.events, [*landed.said]
+    lake.models, lake.version = Models(settings.lake.root), landed.version
     return lake
 
 
@@ -142,20 +157,21 @@ def test_predictions_of_another_model_are_counted_and_made_again(lake, dead):
 
 
 @pytest.mark.parametrize(
-    "change",
+    "changes",
     [
-        {"probability": 0.0001}, {"prediction": "other"}, {"threshold": 0.0101}, {"tenure": 999},
-        {"customerID": "0000-OTHER"}, {"event_id": "x"},
+        [{"probability": 0.0001}, {"prediction": "other"}, {"threshold": 0.0101}],
+        [{"tenure": 999}, {"customerID": "0000-OTHER"}, {"event_id": "x"}],
     ],
-)  # fmt: skip
-def test_a_prediction_that_its_model_does_not_make_is_named(lake, dead, change):
-    one = dict(lake.said[7])
-    if change.get("prediction"):
-        change = {"prediction": "No" if one["prediction"] == "Yes" else "Yes"}
-    lake.land("churn_predictions", *lake.said[:7], {**one, **change}, *lake.said[8:])
+)
+def test_a_prediction_that_its_model_does_not_make_is_named(lake, dead, changes):
+    """One value of each of three: a prediction is found by it alone."""
+    said = [{**one, **more} for one, more in zip(lake.said, changes, strict=False)]
+    if said[1]["prediction"] == "other":
+        said[1]["prediction"] = "No" if lake.said[1]["prediction"] == "Yes" else "Yes"
+    lake.land("churn_predictions", *said, *lake.said[3:])
     found = asked(lake, "churn_predictions", "predictions")
-    assert found.faults == ("1 predictions are not what their model says of their input",)
-    assert found.first[0]["offset"] == 7
+    assert found.faults == ("3 predictions are not what their model says of their input",)
+    assert sorted(row["offset"] for row in found.first) == [0, 1, 2]
 
 
 def test_a_model_that_is_gone_is_a_doubt(lake, dead):

@@ -12,9 +12,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-import skops.io
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from lakehouse.core.errors import DiskFull, TableMissing, UsageError
 from lakehouse.core.within import Outside
@@ -27,12 +24,26 @@ from lakehouse.products.churn.model.encoding import ModelRefused
 from lakehouse.products.churn.model.outcomes import outcomes_of
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.store import CARD, GRAPH, PIPELINE, Models
-from lakehouse.products.churn.model.training import as_frame, train
 from lakehouse.products.churn.model.written import TOLD, as_text
 from tests.conftest import RULES, settings_at
 from tests.support.churn import customer, value
 from tests.support.full_disk import disk_at, full
-from tests.support.models import FILE, MADE, given, small, trained
+from tests.support.models import FILE, MADE, given, small, train, trained
+
+
+def dumped(pipeline):
+    """The bytes of a pipeline, or of one of these steps; what writes it takes seconds to load."""
+    import skops.io  # noqa: PLC0415  # see above
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415  # likewise
+
+    return skops.io.dumps(Pipeline(pipeline) if isinstance(pipeline, list) else pipeline)
+
+
+def loaded(data):
+    """Its pipeline."""
+    import skops.io  # noqa: PLC0415  # see above
+
+    return skops.io.loads(data, trusted=["sklearn.tree._tree.Tree"])
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +143,16 @@ def test_shares_of_any_size_are_told_to_four_digits():
 
 
 def test_the_same_seed_makes_the_same_model_and_another_one_another():
-    again = train(generated(1000, 1, MADE), seed=1, now=MADE)
+    again = train(generated(400, 1, MADE), seed=1)
     assert again.graph == small().graph
     assert again.card == small().card
     assert small(2).graph != small().graph
 
 
 def test_both_forms_say_the_same_of_every_customer(scorer, rows):
-    pipeline = skops.io.loads(trained().pipeline, trusted=["sklearn.tree._tree.Tree"])
-    due = pipeline.predict_proba(as_frame(rows))[:, 1]
+    from lakehouse.products.churn.model.training import as_frame  # noqa: PLC0415  # as above
+
+    due = loaded(trained().pipeline).predict_proba(as_frame(rows))[:, 1]
     scores = scorer.score(rows)
     assert np.abs(scores.probability - due).max() <= 1e-6
     odds = scores.contributions.sum(axis=1, dtype=float) + scorer.card.base
@@ -249,8 +261,10 @@ def test_a_full_disk_stops_saving_and_promoting_in_words(tmp_path):
 
 def test_a_poisoned_pipeline_is_refused_before_it_is_loaded(models):
     bad = Changed(models)
-    poison = Pipeline([("columns", FunctionTransformer(os.system)), ("trees", "passthrough")])
-    bad.write(PIPELINE, skops.io.dumps(poison))
+    from sklearn.preprocessing import FunctionTransformer  # noqa: PLC0415  # as above
+
+    poison = [("columns", FunctionTransformer(os.system)), ("trees", "passthrough")]
+    bad.write(PIPELINE, dumped(poison))
     _refused(models, bad.version, "types that no model of ours has: .*posix.system")
 
 
@@ -259,14 +273,14 @@ def test_a_poisoned_pipeline_is_refused_before_it_is_loaded(models):
     [
         (PIPELINE, b"PK\x03\x04 no zip", "model.skops is damaged"),
         (PIPELINE, b"", "model.skops is damaged"),
-        (PIPELINE, skops.io.dumps(Pipeline([("trees", "passthrough")])), "features"),
+        (PIPELINE, [("trees", "passthrough")], "features"),
         (GRAPH, b"no graph", "is no model that can be run"),
         (GRAPH, b"", "is no model that can be run"),
     ],
 )
 def test_files_that_are_no_model_are_refused(models, name, data, words):
     bad = Changed(models)
-    bad.write(name, data)
+    bad.write(name, dumped(data) if isinstance(data, list) else data)
     _refused(models, bad.version, words)
 
 
@@ -288,10 +302,10 @@ def test_files_of_two_models_are_refused(models):
 
 
 def test_a_tree_that_leads_out_of_itself_is_refused(models):
-    pipeline = skops.io.loads(small().pipeline, trusted=["sklearn.tree._tree.Tree"])
+    pipeline = loaded(small().pipeline)
     pipeline["trees"].estimators_[3][0].tree_.children_left[0] = 10**6
     bad = Changed(models)
-    bad.write(PIPELINE, skops.io.dumps(pipeline))
+    bad.write(PIPELINE, dumped(pipeline))
     _refused(models, bad.version, "children that are none")
 
 
@@ -324,12 +338,12 @@ def test_a_card_that_is_damaged_or_of_another_version_is_refused(models):
 
 def test_too_few_customers_are_refused_in_words():
     with pytest.raises(UsageError, match="has 20 customers who keep the contract"):
-        train(generated(20, 1, MADE), seed=1, now=MADE)
+        train(generated(20, 1, MADE), seed=1)
     few = msgspec.structs.asdict(small().card.data)
     assert few["left_out"] == 0
     none = Customers("none.csv", "", given().rows.slice(0, 0), 3, "'tenure' is missing")
     with pytest.raises(UsageError, match="3 broke it; the first fault: 'tenure' is missing"):
-        train(none, seed=1, now=MADE)
+        train(none, seed=1)
 
 
 def test_the_doctor_says_whether_a_whole_version_scores(tmp_path):
