@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import structlog
 from hypothesis import settings as hypothesis
+from typer import testing
 
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.headers import HEADERS
@@ -36,6 +37,8 @@ if "LAKEHOUSE_STATE" not in os.environ:  # what tests start leaves nothing with 
     atexit.register(shutil.rmtree, os.environ["LAKEHOUSE_STATE"], ignore_errors=True)
 hypothesis.register_profile("lakehouse", deadline=None)  # a busy machine is no fault
 hypothesis.load_profile("lakehouse")
+testing._get_command = cache(testing._get_command)
+"""The command is made once a process: it takes longer than most of what tests make it do."""
 TIMES = int(os.environ.get("DRAWN_TIMES", "1"))
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

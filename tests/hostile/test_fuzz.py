@@ -9,6 +9,7 @@ import pytest
 
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
+from tests.conftest import long
 from tests.hostile import table
 from tests.hostile.fuzz import TRIED
 
@@ -16,16 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(1_200)  # of which a busy machine takes four times what is needed
-def test_no_mutant_brings_a_traceback_a_hang_or_a_write_outside():
+@pytest.mark.parametrize(("first", "count"), [(0, TRIED), *long((TRIED, 2 * TRIED))])
+def test_no_mutant_brings_a_traceback_a_hang_or_a_write_outside(first, count):
+    """Each is drawn by its number: the long way goes on with other numbers."""
     cache = default_cache()  # a verb that would fetch jars waits for whoever fetches them now
     kafka_jars(cache, find_java(cache), print)
-    words = [sys.executable, "-m", "tests.hostile.fuzz", "1000", "0", str(TRIED)]
+    words = [sys.executable, "-m", "tests.hostile.fuzz", "1000", str(first), str(count)]
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
         text=True, timeout=1_100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    assert f"{TRIED:,} mutants from 0, 0 findings" in done.stdout
+    assert f"{count:,} mutants from {first}, 0 findings" in done.stdout
 
 
 def test_the_table_of_verbs_and_attacks_is_todays():

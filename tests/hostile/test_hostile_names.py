@@ -30,14 +30,18 @@ def with_column(table, name, *, is_filled):
     )
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["empty", "filled"])
-def spoiled(request, landed, tmp_path_factory):
-    """The root of a lake in whose every table each of the names is a column."""
+@pytest.fixture(scope="module")
+def spoiled(landed, tmp_path_factory):
+    """The root of a lake in whose every table each of the names is a column, in two ways.
+
+    No file has the one of them; a file has the other, a letter before its name.
+    """
     root = tmp_path_factory.mktemp("names") / "lake"
     shutil.copytree(landed, root)
     for table in tables(root):
         for name in NAMES:
-            with_column(table, name.format(statement=STATEMENT), is_filled=request.param)
+            with_column(table, name.format(statement=STATEMENT), is_filled=False)
+            with_column(table, "a" + name.format(statement=STATEMENT), is_filled=True)
     return root
 
 

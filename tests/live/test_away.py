@@ -18,6 +18,7 @@ from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from tests.live.conftest import LAKEHOUSE, ROOT, command, verb
 from tests.support.processes import commands_below
+from tests.support.watch import Watch, free_port, with_web_page
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 LONGEST = 180.0
@@ -84,11 +85,29 @@ def fell(what):
 WAITING = r'"service": "Kafka at.*"waiting"'
 
 
-def test_up_goes_on_after_each_of_its_services_was_killed(tmp_path):
+@contextmanager
+def watched(pid):
+    """Where it and what it starts listen meanwhile."""
+    watch = Watch(pid, listens=True)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
+def test_up_listens_on_loopback_alone_and_goes_on_after_each_of_its_services_was_killed(tmp_path):
     root = tmp_path / "lake"
     both = [landed("sales"), landed("orders")]
-    with running(tmp_path, "up", "--rate", "20", "--root", root) as up:
-        at = up.until(both)
+    page = with_web_page(tmp_path, free_port())
+    with running(tmp_path, "up", "--rate", "20", "--root", root, **page) as up:
+        with watched(up.process.pid) as watch:
+            at = up.until(both)
+            time.sleep(1)
+        addresses = {ip.removeprefix("::ffff:") for _, ip in watch.listening}
+        assert {name for name, _ in watch.listening} >= {"java"}
+        assert addresses <= {"127.0.0.1", "::1"}, watch.listening
+        assert len(watch.command_lines) >= 3
         insert = ["orders", "insert", "--count", 20, "--root", root]
 
         os.kill(pid_of(root, "kafka", "broker.json"), signal.SIGKILL)

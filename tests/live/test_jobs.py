@@ -13,6 +13,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
+from lakehouse.cli.start import engine
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from tests.conftest import long
@@ -53,7 +54,7 @@ def check(root, summary):
 
 
 def submitting(kafka, tmp_path, topic):
-    """The words before a job's own, and its environment."""
+    """The words before a job's own, by which its JVM maps Spark's classes; its environment."""
     cache = default_cache()
     java = find_java(cache)
     jars = ",".join(map(str, spark_jars(cache, java, print)))
@@ -66,7 +67,11 @@ def submitting(kafka, tmp_path, topic):
         "LAKEHOUSE_SALES_TOPIC": topic,
         "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
     }
-    return [SPARK / "bin" / "spark-submit", "--jars", jars], environment
+    mapped = [
+        "--driver-class-path", jars.replace(",", os.pathsep),
+        "--driver-java-options", " ".join(engine(print).java_options),
+    ]  # fmt: skip
+    return [SPARK / "bin" / "spark-submit", "--jars", jars, *mapped], environment
 
 
 def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):

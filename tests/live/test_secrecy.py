@@ -1,4 +1,4 @@
-"""What must not be seen, and who must not be heard: secrets, and ports beyond loopback."""
+"""What must not be seen: secrets. Who must not be heard beyond loopback: test_away."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
-import psutil
 import pytest
 from deltalake import DeltaTable
 
 from tests.live.conftest import LAKEHOUSE, ROOT, command
 from tests.live.secured_broker import SecuredBroker
+from tests.support.watch import Watch, free_port, with_web_page
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 PAGES = 40
@@ -39,45 +37,11 @@ print(repr(settings), settings.model_dump())
 """
 
 
-class Watch(threading.Thread):
-    """Every command line of a process and its descendants; where asked, listening addresses too.
-
-    To look for those takes a third of a core.
-    """
-
-    def __init__(self, pid: int, *, listens: bool = False) -> None:
-        super().__init__(daemon=True)
-        self._listens = listens
-        self.command_lines: set[str] = set()
-        self.listening: set[tuple[str, str]] = set()
-        self._root, self._done = psutil.Process(pid), threading.Event()
-
-    def run(self) -> None:
-        while not self._done.wait(0.2):
-            with suppress(psutil.Error):
-                for process in [self._root, *self._root.children(recursive=True)]:
-                    with suppress(psutil.Error):
-                        self._look(process)
-
-    def _look(self, process: psutil.Process) -> None:
-        self.command_lines.add(" ".join(process.cmdline()))
-        for connection in process.net_connections("inet") if self._listens else ():
-            is_udp = connection.type == socket.SOCK_DGRAM and not connection.raddr
-            if connection.status == psutil.CONN_LISTEN or is_udp:
-                self.listening.add((process.name(), connection.laddr.ip))
-
-    def stop(self) -> None:
-        self._done.set()
-        self.join()
-
-
 @contextmanager
 def running(
     words: Sequence[str | Path],
     environment: dict[str, str],
     folder: Path,
-    *,
-    listens: bool = False,
 ) -> Iterator[tuple[Watch, Path]]:
     """A lakehouse command under watch, once it has landed a batch; then SIGTERM, and exit 0."""
     err = folder / "stderr"
@@ -86,7 +50,7 @@ def running(
             [*LAKEHOUSE, *map(str, words)],
             cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=errors,
         )  # fmt: skip
-        watch = Watch(process.pid, listens=listens)
+        watch = Watch(process.pid)
         watch.start()
         try:
             deadline = time.monotonic() + 120
@@ -117,21 +81,6 @@ def watched(
     out, err = process.communicate(timeout=120)
     watch.stop()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err), watch
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def with_web_page(folder: Path, port: int) -> dict[str, str]:
-    """The environment of a run that serves Spark's web page on this port."""
-    text = (ROOT / "config.ini").read_text()
-    assert "[spark.conf]" in text
-    config = folder / "config.ini"
-    config.write_text(text.replace("[spark.conf]", f"[spark.conf]\nspark.ui.port = {port}"))
-    return {"LAKEHOUSE_SPARK_UI": "true", "LAKEHOUSE_CONFIG": str(config)}
 
 
 def web_pages(port: int) -> dict[str, str]:
@@ -218,16 +167,3 @@ def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) 
     assert len(watch.command_lines) >= 2
     for secret in (secured.password, key):
         assert [place for place, text in said.items() if secret in text] == []
-
-
-def test_only_loopback_is_listened_on(tmp_path: Path) -> None:
-    environment = {
-        **with_web_page(tmp_path, free_port()),
-        "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
-    }
-    with running(["up", "--rate", "50"], environment, tmp_path, listens=True) as (watch, _):
-        time.sleep(1)
-    assert {name for name, _ in watch.listening} >= {"java"}
-    addresses = {ip.removeprefix("::ffff:") for _, ip in watch.listening}
-    assert addresses <= {"127.0.0.1", "::1"}, watch.listening
-    assert len(watch.command_lines) >= 3

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from lakehouse.settings.kafka_client import admin, ensure_topic
 from producers.sales.generator import Shares
 from producers.sales.producer import generator
 from producers.sending import send
-from tests.live.conftest import command, settings_of, verb
+from tests.live.conftest import settings_of, verb
 from tests.live.secured_broker import SecuredBroker
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -179,23 +177,19 @@ def failing(secured: SecuredBroker, folder: Path) -> dict[str, tuple[dict[str, s
 def test_a_wrong_setting_is_told_plainly_and_soon(secured: SecuredBroker, tmp_path: Path) -> None:
     cases = failing(secured, tmp_path)
 
-    def attempt(case: str) -> tuple[str, float, subprocess.CompletedProcess[str]]:
-        verb = ["run", "sales.bronze"] if BY_COMMAND[case] == "run" else ["produce", "--count", "9"]
-        environment = {**cases[case][0], "LAKEHOUSE_LAKE_ROOT": str(tmp_path / case)}
+    for case, given in BY_COMMAND.items():
+        words = ["run", "sales.bronze"] if given == "run" else ["produce", "--count", "9"]
+        environment, code, told = cases[case]
         started = time.monotonic()
-        done = command(*verb, check=False, **environment)
-        return case, time.monotonic() - started, done
-
-    with ThreadPoolExecutor(4) as threads:
-        for case, seconds, done in threads.map(attempt, BY_COMMAND):
-            _, code, words = cases[case]
-            said = " ".join(done.stderr.split())
-            assert done.returncode == code, (case, said)
-            assert re.search(words, said), (case, said)
-            assert " fix: " in said, (case, said)
-            assert "Traceback" not in said, case
-            assert seconds < 30, case
-            assert done.stdout == "", case
+        root = {"LAKEHOUSE_LAKE_ROOT": str(tmp_path / case)}
+        done = verb(*words, check=False, **environment, **root)
+        said = " ".join(done.stderr.split())
+        assert done.returncode == code, (case, said)
+        assert re.search(told, said), (case, said)
+        assert " fix: " in said, (case, said)
+        assert "Traceback" not in said, case
+        assert time.monotonic() - started < 30, case
+        assert done.stdout == "", case
 
 
 def test_the_doctor_names_the_same_faults(secured: SecuredBroker, tmp_path: Path) -> None:

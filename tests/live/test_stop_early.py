@@ -38,7 +38,7 @@ def ended(words, root, moment, errors):
         while not moment():
             assert process.poll() is None, errors.read_text()
             assert time.monotonic() < deadline, errors.read_text()
-            time.sleep(0.005)
+            time.sleep(0.05)  # to look at every process takes some milliseconds
         process.send_signal(signal.SIGTERM)
         return process.wait(60)
     finally:

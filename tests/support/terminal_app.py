@@ -47,12 +47,17 @@ class Driver:
         end = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < end, self.told(what)
-            await self.pilot.pause(0.02)
+            await self.pilot.pause(0.05)
         await self.pilot.pause()
 
     async def shows(self, *texts):
         """Wait until the screen has every text."""
-        await self.until(lambda: all(text in self.screen for text in texts), f"no {texts}")
+
+        def shown():
+            screen = self.screen  # drawn once for all of them
+            return all(text in screen for text in texts)
+
+        await self.until(shown, f"no {texts}")
 
     def told(self, what):
         """The screen, for whoever looks why something did not come."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
-from functools import cache
 
 import pytest
-from typer import testing
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.operations.keep import keep
@@ -15,9 +13,6 @@ from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 from tests.support import audited, erased, quarantined, recovered, words
 from tests.support.lake import Lake
-
-testing._get_command = cache(testing._get_command)
-"""The command is made once a process: it takes longer than most of what tests make it do."""
 
 
 def persisted(lake):

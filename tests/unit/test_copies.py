@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.ingest import copies
-from tests.conftest import drawn, settings_at
+from tests.conftest import drawn, long, settings_at
 from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule
 
 
@@ -66,7 +66,7 @@ def test_marks_are_the_rules_in_any_order_of_reading_with_restarts_between(batch
         assert_marked_by_the_rule(flow)
 
 
-@pytest.mark.parametrize("most", [0, 40, copies.MOST_KEYS])
+@pytest.mark.parametrize("most", [0, copies.MOST_KEYS, *long(40)])
 def test_partitions_out_of_step_and_skewed_producers_over_two_days(settings, monkeypatch, most):
     """Memory that holds little or nothing looks into bronze instead: the marks are the same."""
     monkeypatch.setattr(copies, "MOST_KEYS", most)

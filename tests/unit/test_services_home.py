@@ -175,7 +175,7 @@ def test_a_process_that_begins_just_now_is_known(tmp_path):
     record = Record(tmp_path / "broker.json", ["30"], os.geteuid())
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        for _ in range(60):
+        for _ in range(20):
             with subprocess.Popen(["sleep", "30"]) as process:
                 record.remember(process.pid, 9)
                 found = record.running()
