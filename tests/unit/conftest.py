@@ -1,4 +1,4 @@
-"""Lakes that several files spoil, each landed once a process; a test takes a copy."""
+"""Lakes that several files spoil, each landed once a process: a test takes a copy of one."""
 
 from __future__ import annotations
 
