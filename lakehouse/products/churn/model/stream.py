@@ -70,7 +70,7 @@ class ScoringService:
         self._reading: Reading | None = None
         self._pool = ThreadPoolExecutor(1, "scorer")
         self._following: Future[Made | None] | None = None
-        self._reported = time.monotonic()
+        self._scores, self._reported = "", time.monotonic()
         self.scored = Scored()
 
     def run(self) -> Scored:
@@ -166,8 +166,8 @@ class ScoringService:
         return found
 
     def _made(self, reading: Reading) -> Made | None:
-        scorer = self._current.scorer()
-        found = reading.read()
+        scorer, found = self._current.scorer(), reading.read()
+        self._scores = scorer.card.version
         return found and (outcomes_of(found[0], scorer, datetime.now(UTC)), found[1])
 
     def _commit(self, outcomes: Outcomes, offsets: Sequence[Any], group: Any) -> None:
@@ -186,8 +186,7 @@ class ScoringService:
         if time.monotonic() - self._reported >= _REPORT:
             self._reported = time.monotonic()
             log.info("scored", predictions=self.scored.predictions,
-                     dead_letters=self.scored.dead_letters,
-                     model=self._current.scorer().card.version)  # fmt: skip
+                     dead_letters=self.scored.dead_letters, model=self._scores)  # fmt: skip
 
     def _close(self) -> None:
         self._kafka.close()
