@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from lakehouse.core.sql import identifier, listed
+from lakehouse.core.sql import identifier, listed, text
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.storage.follower import Applied
 
@@ -46,7 +46,7 @@ _LATER = ("ahead_version", "ahead_time")
 _FIRST = ("sink", "bronze_id", "bronze_version", "silver_id", "silver_version", "silver_time")
 _COLUMNS = ", ".join((*_FIRST, *_LATER))
 _EXCLUDED = ", ".join(f"excluded.{name}" for name in (*_FIRST, *_LATER))
-_READ = ", ".join((*_FIRST, *(f"(to_jsonb({RECORD}) ->> '{n}')::bigint" for n in _LATER)))
+_READ = ", ".join((*_FIRST, *(f"(to_jsonb({RECORD}) ->> {text(n)})::bigint" for n in _LATER)))
 _INDEX_BYTES = 2_400
 """Of one entry of a B-tree, whose page takes a little more."""
 _KINDS: Sequence[tuple[Any, str]] = (
