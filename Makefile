@@ -65,8 +65,8 @@ setup-dev: $(VENV)/dev.stamp ## and what tests and checks need
 demo: setup ## the main job on embedded services; REPLAY=FILE sends a retail CSV
 	@$(BIN)/lakehouse demo $(if $(REPLAY),--replay "$(REPLAY)")
 
-demo-churn: setup-dev # its model needs more packages
 demo-%: setup ## the demo of one product, as in make demo-orders; lakehouse products lists them
+	@! grep -q '^$* = \[' pyproject.toml || $(MAKE) --no-print-directory setup-dev # packages of its own
 	@$(BIN)/lakehouse demo $*
 
 AIRFLOW := .venv-airflow

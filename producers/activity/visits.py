@@ -18,6 +18,8 @@ LENGTH = 8
 """Things that a user does in one visit, on average."""
 CLICKS, GOODBYES = 0.35, 0.6
 """Shares: of things that are clicks, and of visits that end by ``session_end``."""
+_IN_A_ROW = 64
+"""So many users who are there already are passed one by one."""
 HOURS = np.array(
     [4, 2, 1, 1, 1, 2, 4, 8, 12, 14, 15, 15, 16, 15, 14, 14, 15, 17, 20, 24, 26, 24, 16, 8], float
 )
@@ -98,9 +100,12 @@ class Visits:
 
     def _visit(self) -> _Visit:
         """Somebody who is not there already comes, to a page that is popular."""
-        user = self._pick(self._users)
+        user, looked = self._pick(self._users), 0
         while user in self._busy and len(self._busy) < len(self._users):
-            user = (user + 1) % len(self._users)
+            looked += 1  # those who come often are there in a row: past some, from anywhere
+            elsewhere = looked % _IN_A_ROW == 0
+            user = int(self._draw.integers(len(self._users))) if elsewhere else user + 1
+            user %= len(self._users)
         self._busy.add(user)
         return _Visit(
             user, self._pick(self._pages), int(self._draw.geometric(1 / (LENGTH - 2))),
