@@ -1,18 +1,25 @@
-"""A bound on what this process may grow by: a small file can unpack to more than any machine has.
+"""A bound on what this process may grow by, and what it gives back.
 
+A small file can unpack to more than any machine has.
 Engines do not count all that they allocate: DuckDB not what its text functions take, Arrow
 nothing. Beyond the bound the system refuses memory, and they say so in an error. Linux only.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _UNITS = {"MB": 10**6, "GB": 10**9}
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+"""As malloc.h numbers them for mallopt."""
+_LARGE = 2 * 2**20
 
 
 def size_of(text: str) -> int:
@@ -51,3 +58,18 @@ def _data() -> int | None:
     except OSError:
         return None
     return int(pages) * resource.getpagesize()
+
+
+def give_back() -> None:
+    """From here on, what this process frees goes back to the system, Arrow's batches too.
+
+    Arrow's own allocator keeps freed batches, and so does glibc: each large piece that is freed
+    raises the size up to which pieces lie in arenas. Of other C libraries nothing is asked.
+    """
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, 2 * _LARGE)

@@ -22,6 +22,7 @@ from lakehouse.core.errors import (
 )
 from lakehouse.core.health import HEALTH
 from lakehouse.core.lock import write_locks
+from lakehouse.core.memory import give_back
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.patience import Patience
 from lakehouse.ingest.landing import Landed
@@ -69,6 +70,7 @@ def run(
     says: then each flow begins again at its table's ends. Sinks go on meanwhile, and last until
     all else has ended.
     """
+    give_back()
     stop = stop or threading.Event()
     patience = Patience(settings.services.patience, stop)
     lake = Lake(settings.lake.root)
