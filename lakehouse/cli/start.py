@@ -32,7 +32,8 @@ def engine(narrate: Callable[[str], None] = say) -> Engine:
 
     cache = default_cache()
     java = find_java(cache)
-    return with_archive(Engine(java.home, spark_jars(cache, java, narrate)), cache, narrate)
+    started = Engine(java.home, spark_jars(cache, java, narrate), java.options)
+    return with_archive(started, cache, narrate)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def give_back() -> None:
     Arrow's own allocator keeps freed batches, and so does glibc: each large piece that is freed
     raises the size up to which pieces lie in arenas. Of other C libraries nothing is asked.
     """
-    import pyarrow as pa
+    import pyarrow as pa  # noqa: PLC0415  # not every process that is bounded has it
 
     pa.set_memory_pool(pa.system_memory_pool())
     with suppress(AttributeError, OSError):

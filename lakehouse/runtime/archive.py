@@ -66,7 +66,9 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
         os.utime(path)
     except OSError:
         return engine
-    return replace(engine, java_options=(f"-XX:SharedArchiveFile={path}", *_QUIET))
+    return replace(
+        engine, java_options=(*engine.java_options, f"-XX:SharedArchiveFile={path}", *_QUIET)
+    )
 
 
 def _whole(folder: Path, key: str) -> Path | None:

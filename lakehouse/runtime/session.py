@@ -126,12 +126,21 @@ def session(settings: Settings, name: str, engine: Engine | None = None) -> Spar
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)  # PySpark's own handler would cut a batch short
     spark.sparkContext.setLogLevel(settings.spark.log_level)
+    if engine is not None:
+        _without_checksum_files(spark)
     if settings.spark.log_level == "ERROR":
         jvm: Any = spark.sparkContext._jvm
         log4j = jvm.org.apache.logging.log4j
         for told in _TOLD:
             log4j.core.config.Configurator.setLevel(told, log4j.Level.OFF)
     return spark
+
+
+def _without_checksum_files(spark: SparkSession) -> None:
+    """Hadoop's files on this machine have no second file each: a process is started for both."""
+    jvm: Any = spark.sparkContext._jvm
+    java: Any = spark.sparkContext._jsc
+    jvm.org.apache.hadoop.fs.FileSystem.getLocal(java.hadoopConfiguration()).setWriteChecksum(False)
 
 
 def quiet_py4j() -> None:

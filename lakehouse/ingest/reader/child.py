@@ -29,8 +29,9 @@ _MOST = 10_000
 """And as many records: what decoding makes of them stays in the processor's cache."""
 _FIRST = 4
 """Of a partition nothing is known yet: a few, which may be large."""
-_GATHER = 0.01
-"""Seconds that records of a live topic are gathered for, so that they do not come one by one."""
+_GATHER = 0.03
+"""Seconds that records of a live topic are gathered for: a call of the decoder costs a millisecond,
+and a batch of the flow takes what came in five of these, or more."""
 _FETCHED = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
