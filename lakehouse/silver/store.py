@@ -133,7 +133,8 @@ class Store:
     def get(self, space: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Key → value, of the keys that exist."""
         with self._cursor(space) as cursor:
-            return {bytes(key): bytes(value) for key, value in cursor.getmulti(keys)}
+            found: Any = cursor.getmulti(keys)  # bytes: our transactions give no buffers
+            return dict(found)
 
     def put(self, space: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Set values; sorted keys are the cheapest."""

@@ -7,7 +7,8 @@ that new rows touched.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 
 import duckdb
 import numpy as np
@@ -26,6 +27,7 @@ _UNITS = ARROW[UNITS]
 _GROUP = ("group_high", "group_low")
 _WIDTH = 16
 """Bytes of a number of units: a decimal in Arrow's layout; and of a place."""
+_FIRST, _NONE = operator.itemgetter(slice(_WIDTH)), bytes(_WIDTH)
 
 
 def units_schema(aggregate: Aggregate, of: str) -> pa.Schema:
@@ -69,27 +71,26 @@ class TopState:
         units = found.select(self.schema.names).cast(self.schema)
         if not found.num_rows:
             return {self._gained: self.gained[self._gained].empty_table()}, units
-        pairs, groups = _places(found, "group_high", "pair"), _places(found, *_GROUP)
-        known = store.get(self.units_space, pairs.to_pylist())
-        best = store.get(self.best_space, list(dict.fromkeys(groups.to_pylist())))
-        before = _units(known.values()).take(pc.index_in(pairs, value_set=_place_array(known)))
-        totals = _added(units["units"], before)
-        store.put(self.units_space, zip(pairs.to_pylist(), _bytes(totals), strict=True))
+        pairs, groups = packed(found, "group_high", "pair"), packed(found, *_GROUP)
+        known = store.get(self.units_space, pairs)
+        best = store.get(self.best_space, list(dict.fromkeys(groups)))
+        totals = _added(units["units"], _units(map(known.get, pairs, repeat(_NONE))))
+        store.put(self.units_space, zip(pairs, _bytes(totals), strict=True))
         items = pa.array([value[_WIDTH:] for value in best.values()], pa.binary())
         candidates = pa.table({
-            "group": pa.concat_arrays([groups, _place_array(best)]),
+            "group": _places(chain(groups, best)),
             "total": pa.concat_arrays([totals, _units(best.values())]),
             "item": pa.concat_arrays([_whole(units[self.favourite.of]), items.cast(pa.string())]),
         })  # fmt: skip
         rows = _first_of_each(candidates)
         rows = rows[rows < found.num_rows]  # the others are the best that they were
-        chosen = candidates.take(pa.array(rows))
+        chosen = candidates.select(["total", "item"]).take(pa.array(rows))
         values = map(
             operator.add,
             _bytes(_whole(chosen["total"])),
             chosen["item"].cast(pa.binary()).to_pylist(),
         )
-        store.put(self.best_space, zip(chosen["group"].to_pylist(), values, strict=True))
+        store.put(self.best_space, zip(map(groups.__getitem__, rows), values, strict=True))
         choice = units.take(pa.array(rows)).select([*self.aggregate.keys])
         return {self._gained: choice.append_column(f"new_{self.name}", chosen["item"])}, units
 
@@ -123,27 +124,26 @@ def _first_of_each(candidates: pa.Table) -> npt.NDArray[np.intp]:
     return found
 
 
-def _places(rows: pa.Table, *columns: str) -> pa.FixedSizeBinaryArray:
-    """Two unsigned columns as one key a row, as the store has it."""
-    return _place_array(packed(rows, *columns))
+def _places(places: Iterable[bytes]) -> pa.FixedSizeBinaryArray:
+    """Keys of the store as a column."""
+    return pa.Array.from_buffers(pa.binary(_WIDTH), *_joined(places))
 
 
-def _place_array(places: Collection[bytes]) -> pa.FixedSizeBinaryArray:
-    data = pa.py_buffer(b"".join(places))
-    return pa.Array.from_buffers(pa.binary(_WIDTH), len(places), [None, data])
-
-
-def _units(values: Collection[bytes]) -> pa.Decimal128Array:
+def _units(values: Iterable[bytes]) -> pa.Decimal128Array:
     """The numbers that stored values begin with."""
-    data = pa.py_buffer(b"".join(value[:_WIDTH] for value in values))
-    return pa.Array.from_buffers(_UNITS, len(values), [None, data])
+    return pa.Array.from_buffers(_UNITS, *_joined(map(_FIRST, values)))
+
+
+def _joined(parts: Iterable[bytes]) -> tuple[int, list[pa.Buffer | None]]:
+    """How many parts of 16 bytes, and the buffers of an array of them."""
+    data = b"".join(parts)
+    return len(data) // _WIDTH, [None, pa.py_buffer(data)]
 
 
 def _added(units: pa.ChunkedArray, before: pa.Decimal128Array) -> pa.Decimal128Array:
     """Their sums: Arrow gives a sum a digit more, which a number of units never needs."""
-    nothing, narrow = pa.scalar(0, pa.int64()).cast(_UNITS), pa.decimal128(_UNITS.precision - 1, 0)
-    sums = pc.add(units.cast(narrow), pc.coalesce(before, nothing).cast(narrow))
-    return _whole(sums)
+    narrow = pa.decimal128(_UNITS.precision - 1, 0)
+    return _whole(pc.add(units.cast(narrow), before.cast(narrow)))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
