@@ -158,7 +158,9 @@ def spark() -> SparkSession:
     # tests/live/test_jobs.py has Spark compile what its writer does
     conf = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     conf = {**settings.spark_conf, **conf}
-    if not (found := engine(print)).java_options:  # another process makes the archive: wait for it
+    found = engine(print)
+    if not any("SharedArchiveFile" in option for option in found.java_options):
+        # another process makes the archive: wait for it
         with one_at_a_time(default_cache() / "archives" / "lock"):
             found = engine(print)
     return session(settings.model_copy(update={"spark_conf": conf}), "tests", found)
