@@ -1,9 +1,9 @@
 """A product of another package with two contracts, whose names hold '_': all that is made of it."""
 
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 
 import pyarrow as pa
 import pytest
@@ -174,10 +174,10 @@ def test_each_contract_has_a_recompute_of_its_own_or_its_declarations(lake):
     assert proven("late_meals", lake).is_by_declaration
     assert not proven("late_meals_ratings", lake).is_by_declaration
     with pytest.MonkeyPatch.context() as patch:
-        theirs = sys.modules["their_recompute"].RECOMPUTES["late_meals_ratings"]
+        theirs = import_module("their_recompute").RECOMPUTES["late_meals_ratings"]
         half = Recompute("by_dish", ("dish",), "SELECT dish, 1::BIGINT AS events FROM counted")
         patch.setitem(
-            sys.modules["their_recompute"].RECOMPUTES,
+            import_module("their_recompute").RECOMPUTES,
             "late_meals_ratings", replace(theirs, tables=(half,)),
         )  # fmt: skip
         assert proven("late_meals_ratings", lake).tables[0].differing == 2
@@ -186,7 +186,7 @@ def test_each_contract_has_a_recompute_of_its_own_or_its_declarations(lake):
 
 def test_a_recompute_of_a_contract_that_is_not_there_is_refused(lake):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules["their_recompute"].RECOMPUTES, "late_meal", None)
+        patch.setitem(import_module("their_recompute").RECOMPUTES, "late_meal", None)
         with pytest.raises(
             DeclarationError, match=r"RECOMPUTES has 'late_meal'.* none of its"
         ) as at:
@@ -245,7 +245,7 @@ def test_the_doctor_asks_the_products_own_checks(settings, monkeypatch):
 
 
 def test_a_view_that_another_product_has_is_refused():
-    module = sys.modules["their_report"]
+    module = import_module("their_report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "views", lambda as_of=None: {"clients": "SELECT 1"})
         with pytest.raises(DeclarationError) as caught:
