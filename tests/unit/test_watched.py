@@ -65,7 +65,9 @@ def test_a_terminal_that_goes_away_ends_both():
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", "import fcntl, os, termios\nos.setsid()\n"
-         f"fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{CHILD}print(os.getpid(), flush=True)\n"
+         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+         "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # not as nohup leaves it
+         f"{CHILD}print(os.getpid(), flush=True)\n"
          "time.sleep(600)"],
         stdin=theirs, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
