@@ -18,6 +18,13 @@ def test_the_jvm_of_a_session_has_it_mapped(spark):
     assert option.partition("=")[2] in maps
 
 
+def test_a_file_that_it_makes_has_no_checksum_file_beside_it(spark, tmp_path):
+    path = spark._jvm.org.apache.hadoop.fs.Path(str(tmp_path / "one"))
+    conf = spark._jsparkSession.sessionState().newHadoopConf()
+    path.getFileSystem(conf).create(path).close()
+    assert [file.name for file in tmp_path.iterdir()] == ["one"]
+
+
 def test_one_that_cannot_be_made_is_not_tried_again(tmp_path):
     said = []
     broken = Engine(tmp_path / "no-java", ())

@@ -1,6 +1,7 @@
 """Activity: its contract, its producer, and what of both ends in the lake."""
 
 import gzip
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -84,6 +85,22 @@ def test_the_same_seed_gives_the_same_events_and_all_keep_the_contract():
     told = {explain(Record(m.key, m.value, None, END), ACTIVITY, RULES).verdict for m in messages}
     assert told == {None}
     assert messages[-1].event_time <= END
+
+
+def test_somebody_new_is_found_among_many_who_are_there():
+    class Counting(set):
+        asked = 0
+
+        def __contains__(self, user):
+            Counting.asked += 1
+            return super().__contains__(user)
+
+    visits = Visits(7, 40_000, 10)
+    visits._busy = Counting()
+    done = list(itertools.islice(visits.now(1_000), 1))
+    assert done
+    assert len(visits._busy) >= 19_999
+    assert Counting.asked < 64 * 20_000
 
 
 def test_late_events_are_sent_after_what_happened_minutes_later_and_others_within_the_delay():

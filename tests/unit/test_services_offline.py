@@ -327,3 +327,8 @@ def test_a_jar_that_was_changed_is_not_put_on_a_class_path(
     (tmp_path / "jars" / "sums.json").write_text('{"a": 1}')
     assert jars.spark_jars(tmp_path, JAVA, quiet)[0] == jar
     assert len(repository.asked) == asked + 1
+
+
+@pytest.mark.parametrize(("version", "is_light"), [(17, True), (25, True), (26, False)])
+def test_a_java_that_starts_processes_the_light_way_is_told_to(version, is_light):
+    assert any("VFORK" in o for o in Java(Path(), version, "PATH").options) == is_light
