@@ -31,6 +31,8 @@ from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
+_OF_EVERY_JVM = {"JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"}
+"""A JVM that is told to map one archive does not write another."""
 KEPT = 3
 """How many archives of other environments are kept."""
 LIMIT_SECONDS = 180
@@ -101,7 +103,10 @@ def _make(engine: Engine, folder: Path) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     for old in sorted(folder.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
+    kept = {
+        name: value for name, value in os.environ.items()
+        if not name.startswith("LAKEHOUSE_") and name not in _OF_EVERY_JVM
+    }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
         made = Path(part, "archive")
         words = [str(engine.java_home), str(made), part, *map(str, engine.jars)]
