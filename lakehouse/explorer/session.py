@@ -47,7 +47,9 @@ class Session:
         """The broker of the lake's topics, where one is named or runs."""
         self._readers: dict[tuple[tuple[str, int], ...], Reader] = {}
         self._one = threading.Lock()
-        self._running: Reader | None = None
+        self._running: tuple[Reader, threading.Event] | None = None
+        """What answers the question that runs, and what says that it has ended."""
+        self._ending = threading.Lock()
         self._is_cancelled = threading.Event()
 
     def __enter__(self) -> Session:
@@ -86,8 +88,8 @@ class Session:
     def cancel(self) -> None:
         """End the question that runs, if one does; whoever asked it gets Cancelled."""
         self._is_cancelled.set()
-        if reader := self._running:
-            threading.Thread(target=self._insist, args=(reader,), daemon=True).start()
+        if running := self._running:
+            threading.Thread(target=self._insist, args=running, daemon=True).start()
 
     def versions(self, names: list[str]) -> dict[str, int]:
         """The newest version of each table, from its log's folder alone."""
@@ -101,7 +103,8 @@ class Session:
         return found
 
     def _watched(self, reader: Reader, work: Callable[[], T]) -> T:
-        self._running = reader
+        ended = threading.Event()
+        self._running = reader, ended
         try:
             return work()
         except Exception:
@@ -111,14 +114,19 @@ class Session:
             raise
         finally:
             self._running = None
+            with self._ending:
+                ended.set()
 
-    def _insist(self, reader: Reader) -> None:
-        """Interrupt until the question ends: DuckDB forgets what comes before execution."""
-        ended = threading.Event()
+    def _insist(self, reader: Reader, ended: threading.Event) -> None:
+        """Interrupt until the question ends: DuckDB forgets what comes before execution.
+
+        The next question may have the same reader: it is not interrupted.
+        """
         for _ in range(int(_GIVE_UP / _AGAIN)):
-            if self._running is not reader:
-                return
-            reader.interrupt()
+            with self._ending:
+                if ended.is_set():
+                    return
+                reader.interrupt()
             ended.wait(_AGAIN)
 
     def _reader(self, statement: str) -> Reader:
