@@ -8,6 +8,7 @@ import resource
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -39,9 +40,11 @@ class Java:
     def options(self) -> tuple[str, ...]:
         """What a JVM is told that starts processes: Hadoop has a chmod for each file it makes.
 
-        A third of what Java does else; from 26 on it is there no more, or says so.
+        Java on Linux alone has this cheaper way of starting one; from 26 on it is deprecated.
         """
-        return () if self.version > _LAST_VFORK else ("-Djdk.lang.Process.launchMechanism=VFORK",)
+        if sys.platform != "linux" or self.version > _LAST_VFORK:
+            return ()
+        return ("-Djdk.lang.Process.launchMechanism=VFORK",)
 
 
 def find_java(cache: Path, prefer: str = "auto") -> Java:

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -332,3 +333,8 @@ def test_a_jar_that_was_changed_is_not_put_on_a_class_path(
 @pytest.mark.parametrize(("version", "is_light"), [(17, True), (25, True), (26, False)])
 def test_a_java_that_starts_processes_the_light_way_is_told_to(version, is_light):
     assert any("VFORK" in o for o in Java(Path(), version, "PATH").options) == is_light
+
+
+def test_another_system_has_no_light_way_to_start_processes(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Java(Path(), 17, "PATH").options == ()
