@@ -42,7 +42,7 @@ class Reader:
 
     ``views`` are name → SELECT that statements may use as tables. The connection may
     open the Parquet files of these tables and nothing else: no other file, no
-    network, no settings. A context manager.
+    network, no settings. ``settings`` limit its questions. A context manager.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Reader:
         statements: Iterable[str],
         views: Mapping[str, str] | None = None,
     ) -> None:
-        self._catalogue, self._settings = catalogue, settings
+        self._catalogue, self.settings = catalogue, settings
         self._views = dict(views or {})
         self._absent: dict[str, LakehouseError] = {}
         tables, plain = {}, {}
@@ -88,7 +88,7 @@ class Reader:
             return self._fetch(statement, limit, is_counted=is_counted)
 
         try:
-            return in_time(self._settings, answer, self.interrupt)
+            return in_time(self.settings, answer, self.interrupt)
         except (*ENGINES, OSError) as error:
             raise self._explained(statement, error) from None
 

@@ -19,6 +19,9 @@ TEXT_FORMS = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extr
 ALL_ROWS = "-c row_security=off"
 """Rows that a policy hides are an error, not a gap."""
 
+UNTIMED = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+"""No limits of the role's own. Part of the start: a SET would be a statement under the limit."""
+
 _CREDENTIALS = (
     "mend [postgres] user and the password (LAKEHOUSE_POSTGRES_PASSWORD or password_file)"
 )
@@ -48,8 +51,9 @@ def place(postgres: PostgresSettings) -> str:
 def connect(postgres: PostgresSettings, **options: Any) -> psycopg.Connection:
     """An autocommitting connection whose values have :data:`TEXT_FORMS`.
 
-    ``options`` are psycopg.connect's. ServiceUnavailable where there is none, raised
-    from psycopg's error, of which :func:`remedy_of` says whether waiting may help.
+    Its statements may take long, whatever the role's settings say. ``options`` are
+    psycopg.connect's. ServiceUnavailable where there is none, raised from psycopg's
+    error, of which :func:`remedy_of` says whether waiting may help.
     """
     try:
         return psycopg.connect(postgres.url, autocommit=True, **{**_options(postgres), **options})
@@ -63,7 +67,7 @@ def _options(postgres: PostgresSettings) -> dict[str, Any]:
         "connect_timeout": seconds,
         "application_name": "lakehouse",
         "client_encoding": "UTF8",
-        "options": f"{TEXT_FORMS} {ALL_ROWS}",
+        "options": f"{TEXT_FORMS} {ALL_ROWS} {UNTIMED}",
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,
     }

@@ -98,7 +98,6 @@ def moment(postgres: PostgresSettings, table: str) -> Iterator[Moment]:
     with connect(postgres) as connection:
         connection.autocommit, connection.read_only = False, True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        connection.execute("SET statement_timeout = 0")
         if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
             raise TableMissing(f"table {table}", "does not exist", "psql -f db/orders.sql")
         lsn, xmax, still_open = connection.execute(_MOMENT).fetchone() or (0, 0, [])
