@@ -38,7 +38,7 @@ from tests.conftest import NOW, settings_at
 from tests.support.audited import Kafka
 from tests.support.terminal_app import Driver, drive
 
-LONGEST, AT_WORK = 10, 60
+LONGEST, AT_WORK = 30, 120
 """Seconds that a verb may take to read a hostile lake; to do its work, on a busy machine."""
 
 

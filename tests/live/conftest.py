@@ -42,7 +42,7 @@ RULES = TimeRules(datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=9999))
 LAKEHOUSE = [sys.executable, "-c", "from lakehouse.cli.app import main; main()"]
 
 
-def command(*words, timeout=180, check=True, **environment):
+def command(*words, timeout=400, check=True, **environment):
     """Run the lakehouse command in a process of its own."""
     done = subprocess.run(
         [*LAKEHOUSE, *map(str, words)],
@@ -130,7 +130,7 @@ def reader(kafka, topic):
     """Makes readers of the topic, and ends them."""
     made = []
 
-    def make(ahead=8 * 2**20, patience=20.0, servers=kafka):
+    def make(ahead=8 * 2**20, patience=60.0, servers=kafka):
         settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers})
         start = Start(
             reader_options(settings.kafka), pickle.dumps(settings.kafka), topic, SALES, RULES,

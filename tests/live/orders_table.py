@@ -95,7 +95,7 @@ class Orders:
             yield done
         finally:
             stop.set()
-            thread.join(60)
+            thread.join(200)
         assert not isinstance(done[0], BaseException), done[0]
 
     def records(self):
@@ -111,13 +111,31 @@ class Orders:
         )  # fmt: skip
         return {row[0]: row for row in self.sql(f"SELECT {columns} FROM orders")}
 
-    def until(self, wanted, seconds=30):
+    def until(self, wanted, seconds=150):
         """Wait until a test of the topic's current state holds."""
         deadline = time.monotonic() + seconds
         with closing(Topic(self.kafka, self.name)) as topic:
             while not wanted(current(topic.records())):
                 assert time.monotonic() < deadline, "not captured in time"
                 time.sleep(0.2)
+
+    def until_sent(self, count):
+        """Wait until the topic has more records than that, without reading them."""
+        deadline = time.monotonic() + 240
+        with closing(Topic(self.kafka, self.name)) as topic:
+            while topic.size() <= count:
+                assert time.monotonic() < deadline, "not captured in time"
+                time.sleep(0.02)
+
+
+def until_said(process, *words):
+    """What a process said on its stderr, read until every word has come."""
+    told = ""
+    while not all(word in told for word in words):
+        part = os.read(process.stderr.fileno(), 65_536)
+        assert part, told
+        told += part.decode()
+    return told
 
 
 class Topic:
@@ -128,15 +146,22 @@ class Topic:
         self.consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
         self.close = self.consumer.close
 
-    def records(self):
-        """Every record that the topic has now, in each partition's order."""
-        if not self.parts:
-            there = self.consumer.partitions_for_topic(self.name)
-            if not there:
-                return []
+    def exists(self):
+        """Whether it does; then its partitions are there to be read."""
+        if not self.parts and (there := self.consumer.partitions_for_topic(self.name)):
             self.parts = [TopicPartition(self.name, p) for p in there]
             self.consumer.assign(self.parts)
             self.consumer.seek_to_beginning(*self.parts)
+        return bool(self.parts)
+
+    def size(self):
+        """The sum of its partitions' ends."""
+        return sum(self.consumer.end_offsets(self.parts).values()) if self.exists() else 0
+
+    def records(self):
+        """Every record that the topic has now, in each partition's order."""
+        if not self.exists():
+            return []
         ends = self.consumer.end_offsets(self.parts)
         while any(self.consumer.position(part) < ends[part] for part in self.parts):
             for batch in self.consumer.poll(timeout_ms=500).values():

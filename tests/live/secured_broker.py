@@ -89,7 +89,7 @@ def secured_broker(folder: Path, password: str) -> Iterator[SecuredBroker]:
     subprocess.run(
         [*program, "kafka.tools.StorageTool", "format", "--standalone", "-t", new_cluster_id(),
          "-c", str(config), "--add-scram", f"SCRAM-SHA-512=[name={USER},password={password}]"],
-        cwd=folder, capture_output=True, check=True, timeout=60,
+        cwd=folder, capture_output=True, check=True, timeout=200,
     )  # fmt: skip
     with (folder / "broker.out").open("wb") as out:
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic, proof, settings_of, verb
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 
 
 def produce(kafka, topic, values, *, end):

@@ -12,7 +12,7 @@ from tests.conftest import long, sale
 from tests.live.conftest import command, make_topic, rows
 from tests.live.test_large_records import EVENT
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.live
 MIB = 2**20
 MOST = 1_500
 """MB that the reader may take: it unpacks a record of 400 MB, and has it in Python once."""
@@ -49,7 +49,7 @@ def test_a_bomb_does_not_stop_the_flow(bomb, kafka, land, tmp_path):
         with KafkaProducer(bootstrap_servers=kafka, max_request_size=2**31 - 1, **options) as out:
             sent = [out.send(topic, value, partition=0) for value in values]
             out.flush()
-            assert [future.get(60).offset for future in sent]
+            assert [future.get(200).offset for future in sent]
     peak, done = [0], threading.Event()
 
     def watch():

@@ -23,7 +23,7 @@ from tests.live.orders_table import (
     sequences,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 
 
 def test_a_snapshot_then_every_kind_of_change(orders):

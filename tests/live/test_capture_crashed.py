@@ -14,7 +14,7 @@ from tests.conftest import long
 from tests.live.conftest import open_folder
 from tests.live.orders_table import INSERT, ROOT, Orders, current
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.live
 
 
 def crash(server, folder):

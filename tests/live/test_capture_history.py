@@ -17,7 +17,7 @@ from producers.cdc.table import CannotCapture, describe
 from tests.live.conftest import open_folder
 from tests.live.orders_table import INSERT, MODES, ROOT, Orders, current
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from producers.cdc.table import CannotCapture
 from tests.live.conftest import rows, verb
 from tests.live.orders_table import INSERT, check_order, current
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 NOISE = (
     "UPDATE orders SET item = (SELECT string_agg(md5(i::text || random()), '') "
     "FROM generate_series(1, {mb} * 32768) i) WHERE order_id = {key}"

@@ -32,7 +32,7 @@ def test_a_file_is_gone_on_with_after_each_kill(kafka, tmp_path):
     reached = 0
     for _ in range(KILLS):
         with subprocess.Popen(words, cwd=ROOT) as sender:
-            until = time.monotonic() + 120
+            until = time.monotonic() + 240
             while sender.poll() is None and time.monotonic() < until:
                 if place.exists() and (now := json.loads(place.read_bytes())["rows"]) > reached:
                     reached = now

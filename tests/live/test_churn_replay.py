@@ -12,7 +12,7 @@ from tests.live.conftest import verb
 from tests.support.churn import customer, value
 from tests.support.models import small
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 GOOD, OLD, HOPELESS = 40, 9, 3
 FLOWS = ("churn.bronze", "churn_predictions.bronze", "churn.silver", "churn_predictions.silver")
 

@@ -28,7 +28,7 @@ from tests.support.models import small
 from tests.support.record_batches import Repeated, batch, produce
 from tests.support.scored import BROKEN, Topics, until
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def shell(line, **environment):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         ["sh", "-c", line], cwd=ROOT, env={**os.environ, "PATH": path, **environment},
-        input="", capture_output=True, text=True, timeout=200, check=False,
+        input="", capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
 
 

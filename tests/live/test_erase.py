@@ -14,7 +14,7 @@ from tests.conftest import encode, sale
 from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, verb
 from tests.support.erased import GONE, traces
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 NOW = {"event_time": "2026-01-05T10:00:00Z"}
 CLIENTS = 30
 FLOWS = ("sales.bronze", "sales.silver")

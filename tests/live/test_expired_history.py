@@ -9,7 +9,7 @@ from kafka import KafkaProducer, TopicPartition
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 
 
 def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, admin, land, tmp_path):

@@ -19,7 +19,7 @@ from lakehouse.services.java import find_java
 from tests.conftest import long
 from tests.live.conftest import ROOT, rows
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 SPARK = Path(pyspark.__file__).parent
 
 
@@ -86,7 +86,7 @@ def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
     for job in ("bronze", "silver"):
         done = subprocess.run(
             [*words, "--master", "local[2]", f"jobs/sales_{job}.py", "--available-now"],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False,
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     check(tmp_path / "lake", json.loads(sent.stdout))
@@ -148,7 +148,7 @@ def test_sigterm_to_spark_submit_lets_a_job_finish_its_batch(cluster, kafka, tmp
                 time.sleep(0.1)
             time.sleep(1)  # in the midst of the next one
             job.send_signal(signal.SIGTERM)
-            assert job.wait(160) == 0, errors.read_text()[-3000:]
+            assert job.wait(300) == 0, errors.read_text()[-3000:]
         finally:
             for process in (shop, job):
                 process.kill()

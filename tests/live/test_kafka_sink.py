@@ -45,7 +45,7 @@ def land(lake, *events):
 
 
 def until(holds):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from tests.conftest import sale
 from tests.live.conftest import make_topic, rows
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 EVENT = {"event_time": "2026-11-20T11:00:00+00:00"}
 
 
@@ -34,7 +34,7 @@ def send(environment, topic, found, **options):
         sent = [producer.send(topic, value, partition=n % 2) for n, value in enumerate(found)]
         producer.flush()
         for future in sent:
-            future.get(60)
+            future.get(200)
     return len(sent)
 
 

@@ -19,7 +19,7 @@ from tests.matrix.products.sales import SalesStage
 from tests.matrix.rows import attempt, rows_of
 from tests.matrix.stage import MAIN
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 SEED = random.Random(RUN).randrange(10**6)
 """The same in every worker of a run."""

@@ -10,7 +10,7 @@ import pytest
 from lakehouse.core.errors import Exit
 from tests.live.conftest import LAKEHOUSE, ROOT, verb
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 
 
 def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
@@ -23,7 +23,7 @@ def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
             [*LAKEHOUSE, *words], cwd=ROOT, env={**os.environ, **topic}, stderr=errors
         )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while b"batch landed" not in err.read_bytes():
             assert first.poll() is None, err.read_text()
             assert time.monotonic() < deadline, err.read_text()
@@ -32,7 +32,7 @@ def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
         assert second.returncode == Exit.LOCKED
         assert f"process {first.pid}" in second.stderr
         first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 0, err.read_text()
+        assert first.wait(200) == 0, err.read_text()
     finally:
         first.kill()
         first.wait()

@@ -265,13 +265,13 @@ def test_a_role_that_may_not_replicate_is_told_so(postgres, kafka, tmp_path):
         ("ALTER ROLE ... REPLICATION", f"ALTER ROLE {name} REPLICATION"),
     ):
         done = weak.start("--available-now", **more)
-        _, said = done.communicate(timeout=60)
+        _, said = done.communicate(timeout=200)
         assert done.returncode in {1, 5}, said
         assert words in said
         assert "Traceback" not in said
         orders.sql(grant)
     done = weak.start("--available-now", **more)
-    _, said = done.communicate(timeout=60)
+    _, said = done.communicate(timeout=200)
     assert done.returncode == 0, said
     assert current(orders.records()) == orders.table()
     orders.sql("SELECT pg_drop_replication_slot(%s)", name)
@@ -322,9 +322,9 @@ def test_tls_is_as_strict_as_settings_say(secured, postgres, kafka):
             "LAKEHOUSE_POSTGRES_SSLROOTCERT": str(folder / "ca.pem")}  # fmt: skip
     for _ in range(2):
         process = orders.start("--available-now", **more)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=200)
         assert process.returncode == 0, said
         orders.sql("UPDATE orders SET item = 'over TLS' WHERE order_id = 3")
     process = orders.start("--available-now", **more)
-    assert process.communicate(timeout=60)
+    assert process.communicate(timeout=200)
     assert current(orders.records()) == orders.table()

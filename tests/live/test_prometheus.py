@@ -33,7 +33,7 @@ from tests.live.conftest import ROOT, settings_of
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus here: apt install prometheus"),
 ]
 DEPLOY = ROOT / "deploy"

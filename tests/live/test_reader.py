@@ -87,7 +87,7 @@ def test_it_ends_when_the_driver_does(kafka, topic, reader):
     one.begin({0: EARLIEST})
     child = numbers(one)
     one._process.stdin.close()
-    assert one._process.wait(10) == 0
+    assert one._process.wait(200) == 0
     assert not child.is_running()
 
 

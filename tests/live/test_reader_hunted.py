@@ -27,7 +27,7 @@ from tests.support.engine import connected
 from tests.support.headers import Odd
 from tests.support.processes import commands_below
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def offsets(query):
 def test_a_range_that_ends_among_aborted_records_does_not_stall_the_next(kafka, topic, reader):
     send(kafka, topic, 5, transaction=f"{topic}-a")
     send(kafka, topic, 3, transaction=f"{topic}-b", commit=False)
-    one = reader(patience=5)
+    one = reader()
     one.begin({0: EARLIEST})
     for end in (6, 8, 9, 10):
         assert one.take({0: end}, MIB, lambda: False).ends == {0: end}
@@ -82,7 +82,7 @@ def test_it_reads_while_spark_starts_and_ends_where_spark_does_not(kafka, topic,
     before = len(readers())
 
     def session():
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while len(readers()) == before and time.monotonic() < deadline:
             time.sleep(0.1)
         raise RuntimeError(f"Spark does not start; {len(readers()) - before} reads ahead")
@@ -137,7 +137,7 @@ def test_a_topic_made_anew_while_it_reads_lands_nothing(kafka, topic, query, adm
     one = query(LAKEHOUSE_KAFKA_FAIL_ON_DATA_LOSS="false")
     land(one, {0: 30, 1: 0})
     admin.delete_topics([topic])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while topic in admin.list_topics() and time.monotonic() < deadline:
         time.sleep(0.1)
     admin.create_topics([NewTopic(topic, 2, 1)])
@@ -170,7 +170,7 @@ def test_an_open_transaction_holds_back_what_follows_it_and_no_more(kafka, topic
     producer.flush(20)
     send(kafka, topic, 3)
     assert ends(kafka, topic)[0] == 3
-    one = reader(patience=5)
+    one = reader()
     one.begin({0: EARLIEST})
     assert len(take_all(one, {0: 3})[0]) == 3
     producer.commit_transaction(20)
@@ -221,7 +221,7 @@ def test_small_batches_and_a_hurried_partition_lose_nothing(kafka, topic, query)
 def test_a_reader_begun_anew_while_partitions_wait_reads_them_all(kafka, topic, reader):
     send(kafka, topic, 3000, size=2000)
     send(kafka, topic, 3000, partition=1, size=2000)
-    one = reader(ahead=MIB, patience=10)
+    one = reader(ahead=MIB)
     one.begin({0: EARLIEST, 1: EARLIEST})
     time.sleep(0.5)
     one._hurry([1])
@@ -262,4 +262,4 @@ def test_a_killed_driver_leaves_no_child_that_writes(kafka, topic, reader):
     time.sleep(1.5)
     driver.kill()
     driver.wait()
-    assert psutil.wait_procs([child], timeout=5)[0] == [child]
+    assert psutil.wait_procs([child], timeout=60)[0] == [child]

@@ -16,7 +16,7 @@ from tests.conftest import encode, sale
 from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, rows, verb
 from tests.support.holding import holding
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.live
 OLD = "1999-06-01T10:00:00Z"
 GOOD, CURED, HOPELESS = 400, 3000, 20
 FLOWS = ("sales.bronze", "sales.silver")

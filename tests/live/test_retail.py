@@ -8,7 +8,7 @@ import pytest
 
 from tests.live.conftest import command, rows
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 LINES = 10_000
 
 

@@ -13,7 +13,7 @@ from lakehouse.services.home import home_of
 from tests.conftest import long
 from tests.live.conftest import LAKEHOUSE, ROOT
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 
 
 def left_of(root):
@@ -34,13 +34,13 @@ def ended(words, root, moment, errors):
             stdout=subprocess.DEVNULL, stderr=out,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not moment():
             assert process.poll() is None, errors.read_text()
             assert time.monotonic() < deadline, errors.read_text()
             time.sleep(0.05)  # to look at every process takes some milliseconds
         process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        return process.wait(200)
     finally:
         process.kill()
         process.wait()

@@ -12,7 +12,7 @@ from tests.conftest import encode, long, sale
 from tests.live.reading import MIB, send, take_all
 from tests.support.record_batches import Repeated, batch, produce
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.live
 MOST = 2_500
 """MB of the reader: a gigabyte unpacked by the C client, and as much in Python."""
 
@@ -65,7 +65,7 @@ def test_what_unpacks_to_more_than_any_memory_lands(kind, kafka, topic, reader, 
     send(kafka, topic, 5)
     send(kafka, topic, 5, partition=1)
     count = 10 + sum(map(len, batches))
-    one = reader(patience=20)
+    one = reader()
     one.begin({0: EARLIEST, 1: EARLIEST})
     began = time.monotonic()
     found, parts = take_all(one, {0: count, 1: 5})

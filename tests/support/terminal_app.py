@@ -10,7 +10,7 @@ from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.app.results import Results
 
 SMALL, LARGE = (80, 24), (140, 40)
-PATIENCE = 8
+PATIENCE = 60
 """Seconds after which what has not come will not."""
 
 

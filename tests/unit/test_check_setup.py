@@ -45,7 +45,7 @@ class Machine:
         return subprocess.run(
             [shutil.which("dash") or shutil.which("sh"), "check_setup.sh", *words],
             cwd=self.folder, env={"PATH": str(self.bin), **environment},
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
 
     def checks(self, *words, code=0, **environment):
@@ -171,7 +171,7 @@ def test_it_works_from_another_folder(machine, tmp_path):
     machine.python()
     (tmp_path / "else" / "pro ject").mkdir(parents=True)
     done = subprocess.run(
-        ["sh", "pro ject/check_setup.sh", "--json"], cwd=tmp_path, text=True, timeout=30,
+        ["sh", "pro ject/check_setup.sh", "--json"], cwd=tmp_path, text=True, timeout=200,
         env={"PATH": str(machine.bin), "CDPATH": str(tmp_path / "else")},
         capture_output=True, check=False,
     )  # fmt: skip

@@ -19,7 +19,7 @@ def beside(make, monkeypatch):
     table, go_on, write = make(maintenance={"compact_after_commits": 4}), Event(), upkeep._written
 
     def waits(*given, **more):
-        assert go_on.wait(60)
+        assert go_on.wait(200)
         return write(*given, **more)
 
     monkeypatch.setattr(upkeep, "_written", waits)

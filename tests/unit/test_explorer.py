@@ -268,19 +268,26 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
     assert "lakehouse report" in piped.stderr
 
 
-UNIGNORED = """import signal
+TOLD = """import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from lakehouse.cli.explore import main
+from lakehouse.explorer import sql
+within = sql.within
+def told(*given):
+    print("it is asked", file=sys.stderr, flush=True)
+    return within(*given)
+sql.within = told
 main()"""
-"""The script, where the tests' own shell may ignore Ctrl-C for its children."""
+"""The script, where our own shell may ignore Ctrl-C for its children; it says when it asks."""
 
 
 def test_ctrl_c_ends_a_query_at_once(catalogue, settings):
     running = subprocess.Popen(
-        [sys.executable, "-c", UNIGNORED, "--root", settings.lake.root, "--sql", ENDLESS],
+        [sys.executable, "-c", TOLD, "--root", settings.lake.root, "--sql", ENDLESS],
         cwd=ROOT, stderr=subprocess.PIPE,
     )  # fmt: skip
-    time.sleep(4)
+    assert running.stderr.readline() == b"it is asked\n"
+    time.sleep(0.5)  # it is in the query by then
     running.send_signal(signal.SIGINT)
-    assert running.wait(10) == 130
+    assert running.wait(200) == 130
     assert b"Traceback" not in running.stderr.read()

@@ -48,14 +48,14 @@ def running(settings):
         try:
             yield
             with pytest.raises(LakehouseError):
-                job.result(60)
+                job.result(200)
         finally:
             stop.set()
 
 
 def wait_for(lake, version):
     for table in lake.silver.tables.values():
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while _taken(table.uri) != version:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -46,7 +46,7 @@ def go_on(monkeypatch):
 
     def waits(self, *given):
         if self.table.uri.endswith("by_client"):
-            assert go_on.wait(60)
+            assert go_on.wait(200)
         return write(self, *given)
 
     monkeypatch.setattr(Buckets, "write", waits)

@@ -74,7 +74,7 @@ def test_a_name_goes_when_its_lock_is_given_back(tmp_path):
 def test_waiting_for_a_lock_ends_when_it_is_given_back(tmp_path):
     with holding(tmp_path, "brief.flow", "bronze.sales") as holder:
         holder.send_signal(signal.SIGKILL)
-        with write_locks(tmp_path, ["bronze.sales"], "me", timedelta(seconds=10)):
+        with write_locks(tmp_path, ["bronze.sales"], "me", timedelta(minutes=2)):
             assert "me, process" in refusal(tmp_path), "the waiting one has it now"
 
 

@@ -110,7 +110,7 @@ def test_it_is_refused_while_a_flow_writes_and_changes_nothing(lake):
         with pytest.raises(TableLocked, match=f"sales.silver, process {holder.pid}"):
             maintain([], lake.settings, NOW)
         refused = program(lake)
-        out, said = refused.communicate(timeout=60)
+        out, said = refused.communicate(timeout=200)
         assert (refused.returncode, out) == (Exit.LOCKED, "")
         assert f"silver.sales_trends: is being written by sales.silver, process {holder.pid}" in (
             " ".join(said.split())
@@ -118,14 +118,14 @@ def test_it_is_refused_while_a_flow_writes_and_changes_nothing(lake):
         assert "Traceback" not in said
         assert lake.bronze.bronze.refresh() == 6
         free = program(lake, "bronze.sales", "--json")
-        out, said = free.communicate(timeout=60)
+        out, said = free.communicate(timeout=200)
         assert free.returncode == 0, said
         assert [row["files"] for row in json.loads(out)["maintained"]] == [1]
 
 
 def test_two_at_once_do_no_harm(lake):
     both = [program(lake, "--json") for _ in range(2)]
-    ended = [(p, *p.communicate(timeout=120)) for p in both]
+    ended = [(p, *p.communicate(timeout=300)) for p in both]
     codes = sorted(p.returncode for p, _, _ in ended)
     assert codes in ([0, 0], [0, 6]), [said for _, _, said in ended]
     for process, _, said in ended:

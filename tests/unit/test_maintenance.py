@@ -17,6 +17,7 @@ from lakehouse.storage.log_health import check_log
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
 from tests.support.lake import ALWAYS, changed, entries
+from tests.support.logs import retold
 
 SCHEMA = pa.schema([("n", pa.int64())])
 NOTHING = timedelta(0)
@@ -111,19 +112,25 @@ def test_a_table_that_cannot_be_compacted_is_a_fault_with_a_remedy(make):
 # Vacuum
 
 
+def three_hours_earlier(action):
+    if "remove" in action:
+        action["remove"]["deletionTimestamp"] -= 3 * 3_600_000
+
+
 def test_vacuum_removes_only_files_past_retention(make):
-    table = make(
-        table={"deleted_file_retention": timedelta(seconds=2)},
-        maintenance={"vacuum_interval": ALWAYS, "compact_after_commits": 0},
-    )
-    upkeep = Upkeep(table)
+    sections = {
+        "table": {"deleted_file_retention": timedelta(hours=2)},
+        "maintenance": {"vacuum_interval": ALWAYS, "compact_after_commits": 0},
+    }
+    table = make(**sections)
     add(table, 1, 2)
     first = table.files()
-    table.replace([pa.table({"n": [3]}, SCHEMA)], {"flow": "3"})
-    time.sleep(2.1)
+    version = table.replace([pa.table({"n": [3]}, SCHEMA)], {"flow": "3"})
     second = table.files()
     table.replace([pa.table({"n": [4]}, SCHEMA)], {"flow": "4"})
-    upkeep.run()
+    retold(Path(table.uri, "_delta_log", f"{version:020}.json"), three_hours_earlier)
+    table = make(**sections)
+    Upkeep(table).run()
     assert not any(Path(file).exists() for file in first)
     assert all(Path(file).exists() for file in [*second, *table.files()])
     assert held(table) == [4]

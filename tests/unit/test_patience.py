@@ -1,8 +1,8 @@
 """One patience for every service, and what is started again when it falls."""
 
 import threading
-import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -44,6 +44,26 @@ def quick(monkeypatch):
     monkeypatch.setattr("lakehouse.core.restarts.FIRST_PAUSE", 0.01)
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Patience's clock: it stands still but for what is slept, and what an event is waited for."""
+
+    class Clock(threading.Event):
+        now = 1_000.0
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+        def wait(self, timeout=None):
+            self.sleep(timeout)
+            return self.is_set()
+
+    made = Clock()
+    known = SimpleNamespace(monotonic=lambda: made.now)
+    monkeypatch.setattr("lakehouse.core.patience.time", known)
+    return made
+
+
 def failing(times, error=AWAY):
     """Work that fails so often, then gives how often it was tried."""
     tried = []
@@ -62,11 +82,11 @@ def test_what_is_away_is_waited_for_and_said_once(said, quick):
     assert said == ["waiting", "it is back: going on"]
 
 
-def test_what_stays_away_ends_with_its_error(said, quick):
-    began = time.monotonic()
+def test_what_stays_away_ends_with_its_error(said, clock):
+    began = clock.now
     with pytest.raises(ServiceAway, match="no answer"):
-        patiently(failing(10**9), timedelta(seconds=0.3), threading.Event())
-    assert 0.2 < time.monotonic() - began < 3
+        patiently(failing(10**9), timedelta(seconds=30), clock)
+    assert clock.now - began == 30
     assert said == ["waiting"]
 
 
@@ -84,14 +104,14 @@ def test_a_stop_ends_the_wait(said, quick):
         patiently(failing(10**9), timedelta(minutes=1), stop)
 
 
-def test_the_time_begins_anew_after_progress_and_not_after_a_mere_answer(said):
-    patience = Patience(timedelta(seconds=0.3), threading.Event())
+def test_the_time_begins_anew_after_progress_and_not_after_a_mere_answer(said, clock):
+    patience = Patience(timedelta(seconds=0.3), clock)
     for _ in range(3):  # it answers, and fails again: no progress
         patience.miss(AWAY)
         patience.back()
-        time.sleep(0.08)
-    before = time.monotonic()
-    time.sleep(0.1)
+        clock.sleep(0.08)
+    before = clock.now
+    clock.sleep(0.1)
     with pytest.raises(ServiceAway):
         patience.miss(AWAY)
     patience.progress(before)  # of before the last miss
@@ -101,20 +121,20 @@ def test_the_time_begins_anew_after_progress_and_not_after_a_mere_answer(said):
     patience.miss(AWAY)
 
 
-def test_a_client_that_is_not_answered_says_so_and_ends(said, monkeypatch):
+def test_a_client_that_is_not_answered_says_so_and_ends(said, clock, monkeypatch):
     monkeypatch.setattr("lakehouse.core.patience.SILENCE", 0.05)
-    patience = Patience(timedelta(seconds=0.2), threading.Event())
+    patience = Patience(timedelta(seconds=0.2), clock)
     answers = Answers(patience, lambda told: ServiceAway("Kafka at x", told, "start it"))
     answers.look(3, 3)
-    time.sleep(0.1)
+    clock.sleep(0.1)
     answers.look(10, 3)  # nothing was sent meanwhile: it is not late
-    time.sleep(0.1)
+    clock.sleep(0.1)
     answers.look(11, 3)
     answers.look(11, 5)
     assert said == ["waiting", "it is back: going on"]
-    time.sleep(0.1)
+    clock.sleep(0.1)
     answers.look(12, 5)
-    time.sleep(0.25)
+    clock.sleep(0.25)
     with pytest.raises(ServiceAway, match="nothing acknowledged in"):
         answers.look(12, 5)
 

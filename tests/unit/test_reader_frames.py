@@ -1,15 +1,15 @@
 """What the driver makes of the reader's frames, in the order in which they may come."""
 
-import threading
-import time
 from datetime import UTC, datetime, timedelta
+from queue import Empty
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.decode import decoded_schema
-from lakehouse.ingest.reader import BUSY, Fault, Start
+from lakehouse.ingest.reader import BUSY, Fault, Start, process
 from lakehouse.ingest.reader.process import ReaderProcess, _Frame
 from lakehouse.ingest.reader.records import in_parts
 from lakehouse.ingest.verdict import TimeRules
@@ -50,16 +50,23 @@ def test_the_end_that_lies_beyond_a_range_is_kept_for_the_next():
         assert one.take({0: end}, 100, lambda: False).ends == {0: end}
 
 
-def test_a_reader_that_is_at_work_is_waited_for():
-    one = reader({0: 0})
-    began = time.monotonic()
-    for n in range(6):
-        threading.Timer(
-            0.1 * n, one._frames.put, [_Frame(0, -1, 0, 0, fault=Fault(BUSY, ""))]
-        ).start()
+def test_a_reader_that_is_at_work_is_waited_for(monkeypatch):
+    """Each frame comes when half of the patience is over."""
+    one, now = reader({0: 0}), 0.0
+    busy = [_Frame(0, -1, 0, 0, fault=Fault(BUSY, ""))] * 6
+
+    def come(timeout):
+        nonlocal now
+        now += 0.1
+        if not busy:
+            raise Empty
+        return busy.pop()
+
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: now))
+    one._frames = SimpleNamespace(get=come)
     with pytest.raises(ServiceUnavailable, match="no records come"):
         one.take({0: 9}, 100, lambda: False)
-    assert time.monotonic() - began > 0.6
+    assert 0.8 < now < 1
 
 
 def test_a_partition_of_which_all_that_was_planned_expired_is_past_it():

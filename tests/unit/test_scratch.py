@@ -76,7 +76,7 @@ def test_a_signal_ends_an_audit_which_leaves_nothing(temporary, processes, numbe
     process = started(temporary, work, processes)
     time.sleep(0.7)  # it is in the query by then
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert (process.returncode, out, left(temporary)) == (Exit.INTERRUPTED, "", []), err
     assert "Traceback" not in err
 

@@ -166,7 +166,7 @@ def test_a_process_of_its_own_ends_with_two(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "query_utils", "--batch"],
         env={**os.environ, "LAKEHOUSE_CONFIG": str(tmp_path / "none.ini")},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""

@@ -101,7 +101,7 @@ def slow(monkeypatch):
     go_on, apply = Event(), SilverPublisher.apply
 
     def waits(self, step):
-        assert go_on.wait(20)
+        assert go_on.wait(200)
         apply(self, step)
 
     monkeypatch.setattr(SilverPublisher, "apply", waits)
@@ -137,7 +137,7 @@ def test_the_end_of_a_flow_waits_for_the_fold_in_hand(landing, slow):
     thread.join(1)
     assert thread.is_alive()
     slow.set()
-    thread.join(20)
+    thread.join(200)
     assert landing.following.followers[0].version == last
 
 
@@ -152,7 +152,7 @@ def test_bronze_waits_where_a_fold_could_take_no_more(landing, slow):
     assert thread.is_alive()
     assert landing.bronze.bronze.version < 9
     slow.set()
-    thread.join(20)
+    thread.join(200)
     assert versions(landing) == [9]
 
 

@@ -28,7 +28,7 @@ def started(ending):
 def ended(ending):
     """Its code, what it wrote to stdout, and to stderr."""
     process = started(ending)
-    out, told = process.communicate(timeout=60)
+    out, told = process.communicate(timeout=200)
     return process.returncode, out, told
 
 
@@ -58,7 +58,7 @@ def test_a_child_ends_with_its_process_and_that_as_the_child(number):
     assert child != process.pid
     process.send_signal(number)
     assert process.stdout.read() == ""  # which the child holds as well
-    assert process.wait(60) == -number
+    assert process.wait(200) == -number
 
 
 def test_a_terminal_that_goes_away_ends_both():
@@ -75,8 +75,8 @@ def test_a_terminal_that_goes_away_ends_both():
     child = psutil.Process(int(process.stdout.readline()))
     os.close(theirs)
     os.close(ours)
-    assert process.wait(60) == -signal.SIGHUP
-    child.wait(60)
+    assert process.wait(200) == -signal.SIGHUP
+    child.wait(200)
 
 
 def test_a_process_with_threads_is_not_copied():
