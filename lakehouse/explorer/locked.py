@@ -1,4 +1,4 @@
-"""A DuckDB connection that can read one snapshot's files and nothing else."""
+"""A DuckDB connection that can read one snapshot's files, and a folder that nobody can name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.sql import identifier
 from lakehouse.explorer.catalogue import LAYERS
+from lakehouse.explorer.spilled import Room
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
@@ -45,15 +46,20 @@ def locked(
     views: Mapping[str, str],
     ends: Mapping[str, Ends],
     settings: ExplorerSettings,
+    room: Room,
 ) -> duckdb.DuckDBPyConnection:
     """A new connection with every table under its name and every view that can be made.
 
     ``plain`` are tables of plain Parquet files by date. A view is left out if one of its
     tables is missing. ``ends`` are bronze's ends by contract: a row of quarantine is shown as
-    replayed only if bronze has it.
+    replayed only if bronze has it. ``room`` takes what does not fit into memory.
     """
     files = [*chain(*map(files_of, tables.values()), *plain.values())]
-    connection = opened(Limits(settings.memory_limit, files=files, keeps_footers=True))
+    limits = Limits(
+        settings.memory_limit, files=files, keeps_footers=True,
+        temporary=room.folder, most_temporary=room.most,
+    )  # fmt: skip
+    connection = opened(limits)
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
     for name, table in tables.items():

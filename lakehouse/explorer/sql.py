@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from lakehouse.core.sql import identifier
 from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
 from lakehouse.explorer.catalogue import Catalogue, is_plain, named_in
 from lakehouse.explorer.locked import Expired, locked, within
+from lakehouse.explorer.spilled import is_full, spill_full, spill_room
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.faults import ENGINES
 
@@ -69,15 +70,18 @@ class Reader:
             for name, table in tables.items()
             if name.startswith("bronze.")
         }
-        self._connection = in_time(
-            settings, lambda: locked(tables, plain, self._views, ends, settings)
-        )
+        with ExitStack() as stack:
+            room = stack.enter_context(spill_room(settings.memory_limit))
+            self._connection = in_time(
+                settings, lambda: locked(tables, plain, self._views, ends, settings, room)
+            )
+            self._room, self._held = room, stack.pop_all()
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(duckdb.Error):  # a query that ignored its interrupt still uses it
+        with self._held, suppress(duckdb.Error):  # a query that ignored its interrupt still uses it
             self._connection.close()
 
     def ask(self, statement: str, limit: int | None = None, *, is_counted: bool = True) -> Answer:
@@ -117,9 +121,10 @@ class Reader:
         return Answer(rows, more)
 
     def _without_root(self, text: str) -> str:
-        """The text with the lake's folder removed, even where it is drawn over two lines."""
-        root = self._catalogue.lake.join("")
-        return re.sub(r"(?:\s*│\n│\s*)?".join(map(re.escape, root)), "…", text)
+        """The text with our folders removed, even where one is drawn over two lines."""
+        for folder in filter(None, [self._catalogue.lake.join(""), self._room.folder]):
+            text = re.sub(r"(?:\s*│\n│\s*)?".join(map(re.escape, folder)), "…", text)
+        return text
 
     def _explained(self, statement: str, error: Exception) -> LakehouseError:
         """The error of the missing or damaged table that caused it, or else DuckDB's message."""
@@ -134,6 +139,8 @@ class Reader:
                     return _missing(self._catalogue, name)
             if isinstance(error, duckdb.CatalogException) and used:
                 return _missing(self._catalogue, _first(used, self._catalogue))
+        if is_full(error):
+            return spill_full()
         remedy = "mend the statement; `lakehouse tables` lists names"
         if isinstance(error, duckdb.PermissionException):
             return SqlRejected("SQL", "reaches outside the lake's tables", BY_NAME)

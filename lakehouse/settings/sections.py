@@ -239,7 +239,7 @@ class ExplorerSettings(Section):
 
     timeout: Duration = Field(timedelta(seconds=30), description="longest time of one query")
     row_limit: Count = Field(1_000, description="most rows shown of a query")
-    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes")
+    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes; ten times as much is written to the folder of temporary files")
 
 
 class MetricsSettings(Section):

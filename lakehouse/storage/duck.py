@@ -50,7 +50,12 @@ class Limits:
     files: Collection[str] = ()
     folders: Collection[str] = ()
     temporary: str = ""
-    """A folder of its own for what does not fit into memory; without one nothing is spilled."""
+    """A folder of its own for what does not fit into memory; without one nothing is spilled.
+
+    It is open to a statement that names it.
+    """
+    most_temporary: int = 0
+    """Most bytes in that folder; 0: nine tenths of what its disk has free."""
     is_in_order: bool = True
     """Rows keep the order of what is read, at a cost of memory."""
     keeps_footers: bool = False
@@ -62,11 +67,13 @@ def opened(limits: Limits) -> duckdb.DuckDBPyConnection:
 
     DuckDB itself looks where a path leads: ``..`` and links out of a folder are refused.
     """
+    spilled = f"{limits.most_temporary}B" if limits.most_temporary else ""
     connection = duckdb.connect(
         config={
             "memory_limit": limits.memory,
             "threads": str(limits.threads),
             "temp_directory": limits.temporary,
+            **({"max_temp_directory_size": spilled} if spilled else {}),
             "preserve_insertion_order": str(limits.is_in_order).lower(),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",

@@ -46,6 +46,17 @@ FILES = [
     "UNPIVOT '/etc/passwd' ON a, b",
     "SELECT file_row_number, filename FROM bronze.sales",
 ]  # fmt: skip
+INTO = [
+    "FROM read_csv('{room}/a.csv')",
+    "FROM '{room}/a.csv'",
+    "SELECT * FROM read_text('{room}/*')",
+    "FROM glob('{room}/*')",
+    "COPY (SELECT 1) TO '{room}/mine.csv'",
+    "COPY bronze.sales TO '{room}/mine.parquet' (FORMAT parquet)",
+    "ATTACH '{room}/mine.db'",
+    "EXPORT DATABASE '{room}/mine'",
+]
+"""Into the folder ``{room}``, where the engine itself may write."""
 PLACES = ['FROM silver."../bronze/sales"', 'FROM bronze."sales/../../etc"']
 """Of tables that are looked up by these names, and are none."""
 NETWORK = [

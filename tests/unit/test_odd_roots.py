@@ -11,6 +11,7 @@ from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.locked import locked
+from lakehouse.explorer.spilled import Room
 from lakehouse.ingest.replay import enter, finish
 from lakehouse.operations.backup import backup
 from lakehouse.settings.sections import ExplorerSettings
@@ -59,7 +60,7 @@ def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path
         assert connection.sql("SELECT sum(lines) FROM country").fetchall() == [(5,)]
     catalogue = Catalogue(settings.lake.root)
     tables = {one: catalogue.open(one) for one in catalogue.names()}
-    shown = locked(tables, {}, {}, {}, ExplorerSettings())
+    shown = locked(tables, {}, {}, {}, ExplorerSettings(), Room())
     assert shown.execute("SELECT count(*) FROM bronze.sales").fetchall() == [(6,)]
     backup(settings, tmp_path / "copy", NOW, lambda _: None)
     copied = opened(str(tmp_path / "copy" / "bronze" / "sales"))

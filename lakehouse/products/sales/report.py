@@ -40,8 +40,11 @@ SEGMENTS = """
 
 TOP_CLIENTS = f"""
     SELECT client_id, currency, orders, net_revenue, recency_days, rfm, rfm_segment, tier
-    FROM clients {_FIRST.format("client_id", 5)}
-    ORDER BY sum(orders) OVER (PARTITION BY currency) DESC, currency, net_revenue DESC, client_id"""
+    FROM clients JOIN (
+        SELECT currency, sum(orders) AS of_currency, list_last(max(net_revenue, 5)) AS least
+        FROM silver.sales_by_client WHERE client_id <> '' GROUP BY currency) USING (currency)
+    WHERE net_revenue >= least {_FIRST.format("client_id", 5)}
+    ORDER BY of_currency DESC, currency, net_revenue DESC, client_id"""
 
 TIER_COUNTS = f"""
     SELECT currency, tier, count(*) AS clients,

@@ -14,29 +14,44 @@ TIERS = (("platinum", 10_000), ("gold", 2_500), ("silver", 500), ("bronze", 0))
 LATEST = "(SELECT max(last_sale) FROM silver.sales_by_country)"
 
 
-def score(value: str) -> str:
-    """A score of 1 to 5 (5 is most) by fifths within a currency; equal values score alike."""
-    return (
-        f"1 + CAST((rank() OVER (of_currency ORDER BY {value}) - 1) * 5 "
-        "// count(*) OVER of_currency AS INTEGER)"
-    )
+SCORED = {"r": "last_sale", "f": "orders", "m": "net_revenue"}
+"""Score → the measure that it ranks."""
+
+
+def tops(name: str) -> str:
+    """The greatest value of a measure in each of the lower four fifths of those who bought."""
+    found = f"quantile_disc({SCORED[name]}, [0.2, 0.4, 0.6, 0.8]) FILTER (orders > 0)"
+    return ", ".join(f"({found})[{n}] AS {name}{n}" for n in range(1, 5))
+
+
+def score(name: str) -> str:
+    """A score of 1 to 5 (5 is most) by :func:`tops`; equal values score alike.
+
+    It is 1 + 5 × (rank - 1) ÷ count, as a whole number, without sorting rows: those above the
+    smallest value that so many rows reach have as many before them.
+    """
+    cases = " ".join(f"WHEN {SCORED[name]} > {name}{n} THEN {n + 1}" for n in range(4, 0, -1))
+    return f"CASE {cases} ELSE 1 END AS {name}"
 
 
 def clients(as_of: str = LATEST) -> str:
     """Clients with recency in days, RFM scores, the segment that they make, and tier.
 
-    Recency counts UTC days to ``as_of``. Who never bought (only returned) has no score.
+    Recency counts UTC days to ``as_of``. Who never bought (only returned) has no score; the
+    others are scored within their currency.
     """
     tiers = " ".join(f"WHEN net_revenue >= {least} THEN '{tier}'" for tier, least in TIERS)
     return f"""
-        WITH scored AS (
-            SELECT *, date_diff('day', last_sale, {as_of}) AS recency_days,
-                {score("last_sale")} AS r, {score("orders")} AS f, {score("net_revenue")} AS m
-            FROM silver.sales_by_client WHERE client_id <> ''
-            WINDOW of_currency AS (PARTITION BY currency, orders > 0))
+        WITH tops AS (
+            SELECT currency, {", ".join(map(tops, SCORED))}
+            FROM silver.sales_by_client WHERE client_id <> '' GROUP BY currency),
+        scored AS (
+            SELECT *, CAST({as_of} AS DATE) - CAST(last_sale AS DATE) AS recency_days,
+                {", ".join(map(score, SCORED))}
+            FROM silver.sales_by_client JOIN tops USING (currency) WHERE client_id <> '')
         SELECT client_id, currency, orders, units, gross_revenue, returns, net_revenue,
             average_basket, favourite_product, first_sale, last_sale, recency_days,
-            CASE WHEN orders > 0 THEN r || '' || f || m END AS rfm,
+            CASE WHEN orders > 0 THEN CAST(100 * r + 10 * f + m AS VARCHAR) END AS rfm,
             CASE WHEN orders = 0 THEN 'only returns'
                  WHEN r >= 4 AND f >= 4 AND m >= 4 THEN 'champion'
                  WHEN r >= 3 AND f >= 3 THEN 'loyal'
