@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from lakehouse.core.errors import UsageError
-from lakehouse.core.sql import identifier, text
+from lakehouse.core.sql import identifier
 from lakehouse.explorer.catalogue import named_in
+from lakehouse.explorer.exploded import exploded
 from lakehouse.explorer.keys import (
     ADDRESS,
     Declared,
@@ -26,11 +25,11 @@ from lakehouse.explorer.keys import (
     key_columns,
     keys_of,
 )
+from lakehouse.explorer.matched import equal, events, literal
 from lakehouse.model.flow import Aggregate, Finer, SilverFlow
 from lakehouse.model.window import Session
 
 _TRACED = {"bronze", "quarantine", "silver", "ledger"}
-_PLACE = 'topic, "partition", "offset", batch_id'
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def origin(table: str, row: Mapping[str, Any]) -> Origin | None:
         return _of_record(table, row)
     if layer == "ledger" and "batch_id" in row:
         keys = {"batch_id": row["batch_id"]}
-        where = f"{_equal('batch_id', row['batch_id'])} AND (is_late OR is_duplicate)"
-        return Origin(table, keys, (), f"bronze.{name}", _events(f"bronze.{name}", where))
+        where = f"{equal('batch_id', row['batch_id'])} AND (is_late OR is_duplicate)"
+        return Origin(table, keys, (), f"bronze.{name}", events(f"bronze.{name}", where))
     if (found := declared(table)) is None:
         return None
     flow, declaration = found
@@ -107,7 +106,7 @@ def _of_record(table: str, row: Mapping[str, Any]) -> Origin | None:
     if not {"partition", "offset"}.issubset(names):
         return None
     keys = {name: row[name] for name in names}
-    where = " AND ".join(_equal(identifier(name), row[name]) for name in names)
+    where = " AND ".join(equal(identifier(name), row[name]) for name in names)
     return Origin(table, keys, (), table, f"SELECT * FROM {table} WHERE {where}")
 
 
@@ -120,53 +119,25 @@ def _sql(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> s
     )
     expressions = keys_of(declaration)
     matched = [
-        _equal(f"CAST({expressions[n]} AS {kinds[n]})" if n in kinds else f"({expressions[n]})", v)
+        equal(f"CAST({expressions[n]} AS {kinds[n]})" if n in kinds else f"({expressions[n]})", v)
         for n, v in known.items()
         if expressions.get(n)
     ]
     if isinstance(declaration, Session):
-        return _events(bronze, _in_session(declaration, known))
+        return events(bronze, _in_session(declaration, known))
     if isinstance(declaration, KeyedTable):
-        return _events(bronze, *matched, f"({declaration.keyed.where})")
+        return events(bronze, *matched, f"({declaration.keyed.where})")
     if isinstance(declaration, FavouriteTable):
-        return _events(bronze, *matched, f"({declaration.favourite.where})")
+        return events(bronze, *matched, f"({declaration.favourite.where})")
     if isinstance(declaration, Finer):
-        return _events(bronze, *matched, f"({declaration.where})")
+        return events(bronze, *matched, f"({declaration.where})")
     if flow.keyed and not declaration.of_changes:
         return _by_current(flow, matched)
     sliced = declaration.slice or {}
     as_they_are = all(sliced.get(expressions[name]) == expressions[name] for name in known)
     if as_they_are or not declaration.explode:
-        return _events(bronze, *matched, f"({declaration.where})")
-    return _exploded(bronze, declaration, matched)
-
-
-def _events(bronze: str, *conditions: str) -> str:
-    where = " AND ".join(["NOT is_duplicate", *conditions])
-    return _shown(f"{bronze} AS rows WHERE {where}")
-
-
-def _shown(rows: str) -> str:
-    return (
-        f'SELECT event_time, topic, "partition", "offset", * EXCLUDE (event_time, {_PLACE}), '
-        f'batch_id FROM {rows} ORDER BY event_time DESC, "partition", "offset" DESC'
-    )
-
-
-def _exploded(bronze: str, aggregate: Aggregate, matched: list[str]) -> str:
-    """Rows are multiplied before keys are made of them: the addresses of those that match."""
-    columns = "".join(f"{sql} AS {name}, " for name, sql in (aggregate.slice or {}).items())
-    inner = (
-        f"SELECT {columns or '*, '}topic AS at_topic, "
-        '"partition" AS at_partition, "offset" AS at_offset, batch_id AS at_batch '
-        f"FROM {bronze} AS rows WHERE NOT is_duplicate AND ({aggregate.where})"
-    )
-    where = " AND ".join(matched) or "true"
-    found = (
-        'SELECT DISTINCT at_topic AS topic, at_partition AS "partition", at_offset AS "offset", '
-        f"at_batch AS batch_id FROM ({inner}) {aggregate.explode} WHERE {where}"
-    )
-    return _shown(f"{bronze} SEMI JOIN ({found}) AS found USING ({_PLACE})")
+        return events(bronze, *matched, f"({declaration.where})")
+    return exploded(bronze, declaration, known, matched)
 
 
 def _by_current(flow: SilverFlow, matched: list[str]) -> str:
@@ -176,7 +147,7 @@ def _by_current(flow: SilverFlow, matched: list[str]) -> str:
     (key, kind), (order, _) = keyed.columns[keyed.key], keyed.columns[keyed.order]
     where = " AND ".join(matched) or "true"
     now = f"SELECT {keyed.key} AS k, {keyed.order} AS o FROM {flow.table(keyed.current)} AS rows"
-    return _events(
+    return events(
         f"bronze.{flow.product}", f"({keyed.where})",
         f"(CAST({key} AS {kind}), {order}) IN ({now} WHERE {where})",
     )  # fmt: skip
@@ -186,26 +157,9 @@ def _in_session(session: Session, known: Mapping[str, Any]) -> str:
     """The events from the session's start to the next one of the same key."""
     table_where = [f"({session.where})", "NOT is_late"]
     if session.key in known:
-        table_where.append(_equal(session.key, known[session.key]))
+        table_where.append(equal(session.key, known[session.key]))
     if start := known.get("session_start"):
-        table_where.append(f"{session.time} >= {_literal(start)}::TIMESTAMPTZ")
+        table_where.append(f"{session.time} >= {literal(start)}::TIMESTAMPTZ")
     if end := known.get("session_end"):
-        table_where.append(f"{session.time} <= {_literal(end)}::TIMESTAMPTZ")
+        table_where.append(f"{session.time} <= {literal(end)}::TIMESTAMPTZ")
     return " AND ".join(table_where)
-
-
-def _equal(expression: str, value: Any) -> str:
-    return f"{expression} IS NOT DISTINCT FROM {_literal(value)}"
-
-
-def _literal(value: Any) -> str:
-    """A value as SQL; text takes the type of what it is compared with."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool | int | Decimal):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return f"TIMESTAMPTZ {text(value.isoformat())}"
-    if isinstance(value, date):
-        return f"DATE {text(value.isoformat())}"
-    return text(str(value))

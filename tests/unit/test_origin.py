@@ -1,6 +1,7 @@
 """From a number back to its events, what changed between versions, and rows arranged anew."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 
 import pyarrow as pa
@@ -45,6 +46,26 @@ def test_a_row_of_silver_has_as_many_events_as_it_has_lines(session, table):
     for row in found:
         events = trace(session, f"silver.sales_{table}", row, 1_000).events
         assert (events.rows.num_rows, events.more) == (row["lines"], 0), row
+
+
+def test_a_row_that_does_not_tell_its_copy_has_the_same_events(session):
+    row = rows(session, "FROM silver.sales_trends WHERE dimension = 'country' AND grain = 'day'")[0]
+    without = {name: value for name, value in row.items() if name != "grain"}
+    found = rows(session, origin("silver.sales_trends", row).sql)
+    assert len(found) == row["lines"]
+    assert rows(session, origin("silver.sales_trends", without).sql) == found
+
+
+def test_a_period_that_is_none_and_a_copy_that_is_not_made_have_no_events(session):
+    row = rows(session, "FROM silver.sales_trends WHERE dimension = 'all' AND grain = 'day'")[0]
+    for wrong in (
+        {"period_start": row["period_start"] + timedelta(hours=1)},
+        {"grain": "year", "period_start": row["period_start"].replace(month=1, day=1)},
+        {"dimension": "client"},
+        {"period_date": row["period_date"] - timedelta(days=1)},
+    ):
+        found = {name: row[name] for name in key_columns("silver.sales_trends")} | wrong
+        assert rows(session, origin("silver.sales_trends", found).sql) == [], wrong
 
 
 def test_events_past_the_limit_are_counted(session):
