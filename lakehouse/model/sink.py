@@ -6,7 +6,7 @@ system is away it waits, and the flows go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse.model.contract import Contract
@@ -52,6 +52,11 @@ class PostgresSink:
         """None of the lake's."""
         return ()
 
+    @property
+    def handed(self) -> set[str]:
+        """The silver tables whose rows it takes before their turn."""
+        return {table.source for table in self.into}
+
     def place(self, table: PostgresTable) -> str:
         """A table of it as the audit and messages name it: ``postgres.page_view_counts``."""
         return f"postgres.{table.name}"
@@ -82,6 +87,9 @@ class KafkaSink:
     floors: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Name in ``states`` → (column of its table, expression over ``rows``): what is below the least
     of an increment's values adds nothing to any of its rows. Files of nothing else are not read."""
+    touched: Collection[str] = ()
+    """Names in ``states`` of which a row is joined only with what its own batch changed there: it
+    is sent once that batch is folded, and nothing else of the table is read."""
 
     @property
     def product(self) -> str:
@@ -97,6 +105,11 @@ class KafkaSink:
     def tables(self) -> tuple[str, ...]:
         """None of the lake's."""
         return ()
+
+    @property
+    def handed(self) -> set[str]:
+        """The silver tables whose rows it takes before their turn."""
+        return {self.states[name] for name in self.touched}
 
 
 SinkFlow = PostgresSink | KafkaSink

@@ -27,6 +27,9 @@ def check_sinks(product: Product) -> None:
             raise DeclarationError(place, "is of another product's contract", "use one of its own")
         for source in _sources(flow):
             _must_be(source, silver, place)
+        if isinstance(flow, KafkaSink):
+            for name in flow.touched:
+                _must_be(name, flow.states, place)
         for table in flow.into if isinstance(flow, PostgresSink) else ():
             _check_table(table, place, names)
 

@@ -50,7 +50,7 @@ def opened(
     """The sink of a flow; it asks its system for nothing yet."""
     if isinstance(flow, PostgresSink):
         return PostgresWriter(flow, settings, connection, handed)
-    writer = KafkaWriter(flow, settings, connection)
+    writer = KafkaWriter(flow, settings, connection, handed)
     writer.stop = stop
     return writer
 
@@ -141,7 +141,7 @@ def sinking(
     """The sinks of these flows, at work; they have ended when this does."""
     with ExitStack() as stack:
         sinks: list[Sink] = []
-        handed = Handed(t.source for f in flows if isinstance(f, PostgresSink) for t in f.into)
+        handed = Handed(table for flow in flows for table in flow.handed)
         if flows:
             connection = stack.enter_context(connect(settings))
             sinks = [opened(flow, settings, connection.cursor(), stop, handed) for flow in flows]

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from lakehouse.core.sql import listed
 from lakehouse.silver.fold import PLACE
 from lakehouse.storage.follower import Applied
 
@@ -35,6 +36,14 @@ class Piece:
     after: int
     applied: Applied
     rows: pa.Table
+
+
+def last(rows: str, key: Collection[str]) -> str:
+    """A FROM item: the last word of a piece's rows on each key; GONE where there is none now."""
+    return (
+        f"(FROM {rows} QUALIFY row_number() OVER "
+        f"(PARTITION BY {listed(key)} ORDER BY {PLACE} DESC) = 1)"
+    )
 
 
 class Handed:

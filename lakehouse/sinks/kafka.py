@@ -16,6 +16,7 @@ lacks are sent: what it has cannot be taken back.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import duckdb
 import structlog
@@ -25,6 +26,7 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.model.sink import KafkaSink
 from lakehouse.settings.kafka_client import ensure_compacted, ensure_topic
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.handed import Handed, Piece
 from lakehouse.sinks.kafka_records import (
     HEADER,
     expired,
@@ -38,7 +40,7 @@ from lakehouse.sinks.kafka_records import (
 from lakehouse.sinks.kafka_rows import Rows, rendered
 from lakehouse.sinks.transactions import Transactions
 from lakehouse.sinks.versions import Versions
-from lakehouse.storage.follower import NOTHING, Applied, Follower
+from lakehouse.storage.follower import Applied, Follower, version_of
 from lakehouse.storage.increments import Increment
 
 PART = "topic"
@@ -48,17 +50,27 @@ _GROWTH = 7
 log = structlog.get_logger("lakehouse")
 
 
+class _Whole(Exception):
+    """All of bronze is to be sent, with whole tables: what folds left is of increments alone."""
+
+
 class KafkaWriter(Follower):
     """The enriched topic of one product; used by one thread."""
 
     def __init__(
-        self, sink: KafkaSink, settings: Settings, connection: duckdb.DuckDBPyConnection
+        self,
+        sink: KafkaSink,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        handed: Handed | None = None,
     ) -> None:
         super().__init__(sink.name, sink.product, settings, _MOST_ROWS)
-        self._sink, self._duck = sink, connection
+        self._sink, self._duck, self._handed = sink, connection, handed or Handed()
         self.topic = topic_of(sink, settings)
         root = settings.lake.root
-        self._states = {view: Versions(root, table) for view, table in sink.states.items()}
+        self._tables = {view: Versions(root, table) for view, table in sink.states.items()}
+        self._pieces: dict[str, Piece] = {}
+        """What folds left of these tables, while increments are sent that are joined with it."""
         self._kafka = Transactions(settings.kafka, self.topic, sink.name)
         self._left: tuple[Applied | None, ...] = ()
         """What this process may have left as the last marker; empty before it has sent."""
@@ -74,6 +86,10 @@ class KafkaWriter(Follower):
         try:
             if not self._kafka.is_open:
                 self._open()
+            if upto is None and (target := self._take_handed()):
+                with suppress(_Whole):
+                    super().catch_up(target)
+            self._pieces = {}
             target = self._reached() if upto is None else upto
             if target is not None and target <= self.version:
                 return self.version
@@ -84,12 +100,26 @@ class KafkaWriter(Follower):
             self.close()
             raise
 
+    def _take_handed(self) -> int | None:
+        """Take what folds left since the topic's version; up to which that is, None for nothing."""
+        held, touched = self.applied[PART], self._sink.touched
+        found = held and {
+            view: self._handed.after(self._sink.states[view], held) for view in touched
+        }
+        self._pieces = {view: piece for view, piece in (found or {}).items() if piece}
+        if not touched or held is None or len(self._pieces) < len(touched):
+            return None
+        left = [piece.applied.version for piece in self._pieces.values()]
+        target = min([*left, *self._applied({*self._tables} - {*touched})])
+        return target if target > held.version else None
+
+    def _applied(self, views: Iterable[str]) -> list[int]:
+        """The versions of bronze that joined tables have applied."""
+        return [version_of(self._tables[view].newest().applied) for view in views]
+
     def _reached(self) -> int | None:
         """The version of bronze that every joined table has applied; None: bronze's newest."""
-        applied = [versions.newest().applied for versions in self._states.values()]
-        if not applied:
-            return None
-        return min(one.version if one else NOTHING for one in applied)
+        return min(self._applied(self._tables), default=None)
 
     def _open(self) -> None:
         """Fence other writers, end what they left open, and read how far the topic is."""
@@ -115,11 +145,16 @@ class KafkaWriter(Follower):
         """Send an increment's rows and its marker in one transaction."""
         applied = self.at(step.version)
         with self._duck.cursor() as own:
-            self._send(rendered(self._sink, self._states, own, step), applied)
+            self._send(rendered(self._sink, {**self._tables, **self._pieces}, own, step), applied)
 
     def refill(self) -> int:
         """Send what the topic lacks of all of bronze; how many records that were."""
         before, target = self.sent, self.catch_up()
+        if (reached := self._reached()) is not None and reached < target:
+            raise LakehouseError(
+                self.name, f"silver has applied version {reached} of bronze, the topic {target}",
+                f"run {self._sink.product}.silver first: rows are sent with what it says of them",
+            )  # fmt: skip
         try:
             self.start_anew(target)
         except KafkaException as error:
@@ -131,12 +166,16 @@ class KafkaWriter(Follower):
 
         Cut short, it is begun again, and finds in the topic what it had sent.
         """
+        if self._pieces:
+            raise _Whole
+        self.close()
+        self._open()  # what was sent last is read only once its transaction is ended
         with self._duck.cursor() as own:
             self._read_topic(own)
             since = self._since()
             for step in self.whole(target):
                 which = f"{_LACKING} {since}"
-                lacking = rendered(self._sink, self._states, own, step, which)
+                lacking = rendered(self._sink, self._tables, own, step, which)
                 self._send(lacking, self.at(target), is_whole=step.is_last)
                 if self.stop.is_set() and not step.is_last:
                     self.may_go_on(step)
@@ -180,8 +219,7 @@ class KafkaWriter(Follower):
         header = [(HEADER, f"{self.bronze_id}/{applied.version}".encode())]
         self._kafka.begin()
         for keys, values in rows:
-            for key, value in zip(keys, values, strict=True):
-                self._kafka.hand(self.topic, key, value.encode(), header)
+            self._kafka.hand_all(self.topic, zip(keys, values, strict=True), header)
             self.sent += len(keys)
         if is_whole:
             self._kafka.hand(marker_topic(self.topic), self.name, marker(applied))

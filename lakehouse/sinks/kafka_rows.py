@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import duckdb
+import pyarrow as pa
 
+from lakehouse.core.sql import identifier
 from lakehouse.ingest.schemas import bronze_schema
 from lakehouse.model.sink import KafkaSink
+from lakehouse.silver.fold import PLACE
+from lakehouse.silver.handed import Piece, last
+from lakehouse.silver.latest import GONE
 from lakehouse.sinks.kafka_records import columns_of, event_of
 from lakehouse.sinks.versions import Versions, reaching, rows_of
 from lakehouse.storage.duck import reads
 from lakehouse.storage.increments import Increment
 
-Rows = tuple[list[str | None], list[str]]
+Rows = tuple[list[str | None], list[bytes]]
 """Keys and values of as many rows."""
 _AT_ONCE = 5_000
 
 
 def rendered(
     sink: KafkaSink,
-    states: Mapping[str, Versions],
+    states: Mapping[str, Versions | Piece],
     own: duckdb.DuckDBPyConnection,
     step: Increment,
     which: str = "",
 ) -> Iterator[Rows]:
     """Keys and values of an increment's rows, some at a time, in the order of addresses.
 
-    ``states`` are the tables that they are joined with, by the sink's names; ``which`` is SQL
-    that follows the rows of bronze, and leaves some out.
+    ``states`` are the tables that they are joined with, by the sink's names, or what folds left
+    of them; ``which`` is SQL that follows the rows of bronze, and leaves some out.
     """
     own.register("no_rows", bronze_schema(sink.contract).empty_table())
     found = "no_rows"
@@ -51,16 +56,26 @@ def rendered(
         "FROM enriched ORDER BY _partition, _offset"
     )
     for batch in ready.to_arrow_reader(_AT_ONCE):
-        yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
+        yield batch.column(0).to_pylist(), batch.column(1).cast(pa.binary()).to_pylist()
 
 
 def _joined(
-    sink: KafkaSink, states: Mapping[str, Versions], own: duckdb.DuckDBPyConnection, rows: str
+    sink: KafkaSink,
+    states: Mapping[str, Versions | Piece],
+    own: duckdb.DuckDBPyConnection,
+    rows: str,
 ) -> str:
     """SQL: each table that ``rows`` are joined with, after a comma; as much as can matter."""
     views = ""
-    for view, versions in states.items():
-        state, none = versions.newest(), f"no_{view}"
+    for view, table in states.items():
+        if isinstance(table, Piece):
+            own.register(f"left_{view}", table.rows)
+            found = last(identifier(f"left_{view}"), table.key)
+            views += (
+                f", {view} AS (SELECT * EXCLUDE ({PLACE}, {GONE}) FROM {found} WHERE NOT {GONE})"
+            )
+            continue
+        state, none = table.newest(), f"no_{view}"
         own.register(none, state.schema.empty_table())
         files = state.files
         if view in sink.floors:

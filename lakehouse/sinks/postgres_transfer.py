@@ -36,8 +36,7 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed
 from lakehouse.model.sink import PostgresTable
-from lakehouse.silver.fold import PLACE
-from lakehouse.silver.handed import Piece
+from lakehouse.silver.handed import Piece, last
 from lakehouse.silver.latest import GONE
 from lakehouse.sinks.postgres_statements import (
     DELETE,
@@ -104,14 +103,11 @@ class Transfer:
     def send_ahead(self, was: Held, schema: pa.Schema, piece: Piece) -> None:
         """Send what folds left after what the table has; ``schema`` is silver's."""
         every, keys = self._selected(schema)
-        last = (
-            f"(FROM rows QUALIFY row_number() OVER "
-            f"(PARTITION BY {listed(self.table.key)} ORDER BY {PLACE} DESC) = 1)"
-        )
+        found = last("rows", self.table.key)
         rows, names = {"rows": piece.rows}, self._words(schema)
         with self._changing(was, replace(was, ahead=piece.applied)):
-            self._copy(NEW, schema, rows, f"SELECT {every} FROM {last} WHERE NOT {GONE}")
-            self._copy(OLD, schema, rows, f"SELECT {keys} FROM {last} WHERE {GONE}")
+            self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
+            self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
             self._run(SAY_AHEAD, names, piece.applied.version)
             self._run(DELETE, names)
             self._upsert(names)

@@ -1,6 +1,9 @@
-"""A Postgres sink that is handed sessions before silver's table has them, and what ends it."""
+"""Sinks that are handed sessions before silver's table has them, and what ends it."""
 
+import json
+import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC
 
 import psycopg
@@ -8,18 +11,26 @@ import pytest
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
+from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.explorer.status import _held
-from lakehouse.model.sink import PostgresSink
+from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import products
 from lakehouse.silver.handed import Handed
+from lakehouse.sinks.kafka import KafkaWriter
+from lakehouse.sinks.kafka_records import messages
 from lakehouse.sinks.postgres import PostgresWriter
 from tests.support.activity import Lake, did
 from tests.support.engine import connected
 
 pytestmark = pytest.mark.live
 SINK = next(f for f in products()["activity"].flows if isinstance(f, PostgresSink))
+ENRICHED = next(f for f in products()["activity"].flows if isinstance(f, KafkaSink))
 SESSIONS = SINK.into[2]
 SAID = "user_id, session_start, session_end, pages, clicks, ended, is_final"
+
+
+def refused(_):
+    raise TableDamaged("bronze", "a file is gone", "")
 
 
 class Sunk(Lake):
@@ -164,3 +175,54 @@ def test_what_was_ahead_is_put_right_after_a_kill(lake):
     lake.ask("UPDATE lakehouse_sink SET ahead_time = 1, ahead_version = 99 WHERE ahead_time > 0")
     lake.restart()
     lake.assert_level()
+
+
+def test_the_enriched_topic_is_sent_what_folds_left_and_nothing_twice(lake, kafka, tmp_path):
+    settings = lake.settings.with_kafka(kafka)
+    sink = replace(ENRICHED, topic=f"ahead-{tmp_path.name}", setting="")
+    topic = KafkaWriter(sink, settings, connected(settings), lake.handed)
+
+    def sent(count):
+        """Offset → session; a transaction is seen in all partitions a moment after its commit."""
+        deadline, told = time.monotonic() + 120, []
+        while len(told) < count and time.monotonic() < deadline:
+            found = (one for part in messages(settings.kafka, sink.topic) for one in part)
+            told = [json.loads(one.value()) for one in found]
+        assert len({e["offset"] for e in told}) == len(told) == count
+        return {e["offset"]: (e["session_start"] or "")[11:16] for e in told}
+
+    topic.catch_up()
+    first = {0: "10:00", 1: "10:01", 2: "10:05"}
+    assert sent(3) == first
+    lake.hold()
+    lake.land(did("10:06", "dan"), did("10:05", "dan"), did("10:06"))
+    lake.land(did("09:00", "late"))
+    topic.catch_up()
+    assert topic.version == 3
+    assert sent(7) == {**first, 3: "10:05", 4: "10:05", 5: "10:00", 6: ""}
+
+    # after a kill silver's table is waited for; a refill, too
+    topic.close()
+    topic = KafkaWriter(sink, settings, connected(settings), Handed(sink.handed))
+    topic.catch_up()
+    with pytest.raises(LakehouseError, match=r"run activity\.silver first"):
+        topic.refill()
+    lake.land(did("10:07", "dan"))
+    topic.catch_up()
+    assert (topic.version, len(sent(7))) == (3, 7)
+    lake.silver.persist()
+    topic.catch_up()
+    assert (topic.version, sent(8)[7]) == (4, "10:05")
+    assert topic.refill() == 0
+
+    # where all of bronze is to be sent, what folds left is not enough: the table is waited for
+    topic._handed = lake.handed
+    lake.hold()
+    lake.land(did("10:08", "dan"))
+    topic.follow = refused
+    topic.catch_up()
+    assert topic.version == 4
+    lake.silver.persist()
+    topic.catch_up()
+    assert (topic.version, sent(9)[8]) == (5, "10:05")
+    topic.close()

@@ -1,5 +1,6 @@
 """What activity's sinks make in Postgres is what db/activity.sql says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from deltalake import DeltaTable
 from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import products
 from lakehouse.runtime import job
+from lakehouse.silver.handed import Handed
 from lakehouse.sinks import kafka_rows
 from lakehouse.sinks.kafka_rows import rendered
 from lakehouse.sinks.postgres_tables import AHEAD_DDL, RECORD_DDL, ddl
@@ -59,7 +61,7 @@ def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settin
     [last] = step
     sent = values(ENRICHED, last)
     assert (len(sent), sent) == (2, values(whole, last))
-    assert all('"session_start":"2026-11-20' in value for value in sent)
+    assert all(b'"session_start":"2026-11-20' in value for value in sent)
     assert read[0] == 1 < 9 < read[1]
 
     # late events have no session, whatever is read; a table without statistics is read whole
@@ -74,6 +76,36 @@ def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settin
     assert [*lake.silver.whole(11)]
     for part in lake.silver.whole(11):
         assert values(ENRICHED, part) == values(whole, part)
+
+
+def test_an_event_finds_its_session_in_what_its_fold_left(settings):
+    lake, sessions = Lake(settings), ENRICHED.states["sessions"]
+    lake.land(did("10:00"), did("10:00", "bob"), did("09:50", "eve", "session_start"))
+    lake.silver.handed = handed = Handed(ENRICHED.handed)
+    held = lake.silver.applied["state"]
+    lake.silver._publishing.turns.due = lambda *_: False
+    lake.land(did("10:31"), did("10:30:30", "bob"), did("09:59", "eve", "session_end"))
+    lake.land(did("10:29:30"), did("10:30", "eve"), did("10:31", "new"))  # Ada's two are one
+    lake.land(did("10:05", "late"), did("10:30", "bob", "session_end"), did("10:32", "bob"))
+    steps = list(increments(lake.bronze.bronze.uri, 1, 4, 4))
+    piece = handed.after(sessions, held)
+    own = lake.connection.cursor()
+    ahead = [
+        v for s in steps for _, some in rendered(ENRICHED, {"sessions": piece}, own, s)
+        for v in some
+    ]  # fmt: skip
+    table = {"sessions": Versions(settings.lake.root, sessions)}
+    assert table["sessions"].newest().applied.version < 4
+    del lake.silver._publishing.turns.due
+    lake.silver.persist()
+    whole = [v for s in steps for _, some in rendered(ENRICHED, table, own, s) for v in some]
+    assert ahead == whole
+    starts = [json.loads(value)["session_start"] for value in ahead]
+    assert [start and start[11:19] for start in starts] == [
+        "10:00:00", "10:30:30", "09:50:00",
+        "10:00:00", "10:30:00", "10:31:00",
+        None, "10:00:00", "10:30:30",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("sink", "key"), [("postgres", "[postgres] url"), ("enriched", "[kafka]")])

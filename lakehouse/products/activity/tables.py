@@ -112,5 +112,6 @@ FLOWS: tuple[Flow, ...] = (
         "AND rows.event_time >= sessions.session_start",
         states={"sessions": "silver.activity_user_sessions"},
         floors={"sessions": ("session_end", "CASE WHEN NOT is_late THEN event_time END")},
+        touched=("sessions",),
     ),
 )  # fmt: skip
