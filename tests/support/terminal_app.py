@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+from textual.events import Key
+
 from lakehouse.cli.asking import opened
 from lakehouse.explorer.app.app import Explorer
 from lakehouse.explorer.app.grid import Grid
@@ -35,6 +37,14 @@ class Driver:
 
     async def press(self, *keys):
         await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def burst(self, *keys):
+        """Keys that are there before the first is read, as from a paste or when all is busy."""
+        for key in keys:
+            self.app.post_message(
+                Key("space" if key == " " else key, key if len(key) == 1 else None)
+            )
         await self.pilot.pause()
 
     async def write(self, text):

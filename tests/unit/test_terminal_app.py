@@ -113,6 +113,24 @@ def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
     drive(root, steps)
 
 
+def test_what_is_typed_at_once_after_f4_is_in_the_editor(root):
+    async def steps(it):
+        await it.shows("totals by currency", "█")
+        editor = it.app.query_one("Editor")
+        for before in ("f2", "f3", "f4"):
+            await it.press(before)
+            editor.load_text("")
+            await it.burst("f4", *"SELECT 1 AS two", "f5")
+            await it.until(lambda: editor.text == "SELECT 1 AS two" and it.grid.rows.num_rows == 1)
+            assert it.grid.rows.schema.names == ["two"]
+        await it.press("f1")
+        await it.burst("f2", "x")
+        await it.shows("this help")
+        assert (editor.text, it.app.query_one("#tabs").active) == ("SELECT 1 AS two", "sql")
+
+    drive(root, steps)
+
+
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
 
 

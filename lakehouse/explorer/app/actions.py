@@ -77,16 +77,22 @@ class Actions(App[None]):
         self.show_text("help", HELP)
 
     def action_tab(self, name: str) -> None:
-        """Open a tab, and go to what it is for."""
+        """Open a tab, and go to what it is for: what is typed next, however fast, goes there."""
         self.query_one("#tabs", TabbedContent).active = name
         if name == "sql":
-            self.query_one(SqlPane).editor.focus()
+            self.screen.set_focus(self.query_one(SqlPane).editor)
         elif name == "table" and not self.table and (table := self.query_one(LakeTree).pointed):
             self.pick_table(table)
         elif name == "table":
-            self.query_one("#rows", Results).grid.focus()
+            self.screen.set_focus(self.query_one("#rows", Results).grid)
         else:
-            self.query_one(AnalysesPane).query_one("OptionList").focus()
+            self.screen.set_focus(self.query_one(AnalysesPane).query_one("OptionList"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No tab opens below a screen that lies over them: their keys go before all others."""
+        return (action != "tab" or len(self.screen_stack) == 1) and super().check_action(
+            action, parameters
+        )
 
     def action_tree(self) -> None:
         """Show or hide the tree."""

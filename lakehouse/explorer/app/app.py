@@ -58,9 +58,9 @@ class Explorer(Actions):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", key_display="F1"),
-        Binding("f2", "tab('analyses')", "Analyses", show=False),
-        Binding("f3", "tab('table')", "Table", show=False),
-        Binding("f4", "tab('sql')", "SQL", show=False),
+        Binding("f2", "tab('analyses')", "Analyses", show=False, priority=True),
+        Binding("f3", "tab('table')", "Table", show=False, priority=True),
+        Binding("f4", "tab('sql')", "SQL", show=False, priority=True),
         Binding("f9", "tree", "Tree", show=False),
         Binding("left_square_bracket", "step(-1)", "Before", show=False),
         Binding("right_square_bracket", "step(1)", "Next", show=False),
