@@ -85,3 +85,8 @@ def keys_of(declaration: Declared) -> Mapping[str, str]:
     keyed = declaration.keyed
     keys = {keyed.key: keyed.columns[keyed.key][0]}
     return keys | ({HISTORY_START: "", keyed.follows: ""} if declaration.is_history else {})
+
+
+def keyed_columns(table: KeyedTable) -> tuple[str, ...]:
+    """The columns that changes of bronze have too: of history it is the one that it follows."""
+    return (table.keyed.follows,) if table.is_history else tuple(table.keyed.columns)

@@ -8,12 +8,12 @@ as in a sum over months, the events of all the others are meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lakehouse.core.errors import UsageError
-from lakehouse.core.sql import identifier
+from lakehouse.core.sql import identifier, text
 from lakehouse.explorer.catalogue import named_in
 from lakehouse.explorer.exploded import exploded
 from lakehouse.explorer.keys import (
@@ -23,6 +23,7 @@ from lakehouse.explorer.keys import (
     KeyedTable,
     declared,
     key_columns,
+    keyed_columns,
     keys_of,
 )
 from lakehouse.explorer.matched import equal, events, literal
@@ -30,6 +31,7 @@ from lakehouse.model.flow import Aggregate, Finer, SilverFlow
 from lakehouse.model.window import Session
 
 _TRACED = {"bronze", "quarantine", "silver", "ledger"}
+_GROUPED = re.compile(r"\bGROUP\s+BY\s+((?:\w+\s*,\s*)*\w+)", re.I)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,12 @@ class Origin:
         return f"{self.table}: {known or 'all rows'}{rest}"
 
 
-def origin(table: str, row: Mapping[str, Any]) -> Origin | None:
-    """The origin of a row of one table; None where nobody declares what the table is made from."""
+def origin(table: str, row: Mapping[str, Any], grouped: Collection[str] = ()) -> Origin | None:
+    """The origin of a row of one table; None where nobody declares what the table is made from.
+
+    ``grouped`` are names by which a SELECT put rows of the table together: where its columns are
+    declared, as in a latest by key, they tell rows too.
+    """
     layer, _, name = table.partition(".")
     if layer in {"bronze", "quarantine"}:
         return _of_record(table, row)
@@ -65,6 +71,9 @@ def origin(table: str, row: Mapping[str, Any]) -> Origin | None:
         return None
     flow, declaration = found
     known = {name: row[name] for name in keys_of(declaration) if name in row}
+    if isinstance(declaration, KeyedTable):
+        shared = keyed_columns(declaration)
+        known |= {name: row[name] for name in shared if name in grouped and name in row}
     lacking = tuple(name for name in keys_of(declaration) if name not in row)
     if isinstance(declaration, Session) and "session_end" in row:
         known["session_end"] = row["session_end"]
@@ -75,9 +84,11 @@ def origin(table: str, row: Mapping[str, Any]) -> Origin | None:
 def origin_of(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Origin | None:
     """The origin of a row of any SELECT: by that table of those it names whose keys it tells best.
 
-    ``views`` are names that it may use as tables, and their SELECTs.
+    A row that tells no key, as a total, is of all events of the first. ``views`` are names that
+    it may use as tables, and their SELECTs.
     """
-    found = [o for t in tables_of(sql, views) if (o := origin(t, row)) and (o.keys or not o.table)]
+    grouped = {name for part in _GROUPED.findall(sql) for name in re.findall(r"\w+", part)}
+    found = [o for table in tables_of(sql, views) if (o := origin(table, row, grouped))]
     return max(found, key=lambda o: (len(o.keys), -len(o.open_keys)), default=None)
 
 
@@ -126,7 +137,7 @@ def _sql(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> s
     if isinstance(declaration, Session):
         return events(bronze, _in_session(declaration, known))
     if isinstance(declaration, KeyedTable):
-        return events(bronze, *matched, f"({declaration.keyed.where})")
+        return _of_keyed(flow, declaration, known, matched)
     if isinstance(declaration, FavouriteTable):
         return events(bronze, *matched, f"({declaration.favourite.where})")
     if isinstance(declaration, Finer):
@@ -138,6 +149,24 @@ def _sql(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> s
     if as_they_are or not declaration.explode:
         return events(bronze, *matched, f"({declaration.where})")
     return exploded(bronze, declaration, known, matched)
+
+
+def _of_keyed(
+    flow: SilverFlow, table: KeyedTable, known: Mapping[str, Any], matched: list[str]
+) -> str:
+    """Every change of a key; of rows that have something else in common, the changes with it."""
+    keyed = table.keyed
+    if keyed.key in known or not known:
+        return events(f"bronze.{flow.product}", *matched, f"({keyed.where})")
+    if not table.is_history:
+        return _by_current(flow, [equal(name, value) for name, value in known.items()])
+    value = f"CASE WHEN {keyed.deleted} THEN {text(keyed.gone)} ELSE {{0}} END"
+    told = [
+        equal(value.format(keyed.columns[name][0]), known[name])
+        for name in keyed_columns(table)
+        if name in known
+    ]
+    return events(f"bronze.{flow.product}", *told, f"({keyed.where})")
 
 
 def _by_current(flow: SilverFlow, matched: list[str]) -> str:

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.origin import origin_of
 from lakehouse.explorer.report import report, views
 from lakehouse.explorer.session import Session
 from lakehouse.ingest.ledger import Ledger
@@ -87,6 +88,24 @@ def test_its_page_has_figures_pictures_and_a_look_up(session):
     asked = LOOK_UPS["order"].asked
     assert session.ask(asked("2")).rows["restaurant_name"].to_pylist() == ["Brot"]
     assert session.ask(asked("no number")).rows.num_rows == 0
+
+
+EVENTS = {
+    "orders_totals": [3], "orders_status": [1, 2], "orders_days": [1, 2],
+    "orders_restaurants": [2, 1], "orders_delivery": [8], "orders_slowest": [2],
+    "orders_steps": [3, 2, 2, 1], "orders_open": [3],
+}  # fmt: skip
+"""Analysis → of each of its rows, how many changes count in it."""
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_each_number_goes_back_to_the_changes_that_count_in_it(session, name):
+    found = []
+    for one in session.ask(REPORT[name]).rows.to_pylist():
+        origin = origin_of(REPORT[name], one, session.views)
+        assert origin.bronze == "bronze.orders"
+        found.append(session.ask(origin.sql).rows.num_rows)
+    assert found == EVENTS[name]
 
 
 def test_the_notebook_of_orders_draws(settings, monkeypatch):
