@@ -145,7 +145,8 @@ def diff(
 
     def shown(session: Session, settings: Settings) -> None:
         most = limit or settings.explorer.row_limit
-        found = changed(session.catalogue, settings.explorer, table, before, after, most)
+        with progress(quiet=form is not Format.table or not sys.stderr.isatty()):
+            found = changed(session.catalogue, settings.explorer, table, before, after, most)
         if not found.rows.num_rows:
             say(f"{table}: versions {before} and {after} have the same rows")
         write(render({"changes": found.rows}, form, width(), color=sys.stdout.isatty()))

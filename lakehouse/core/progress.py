@@ -32,15 +32,17 @@ def advance(what: str, done: int, of: int, unit: str = "rows") -> bool:
 
 
 class Counted:
-    """One piece of work of a known size that comes in parts."""
+    """One piece of work of a known size that comes in parts, from any thread."""
 
     def __init__(self, what: str, of: int, unit: str = "rows") -> None:
-        self._what, self._of, self._unit, self._done = what, of, unit, 0
+        self._what, self._of, self._unit, self.done = what, of, unit, 0
+        self._one = threading.Lock()
 
     def add(self, part: int) -> None:
         """Some more of it is done."""
-        self._done += part
-        advance(self._what, self._done, max(self._done, self._of), self._unit)
+        with self._one:
+            self.done += part
+            advance(self._what, self.done, max(self.done, self._of), self._unit)
 
 
 @contextmanager

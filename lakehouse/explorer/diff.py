@@ -6,22 +6,26 @@ cost follows the change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.progress import Counted
 from lakehouse.core.sql import identifier, listed, text
 from lakehouse.explorer.allowed import line
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.keys import key_columns
 from lakehouse.explorer.locked import select_of
+from lakehouse.explorer.spilled import is_full, spill_full, spill_room
 from lakehouse.explorer.sql import Answer, in_time
 from lakehouse.settings.sections import ExplorerSettings
-from lakehouse.storage.duck import Limits, opened, query
+from lakehouse.storage.duck import opened, query
 from lakehouse.storage.file_paths import files_of
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 WHOLE = "(row)"
 """In ``column``: the whole row was added or removed."""
+_AT_ONCE = 1_000_000
+"""Rows that are compared at a time."""
 
 
 def diff(
@@ -55,21 +61,69 @@ def _diff(
     held = (files_of(was), files_of(now))
     both = {*held[0]} & {*held[1]}
     sides = [[file for file in files if file not in both] for files in held]
-    with opened(Limits(settings.memory_limit, files=[*chain(*sides)])) as connection:
+    size = sum(Path(file).stat().st_size for file in chain(*sides))
+    done = Counted(f"comparing {table}", 2 * size, "bytes")  # they are read, then compared
+    with _engine(settings, [*chain(*sides)]) as connection:
         try:
             columns = _columns(was, now)
             for name, delta, files in zip(("was", "now"), (was, now), sides, strict=True):
                 rows = _rows(connection, table, delta, files, columns)
-                connection.execute(f"CREATE TEMP TABLE {name} AS {rows}")
-            keys = [name for name in key_columns(table) if name in columns]
-            found = query(connection, _by_key(keys, columns) if keys else _whole(columns))
+                connection.execute(f"CREATE TEMP TABLE all_{name} AS {rows}")
+                done.add(sum(Path(file).stat().st_size for file in files))
+            found = _compared(connection, table, columns, done, size)
         except duckdb.Error as error:
+            if is_full(error):
+                raise spill_full() from None
             raise TableDamaged(
                 f"table {table}", f"two versions cannot be compared: {line(error)}",
                 f"look at `lakehouse history {table}`",
             ) from None  # fmt: skip
     shown: pa.Table = found if limit is None else found.slice(0, limit)
     return Answer(shown, found.num_rows - shown.num_rows)
+
+
+@contextmanager
+def _engine(settings: ExplorerSettings, files: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    with (
+        spill_room(settings.memory_limit) as room,
+        opened(room.limits(settings.memory_limit, files)) as connection,
+    ):
+        yield connection
+
+
+def _compared(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Sequence[str],
+    done: Counted,
+    size: int,
+) -> pa.Table:
+    """What differs, found a share of the keys at a time."""
+    keys = [name for name in key_columns(table) if name in columns]
+    found = _by_key(keys, columns) if keys else _whole(columns)
+    parts = _parts(connection)
+    for part in range(parts):
+        where = f"hash({listed(keys or columns)}) % {parts} = {part}"
+        for name in ("was", "now"):
+            connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {name} AS FROM all_{name} WHERE {where}"
+            )
+        into = "INSERT INTO changes" if part else "CREATE TEMP TABLE changes AS"
+        connection.execute(f"{into} {found}")
+        done.add(size * (part + 1) // parts - size * part // parts)
+    order = f' ORDER BY {listed(keys)}, "column"' if keys else ""
+    return query(connection, f"FROM changes{order}")
+
+
+def _parts(connection: duckdb.DuckDBPyConnection) -> int:
+    """In how many shares; one where a type has changed, as equal values hash alike in one alone."""
+    was, now = (
+        connection.execute(f"SELECT column_type FROM (DESCRIBE all_{name})").fetchall()
+        for name in ("was", "now")
+    )
+    rows = "SELECT (SELECT count(*) FROM all_was) + (SELECT count(*) FROM all_now)"
+    count: int = connection.execute(rows).fetchall()[0][0]
+    return 1 + count // _AT_ONCE if was == now else 1
 
 
 def _columns(was: DeltaTable, now: DeltaTable) -> list[str]:
@@ -126,8 +180,7 @@ def _by_key(keys: Sequence[str], columns: Sequence[str]) -> str:
             FROM w FULL JOIN n ON {same})
         SELECT change, {listed(keys)}, d."column" AS "column", d."before" AS "before",
             d."after" AS "after"
-        FROM pairs WHERE change <> 'changed' OR d."before" IS DISTINCT FROM d."after"
-        ORDER BY {listed(keys)}, "column" """
+        FROM pairs WHERE change <> 'changed' OR d."before" IS DISTINCT FROM d."after" """
 
 
 def _row(side: str, columns: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lakehouse.core.sql import identifier
+from lakehouse.core.sql import identifier, text
 from lakehouse.explorer.matched import PLACE, equal, literal, shown
 from lakehouse.model.flow import Aggregate
 
@@ -82,7 +82,7 @@ def _in_period(
     start, time = literal(value), f"rows.{identifier(column)}"
     return (
         f"{time} >= {start} AND {time} < {start} + INTERVAL 1 {unit} "
-        f"AND date_trunc('{unit}', {start}) = {start}"
+        f"AND date_trunc({text(unit)}, {start}) = {start}"
     )
 
 

@@ -20,7 +20,7 @@ from lakehouse.explorer.spilled import Room
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.replayed import true_marks
 from lakehouse.settings.sections import ExplorerSettings
-from lakehouse.storage.duck import Limits, hive_type, lent, opened, reads, scan
+from lakehouse.storage.duck import hive_type, lent, opened, reads, scan
 from lakehouse.storage.faults import ENGINES
 from lakehouse.storage.file_paths import dated_by, files_of
 from lakehouse.storage.rows import added_files
@@ -55,11 +55,7 @@ def locked(
     replayed only if bronze has it. ``room`` takes what does not fit into memory.
     """
     files = [*chain(*map(files_of, tables.values()), *plain.values())]
-    limits = Limits(
-        settings.memory_limit, files=files, keeps_footers=True,
-        temporary=room.folder, most_temporary=room.most,
-    )  # fmt: skip
-    connection = opened(limits)
+    connection = opened(room.limits(settings.memory_limit, files, keeps_footers=True))
     for layer in LAYERS:
         connection.execute(f"CREATE SCHEMA {layer}")
     for name, table in tables.items():

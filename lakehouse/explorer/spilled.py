@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from tempfile import gettempdir
@@ -17,6 +17,7 @@ from tempfile import gettempdir
 from lakehouse.core.errors import NO_ROOM, DiskFull
 from lakehouse.core.memory import size_of
 from lakehouse.core.scratch import scratch_folder
+from lakehouse.storage.duck import Limits
 
 _TIMES, _SHARE = 10, 0.5
 """Most that is written: so many times the memory, and this share of what the disk has free."""
@@ -28,6 +29,13 @@ class Room:
 
     folder: str = ""
     most: int = 0
+
+    def limits(self, memory: str, files: Collection[str], *, keeps_footers: bool = False) -> Limits:
+        """What a connection may take that has this room."""
+        return Limits(
+            memory, files=files, keeps_footers=keeps_footers,
+            temporary=self.folder, most_temporary=self.most,
+        )  # fmt: skip
 
 
 @contextmanager

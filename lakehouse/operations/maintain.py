@@ -76,12 +76,13 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
         looked_at = Counted("maintaining", sum(sizes.values()), "bytes")
         done = []
         for name in chosen:
-            done.append(_maintain(name, settings, now))
-            looked_at.add(sizes[name])
+            before = looked_at.done
+            done.append(_maintain(name, settings, now, looked_at))
+            looked_at.add(sizes[name] - (looked_at.done - before))
         return done
 
 
-def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
+def _maintain(name: str, settings: Settings, now: datetime, looked_at: Counted) -> Upkeep:
     uri = Lake(settings.lake.root).table(name)
     layer, _, product = name.partition(".")
     table = Table.open(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
@@ -89,7 +90,7 @@ def _maintain(name: str, settings: Settings, now: datetime) -> Upkeep:
     if settings.maintenance.quarantine_retention and layer == "quarantine":
         with connect(settings) as connection:
             drop_old_quarantine(product, table, settings, connection, now)
-    compact(table)
+    compact(table, read=looked_at.add)
     vacuum(table)
     after = _measured(uri)
     done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])

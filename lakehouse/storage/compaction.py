@@ -7,12 +7,13 @@ under a checksum that fits it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.storage.data_files import THREADS, WrittenFile, bucket_of, write_file
@@ -37,12 +38,21 @@ class Compaction:
         """What removes those files; their retention began ``ago`` seconds before."""
         return [file.removal(data_change=False, ago=ago) for some in self.groups for file in some]
 
-    def written(self, codec: str, threads: int = THREADS) -> list[WrittenFile]:
-        """Write what they become; any thread may do it, since data files never change."""
+    def written(
+        self, codec: str, threads: int = THREADS, read: Callable[[int], None] = lambda _: None
+    ) -> list[WrittenFile]:
+        """Write what they become; any thread may do it, since data files never change.
+
+        ``read`` is told the bytes of each file that is read, from any of the threads.
+        """
+
+        def rows(small: list[DataFile]) -> Iterator[pa.RecordBatch]:
+            for file in small:
+                yield from file.whole_rows()
+                read(file.size)
 
         def write(small: list[DataFile]) -> WrittenFile | None:
-            rows = (batch for file in small for batch in file.whole_rows())
-            return write_file(self.folder, rows, small[0].columns, small[0].values, codec)
+            return write_file(self.folder, rows(small), small[0].columns, small[0].values, codec)
 
         with ThreadPoolExecutor(threads, "compaction") as pool:
             return [file for file in pool.map(write, self.groups) if file]

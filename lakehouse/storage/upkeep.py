@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,13 +124,16 @@ class Upkeep:
         self._dropped_at = time.monotonic()
 
 
-def compact(table: Table, share: int = 1) -> list[str]:
+def compact(
+    table: Table, share: int = 1, read: Callable[[int], None] = lambda _: None
+) -> list[str]:
     """Make few files of many small ones, each about a ``share``-th of the target size.
 
-    Gives the files that were replaced, as the log names them.
+    Gives the files that were replaced, as the log names them. ``read`` is told the bytes of each
+    once it is read.
     """
     what = planned(table, share)
-    return _put(table, what, _written(table, what))
+    return _put(table, what, _written(table, what, read=read))
 
 
 def planned(table: Table, share: int) -> Compaction:
@@ -146,11 +149,16 @@ def _beside(table: Table, what: Compaction) -> list[WrittenFile]:
         return _written(table, what, threads=1)
 
 
-def _written(table: Table, what: Compaction, threads: int = THREADS) -> list[WrittenFile]:
+def _written(
+    table: Table,
+    what: Compaction,
+    threads: int = THREADS,
+    read: Callable[[int], None] = lambda _: None,
+) -> list[WrittenFile]:
     """Write what is compacted, and sync it; nothing is committed."""
     settings = table.settings.publish
     try:
-        added = what.written(settings.compression, threads)
+        added = what.written(settings.compression, threads, read)
         if settings.fsync:
             sync_files(what.folder, (file.name for file in added))
     except OSError as error:

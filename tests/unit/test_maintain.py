@@ -11,6 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import Exit, TableLocked, TableMissing
+from lakehouse.core.progress import told_to
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.operations.maintain import maintain
@@ -40,6 +41,17 @@ def program(lake, *words):
         [sys.executable, "-m", "lakehouse", "maintain", "--root", lake.settings.lake.root, *words],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def test_it_is_told_how_far_the_compaction_of_one_table_is(lake):
+    told = []
+    with told_to(lambda *step: told.append(step)):
+        maintain(["bronze.sales"], lake.settings, NOW)
+    assert len(told) == 7  # each of its six files, then the rest of its folder
+    assert {(what, of, unit) for what, _, of, unit in told} == {
+        ("maintaining", told[-1][1], "bytes")
+    }
+    assert 0 < told[0][1] < told[5][1] < told[6][1]
 
 
 def test_files_become_few_and_rows_stay(lake):

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.core.errors import LakehouseError, UsageError
+from lakehouse.core.progress import told_to
 from lakehouse.explorer.analyses import analyses, bars, charted, lines
 from lakehouse.explorer.arranged import arranged, profile
 from lakehouse.explorer.catalogue import Catalogue
@@ -126,6 +127,20 @@ def test_keys_are_given_as_words():
     with pytest.raises(UsageError, match="use country=…, currency=…"):
         row_of("silver.sales_by_country", ["land=x"])
     assert key_columns("bronze.sales") == ("topic", "partition", "offset", "batch_id")
+
+
+def test_large_versions_are_compared_in_shares_to_the_same_changes(session, monkeypatch):
+    newest = session.versions(["silver.sales_trends"])["silver.sales_trends"]
+    between = (session.catalogue, session.settings, "silver.sales_trends", newest - 1, newest)
+    whole, told = diff(*between).rows, []
+    monkeypatch.setattr("lakehouse.explorer.diff._AT_ONCE", 50)
+    with told_to(lambda *step: told.append(step)):
+        assert diff(*between).rows == whole
+    assert whole.num_rows > 10
+    assert len(told) > 4
+    assert {what for what, *_ in told} == {"comparing silver.sales_trends"}
+    assert [done for _, done, *_ in told] == sorted(done for _, done, *_ in told)
+    assert told[-1][1] == told[-1][2]
 
 
 def test_what_changed_is_told_row_by_row(session):

@@ -50,8 +50,11 @@ REVIEWED = {
     },
     "lakehouse/audit/watermarks.py": {"gone": "one of two constants, filled with a product's name"},
     "lakehouse/explorer/diff.py": {
+        "found": "a SELECT of ours, with names by identifier() and listed()",
+        "into": "one of two constants",
         "name": "one of two constants",
-        "rows": "a SELECT of select_of() with names by identifier()",
+        "rows": "a SELECT of select_of() with names by identifier(), or a constant",
+        "where": "listed() and numbers of ours",
     },
     "lakehouse/explorer/locked.py": {
         "''.join(lacking)": "constant columns",
@@ -85,10 +88,7 @@ REVIEWED = {
         "table.quoted": "by identifier()",
         "wanted": "names by identifier(), with placeholders",
     },
-    "producers/cdc/server.py": {
-        "lock_ms": "a whole number",
-        "name": "names of settings, constants",
-    },
+    "producers/cdc/server.py": {"lock_ms": "a whole number"},
     "producers/cdc/slot.py": {"kind": "one of two constants"},
     "producers/cdc/snapshot.py": {"table.quoted": "by identifier()"},
     "producers/orders/load.py": {
