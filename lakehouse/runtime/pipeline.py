@@ -38,7 +38,7 @@ def follow(
     follower: Follower
     if isinstance(f, SilverFlow):
         follower = silver = SilverPublisher.open(f, settings, connection)
-        silver.handed = handed
+        silver.handed = handed or silver.handed
     else:
         follower = ParquetPublisher.open(f, settings, connection)
     follower.stop = stop or follower.stop

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lakehouse.model.flow import Aggregate
 from lakehouse.model.window import START
 from lakehouse.silver.keys import MOST_OF_A_TIME, bucket_hashes, moment_hashes
+from lakehouse.silver.latest import GONE
 from lakehouse.silver.render import delta_schema, delta_sql, merged_sql
 from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.buckets import Buckets, Written
@@ -46,6 +47,9 @@ class Fold:
         self._new, self._old = Source(placed), Source(table.schema)
         merging = {f"delta_{name}": self._new, f"old_{name}": self._old}
         self._merged = Prepared(connection, merged_sql(aggregate), merging)
+        self.key = tuple(keys)
+        self._changed: list[pa.Table] | None = None
+        """What the turn that is handed on has made so far."""
 
     def delta(self) -> pa.Table:
         """What the current rows add."""
@@ -65,10 +69,43 @@ class Fold:
         """
         return self.files.write(rows, self._merge, note, pause)
 
+    def published(
+        self, rows: pa.Table, note: Mapping[str, Any], pause: Callable[[], None] | None = None
+    ) -> tuple[Written, pa.Table]:
+        """As :meth:`publish`, with what the keys of these rows have then.
+
+        These are rows of the table, and GONE: true of keys that have none.
+        """
+        self._changed = [_of_keys(self.table.schema.empty_table(), rows[:0], [*self.key])]
+        try:
+            written = self.publish(rows, note, pause)
+            return written, pa.concat_tables(self._changed)
+        finally:
+            self._changed = None
+
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         self._new.put(new)
         self._old.put(old)
         rows = self._merged()
         self._new.clear()
         self._old.clear()
+        if self._changed is not None:
+            table = rows.select(self.table.schema.names).cast(self.table.schema)
+            self._changed.append(_of_keys(table, new, [*self.key]))
         return rows
+
+
+def _of_keys(rows: pa.Table, new: pa.Table, key: list[str]) -> pa.Table:
+    """The rows of the keys that are in ``new``, and GONE."""
+    kinds = pa.schema([rows.schema.field(name) for name in key])
+    touched = new.select(key).group_by(key).aggregate([]).select(key).cast(kinds)
+    numbered = rows.select(key).append_column(PLACE, pa.array(range(rows.num_rows), pa.int64()))
+    there = rows.take(numbered.join(touched, key, join_type="left semi")[PLACE])
+    gone = touched.join(rows.select(key), key, join_type="left anti")
+    both = [
+        part.append_column(GONE, pa.repeat(pa.scalar(is_gone), part.num_rows))
+        for part, is_gone in ((there, False), (gone, True))
+    ]
+    fields = [*(field.with_nullable(True) for field in rows.schema), pa.field(GONE, pa.bool_())]
+    found = pa.concat_tables(both, promote_options="default")
+    return found.select([field.name for field in fields]).cast(pa.schema(fields))

@@ -1,7 +1,9 @@
-"""What folds leave of silver's tables, handed to sinks of the same process before it is published.
+"""What silver's tables gain, handed to sinks of the same process.
 
 A table of sessions waits for its turn, and a sink that follows it waits too. But what a batch
 leaves for it are whole rows, by key, each the last word on its key: a sink may have them at once.
+Of an aggregate a batch leaves no whole rows: its turn does, and hands them on once it is committed,
+so that nobody reads them back from the table's files.
 
 Worked example. Bronze is at 9; silver has folded 8 and 9, and published 7.
 
@@ -55,14 +57,17 @@ class Handed:
         self._rung = 0
 
     def put(self, table: str, piece: Piece) -> None:
-        """Keep what a fold left for a table; those that wait see it."""
+        """Keep what a fold left for a table."""
         if (kept := self._pieces.get(table)) is None:
             return
         with self._came:
             kept.append(piece)
             while sum(max(1, one.rows.num_rows) for one in kept) > _MOST:
                 kept.popleft()
-        self.ring()
+
+    def wants(self, table: str) -> bool:
+        """Whether a sink takes what is left for a table."""
+        return table in self._pieces
 
     def after(self, table: str, held: Applied) -> Piece | None:
         """All rows that came after a version, with their PLACE; None where none did, or some go."""

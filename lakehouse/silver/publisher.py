@@ -72,8 +72,8 @@ class SilverPublisher(InParts):
         self._pool = ThreadPoolExecutor(AT_ONCE, "silver")
         self.bronze_uri = bronze or self.bronze_uri
         self._rows = NewRows(flow, connection)
-        self.handed: Handed | None = None
-        """Where sinks of this process wait for what a fold leaves."""
+        self.handed = Handed()
+        """Where sinks of this process wait for what tables gain."""
 
     @classmethod
     def open(
@@ -106,8 +106,9 @@ class SilverPublisher(InParts):
             for a in flow.aggregates
         }  # fmt: skip
         self._publishing = Publishing(
-            self._folds, self._state, self.settings.silver, self.note, self._pool
-        )
+            self._folds, self._state, self.settings.silver, self.note, self._pool,
+            lambda: self.handed,
+        )  # fmt: skip
         [(engine,)] = self._connection.execute(PROBE).fetchall()
         like = {"engine": engine, "tables": sorted(self._publishing.every), **self._terms}
         if flow.sessions:
@@ -252,16 +253,14 @@ class SilverPublisher(InParts):
             kept.journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             kept.say(applied, self.flow.product)
             self.say_part(step)
-        if self.handed:
-            for name, (table, key) in self._state.whole.items():
-                piece = Piece(key, version_of(kept.applied), applied, left[name])
-                self.handed.put(table, piece)
+        for name, (table, key) in self._state.whole.items():
+            self.handed.put(table, Piece(key, version_of(kept.applied), applied, left[name]))
+        self.handed.ring()
         kept.applied = applied
         self.applied.update(dict.fromkeys([*behind, STATE], applied))
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
-        if self.handed:
-            self.handed.ring()
+        self.handed.ring()
 
     def _load(self, step: Increment) -> int | None:
         """Put an increment's rows where the folds read them; gives the watermark after it.

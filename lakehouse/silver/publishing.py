@@ -15,6 +15,7 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.metrics import PUBLISHED_BYTES, PUBLISHED_ROWS, TURNS
 from lakehouse.settings.sections import SilverSettings
 from lakehouse.silver.fold import Fold
+from lakehouse.silver.handed import Handed, Piece
 from lakehouse.silver.journal import Entry, Journal, rows_of
 from lakehouse.silver.lane import Lane, together
 from lakehouse.silver.published import Appended, Published
@@ -45,8 +46,9 @@ class Publishing:
         settings: SilverSettings,
         note: Callable[[Applied], dict[str, Any]],
         pool: ThreadPoolExecutor,
+        handed: Callable[[], Handed] = Handed,
     ) -> None:
-        self._folds, self._state, self._note = folds, state, note
+        self._folds, self._state, self._note, self._handed = folds, state, note, handed
         self.every: dict[str, Published] = {**folds, **state.tables}
         """By name: aggregates before the tables of state that they count."""
         self.turns, self.lane, self._pool = Turns(settings, windowed=state.windowed), Lane(), pool
@@ -190,10 +192,15 @@ class Publishing:
             failpoint.reach(Step.FINER_DUE)
         started = time.thread_time()
         self._unsure.add(name)
-        rows = rows_of(entries, published.schema)
-        written = published.publish(rows, note, pause)
+        rows, table = rows_of(entries, published.schema), f"silver.{Path(published.table.uri).name}"
+        if isinstance(published, Fold) and self._handed().wants(table):
+            written, whole = published.published(rows, note, pause)
+            piece = Piece(published.key, version_of(self.held[name]), applied, whole)
+            self._handed().put(table, piece)
+        else:
+            written = published.publish(rows, note, pause)
         self._upkeep[name].replaced(written.gone)
-        took, table = time.thread_time() - started, f"silver.{Path(published.table.uri).name}"
+        took = time.thread_time() - started
         TURNS.labels(table).observe(took)
         PUBLISHED_ROWS.labels(table).inc(written.rows)
         PUBLISHED_BYTES.labels(table).inc(written.bytes)

@@ -88,7 +88,7 @@ class PostgresWriter:
                 now = self._silver[table].newest()
                 if now.applied is None:
                     continue  # it is made, and has taken nothing of bronze yet
-                self._take_handed(connection, table)
+                self._take_handed(connection, table, now)
                 sent = self._sent.get(table)
                 if sent is None or not _is_same(sent.version, now):
                     self._bring(connection, table, now, now.applied)
@@ -150,19 +150,25 @@ class PostgresWriter:
     def _transfer(self, connection: psycopg.Connection, table: PostgresTable) -> Transfer:
         return Transfer(self.name, self._place, table, connection, self._duck)
 
-    def _take_handed(self, connection: psycopg.Connection, table: PostgresTable) -> None:
-        """Send what folds left since the version that the table has, where it is known."""
+    def _take_handed(
+        self, connection: psycopg.Connection, table: PostgresTable, now: Version
+    ) -> None:
+        """Send what silver's table gained since the version that the table has, where it is known.
+
+        ``now`` is the newest that silver has published.
+        """
         sent = self._sent.get(table)
-        if sent is None or not sent.is_ours:
+        if sent is None or not _is_ours(sent, now):
             return
         piece = self._handed.after(table.source, sent.applied)
-        if piece is None or {*piece.key} != {*table.key}:
-            return
+        if piece is None or not {*table.key} <= {*piece.key}:
+            return  # of keys that are gone it would not say which they were
         was = held(connection, table)
         if was is None or not _is_of(was, sent):
             return
-        self._transfer(connection, table).send_ahead(was, sent.version.schema, piece)
-        self._sent[table] = _Sent(sent.version, piece.applied)
+        self._transfer(connection, table).send_handed(was, now, piece)
+        is_ahead = now.applied != piece.applied
+        self._sent[table] = _Sent(sent.version if is_ahead else now, piece.applied)
 
     def _bring(
         self, connection: psycopg.Connection, table: PostgresTable, now: Version, applied: Applied

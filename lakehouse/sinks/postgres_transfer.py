@@ -100,18 +100,27 @@ class Transfer:
             self._run(FORGET_AHEAD, names, _EVERY)
             self._upsert(names, only_differing=True)
 
-    def send_ahead(self, was: Held, schema: pa.Schema, piece: Piece) -> None:
-        """Send what folds left after what the table has; ``schema`` is silver's."""
+    def send_handed(self, was: Held, now: Version, piece: Piece) -> None:
+        """Send what silver's table gained, or is to gain, after what the table has.
+
+        Where that is what silver's newest version ``now`` has, the table has it then.
+        """
+        schema, is_ahead = now.schema, now.applied != piece.applied
         every, keys = self._selected(schema)
         found = last("rows", self.table.key)
         rows, names = {"rows": piece.rows}, self._words(schema)
-        with self._changing(was, replace(was, ahead=piece.applied)):
+        then = replace(was, ahead=piece.applied) if is_ahead else self._held(now)
+        with self._changing(was, then):
             self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
             self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
-            self._run(SAY_AHEAD, names, piece.applied.version)
+            if is_ahead:
+                self._run(SAY_AHEAD, names, piece.applied.version)
+            elif was.ahead:
+                self._run(FORGET_AHEAD, names, _EVERY)
             self._run(DELETE, names)
             self._upsert(names)
-        failpoint.reach(Step.POSTGRES_AHEAD)
+        if is_ahead:
+            failpoint.reach(Step.POSTGRES_AHEAD)
 
     def meet(self, was: Held, now: Version, applied: Applied) -> None:
         """Say that the table has a version of silver, of what is sent already: no row is."""

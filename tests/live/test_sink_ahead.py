@@ -19,6 +19,7 @@ from lakehouse.silver.handed import Handed
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.kafka_records import messages
 from lakehouse.sinks.postgres import PostgresWriter
+from lakehouse.sinks.postgres_transfer import Transfer
 from tests.support.activity import Lake, did
 from tests.support.engine import connected
 
@@ -39,7 +40,7 @@ class Sunk(Lake):
     def restart(self):
         """Both anew, as after a kill: what was handed is gone."""
         super().restart()
-        self.handed = self.silver.handed = Handed([SESSIONS.source])
+        self.handed = self.silver.handed = Handed(SINK.handed)
         if "sink" in vars(self):
             self.sink.close()
         self.sink = PostgresWriter(SINK, self.settings, connected(self.settings), self.handed)
@@ -75,8 +76,9 @@ class Sunk(Lake):
         with engine(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             bronze = snapshots.pin("bronze", "bronze.activity")
-            found = compare_postgres(snapshots, SINK, self.settings, bronze)[2]
-        assert (found.doubt, found.fault) == ("", "")
+            *windows, found = compare_postgres(snapshots, SINK, self.settings, bronze)
+        assert all(one.rows and not one.differing for one in windows)
+        assert all((one.doubt, one.fault) == ("", "") for one in (*windows, found))
         return found.rows, found.ahead, found.differing
 
     def assert_level(self):
@@ -131,6 +133,39 @@ def test_sessions_are_sent_before_silvers_table_has_them(lake):
     lake.sink.catch_up()
     assert lake.held()[1:] == (4, 5, 1)
     assert lake.compared() == (3, 1, 0)
+    lake.assert_level()
+
+
+def test_windows_are_sent_as_their_turn_made_them(lake, monkeypatch):
+    def held():
+        return lake.ask("SELECT DISTINCT bronze_version, ahead_version FROM lakehouse_sink")
+
+    def views():
+        return lake.ask("SELECT page_url, sum(views) FROM page_view_counts GROUP BY 1 ORDER BY 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transfer, "send", lambda *_: pytest.fail("it read the table's files"))
+        lake.land(did("10:05", page="/b"), did("10:06", "bob"))
+        lake.sink.catch_up()
+        assert (held(), views()) == ([(2, None)], [("/a", 4), ("/b", 1)])
+        for clock in ("10:06", "10:07", "10:09"):  # the last one closes windows
+            lake.land(did(clock, "bob"))
+        lake.sink.catch_up()
+        assert (held(), views()) == ([(5, None)], [("/a", 7), ("/b", 1)])
+        lake.assert_level()
+
+        # a turn that came between: what it made is sent, and then the version is said
+        versions = lake.sink._silver[SINK.into[0]]
+        old = versions.newest()
+        lake.land(did("10:10", "bob"))
+        patch.setattr(versions, "newest", lambda: old)
+        lake.sink.catch_up()
+        assert sorted(held()) == [(5, 6), (6, None)]
+        patch.delattr(versions, "newest")
+        lake.assert_level()
+    lake.handed._pieces[SINK.into[0].source].clear()
+    lake.land(did("10:11", "bob"))
+    lake.handed._pieces[SINK.into[0].source].clear()
     lake.assert_level()
 
 

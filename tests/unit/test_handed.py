@@ -2,8 +2,9 @@
 
 import pyarrow as pa
 
-from lakehouse.silver.fold import PLACE
+from lakehouse.silver.fold import PLACE, _of_keys
 from lakehouse.silver.handed import _MOST, Handed, Piece
+from lakehouse.silver.latest import GONE
 from lakehouse.storage.follower import Applied
 
 KEY = ("who",)
@@ -48,6 +49,19 @@ def test_who_waits_sees_what_came_while_it_did_not():
     handed = Handed(["silver.a"])
     assert handed.wait(0, 0) == 0
     handed.put("silver.a", piece(0, 1, "x"))
+    assert handed.wait(0, 0) == 0
     handed.ring()
-    assert handed.wait(0, 60) == 2
-    assert handed.wait(2, 0) == 2
+    assert handed.wait(0, 60) == 1
+    assert handed.wait(1, 0) == 1
+
+
+def test_what_a_turn_makes_of_the_keys_that_it_touches():
+    kinds = pa.schema([pa.field("who", pa.string(), False), pa.field("n", pa.int64(), False)])
+    table = pa.table({"who": ["a", "b", "c"], "n": [1, 2, 3]}, schema=kinds)
+    new = pa.table({"more": [0, 0, 0], "who": ["c", "x", "c"]})
+    found = _of_keys(table, new, ["who"])
+    assert found.to_pylist() == [
+        {"who": "c", "n": 3, GONE: False}, {"who": "x", "n": None, GONE: True},
+    ]  # fmt: skip
+    none = _of_keys(table[:0], new[:0], ["who"])
+    assert (none.num_rows, none.schema) == (0, found.schema)
