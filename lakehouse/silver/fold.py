@@ -98,10 +98,11 @@ class Fold:
 def _of_keys(rows: pa.Table, new: pa.Table, key: list[str]) -> pa.Table:
     """The rows of the keys that are in ``new``, and GONE."""
     kinds = pa.schema([rows.schema.field(name) for name in key])
-    touched = new.select(key).group_by(key).aggregate([]).select(key).cast(kinds)
+    touched = new.select(key).group_by(key, use_threads=False).aggregate([])
+    touched = touched.select(key).cast(kinds)
     numbered = rows.select(key).append_column(PLACE, pa.array(range(rows.num_rows), pa.int64()))
-    there = rows.take(numbered.join(touched, key, join_type="left semi")[PLACE])
-    gone = touched.join(rows.select(key), key, join_type="left anti")
+    there = rows.take(numbered.join(touched, key, join_type="left semi", use_threads=False)[PLACE])
+    gone = touched.join(rows.select(key), key, join_type="left anti", use_threads=False)
     both = [
         part.append_column(GONE, pa.repeat(pa.scalar(is_gone), part.num_rows))
         for part, is_gone in ((there, False), (gone, True))

@@ -14,6 +14,9 @@ Worked example. Silver's ``sessions`` is at version 7, of bronze's 70; a sink ha
   has not, in which are all keys that changed since, and deletes those of the kept keys that are
   not among them: Postgres has 9, and no more.
 
+Of aggregates it is handed what a turn made, once that is committed: most often that is all that
+silver's newest version has, and the record says that version at once.
+
 A sink that is handed nothing (a gap, another process) has sent all that there is by a version,
 and sends the rows in which two versions differ.
 """
@@ -28,6 +31,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from lakehouse.core import failpoint
@@ -112,12 +116,13 @@ class Transfer:
         then = replace(was, ahead=piece.applied) if is_ahead else self._held(now)
         with self._changing(was, then):
             self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
-            self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
+            if pc.any(piece.rows[GONE]).as_py():
+                self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
+                self._run(DELETE, names)
             if is_ahead:
                 self._run(SAY_AHEAD, names, piece.applied.version)
             elif was.ahead:
                 self._run(FORGET_AHEAD, names, _EVERY)
-            self._run(DELETE, names)
             self._upsert(names)
         if is_ahead:
             failpoint.reach(Step.POSTGRES_AHEAD)
