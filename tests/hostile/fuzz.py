@@ -62,7 +62,7 @@ OF_ONE = {
     "history": 8, "tables --json": 5, "doctor --deep": 4, "tables": 1, "explore": 1,
 }  # fmt: skip
 """What reads one table, and how often; the rest is of the whole lake."""
-TRIED = 1_000
+TRIED = 500
 """Mutants of `make test`."""
 
 

@@ -18,7 +18,7 @@ from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.postgres_client import connect
 from producers.cdc.steps import Step
 from producers.orders.load import load
-from tests.live.conftest import command
+from tests.live.conftest import command, verb
 from tests.live.orders_table import (
     BOTH_IF_LONG,
     INSERT,
@@ -199,11 +199,11 @@ def test_the_verbs_start_what_they_need_and_end_it(tmp_path):
     assert json.loads(second.stdout)["by_op"] == {"c": 5, "d": 2, "tombstone": 2, "u": 3}
     assert EmbeddedPostgres.running(home_of(root)) is None
     assert not (root / "postgres").exists()
-    wrong = command("capture", "sales", "--root", root, check=False)
+    wrong = verb("capture", "sales", "--root", root, check=False)
     assert wrong.returncode == Exit.USAGE
     assert "is not captured from a table" in wrong.stderr
-    assert command("orders", "insert", "--count", 1, "--bad", 2, "--root", root,
-                   check=False).returncode == Exit.USAGE  # fmt: skip
+    assert verb("orders", "insert", "--count", 1, "--bad", 2, "--root", root,
+                check=False).returncode == Exit.USAGE  # fmt: skip
 
 
 def test_the_same_seed_makes_the_same_orders(orders):
