@@ -29,6 +29,7 @@ from lakehouse.explorer.session import Session
 
 ORDERS = 3
 """Events of each client in the lake that is made."""
+PROFILED = 500_000
 USABLE, ANALYSIS, DRILL = 0.7, 0.2, 0.3
 _WAIT = 60
 _TABLE, _READ = re.compile("by_country"), re.compile(r"\d ms")
@@ -79,9 +80,12 @@ def explored(root: Path, runs: int, say: Callable[[str], None]) -> Explored:
             if _is_there(session, a.sql)
         ]
         drills = list(_drills(session, runs))
-        statement = "FROM bronze.sales"
+        statement = f"FROM bronze.sales LIMIT {PROFILED}"
         described = profile(statement, session.ask(statement, 1, is_counted=False).rows.schema)
-        whole = Waited("a profile of bronze", _times(1, lambda: session.ask(described)))
+        whole = Waited(
+            f"a profile of bronze, of {PROFILED:,} rows at most",
+            _times(1, lambda: session.ask(described)),
+        )
         count = session.ask("SELECT count(*) AS n FROM bronze.sales").rows["n"][0].as_py()
     return Explored(count, usable, first, asked, drills, whole)
 
