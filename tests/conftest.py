@@ -116,7 +116,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Apart(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-gc.disable()  # to look through what is being imported takes a quarter of the collection's time
+def pytest_collection() -> None:
+    """To look through what is being imported takes a quarter of the collection's time."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
