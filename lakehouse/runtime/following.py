@@ -31,7 +31,7 @@ _EXPECTED = 1.0
 class Waiting:
     """Landed batches that are not folded yet: while a flow is behind, one fold takes several.
 
-    A row costs half as much in a fold of two million as in one of 200,000. The rows are in
+    A row costs 0.6 times as much in a fold of two million as in one of 200,000. The rows are in
     bronze, so after a crash its log has them.
     """
 
