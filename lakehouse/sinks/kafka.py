@@ -168,8 +168,9 @@ class KafkaWriter(Follower):
         """
         if self._pieces:
             raise _Whole
-        self.close()
-        self._open()  # what was sent last is read only once its transaction is ended
+        if self._left:  # what it sent last is read only once its transaction is ended
+            self.close()
+            self._open()
         with self._duck.cursor() as own:
             self._read_topic(own)
             since = self._since()
