@@ -107,6 +107,9 @@ class Explorer(Actions):
         self.query_one(LakeTree).focus()
         names = self.session.catalogue.names()
         self.query_one(LakeTree).list(names, {})
+        self.call_after_refresh(self._begin, names)  # engines load slowly: the tree is there first
+
+    def _begin(self, names: list[str]) -> None:
         self.query_one(AnalysesPane).list(analyses(names))
         self.look(is_asked=True)
         self.set_interval(_EVERY, self.look)
