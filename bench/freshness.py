@@ -14,9 +14,11 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import numpy.typing as npt
+from deltalake import DeltaTable
 
 from bench.process import Meter, python
 from lakehouse.core.paths import Lake
+from lakehouse.storage.health import current
 from lakehouse.storage.increments import increments
 
 SETTLE_SECONDS = 20
@@ -69,6 +71,7 @@ def freshness(
     environment = {**os.environ, **environment, "LAKEHOUSE_LAKE_ROOT": str(root)}
     root.mkdir(parents=True)
     engine_log, seen_log = root / "engine.log", root / "seen.jsonl"
+    landed = _Landed(Lake(str(root)).table(watch.bronze))
     with engine_log.open("wb") as log, seen_log.open("wb") as seen:
         engine = subprocess.Popen(
             python("lakehouse", "run", *watch.flows), env=environment, stdout=log, stderr=log
@@ -84,11 +87,13 @@ def freshness(
             settled = 0.0
             while load.poll() is None:
                 each_second(meter.sample())
+                landed.look()
                 if not settled and time.monotonic() - started >= SETTLE_SECONDS:
                     settled = meter.cpu_seconds
                 time.sleep(1)
             cores = (meter.cpu_seconds - settled) / (minutes * 60)
             time.sleep(3)
+            landed.look()
         finally:
             engine.send_signal(signal.SIGTERM)
             engine.wait(60)
@@ -96,13 +101,11 @@ def freshness(
             watcher.wait()
     if engine.returncode != 0:
         raise RuntimeError(engine_log.read_text()[-2000:])
-    return _result(root, watch.bronze, seen_log, rate, cores, meter.peak_mb)
+    return _result(landed, seen_log, rate, cores, meter.peak_mb)
 
 
-def _result(
-    root: Path, bronze: str, seen_log: Path, rate: int, cores: float, peak_mb: float
-) -> Freshness:
-    times, waits, batches = _latencies(Lake(str(root)).table(bronze), seen_log)
+def _result(landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: float) -> Freshness:
+    times, waits, batches = _latencies(landed, seen_log)
     start = times.min() + SETTLE_SECONDS
     counted = times >= start
     minute = ((times[counted] - start) // 60).astype(int)
@@ -124,19 +127,37 @@ def _result(
     )
 
 
-def _latencies(uri: str, seen_log: Path) -> tuple[Latencies, Latencies, int]:
-    """Each event's Kafka time and its wait, both in seconds; and how many bronze versions."""
-    seen = [json.loads(line) for line in seen_log.read_text().splitlines()]
-    times, waits = [], []
-    before = -1
-    for step in seen:
-        for increment in increments(uri, before, step["version"], 1):
+class _Landed:
+    """When the events of each bronze version came to Kafka, in seconds since 1970.
+
+    Read while the flows run: by the end a quiet shop's first commits and files are gone.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._upto = uri, -1
+        self.times: dict[int, Latencies] = {}
+
+    def look(self) -> None:
+        """Read what was committed since the last look."""
+        if not DeltaTable.is_deltatable(self._uri):
+            return
+        version = current(self._uri).version()
+        for increment in increments(self._uri, self._upto, version, 1):
             if increment.files:
-                kafka_time = duckdb.execute(
+                self.times[increment.version] = duckdb.execute(
                     "SELECT epoch_us(kafka_time) / 1e6 AS t FROM read_parquet($files)",
                     {"files": list(increment.files)},
                 ).fetchnumpy()["t"]
-                times.append(kafka_time)
-                waits.append(step["time"] - kafka_time)
-        before = step["version"]
-    return np.concatenate(times), np.concatenate(waits), before
+        self._upto = version
+
+
+def _latencies(landed: _Landed, seen_log: Path) -> tuple[Latencies, Latencies, int]:
+    """Each event's Kafka time and its wait, both in seconds; and how many bronze versions."""
+    times, waits, left = [], [], sorted(landed.times, reverse=True)
+    version = -1
+    for step in map(json.loads, seen_log.read_text().splitlines()):
+        version = step["version"]
+        while left and left[-1] <= version:
+            times.append(landed.times[left.pop()])
+            waits.append(step["time"] - times[-1])
+    return np.concatenate(times), np.concatenate(waits), version

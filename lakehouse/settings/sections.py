@@ -220,7 +220,7 @@ class MaintenanceSettings(Section):
     compact_after_commits: Annotated[int, Field(ge=0)] = Field(50, description="merge a table's small files after this many commits, and its larger ones after 16 times as many; 0: never")
     vacuum_interval: Duration = Field(timedelta(hours=1), description="how often files past their retention are removed, and at start; 0: never")
     log_entries: Count = Field(10_000, description="most commits in the log of a table on a local disk, whatever log_retention says: each costs every later commit 2 µs; trimmed every vacuum_interval")
-    old_mb: Annotated[int, Field(ge=0)] = Field(24, description="once replaced files and log entries take more MB than this, and more than a twentieth of the table, the oldest are removed before their retention ends, but none of the last ten minutes or not yet applied by a follower; 0: never")
+    old_mb: Annotated[int, Field(ge=0)] = Field(12, description="once replaced files and log entries take more MB than this, and more than a twentieth of the table, the oldest are removed before their retention ends, but none of the last ten minutes or not yet applied by a follower; 0: never")
     quarantine_retention: Duration = Field(timedelta(0), description="drop quarantined records older than this, at start and every vacuum_interval; 0: never")
 
 
