@@ -144,10 +144,11 @@ class _Landed:
         version = current(self._uri).version()
         for increment in increments(self._uri, self._upto, version, 1):
             if increment.files:
-                self.times[increment.version] = duckdb.execute(
+                found = duckdb.execute(
                     "SELECT epoch_us(kafka_time) / 1e6 AS t FROM read_parquet($files)",
                     {"files": list(increment.files)},
-                ).fetchnumpy()["t"]
+                ).fetchnumpy()
+                self.times[increment.version] = np.asarray(found["t"], np.float64)
         self._upto = version
 
 
