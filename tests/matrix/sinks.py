@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lakehouse.core.paths import Lake
@@ -27,6 +28,24 @@ def killed(stage: Stage) -> None:
     stage.recover()
 
 
+def _until_sent(stage: Stage) -> None:
+    """Wait until the topics of the sinks have records: a writer that is slow has opened then."""
+    deadline = time.monotonic() + PATIENCE
+    for flow in stage.product.flows:
+        if not isinstance(flow, KafkaSink):
+            continue
+        topic = stage.environment.get(
+            f"LAKEHOUSE_{flow.product}_{flow.setting}".upper(), flow.topic
+        )
+        while True:
+            with suppress(Failed):  # there is no such topic yet
+                if any(stage.offsets(topic).values()):
+                    break
+            if time.monotonic() > deadline:
+                raise Failed(f"nothing was sent to {topic} in {PATIENCE:g} s")
+            time.sleep(0.1)
+
+
 def fenced(stage: Stage) -> None:
     """A writer of a topic is stopped, and goes on once another one writes.
 
@@ -36,6 +55,7 @@ def fenced(stage: Stage) -> None:
     stage.produce(25)
     old = stage.start(flows=sinks)
     stage.start(flows=[name for name in stage.flows if name not in sinks])
+    _until_sent(stage)
     stage.catch_up()
     time.sleep(stage.draw.uniform(2, 4))
     old.process.send_signal(signal.SIGSTOP)
