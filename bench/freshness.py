@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import numpy.typing as npt
-from deltalake import DeltaTable
 
 from bench.process import Meter, python
 from lakehouse.core.paths import Lake
@@ -93,7 +93,7 @@ def freshness(
                 time.sleep(1)
             cores = (meter.cpu_seconds - settled) / (minutes * 60)
             time.sleep(3)
-            landed.look()
+            landed.look(at_end=True)
         finally:
             engine.send_signal(signal.SIGTERM)
             engine.wait(60)
@@ -130,26 +130,32 @@ def _result(landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: f
 class _Landed:
     """When the events of each bronze version came to Kafka, in seconds since 1970.
 
-    Read while the flows run: by the end a quiet shop's first commits and files are gone.
+    Read once a minute while the flows run: by the end a quiet shop's first commits and files
+    are gone. Reading each commit as it comes would make the flows slower.
     """
 
     def __init__(self, uri: str) -> None:
-        self._uri, self._upto = uri, -1
-        self.times: dict[int, Latencies] = {}
+        self._uri, self._upto, self._looked = uri, -1, time.monotonic()
+        self.times: dict[int, list[Latencies]] = defaultdict(list)
 
-    def look(self) -> None:
-        """Read what was committed since the last look."""
-        if not DeltaTable.is_deltatable(self._uri):
+    def look(self, *, at_end: bool = False) -> None:
+        """Read what was committed since the last look, if that is a minute ago."""
+        if time.monotonic() - self._looked < 60 and not at_end:
             return
+        self._looked = time.monotonic()
         version = current(self._uri).version()
-        for increment in increments(self._uri, self._upto, version, 1):
-            if increment.files:
-                found = duckdb.execute(
-                    "SELECT epoch_us(kafka_time) / 1e6 AS t FROM read_parquet($files)",
-                    {"files": list(increment.files)},
-                ).fetchnumpy()
-                self.times[increment.version] = np.asarray(found["t"], np.float64)
+        steps = [*increments(self._uri, self._upto, version, 1)]
+        files = {file: step.version for step in steps for file in step.files}
         self._upto = version
+        if not files:
+            return
+        found = duckdb.execute(
+            "SELECT filename, list(epoch_us(kafka_time) / 1e6) FROM "
+            "read_parquet($files, filename=true) GROUP BY filename",
+            {"files": [*files]},
+        ).fetchall()
+        for file, times in found:
+            self.times[files[file]].append(np.asarray(times, np.float64))
 
 
 def _latencies(landed: _Landed, seen_log: Path) -> tuple[Latencies, Latencies, int]:
@@ -159,6 +165,7 @@ def _latencies(landed: _Landed, seen_log: Path) -> tuple[Latencies, Latencies, i
     for step in map(json.loads, seen_log.read_text().splitlines()):
         version = step["version"]
         while left and left[-1] <= version:
-            times.append(landed.times[left.pop()])
-            waits.append(step["time"] - times[-1])
+            for some in landed.times[left.pop()]:
+                times.append(some)
+                waits.append(step["time"] - some)
     return np.concatenate(times), np.concatenate(waits), version
