@@ -18,7 +18,7 @@ from lakehouse.core.metrics import FOLDS, FRESHNESS, WAITING
 from lakehouse.ingest.landing import Landed
 from lakehouse.storage.follower import Follower
 
-_MOST_BYTES = 512 * 1024 * 1024
+_MOST_BYTES = 256 * 1024 * 1024
 """Bytes of rows that wait at most."""
 _LONGEST = 15.0
 """Seconds that a batch waits at most."""
@@ -31,7 +31,7 @@ _EXPECTED = 1.0
 class Waiting:
     """Landed batches that are not folded yet: while a flow is behind, one fold takes several.
 
-    A row costs 0.6 times as much in a fold of two million as in one of 200,000. The rows are in
+    A fold of a million rows costs half as much per row as one of 200,000. The rows are in
     bronze, so after a crash its log has them.
     """
 

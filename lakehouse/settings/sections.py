@@ -195,12 +195,12 @@ class PublishSettings(Section):
 class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
-    finer_persist_rows: Count = Field(1_000_000, description="tables of distinct keys and units are written after this many new rows ...")
+    finer_persist_rows: Count = Field(200_000, description="tables of distinct keys and units are written after this many new rows ...")
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; so is the ledger")
     greatest_age: Duration = Field(timedelta(minutes=1), description="large tables are published within a twentieth of the flow's time, but each at the latest when it is this old")
     bucket_rows: Count = Field(50_000, description="most rows in one file (bucket) of a large table; one with more is split in two")
     versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel, at most: once those of a table take eight times what it takes, and an eighth of [maintenance] old_mb, the oldest go, but none of the last 20th of this time; an older time or version is folded from bronze")
-    max_rows_per_fold: Count = Field(2_000_000, description="a catch-up folds about this many bronze rows at once")
+    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at once")
     engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that the aggregation engine takes in the driver")
     engine_threads: Count = Field(1, description="threads of one fold; tables are folded in parallel")
 

@@ -27,8 +27,6 @@ _FEW, _EACH = 200, 100
 """... and, beyond a few, so many for each that it merges: a quiet flow would write most for one."""
 _WORTH = 32
 """A large table waits until a 32nd of the rows that its last turn wrote is pending ..."""
-_A_ROW = 5e-6
-"""Seconds that a first turn takes for a pending row: about what later ones are seen to take."""
 _MANY = 4
 """Within a flow's time a table waits for so many times those rows ..."""
 _MOST = 2_000_000
@@ -68,9 +66,9 @@ class Turns:
         """Whether a table's turn has come."""
         if not pending.rows:
             return False
-        if self.is_small(name, pending.rows) or self._is_old(pending):
+        if self.is_small(name) or self._is_old(pending):
             return True
-        last = self._last.get(name) or _Turn(pending.rows * _A_ROW, Written(pending.rows))
+        last = self._last.get(name, _Turn())
         if pending.rows < min(last.written.rows // _WORTH, _MOST):
             return False
         can_pay = self._spent + last.seconds <= SHARE * (self._clock() - self._since)

@@ -5,7 +5,6 @@ from threading import Event
 import pytest
 
 from lakehouse.core.errors import LakehouseError
-from lakehouse.silver.journal import Pending
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.buckets import Buckets, Written
 from tests.conftest import encode
@@ -118,18 +117,3 @@ def test_a_table_that_is_written_again_for_a_few_rows_waits_as_a_large_one_does(
     ):
         turns.took(name, 0.0, Written(rows=wrote), merged)
         assert turns.is_small(name) is is_small, name
-
-
-def test_a_first_turn_of_many_rows_waits_until_the_flow_can_pay_for_it(settings):
-    """A catch-up would write all that it has so far, and soon all of it again."""
-    now = [0.0]
-    turns = Turns(settings.silver, clock=lambda: now[0])
-    few, many = Pending(2_000, 0.0), Pending(400_000, 0.0)
-    for at, is_due in ((1, False), (39, False), (41, True)):
-        now[0] = at
-        assert turns.due("trends", few)
-        assert turns.due("trends", many) is is_due
-    turns.took("other", 3.0, Written(rows=600_000), 600_000)
-    assert not turns.due("trends", many)
-    now[0] = settings.silver.greatest_age.total_seconds()
-    assert turns.due("trends", many)
