@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import numpy.typing as npt
+from deltalake import DeltaTable
 
 from bench.process import Meter, python
 from lakehouse.core.paths import Lake
@@ -143,6 +144,8 @@ class _Landed:
         if time.monotonic() - self._looked < 60 and not at_end:
             return
         self._looked = time.monotonic()
+        if not DeltaTable.is_deltatable(self._uri):
+            return  # on a busy machine a first start takes minutes
         version = current(self._uri).version()
         steps = [*increments(self._uri, self._upto, version, 1)]
         files = {file: step.version for step in steps for file in step.files}
