@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -30,15 +31,21 @@ def write_whole(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None
     """Replace a file, on the disk when this returns: no reader sees half of it. One writer a file.
 
     Before: the old file. Crash while ``.part`` is written: the old file, and a part that the
-    next write removes. After: the new one.
+    next write removes. After: the new one. Where the disk is full no part is left: it would hold
+    what room there is.
     """
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
     sync(path.parent)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.core.within import check_file
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
@@ -26,6 +26,8 @@ _MISREAD = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\\\[\]|^\ud800-\udfff]")
 
 IDENTITY = "_id"
 """The file in a lake that has its id: the data of its embedded services lies elsewhere, by it."""
+UNFINISHED_RESTORE = "_restore"
+"""Exists in the lake's root while a restore moves tables into place."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,15 @@ def check_root(root: str) -> None:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 check_file(entry.path, or_socket=True)
+
+
+def check_restored(root: str | Path) -> None:
+    """Raise TableDamaged where a restore was cut: some tables are the backup's, others are not."""
+    if Path(root, UNFINISHED_RESTORE).exists():
+        raise TableDamaged(
+            f"lake {root}", "a restore into it was cut short",
+            f"run it again: lakehouse restore BACKUP --force {root_option(root)}",
+        )  # fmt: skip
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

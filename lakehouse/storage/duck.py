@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ FILE, PLACE = "file of the row", "file_row_number"
 BY_NAME = "union_by_name = true"
 """For :func:`reads`: columns that a file lacks are null, whatever the first file has."""
 _NUMBERS = itertools.count()
+_GIVE_UP = 5.0
+"""Seconds in which a query that is told to end has ended."""
 _SPECIAL = re.compile(r"([*?\[])")
 
 
@@ -109,8 +112,26 @@ def connect(
             temporary=str(folder),
             is_in_order=is_in_order,
         )
-        with opened(limits) as connection:
+        connection = opened(limits)
+        try:
             yield connection
+        finally:
+            _close(connection)
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close it. What a thread still asks it, as after Ctrl-C, is ended first: else it refuses."""
+    deadline = time.monotonic() + _GIVE_UP
+    while True:
+        try:
+            connection.close()
+        except duckdb.ResourceInUseException:
+            if time.monotonic() > deadline:
+                return  # the end of the process closes it
+            connection.interrupt()
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _names_of(folder: str) -> set[str]:
@@ -179,11 +200,13 @@ def scan(table: DeltaTable, files: Iterable[str], *, placed: bool = False) -> st
 
 
 def _is_path_of(file: str, values: Mapping[str, str | None]) -> bool:
-    """Whether a file lies in the folders of its partition, as a reader without the log finds it."""
-    folders = unquote(file).split("/")
-    return all(
-        f"{name}={NULL_PARTITION if v is None else v}" in folders for name, v in values.items()
-    )
+    """Whether a file lies in the folders of its partition, as a reader without the log finds it.
+
+    And in no other that is named like a value: a reader takes that for a column's, too.
+    """
+    named = sorted(folder for folder in unquote(file).split("/")[:-1] if "=" in folder)
+    told = (f"{name}={NULL_PARTITION if v is None else v}" for name, v in values.items())
+    return named == sorted(told)
 
 
 def _by_log(

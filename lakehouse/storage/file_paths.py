@@ -21,8 +21,11 @@ def local_path(table: str | Path, name: str) -> Path:
 
 
 def dated_files(folder: Path) -> list[str]:
-    """Plain Parquet files by date; Outside where one is no file below the folder."""
-    files = sorted(str(path) for path in folder.glob("*=*/*.parquet"))
+    """Plain Parquet files by date; Outside where one is no file below the folder.
+
+    As every reader of such a folder does, it leaves out what begins with a dot or an underscore.
+    """
+    files = sorted(str(path) for path in folder.glob("*=*/[!._]*.parquet"))
     check_folders(folder, files)
     for file in files:
         check_file(file)

@@ -138,7 +138,7 @@ class Follower(ABC):
     def __init__(self, name: str, product: str, settings: Settings, most_rows: int) -> None:
         self.name, self.settings = name, settings
         self.bronze_uri, self._bronze = Lake(settings.lake.root).table(f"bronze.{product}"), product
-        self._most_rows = most_rows
+        self.most_rows = most_rows
         self.bronze_id = ""
         self.stop = threading.Event()
         """Set: end by :class:`Stopping` before the next increment of many."""
@@ -242,7 +242,7 @@ class Follower(ABC):
 
     def steps(self, after: int, upto: int) -> Iterator[Increment]:
         """The increments between two versions."""
-        return increments(self.bronze_uri, after, upto, self._most_rows)
+        return increments(self.bronze_uri, after, upto, self.most_rows)
 
     def whole(self, version: int, say: Say | None = None) -> Iterator[Increment]:
         """All of bronze at a version, a part at a time; the last alone completes it.
@@ -251,7 +251,9 @@ class Follower(ABC):
         ``say`` is told after each how many rows are done, of how many; else who watches.
         """
         files = sorted(files_of(DeltaTable(self.bronze_uri, version=version)))
-        most = self.settings.silver.max_rows_per_fold
+        most = self.most_rows or self.settings.silver.max_rows_per_fold
+        if not say:
+            advance(f"folding {self.name}", 0, 0)  # the first part may take long
         for number, (some, done, of) in enumerate(parts(files, most)):
             yield Increment(version, some, part=number, is_last=done == of)
             if say:

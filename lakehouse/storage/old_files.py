@@ -33,7 +33,7 @@ _SHORTEST = 600.0
 _SOON = 20
 """... but of a table with a short retention only this part of it."""
 _SHARE = 1 / 20
-_APART = 500
+_APART = 250
 """Versions that checkpoints which stay are about apart."""
 _LOOKED = 20
 """Commits in which a follower's applied version is looked for."""

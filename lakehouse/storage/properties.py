@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from deltalake import DeltaTable
 
+from lakehouse.core.errors import SettingsError
 from lakehouse.settings.settings import Settings
+from lakehouse.storage.protocol import is_odd
 
 FINGERPRINTED = "lakehouse.fingerprints"
 FROM_FIRST_ROW = "from the first row"
@@ -16,8 +18,21 @@ INSTEAD_OF = "lakehouse.insteadOf"
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 
 
+_NOT_GIVEN = ("delta.minReaderVersion", "delta.minWriterVersion", "delta.feature.", "lakehouse.")
+"""Beginnings of properties that are no setting's: the protocol's, and our own."""
+
+
 def table_properties(settings: Settings) -> dict[str, str | None]:
-    """The properties a table is made with: retention, and what [table.properties] adds."""
+    """The properties a table is made with: retention, and what [table.properties] adds.
+
+    SettingsError where we could not write such a table.
+    """
+    for name, value in settings.table_properties.items():
+        if is_odd(name, value) or name.startswith(_NOT_GIVEN):
+            raise SettingsError(
+                f"[table.properties] {name}", f"= {value}: a table like that is not written by "
+                "this program, so none is made", "remove the line",
+            )  # fmt: skip
 
     def interval(value: timedelta) -> str:
         return f"interval {int(value.total_seconds())} seconds"

@@ -47,16 +47,22 @@ def check_removable(table: DeltaTable, uri: str) -> None:
         )
 
 
+def is_odd(name: str, value: str) -> bool:
+    """Whether a property with this value asks more of an entry than ours have."""
+    value = value.lower()
+    return (
+        name.startswith("delta.constraints.")
+        or (name in _PROPERTIES and value == "true")
+        or (name == "delta.columnMapping.mode" and value != "none")
+    )
+
+
 def _odd(table: DeltaTable) -> Iterator[str]:
     protocol, configuration = table.protocol(), table.metadata().configuration
     if protocol.min_writer_version > 7:
         yield f"writer version {protocol.min_writer_version}"
     yield from {*(protocol.writer_features or []), *(protocol.reader_features or [])} - _KNOWN
-    for name, value in configuration.items():
-        if name.startswith("delta.constraints.") or (name in _PROPERTIES and value == "true"):
-            yield name
-    if configuration.get("delta.columnMapping.mode", "none") != "none":
-        yield "columnMapping"
+    yield from (name for name, value in configuration.items() if is_odd(name, str(value)))
     for field in json.loads(table.schema().to_json())["fields"]:
         yield from _of_column(field["name"], field["metadata"])
 

@@ -140,10 +140,11 @@ def fitted_rows(
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
                 part = parquet.read(use_threads=False)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            part = part.drop_columns([n for n in values if n in part.schema.names])  # Spark's
+            for column, value in values.items():
+                told = pa.repeat(pa.scalar(value, pa.string()), part.num_rows)
+                part = part.append_column(column, told)
+            fitted = part.select(schema.names).cast(schema)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise read_fault(uri, file, error) from None
-        part = part.drop_columns([name for name in values if name in part.schema.names])  # Spark's
-        for column, value in values.items():
-            told = pa.repeat(pa.scalar(value, pa.string()), part.num_rows)
-            part = part.append_column(column, told)
-        yield part.select(schema.names).cast(schema)
+        yield fitted
