@@ -1,16 +1,12 @@
-"""An archive of Spark's classes, parsed once: each later JVM maps it and starts seconds sooner.
+"""The archive of Spark's classes, made once for each Java, PySpark and set of jars.
 
-It is a class-data-sharing archive, made once for each Java, PySpark and set of jars by a small
-Spark session that does what a flow does. A JVM that cannot use it runs without it.
-``-XX:+AutoCreateSharedArchive`` would do this without our code, but needs JDK 19; we support 17.
+A small Spark session that does what a flow does makes it; see :mod:`lakehouse.core.archives`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -25,18 +21,13 @@ from typing import Any
 import pyspark
 from pyspark.sql import DataFrame, SparkSession
 
-from lakehouse.core.files import distrust
+from lakehouse.core.archives import OF_EVERY_JVM, QUIET, Archives, key_of, options
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
-_OF_EVERY_JVM = {"JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"}
-"""A JVM that is told to map one archive does not write another."""
-KEPT = 3
-"""How many archives of other environments are kept."""
 LIMIT_SECONDS = 180
-_QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 _KAFKA = (
     "org.apache.kafka.clients.consumer.KafkaConsumer",
     "org.apache.kafka.clients.admin.KafkaAdminClient",
@@ -50,64 +41,40 @@ def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Eng
     The engine is unchanged if the archive cannot be made, or another process is making it. A
     failed attempt is not repeated; an archive that was cut short is made again.
     """
-    folder = cache / "archives"
+    archives = Archives(cache, "spark", _key(engine))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if fault := distrust(cache.stat()) or distrust(folder.stat()):
-            say(f"{folder}: {fault}: Spark starts without an archive of its classes")
+        if fault := archives.opened():
+            say(f"{archives.folder}: {fault}: Spark starts without an archive of its classes")
             return engine
-        path = _whole(folder, _key(engine))
+        path = archives.whole()
         if path is None:
-            with one_at_a_time(folder / "lock", wait=False) as alone:
+            with one_at_a_time(archives.folder / "lock", wait=False) as alone:
                 if not alone:
                     return engine
                 say("preparing Spark's classes, once, so that it starts sooner (half a minute)")
-                path = _make(engine, folder)
-        if path.stat().st_size == 0:
-            return engine
-        os.utime(path)
+                path = _make(engine, archives)
+        told = options(path)
     except OSError:
         return engine
-    return replace(
-        engine, java_options=(*engine.java_options, f"-XX:SharedArchiveFile={path}", *_QUIET)
-    )
-
-
-def _whole(folder: Path, key: str) -> Path | None:
-    """The archive of this key, if it is complete: its name has its size, which no JVM checks.
-
-    One that another user can write to is none: what is mapped into a JVM runs.
-    """
-    found = ((path, path.lstat()) for path in folder.glob(f"spark-{key}-*.jsa"))
-    return next((path for path, at in found if _is_whole(path, at) and not distrust(at)), None)
-
-
-def _is_whole(path: Path, at: os.stat_result) -> bool:
-    return stat.S_ISREG(at.st_mode) and path.stem.rpartition("-")[2] == str(at.st_size)
+    return replace(engine, java_options=(*engine.java_options, *told)) if told else engine
 
 
 def _key(engine: Engine) -> str:
-    """What the archive depends on: a JVM refuses it if a jar, or a jar's time, has changed."""
     spec = find_spec("pyspark")
     jars = Path(spec.origin).parent / "jars" if spec and spec.origin else Path()
-    release = engine.java_home / "release"
-    parts = [str(engine.java_home), release.read_text("utf-8") if release.is_file() else ""]
-    parts += [pyspark.__version__, str(jars), str(jars.stat().st_mtime_ns)]
-    parts += [f"{jar}:{jar.stat().st_mtime_ns}" for jar in engine.jars]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    own = (pyspark.__version__, str(jars), str(jars.stat().st_mtime_ns))
+    return key_of(engine.java_home, engine.jars, *own)
 
 
-def _make(engine: Engine, folder: Path) -> Path:
+def _make(engine: Engine, archives: Archives) -> Path:
     """Run the training in a process of its own; leaves an empty file if it failed."""
-    for left in folder.glob("part-*"):
+    for left in archives.folder.glob("part-*"):
         shutil.rmtree(left, ignore_errors=True)
-    for old in sorted(folder.glob("*.jsa"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
-        old.unlink()
     kept = {
         name: value for name, value in os.environ.items()
-        if not name.startswith("LAKEHOUSE_") and name not in _OF_EVERY_JVM
+        if not name.startswith("LAKEHOUSE_") and name not in OF_EVERY_JVM
     }  # fmt: skip
-    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
+    with tempfile.TemporaryDirectory(dir=archives.folder, prefix="part-") as part:
         made = Path(part, "archive")
         words = [str(engine.java_home), str(made), part, *map(str, engine.jars)]
         try:
@@ -118,16 +85,16 @@ def _make(engine: Engine, folder: Path) -> Path:
         except subprocess.SubprocessError:
             made.unlink(missing_ok=True)
         made.touch()
-        return made.rename(folder / f"spark-{_key(engine)}-{made.stat().st_size}.jsa")
+        return archives.take(made)
 
 
 def train(java_home: Path, archive: Path, folder: Path, jars: list[Path]) -> None:
     """Do what a flow does, in a JVM that writes an archive of its classes when it ends."""
-    options = (f"-XX:ArchiveClassesAtExit={archive}", "-XX:TieredStopAtLevel=1", *_QUIET)
+    told = (f"-XX:ArchiveClassesAtExit={archive}", "-XX:TieredStopAtLevel=1", *QUIET)
     defaults = folder / "config.ini"
     defaults.write_text("".join(f"[{name}]\ntopic = {name}\n" for name in contracts()))
     settings = load_settings(defaults)
-    spark = session(settings, "archive", Engine(java_home, jars, options))
+    spark = session(settings, "archive", Engine(java_home, jars, told))
     try:
         _work(spark, folder)
     finally:

