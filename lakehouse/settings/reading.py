@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from lakehouse.core import failpoint
 from lakehouse.core.errors import SettingsError
 from lakehouse.core.files import distrust
+from lakehouse.settings.kinds import topic_keys
 from lakehouse.settings.names import FREE_SECTIONS
 from lakehouse.settings.sections import ProductSettings, Section
 
@@ -19,7 +21,7 @@ ENV_PREFIX = "LAKEHOUSE_"
 _PACKAGED = Path(__file__).parents[2] / "config.ini"
 RESERVED_ENV = {
     "LAKEHOUSE_CONFIG": "path of the config.ini to read",
-    "LAKEHOUSE_CACHE": "folder of the jars and Spark's class archive (default ~/.cache/lakehouse)",
+    "LAKEHOUSE_CACHE": "folder of the jars and of class archives (default ~/.cache/lakehouse)",
     "LAKEHOUSE_STATE": "folder of the embedded services' data, and of the key that marks state in "
     "lakes as yours (default ~/.local/state/lakehouse, under $XDG_STATE_HOME if that is set; of "
     "root: /var/lib/lakehouse)",
@@ -32,7 +34,7 @@ RESERVED_ENV = {
 CODE_ENV = {
     "JAVA_HOME, PATH, LAKEHOUSE_JAVA": "the programs that are run: java, setpriv",
     "LAKEHOUSE_CACHE": "the folder of jars, each checked by SHA-256 before it is used, and of the "
-    "archive of Spark's classes, which is used where nobody else can write to it",
+    "archives of Spark's and Kafka's classes, which are used where nobody else can write to them",
     "LAKEHOUSE_STATE, XDG_STATE_HOME": "the folder of what the embedded servers run on",
     "LAKEHOUSE_CONFIG": "config.ini",
 }
@@ -96,6 +98,11 @@ def read_file(
                 + f", or {key}_file"
                 for key in raw[name]
                 if name not in FREE_SECTIONS and _is_secret(typed[name], key)
+            ]
+            faults += [
+                f"{path}: [{name}] {key}: {told}"
+                for key, value in raw[name].items()
+                if name not in FREE_SECTIONS and (told := _odd(value))
             ]
         else:
             told = _home_of(parser[name], typed) or _did_you_mean(name, known)
@@ -177,14 +184,30 @@ def fault_of(
 
 
 def shared_topics(products: Mapping[str, ProductSettings]) -> list[str]:
-    """A topic that two sections name: each would find the other's events in it."""
+    """A topic that two keys name: what reads one would find the other's records in it.
+
+    A flow that fills the topic that it reads would never come to an end.
+    """
     owners: dict[str, str] = {}
     faults = []
     for name, section in products.items():
-        owner = owners.setdefault(section.topic, name)
-        if owner != name:
-            faults.append(f"[{name}] topic: {section.topic!r} is the topic of [{owner}] too")
+        for key in topic_keys(type(section)):
+            topic, place = str(getattr(section, key)), f"[{name}]" + f" {key}" * (key != "topic")
+            owner = owners.setdefault(topic, place)
+            if owner != place:
+                faults.append(f"[{name}] {key}: {topic!r} is the topic of {owner} too")
     return faults
+
+
+def _odd(value: str) -> str:
+    """What a person may have meant otherwise than the file's format has it."""
+    if value[:1] in {"'", '"'} and value[-1:] == value[:1]:
+        return "stands in quotes, which would be part of it: write it without"
+    if "\n" in value:
+        return "goes on in another line: write it in one"
+    if found := re.search(r"\s[#;]", value):
+        return f"holds {found[0]!r}: a comment has a line of its own"
+    return ""
 
 
 def _is_secret(section: type[Section], key: str) -> bool:

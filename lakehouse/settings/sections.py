@@ -6,83 +6,25 @@ against them, so a key is described here and nowhere else.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    SecretStr,
-    create_model,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, model_validator
+
+from lakehouse.settings.kinds import (
+    Answer,
+    Count,
+    Duration,
+    Memory,
+    Optional,
+    Port,
+    Root,
+    SqlName,
+    TableName,
+    Topic,
+    runs_code,
 )
-
-_UNITS = {
-    "ms": 0.001, "millisecond": 0.001, "s": 1, "second": 1, "m": 60, "min": 60, "minute": 60,
-    "h": 3600, "hour": 3600, "d": 86400, "day": 86400,
-}  # fmt: skip
-
-
-def parse_duration(value: object) -> timedelta:
-    """``'10 minutes'``, ``'250 ms'``, ``'1 h'`` or ``'0 seconds'`` as a timedelta."""
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", str(value))
-    unit = match.group(2).lower() if match else ""
-    unit = unit if unit in _UNITS else unit.removesuffix("s")
-    if match is None or unit not in _UNITS:
-        raise ValueError("is not a duration: write a number and a unit, as in '10 minutes'")
-    try:
-        return timedelta(seconds=float(match.group(1)) * _UNITS[unit])
-    except OverflowError:
-        raise ValueError("is longer than a duration can be") from None
-
-
-def _topic_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-        raise ValueError("is not a topic name: use letters, digits, '.', '_' and '-'")
-    return value
-
-
-def _table_name(value: str) -> str:
-    if not re.fullmatch(r"\w{1,63}\.\w{1,63}", value):
-        raise ValueError("is not a table: write schema.table")
-    return value
-
-
-def _path(value: str) -> str:
-    """A path that a file system and Delta can have at all."""
-    try:
-        name = value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not a path in UTF-8") from None
-    if b"\0" in name or len(name) > 4000 or any(len(part) > 255 for part in name.split(b"/")):
-        raise ValueError("is not a path: a name in it is longer than 255 bytes, or holds a NUL")
-    return value
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Topic = Annotated[str, AfterValidator(_topic_name)]
-TableName = Annotated[str, AfterValidator(_table_name)]
-SqlName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
-Optional = BeforeValidator(_empty_is_none)
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-
-
-def runs_code(how: str) -> dict[str, JsonValue]:
-    """Marks a key by which whoever writes config.ini can run code: docs/settings.md lists these."""
-    return {"runs_code": how}
 
 
 class Section(BaseModel):
@@ -97,7 +39,7 @@ class Section(BaseModel):
 class LakeSettings(Section):
     """[lake]: where the tables are."""
 
-    root: Annotated[str, AfterValidator(_path)] = Field("./var/lake", min_length=1, description="folder of the lake: of this machine, or a shared mount")
+    root: Root = Field("./var/lake", min_length=1, description="folder of the lake: of this machine, or a shared mount")
     access: Literal["private", "group"] = Field("private", description="who may read and write what is made: you, or your group too; lakes hold personal data")
 
 
@@ -114,7 +56,7 @@ class KafkaSettings(Section):
     ssl_certfile: str = Field("", description="PEM file of the client certificate")
     ssl_keyfile: str = Field("", description="PEM file of the client key (PKCS#8)")
     client_id: str = Field("lakehouse", description="name that the broker sees")
-    request_timeout: Duration = Field(timedelta(seconds=20), description="how long to wait for the broker's answer")
+    request_timeout: Answer = Field(timedelta(seconds=20), description="how long to wait for the broker's answer")
     fail_on_data_loss: bool = Field(True, description="stop when Kafka has expired records that bronze has not landed")
 
     @model_validator(mode="after")
@@ -142,7 +84,7 @@ class PostgresSettings(Section):
     sslrootcert: str = Field("", description="PEM file of the certificate authority")
     sslcert: str = Field("", description="PEM file of the client certificate")
     sslkey: str = Field("", description="PEM file of the client key")
-    connect_timeout: Duration = Field(timedelta(seconds=10), description="how long one attempt to connect may take")
+    connect_timeout: Answer = Field(timedelta(seconds=10), description="how long one attempt to connect may take")
     wal_limit_mb: Count = Field(1024, description="doctor and the capture warn when a slot keeps more MB of WAL than this")
 
     @model_validator(mode="after")
@@ -200,9 +142,9 @@ class SilverSettings(Section):
     greatest_age: Duration = Field(timedelta(minutes=1), description="large tables are published within a twentieth of the flow's time, but each at the latest when it is this old")
     bucket_rows: Count = Field(50_000, description="most rows in one file (bucket) of a large table; one with more is split in two")
     versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel, at most: once those of a table take eight times what it takes, and an eighth of [maintenance] old_mb, the oldest go, but none of the last 20th of this time; an older time or version is folded from bronze")
-    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at once")
-    engine_memory: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that the aggregation engine takes in the driver")
-    engine_threads: Count = Field(1, description="threads of one fold; tables are folded in parallel")
+    max_rows_per_fold: Count = Field(1_000_000, description="a catch-up folds about this many bronze rows at once; a quarter where a table of the flow has the latest change by key")
+    engine_memory: Memory = Field("1GB", description="most memory that the aggregation engine takes in the driver")
+    engine_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="threads of one fold; tables are folded in parallel")
 
 
 class TableSettings(Section):
@@ -239,7 +181,7 @@ class ExplorerSettings(Section):
 
     timeout: Duration = Field(timedelta(seconds=30), description="longest time of one query")
     row_limit: Count = Field(1_000, description="most rows shown of a query")
-    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB)$", description="most memory that a query takes; ten times as much is written to the folder of temporary files")
+    memory_limit: Memory = Field("1GB", description="most memory that a query takes; ten times as much is written to the folder of temporary files")
 
 
 class MetricsSettings(Section):
@@ -275,8 +217,8 @@ class ProductSettings(Section):
     enabled: bool = Field(True, description="whether lakehouse up runs it when no product is named")
     topic: Topic = Field(description="Kafka topic of the product's events")
     partitions: Count = Field(2, description="partitions of the topic, when we create it")
-    replication_factor: Count = Field(1, description="replicas of the topic, when we create it")
-    topic_retention: Duration = Field(timedelta(days=7), description="how long Kafka keeps records, when we create the topic")
+    replication_factor: Annotated[int, Field(ge=1, le=2**15 - 1)] = Field(1, description="replicas of the topic, when we create it")
+    topic_retention: Duration = Field(timedelta(days=7), ge=timedelta(minutes=1), description="how long Kafka keeps records, when we create the topic")
     max_message_mb: Annotated[int, Field(ge=1, le=95)] = Field(16, description="largest record, or compressed batch of records, that the topic takes, in MB, when we create it")
     watermark_delay: Duration = Field(timedelta(minutes=10), description="an event older than the newest by more than this is late")
     future_tolerance: Duration = Field(timedelta(minutes=5), description="an event time may be this much later than its Kafka time")
@@ -300,6 +242,6 @@ class CapturedSettings(ProductSettings):
 
     table: TableName = Field(description="the table, as schema.table")
     slot: SqlName = Field(description="replication slot; one for each lake that captures the table")
-    publication: SqlName = Field(description="publication of the table; made when it is missing")
+    publication: SqlName = Field(description="publication that names the table; made when it is missing")
     poll_interval: Duration = Field(timedelta(seconds=5), description="with --mode poll: time between two looks")
     oversized: Literal["stop", "quarantine"] = Field("stop", description="what the capture does at a change that the topic is too small for: stop before it; or send a mark of it, which is quarantined, and go on")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lakehouse.settings.sections import Count, Duration, ProductSettings, Topic
+from lakehouse.settings.kinds import Count, Duration, Topic
+from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,7 +37,7 @@ class ActivitySettings(ProductSettings):
     enriched_topic: Topic = Field(
         "enriched_activity", description="Kafka topic of the events with their sessions"
     )
-    rate: Annotated[float, Field(gt=0)] = Field(5, description="generated events a second")
+    rate: Annotated[float, Field(ge=0.001)] = Field(5, description="generated events a second")
     seed: int = Field(7, description="the same seed makes the same events")
     users: Count = Field(2_000, description="how many users there are")
     pages: Count = Field(300, description="how many pages they see")

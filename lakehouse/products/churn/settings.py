@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lakehouse.settings.sections import Count, Duration, ProductSettings, Topic
+from lakehouse.settings.kinds import Count, Duration, Topic
+from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,7 +31,7 @@ class ChurnSettings(ProductSettings):
     sla_ms: Annotated[float, Field(gt=0)] = Field(
         15, description="milliseconds that a prediction may take; slower ones are counted"
     )
-    rate: Annotated[float, Field(gt=0)] = Field(5, description="generated customers a second")
+    rate: Annotated[float, Field(ge=0.001)] = Field(5, description="generated customers a second")
     seed: int = Field(7, description="the same seed makes the same customers")
     corrupt: Share = Field(0.005, description="share of records that break the contract")
 

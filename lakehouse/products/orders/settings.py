@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from lakehouse.settings.sections import CapturedSettings, Duration, SqlName, TableName, Topic
+from lakehouse.settings.kinds import Duration, SqlName, TableName, Topic
+from lakehouse.settings.sections import CapturedSettings
 
 
 def _like(key: str, default: Any) -> Any:

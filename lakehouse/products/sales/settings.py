@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lakehouse.settings.sections import Count, ProductSettings, Topic
+from lakehouse.settings.kinds import Count, Topic
+from lakehouse.settings.sections import ProductSettings
 from lakehouse.settings.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,7 +17,7 @@ class SalesSettings(ProductSettings):
     """[sales]: a shop's sales; each of the last seven keys is also an option of produce."""
 
     topic: Topic = Field("sales", description=ProductSettings.model_fields["topic"].description)
-    rate: Annotated[float, Field(gt=0)] = Field(
+    rate: Annotated[float, Field(ge=0.001)] = Field(
         0.5, description="generated orders a second: 0.5 is one every two seconds"
     )
     seed: int = Field(7, description="the same seed makes the same events")
