@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableLocked
+from lakehouse.core.paths import check_restored
 from lakehouse.core.within import Within, open_own
 
 _TO_SIGN = 1.0
@@ -39,11 +40,18 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 @contextmanager
-def write_locks(folder: Path, tables: list[str], holder: str, wait: timedelta) -> Iterator[None]:
-    """Hold the writer locks of these tables, or raise TableLocked naming who does."""
+def write_locks(
+    folder: Path, tables: list[str], holder: str, wait: timedelta, *, mends: bool = False
+) -> Iterator[None]:
+    """Hold the writer locks of these tables, or raise TableLocked naming who does.
+
+    TableDamaged in a lake whose restore was cut, but for who ``mends`` it.
+    """
     with ExitStack() as stack:
         for table in sorted(tables):
             stack.enter_context(_lock(folder / f"{table}.lock", table, holder, wait))
+        if not mends:
+            check_restored(folder.parent)
         yield
 
 

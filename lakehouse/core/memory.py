@@ -20,6 +20,10 @@ _UNITS = {"MB": 10**6, "GB": 10**9}
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """As malloc.h numbers them for mallopt."""
 _LARGE = 2 * 2**20
+_DONT_NEED = 4
+"""As mman.h numbers it for madvise."""
+_DATA, _SHARED = 5, 2
+"""Fields of statm."""
 
 
 def size_of(text: str) -> int:
@@ -38,7 +42,7 @@ def growth(limit: str) -> int:
 @contextmanager
 def bounded(growth: int) -> Iterator[None]:
     """Let this process grow by so many bytes at most, in the block; a narrower bound holds on."""
-    held = _data()
+    held = _statm(_DATA)
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bound = (held or 0) + growth
     if held is None or 0 <= before <= bound or 0 <= hard <= bound:
@@ -51,13 +55,33 @@ def bounded(growth: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
-def _data() -> int | None:
-    """Bytes of data and stack of this process; None if the system does not say."""
+def _statm(field: int) -> int | None:
+    """Bytes of this process's memory of one kind; None if the system does not say."""
     try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[5]
+        pages = Path("/proc/self/statm").read_text("ascii").split()[field]
     except OSError:
         return None
     return int(pages) * resource.getpagesize()
+
+
+def mapped() -> int:
+    """Bytes of files that are mapped and in this process's memory; 0 where nobody says."""
+    return _statm(_SHARED) or 0
+
+
+def let_go(file: Path) -> None:
+    """Take a mapped file's pages out of this process's memory; they stay in the system's cache.
+
+    Only of a file that is mapped to be read: what reads it next finds the pages there again.
+    """
+    with suppress(OSError, AttributeError):
+        madvise = ctypes.CDLL(None).madvise
+        madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for line in Path("/proc/self/maps").read_text("utf-8", "replace").splitlines():
+            place, rights, *_, name = line.split(maxsplit=5)
+            if name == str(file) and "w" not in rights:
+                start, end = (int(half, 16) for half in place.split("-"))
+                madvise(start, end - start, _DONT_NEED)
 
 
 def give_back() -> None:

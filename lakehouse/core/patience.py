@@ -37,6 +37,7 @@ class Patience:
         self.limit, self._stop = limit.total_seconds(), stop
         self._lost: float | None = None
         self._missed = 0.0
+        self._away: set[str] = set()
         self._told, self._pause = "", FIRST_PAUSE
 
     def miss(self, error: ServiceAway) -> None:
@@ -48,6 +49,7 @@ class Patience:
         if self._lost is None:
             self._lost = now
         self._missed = now
+        self._away.add(error.place)
         HEALTH.away(error.place, error.fault)
         if self._stop.is_set() or now - self._lost >= self.limit:
             raise error
@@ -67,11 +69,16 @@ class Patience:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return not stopped
 
+    def once_more(self) -> None:
+        """Wait as long again, and say so: what is away stays away."""
+        self._lost, self._told = None, ""
+
     def back(self) -> None:
-        """Say once that the service answers again; whether it works, progress tells."""
-        if self._told:
-            log.info("it is back: going on", service=self._told)
-            HEALTH.back(self._told)
+        """Say once that what was away answers again; whether it works, progress tells."""
+        for place in sorted(self._away):
+            log.info("it is back: going on", service=place)
+            HEALTH.back(place)
+            self._away.discard(place)
         self._told, self._pause = "", FIRST_PAUSE
 
     def progress(self, at: float | None = None) -> None:

@@ -131,6 +131,7 @@ def _begun() -> Progress:
     from rich.progress import (  # noqa: PLC0415  # help does without
         BarColumn,
         Progress,
+        SpinnerColumn,
         TextColumn,
         TimeRemainingColumn,
     )
@@ -138,6 +139,7 @@ def _begun() -> Progress:
     drawn = Progress(
         TextColumn("{task.description}", markup=False), BarColumn(),
         TextColumn("{task.fields[told]}", markup=False), TimeRemainingColumn(compact=True),
+        SpinnerColumn("line"),
         console=narration(), transient=True, redirect_stdout=False,
     )  # fmt: skip
     drawn.start()
@@ -148,7 +150,9 @@ def _told(done: int, of: int, unit: str) -> str:
     """How much of how much; bytes in what a person counts them in."""
     if unit == "bytes":
         return f"{_bytes(done)} of {_bytes(of)}"
-    return f"{done:,} of {of:,} {unit}" if of else f"{done:,} {unit}"
+    if not of:
+        return f"{done:,} {unit}" if done else ""
+    return f"{done:,} of {of:,} {unit}"
 
 
 def _bytes(number: int) -> str:

@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -109,6 +109,8 @@ _KEY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SEQUENCE = msgspec.json.Decoder(list[str | None])
 _TEXT = msgspec.json.Decoder(str)
 _NUMBER = re.compile(NUMBER)
+_WIDE = 20
+_ORDER = re.compile(rf"[0-9]{{{_WIDE}}}(-[0-9]{{{_WIDE}}})*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TOMBSTONE = "t"
 """The op of a null value: it says again that its key is deleted."""
@@ -176,23 +178,33 @@ def _envelope(value: bytes) -> _Envelope:
         return _ENVELOPE.decode(_ENCODER.encode(last))
 
 
+class _Named(NamedTuple):
+    """What :func:`_columns` asks of two classes for every record."""
+
+    row: tuple[str, ...]
+    money: tuple[str, ...]
+    own: frozenset[str]
+    """Names of the change that are no column's."""
+
+
 @cache
-def _types(row: type[msgspec.Struct]) -> dict[str, Any]:
-    return {f.name: f.type for f in msgspec.structs.fields(row)}
+def _named(row: type[msgspec.Struct], change: type[msgspec.Struct]) -> _Named:
+    fields = msgspec.structs.fields(row)
+    names = tuple(f.name for f in fields)
+    money = tuple(f.name for f in fields if f.type is Decimal)
+    return _Named(names, money, frozenset(change.__struct_fields__) - {*names})
 
 
 def _columns(
     after: dict[str, msgspec.Raw], row: type[msgspec.Struct], change: type[msgspec.Struct]
 ) -> dict[str, Any]:
     """The row's columns, every one; others where their names are not the change's own."""
-    hints = _types(row)
-    if missing := [name for name in hints if name not in after]:
+    names = _named(row, change)
+    if missing := [name for name in names.row if name not in after]:
         raise ValueError("; ".join(f"'{name}' is missing" for name in missing))
-    own = set(change.__struct_fields__) - set(hints)
-    found: dict[str, Any] = {(f"after.{n}" if n in own else n): v for n, v in after.items()}
-    for name, hint in hints.items():
-        if hint is Decimal:
-            found[name] = _number(after[name])
+    found: dict[str, Any] = {(f"after.{n}" if n in names.own else n): v for n, v in after.items()}
+    for name in names.money:
+        found[name] = _number(after[name])
     return found
 
 
@@ -234,12 +246,13 @@ def _row(data: bytes) -> dict[str, msgspec.Raw]:
 def sortable(text: str) -> str:
     """A source's sequence as text that sorts as its numbers do: each padded to 20 digits."""
     try:
-        numbers = [number or "0" for number in _SEQUENCE.decode(text)]  # Debezium's first is null
+        numbers = [(number or "0").zfill(_WIDE) for number in _SEQUENCE.decode(text)]
     except msgspec.MsgspecError:
         numbers = []
-    if not numbers or not all(re.fullmatch(r"[0-9]{1,20}", number) for number in numbers):
+    order = "-".join(numbers)  # Debezium's first number is null
+    if len(order) != (_WIDE + 1) * len(numbers) - 1 or not _ORDER.fullmatch(order):
         raise ValueError(f"'source.sequence' is not a list of numbers as text: {text[:60]!r}")
-    return "-".join(number.zfill(20) for number in numbers)
+    return order
 
 
 def _plainly(error: msgspec.ValidationError) -> str:

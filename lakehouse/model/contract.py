@@ -99,6 +99,11 @@ class Contract:
         """
         return _wire(self.event)
 
+    @property
+    def loose_wire(self) -> type[msgspec.Struct]:
+        """As :attr:`wire`, but unknown fields are let pass."""
+        return _wire(self.event, is_loose=True)
+
     def json_schema(self) -> dict[str, Any]:
         """The contract as JSON Schema (draft 2020-12)."""
         _, definitions = msgspec.json.schema_components([self.event])
@@ -155,15 +160,16 @@ def _money(event: type[msgspec.Struct]) -> frozenset[str]:
 
 
 @cache
-def _wire(event: type[msgspec.Struct]) -> type[msgspec.Struct]:
+def _wire(event: type[msgspec.Struct], *, is_loose: bool = False) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for f in msgspec.structs.fields(event):
         hint = msgspec.Raw if f.name in _money(event) else _hints(event)[f.name]
         absent = None if f.default is UNSET else f.default
         fields.append((f.name, hint) if f.required else (f.name, hint, absent))
     return msgspec.defstruct(
-        f"{event.__name__}Wire", fields, kw_only=True, gc=False, forbid_unknown_fields=True
-    )
+        f"{event.__name__}Wire", fields, kw_only=True, gc=False,
+        forbid_unknown_fields=not is_loose,
+    )  # fmt: skip
 
 
 def base_type(hint: Any) -> Any:

@@ -17,6 +17,9 @@ With a quantity of at most 10^9 a line is below 10^21, so a sum of 10^12 lines i
 """
 PLAIN = rf"^(0|[1-9][0-9]{{0,{DIGITS - 1}}})(\.[0-9]{{1,{PLACES}}})?$"
 """JSON numbers that are a price as they stand."""
+NOUGHTS = (rf"^([0-9]+\.[0-9]{{{PLACES}}})0+$", r"\1")
+"""What to replace, and by what, in a price with more decimals, all of them 0: Postgres writes
+so what it divided."""
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 """JSON's numbers."""
 

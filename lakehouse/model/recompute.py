@@ -22,6 +22,9 @@ class Recompute:
     name: str
     keys: tuple[str, ...]
     sql: str
+    by: str = ""
+    """A column of ``counted`` and of the table, where no two values of it meet in a row: what is
+    larger than memory is compared a part of its values at a time."""
 
 
 @dataclass(frozen=True)

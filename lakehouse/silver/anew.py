@@ -22,6 +22,8 @@ from lakehouse.storage.anew import swap
 if TYPE_CHECKING:
     from lakehouse.silver.publisher import SilverPublisher
 
+HALF_MADE = "_rebuild"
+"""Folder of a lake: by product what silver is made anew in, of bronze alone."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -31,7 +33,7 @@ def beside(settings: Settings, product: str) -> Iterator[Settings]:
 
     It goes at the end; after an error or a crash it stays, for the next one to go on with.
     """
-    root = Path(Lake(settings.lake.root).join("_rebuild", product))
+    root = Path(Lake(settings.lake.root).join(HALF_MADE, product))
     yield settings.with_root(root)
     shutil.rmtree(root, ignore_errors=True)
 

@@ -48,8 +48,6 @@ class Fold:
         merging = {f"delta_{name}": self._new, f"old_{name}": self._old}
         self._merged = Prepared(connection, merged_sql(aggregate), merging)
         self.key = tuple(keys)
-        self._changed: list[pa.Table] | None = None
-        """What the turn that is handed on has made so far."""
 
     def delta(self) -> pa.Table:
         """What the current rows add."""
@@ -76,12 +74,15 @@ class Fold:
 
         These are rows of the table, and GONE: true of keys that have none.
         """
-        self._changed = [_of_keys(self.table.schema.empty_table(), rows[:0], [*self.key])]
-        try:
-            written = self.publish(rows, note, pause)
-            return written, pa.concat_tables(self._changed)
-        finally:
-            self._changed = None
+        table, key = self.table, [*self.key]
+        changed = [_of_keys(table.schema.empty_table(), rows[:0], key)]
+
+        def merge(new: pa.Table, old: pa.Table) -> pa.Table:
+            made = self._merge(new, old).select(table.schema.names).cast(table.schema)
+            changed.append(_of_keys(made, new, key))
+            return made
+
+        return self.files.write(rows, merge, note, pause), pa.concat_tables(changed)
 
     def _merge(self, new: pa.Table, old: pa.Table) -> pa.Table:
         self._new.put(new)
@@ -89,9 +90,6 @@ class Fold:
         rows = self._merged()
         self._new.clear()
         self._old.clear()
-        if self._changed is not None:
-            table = rows.select(self.table.schema.names).cast(self.table.schema)
-            self._changed.append(_of_keys(table, new, [*self.key]))
         return rows
 
 

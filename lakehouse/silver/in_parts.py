@@ -51,7 +51,7 @@ class InParts(Follower):
         if not told:
             return None
         try:
-            now = _what(self.open_bronze(), told["version"], self._most_rows)
+            now = _what(self.open_bronze(), told["version"], self.most_rows)
         except DeltaError:
             return None
         return told["version"] if told | now == told else None
@@ -63,7 +63,7 @@ class InParts(Follower):
         version are gone on with; a crash leaves such tables, by their notes.
         """
         parts = self.kept.store.facts(_FACT)["parts"] if self.begun == version else 0
-        self._anew = _what(self.open_bronze(), version, self._most_rows)
+        self._anew = _what(self.open_bronze(), version, self.most_rows)
         self.make_state()
         try:
             for step in self.whole(version, say):

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from lakehouse.silver.fold import PLACE
-from lakehouse.silver.store import Store
+from lakehouse.silver.store import Store, StoreDamaged
 from lakehouse.storage.follower import NOTHING, rank
 
 SPACE = "journal"
 _FLOORS = "published"
 _HEAD = struct.Struct(">q")
+_FEW = 10_000
+"""More rows are kept compressed: a drain leaves millions, and they are in memory at their turn."""
 Entry = tuple[int, bytes]
 """The number of a batch, and what the store has of it for one table."""
 
@@ -146,11 +148,15 @@ def _number_of(key: bytes) -> int:
 
 def _written(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as out:
+    options = pa.ipc.IpcWriteOptions(compression="lz4") if rows.num_rows > _FEW else None
+    with pa.ipc.new_stream(sink, rows.schema, options=options) as out:
         out.write_table(rows)
     return bytes(sink.getvalue())
 
 
 def _read(value: bytes) -> pa.Table:
-    with pa.ipc.open_stream(pa.py_buffer(value).slice(_HEAD.size)) as stream:
-        return stream.read_all()
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(value).slice(_HEAD.size)) as stream:
+            return stream.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreDamaged.by("what is pending for a table", error) from None

@@ -58,8 +58,8 @@ class Kept:
             is_ours = said is not None and has_commit(self._bronze_uri, said)
             if is_ours and self.journal.begin(self._publishing.versions()):
                 self.applied = said
-        except StoreDamaged:
-            pass
+        except (StoreDamaged, LookupError, TypeError, ValueError):
+            self.watermark = None  # a bit of a fact, too, may be another one
 
     def forget(self) -> None:
         """Empty the store."""

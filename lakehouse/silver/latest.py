@@ -15,12 +15,23 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.model.flow import Keyed
-from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values, words_sql
+from lakehouse.silver.keys import (
+    ZERO,
+    from_text_values,
+    hash_key,
+    packed,
+    text_values,
+    words_sql,
+)
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import query, reads
 
 BLOCK = "block"
+_AT_ONCE = 100_000
+"""Changes whose keys are looked at together: what that takes does not grow with a fold."""
+_PLACE = "place_block, place_high, place_low"
+"""Columns of a key's place in the store: keys of a block are neighbours, as they are in bronze."""
 _CHANGES = pa.list_(
     pa.struct(
         [pa.field("sequence", pa.string()), pa.field("changed_at", pa.timestamp("us", "UTC"))]
@@ -87,9 +98,10 @@ class KeyedState:
         self._words = {
             "key": keyed.key, "kind": self._kind, "seq": keyed.order, "at": keyed.time,
             "follows": keyed.follows, "gone": keyed.gone,
-            "place": words_sql(hash_key([keyed.key]), "place"),
+            "place": f"CAST(CAST({BLOCK} AS HUGEINT) + {ZERO} AS UBIGINT) AS place_block, "
+            + words_sql(hash_key([keyed.key]), "place"),
             "current": from_text_values([*kinds.items()], "known[3]"),
-            "row": text_values([*kinds]),
+            "row": text_values([*kinds]), "place_columns": _PLACE,
         }  # fmt: skip
 
     def absorb(self, store: Store) -> tuple[pa.Table, dict[str, pa.Table]]:
@@ -97,16 +109,31 @@ class KeyedState:
 
         Signed rows are those that entered ``current``, and with sign -1 those that left it.
         """
+        keyed = self.keyed
+        [(rows,)] = self._connection.execute(
+            f"SELECT count(*) FROM rows WHERE {keyed.where}"
+        ).fetchall()
+        parts = max(1, -(-rows // _AT_ONCE))
+        done = [self._absorb_part(store, part, parts) for part in range(parts)]
+        signed = pa.concat_tables([of for of, _ in done])
+        left = {n: pa.concat_tables([of[n] for _, of in done]) for n in done[0][1]}
+        return signed, left
+
+    def _absorb_part(
+        self, store: Store, part: int, parts: int
+    ) -> tuple[pa.Table, dict[str, pa.Table]]:
+        """As :meth:`absorb`, of one part of the keys."""
         keyed, run = self.keyed, self._connection.execute
         columns = ", ".join(f"CAST({sql} AS {k}) AS {n}" for n, (sql, k) in keyed.columns.items())
+        key, kind = keyed.columns[keyed.key]
         run(
             f"CREATE OR REPLACE TEMP TABLE changes AS SELECT {columns}, "
             f"CAST({keyed.block} AS BIGINT) AS {BLOCK}, ({keyed.deleted}) AS gone "
-            f"FROM rows WHERE {keyed.where}"
+            f"FROM rows WHERE ({keyed.where}) AND hash(CAST({key} AS {kind})) % {parts} = {part}"
         )
         run(_TOUCHED.format(changes="changes", **self._words))
-        touched = query(self._connection, "FROM touched_keys ORDER BY place_high, place_low")
-        known = store.get(self.space, packed(touched, "place_high", "place_low"))
+        touched = query(self._connection, f"FROM touched_keys ORDER BY {_PLACE}")
+        known = store.get(self.space, _places(touched))
         values = pa.array(known.values(), pa.binary()).cast(pa.string())
         self._connection.register("known_values", pa.table({"value": values}))
         for statement in (_KNOWN, _OLD_CURRENT, _EVENTS, _RUNS, _FRESH):
@@ -143,9 +170,12 @@ class KeyedState:
     def _put(self, store: Store) -> int:
         rows = query(self._connection, _VALUES.format(**self._words))
         values = rows["value"].cast(pa.binary()).to_pylist()
-        places = packed(rows, "place_high", "place_low")
-        store.put(self.space, sorted(zip(places, values, strict=True)))
+        store.put(self.space, zip(_places(rows), values, strict=True))
         return int(rows.num_rows)
+
+
+def _places(rows: pa.Table) -> list[bytes]:
+    return packed(rows, *_PLACE.split(", "))
 
 
 def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -231,10 +261,11 @@ WITH places AS (
     SELECT {key}, to_json(list([place, CAST(happened AS VARCHAR), status] ORDER BY place)) AS listed
     FROM events GROUP BY {key}
 ), latest AS (SELECT {key}, {row} AS latest FROM fresh)
-SELECT place_high, place_low,
+SELECT {place_columns},
     to_json([CAST({key} AS VARCHAR), CAST(block AS VARCHAR), CAST(latest AS VARCHAR),
         CAST(listed AS VARCHAR)]) AS value
 FROM touched_keys JOIN places USING ({key}) LEFT JOIN latest USING ({key})
+ORDER BY {place_columns}
 """
 _LOADED = """
 CREATE OR REPLACE TEMP TABLE events AS

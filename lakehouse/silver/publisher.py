@@ -54,6 +54,8 @@ from lakehouse.storage.table import Table
 
 STATE = "state"
 """The part that is the store."""
+_OF_KEYED = 4
+"""A fold of latest changes takes this part of the rows: it leaves two whole rows for each."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -67,7 +69,9 @@ class SilverPublisher(InParts):
         connection: duckdb.DuckDBPyConnection,
         bronze: str = "",
     ) -> None:
-        super().__init__(flow.name, flow.product, settings, settings.silver.max_rows_per_fold)
+        most = settings.silver.max_rows_per_fold
+        most = max(1, most // _OF_KEYED) if flow.keyed else most
+        super().__init__(flow.name, flow.product, settings, most)
         self.flow, self._connection = flow, connection
         self._pool = ThreadPoolExecutor(AT_ONCE, "silver")
         self.bronze_uri = bronze or self.bronze_uri
@@ -113,6 +117,8 @@ class SilverPublisher(InParts):
         like = {"engine": engine, "tables": sorted(self._publishing.every), **self._terms}
         if flow.sessions:
             like["pieces"] = "in columns"
+        if flow.keyed:
+            like["latest"] = "by block"
         folder = Lake(self.settings.lake.root).state(flow.name)
         self.kept = Kept(folder, like, self._state, self._publishing, self.bronze_uri)
         self._begin()
@@ -253,6 +259,7 @@ class SilverPublisher(InParts):
             kept.journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
             kept.say(applied, self.flow.product)
             self.say_part(step)
+        store.hold()
         for name, (table, key) in self._state.whole.items():
             self.handed.put(table, Piece(key, version_of(kept.applied), applied, left[name]))
         self.handed.ring()

@@ -6,6 +6,10 @@ transactions are not synced, so a power cut may tear the store. A marker file na
 machine's boot during which the store was opened; a store left open by an earlier boot is
 thrown away. So is one that is not marked as made by this user on this machine, before LMDB, which
 does not bear hostile files, has opened it: a copy of a lake, or a stranger's.
+
+Nor does LMDB bear pages that a disk has spoiled: a read of them may end the process, at each
+start again, and values of them may fail a fold each time. So the marker counts the starts that
+ended, or whose fold failed, before anything was applied: after the second the store is thrown away.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,8 +28,9 @@ import lmdb
 import structlog
 
 from lakehouse.core.disk import room
-from lakehouse.core.errors import LakehouseError, TableDamaged, disk_full
+from lakehouse.core.errors import LakehouseError, TableDamaged, disk_full, writing
 from lakehouse.core.files import remove, write_whole
+from lakehouse.core.memory import let_go, mapped
 from lakehouse.core.own import is_marked, mark
 
 _ROOM = 1 << 38
@@ -33,15 +39,26 @@ _FORMAT = 1
 _FACTS = "facts"
 _RUN = Path("/proc/sys/kernel/random/boot_id")
 _MARKER = "in_use"
+_ENDED = 2
+"""So many processes in a row that ended with the store open, and applied nothing, are its doing."""
 _DATA = "data.mdb"
 _CUT_SHORT, _PAGES = "Input/output error", 1 << 20
 """What LMDB says of a write for half of which there was room, and what little is left then."""
+_KEYS = 4_096
+"""Keys that are looked up between two looks at memory: each brings the 64 KB that it lies in."""
+_SEEN = 256 * 2**20
+"""Bytes of it that stay in this process's memory; all beyond lies in the system's cache alone."""
 log = structlog.get_logger("lakehouse")
 _OPEN: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
 
 class StoreDamaged(TableDamaged):
     """The state on disk is damaged."""
+
+    @classmethod
+    def by(cls, place: str, fault: object) -> StoreDamaged:
+        """With the remedy, which the flow itself takes."""
+        return cls(place, str(fault), "it is made anew from the tables")
 
 
 class Store:
@@ -55,7 +72,10 @@ class Store:
         self.folder, self._env = folder, env
         self._spaces = {name: env.open_db(name.encode()) for name in (_FACTS, *spaces)}
         self._writing: lmdb.Transaction | None = None
-        self._is_marked = False
+        self._starts: int | None = None
+        """What the marker counts; None where there is none."""
+        self._has_failed = False
+        self._most, self._looked_up = mapped() + _SEEN, 0
 
     @classmethod
     def open(cls, folder: Path, spaces: Sequence[str], like: Mapping[str, Any]) -> Store:
@@ -64,12 +84,13 @@ class Store:
         if (former := _OPEN.pop(place, None)) is not None:
             former.close()
         wanted = {**like, "format": _FORMAT}
-        store = _opened(folder, spaces)
-        if store is None or not store.is_like(wanted):
-            if store is not None:
-                store.close()
-            shutil.rmtree(folder, ignore_errors=True)
+        with writing(f"state {folder}"):
             store = _opened(folder, spaces)
+            if store is None or not store.is_like(wanted):
+                if store is not None:
+                    store.close()
+                shutil.rmtree(folder, ignore_errors=True)
+                store = _opened(folder, spaces)
         if store is None:
             raise LakehouseError(str(folder), "cannot be made", "look at the disk and its rights")
         with store.writing():
@@ -85,11 +106,12 @@ class Store:
             return False
 
     def rest(self) -> None:
-        """Sync it to disk: until the next write it survives a power cut."""
+        """Sync it to disk: until the next write it survives a power cut, unless a fold failed."""
         with _faults(self.folder):
             self._env.sync(True)
-        (self.folder / _MARKER).unlink(missing_ok=True)
-        self._is_marked = False
+        if not self._has_failed:
+            (self.folder / _MARKER).unlink(missing_ok=True)
+            self._starts = None
 
     def close(self) -> None:
         """Sync and close it; closing twice is harmless."""
@@ -112,15 +134,33 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction: everything put in the block is kept, or nothing if the block fails."""
-        if not self._is_marked:
-            write_whole(self.folder / _MARKER, _run().encode())
-            self._is_marked = True
+        if self._starts is None:
+            self._starts = _say_in_use(self.folder, 0)
         with _faults(self.folder), self._env.begin(write=True) as txn:
             self._writing = txn
             try:
                 yield
+            except Exception as error:
+                self._has_failed |= not isinstance(error, LakehouseError)
+                raise
             finally:
                 self._writing = None
+
+    def hold(self) -> None:
+        """Say that something was applied: an end of the process from here on is not its doing."""
+        self._has_failed = False
+        if self._starts:
+            self._starts = _say_in_use(self.folder, 0)
+
+    def _let_go(self, keys: int) -> None:
+        """After these keys were looked up: its pages leave where too many came."""
+        self._looked_up += keys
+        if self._looked_up < _KEYS:
+            return
+        self._looked_up = 0
+        if mapped() > self._most:
+            let_go(self.folder.resolve() / _DATA)
+            self._most = mapped() + _SEEN
 
     @contextmanager
     def _cursor(self, space: str) -> Iterator[lmdb.Cursor]:
@@ -132,14 +172,22 @@ class Store:
 
     def get(self, space: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Key → value, of the keys that exist."""
+        found: dict[bytes, bytes] = {}
         with self._cursor(space) as cursor:
-            found: Any = cursor.getmulti(keys)  # bytes: our transactions give no buffers
-            return dict(found)
+            for first in range(0, len(keys), _KEYS):
+                asked = keys[first : first + _KEYS]
+                some: Any = cursor.getmulti(asked)  # bytes, no buffers
+                found.update(some)
+                self._let_go(len(asked))
+        return found
 
     def put(self, space: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Set values; sorted keys are the cheapest."""
+        left = iter(pairs)
         with self._cursor(space) as cursor:
-            cursor.putmulti(pairs)
+            while some := [*islice(left, _KEYS)]:
+                cursor.putmulti(some)
+                self._let_go(len(some))
 
     def under(self, space: str, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The (key, value) pairs whose key begins with one of these, in order."""
@@ -167,7 +215,10 @@ class Store:
     def facts(self, name: str) -> Any:
         """The fact stored under a name; None if there is none."""
         found = self.get(_FACTS, [name.encode()])
-        return json.loads(found[name.encode()]) if found else None
+        try:
+            return json.loads(found[name.encode()]) if found else None
+        except ValueError as error:
+            raise StoreDamaged.by(f"state {self.folder}", f"{name}: {error}") from None
 
     def say(self, name: str, value: Any) -> None:
         """Store a fact, to be read by :meth:`facts`."""
@@ -187,10 +238,15 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
             str(folder), "cannot be made: a file is in the place of it, or of the folder above",
             "remove that file, which no flow made; or leave this lake alone",
         ) from None  # fmt: skip
-    marker = folder / _MARKER
-    if marker.exists() and marker.read_text("utf-8") != (_run() or None):
+    starts = _starts(folder)
+    if starts is None:
+        return None
+    if starts >= _ENDED:
+        log.warning("the state ended the processes that read it, and is made anew",
+                    state=str(folder), starts=starts)  # fmt: skip
         return None
     try:
+        _say_in_use(folder, starts + 1)
         env = lmdb.open(
             str(folder), map_size=_ROOM, max_dbs=len(spaces) + 1, lock=False, sync=False
         )
@@ -200,9 +256,28 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
             os.truncate(data, size)
         if is_new:
             mark(folder, _DATA)
-        return Store(folder, spaces, env)
+        store = Store(folder, spaces, env)
+        store._starts = starts + 1
     except lmdb.Error:
         return None
+    return store
+
+
+def _starts(folder: Path) -> int | None:
+    """Processes in a row that ended with it open; None where one ended with the machine's boot."""
+    try:
+        run, _, starts = (folder / _MARKER).read_text("utf-8").partition(" ")
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError):
+        return None
+    return int(starts or 0) if run == (_run() or None) and (starts or "0").isdecimal() else None
+
+
+def _say_in_use(folder: Path, starts: int) -> int:
+    with writing(f"state {folder}"):
+        write_whole(folder / _MARKER, f"{_run()} {starts}".encode())
+    return starts
 
 
 def _run() -> str:
@@ -223,4 +298,4 @@ def _faults(folder: Path) -> Iterator[None]:
     except lmdb.Error as error:
         if _CUT_SHORT in str(error) and room(folder).free < _PAGES:
             raise disk_full(place) from None
-        raise StoreDamaged(place, str(error), "it is made anew from the tables") from None
+        raise StoreDamaged.by(place, error) from None
