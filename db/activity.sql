@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS "page_view_counts" (
     "views" bigint,
     "is_final" boolean,
     PRIMARY KEY ("window_start", "page_url")
-);
+) WITH (fillfactor = 70);
 
 CREATE INDEX IF NOT EXISTS "page_view_counts_page_url_window_start" ON "page_view_counts" ("page_url", "window_start");
 
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS "active_users" (
     "users" bigint,
     "exact_users" bigint,
     PRIMARY KEY ("window_start")
-);
+) WITH (fillfactor = 70);
 
 CREATE TABLE IF NOT EXISTS "user_sessions" (
     "user_id" text NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS "user_sessions" (
     "is_final" boolean,
     "session_date" date,
     PRIMARY KEY ("user_id", "session_start")
-);
+) WITH (fillfactor = 70);
 
 CREATE INDEX IF NOT EXISTS "user_sessions_session_start" ON "user_sessions" ("session_start");
 

@@ -9,38 +9,37 @@ Worked example. The topic has version 7 of bronze, and 8 has 300 rows.
 
 The transactional id is bronze's table and the flow: a second writer fences the first, which
 ends in words. Where the versions between cannot be read (bronze went back, rows were erased
-or marked anew, the markers are lost) the topic's own addresses are read, and only rows that it
-lacks are sent: what it has cannot be taken back.
+or marked anew, the markers are lost), or the topic was made anew, the topic's own addresses are
+read, and only rows that it lacks are sent: what it has cannot be taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 
 import duckdb
 import structlog
 from confluent_kafka import KafkaException
 
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, TableDamaged
 from lakehouse.model.sink import KafkaSink
 from lakehouse.settings.kafka_client import ensure_compacted, ensure_topic
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.handed import Handed, Piece
 from lakehouse.sinks.kafka_records import (
     HEADER,
+    Marker,
     expired,
     gone_until,
     held,
     last_marker,
-    marker,
     marker_topic,
     topic_of,
 )
-from lakehouse.sinks.kafka_rows import Rows, rendered
+from lakehouse.sinks.kafka_rows import Rendering, Rows
 from lakehouse.sinks.transactions import Transactions
 from lakehouse.sinks.versions import Versions
-from lakehouse.storage.follower import Applied, Follower, version_of
+from lakehouse.storage.follower import NOTHING, Applied, Follower, version_of
 from lakehouse.storage.increments import Increment
 
 PART = "topic"
@@ -48,10 +47,6 @@ _MOST_ROWS = 20_000
 _GROWTH = 7
 """A value as JSON again is at most so many times as long: each byte may be escaped."""
 log = structlog.get_logger("lakehouse")
-
-
-class _Whole(Exception):
-    """All of bronze is to be sent, with whole tables: what folds left is of increments alone."""
 
 
 class KafkaWriter(Follower):
@@ -69,9 +64,9 @@ class KafkaWriter(Follower):
         self.topic = topic_of(sink, settings)
         root = settings.lake.root
         self._tables = {view: Versions(root, table) for view, table in sink.states.items()}
-        self._pieces: dict[str, Piece] = {}
-        """What folds left of these tables, while increments are sent that are joined with it."""
+        self._rows = Rendering(sink)
         self._kafka = Transactions(settings.kafka, self.topic, sink.name)
+        self._topic_id, self._is_anew = "", False
         self._left: tuple[Applied | None, ...] = ()
         """What this process may have left as the last marker; empty before it has sent."""
         self.sent = 0
@@ -86,12 +81,10 @@ class KafkaWriter(Follower):
         try:
             if not self._kafka.is_open:
                 self._open()
-            if upto is None and (target := self._take_handed()):
-                with suppress(_Whole):
-                    super().catch_up(target)
-            self._pieces = {}
+            if upto is None and not self._is_anew and self._send_handed():
+                return self.version
             target = self._reached() if upto is None else upto
-            if target is not None and target <= self.version:
+            if target is not None and target <= self.version and not self._is_anew:
                 return self.version
             return super().catch_up(target)
         except KafkaException as error:
@@ -100,18 +93,33 @@ class KafkaWriter(Follower):
             self.close()
             raise
 
-    def _take_handed(self) -> int | None:
-        """Take what folds left since the topic's version; up to which that is, None for nothing."""
-        held, touched = self.applied[PART], self._sink.touched
-        found = held and {
-            view: self._handed.after(self._sink.states[view], held) for view in touched
-        }
-        self._pieces = {view: piece for view, piece in (found or {}).items() if piece}
-        if not touched or held is None or len(self._pieces) < len(touched):
-            return None
-        left = [piece.applied.version for piece in self._pieces.values()]
-        target = min([*left, *self._applied({*self._tables} - {*touched})])
-        return target if target > held.version else None
+    def _send_handed(self) -> bool:
+        """Send what this process has folded since the topic's version; whether that was all.
+
+        The folds read bronze: its log is not looked at again, but for the increments.
+        """
+        pieces = self._handed_pieces()
+        left = [piece.applied.version for piece in pieces.values()]
+        target = min([*left, *self._applied(self._tables.keys() - pieces.keys())], default=NOTHING)
+        if not pieces or target <= self.version:
+            return False
+        try:
+            for step in self.steps(self.version, target):
+                self._send_step(step, {**self._tables, **pieces})
+                self.may_go_on(step)
+        except (FileNotFoundError, TableDamaged) as error:
+            log.debug("silver's tables are waited for", flow=self.name, reason=str(error))
+            return False
+        return True
+
+    def _handed_pieces(self) -> dict[str, Piece]:
+        """What folds left of each table that is wanted, after the topic's version; or nothing."""
+        held, pieces = self.applied[PART], {}
+        if held is not None and held.bronze == self.bronze_id:
+            for view in self._sink.touched:
+                if piece := self._handed.after(self._sink.states[view], held, self.name):
+                    pieces[view] = piece
+        return pieces if len(pieces) == len(self._sink.touched) else {}
 
     def _applied(self, views: Iterable[str]) -> list[int]:
         """The versions of bronze that joined tables have applied."""
@@ -127,13 +135,24 @@ class KafkaWriter(Follower):
         kafka, product = self.settings.kafka, self.settings.product(self._sink.product)
         most = min(_GROWTH * product.max_message_mb, 95)
         mine = product.model_copy(update={"topic": self.topic, "max_message_mb": most})
-        ensure_topic(kafka, mine)
+        self._topic_id = ensure_topic(kafka, mine)
         ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
-        if self._left and last_marker(kafka, self.topic, self.name) not in self._left:
+        if self._left and self._marked() not in self._left:
             raise self._kafka.fenced()
         identity = f"lakehouse-{self.bronze_id}-{self.name}"
         self._kafka.open(identity, most * 2**20)
-        self.applied = {PART: last_marker(kafka, self.topic, self.name)}
+        self.applied = {PART: self._marked()}
+
+    def _marked(self) -> Applied | None:
+        """The version of bronze that the last marker says, which may be of a former topic."""
+        if (found := last_marker(self.settings.kafka, self.topic, self.name)) is None:
+            return None
+        self._is_anew = found.topic_id not in {"", self._topic_id}
+        return found.applied
+
+    def changed(self) -> str:
+        """As every follower; a topic that was made anew has nothing of what its markers say."""
+        return f"topic {self.topic} was made anew" if self._is_anew else ""
 
     def has_rows(self) -> bool:
         """Whether the topic has any record, or had one."""
@@ -143,9 +162,12 @@ class KafkaWriter(Follower):
 
     def apply(self, step: Increment) -> None:
         """Send an increment's rows and its marker in one transaction."""
+        self._send_step(step, self._tables)
+
+    def _send_step(self, step: Increment, states: Mapping[str, Versions | Piece]) -> None:
         applied = self.at(step.version)
         with self._duck.cursor() as own:
-            self._send(rendered(self._sink, {**self._tables, **self._pieces}, own, step), applied)
+            self._send(self._rows.of(states, own, step), applied)
 
     def refill(self) -> int:
         """Send what the topic lacks of all of bronze; how many records that were."""
@@ -166,8 +188,6 @@ class KafkaWriter(Follower):
 
         Cut short, it is begun again, and finds in the topic what it had sent.
         """
-        if self._pieces:
-            raise _Whole
         if self._left:  # what it sent last is read only once its transaction is ended
             self.close()
             self._open()
@@ -176,7 +196,7 @@ class KafkaWriter(Follower):
             since = self._since()
             for step in self.whole(target):
                 which = f"{_LACKING} {since}"
-                lacking = rendered(self._sink, self._tables, own, step, which)
+                lacking = self._rows.of(self._tables, own, step, which)
                 self._send(lacking, self.at(target), is_whole=step.is_last)
                 if self.stop.is_set() and not step.is_last:
                     self.may_go_on(step)
@@ -223,12 +243,13 @@ class KafkaWriter(Follower):
             self._kafka.hand_all(self.topic, zip(keys, values, strict=True), header)
             self.sent += len(keys)
         if is_whole:
-            self._kafka.hand(marker_topic(self.topic), self.name, marker(applied))
+            last = Marker(applied, self._topic_id)
+            self._kafka.hand(marker_topic(self.topic), self.name, last.value())
         self._kafka.flush()
         self._left = (self.applied[PART], applied)
         self._kafka.commit()
         if is_whole:
-            self.applied = {PART: applied}
+            self.applied, self._is_anew = {PART: applied}, False
 
     def close(self) -> None:
         """Let go of the topic; a transaction that is open is aborted by the next writer."""
@@ -246,9 +267,9 @@ _SENT = (
     '"partition" INTEGER, "offset" BIGINT, part INTEGER, processing_time TIMESTAMPTZ)'
 )
 _ALSO_SENT = (
-    "INSERT INTO sent SELECT header, value ->> 'topic', CAST(value ->> 'partition' AS INTEGER), "
-    "CAST(value ->> 'offset' AS BIGINT), \"partition\", "
-    "CAST(value ->> 'processing_time' AS TIMESTAMPTZ) "
-    "FROM batch"
+    "INSERT INTO sent SELECT header, value ->> 'topic', "
+    "TRY_CAST(value ->> 'partition' AS INTEGER), TRY_CAST(value ->> 'offset' AS BIGINT), "
+    "\"partition\", TRY_CAST(value ->> 'processing_time' AS TIMESTAMPTZ) "
+    "FROM (SELECT header, \"partition\", if(json_valid(value), value, '{}') AS value FROM batch)"
 )
 _LACKING = 'ANTI JOIN sent USING (topic, "partition", "offset")'

@@ -2,7 +2,7 @@
 
 A record's header ``lakehouse`` is ``<bronze's table id>/<version>``. Beside the topic lies a
 compacted one, ``<topic>.applied``: each Kafka transaction writes into it which version of bronze
-the topic has from there on.
+the topic has from there on, and the topic's id.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -92,12 +93,31 @@ def columns_of(sink: KafkaSink, kinds: Mapping[str, str]) -> str:
     return f"concat({', '.join(parts)}, '}}')"
 
 
-def marker(applied: Applied) -> bytes:
-    """A marker's value."""
-    return msgspec.json.encode(applied)
+@dataclass(frozen=True)
+class Marker:
+    """That the topic of an id has a version of bronze; an earlier release wrote no id."""
+
+    applied: Applied
+    topic_id: str = ""
+
+    def value(self) -> bytes:
+        """As a record's value."""
+        return msgspec.json.encode({**asdict(self.applied), "topic": self.topic_id})
+
+    @classmethod
+    def read(cls, value: bytes | None) -> Marker | None:
+        """Back from a record's value; None of a stranger's."""
+        with suppress(msgspec.MsgspecError):
+            applied = msgspec.json.decode(value or b"", type=Applied)
+            return cls(applied, msgspec.json.decode(value or b"", type=_OfTopic).topic)
+        return None
 
 
-def last_marker(kafka: KafkaSettings, topic: str, key: str) -> Applied | None:
+class _OfTopic(msgspec.Struct):
+    topic: str = ""
+
+
+def last_marker(kafka: KafkaSettings, topic: str, key: str) -> Marker | None:
     """The version of bronze that the topic has, by its markers; None where there is none.
 
     ServiceAway where the broker does not answer.
@@ -107,8 +127,8 @@ def last_marker(kafka: KafkaSettings, topic: str, key: str) -> Applied | None:
         found = None
         for batch in messages(kafka, name, tail):
             for one in batch:
-                if one.key() == key.encode() and one.value():
-                    found = msgspec.json.decode(one.value(), type=Applied)
+                if one.key() == key.encode():
+                    found = Marker.read(one.value()) or found
         if found:
             return found
     return None

@@ -23,18 +23,45 @@ Rows = tuple[list[str | None], list[bytes]]
 _AT_ONCE = 5_000
 
 
-def rendered(
+class Rendering:
+    """A sink's rows, made by SQL; what types they have is asked once."""
+
+    def __init__(self, sink: KafkaSink) -> None:
+        self._sink = sink
+        self._kinds: dict[str, str] = {}
+
+    def of(
+        self,
+        states: Mapping[str, Versions | Piece],
+        own: duckdb.DuckDBPyConnection,
+        step: Increment,
+        which: str = "",
+    ) -> Iterator[Rows]:
+        """Keys and values of an increment's rows, some at a time, in the order of addresses.
+
+        ``states`` are the tables that they are joined with, by the sink's names, or what folds
+        left of them; ``which`` is SQL that follows the rows of bronze, and leaves some out.
+        """
+        enriched = _enriched(self._sink, states, own, step, which)
+        if not self._kinds:
+            told = own.execute(f"DESCRIBE {enriched} FROM enriched").fetchall()
+            self._kinds = {row[0]: row[1] for row in told}
+        ready = own.sql(
+            f"{enriched} SELECT _key, concat(_event, {columns_of(self._sink, self._kinds)}) "
+            "AS value FROM enriched ORDER BY _partition, _offset"
+        )
+        for batch in ready.to_arrow_reader(_AT_ONCE):
+            yield batch.column(0).to_pylist(), batch.column(1).cast(pa.binary()).to_pylist()
+
+
+def _enriched(
     sink: KafkaSink,
     states: Mapping[str, Versions | Piece],
     own: duckdb.DuckDBPyConnection,
     step: Increment,
-    which: str = "",
-) -> Iterator[Rows]:
-    """Keys and values of an increment's rows, some at a time, in the order of addresses.
-
-    ``states`` are the tables that they are joined with, by the sink's names, or what folds left
-    of them; ``which`` is SQL that follows the rows of bronze, and leaves some out.
-    """
+    which: str,
+) -> str:
+    """SQL before a FROM: an increment's rows as ``enriched``, joined with what they want."""
     own.register("no_rows", bronze_schema(sink.contract).empty_table())
     found = "no_rows"
     if step.files:
@@ -46,17 +73,10 @@ def rendered(
         f"WHERE NOT is_duplicate AND ({sink.where}))"
     )
     extra = "".join(f", {sql} AS {name}" for name, sql in sink.columns.items())
-    enriched = (
+    return (
         f"{rows}{_joined(sink, states, own, rows)}, enriched AS (SELECT rows._key, rows._event, "
         f'rows."partition" AS _partition, rows."offset" AS _offset{extra} FROM rows {sink.join}) '
     )
-    kinds = {r[0]: r[1] for r in own.execute(f"DESCRIBE {enriched} FROM enriched").fetchall()}
-    ready = own.sql(
-        f"{enriched} SELECT _key, concat(_event, {columns_of(sink, kinds)}) AS value "
-        "FROM enriched ORDER BY _partition, _offset"
-    )
-    for batch in ready.to_arrow_reader(_AT_ONCE):
-        yield batch.column(0).to_pylist(), batch.column(1).cast(pa.binary()).to_pylist()
 
 
 def _joined(

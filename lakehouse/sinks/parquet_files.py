@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -33,9 +35,25 @@ def taken(folder: Path) -> Applied | None:
 
 def files_at(folder: Path, version: int) -> list[str]:
     """The files that a reader finds there, but those of versions above: they are being written."""
-    found = []
-    for path in dated_files(folder):
-        named = _NAME.fullmatch(Path(path).name)
-        if named is None or int(named[1]) <= version:
-            found.append(path)
-    return found
+    return [path for path in dated_files(folder) if _version_of(path) <= version]
+
+
+def strays(folder: Path, newest: Callable[[], int]) -> list[str]:
+    """Files that no flow wrote and :func:`files_at` leaves out; readers of the folder do not.
+
+    They are in no date's folder, are not named as Parquet, or are of a version above bronze's
+    ``newest``, which is asked for after they were listed. Those that begin with a dot or an
+    underscore, and what is in such folders, nobody reads.
+    """
+    dated, found = dated_files(folder), []
+    for above, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        found += [str(Path(above, name)) for name in files if name[0] not in "._"]
+    last = newest()
+    return sorted({*found} - {*dated} | {path for path in dated if _version_of(path) > last})
+
+
+def _version_of(path: str) -> int:
+    """The version that a file is named by; -1 where it is named by none."""
+    named = _NAME.fullmatch(Path(path).name)
+    return int(named[1]) if named else -1

@@ -160,7 +160,7 @@ class PostgresWriter:
         sent = self._sent.get(table)
         if sent is None or not _is_ours(sent, now):
             return
-        piece = self._handed.after(table.source, sent.applied)
+        piece = self._handed.after(table.source, sent.applied, self.name)
         if piece is None or not {*table.key} <= {*piece.key}:
             return  # of keys that are gone it would not say which they were
         was = held(connection, table)

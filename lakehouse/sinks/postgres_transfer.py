@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import TableLocked
+from lakehouse.core.errors import LakehouseError, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed
@@ -83,14 +83,14 @@ class Transfer:
         differing = "" if was.ahead else f" EXCEPT SELECT {every} FROM {lost}"
         none, names = {NONE: now.schema.empty_table()}, self._words(now.schema)
         with self._changing(was, self._held(now)):
-            self._copy(NEW, now.schema, none, f"SELECT {every} FROM {gained}{differing}")
+            sent = self._copy(NEW, now.schema, none, f"SELECT {every} FROM {gained}{differing}")
             gone = f"SELECT {keys} FROM {lost} EXCEPT SELECT {keys} FROM {gained}"
             self._copy(OLD, now.schema, none, gone)
             self._run(DELETE, names)
             if was.ahead:
                 self._run(DELETE_AHEAD, names)
                 self._run(FORGET_AHEAD, names, _EVERY)
-            self._upsert(names, only_differing=was.ahead is not None)
+            self._upsert(names, None if was.ahead else sent)
 
     def fill(self, was: Held | None, now: Version, what: str = "") -> None:
         """Make the table what silver is: rows that are equal stay; told of as ``what``."""
@@ -98,11 +98,12 @@ class Transfer:
         none, names = {NONE: now.schema.empty_table()}, self._words(now.schema)
         with self._changing(was, self._held(now)):
             select, total = f"SELECT {every} FROM {rows_of(now, now.files)}", now.table.count
-            self._copy(NEW, now.schema, none, select, what, total() if what else 0)
+            sent = self._copy(NEW, now.schema, none, select, what, total() if what else 0)
             self._run("ANALYZE {new}", names)
             self._run(DELETE_OTHERS, names)
             self._run(FORGET_AHEAD, names, _EVERY)
-            self._upsert(names, only_differing=True)
+            self._upsert(names)
+            self._must_have(sent, self._count(names))
 
     def send_handed(self, was: Held, now: Version, piece: Piece) -> None:
         """Send what silver's table gained, or is to gain, after what the table has.
@@ -115,7 +116,7 @@ class Transfer:
         rows, names = {"rows": piece.rows}, self._words(schema)
         then = replace(was, ahead=piece.applied) if is_ahead else self._held(now)
         with self._changing(was, then):
-            self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
+            sent = self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
             if pc.any(piece.rows[GONE]).as_py():
                 self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
                 self._run(DELETE, names)
@@ -123,7 +124,7 @@ class Transfer:
                 self._run(SAY_AHEAD, names, piece.applied.version)
             elif was.ahead:
                 self._run(FORGET_AHEAD, names, _EVERY)
-            self._upsert(names)
+            self._upsert(names, sent)
         if is_ahead:
             failpoint.reach(Step.POSTGRES_AHEAD)
 
@@ -146,12 +147,28 @@ class Transfer:
         named = {name: f"{sql} AS {identifier(name)}" for name, sql in value.items()}
         return ", ".join(named.values()), ", ".join(named[name] for name in self.table.key)
 
-    def _run(self, statement: str, names: Mapping[str, str], version: int = 0) -> None:
-        self.connection.execute(statement.format(version=version, **names).encode())
+    def _run(self, statement: str, names: Mapping[str, str], version: int = 0) -> int:
+        """Run a statement; how many rows it is about."""
+        return self.connection.execute(statement.format(version=version, **names).encode()).rowcount
 
-    def _upsert(self, names: Mapping[str, str], *, only_differing: bool = False) -> None:
-        where = DIFFERS.format(**names) if only_differing else ""
-        self._run(UPSERT, {**names, "where": where})
+    def _count(self, names: Mapping[str, str]) -> int:
+        counted = self.connection.execute("SELECT count(*) FROM {table}".format(**names).encode())
+        return int(counted.fetchall()[0][0])
+
+    def _upsert(self, names: Mapping[str, str], sent: int | None = None) -> None:
+        """Put the new rows into the table: all, so many as were sent; or those that differ."""
+        where = DIFFERS.format(**names) if sent is None else ""
+        taken = self._run(UPSERT, {**names, "where": where})
+        if sent is not None:
+            self._must_have(sent, taken)
+
+    def _must_have(self, sent: int, taken: int) -> None:
+        if taken != sent:
+            raise LakehouseError(
+                f"{self.place}, table {self.table.name}",
+                f"took {taken:,} of {sent:,} rows: something in the database drops the others",
+                "remove its trigger or rule, then start again",
+            )
 
     @contextmanager
     def _changing(self, was: Held | None, now: Held) -> Iterator[None]:
@@ -177,8 +194,8 @@ class Transfer:
     def _copy(
         self, into: str, schema: pa.Schema, tables: Mapping[str, pa.Table], select: str,
         what: str = "", total: int = 0,
-    ) -> None:  # fmt: skip
-        """Copy what DuckDB selects into a temporary table by parts, told of as ``what``."""
+    ) -> int:  # fmt: skip
+        """Copy what DuckDB selects into a temporary table, told of as ``what``; how many rows."""
         columns: Collection[str] = self.table.key if into == OLD else columns_of(self.table, schema)
         copying = (
             f"COPY {identifier(temporary(self.table, into))} ({listed(columns)}) "
@@ -199,3 +216,4 @@ class Transfer:
                 done += batch.num_rows
                 if what:
                     advance(f"filling {what}", done, max(done, total))
+        return done
