@@ -6,8 +6,7 @@ wrong a query gives fewer rows than the table has, though no row was touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -110,8 +109,11 @@ def bounds(scene: Scene) -> Check:
     tables |= {name: snapshots.opened(name) for name in names if snapshots.exists(name)}
     scene.say("comparing what the logs say of their files with the rows")
     faults, first = [], []
-    for name, table in tables.items():
-        found = [*_wrong(table, snapshots.lake.table(name))]
+    with ThreadPoolExecutor(2) as pool:
+        wrong = {
+            name: _wrong(table, snapshots.lake.table(name), pool) for name, table in tables.items()
+        }
+    for name, found in wrong.items():
         if found:
             path, what = found[0]
             faults.append(
@@ -122,14 +124,12 @@ def bounds(scene: Scene) -> Check:
     return Check("files whose counts or bounds are wrong", tuple(faults), first=tuple(first))
 
 
-def _wrong(table: DeltaTable, uri: str) -> Iterator[tuple[str, str]]:
+def _wrong(table: DeltaTable, uri: str, pool: Executor) -> list[tuple[str, str]]:
     actions = added_files(table)
     paths = [local_path(uri, path) for path in actions["path"].to_pylist()]
     told = [_told(actions, row) for row in range(len(paths))]
-    with ThreadPoolExecutor(2) as pool:
-        for path, fault in zip(paths, pool.map(_fault, paths, told), strict=True):
-            if fault:
-                yield str(path), fault
+    found = zip(paths, pool.map(_fault, paths, told), strict=True)
+    return [(str(path), fault) for path, fault in found if fault]
 
 
 def _told(actions: pa.Table, row: int) -> _Seen:

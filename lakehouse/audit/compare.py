@@ -8,16 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.audit.steps import Steps, is_told
 from lakehouse.audit.topic import SAMPLE
+from lakehouse.core.errors import TableDamaged
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed, text, texts
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
 from lakehouse.model.window import EXACT, TIMEOUTS
 from lakehouse.storage.duck import query
+from lakehouse.storage.file_paths import files_of
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,13 @@ class Compared:
 
 
 _EXACT = re.compile(r"(?:[A-Z]*INT|INTEGER|DECIMAL\(\d+,\s*(\d+)\))")
+_AT_ONCE = 1_000_000
+"""Rows of bronze that are recomputed at once where they can be parted: 1 GB is room for them."""
+_ANEW = "make it anew: lakehouse rebuild; of plain Parquet remove the folder"
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT {columns}, sum(side) AS side FROM (
-    SELECT {columns}, 1 AS side FROM wanted UNION ALL SELECT {columns}, -1 FROM held
+    SELECT {columns}, 1 AS side FROM wanted UNION ALL SELECT {columns}, -1 FROM {held}
 ) GROUP BY ALL HAVING sum(side) <> 0
 """
 _FIRST = """
@@ -67,12 +74,13 @@ def compare_all(
     say: Callable[[str], None],
 ) -> list[Compared]:
     """Compare every table; bronze is opened at the version that each one's newest note names."""
-    found = []
+    found, what = list[Compared](), f"recomputing silver of {product}"
     for recompute in recomputes.tables:
         name = f"silver.{product}_{recompute.name}"
         say(f"recomputing {name}")
+        advance(what, len(found), len(recomputes.tables), "tables")
         found.append(compare(snapshots, name, recomputes.counted, recompute, bronze))
-        advance(f"recomputing silver of {product}", len(found), len(recomputes.tables), "tables")
+    advance(what, len(found), len(found), "tables")
     return found
 
 
@@ -101,10 +109,28 @@ def _compare(
     if not snapshots.exists(name):
         return Compared(name, doubt="does not exist (yet)")
     held = snapshots.pin("held", name)
+    check_names(files_of(snapshots.opened(name)), held.columns)
     source = snapshots.note(name, "source", held.version) or {"version": -1, "id": bronze.id}
     found = Compared(name, held.version, int(source["version"]))
     terms(snapshots, found.table, found.version or 0, recompute.name)
     return compare_held(snapshots, found, str(source["id"]), counted, recompute, bronze)
+
+
+def check_names(files: Sequence[str], names: Sequence[str]) -> None:
+    """TableDamaged where a file names a column in other capitals, or cannot tell its columns.
+
+    DuckDB reads such a column all the same; readers that go by the name find nulls.
+    """
+    known = {name.lower(): name for name in names}
+    for file in files:
+        try:
+            found = pq.read_schema(file).names
+        except (pa.ArrowException, OSError) as error:
+            words = " ".join(str(error).split())[:200]
+            raise TableDamaged(file, f"cannot be read: {words}", _ANEW) from None
+        for column in found:
+            if (name := known.get(column.lower(), column)) != column:
+                raise TableDamaged(file, f"has a column {column!r} in place of {name!r}", _ANEW)
 
 
 def compare_held(
@@ -120,23 +146,48 @@ def compare_held(
     snapshots.pin("bronze_then", bronze.name, max(version, 0))
     connection = snapshots.connection
     moment(snapshots, bronze, version)
-    nothing = " AND false" if version < 0 else ""
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {counted}{nothing}")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}")
-    wanted, kinds = (_kinds(connection, view) for view in ("wanted", "held"))
-    columns = [*wanted]
+    counted += " AND false" if version < 0 else ""
     behind = max(0, bronze.version - max(version, 0))
-    rows, recomputed = count(connection, "held"), count(connection, "wanted")
+    rows = count(connection, "held")
     if version < 0:
         lacking = count(connection, "bronze")
     else:  # a table may have applied what landed since bronze was pinned
         lacking = snapshots.changed_rows(bronze.name, version, max(version, bronze.version))
-    report = replace(table, behind=behind, rows=rows, recomputed=recomputed, lacking=lacking)
+    report = replace(table, behind=behind, rows=rows, recomputed=0, lacking=lacking)
+    parts = -(-count(connection, "bronze_then") // _AT_ONCE) if recompute.by else 1
+    parts = max(1, parts)
+    try:
+        for part in range(parts):
+            report = _part_compared(snapshots, report, counted, recompute, (part, parts))
+            if report.fault != table.fault:
+                break
+            if parts > 1:
+                advance(f"recomputing {table.table}", part + 1, parts, "parts")
+    finally:  # a part that had no room in memory leaves it to what is compared next
+        connection.execute("DROP TABLE IF EXISTS wanted; DROP TABLE IF EXISTS differing")
+    return report
+
+
+def _part_compared(
+    snapshots: Snapshots, before: Compared, counted: str, recompute: Recompute, at: tuple[int, int]
+) -> Compared:
+    """The findings so far, and those of one part (which, of how many) of the rows."""
+    connection, (part, parts) = snapshots.connection, at
+    held = "held"
+    if parts > 1:
+        of = f"hash(CAST({identifier(recompute.by)} AS VARCHAR)) % {parts} = {part}"
+        counted = f"SELECT * FROM ({counted}) WHERE {of}"
+        held = f"(SELECT * FROM held WHERE {of})"
+    snapshots.define(counted, "counted", "bronze_then")
+    [[recomputed]] = connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE wanted AS {recompute.sql}"
+    ).fetchall()
+    wanted, kinds = (_kinds(snapshots, view) for view in ("wanted", "held"))
+    report = replace(before, recomputed=(before.recomputed or 0) + recomputed)
     if odd := {name for name, _ in wanted.items() ^ kinds.items()}:
         return replace(report, fault=f"columns differ: {', '.join(sorted(odd))}")
-    differing, first = differences(connection, columns, recompute.keys)
-    connection.execute("DROP TABLE wanted")
-    return replace(report, differing=differing, first=first)
+    differing, first = differences(connection, [*wanted], recompute.keys, held)
+    return replace(report, differing=before.differing + differing, first=before.first or first)
 
 
 def moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
@@ -147,9 +198,10 @@ def moment(snapshots: Snapshots, bronze: Pin, version: int) -> None:
     note = snapshots.note(bronze.name, "ends", version) if version >= 0 else None
     told = Ends.read(note).watermark if note else None
     literal = f"TIMESTAMPTZ {text(told.isoformat())}" if told else "NULL"
-    snapshots.connection.execute(
-        "CREATE OR REPLACE TEMP VIEW moment AS "
-        f"SELECT greatest(max(watermark), {literal}) AS watermark FROM bronze_then"
+    snapshots.define(
+        f"SELECT greatest(max(watermark), {literal}) AS watermark FROM bronze_then",
+        "moment",
+        "bronze_then",
     )
 
 
@@ -162,17 +214,13 @@ def terms(snapshots: Snapshots, table: str, version: int, name: str) -> None:
     timeouts, exact = (
         (snapshots.note(table, key, version) or {}).get(name) for key in (TIMEOUTS, EXACT)
     )
-    for view, sql in (
-        ("timeout", f"SELECT CAST({int(timeouts or 0)} AS BIGINT) AS micros"),
-        ("asked", f"SELECT unnest(CAST([{texts(exact or ())}] AS VARCHAR[])) AS name"),
-    ):
-        snapshots.connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {sql}")
+    snapshots.define(f"SELECT CAST({int(timeouts or 0)} AS BIGINT) AS micros", "timeout")
+    snapshots.define(f"SELECT unnest(CAST([{texts(exact or ())}] AS VARCHAR[])) AS name", "asked")
 
 
-def _kinds(connection: duckdb.DuckDBPyConnection, view: str) -> dict[str, str]:
+def _kinds(snapshots: Snapshots, view: str) -> dict[str, str]:
     """Each column's kind, whatever room it has before the point: fewer places after it round."""
-    rows = connection.execute(f"DESCRIBE {identifier(view)}").fetchall()
-    return {name: _kind(kind) for name, kind, *_ in rows}
+    return {name: _kind(kind) for name, kind in snapshots.kinds(view).items()}
 
 
 def _kind(kind: str) -> str:
@@ -182,16 +230,19 @@ def _kind(kind: str) -> str:
 
 
 def differences(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[str],
+    keys: Sequence[str],
+    held: str = "held",
 ) -> tuple[int, tuple[dict[str, Any], ...]]:
     """How ``held`` differs from ``wanted``: how many keys do; the first of them, by column.
 
     A key may have another row, or more or fewer rows.
     """
-    connection.execute(_DIFFERING.format(columns=listed(columns)))
-    differing = count(connection, f"(SELECT DISTINCT {listed(keys)} FROM differing)")
-    if not differing:
+    made = connection.execute(_DIFFERING.format(columns=listed(columns), held=held))
+    if made.fetchall() == [(0,)]:
         return 0, ()
+    differing = count(connection, f"(SELECT DISTINCT {listed(keys)} FROM differing)")
     rows = query(connection, _FIRST.format(keys=listed(keys), sample=SAMPLE))
     sides: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in rows.to_pylist():

@@ -68,15 +68,12 @@ def _tables(flow: SilverFlow) -> Iterator[Recompute]:
         keys = (session.key, "session_start")
         yield Recompute(session.name, keys, f"WITH {rows}, {_sessions(session)}")
     if keyed := flow.keyed:
-        changes = f"WITH {rows}, {_changes(keyed)}"
-        yield Recompute(
-            keyed.current, (keyed.key,), f"{changes} {_CURRENT.format(**_names(keyed))}"
-        )
-        yield Recompute(
-            keyed.history,
-            (keyed.key, "started_at"),
-            f"{changes} {_HISTORY.format(**_names(keyed))}",
-        )
+        changes, named = f"WITH {rows}, {_changes(keyed)}", _names(keyed)
+        by = keyed.key if keyed.columns[keyed.key][0] == keyed.key else ""
+        for name, more, sql in (
+            (keyed.current, (), _CURRENT), (keyed.history, ("started_at",), _HISTORY),
+        ):  # fmt: skip
+            yield Recompute(name, (keyed.key, *more), f"{changes} {sql.format(**named)}", by)
         rows = f"rows AS (SELECT *, 1 AS sign FROM ({changes} {_CURRENT.format(**_names(keyed))}))"
     for aggregate in flow.aggregates:
         of = every if aggregate.of_changes else rows
@@ -202,7 +199,7 @@ happened AS (
 ), followed AS (
     SELECT *, (SELECT watermark FROM moment) AS mark,
         lead(number) OVER (PARTITION BY {key} ORDER BY number) IS NOT NULL AS is_followed,
-        (SELECT micros FROM timeout) * INTERVAL '1 microsecond' AS silence
+        to_microseconds((SELECT micros FROM timeout)) AS silence
     FROM made
 )
 SELECT {key}, session_start, session_end,

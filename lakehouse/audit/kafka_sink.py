@@ -2,7 +2,8 @@
 
 What the declared columns add is not compared: it says what was known when it was sent. Nor
 is ``processing_time`` where it is earlier than bronze's: a row that landed again, after bronze
-was restored, had been sent before, and a topic takes nothing back.
+was restored, had been sent before, and a topic takes nothing back. Records of versions that
+bronze has and the topic's marker does not are being sent, and left out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lakehouse.sinks.kafka_records import (
     last_marker,
     topic_of,
 )
+from lakehouse.storage.log_health import Log
 
 _HELD = """
 CREATE OR REPLACE TEMP TABLE sent (
@@ -65,9 +67,10 @@ def _compare(
             "Kafka", "is not named, and no data of this lake's embedded one is here",
             "name the broker by [kafka] bootstrap_servers",
         )  # fmt: skip
-    applied = last_marker(kafka, topic, sink.name)  # first: what is sent since is above it
-    if applied is None:
+    last = last_marker(kafka, topic, sink.name)  # first: what is sent since is above it
+    if last is None:
         return Compared(name, doubt="no marker says which version of bronze it has (yet)")
+    applied = last.applied
     found = Compared(name, source=applied.version)
     if applied.bronze != bronze.id:
         return replace(found, doubt=f"was filled from another lake, of bronze {applied.bronze}")
@@ -76,6 +79,7 @@ def _compare(
         duck.register("records", records)
         duck.execute(_MORE)
         duck.unregister("records")
+    newest = Log.of(snapshots.lake.table(bronze.name)).newest  # last: nobody has sent more of it
     gone = expired(kafka, topic)
     since = gone_until(gone, applied)  # up to then not all are there
     snapshots.pin("bronze_then", bronze.name, applied.version)
@@ -89,7 +93,7 @@ def _compare(
         'CREATE OR REPLACE TEMP VIEW held AS SELECT topic, "partition", "offset", '
         "CASE WHEN starts_with(value, event) THEN event ELSE value END AS event "
         'FROM sent LEFT JOIN wanted USING (topic, "partition", "offset") '
-        + f"WHERE coalesce(version, 0) <= {applied.version}"
+        + f"WHERE coalesce(version, 0) NOT BETWEEN {applied.version + 1} AND {newest}"
         + (f" AND processing_time > {since}" if gone else "")
     )
     version = max(applied.version, 0)

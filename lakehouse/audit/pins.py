@@ -45,6 +45,8 @@ _UNREADABLE = {"deletionVectors", "columnMapping"}
 _MANY_FILES, _FEW_ROWS = 64, 1_000_000
 """More files of no more rows than these are read once: a query costs 0.3 ms for each file."""
 _NUMBERS = itertools.count()
+_DECLARED: dict[pa.Schema, dict[str, str]] = {}
+"""Schema of a table → its columns' types, as DuckDB names them: asked once a process."""
 
 
 @contextmanager
@@ -87,8 +89,11 @@ class Snapshots:
         self._files: set[str] = set()
         self._opened: dict[str, DeltaTable] = {}
         self._pins: dict[str, Pin] = {}
+        self._kinds: dict[str, dict[str, str]] = {}
         self._tables: dict[tuple[str, int], str] = {}
         self._changed: dict[tuple[str, int, int], int] = {}
+        self._defined: dict[str, tuple[str, Pin | None]] = {}
+        self._notes: dict[tuple[str, str, int], Any] = {}
 
     def exists(self, name: str) -> bool:
         """Whether a flow has made the table."""
@@ -133,15 +138,15 @@ class Snapshots:
         table = self.open(name, version)
         files = files_of(table)
         self._files.update(files)
-        self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
-        columns = tuple(field.name for field in table.schema().fields)
-        pin = Pin(name, str(table.metadata().id), int(table.version()), columns)
-        source = self._source(view, table, files)
-        if len(files) > _MANY_FILES and table.count() <= _FEW_ROWS:
-            source = self._loaded(pin, source)
-        self.connection.execute(
-            f"CREATE TEMP VIEW {identifier(view)} AS SELECT {pin.listed} FROM {source}"
-        )
+        with self._made_anew(view):
+            schema = pa.schema(table.schema().to_arrow())
+            about = name, str(table.metadata().id), int(table.version())
+            pin = Pin(*about, tuple(schema.names))
+            source = self._source(view, table, schema, files)
+            self._kinds[view] = self._declared(view, schema)
+            if len(files) > _MANY_FILES and table.count() <= _FEW_ROWS:
+                source = self._loaded(pin, source)
+            self._view(view, f"SELECT {pin.listed} FROM {source}")
         self._pins[view] = pin
         return pin
 
@@ -149,26 +154,47 @@ class Snapshots:
         """Make ``view`` what a SELECT of files that are no table's gives."""
         self._files.update(files)
         self._pins.pop(view, None)
-        self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
-        self.connection.execute(f"CREATE TEMP VIEW {identifier(view)} AS {select}")
+        with self._made_anew(view):
+            self._view(view, select)
 
-    def _source(self, view: str, table: DeltaTable, files: list[str]) -> str:
+    def define(self, select: str, view: str, reads: str = "") -> None:
+        """Make ``view`` what a SELECT gives; where it is that already, nothing is done.
+
+        ``reads`` is the pinned view that it is over, if any: another pin makes it anew.
+        """
+        wanted = (select, self._pins.get(reads))
+        if self._defined.get(view) != wanted:
+            self._view(view, select)
+            self._defined[view] = wanted
+
+    @contextmanager
+    def _made_anew(self, view: str) -> Iterator[None]:
+        """While a view is given other rows: there is none where that fails."""
+        self._defined.pop(view, None)
+        try:
+            yield
+        except BaseException:
+            self.connection.execute(f"DROP VIEW IF EXISTS {identifier(view)}")
+            raise
+
+    def _view(self, view: str, select: str) -> None:
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(view)} AS {select}")
+
+    def _source(self, view: str, table: DeltaTable, schema: pa.Schema, files: list[str]) -> str:
         """A FROM item that has every column of the table, also where no file has it yet.
 
         Each is of the type that the table's schema gives it now, as its readers see it.
         """
-        empty = pa.schema(table.schema().to_arrow()).empty_table()
-        self.connection.register(f"no_{view}", empty)
-        none = identifier(f"no_{view}")
         if not files:
-            return none
-        source, columns = scan(table, files), listed(empty.schema.names)
+            return self._empty(view, schema)
+        source, columns = scan(table, files), listed(schema.names)
         try:
             held = self._types(f"SELECT {columns} FROM {source}")
         except duckdb.BinderException:
+            none = self._empty(view, schema)
             source = f"(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM {none})"
             held = self._types(f"SELECT {columns} FROM {source}")
-        other = self._types(f"SELECT {columns} FROM {none}").items() - held.items()
+        other = self._declared(view, schema).items() - held.items()
         if not other:
             return source
         cast = ", ".join(
@@ -176,6 +202,22 @@ class Snapshots:
             for name, kind in sorted(other)
         )
         return f"(SELECT * REPLACE ({cast}) FROM {source})"
+
+    def _declared(self, view: str, schema: pa.Schema) -> dict[str, str]:
+        """The types of a table's columns, as DuckDB names them."""
+        if schema not in _DECLARED:
+            none = self._empty(view, schema)
+            _DECLARED[schema] = self._types(f"SELECT {listed(schema.names)} FROM {none}")
+        return _DECLARED[schema]
+
+    def kinds(self, view: str) -> dict[str, str]:
+        """The types of a view's or a table's columns; those of a pinned one are known."""
+        return self._kinds[view] if view in self._pins else self._types(identifier(view))
+
+    def _empty(self, view: str, schema: pa.Schema) -> str:
+        """The name of a table that has these columns, and no row."""
+        self.connection.register(f"no_{view}", schema.empty_table())
+        return identifier(f"no_{view}")
 
     def _types(self, select: str) -> dict[str, str]:
         rows = self.connection.execute(f"DESCRIBE {select}").fetchall()
@@ -226,8 +268,11 @@ class Snapshots:
 
     def note(self, name: str, key: str, upto: int) -> Any:
         """What the newest commit up to a version says under ``key``; None where none does."""
-        found = notes(commits(self.lake.table(name), upto))
-        return next((note[key] for note in found if key in note), None)
+        asked = (name, key, upto)
+        if asked not in self._notes:
+            found = notes(commits(self.lake.table(name), upto))
+            self._notes[asked] = next((note[key] for note in found if key in note), None)
+        return self._notes[asked]
 
     def ends(self, pin: Pin, topic: str, topic_id: str) -> Ends | None:
         """How far bronze holds its topic at the pinned version; None where nothing says it.

@@ -86,8 +86,8 @@ TABLES = (
     Recompute("by_restaurant", ("restaurant_name",), _by("restaurant_name")),
     Recompute("by_item", ("item",), _by("item")),
     Recompute("by_day", ("order_date",), _by("CAST(created_at AS DATE) AS order_date")),
-    Recompute("history", ("order_id", "started_at"), HISTORY),
-    Recompute("current", ("order_id",), CURRENT),
+    Recompute("history", ("order_id", "started_at"), HISTORY, by="order_id"),
+    Recompute("current", ("order_id",), CURRENT, by="order_id"),
 )
 """Every silver table of orders."""
 
