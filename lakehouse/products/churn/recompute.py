@@ -136,8 +136,8 @@ PREDICTION_TABLES = (
     Recompute("risk", ("month", "contract", "tenure_band", "payment_method"), RISK),
     Recompute("scores", ("day", "model_version", "score", "prediction", "known"), SCORES),
     Recompute("latency", ("day", "model_version", "at_most_us"), LATENCY),
-    Recompute("history", ("customerID", "started_at"), HISTORY),
-    Recompute("current", ("customerID",), CURRENT),
+    Recompute("history", ("customerID", "started_at"), HISTORY, by="customerID"),
+    Recompute("current", ("customerID",), CURRENT, by="customerID"),
 )
 """Every silver table of churn."""
 

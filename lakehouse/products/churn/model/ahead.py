@@ -42,7 +42,7 @@ class Ahead:
             taken = self._process.take(self._ends, _TAKEN, self._stops)
         except (ReaderFault, ServiceUnavailable) as fault:
             raise unreachable(self._kafka, getattr(fault, "fault", fault)) from None
-        return (taken.rows.to_batches(), taken.ends) if taken else None
+        return (taken.rows.combine_chunks().to_batches(), taken.ends) if taken else None
 
     def _stops(self) -> bool:
         return self._is_ended or self._stop.is_set()

@@ -54,6 +54,13 @@ def check_features(features: Sequence[Feature], place: str) -> None:
         )  # fmt: skip
 
 
+def coded(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with each text feature as a dictionary: looked up once, asked for many times."""
+    told = dict(zip(rows.schema.names, rows.columns, strict=True))
+    told |= {name: told[name].dictionary_encode() for name in FEATURES if is_text(name)}
+    return pa.RecordBatch.from_pydict(told)
+
+
 def numbers(column: pa.Array) -> Matrix:
     """A column of numbers; 0 where there is none, as of a customer who was charged nothing yet."""
     if len(column) <= _FEW:
@@ -89,9 +96,9 @@ class Encoding:
     def matrix(self, rows: pa.RecordBatch) -> Matrix:
         """Rows × :attr:`width`; numbers are rounded to 32 bits, as scikit-learn's trees do."""
         found = np.zeros((rows.num_rows, self.width))
-        each = np.arange(rows.num_rows)
+        cells, first = found.reshape(-1), np.arange(rows.num_rows) * self.width
         for name, places in self._texts:
-            found[each, self._places(rows.column(name), places)] = 1
+            cells[first + self._places(rows.column(name), places)] = 1
         for name, place in self._numbers:
             found[:, place] = numbers(rows.column(name)).astype(np.float32)
         return found
@@ -101,11 +108,11 @@ class Encoding:
     ) -> list[int] | npt.NDArray[np.int64]:
         """The matrix's column of each cell."""
         unknown = self.width - 1
-        if len(column) <= _FEW:
+        if len(column) <= _FEW and pa.types.is_string(column.type):
             return [places.get(cell, unknown) for cell in column.to_pylist()]
-        coded = column.dictionary_encode()
-        told = [places.get(cell, unknown) for cell in coded.dictionary.to_pylist()]
+        known = column.dictionary_encode()
+        told = [places.get(cell, unknown) for cell in known.dictionary.to_pylist()]
         found: npt.NDArray[np.int64] = np.array([*told, unknown])[
-            coded.indices.fill_null(len(told)).to_numpy()
+            known.indices.fill_null(len(told)).to_numpy()
         ]
         return found

@@ -71,7 +71,7 @@ def score_file(
         outcomes = outcomes_of(rows, scorer, job.scored_at)
         with writing(out):
             write_whole(out / f"refused-{number:05}.jsonl", _refused(outcomes))
-            write_whole(done, b"".join(value + b"\n" for _, value in outcomes.predictions))
+            write_whole(done, b"".join(value + b"\n" for value in outcomes.values))
         scored.add(outcomes)
     raise AssertionError("counting has no end")
 

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from lakehouse.products.churn.contract import PREDICTIONS
+from lakehouse.products.churn.model.encoding import coded
 from lakehouse.products.churn.model.scoring import Scorer
 from lakehouse.products.churn.model.written import written
 
@@ -41,9 +42,16 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
 class Outcomes:
     """One for each record."""
 
-    predictions: list[tuple[str, bytes]]
-    """Key and value of each: a customer's id, and a ``Prediction`` as JSON."""
+    keys: list[str]
+    """Of each prediction its customer's id."""
+    values: list[bytes]
+    """Of each the ``Prediction`` as JSON."""
     letters: list[Letter]
+
+    @property
+    def predictions(self) -> Iterator[tuple[str, bytes]]:
+        """Key and value of each; made while they are asked for, as a hundred thousand are dear."""
+        return zip(self.keys, self.values, strict=True)
 
 
 @dataclass
@@ -56,23 +64,25 @@ class Scored:
 
     def add(self, outcomes: Outcomes) -> None:
         """Count what is committed."""
-        self.predictions += len(outcomes.predictions)
+        self.predictions += len(outcomes.values)
         self.dead_letters += len(outcomes.letters)
         self.transactions += 1
 
 
 def outcomes_of(decoded: Iterable[pa.RecordBatch], scorer: Scorer, now: datetime) -> Outcomes:
     """The outcomes of decoded rows: those with a verdict are dead letters."""
-    predictions: list[tuple[str, bytes]] = []
+    keys: list[str] = []
+    values: list[bytes] = []
     letters: list[Letter] = []
     for rows in decoded:
         good, verdict = rows, rows.column("verdict")
         if verdict.null_count < rows.num_rows:
             good = rows.filter(verdict.is_null())
             letters += letters_of(rows.filter(verdict.is_valid()))
-        values = written(good, scorer.score(good), scorer, now)
-        predictions += zip(good.column("customerID").to_pylist(), values, strict=True)
-    return Outcomes(predictions, letters)
+        good = coded(good)
+        values += written(good, scorer.score(good), scorer, now)
+        keys += good.column("customerID").to_pylist()
+    return Outcomes(keys, values, letters)
 
 
 def letters_of(rows: pa.RecordBatch) -> Iterator[Letter]:

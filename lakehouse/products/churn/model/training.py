@@ -45,7 +45,7 @@ from lakehouse.products.churn.model.encoding import Encoding, Feature, is_text, 
 from lakehouse.products.churn.model.scoring import Scorer
 
 PARAMETERS = {
-    "n_estimators": 150, "max_depth": 3, "learning_rate": 0.05, "subsample": 0.5,
+    "n_estimators": 100, "max_depth": 2, "learning_rate": 0.1, "subsample": 0.5,
     "min_samples_leaf": 20, "max_features": 0.3,
 }  # fmt: skip
 FOLDS, _HELD_OUT, _REPEATS = 5, 0.2, 5

@@ -5,7 +5,9 @@ They are, byte for byte, what the contract of predictions encodes: see ``Predict
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -24,7 +26,9 @@ _MOST = 2 * _UNITS
 _TEXTS = decimals(np.arange(-_MOST, _MOST + 1)).cast(pa.string())
 """Of ten-thousandths from ``-_MOST`` to ``_MOST``."""
 _DAY = 86_400
-_THREE = pa.array([f"{n:03}" for n in range(1_000)])
+_THREE = pa.array([*(f"{n:03}" for n in range(1_000)), ""])
+_POINT = pa.array([*(f".{n:03}" for n in range(1_000)), ""])
+"""Of thousandths; the last is that of a moment without a fraction."""
 _CLOCK = pa.array(np.arange(_DAY, dtype=np.int32)).cast(pa.time32("s")).cast(pa.string())
 """The time of day of each second."""
 _ODD = r'["\\\x00-\x1f]'
@@ -42,41 +46,39 @@ def written(rows: pa.RecordBatch, scores: Scores, scorer: Scorer, now: datetime)
         return []
     threshold, shares = round(card.threshold * _UNITS), scores.rounded()
     ms = round(1e7 * scores.seconds / size)
-    ids = rows.column("event_id")
-    cells: dict[str, Any] = {
-        "event_id": _text(_joined(ids, f"@{card.version}")),
-        "event_time": _times(rows.column("event_time")),
-        "input_event_id": _text(ids),
-        "input_topic": _text(rows.column("topic")),
-        "input_partition": rows.column("partition").cast(pa.string()),
-        "input_offset": rows.column("offset").cast(pa.string()),
-        "customerID": _text(rows.column("customerID")),
-        "prediction": pc.if_else(pa.array(shares >= threshold), '"Yes"', '"No"'),
-        "probability": as_text(shares),
-        "threshold": _TEXTS[threshold + _MOST].as_py(),
-        "model_version": _json(card.version),
-        "contributions": contributions(rows, scores, scorer),
-        "scored_at": _json(now),
-        "inference_ms": f"{ms // _UNITS}.{ms % _UNITS:04}",
+    ids = _text(rows.column("event_id"))
+    cells: dict[str, Sequence[Any]] = {
+        "event_id": ('"', ids, f"@{_json(card.version)[1:]}"),
+        "event_time": _time(rows.column("event_time")),
+        "input_event_id": ('"', ids, '"'),
+        "input_offset": (rows.column("offset").cast(pa.string()),),
+        "customerID": ('"', _text(rows.column("customerID")), '"'),
+        "prediction": (pc.if_else(pa.array(shares >= threshold), '"Yes"', '"No"'),),
+        "probability": (as_text(shares),),
+        "threshold": (_TEXTS[threshold + _MOST].as_py(),),
+        "model_version": (_json(card.version),),
+        "contributions": _contributions(rows, scores, scorer),
+        "scored_at": (_json(now),),
+        "inference_ms": (f"{ms // _UNITS}.{ms % _UNITS:04}",),
     }
     parts: list[Any] = []
     for name in Prediction.__struct_fields__:
-        told = cells[name] if name in cells else _told(rows, name)
-        parts += [("," if parts else "{") + _json(name) + ":", told]
+        told = cells.get(name) or (_told(rows, name.removeprefix("input_")),)
+        parts += [("," if parts else "{") + _json(name) + ":", *told]
     found: list[bytes] = _joined(*parts, "}").cast(pa.binary()).to_pylist()
     return found
 
 
-def contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.Array:
+def _contributions(rows: pa.RecordBatch, scores: Scores, scorer: Scorer) -> Sequence[Any]:
     """Of each row the features that say most, their values and shares: JSON within JSON text."""
     top, (begun, at) = scores.top(TOLD), _begun(rows, scorer)
     shares = np.take_along_axis(scores.contributions, top, 1).astype(np.float64)
     places, units = np.take_along_axis(at, top, 1), np.rint(shares * _UNITS).astype(np.int64)
     parts: list[Any] = []
     for place, share in zip(places.T, units.T, strict=True):
-        begin = '"[' if not parts else ","
-        parts += [begin, begun.take(pa.array(place)), as_text(share), "}"]
-    return _joined(*parts, ']"')
+        begin = '"[' if not parts else "},"
+        parts += [begin, begun.take(pa.array(place)), as_text(share)]
+    return [*parts, '}]"']
 
 
 def _begun(rows: pa.RecordBatch, scorer: Scorer) -> tuple[pa.Array, npt.NDArray[np.int32]]:
@@ -84,7 +86,7 @@ def _begun(rows: pa.RecordBatch, scorer: Scorer) -> tuple[pa.Array, npt.NDArray[
     features = scorer.card.features
     texts, at, count = [], np.empty((len(features), rows.num_rows), np.int32), 0
     for place, feature in zip(at, features, strict=True):
-        column = rows.column(feature.name).dictionary_encode("encode")
+        column = _coded(rows.column(feature.name))
         np.add(column.indices.to_numpy(), count, out=place)
         count += len(column.dictionary)
         begin, end = f'{{\\"feature\\":\\"{feature.name}\\",\\"value\\":', ',\\"contribution\\":'
@@ -95,8 +97,13 @@ def _begun(rows: pa.RecordBatch, scorer: Scorer) -> tuple[pa.Array, npt.NDArray[
 
 def _told(rows: pa.RecordBatch, name: str) -> pa.Array:
     """A column of which many values are alike, as JSON."""
-    column = rows.column(name).dictionary_encode("encode")
+    column = _coded(rows.column(name))
     return _cells(column.dictionary).take(column.indices)
+
+
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    is_coded = pa.types.is_dictionary(column.type)
+    return column if is_coded else column.dictionary_encode("encode")
 
 
 def _cells(known: pa.Array) -> pa.Array:
@@ -107,28 +114,31 @@ def _cells(known: pa.Array) -> pa.Array:
 
 
 def _joined(*parts: Any) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "")
+    """Texts of each row one after the other; those that are of every row are joined before."""
+    alike = (
+        ("".join(told),) if is_one else told
+        for is_one, told in groupby(parts, lambda part: isinstance(part, str))
+    )
+    return pc.binary_join_element_wise(*chain.from_iterable(alike), "")
 
 
 def _text(column: pa.Array) -> pa.Array:
-    """Texts as JSON, of which most are different."""
+    """Texts within JSON's quotes, of which most are different."""
     if pc.any(pc.match_substring_regex(column, _ODD)).as_py():
-        return pa.array([_json(one) for one in column.to_pylist()], pa.string())
-    return _joined('"', column, '"')
+        return pa.array([_json(one)[1:-1] for one in column.to_pylist()], pa.string())
+    return column
 
 
-def _times(column: pa.Array) -> pa.Array:
+def _time(column: pa.Array) -> Sequence[Any]:
     """Moments as JSON, without a fraction where there is none."""
-    micros = column.cast(pa.int64()).to_numpy()
-    seconds, micros = np.divmod(micros, 1_000_000)
+    seconds, micros = np.divmod(column.cast(pa.int64()).to_numpy(), 1_000_000)
     days, seconds = np.divmod(seconds, _DAY)
-    fraction = pc.if_else(
-        pa.array(micros == 0), "",
-        _joined(".", _THREE.take(pa.array(micros // 1000)), _THREE.take(pa.array(micros % 1000))),
-    )  # fmt: skip
+    thousandths, rest = np.divmod(micros, 1_000)
+    thousandths[micros == 0] = rest[micros == 0] = 1_000
     dates = pa.array(days.astype(np.int32)).cast(pa.date32()).dictionary_encode()
     date = dates.dictionary.cast(pa.string()).take(dates.indices)
-    return _joined('"', date, "T", _CLOCK.take(pa.array(seconds)), fraction, 'Z"')
+    fraction = (_POINT.take(pa.array(thousandths)), _THREE.take(pa.array(rest)))
+    return ('"', date, "T", _CLOCK.take(pa.array(seconds)), *fraction, 'Z"')
 
 
 def as_text(shares: npt.NDArray[np.int64]) -> pa.Array:
