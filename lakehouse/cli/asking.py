@@ -199,7 +199,7 @@ def opened(
 
 def _kafka(settings: Settings) -> KafkaSettings:
     """The broker that is named, or the lake's own where it runs; none is started."""
-    from lakehouse.cli.start import running_services
+    from lakehouse.services.running import running_services
 
     return running_services(settings).kafka
 

@@ -30,7 +30,7 @@ from lakehouse.cli.start import (
 )
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AvailableNow, Config, MetricsPort, Root
-from lakehouse.core.paths import own_command
+from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
@@ -111,7 +111,8 @@ def up(
         sources = Sources(settings, stop, rate)
         sources.start(running)
         told = ", ".join(p.name for p in running)
-        say(f"producing: {told}; Ctrl-C ends it. Look with: {own_command()} explore")
+        look = f"{own_command()} explore {root_option(settings.lake.root)}"
+        say(f"producing: {told}; Ctrl-C ends it. Look with: {look}")
         try:
             flows = [f for p in running for f in p.flows]
             with (

@@ -106,11 +106,11 @@ class _KeptUp:
 @contextmanager
 def _numbers(settings: Settings, port: int) -> Iterator[str]:
     """Serve numbers and health at a port, or at a free one where that is 0."""
-    from lakehouse.cli.start import running_services
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.serving import health_routes, served
     from lakehouse.explorer.measured import Measured
     from lakehouse.explorer.observed import Observer
+    from lakehouse.services.running import running_services
 
     with closing(Observer(settings, running_services)) as observer:
         routes = {**health_routes(), **metric_routes(Measured(observer))}
@@ -130,7 +130,6 @@ def dashboard(
 
     Examples: lakehouse dashboard   |   lakehouse dashboard --port 8080 --root var/demo
     """
-    from lakehouse.cli.start import running_services
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.memory import bounded, growth
     from lakehouse.core.paths import own_command
@@ -142,6 +141,7 @@ def dashboard(
     from lakehouse.explorer.observed import Observer
     from lakehouse.explorer.report import views
     from lakehouse.explorer.session import Session
+    from lakehouse.services.running import running_services
     from lakehouse.settings.settings import secret
 
     settings = settings_of(config, root)
@@ -171,6 +171,8 @@ def dashboard(
         say(f"dashboard: {address}" + ("" if beside else f"; Ctrl-C ends it ({own_command()})"))
         if beside is not None:
             threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
+        else:  # somebody is about to open it: the first look is the longest
+            threading.Thread(target=observer.look, daemon=True).start()
         stop.wait()
 
 

@@ -47,10 +47,12 @@ def broker(settings: Settings) -> Iterator[Settings]:
     from lakehouse.services.kafka import EmbeddedKafka
     from lakehouse.services.kept import kept
 
+    home = _home(settings)
+    if EmbeddedKafka.running(home) is None:
+        say("starting this lake's Kafka …")  # on a busy machine it takes half a minute
     cache = default_cache()
     java = find_java(cache)
     jars = kafka_jars(cache, java, say)
-    home = _home(settings)
     start = partial(EmbeddedKafka.start, home, java=java, jars=jars, say=say)
     with kept("embedded Kafka", start) as kafka:
         yield settings.with_kafka(kafka.bootstrap_servers)
@@ -96,26 +98,12 @@ def database(settings: Settings) -> Iterator[Settings]:
     from lakehouse.services.kept import kept
     from lakehouse.services.postgres import EmbeddedPostgres
 
-    start = partial(EmbeddedPostgres.start, _home(settings), say=say)
+    home = _home(settings)
+    if EmbeddedPostgres.running(home) is None:
+        say("starting this lake's Postgres …")
+    start = partial(EmbeddedPostgres.start, home, say=say)
     with kept("embedded Postgres", start) as postgres:
         yield settings.with_postgres(postgres.url)
-
-
-def running_services(settings: Settings) -> Settings:
-    """Settings that name this lake's embedded services where they run; starts nothing."""
-    from lakehouse.services.broker_files import BrokerFiles
-    from lakehouse.services.folder import HOST
-    from lakehouse.services.home import known_home
-    from lakehouse.services.postgres import EmbeddedPostgres
-
-    home = known_home(Path(settings.lake.root))
-    if home and not settings.kafka.bootstrap_servers:
-        broker = BrokerFiles(home / "kafka").record.running()
-        settings = settings.with_kafka(f"{HOST}:{broker.port}") if broker else settings
-    if home and not settings.postgres.url:
-        server = EmbeddedPostgres.running(home)
-        settings = settings.with_postgres(server.url) if server else settings
-    return settings
 
 
 @contextmanager

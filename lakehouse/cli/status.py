@@ -35,11 +35,11 @@ def status(
 
     Examples: lakehouse status   |   lakehouse status --watch   |   lakehouse status --json
     """
-    from lakehouse.cli.start import running_services
     from lakehouse.cli.tables import show
     from lakehouse.core.signals import stop_on_signals
     from lakehouse.explorer.observed import Observer
     from lakehouse.explorer.overview import overview
+    from lakehouse.services.running import running_services
 
     settings = settings_of(config, root, logs=False)
     with in_bounds(settings), closing(Observer(settings, running_services)) as observer:

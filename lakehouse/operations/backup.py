@@ -28,7 +28,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync, write_whole
-from lakehouse.core.paths import Lake, check_folder
+from lakehouse.core.paths import Lake, check_folder, check_restored
 from lakehouse.core.progress import Counted
 from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
@@ -86,6 +86,7 @@ def backup(settings: Settings, to: Path, now: datetime, say: Say) -> list[Copied
     """
     check_folder(str(to))
     lake = Lake(settings.lake.root)
+    check_restored(lake.root)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(str(to), "is there already", "name a folder that is not there yet")
     if to.resolve().is_relative_to(Path(lake.root).resolve()):

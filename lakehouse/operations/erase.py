@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import UNFINISHED_RESTORE, Lake
 from lakehouse.core.sql import identifier, text
 from lakehouse.ingest.erased import ERASED_SCHEMA, ErasedLedger
 from lakehouse.ingest.landing import BronzePublisher
@@ -33,16 +33,17 @@ from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.person import Found, find, naming
 from lakehouse.operations.replay import writer
-from lakehouse.products.registry import contract, flows
-from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.products.registry import contract, contracts, flows
+from lakehouse.runtime.driver import has_run, tables_of
 from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
+from lakehouse.silver.anew import HALF_MADE
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.storage.duck import connect
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import forget_history
 
-_OUTSIDE = ("_aside", "_rebuild", "_restore.partial", UNFINISHED_RESTORE)
+_OUTSIDE = ("_aside", HALF_MADE, "_restore.partial", UNFINISHED_RESTORE)
 """Folders of a lake that hold rows and are no table's."""
 
 
@@ -60,17 +61,19 @@ class Erased:
 
 
 def refuse_set_aside(settings: Settings) -> None:
-    """Raise UsageError where `repair`, `restore` or `rebuild` left files that may hold records.
+    """Raise UsageError where `repair` or `restore` left files that may hold records.
 
     They are no table's any more, and may be all that is left of other records: only a
-    person can say that they may go. A ledger of erased addresses names nobody.
+    person can say that they may go. A ledger of erased addresses names nobody; what is half
+    made of silver is made of bronze, and :func:`erase` takes it away.
     """
     lake = Lake(settings.lake.root)
     found = []
     for name in _OUTSIDE:
         for folder in sorted(Path(lake.join(name)).glob("*")):
             files = [path for path in (folder, *folder.rglob("*")) if path.is_file()]
-            if files and not folder.name.startswith("erased."):
+            is_half_made = name == HALF_MADE and folder.name in contracts()
+            if files and not is_half_made and not folder.name.startswith("erased."):
                 size = sum(path.stat().st_size for path in files)
                 found.append(f"{folder}: {len(files):,} files, {size:,} bytes")
     if found:
@@ -100,16 +103,16 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
     Raises TableLocked while anything writes the product's tables, UsageError where
     rows lie outside of the tables: see :func:`refuse_set_aside`.
     """
-    refuse_set_aside(settings)
-    lake = Lake(settings.lake.root)
-    followers = _followers(product, lake)
-    names = [t for f in (BronzeFlow(contract(product)), *followers) for t in tables_of(f)]
+    lake, every = Lake(settings.lake.root), _followers(product)
+    names = [t for f in (BronzeFlow(contract(product)), *every) for t in tables_of(f)]
     names.append(f"audit.{product}")
     holder = f"{product} erase"
     with (
         write_locks(lake.locks, names, holder, settings.publish.lock_timeout),
         connect(settings) as connection,
     ):
+        refuse_set_aside(settings)
+        shutil.rmtree(lake.join(HALF_MADE, product), ignore_errors=True)
         bronze = writer(product, settings, connection)
         finish(bronze, now)
         found = find(person, product, settings)
@@ -123,6 +126,7 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
         forget_history(bronze.bronze, {**bronze.position.ends_note(), **note})
         forget_history(bronze.quarantine, note)
         tables: list[Table] = []
+        followers = [f for f in every if has_run(f, lake)]
         for f in followers:  # at bronze's last version: no older one can be compared with
             follower = follow(f, settings, connection)
             follower.catch_up()
@@ -197,12 +201,6 @@ def _redact(person: str, product: str, settings: Settings, done: Erased) -> list
     return [table]
 
 
-def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
-    """The product's flows that follow bronze and have run on this lake."""
-    return [
-        f
-        for f in flows()
-        if isinstance(f, FollowerFlow)
-        and f.product == product
-        and any(Path(lake.table(table)).is_dir() for table in tables_of(f))
-    ]
+def _followers(product: str) -> list[FollowerFlow]:
+    """The product's flows that follow bronze: none that has not run yet may begin meanwhile."""
+    return [f for f in flows() if isinstance(f, FollowerFlow) and f.product == product]

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import structlog
 
-from lakehouse.core.errors import TableMissing
+from lakehouse.core.errors import DiskFull, TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import Counted
@@ -57,6 +57,7 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
 
     Raises TableMissing for a name that no flow declares or has made yet, TableLocked
     where a table is being written; nothing was changed then. Run again, it finds less to do.
+    On a full disk what is old goes first, of all of them; DiskFull where that is not enough.
     """
     lake = Lake(settings.lake.root)
     made = [t for f in flows() for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
@@ -72,20 +73,34 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     ledgers = {name.replace("quarantine.", "erased.", 1) for name in chosen}
     locked = sorted({*chosen, *ledgers})
     with write_locks(lake.locks, locked, "maintain", settings.publish.lock_timeout):
-        sizes = {name: _on_disk(lake.table(name)) for name in chosen}
-        looked_at = Counted("maintaining", sum(sizes.values()), "bytes")
-        done = []
-        for name in chosen:
-            before = looked_at.done
-            done.append(_maintain(name, settings, now, looked_at))
-            looked_at.add(sizes[name] - (looked_at.done - before))
-        return done
+        try:
+            return _maintained(chosen, settings, now)
+        except DiskFull:  # old files may hold the room that new ones need
+            for name in chosen:
+                vacuum(_opened(name, settings))
+            return _maintained(chosen, settings, now)
+
+
+def _maintained(names: Sequence[str], settings: Settings, now: datetime) -> list[Upkeep]:
+    lake = Lake(settings.lake.root)
+    sizes = {name: _on_disk(lake.table(name)) for name in names}
+    looked_at, done = Counted("maintaining", sum(sizes.values()), "bytes"), list[Upkeep]()
+    for name in names:
+        before = looked_at.done
+        done.append(_maintain(name, settings, now, looked_at))
+        looked_at.add(sizes[name] - (looked_at.done - before))
+    return done
+
+
+def _opened(name: str, settings: Settings) -> Table:
+    schema = QUARANTINE_SCHEMA if name.startswith("quarantine.") else pa.schema([])
+    return Table.open(Lake(settings.lake.root).table(name), schema, settings)
 
 
 def _maintain(name: str, settings: Settings, now: datetime, looked_at: Counted) -> Upkeep:
     uri = Lake(settings.lake.root).table(name)
     layer, _, product = name.partition(".")
-    table = Table.open(uri, QUARANTINE_SCHEMA if layer == "quarantine" else pa.schema([]), settings)
+    table = _opened(name, settings)
     version, files, size, disk = _measured(uri)
     if settings.maintenance.quarantine_retention and layer == "quarantine":
         with connect(settings) as connection:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +35,7 @@ from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.rebuild import must_be_whole
 from lakehouse.operations.replay import writer
 from lakehouse.products.registry import contract, flows
-from lakehouse.runtime.driver import tables_of
+from lakehouse.runtime.driver import has_run, tables_of
 from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -65,11 +64,8 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
     writes bronze or what follows it, TableDamaged where bronze's fingerprints fail.
     """
     lake = Lake(settings.lake.root)
-    followers = _followers(product, lake)
-    names = [
-        *tables_of(BronzeFlow(contract(product))),
-        *(t for f in followers for t in tables_of(f)),
-    ]
+    every = [f for f in flows() if isinstance(f, FollowerFlow) and f.product == product]
+    names = [t for f in (BronzeFlow(contract(product)), *every) for t in tables_of(f)]
     with (
         write_locks(lake.locks, names, f"{product} remark", settings.publish.lock_timeout),
         connect(settings) as connection,
@@ -80,17 +76,12 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
         say(f"bronze.{product}: {wrong.num_rows:,} rows are marked wrongly")
         _mark(publisher, wrong)
         if wrong.num_rows:
+            followers = [f for f in every if has_run(f, lake)]
             _catch_up(product, followers, settings, connection, say)
     late, duplicates = (
         pc.sum(wrong[f"{mark}_was_wrong"]).as_py() or 0 for mark in ("late", "duplicate")
     )
     return Remarked(product, late, duplicates, publisher.bronze.version)
-
-
-def _followers(product: str, lake: Lake) -> list[FollowerFlow]:
-    """The flows that follow the product's bronze and have run on this lake."""
-    found = [f for f in flows() if isinstance(f, FollowerFlow) and f.product == product]
-    return [f for f in found if any(Path(lake.table(name)).exists() for name in tables_of(f))]
 
 
 def _wrong(publisher: BronzePublisher, settings: Settings) -> pa.Table:

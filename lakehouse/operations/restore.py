@@ -7,13 +7,13 @@ from pathlib import Path
 
 from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
-from lakehouse.core.paths import Lake
+from lakehouse.core.paths import UNFINISHED_RESTORE, Lake
 from lakehouse.core.progress import Counted
 from lakehouse.core.within import Within
 from lakehouse.operations.backup import Say, copy_file, models_in, tables_in
 from lakehouse.operations.manifest import not_whole, read_manifest
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import UNFINISHED_RESTORE, tables_of
+from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.health import opened
 
@@ -38,7 +38,13 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
     places = {name.replace(".", "/", 1) for name in there} | {*models}
     known = [table for flow in flows() for table in tables_of(flow)]
     every = sorted({*known, *there, *tables})
-    with write_locks(lake.locks, every, "restore", settings.publish.lock_timeout):
+    wait = settings.publish.lock_timeout
+    with write_locks(lake.locks, every, "restore", wait, mends=True):
+        if (there, models) != (tables_in(lake.root), models_in(lake.root)):
+            raise UsageError(
+                f"lake {lake.root}", "has other tables than before its writer was waited for",
+                "look at them, then run it again",
+            )  # fmt: skip
         partial = Path(lake.join("_restore.partial"))
         beside = Path(lake.join(UNFINISHED_RESTORE))
         for folder in (partial, beside):

@@ -75,7 +75,8 @@ def fresh(root: Path, settings: Settings) -> None:
         if {*root.absolute().iterdir()} - kept:
             tables = {table for f in flows() for table in tables_of(f)}
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
-            with write_locks(lake.locks, sorted(tables), "demo", settings.publish.lock_timeout):
+            wait = settings.publish.lock_timeout
+            with write_locks(lake.locks, sorted(tables), "demo", wait, mends=True):
                 _clear(root.absolute(), {*kept, lake.locks})
 
 

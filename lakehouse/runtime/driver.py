@@ -16,14 +16,13 @@ from lakehouse.core.disk import MAKE_ROOM, DiskWatch
 from lakehouse.core.errors import (
     ServiceAway,
     ServiceUnavailable,
-    TableDamaged,
     TableMissing,
     UsageError,
 )
 from lakehouse.core.health import HEALTH
 from lakehouse.core.lock import write_locks
 from lakehouse.core.memory import give_back
-from lakehouse.core.paths import Lake, root_option
+from lakehouse.core.paths import Lake
 from lakehouse.core.patience import Patience
 from lakehouse.ingest.landing import Landed
 from lakehouse.ingest.topic import TopicReader
@@ -42,8 +41,6 @@ from lakehouse.storage.follower import Follower, Stopping
 
 log = structlog.get_logger("lakehouse")
 Progress = Callable[[Landed], None]
-UNFINISHED_RESTORE = "_restore"
-"""Exists in the lake's root while a restore moves tables into place."""
 
 
 def flow(name: str) -> Flow:
@@ -74,11 +71,6 @@ def run(
     stop = stop or threading.Event()
     patience = Patience(settings.services.patience, stop)
     lake = Lake(settings.lake.root)
-    if Path(lake.join(UNFINISHED_RESTORE)).exists():
-        raise TableDamaged(
-            f"lake {lake.root}", "a restore into it was cut short",
-            f"run it again: lakehouse restore BACKUP --force {root_option(lake.root)}",
-        )  # fmt: skip
     sinks = [f for f in flows if isinstance(f, SinkFlow)]
     locks = [*(t for f in flows for t in tables_of(f)), *sink_locks(sinks)]
     holder = "+".join(f.name for f in flows)
@@ -163,6 +155,11 @@ def tables_of(f: Flow) -> list[str]:
     if isinstance(f, BronzeFlow):
         return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
     return list(f.tables)
+
+
+def has_run(f: Flow, lake: Lake) -> bool:
+    """Whether a flow has made a table of its own in this lake."""
+    return any(Path(lake.table(table)).is_dir() for table in tables_of(f))
 
 
 def sink_locks(sinks: Sequence[SinkFlow]) -> list[str]:

@@ -87,6 +87,7 @@ class Following:
         self._is_due = self._is_busy = False
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._tell()  # what waited when a flow fell is taken from bronze at its next start
 
     def take(self, batch: Landed) -> None:
         """Let the followers take a batch, at once or with those to come.
@@ -148,9 +149,9 @@ class Following:
     def _go_on(self) -> None:
         """Set the followers to work where something is due; the lock is held."""
         if self._is_due and not self._is_busy:
-            self._is_busy = True
-            self._thread = threading.Thread(target=self._work, name="followers")
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="followers")
+            thread.start()  # a machine may have no room for it
+            self._thread, self._is_busy = thread, True
 
     def _settle(self) -> None:
         """Wait until the followers have taken what is due; raises what stopped them."""

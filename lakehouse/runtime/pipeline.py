@@ -76,7 +76,9 @@ class Landing:
         publishers = [follow(f, settings, connection.cursor(), stop, handed) for f in followers]
         for publisher in publishers:
             publisher.catch_up()
-        return cls(bronze, ledger, Following(publishers, settings.silver.max_rows_per_fold))
+        most = settings.silver.max_rows_per_fold
+        most = min((one.most_rows or most for one in publishers), default=most)
+        return cls(bronze, ledger, Following(publishers, most))
 
     def take(self, batch: Landed) -> None:
         """Hand a batch that bronze has committed to the followers; do upkeep meanwhile."""

@@ -117,21 +117,20 @@ class Sinking:
                     log.warning("left behind", flow=sink.name, reason=away.fault,
                                 fix="it goes on at the next start")  # fmt: skip
                     return
-                patience = self._waited(patience, away)
+                self._wait(patience, away)
                 continue
             if is_last:
                 return
             rung = self.handed.wait(rung, poll.total_seconds())
 
-    def _waited(self, patience: Patience, away: ServiceAway) -> Patience:
+    def _wait(self, patience: Patience, away: ServiceAway) -> None:
         """Wait a moment; while flows run, a sink waits however long it takes."""
         try:
             patience.again(away)
         except ServiceAway:
             if self._must or self._stop.is_set():
                 raise
-            return Patience(self._settings.services.patience, self._stop)
-        return patience
+            patience.once_more()
 
 
 @contextmanager
