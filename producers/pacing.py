@@ -28,8 +28,7 @@ def as_it_happens(
             return
         yield datetime.now(UTC), one
         due += 1 / rate
-        if (wait := due - time.monotonic()) > 0:
-            stop.wait(wait)
+        _waited(due, stop)
 
 
 def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> Iterator[Message]:
@@ -39,7 +38,7 @@ def paced(messages: Iterable[Message], rate: float, stop: threading.Event) -> It
         if message.group != group:
             group = message.group
             due += 1 / rate
-            if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
+            if _waited(due, stop):
                 return
         yield message
 
@@ -57,6 +56,12 @@ def replayed(messages: Iterable[Message], speed: float, stop: threading.Event) -
             yield message
             continue
         due = started + (message.event_time - first).total_seconds() / speed
-        if (wait := due - time.monotonic()) > 0 and stop.wait(wait):
+        if _waited(due, stop):
             return
         yield message
+
+
+def _waited(due: float, stop: threading.Event) -> bool:
+    """Wait until a moment by the monotonic clock; whether a stop came first."""
+    wait = due - time.monotonic()
+    return wait > 0 and stop.wait(min(wait, threading.TIMEOUT_MAX))

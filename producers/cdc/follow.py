@@ -37,21 +37,14 @@ from producers.cdc.pgoutput import (
     decode,
 )
 from producers.cdc.plan import Run
+from producers.cdc.relation import columns_then
 from producers.cdc.resend import Resend, resending
 from producers.cdc.server import lsn_text, other_history
 from producers.cdc.slot import begin, check_slot, replication
 from producers.cdc.state import State
 from producers.cdc.steps import Step
 from producers.cdc.stream import Stream
-from producers.cdc.table import (
-    CannotCapture,
-    Column,
-    check,
-    describe,
-    has_dropped,
-    needed,
-    same,
-)
+from producers.cdc.table import CannotCapture, check, describe, same
 
 CONFIRM_SECONDS = 0.5
 IDLE_SECONDS = 0.1
@@ -212,15 +205,10 @@ class Follower:
 
     def _relation(self, relation: Relation) -> None:
         """Take the table's columns from here on; CannotCapture if the contract is broken."""
-        bases = self._base_types(relation.type_ids)
-        columns = [
-            Column(name, bases.get(type_id, type_id))
-            for name, type_id in zip(self._names(relation), relation.type_ids, strict=True)
-        ]
-        table = replace(
-            self.events.table, columns=tuple(columns), full_identity=relation.full_identity
-        )
+        work, table = self.work, self.events.table
         try:
+            columns = columns_then(work.connection, table, relation, self.plan, self.state)
+            table = replace(table, columns=columns, full_identity=relation.full_identity)
             check(table, self.plan.row)
             if not relation.full_identity:
                 raise CannotCapture(
@@ -232,28 +220,6 @@ class Follower:
             self.events.sink.settle()  # all before this is told; nothing after it is lost
             raise
         self.events.table = table
-
-    def _names(self, relation: Relation) -> tuple[str, ...]:
-        """The columns' names, those of the contract as they are now: one may be renamed back.
-
-        Known by their order where no column was ever dropped; else as they were then.
-        """
-        connection, table = self.work.connection, self.events.table
-        now = describe(connection, table.qualified)
-        if now is None or has_dropped(connection, table.oid):
-            return relation.columns
-        wanted = needed(now, self.plan.row)
-        names = zip((column.name for column in now.columns), relation.columns, strict=False)
-        return tuple(name if name in wanted else then for name, then in names)
-
-    def _base_types(self, type_ids: tuple[int, ...]) -> dict[int, int]:
-        with self.work.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT oid::bigint, typbasetype::bigint FROM pg_type "
-                "WHERE oid = ANY(%s::oid[]) AND typtype = 'd'",
-                (list(type_ids),),
-            )
-            return dict(cursor.fetchall())
 
     def _rest(self) -> None:
         """Ask for a mark, and check slot and table, if it is time."""
