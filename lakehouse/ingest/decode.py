@@ -1,16 +1,16 @@
 """Records become typed rows or verdicts: the one Arrow function that decodes.
 
 Records that look like earlier ones are proved by :mod:`lakehouse.ingest.shapes`. Any other
-good record is decoded once, by msgspec, straight into the contract's types.
-A record that fails, or that has unknown fields, takes the slow pass of
-:mod:`lakehouse.ingest.verdict`. No record raises.
+good record is decoded once, by msgspec, straight into the contract's types; one with unknown
+fields twice. A record that fails takes the slow pass of :mod:`lakehouse.ingest.verdict`.
+No record raises.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any
@@ -27,7 +27,8 @@ from lakehouse.ingest.left_out import LEFT_OUT, too_large
 from lakehouse.ingest.shapes import samples, shapes
 from lakehouse.ingest.verdict import Explained, TimeRules, explain
 from lakehouse.model.contract import Contract, Record, base_type
-from lakehouse.model.money import PLAIN, money_type
+from lakehouse.model.money import NOUGHTS, PLAIN, money_type
+from lakehouse.model.nesting import is_too_deep
 
 ADDRESS = [
     pa.field("topic", pa.string()),
@@ -35,6 +36,7 @@ ADDRESS = [
     pa.field("offset", pa.int64()),
     pa.field("kafka_time", TIME),
 ]
+_FIELDS, _ENCODER = msgspec.json.Decoder(dict[str, msgspec.Raw]), msgspec.json.Encoder()
 RAW = [
     pa.field("key", pa.binary()),
     pa.field("value", pa.binary()),
@@ -104,20 +106,25 @@ def _strictly(
     """Each record parsed; those whose bytes are not to be looked at have their verdict."""
     values = batch.column("value").to_pylist()
     slow: dict[int, Any] = {}
+    extras: dict[int, str] = {}
     gc.disable()  # a hundred thousand short-lived objects: collecting costs a third
     try:
-        events = _fast(_events_of(batch, values, kafka_time, contract), contract, slow)
+        events = _fast(_events_of(batch, values, kafka_time, contract), contract, slow, extras)
         columns = _columns(events, contract)
+        if extras:
+            columns["extra"] = pa.array(map(extras.get, range(len(values))), pa.string())
         suspects = _suspects(columns, events, kafka_time, contract, rules)
     finally:
         gc.enable()
-    for row in sorted({*slow, *suspects} - unread.keys()):
-        slow[row] = explain(_record(batch, row, kafka_time), contract, rules)
+    looked_at = sorted({*slow, *suspects} - unread.keys())
+    for row, record in zip(looked_at, _records(batch, kafka_time, looked_at), strict=True):
+        slow[row] = explain(record, contract, rules)
     slow |= unread
     good = [row for row in range(len(values)) if row not in slow]
     mended = [row for row, e in sorted(slow.items()) if e.verdict is None]
     bad = [row for row, e in sorted(slow.items()) if e.verdict is not None]
-    shapes(contract).learn(values[row] for row in samples(good))
+    known = [row for row in good if row not in extras] if extras else good
+    shapes(contract).learn(values[row] for row in samples(known))
     schema = decoded_schema(contract)
     address = _address(batch, kafka_time)
     if good:
@@ -138,11 +145,18 @@ def _strictly(
         yield _rows(schema, {**raw, **_take(address, bad, len(values))})
 
 
-def _record(batch: pa.RecordBatch, row: int, kafka_time: pa.Array) -> Record:
+def _records(
+    batch: pa.RecordBatch, kafka_time: pa.Array, rows: Sequence[int] | None = None
+) -> Iterator[Record]:
+    """The records as they came: all, or those of some rows."""
+    if rows is not None:
+        places = pa.array(rows, pa.int64())
+        batch, kafka_time = batch.take(places), kafka_time.take(places)
     key, value, headers, partition, offset = (
-        batch.column(n)[row].as_py() for n in ("key", "value", "headers", "partition", "offset")
+        batch.column(n).to_pylist() for n in ("key", "value", "headers", "partition", "offset")
     )
-    return Record(key, value, headers, kafka_time[row].as_py(), partition, offset)
+    times = (time.replace(tzinfo=UTC) for time in kafka_time.cast(pa.timestamp("us")).to_pylist())
+    return map(Record, key, value, headers, times, partition, offset)
 
 
 def _events_of(
@@ -152,11 +166,7 @@ def _events_of(
     if contract.unwrap is None:
         return values
     found: list[bytes | None] = []
-    times = kafka_time.to_pylist()
-    keys, headers, partitions, offsets = (
-        batch.column(name).to_pylist() for name in ("key", "headers", "partition", "offset")
-    )
-    for record in map(Record, keys, values, headers, times, partitions, offsets):
+    for record in _records(batch, kafka_time):
         try:
             found.append(contract.unwrap(record))
         except (ValueError, msgspec.MsgspecError, RecursionError):
@@ -164,16 +174,37 @@ def _events_of(
     return found
 
 
-def _fast(values: list[bytes | None], contract: Contract, slow: dict[int, Any]) -> list[Any]:
-    decode = _wire_decoder(contract.wire).decode
+def _fast(
+    values: list[bytes | None], contract: Contract, slow: dict[int, Any], extras: dict[int, str]
+) -> list[Any]:
+    """Each record's event; a row without one is in ``slow``, what others have more in ``extras``.
+
+    A record with unknown fields is of a producer whose every record has them.
+    """
+    strict, loose = (_wire_decoder(c).decode for c in (contract.wire, contract.loose_wire))
+    names = {name.lower() for name in contract.hints}
     events: list[Any] = []
     for row, value in enumerate(values):
         try:
-            events.append(decode(value))  # type: ignore[arg-type]  # null is a TypeError
-        except (msgspec.MsgspecError, TypeError, RecursionError, UnicodeDecodeError):
-            events.append(None)
-            slow[row] = None
+            try:
+                event = strict(value)  # type: ignore[arg-type]  # null is a TypeError
+            except msgspec.ValidationError:
+                event = loose(value)  # type: ignore[arg-type]  # likewise
+                extras[row] = _extra(bytes(value or b""), contract, names)
+        except (msgspec.MsgspecError, TypeError, RecursionError, ValueError):
+            event = slow[row] = None
+        events.append(event)
     return events
+
+
+def _extra(value: bytes, contract: Contract, names: set[str]) -> str:
+    """The unknown fields as JSON; ValueError where the slow pass has to look at them."""
+    value.decode("utf-8")
+    found = _FIELDS.decode(value)
+    unknown = {name: text for name, text in found.items() if name not in contract.hints}
+    if any(name.lower() in names for name in unknown) or is_too_deep(value):
+        raise ValueError
+    return _ENCODER.encode(unknown).decode()
 
 
 @cache
@@ -200,6 +231,8 @@ def _money(text: pa.Array) -> pa.Array:
     """Plain numbers as money; anything else null, UTF-8 or not, for the slow pass to judge."""
     plain = pc.match_substring_regex(text, PLAIN)
     if not pc.all(plain).as_py():
+        text = pc.replace_substring_regex(text, *NOUGHTS)
+        plain = pc.match_substring_regex(text, PLAIN)
         text = pc.if_else(plain, text, pa.scalar(None, pa.binary()))
     return text.cast(pa.string()).cast(money_type())
 

@@ -14,7 +14,8 @@ What is not proved goes to the strict decoder, which alone says what is wrong wi
 
 Worked example. ``{"id":"a","n":7}`` teaches the literals ``{"id":"`` and ``","n":`` and ``}``
 around a text and a number. ``{"id":"b","n":12}`` is proved; ``{"n":7,"id":"a"}`` has another
-shape, and teaches it; ``{"id":"a\\n","n":7}`` is parsed.
+shape, and teaches it; ``{"id":"a\\n","n":7}`` is parsed. Where ``n`` may be null, its null is
+proved in the place of a number.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.ingest.blocks import WORD, Block, Flags, Literal, Places, Scratch
 from lakehouse.ingest.judged import Judged, in_time, judges
@@ -147,6 +149,9 @@ class Shapes:
         for number, field in enumerate(self._fields):
             texts = _texts(data, begin[number], end[number], has[number])
             columns[field.name], fits = field.judge(texts)
+            if field.may_lack and not (field.is_quoted or fits.all()):
+                told = pc.fill_null(pc.not_equal(texts, "null"), False)
+                has[number] &= told.to_numpy(zero_copy_only=False)
             found &= fits | (~has[number] & field.may_lack)
         found &= in_time(columns["event_time"], kafka_time, rules)
         if _RARE * np.count_nonzero(found) < rows:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -110,11 +111,17 @@ def _object(value: bytes | None) -> dict[str, msgspec.Raw]:
     return fields
 
 
+@cache
+def _decoders(event: type[msgspec.Struct]) -> dict[str, msgspec.json.Decoder[Any]]:
+    hints = get_type_hints(event, include_extras=True)
+    return {name: msgspec.json.Decoder(hint) for name, hint in hints.items()}
+
+
 def _field(name: str, raw: bytes, hint: Any, contract: Contract) -> Any:
     if name in contract.money:
         return None if raw == b"null" and may_be_null(hint) else _money(raw)
     try:
-        value = msgspec.json.decode(raw, type=hint)
+        value = _decoders(contract.event)[name].decode(raw)
     except msgspec.ValidationError as error:
         raise ValueError(_reword(str(error), raw)) from None
     except msgspec.DecodeError as error:
