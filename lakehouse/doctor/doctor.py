@@ -22,6 +22,7 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.core.processes import finished, own_environment, python
 from lakehouse.core.text import sayable
+from lakehouse.doctor.ailments import ailments_checks
 from lakehouse.doctor.check import Check, running_postgres
 from lakehouse.doctor.services import services_checks
 from lakehouse.explorer.catalogue import Catalogue
@@ -230,7 +231,7 @@ def lake_checks(settings: Settings) -> Iterator[Check]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
-    postgres_checks, services_checks, spark_checks, state_checks,
+    postgres_checks, services_checks, spark_checks, state_checks, ailments_checks,
 )  # fmt: skip
 
 

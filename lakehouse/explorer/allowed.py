@@ -156,7 +156,7 @@ def _look_up(named: _Named, views: set[str]) -> None:
 
 def _named(statement: str) -> _Named:
     named = _Named()
-    found = _parser().execute("SELECT json_serialize_sql($1)", [statement]).fetchall()[0][0]
+    found = parser().execute("SELECT json_serialize_sql($1)", [statement]).fetchall()[0][0]
     try:
         tree = json.loads(found, object_hook=named.node)
     except RecursionError:
@@ -167,7 +167,7 @@ def _named(statement: str) -> _Named:
 
 
 @cache
-def _parser() -> duckdb.DuckDBPyConnection:
+def parser() -> duckdb.DuckDBPyConnection:
     """An empty connection, used only for parsing."""
     return opened(Limits(_MEMORY, threads=1))
 
@@ -187,7 +187,7 @@ def _kinds(statement: str) -> list[duckdb.StatementType]:
             raise SqlRejected("SQL", f"is longer than {LONGEST:,} bytes", "make it shorter")
         if _deepest(statement) > DEEPEST:
             raise SqlRejected("SQL", "is nested too deeply", "write it in fewer levels")
-        return [s.type for s in _parser().extract_statements(statement)]
+        return [s.type for s in parser().extract_statements(statement)]
     except UnicodeEncodeError:
         raise SqlRejected("SQL", "is not UTF-8 text", READ_ONE) from None
     except ValueError:  # a kind that the binding does not know, such as UPDATE EXTENSIONS

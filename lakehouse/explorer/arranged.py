@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _BINS = 12
+EXACT = 1_000_000
+"""Of more rows a profile estimates: ten million are more than memory holds side by side."""
+_SAMPLE = 100_000
 
 
 def inner(statement: str) -> str:
@@ -47,39 +50,68 @@ def arranged(
     return sql
 
 
-def profile(statement: str, schema: pa.Schema) -> str:
+def counting(statement: str) -> str:
+    """How many rows the statement has."""
+    return f"SELECT count(*) AS rows FROM {inner(statement)}"
+
+
+def profile(statement: str, schema: pa.Schema, *, is_large: bool = False) -> str:
     """A row for each column: nulls, different values, least, greatest, and its shape, drawn.
 
     The shape of numbers and times is a histogram from least to greatest, of anything else the
     most frequent values' counts. Of two columns of one name the first is described.
+    Where ``is_large`` different values are estimated, shapes are of a sample, and the columns'
+    titles say so; all else is of every row.
     """
     names = dict.fromkeys(field.name for field in schema)
-    parts = [
-        _described(place, schema.field(schema.names.index(n))) for place, n in enumerate(names)
-    ]
+    fields = [schema.field(schema.names.index(name)) for name in names]
+    sample = f" USING SAMPLE reservoir({_SAMPLE} ROWS) REPEATABLE (1)" if is_large else ""
+    told = ", ".join(
+        measure
+        for place, field in enumerate(fields)
+        for measure in _measures(place, field, is_large=is_large)
+    )
+    distinct, shape = (
+        ("distinct, about", "shape of a sample") if is_large else ("distinct", "shape")
+    )
+    rows = " UNION ALL ".join(
+        f'SELECT {place} AS place, {text(field.name)} AS "column", '
+        f"{text(str(field.type))} AS type, "
+        f"rows, rows - n{place} AS nulls, d{place} AS {identifier(distinct)}, "
+        f"l{place} AS least, g{place} AS greatest, ({_shape(field)}) AS {identifier(shape)} "
+        "FROM told"
+        for place, field in enumerate(fields)
+    )
+    of = inner(statement) if is_large else "asked"
     return (
-        f"WITH asked AS MATERIALIZED (SELECT * FROM {inner(statement)}) "
-        f"SELECT * EXCLUDE (place) FROM ({' UNION ALL '.join(parts)}) ORDER BY place"
+        f"WITH asked AS MATERIALIZED (SELECT * FROM {inner(statement)}{sample}), "
+        f"told AS MATERIALIZED (SELECT count(*) AS rows, {told} FROM {of}) "
+        f"SELECT * EXCLUDE (place) FROM ({rows}) ORDER BY place"
     )
 
 
-def _described(place: int, field: pa.Field[pa.DataType]) -> str:
+def _measures(place: int, field: pa.Field[pa.DataType], *, is_large: bool) -> list[str]:
+    import pyarrow as pa  # noqa: PLC0415  # who only sorts does without
+
+    name = identifier(field.name)
+    distinct = f"approx_count_distinct({name})" if is_large else f"count(DISTINCT {name})"
+    least, most = (f"left(CAST({end}({name}) AS VARCHAR), 200)" for end in ("min", "max"))
+    if pa.types.is_nested(field.type):
+        least = most = "CAST(NULL AS VARCHAR)"
+    return [
+        f"count({name}) AS n{place}", f"{distinct} AS d{place}", f"{least} AS l{place}",
+        f"{most} AS g{place}",
+    ]  # fmt: skip
+
+
+def _shape(field: pa.Field[pa.DataType]) -> str:
     import pyarrow as pa  # noqa: PLC0415  # who only sorts does without
 
     name, kind = identifier(field.name), field.type
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
     number = f"CAST({name} AS DOUBLE)" if is_number else f"epoch(CAST({name} AS TIMESTAMP))"
-    shape = _histogram(number) if is_number or is_time else _frequencies(name)
-    least, most = (f"left(CAST({end}({name}) AS VARCHAR), 200)" for end in ("min", "max"))
-    if pa.types.is_nested(kind):
-        least = most = "CAST(NULL AS VARCHAR)"
-    return (
-        f'SELECT {place} AS place, {text(field.name)} AS "column", {text(str(kind))} AS type, '
-        f"count(*) AS rows, count(*) - count({name}) AS nulls, "
-        f'count(DISTINCT {name}) AS "distinct", '
-        f"{least} AS least, {most} AS greatest, ({shape}) AS shape FROM asked"
-    )
+    return _histogram(number) if is_number or is_time else _frequencies(name)
 
 
 def _histogram(number: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lakehouse.core.sql import identifier, text
-from lakehouse.explorer.matched import PLACE, equal, literal, shown
+from lakehouse.explorer.matched import PLACE, equal, literal
 from lakehouse.model.flow import Aggregate
 
 _CONSTANTS = re.compile(r"\s*CROSS JOIN \(VALUES [\s\d.,()]*\) AS \w+\(([\w, ]+)\)")
@@ -23,7 +23,7 @@ _RAW = "of the event: "
 def exploded(
     bronze: str, aggregate: Aggregate, known: Mapping[str, Any], matched: Sequence[str]
 ) -> str:
-    """The events behind a row with these keys; ``matched`` are the conditions of all keys."""
+    """The events behind a row with these keys, after FROM; ``matched`` are conditions of all."""
     added = _added(aggregate.explode)
     if added and all(c in known and aggregate.keys.get(c, ("",))[0] == c for c in added):
         return _of_one_copy(bronze, aggregate, known, added)
@@ -57,7 +57,7 @@ def _of_one_copy(
         f"SELECT COLUMNS('(.*)') AS '{_RAW}\\1', {', '.join(columns)} "
         f"FROM {bronze} AS rows WHERE {' AND '.join(within)}"
     )
-    return shown(
+    return (
         f"(SELECT COLUMNS('{_RAW}(.*)') AS '\\1' FROM ({inner}) WHERE {' AND '.join(matched)} "
         f"AND EXISTS (FROM (SELECT 1) {aggregate.explode} WHERE {same}))"
     )
@@ -99,4 +99,4 @@ def _of_any_copy(bronze: str, aggregate: Aggregate, matched: Sequence[str]) -> s
         'SELECT DISTINCT at_topic AS topic, at_partition AS "partition", at_offset AS "offset", '
         f"at_batch AS batch_id FROM ({inner}) {aggregate.explode} WHERE {where}"
     )
-    return shown(f"{bronze} SEMI JOIN ({found}) AS found USING ({PLACE})")
+    return f"{bronze} SEMI JOIN ({found}) AS found USING ({PLACE})"

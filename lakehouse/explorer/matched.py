@@ -13,13 +13,16 @@ PLACE = 'topic, "partition", "offset", batch_id'
 
 
 def events(bronze: str, *conditions: str) -> str:
-    """The events that meet the conditions, newest first; ``rows`` is their alias."""
+    """The events that meet the conditions, after FROM; ``rows`` is their alias."""
     where = " AND ".join(["NOT is_duplicate", *conditions])
-    return shown(f"{bronze} AS rows WHERE {where}")
+    return f"{bronze} AS rows WHERE {where}"
 
 
 def shown(rows: str) -> str:
-    """Events as they are shown: their time and address, the columns, the batch; newest first."""
+    """Events as they are shown: their time and address, the columns, the batch; newest first.
+
+    ``rows`` is what follows FROM.
+    """
     return (
         f'SELECT event_time, topic, "partition", "offset", * EXCLUDE (event_time, {PLACE}), '
         f'batch_id FROM {rows} ORDER BY event_time DESC, "partition", "offset" DESC'

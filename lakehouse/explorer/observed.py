@@ -81,6 +81,7 @@ class Seen:
     tables: Mapping[str, TableInfo]
     faults: dict[str, str]
     """Table, or what else was asked → why it could not be read."""
+    root: str = "."
     flows: tuple[Status, ...] = ()
     landings: dict[str, Landing] = field(default_factory=dict)
     states: tuple[StateInfo, ...] = ()
@@ -139,7 +140,7 @@ class Observer:
             with _told(faults, name):
                 info = partial(self.catalogue.info, name)
                 tables[name] = self._unless_same("info", name, self._version(name), info)
-        seen = Seen(datetime.now(UTC), tables, faults)
+        seen = Seen(datetime.now(UTC), tables, faults, self.lake.root)
         for name in (name for name in contracts() if f"bronze.{name}" in tables):
             self._look_at(name, seen)
         rows: tuple[Status, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from lakehouse.core.errors import UsageError
@@ -26,7 +27,7 @@ from lakehouse.explorer.keys import (
     keyed_columns,
     keys_of,
 )
-from lakehouse.explorer.matched import equal, events, literal
+from lakehouse.explorer.matched import equal, events, literal, shown
 from lakehouse.model.flow import Aggregate, Finer, SilverFlow
 from lakehouse.model.window import Session
 
@@ -36,7 +37,7 @@ _GROUPED = re.compile(r"\bGROUP\s+BY\s+((?:\w+\s*,\s*)*\w+)", re.I)
 
 @dataclass(frozen=True)
 class Origin:
-    """The events behind a row: ``sql`` reads them, newest first, with address and columns."""
+    """The events behind a row, and the SELECTs that read them."""
 
     table: str
     """The table that the row is of, or was computed from."""
@@ -45,7 +46,25 @@ class Origin:
     open_keys: tuple[str, ...]
     """Keys that it does not tell: events of every value of them are meant."""
     bronze: str
-    sql: str
+    rows: str
+    """The events, after FROM."""
+    is_record: bool = False
+    """Whether the row is a record itself, of bronze or of quarantine."""
+
+    @property
+    def sql(self) -> str:
+        """The events, newest first, with address and columns."""
+        return f"SELECT * FROM {self.rows}" if self.is_record else shown(self.rows)
+
+    @property
+    def by_date(self) -> str:
+        """How many there are of each date, the newest first: a few columns tell it."""
+        return f"SELECT event_date, count(*) AS n FROM {self.rows} GROUP BY ALL ORDER BY ALL DESC"
+
+    def of_dates(self, dates: Iterable[date]) -> str:
+        """Those of these dates, as :attr:`sql` has them: files of no other are opened."""
+        listed = ", ".join(map(literal, dates))
+        return shown(f"(SELECT * FROM {self.rows}) WHERE event_date IN ({listed})")
 
     def told(self) -> str:
         """In words: whose events these are."""
@@ -78,7 +97,7 @@ def origin(table: str, row: Mapping[str, Any], grouped: Collection[str] = ()) ->
     if isinstance(declaration, Session) and "session_end" in row:
         known["session_end"] = row["session_end"]
     bronze = f"bronze.{flow.product}"
-    return Origin(table, known, lacking, bronze, _sql(flow, declaration, known))
+    return Origin(table, known, lacking, bronze, _rows(flow, declaration, known))
 
 
 def origin_of(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Origin | None:
@@ -118,10 +137,10 @@ def _of_record(table: str, row: Mapping[str, Any]) -> Origin | None:
         return None
     keys = {name: row[name] for name in names}
     where = " AND ".join(equal(identifier(name), row[name]) for name in names)
-    return Origin(table, keys, (), table, f"SELECT * FROM {table} WHERE {where}")
+    return Origin(table, keys, (), table, f"{table} WHERE {where}", is_record=True)
 
 
-def _sql(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> str:
+def _rows(flow: SilverFlow, declaration: Declared, known: Mapping[str, Any]) -> str:
     bronze = f"bronze.{flow.product}"
     kinds = (
         {name: kind for name, (_, kind) in declaration.keys.items()}

@@ -35,6 +35,8 @@ _SECONDS = 5
 """So long a service is waited for."""
 _REST = 15.0
 """Seconds in which one that did not answer is not asked again."""
+ASLEEP = "does not run"
+"""Of a service that verbs start when they need it, and none does now."""
 Part = tuple[str, Callable[[], Applied | None]]
 """What a flow fills, and what tells how far that is."""
 
@@ -238,7 +240,8 @@ def _applied(uri: str, newest: Callable[[str], int | None]) -> Applied | None:
 
 def _marked(flow: KafkaSink, topic: str, settings: Settings) -> Applied | None:
     _must_be_named("Kafka", settings.kafka.bootstrap_servers)
-    return last_marker(settings.kafka, topic, flow.name)
+    found = last_marker(settings.kafka, topic, flow.name)
+    return found.applied if found else None
 
 
 def _held(table: Any, settings: Settings) -> Applied | None:
@@ -251,4 +254,4 @@ def _held(table: Any, settings: Settings) -> Applied | None:
 
 def _must_be_named(service: str, address: str) -> None:
     if not address:
-        raise LakehouseError(service, "does not run", "start what uses it, as in: lakehouse up")
+        raise LakehouseError(service, ASLEEP, "start what uses it, as in: lakehouse up")

@@ -238,6 +238,7 @@ class Actions(App[None]):
         except LakehouseError as error:
             self.complain(error)
             return
+        self.notify(f"writing {path}…", markup=False, timeout=2)
         self._export(statement, path)
 
     @work(thread=True, group="export")
@@ -254,7 +255,10 @@ class Actions(App[None]):
         """Rows of their own, over the lake."""
         from lakehouse.explorer.app.screens import RowsOver  # noqa: PLC0415  # a later screen
 
-        self.push_screen(RowsOver(title, load))
+        def answers() -> Iterator[Any]:
+            yield load()
+
+        self.push_screen(RowsOver(title, answers))
 
     def show_text(self, title: str, text: str) -> None:
         """A text whole, over the lake."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _EVERY = 2.0
 """Seconds from one look at the tables' versions to the next."""
+_AGES = 20.0
+"""Seconds from one telling of a table's age to the next."""
 _NARROW = 100
 """Columns below which the tree takes less."""
 
@@ -113,6 +115,7 @@ class Explorer(Actions):
         self.query_one(AnalysesPane).list(analyses(names))
         self.look(is_asked=True)
         self.set_interval(_EVERY, self.look)
+        self.set_interval(_AGES, self._say_table)
 
     def on_resize(self) -> None:
         """A narrow terminal has a narrow tree."""

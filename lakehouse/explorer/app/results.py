@@ -16,7 +16,7 @@ from textual.widgets import Input, Static
 from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
 from lakehouse.explorer.app.cells import bare, exact, fields
 from lakehouse.explorer.app.grid import Grid
-from lakehouse.explorer.arranged import arranged, profile
+from lakehouse.explorer.arranged import EXACT, arranged, counting, profile
 from lakehouse.explorer.identity import names_of
 from lakehouse.explorer.session import Session
 
@@ -33,7 +33,7 @@ class Results(Vertical):
     DEFAULT_CSS = """
     Results { height: 1fr; }
     Results > .status { height: 1; color: $text-muted; }
-    Results > .status.wrong { color: $text-error; text-style: bold; height: auto; max-height: 4; }
+    Results > .status.wrong { color: $text-error; text-style: bold; height: auto; max-height: 9; }
     Results > Input { height: 1; border: none; padding: 0; display: none; }
     Results > Input.shown { display: block; }
     """
@@ -192,12 +192,17 @@ class Results(Vertical):
 
     def action_profile(self) -> None:
         """Describe each column of all rows."""
-        if self.statement and self.grid.rows.num_columns:
-            statement = profile(
-                arranged(self.statement, self.grid.rows.schema.names, wanted=self._wanted),
-                self.grid.rows.schema,
-            )
-            explorer(self).show_rows("profile", lambda: self._session().ask(statement))
+        schema = self.grid.rows.schema
+        if not self.statement or not schema.names:
+            return
+        statement = arranged(self.statement, schema.names, wanted=self._wanted)
+
+        def load() -> Answer:
+            session = self._session()
+            [rows] = session.ask(counting(statement)).rows["rows"].to_pylist()
+            return session.ask(profile(statement, schema, is_large=rows > EXACT))
+
+        explorer(self).show_rows("profile", load)
 
     def action_origin(self) -> None:
         """Go back to the events of the row under the cursor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -109,9 +109,10 @@ class RowsOver(Over):
         Binding("C", "copy(True)", "Copy rows", show=False),
     ]
 
-    def __init__(self, title: str, load: Callable[[], Answer]) -> None:
+    def __init__(self, title: str, answers: Callable[[], Iterator[Answer]]) -> None:
+        """``answers`` end with the rows; those before have the first of them, sooner."""
         super().__init__(title)
-        self.load = load
+        self.answers = answers
 
     def body(self) -> ComposeResult:
         """How many rows, and the rows."""
@@ -127,11 +128,10 @@ class RowsOver(Over):
     def _read(self) -> None:
         try:
             with asked():
-                found = self.load()
+                for found in self.answers():
+                    self.app.call_from_thread(self._show, found)
         except Refused as error:
             self.app.call_from_thread(self._say, str(error))
-        else:
-            self.app.call_from_thread(self._show, found)
 
     def _say(self, text: str) -> None:
         self.query_one(".status", Static).update(shown(text))
@@ -142,7 +142,7 @@ class RowsOver(Over):
         more = f", and {found.more:,} more" if found.more else ""
         count = found.rows.num_rows
         self._say(f"{count:,} row{'s' if count != 1 else ''}{more}")
-        self.query_one(Grid).show(found.rows)
+        self.query_one(Grid).show(found.rows, stay=True)
 
     def on_grid_chosen(self, event: Grid.Chosen) -> None:
         """Open what is under the cursor."""
@@ -167,21 +167,6 @@ class RowsOver(Over):
         elif grid.columns:
             self.app.copy_to_clipboard(bare(grid.value))
             self.notify("copied", timeout=2)
-
-
-class EventsOver(RowsOver):
-    """The events of a number; one of them opens as a record."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("d", "open", "Its record")]
-
-    def __init__(self, title: str, load: Callable[[], Answer], table: str) -> None:
-        super().__init__(title, load)
-        self.table = table
-
-    def action_open(self) -> None:
-        """Show the event under the cursor as a record."""
-        if row := self.query_one(Grid).row:
-            self.app.push_screen(RecordOver(self.table, row))
 
 
 class RecordOver(Over):

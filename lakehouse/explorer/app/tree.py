@@ -41,6 +41,7 @@ class LakeTree(Tree[str]):
     def list(self, names: list[str], known: Known) -> None:
         """Show these tables; where they are those that are shown, only what is known is new."""
         if [*self._leaves] != names:
+            was = self.pointed
             self.clear()
             self._leaves = {}
             for product, tables in grouped(names).items():
@@ -48,15 +49,23 @@ class LakeTree(Tree[str]):
                 for name in tables:
                     self._leaves[name] = branch.add_leaf(Text(""), data=name)
             if self._leaves:
-                self.call_after_refresh(self.move_cursor, next(iter(self._leaves.values())))
+                first = was if was in self._leaves else next(iter(self._leaves))
+                self.call_after_refresh(self._begin, first)
             self._leaves = {name: self._leaves[name] for name in names}
         for name, node in self._leaves.items():
             node.set_label(label(name, known.get(name)))
 
+    def _begin(self, first: str) -> None:
+        """Point at this table, unless a key was quicker."""
+        if not self.pointed:
+            self.point_at(first)
+
     @property
     def pointed(self) -> str:
         """The table that the cursor is at; empty where it is at none."""
-        return (self.cursor_node and self.cursor_node.data) or ""
+        name = (self.cursor_node and self.cursor_node.data) or ""
+        is_here = name and self._leaves.get(name) is self.cursor_node  # the node outlives its tree
+        return name if is_here else ""
 
     def point_at(self, name: str) -> None:
         """Move the cursor to a table."""

@@ -23,17 +23,19 @@ from lakehouse.explorer.dashboard.beside import Beside
 from lakehouse.explorer.dashboard.lake import told
 from lakehouse.explorer.identity import identities, names_of
 from lakehouse.explorer.observed import Observer, Seen
-from lakehouse.explorer.origin import Origin, origin, origin_of, tables_of
+from lakehouse.explorer.origin import Origin, origin, tables_of
 from lakehouse.explorer.session import Session
 from lakehouse.explorer.sql import Answer as Rows
 from lakehouse.explorer.sql import Reader, mentioned
-from lakehouse.explorer.trace import events
+from lakehouse.explorer.trace import events, origin_asked
 from lakehouse.products.registry import part, product
 
 _EVENTS, _MOST = 50, 1_000
 """So many events behind a row, and so many rows of a question, are read."""
 _TURN, _LONGEST = 4, 0.15
-"""So many questions are asked anew for one update of a product's page, for so many seconds."""
+"""So many questions are asked anew for one update of a product's page, for so many seconds ..."""
+_FIRST = 0.4
+"""... and those that were never asked for so many: the page is there, and fills."""
 _REST = 10
 """So many times what an answer took it holds, whatever tables do meanwhile."""
 _KINDS = {"css": "text/css", "js": "text/javascript", "html": "text/html", "svg": "image/svg+xml"}
@@ -63,6 +65,9 @@ class Pages:
         self._lock = threading.Lock()
         self._made: dict[str, _Made] = {}
         self._rows: dict[str, _Held] = {}
+        self._tried = set[str]()
+        self._mentioned: tuple[tuple[str, ...], dict[tuple[str, ...], list[str]]] = ((), {})
+        """Statements → tables that they name, of the tables that there are."""
 
     def routes(self) -> dict[str, Route]:
         """Path → what answers."""
@@ -109,13 +114,14 @@ class Pages:
                 {"name": name, "figures": tiled, "series": over_time, "analyses": analyses}
             )
 
-        is_whole = all(self._is_new(seen, sql) for sql in sqls)
-        return self._once(request.path, (self._state(seen, sqls), is_whole), made)
+        due = sum(not self._is_new(seen, sql) for sql in sqls)
+        state = (self._state(seen, sqls), due)
+        return self._once(request.path, state, made, lambda: any(map(self._is_open, sqls)))
 
     def _ask_in_turns(self, seen: Seen, sqls: Iterable[str]) -> None:
         """Ask those whose tables changed, the oldest first, as many as one turn has time for.
 
-        What was never asked is asked whatever it takes. Tables are opened once for all.
+        Tables are opened once for all.
         """
         due = [sql for sql in sqls if not self._is_new(seen, sql)]
         due.sort(key=lambda sql: self._rows[sql].at if sql in self._rows else 0.0)
@@ -125,13 +131,18 @@ class Pages:
             return
         session, began = self._session, time.monotonic()
         with Reader(session.catalogue, session.settings, due, session.views) as reader:
-            for sql in due:
-                if sql in self._rows and time.monotonic() - began > _LONGEST:
+            for place, sql in enumerate(due):
+                if place and time.monotonic() - began > (_LONGEST if sql in self._rows else _FIRST):
                     return
+                self._tried.add(sql)
                 with suppress(LakehouseError):  # its table is missing or damaged: seen elsewhere
                     self._rows[sql] = _Held(
                         self._state(seen, [sql]), reader.ask(sql, _MOST), time.monotonic()
                     )
+
+    def _is_open(self, sql: str) -> bool:
+        """Whether a question was never asked."""
+        return sql not in self._tried
 
     def _held(self, sql: str) -> Rows | None:
         """The rows that a question had when it was last asked; None where it has no answer yet."""
@@ -181,7 +192,7 @@ class Pages:
             raise UsageError("this row", "is not there any more", "go back, and choose it anew")
         place = ids.index(wanted)
         row = rows.slice(place, 1).to_pylist()[0]
-        found = origin(title, row) if "table" in query else origin_of(sql, row, self._session.views)
+        found = origin(title, row) if "table" in query else origin_asked(self._session, sql, row)
         tables = tables_of(sql, self._session.views)
         return _tagged(
             {"title": title, "row": rows_of(rows.slice(place, 1)), **self._events(found, tables)}
@@ -203,7 +214,8 @@ class Pages:
             "tables": tables_of(one.sql, self._session.views),
         }  # fmt: skip
         if answer is None:
-            return {**about, "fault": "one of its tables is not there yet, or cannot be read"}
+            fault = "one of its tables is not there yet, or cannot be read"
+            return {**about, "fault": "reading…" if self._is_open(one.sql) else fault}
         rows = answer.rows
         guess = not getattr(part(product(one.product), "report"), "CHARTS", None)
         drawn = picture(rows, one.chart, guess=guess)
@@ -223,13 +235,21 @@ class Pages:
 
     def _state(self, seen: Seen, statements: Iterable[str]) -> object:
         """What changes with the tables that statements name, and with nothing else."""
-        views = self._session.views
-        return seen.state(mentioned(self._observer.catalogue, [*statements], views))
+        tables, key = (*seen.tables,), (*statements,)
+        if (held := self._mentioned)[0] != tables:
+            held = self._mentioned = (tables, {})
+        if key not in held[1]:
+            held[1][key] = mentioned(self._observer.catalogue, key, self._session.views)
+        return seen.state(held[1][key])
 
-    def _once(self, key: str, state: object, make: Callable[[], Answer]) -> Answer:
+    def _once(
+        self, key: str, state: object, make: Callable[[], Answer],
+        is_part: Callable[[], bool] = lambda: False,
+    ) -> Answer:  # fmt: skip
         """An answer that is made anew where its state is another; one viewer makes it for all.
 
-        It rests for some times what it took, so that a large lake costs no more than a small one.
+        It rests for some times what it took, so that a large lake costs no more than a small one;
+        not one that ``is_part`` says was not whole yet.
         """
         with self._lock:
             held = self._made.get(key)
@@ -237,7 +257,8 @@ class Pages:
                 began = time.monotonic()
                 answer = make()
                 now = time.monotonic()
-                self._made[key] = held = _Made(state, answer, now + _REST * (now - began))
+                rest = 0 if is_part() else _REST * (now - began)
+                self._made[key] = held = _Made(state, answer, now + rest)
             return held.answer
 
 

@@ -41,13 +41,15 @@ function well() {
 }
 
 const LEVELS = { bad: "needs you", look: "worth a look" };
+const MANY = { bad: "need you", look: "worth a look" };
 function bar(lake) {
   const current = kind === "product" ? `/product/${name}` : path;
   const links = [...lake.products.map((p) => [`/product/${p.name}`, p.name]), ["/pipeline", "pipeline"], ["/tables", "tables"]];
   replace(document.getElementById("nav"), links.map(([href, text]) =>
     el("a", { href, "aria-current": href === current || (path === "/" && href === links[0][0]) ? "page" : null }, text)));
   const worst = lake.empty ? "look" : lake.concerns.length ? lake.concerns[0].level : "well";
-  const said = lake.empty ? "empty lake" : worst === "well" ? "all is well" : `${lake.concerns.length} ${LEVELS[worst]}`;
+  const count = lake.concerns.filter((c) => c.level === worst).length;
+  const said = lake.empty ? "empty lake" : worst === "well" ? "all is well" : `${count} ${count > 1 ? MANY[worst] : LEVELS[worst]}`;
   const state = document.getElementById("state");
   if (state.dataset.said !== said) {
     state.dataset.said = said;

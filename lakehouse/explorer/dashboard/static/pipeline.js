@@ -125,7 +125,7 @@ function audits(lake, now) {
 }
 
 function machine(lake) {
-  const disks = lake.disks.map((d) => el("p", {}, `disk: ${bytes(d.free)} free of ${bytes(d.total)}`, el("meter", { min: 0, max: d.total, value: d.total - d.free, "aria-label": "disk used", title: "used" })));
+  const disks = lake.disks.map((d) => el("p", {}, `disk: ${bytes(d.free)} free of ${bytes(d.total)}`, el("meter", { min: 0, low: 0.9 * d.total, high: d.short ? d.total - d.free - 1 : d.total, optimum: 0, max: d.total, value: d.total - d.free, "aria-label": "disk used", title: "used" })));
   const held = Object.entries(lake.locks);
   return el("article.card", {}, el("h2", {}, "Disk, state and locks"), disks,
     lake.states.map((s) => el("p", {}, `state of ${s.flow}: ${number(s.keys)} keys, ${bytes(s.bytes)}`)),
