@@ -95,9 +95,13 @@ def long(*values: Any) -> list[Any]:
     ]
 
 
-def drawn(examples: int) -> Callable[[Callable[..., None]], Any]:
-    """A test of so many drawn examples; `make test-long` tries ten times as many."""
-    return lambda test: pytest.mark.drawn(hypothesis(max_examples=examples * TIMES)(test))
+def drawn(examples: int, **more: Any) -> Callable[[Callable[..., None]], Any]:
+    """A test of so many drawn examples; `make test-long` tries ten times as many.
+
+    ``more`` are other settings of Hypothesis.
+    """
+    settings = hypothesis(max_examples=examples * TIMES, **more)
+    return lambda test: pytest.mark.drawn(settings(test))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.event_ids import EventIds
 from lakehouse.ingest.runs import RunDamaged
 from lakehouse.ingest.slots import Slots
+from lakehouse.silver.store import Store
 from tests.conftest import encode, sale, settings_at
 from tests.hostile.verbs import limited, outcome
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
@@ -30,6 +31,14 @@ from tests.support.lake import Lake
 lake = Lake(settings_at(Path(sys.argv[1])))
 lake.silver.catch_up()
 lake.silver.persist()
+"""
+READ = """
+import sys
+from pathlib import Path
+from lakehouse.silver.store import Store
+state = Store.open(Path(sys.argv[1]), ["a"], {})
+print(len(state.get("a", [n.to_bytes(2, "big") for n in range(999)])))
+state.close()
 """
 PAGE = 4096
 
@@ -71,6 +80,25 @@ def test_a_database_that_would_end_the_process_is_not_opened(lake, is_marked):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     gained(lake)
+
+
+def test_pages_of_ours_that_end_the_process_are_thrown_away_after_the_second_time(tmp_path):
+    """A disk that spoiled them leaves the mark, which is ours."""
+    state = Store.open(tmp_path / "state", ["a"], {})
+    with state.writing():
+        state.put("a", ((n.to_bytes(2, "big"), bytes(90)) for n in range(999)))
+    state.close()
+    data = tmp_path / "state" / "data.mdb"
+    with data.open("r+b") as file:
+        file.write(spoiled(data.read_bytes()))
+    words = [sys.executable, "-c", READ, str(tmp_path / "state")]
+    tried = [
+        subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+        for _ in range(3)
+    ]
+    assert [done.returncode < 0 for done in tried] == [True, True, False]
+    assert tried[2].stdout.endswith(b"0\n")
+    assert b"the state ended the processes that read it" in tried[2].stdout + tried[2].stderr
 
 
 @pytest.mark.parametrize("what", ["a file", "a folder in it", "a pipe"])

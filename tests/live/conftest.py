@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
+from lakehouse.cli import flows as verbs_of_flows
 from lakehouse.cli.app import app
 from lakehouse.core.errors import LakehouseError
 from lakehouse.explorer.catalogue import Catalogue
@@ -107,6 +108,19 @@ def land(spark):
         run([flow(name) for name in flows], settings, lambda: spark, available_now=True)
 
     return land
+
+
+@pytest.fixture(scope="session")
+def demonstrate(spark, kafka):
+    """``lakehouse demo`` without its process, on the broker and the session of other tests."""
+
+    def demonstrate(*words, **environment):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(verbs_of_flows, "session_in_background", lambda *_: lambda: spark)
+            given = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, **environment}
+            return verb("demo", *words, **given)
+
+    return demonstrate
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ class Orders:
         """Wait until a test of the topic's current state holds."""
         deadline = time.monotonic() + seconds
         with closing(Topic(self.kafka, self.name)) as topic:
-            while not wanted(current(topic.records())):
+            while not wanted(topic.current()):
                 assert time.monotonic() < deadline, "not captured in time"
                 time.sleep(0.2)
 
@@ -143,6 +143,7 @@ class Topic:
 
     def __init__(self, kafka, name):
         self.name, self.parts, self.found = name, [], {}
+        self.newest, self.fresh, self.rows = {}, [], {}
         self.consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
         self.close = self.consumer.close
 
@@ -160,27 +161,50 @@ class Topic:
 
     def records(self):
         """Every record that the topic has now, in each partition's order."""
+        self._read()
+        return [self.found[place] for place in sorted(self.found)]
+
+    def current(self):
+        """As :func:`current` of them: only what came since is looked at."""
+        self._read()
+        if self.fresh:
+            for key, value in self.fresh:
+                _keep(self.newest, key, value)
+            self.fresh.clear()
+            self.rows = _rows(self.newest)
+        return self.rows
+
+    def _read(self):
         if not self.exists():
-            return []
+            return
         ends = self.consumer.end_offsets(self.parts)
         while any(self.consumer.position(part) < ends[part] for part in self.parts):
             for batch in self.consumer.poll(timeout_ms=500).values():
                 for r in batch:
                     value = json.loads(r.value) if r.value else None
-                    self.found[r.partition, r.offset] = (json.loads(r.key), value, dict(r.headers))
-        return [self.found[place] for place in sorted(self.found)]
+                    key = json.loads(r.key)
+                    self.found[r.partition, r.offset] = (key, value, dict(r.headers))
+                    self.fresh.append((key, value))
 
 
 def current(records):
     """Key → row: the change with the highest sequence of each key, deleted ones left out."""
     newest = {}
     for key, value, _ in records:
-        if value is None:
-            continue
-        order = value["source"]["sequence"]
-        known = newest.get(key["order_id"])
-        if known is None or order >= known[0]:
-            newest[key["order_id"]] = (order, value)
+        _keep(newest, key, value)
+    return _rows(newest)
+
+
+def _keep(newest, key, value):
+    """Key → (sequence, change) with one more record."""
+    if value is None:
+        return
+    order, id_ = value["source"]["sequence"], key["order_id"]
+    if id_ not in newest or order >= newest[id_][0]:
+        newest[id_] = (order, value)
+
+
+def _rows(newest):
     return {
         str(key): tuple(_plain(c, value["after"][c]) for c in COLUMNS)
         for key, (_, value) in newest.items() if value["op"] != "d"

@@ -11,6 +11,7 @@ from kafka import KafkaProducer, TopicPartition
 
 from lakehouse.audit.topic import Gap, judge, read_topic
 from lakehouse.explorer.fetched import fetched
+from lakehouse.explorer.record import hexdump
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic, proof, settings_of, verb
@@ -107,6 +108,13 @@ def test_a_lost_row_is_not_proven_and_then_expires(admin, topic, root, environme
     assert (part["beginning"], part["expired"], part["kept"]) == (30, 1, 29)
     gone = fetched(settings_of(environment).kafka, {"topic": topic, "partition": 0, "offset": 29})
     assert (gone.raw, "have expired" in gone.told) == ({}, True)
+    assert "have expired: the partition begins at offset 30" in traced(root, environment, 29)
+
+
+def traced(root, environment, offset):
+    """What ``lakehouse trace`` prints of one record of bronze."""
+    words = ["trace", "bronze.sales", "partition=0", f"offset={offset}", "--root", root]
+    return (done := verb(*words, **environment)).stdout + done.stderr
 
 
 def assert_bytes_are_fetched(settings, topic):
@@ -155,6 +163,22 @@ def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
     for headline in (found["headline"], proof(settings).headline):
         assert headline == "PROVEN: 53 of 53 records, content of all"
     assert_bytes_are_fetched(settings, topic)
+    value = [*hexdump(events(40, 5)[0])]
+    assert len(value) > 3
+    for line in ["6b ff", "HEADER A", *value]:
+        assert line.rstrip() in traced(root, environment, 44), line
+    sender = KafkaProducer(bootstrap_servers=kafka)
+    offset = sender.send(topic, b"it waits", partition=0).get().offset
+    sender.close()
+    waits = traced(root, environment, offset)
+    assert "no table has such a record; as Kafka has them" in waits
+    assert "it waits" in waits
+    assert "bronze.sales has no such record, and quarantine.sales has it" in traced(
+        root, environment, 30
+    )
+    away = traced(root, {**environment, "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}, 44)
+    assert "its bytes are in Kafka alone: " in away
+    assert "127.0.0.1:9" in away
     DeltaTable(str(root / "bronze" / "sales")).update(
         {"unit_price": "9.99"}, predicate='"offset" = 46'
     )

@@ -16,7 +16,7 @@ from lakehouse.services.home import home_of
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
-from tests.live.conftest import LAKEHOUSE, ROOT, command, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, verb
 from tests.support.processes import commands_below
 from tests.support.watch import Watch, free_port, with_web_page
 
@@ -133,7 +133,7 @@ def test_up_listens_on_loopback_alone_and_goes_on_after_each_of_its_services_was
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(LONGEST) == Exit.OK, up.said()[-3000:]
         assert not java_in(up.said()), java_in(up.said())
-    assert command("audit", "--root", root, check=False).returncode == Exit.OK
+    assert verb("audit", "--root", root, check=False).returncode == Exit.OK
 
 
 def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
@@ -175,7 +175,7 @@ def test_a_capture_and_a_producer_wait_for_what_is_away_and_say_what(tmp_path):
         (["capture", "orders"], "Postgres at 127.0.0.1:9/shop"),
         (["produce", "--count", "5"], "Kafka at 127.0.0.1:9"),
     ):
-        done = command(*words, check=False, **environment)
+        done = verb(*words, check=False, **environment)
         assert done.returncode == Exit.UNAVAILABLE, done.stderr
         assert done.stderr.count('"waiting"') == 1, done.stderr
         assert done.stderr.count(f"{place}: ") == 1, done.stderr

@@ -163,6 +163,61 @@ def test_columns_that_swapped_their_names_for_a_while_keep_their_values(orders):
     assert current(orders.records()) == orders.table()
 
 
+def test_what_a_value_is_of_is_not_guessed_where_columns_were_dropped(orders):
+    orders.sql("ALTER TABLE orders ADD COLUMN gone text; ALTER TABLE orders DROP COLUMN gone")
+    orders.capture()
+    for old, new in (("item", "x"), ("customer_name", "item"), ("x", "customer_name")):
+        orders.sql(f"ALTER TABLE orders RENAME {old} TO {new}")
+    orders.sql("UPDATE orders SET amount = amount + 1")
+    for new, old in (("customer_name", "x"), ("item", "customer_name"), ("x", "item")):
+        orders.sql(f"ALTER TABLE orders RENAME {new} TO {old}")
+    with pytest.raises(CannotCapture, match="cannot be told"):
+        orders.capture()
+    orders.capture(anew=True)
+    orders.sql("ALTER TABLE orders ADD COLUMN more text; UPDATE orders SET more = 'x'")
+    orders.sql("ALTER TABLE orders DROP COLUMN more")
+    assert orders.capture().counts == {"u": 10}
+    assert current(orders.records()) == orders.table()
+
+
+def test_columns_that_are_generated_neither_stop_writers_nor_shift_the_others(orders):
+    orders.sql("ALTER TABLE orders ADD COLUMN low text GENERATED ALWAYS AS (lower(item)) VIRTUAL")
+    with pytest.raises(CannotCapture, match="virtual generated columns"):
+        orders.capture()
+    orders.sql("ALTER TABLE orders DROP COLUMN low")
+    orders.sql(
+        "CREATE TABLE made (order_id bigint PRIMARY KEY, loud text GENERATED ALWAYS AS "
+        "(upper(item)) STORED, customer_name text, restaurant_name text, item text, "
+        "amount numeric, order_status text, created_at timestamptz)"
+    )
+    orders.sql("DROP TABLE orders; ALTER TABLE made RENAME TO orders")
+    orders.sql("ALTER TABLE orders REPLICA IDENTITY FULL")
+    orders.sql("INSERT INTO orders (order_id, item, amount) VALUES (1, 'a', 1)")
+    orders.capture()
+    orders.sql("UPDATE orders SET item = 'b'; UPDATE orders SET order_id = 2")
+    assert orders.capture().counts == {"u": 1, "d": 1, "tombstone": 1, "c": 1}
+    assert current(orders.records()) == orders.table()
+
+
+def test_a_table_that_its_publication_does_not_name_is_refused_or_named(orders):
+    """One of all tables can be made UNLOGGED, one of a schema moved, written to, and put back."""
+    orders.sql("ALTER TABLE orders SET UNLOGGED")
+    with pytest.raises(CannotCapture, match="unlogged") as caught:
+        orders.capture()
+    assert "SET LOGGED" in caught.value.remedy
+    orders.sql("ALTER TABLE orders SET LOGGED")
+    orders.sql(f"CREATE PUBLICATION {orders.name} FOR ALL TABLES")
+    with pytest.raises(CannotCapture, match="FOR ALL TABLES"):
+        orders.capture()
+    orders.sql(f"DROP PUBLICATION {orders.name}")
+    orders.sql(f"CREATE PUBLICATION {orders.name} FOR TABLES IN SCHEMA public")
+    orders.capture()
+    orders.sql("CREATE SCHEMA other; ALTER TABLE orders SET SCHEMA other")
+    orders.sql("UPDATE other.orders SET item = 'moved'; ALTER TABLE other.orders SET SCHEMA public")
+    assert orders.capture().counts == {"u": 10}
+    assert current(orders.records()) == orders.table()
+
+
 def test_a_table_with_children_is_refused(orders):
     orders.sql("CREATE TABLE child () INHERITS (orders)")
     with pytest.raises(CannotCapture, match="inherit from it"):

@@ -121,7 +121,8 @@ def test_the_broker_is_killed_and_comes_back(postgres, tmp_path):
             LAKEHOUSE_SERVICES_PATIENCE="8 seconds", LAKEHOUSE_KAFKA_REQUEST_TIMEOUT="8 seconds"
         )
         orders.sql("DELETE FROM orders WHERE order_id % 5 = 0")
-        orders.until(lambda now: now == orders.table())  # it is at work
+        table = orders.table()
+        orders.until(lambda now: now == table)  # it is at work
         psutil.Process(broker.pid).kill()
         orders.sql(BULK)
         _, said = process.communicate(timeout=200)

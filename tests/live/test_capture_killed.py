@@ -18,7 +18,7 @@ from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.postgres_client import connect
 from producers.cdc.steps import Step
 from producers.orders.load import load
-from tests.live.conftest import command, verb
+from tests.live.conftest import verb
 from tests.live.orders_table import (
     BOTH_IF_LONG,
     INSERT,
@@ -189,13 +189,13 @@ def test_a_slot_left_behind_is_seen(orders, capfd):
 def test_the_verbs_start_what_they_need_and_end_it(tmp_path):
     root = tmp_path / "lake"
     words = ["--count", 5, "--bad", 1, "--seed", 7, "--json", "--root", root]
-    done = json.loads(command("orders", "insert", *words).stdout)
+    done = json.loads(verb("orders", "insert", *words).stdout)
     assert done == {"inserted": 5, "updated": 0, "deleted": 0, "bad": 1, "seed": 7}
-    first = command("capture", "orders", "--available-now", "--json", "--root", root)
+    first = verb("capture", "orders", "--available-now", "--json", "--root", root)
     assert json.loads(first.stdout)["by_op"] == {"r": 15}
     more = ["--count", 5, "--updates", 3, "--deletes", 2, "--root", root]
-    assert "5 inserted, 3 updated, 2 deleted" in command("orders", "insert", *more).stderr
-    second = command("capture", "orders", "--available-now", "--json", "--root", root)
+    assert "5 inserted, 3 updated, 2 deleted" in verb("orders", "insert", *more).stderr
+    second = verb("capture", "orders", "--available-now", "--json", "--root", root)
     assert json.loads(second.stdout)["by_op"] == {"c": 5, "d": 2, "tombstone": 2, "u": 3}
     assert EmbeddedPostgres.running(home_of(root)) is None
     assert not (root / "postgres").exists()

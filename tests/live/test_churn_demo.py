@@ -6,17 +6,22 @@ import shutil
 
 import pytest
 
-from tests.live.conftest import command, verb
+from tests.live.conftest import verb
 from tests.support.notebooks import outputs, pictures
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo(demonstrate, tmp_path_factory):
     """The demo's lake, and what it said."""
     root = tmp_path_factory.mktemp("churn") / "lake"
-    yield root, command("demo", "churn", "--count", 2000, "--root", root).stdout
+    done = demonstrate(
+        "churn", "--count", 2000, "--root", root, LAKEHOUSE_CHURN_TOPIC="telco.demo.customers",
+        LAKEHOUSE_CHURN_DEADLETTER_TOPIC="telco.demo.deadletter",
+        LAKEHOUSE_CHURN_PREDICTIONS_TOPIC="telco.demo.predictions",
+    )  # fmt: skip
+    yield root, done.stdout
     shutil.rmtree(root)
 
 

@@ -35,6 +35,7 @@ def demo_lake(demo):
 
 def test_the_demo_proves_itself(demo):
     _, done = demo
+    assert "\nstarting this lake's Kafka …\n" in done.stderr  # which may take a while
     lines = done.stdout.splitlines()
     [verdict] = [
         line for line in lines if re.fullmatch(r"PROVEN: ([\d,]+) of \1 records, .*", line)

@@ -17,7 +17,7 @@ from lakehouse.cli.start import engine
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from tests.conftest import long
-from tests.live.conftest import ROOT, rows
+from tests.live.conftest import ROOT, rows, verb
 
 pytestmark = pytest.mark.live
 SPARK = Path(pyspark.__file__).parent
@@ -78,11 +78,7 @@ def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
     """By Spark's own writer, as on a cluster; its code is compiled here, as not in tests/spark."""
     words, environment = submitting(kafka, tmp_path, "sales-jobs")
     environment["LAKEHOUSE_BRONZE_PATH"] = "cluster"
-    sent = subprocess.run(
-        [sys.executable, "producers/sales/producer.py", "--count", "1500", "--corrupt", "0.02",
-         "--json"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    sent = verb("produce", "--count", 1500, "--corrupt", 0.02, "--json", **environment)
     for job in ("bronze", "silver"):
         done = subprocess.run(
             [*words, "--master", "local[2]", f"jobs/sales_{job}.py", "--available-now"],

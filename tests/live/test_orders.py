@@ -16,7 +16,7 @@ import pytest
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
 from producers.orders import load as orders_load
-from tests.live.conftest import LAKEHOUSE, command, rows, verb
+from tests.live.conftest import LAKEHOUSE, rows, verb
 from tests.live.orders_table import COLUMNS, ROOT
 
 pytestmark = pytest.mark.live
@@ -80,9 +80,9 @@ def silver(orders, sql):
         return connection.execute(sql).fetchall()
 
 
-def test_the_demo_of_orders_proves_itself(tmp_path):
+def test_the_demo_of_orders_proves_itself(demonstrate, tmp_path):
     root = tmp_path / "lake"
-    done = command("demo", "orders", "--root", root, timeout=300)
+    done = demonstrate("orders", "--root", root, LAKEHOUSE_ORDERS_TOPIC="demo-orders")
     assert "the lake equals the table" in done.stdout
     assert re.search(r"^PROVEN: (\d+) of \1 records, content of all$", done.stdout, re.MULTILINE)
     assert "NOT PROVEN" not in done.stdout

@@ -192,6 +192,29 @@ def test_a_database_that_is_away_is_waited_for_and_others_go_on(settings):
         server.stop()
 
 
+def test_rows_that_a_trigger_drops_are_no_rows_that_were_sent(lake):
+    land(lake, *some(0, 5))
+    sink = writer(lake)
+    sink.catch_up()
+    ask(
+        lake,
+        """
+        CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RETURN CASE WHEN NEW.client_id = 'c7' THEN NULL ELSE NEW END; END $$;
+        CREATE TRIGGER drops BEFORE INSERT ON by_client FOR EACH ROW EXECUTE FUNCTION drops();
+    """,
+    )
+    land(lake, *some(5, 4))
+    with pytest.raises(LakehouseError, match="took 3 of 4 rows"):
+        sink.catch_up()
+    with pytest.raises(LakehouseError, match="table by_client: took 8 of 9 rows"):
+        sink.refill()
+    ask(lake, "DROP TRIGGER drops ON by_client")
+    sink.catch_up()
+    assert_equal(lake)
+    sink.close()
+
+
 def until(holds):
     deadline = time.monotonic() + 240
     while True:

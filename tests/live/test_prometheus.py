@@ -20,7 +20,7 @@ from lakehouse.audit.run import audit, broker_of
 from lakehouse.core.disk import Room
 from lakehouse.core.exposition import metric_routes
 from lakehouse.core.health import HEALTH
-from lakehouse.core.metrics import RESTARTS
+from lakehouse.core.metrics import RESTARTS, SERVICES
 from lakehouse.core.serving import served
 from lakehouse.explorer import observed
 from lakehouse.explorer.measured import Measured
@@ -38,7 +38,7 @@ pytestmark = [
 ]
 DEPLOY = ROOT / "deploy"
 SHORTER = {
-    r"for: \w+": "for: 0s", "15s": "1s", "> 1000000": "> 2", "> 900": "> 1", "> 172800": "> 6",
+    r"for: \w+": "for: 0s", "15s": "1s", "> 1000000": "> 2", "> 900": "> 1", "> 172800": "> 15",
     r"delta\((\w+)\[15m\]": r"delta(\1[8s]", "> 100$": "> 0", r"\[10m\]": "[8s]",
     r"\[5m\]\)\)\) > 60": "[8s]))) > 0.001",
 }  # fmt: skip
@@ -175,6 +175,8 @@ def stage(kafka, tmp_path):
     environment = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
                    "LAKEHOUSE_SALES_TOPIC": f"prometheus-{tmp_path.name}"}  # fmt: skip
     settings = settings_of(environment).with_root(tmp_path / "lake")
+    for service in (*SERVICES, "other"):  # another test of this process may have waited in vain
+        HEALTH.back(service)
     with closing(KafkaProducer(bootstrap_servers=kafka)) as producer:
         stage = Stage(settings, free_port(), producer)
         stage.serve()
@@ -225,12 +227,18 @@ def test_every_expression_has_data_and_every_alert_fires_and_clears(
         HEALTH.back("Kafka at nowhere")
         with running(["sales.bronze", "sales.silver"], stage.settings, spark):
             seen.until(lambda: _waiting(seen) == 0)
-            assert stage.prove() == "PROVEN"
+            seen.until(lambda: _is_proven_again(stage, seen))
             seen.until(lambda: _all_but_down() <= seen.cleared)
             stage.hush()
             seen.until(lambda: "LakehouseDown" in seen.fired)
             stage.serve()
             seen.until(lambda: "LakehouseDown" in seen.cleared)
+
+
+def _is_proven_again(stage, seen):
+    """Whether an audit is no older than the alert takes: on a busy machine one takes seconds."""
+    assert stage.prove() == "PROVEN"
+    return "LakehouseAuditOld" in seen.cleared
 
 
 def _all_but_down():

@@ -6,14 +6,14 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from tests.live.conftest import command, rows
+from tests.live.conftest import rows
 
 pytestmark = pytest.mark.live
 LINES = 10_000
 
 
 @pytest.fixture(scope="module")
-def retail(data, tmp_path_factory):
+def retail(data, demonstrate, tmp_path_factory):
     """Each fourth line of its first 40,000, and its two negative prices; the lake of them."""
     folder = tmp_path_factory.mktemp("retail")
     with gzip.open(data / "online_retail.csv.gz", "rt", encoding="utf-8") as file:
@@ -23,7 +23,7 @@ def retail(data, tmp_path_factory):
     path = folder / "retail.csv"
     head, *sold = lines[: 4 * LINES + 1]
     path.write_text("".join([head, *sold[::4], *negative]), encoding="utf-8")
-    command("demo", "--replay", path, "--root", folder / "lake")
+    demonstrate("--replay", path, "--root", folder / "lake", LAKEHOUSE_SALES_TOPIC="retail")
     return path, folder / "lake"
 
 

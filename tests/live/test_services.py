@@ -187,9 +187,10 @@ def make_topic(servers: str) -> None:
 
 
 def test_a_broker_lives_is_adopted_dies_and_comes_back(
-    java: Java, broker_jars: tuple[Path, ...], tmp_path: Path
+    java: Java, broker_jars: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "la ke, é"
+    root, cache = tmp_path / "la ke, é", tmp_path / "ca che, é"
+    monkeypatch.setenv("LAKEHOUSE_CACHE", str(cache))
     start = partial(EmbeddedKafka.start, root, java=java, jars=broker_jars, say=print)
 
     with ThreadPoolExecutor(2) as two:
@@ -224,6 +225,11 @@ def test_a_broker_lives_is_adopted_dies_and_comes_back(
     assert not psutil.pid_exists(second.pid)
     assert not (root / "kafka" / "broker.json").exists()
     second.stop()
+
+    [archive] = cache.glob("archives/*")  # the one that was killed left none
+    with start() as third:
+        assert str(archive) in Path(f"/proc/{third.pid}/maps").read_text()
+        assert received(third.bootstrap_servers, 4) == [b"a", b"b", b"c", b"d"]
 
 
 def test_a_broker_that_outlives_its_starter_is_adopted(

@@ -30,7 +30,7 @@ SESSIONS = SINK.into[2]
 SAID = "user_id, session_start, session_end, pages, clicks, ended, is_final"
 
 
-def refused(_):
+def refused(*_):
     raise TableDamaged("bronze", "a file is gone", "")
 
 
@@ -40,7 +40,7 @@ class Sunk(Lake):
     def restart(self):
         """Both anew, as after a kill: what was handed is gone."""
         super().restart()
-        self.handed = self.silver.handed = Handed(SINK.handed)
+        self.handed = self.silver.handed = Handed([*SINK.handed, *ENRICHED.handed])
         if "sink" in vars(self):
             self.sink.close()
         self.sink = PostgresWriter(SINK, self.settings, connected(self.settings), self.handed)
@@ -254,7 +254,7 @@ def test_the_enriched_topic_is_sent_what_folds_left_and_nothing_twice(lake, kafk
     topic._handed = lake.handed
     lake.hold()
     lake.land(did("10:08", "dan"))
-    topic.follow = refused
+    topic.steps = refused
     topic.catch_up()
     assert topic.version == 4
     lake.silver.persist()

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from lakehouse.products.registry import products
 from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.support.copies_of_one import copies_of_one
 
 pytestmark = pytest.mark.live
 EXAMPLE = ROOT / "examples" / "weather"
@@ -35,22 +36,34 @@ def installed(tmp_path_factory):
     return site
 
 
+SQL = """SELECT region, sum(readings) AS n, max(stations) AS stations
+FROM silver.weather_by_region GROUP BY region ORDER BY region"""
+ASKED = {
+    "products": ["products", "--json"],
+    "proof": ["audit", "weather", "--content", "all", "--json"],
+    "audit": ["audit", "weather"],
+    "sql": ["explore", "--sql", SQL, "--format", "json"],
+    "report": ["explore", "--batch", "--format", "json"],
+}
+
+
 @pytest.fixture(scope="module")
-def lakehouse(installed, kafka, tmp_path_factory):
-    """The command, where the example is installed, on a lake and a topic of its own."""
-    root = tmp_path_factory.mktemp("weather") / "lake"
+def told(installed, kafka, tmp_path_factory):
+    """What the command says of a lake of its own, where the example is installed, by name."""
     environment = {
         "PYTHONPATH": f"{installed}:{ROOT}",
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_LAKE_ROOT": str(root),
+        "LAKEHOUSE_LAKE_ROOT": str(tmp_path_factory.mktemp("weather") / "lake"),
     }
-
-    def run(*words, **more):
-        return command(*words, timeout=400, **environment, **more)
-
-    run("produce", "weather", "--count", COUNT)
-    run("run", "weather.bronze", "weather.silver", "--available-now")
-    return run
+    command("produce", "weather", "--count", COUNT, **environment)
+    command("run", "weather.bronze", "weather.silver", "--available-now", **environment)
+    done = copies_of_one(
+        "import lakehouse.audit.run, lakehouse.cli.explore, lakehouse.explorer.report\n"
+        "from lakehouse.cli.app import main",
+        "main()", ASKED.values(), **environment,
+    )  # fmt: skip
+    assert [one.returncode for one in done] == [0] * len(done), done
+    return dict(zip(ASKED, (one.stdout for one in done), strict=True))
 
 
 def test_it_is_small():
@@ -59,8 +72,8 @@ def test_it_is_small():
     assert lines["weather_stations.py"] <= 42
 
 
-def test_it_is_listed(lakehouse):
-    found = {p["product"]: p for p in json.loads(lakehouse("products", "--json").stdout)}
+def test_it_is_listed(told):
+    found = {p["product"]: p for p in json.loads(told["products"])}
     assert found.keys() - products().keys() == {"weather"}
     assert found["weather"]["flows"] == ["weather.bronze", "weather.silver"]
     assert found["weather"]["topics"] == ["weather"]
@@ -69,10 +82,8 @@ def test_it_is_listed(lakehouse):
     assert found["sales"]["state"] == "not begun"
 
 
-def test_it_is_proven_by_its_declarations(lakehouse):
-    proof = json.loads(lakehouse("audit", "weather", "--content", "all", "--json").stdout)[
-        "weather"
-    ]
+def test_it_is_proven_by_its_declarations(told):
+    proof = json.loads(told["proof"])["weather"]
     assert proof["verdict"] == "PROVEN"
     assert proof["is_by_declaration"] is True
     bronze, refused = (sum(p[n] for p in proof["account"]["partitions"]) for n in
@@ -83,16 +94,14 @@ def test_it_is_proven_by_its_declarations(lakehouse):
         "silver.weather_by_region": 0, "silver.weather_by_ten_minutes": 0,
         "silver.weather_stations": 0, "ledger.weather": 0,
     }  # fmt: skip
-    assert "less independent" in " ".join(lakehouse("audit", "weather").stdout.split())
+    assert "less independent" in " ".join(told["audit"].split())
 
 
-def test_it_is_explored(lakehouse):
-    sql = "SELECT region, sum(readings) AS n, max(stations) AS stations FROM "
-    sql += "silver.weather_by_region GROUP BY region ORDER BY region"
-    rows = json.loads(lakehouse("explore", "--sql", sql, "--format", "json").stdout)["rows"]
+def test_it_is_explored(told):
+    rows = json.loads(told["sql"])["rows"]
     assert [(r["region"], r["stations"]) for r in rows] == [("north", 2), ("south", 2)]
     assert sum(int(r["n"]) for r in rows) > COUNT * 0.9
-    report = json.loads(lakehouse("explore", "--batch", "--format", "json").stdout)
+    report = json.loads(told["report"])
     assert {"weather_by_region", "weather_quality", "weather_quarantine"} <= report.keys()
     assert report["weather_quarantine"][0]["verdict"] == "'rain' is negative"
 
@@ -131,8 +140,6 @@ def test_up_runs_two_products_side_by_side(installed, kafka, tmp_path):
         if up.poll() is None:
             up.kill()
             up.wait()
-    command("run", "sales.bronze", "sales.silver", "weather.bronze", "weather.silver",
-            "--available-now", timeout=300, **environment)  # fmt: skip
     proofs = json.loads(command("audit", "--json", **environment).stdout)
     assert {name: proof["verdict"] for name, proof in proofs.items()} == {
         "sales": "PROVEN", "weather": "PROVEN",

@@ -1,12 +1,14 @@
 """Activity by hand, and a lake that it lands in, without Spark."""
 
 import json
+from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import declared, recomputes_of
-from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.pins import Snapshots
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.landing import BronzePublisher
@@ -17,7 +19,7 @@ from lakehouse.products.registry import contract
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
 from tests.conftest import NOW, RULES
-from tests.support.engine import connected
+from tests.support.engine import auditing, connected
 
 ACTIVITY = contract("activity")
 SILVER = next(f for f in FLOWS if isinstance(f, SilverFlow))
@@ -49,7 +51,10 @@ def decoded(values, first=0, partition=0):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would."""
+    """Publishers over one root; ``restart`` opens bronze anew, as another process would.
+
+    What follows it, and is there, is opened when first asked for: that takes a while.
+    """
 
     def __init__(self, settings, silver=SILVER):
         self.settings, self.flow, self.next = settings, silver, 0
@@ -58,10 +63,20 @@ class Lake:
     def restart(self):
         if "silver" in vars(self):
             self.silver.settle()  # a process that ended writes no more
+        for name in ("parquet", "silver"):
+            vars(self).pop(name, None)
         self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(ACTIVITY, self.settings, "t1", self.connection)
-        self.silver = SilverPublisher.open(self.flow, self.settings, self.connection)
-        self.parquet = ParquetPublisher.open(PARQUET, self.settings, self.connection)
+        if not Path(self.settings.lake.root, "silver").exists():
+            _ = self.silver, self.parquet  # they make their tables
+
+    @cached_property
+    def silver(self):
+        return SilverPublisher.open(self.flow, self.settings, self.connection)
+
+    @cached_property
+    def parquet(self):
+        return ParquetPublisher.open(PARQUET, self.settings, self.connection)
 
     def land(self, *values, fold=True):
         """A batch lands; silver follows, unless told not to."""
@@ -73,7 +88,7 @@ class Lake:
         return landed
 
     def rows(self, name, columns="*", order="ALL"):
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             Snapshots(self.settings.lake.root, connection).pin("t", name)
             sql = f"SELECT {columns} FROM t ORDER BY {order}"
             return connection.sql(sql).to_arrow_table().to_pylist()
@@ -102,7 +117,7 @@ class Lake:
         """What the audit finds wrong, by the product's own recompute and by its declarations."""
         self.silver.persist()
         wrong, ways = [], {}
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             bronze = snapshots.pin("bronze", "bronze.activity")
             for found in (recomputes_of("activity"), declared(ACTIVITY, [self.flow])):

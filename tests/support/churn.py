@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import declared, recomputes_of
-from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.pins import Snapshots
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
@@ -16,7 +16,7 @@ from lakehouse.products.churn.tables import FLOWS
 from lakehouse.products.registry import contract
 from lakehouse.silver.publisher import SilverPublisher
 from tests.conftest import NOW, RULES, records
-from tests.support.engine import connected
+from tests.support.engine import auditing, connected
 
 CUSTOMER = {
     "event_id": "e1", "event_time": "2026-11-20T11:00:00Z", "customerID": "7590-VHVEG",
@@ -82,7 +82,7 @@ class Lake:
     def rows(self, table, columns="*", order="ALL"):
         for silver in self.silver.values():
             silver.persist()
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             Snapshots(self.settings.lake.root, connection).pin("t", table)
             sql = f"SELECT {columns} FROM t ORDER BY {order}"
             return connection.sql(sql).to_arrow_table().to_pylist()
@@ -90,7 +90,7 @@ class Lake:
     def audited(self):
         """What the audit finds wrong, by the product's own recompute and by its declarations."""
         wrong = []
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             for name, flow in self.flows.items():
                 self.silver[name].persist()

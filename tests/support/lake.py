@@ -3,13 +3,14 @@
 import shutil
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 from deltalake import DeltaTable
 
+from lakehouse.core.own import mark
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.topic import Topic
@@ -36,7 +37,10 @@ def look(sql):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would."""
+    """Publishers over one root; ``restart`` opens them anew, as another process would.
+
+    Silver that is there is opened when it is first asked for: that takes a while.
+    """
 
     def __init__(self, settings):
         self.settings = settings
@@ -45,10 +49,21 @@ class Lake:
     def restart(self, topic_id="t1"):
         if "silver" in vars(self):
             self.silver.settle()  # a process that ended writes no more
+        vars(self).pop("silver", None)
         self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(SALES, self.settings, topic_id, self.connection)
         self.ledger = Ledger.at_bronze("sales", self.settings, self.connection)
-        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
+        if not Path(self.settings.lake.root, "silver").exists():
+            _ = self.silver  # it makes its tables
+
+    def start(self):
+        """As ``restart``, and silver opens what it finds."""
+        self.restart()
+        return self.silver
+
+    @cached_property
+    def silver(self):
+        return SilverPublisher.open(SILVER, self.settings, self.connection)
 
     def land(self, values, first, times=None):
         rows = decoded(values, first=first, times=times)
@@ -65,28 +80,31 @@ class Lake:
 
 
 class AtRest(Lake):
-    """A lake that nobody has open, until a test first lands or folds: opening takes a while."""
+    """A lake that nobody has open, until a test first lands or folds."""
 
     def __init__(self, settings):
         self.settings = settings
 
     def __getattr__(self, name):
-        if name not in {"connection", "bronze", "ledger", "silver"}:
+        if name not in {"connection", "bronze", "ledger"}:
             raise AttributeError(name)
         self.restart()
         return getattr(self, name)
 
 
 def left_alone(root, settings):
-    """A copy of another lake's folders, at rest."""
+    """A copy of another lake's folders, at rest, with its state: as if it had been made here."""
     shutil.copytree(root, settings.lake.root)
+    for data in Path(settings.lake.root, "_state").glob("*/data.mdb"):
+        mark(data.parent, data.name)
     return AtRest(settings)
 
 
 def copied(root, settings):
-    """A lake that another one's folders were copied to."""
-    shutil.copytree(root, settings.lake.root)
-    return Lake(settings)
+    """The same, and bronze open."""
+    lake = left_alone(root, settings)
+    lake.restart()
+    return lake
 
 
 def expected(rows):

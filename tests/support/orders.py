@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import recomputes_of
-from lakehouse.audit.pins import Snapshots, engine
+from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.run import Broker, audit
 from lakehouse.audit.topic import Judged
 from lakehouse.ingest.decode import decode_batch, decoded_schema
@@ -23,7 +25,7 @@ from lakehouse.products.registry import contract
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet import ParquetPublisher
 from tests.conftest import NOW, RULES
-from tests.support.engine import connected
+from tests.support.engine import auditing, connected
 from tests.support.lake import looking
 
 ORDERS = contract("orders")
@@ -76,19 +78,33 @@ def decoded(records, first=0):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would."""
+    """Publishers over one root; ``restart`` opens bronze anew, as another process would.
 
-    def __init__(self, settings):
-        self.settings, self.next = settings, 0
+    What follows it, and is there, is opened when first asked for: that takes a while.
+    """
+
+    def __init__(self, settings, flow=SILVER, recomputes=None):
+        self.settings, self.next, self.flow = settings, 0, flow
+        self.recomputes = recomputes or recomputes_of("orders")
         self.restart()
 
     def restart(self):
         if "silver" in vars(self):
             self.silver.settle()  # a process that ended writes no more
+        for name in ("parquet", "silver"):
+            vars(self).pop(name, None)
         self.connection = connected(self.settings)
         self.bronze = BronzePublisher.open(ORDERS, self.settings, "t1", self.connection)
-        self.silver = SilverPublisher.open(SILVER, self.settings, self.connection)
-        self.parquet = ParquetPublisher.open(PARQUET, self.settings, self.connection)
+        if not Path(self.settings.lake.root, "silver").exists():
+            _ = self.silver, self.parquet  # they make their tables
+
+    @cached_property
+    def silver(self):
+        return SilverPublisher.open(self.flow, self.settings, self.connection)
+
+    @cached_property
+    def parquet(self):
+        return ParquetPublisher.open(PARQUET, self.settings, self.connection)
 
     def land(self, records):
         rows = decoded(records, self.next)
@@ -100,7 +116,7 @@ class Lake:
         self.parquet.catch_up()
 
     def rows(self, name, columns="*", order="ALL"):
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             Snapshots(self.settings.lake.root, connection).pin("t", name)
             sql = f"SELECT {columns} FROM t ORDER BY {order}"
             return connection.sql(sql).to_arrow_table().to_pylist()
@@ -118,12 +134,10 @@ class Lake:
 
     def audited(self):
         """What the audit's own recompute finds wrong."""
-        with engine(self.settings) as connection:
+        with auditing(self.settings) as connection:
             snapshots = Snapshots(self.settings.lake.root, connection)
             bronze = snapshots.pin("bronze", "bronze.orders")
-            found = compare_all(
-                snapshots, "orders", recomputes_of("orders"), bronze, lambda _: None
-            )
+            found = compare_all(snapshots, "orders", self.recomputes, bronze, lambda _: None)
         return [c for c in found if c.differing or c.fault or c.doubt or c.behind]
 
 

@@ -12,7 +12,7 @@ from lakehouse.operations.quarantine import Choice
 from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 from tests.support import audited, erased, quarantined, recovered, words
-from tests.support.lake import Lake
+from tests.support.lake import Lake, copied
 
 
 def persisted(lake):
@@ -78,6 +78,14 @@ def erasable_root(tmp_path_factory):
     )
     keep(found.__class__(**{**vars(found), "tables": (wrong,)}), settings)
     return settings.lake.root
+
+
+@pytest.fixture(scope="session")
+def erased_root(erasable_root, tmp_path_factory):
+    """The root of the same lake once the client was erased; silver was folded anew."""
+    lake = copied(erasable_root, settings_at(tmp_path_factory.mktemp("erased") / "lake"))
+    erased.erased(lake)
+    return lake.settings.lake.root
 
 
 @pytest.fixture

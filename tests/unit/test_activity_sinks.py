@@ -13,7 +13,7 @@ from lakehouse.products.registry import products
 from lakehouse.runtime import job
 from lakehouse.silver.handed import Handed
 from lakehouse.sinks import kafka_rows
-from lakehouse.sinks.kafka_rows import rendered
+from lakehouse.sinks.kafka_rows import Rendering
 from lakehouse.sinks.postgres_tables import AHEAD_DDL, RECORD_DDL, ddl
 from lakehouse.sinks.versions import Versions, rows_of
 from lakehouse.storage.increments import increments
@@ -55,7 +55,7 @@ def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settin
 
     def values(sink, step):
         states = {n: Versions(settings.lake.root, table) for n, table in sink.states.items()}
-        return [v for _, some in rendered(sink, states, lake.connection, step) for v in some]
+        return [v for _, some in Rendering(sink).of(states, lake.connection, step) for v in some]
 
     whole = replace(ENRICHED, floors={})
     [last] = step
@@ -88,18 +88,18 @@ def test_an_event_finds_its_session_in_what_its_fold_left(settings):
     lake.land(did("10:29:30"), did("10:30", "eve"), did("10:31", "new"))  # Ada's two are one
     lake.land(did("10:05", "late"), did("10:30", "bob", "session_end"), did("10:32", "bob"))
     steps = list(increments(lake.bronze.bronze.uri, 1, 4, 4))
-    piece = handed.after(sessions, held)
-    own = lake.connection.cursor()
-    ahead = [
-        v for s in steps for _, some in rendered(ENRICHED, {"sessions": piece}, own, s)
-        for v in some
-    ]  # fmt: skip
+    piece = handed.after(sessions, held, "topic")
+    own, rendering = lake.connection.cursor(), Rendering(ENRICHED)
+
+    def values(states):
+        return [v for s in steps for _, some in rendering.of(states, own, s) for v in some]
+
+    ahead = values({"sessions": piece})
     table = {"sessions": Versions(settings.lake.root, sessions)}
     assert table["sessions"].newest().applied.version < 4
     del lake.silver._publishing.turns.due
     lake.silver.persist()
-    whole = [v for s in steps for _, some in rendered(ENRICHED, table, own, s) for v in some]
-    assert ahead == whole
+    assert ahead == values(table)
     starts = [json.loads(value)["session_start"] for value in ahead]
     assert [start and start[11:19] for start in starts] == [
         "10:00:00", "10:30:30", "09:50:00",

@@ -82,9 +82,28 @@ def test_a_file_that_is_gone_or_moved_to_another_day_or_copied_is_found(lake):
 
 
 def test_files_of_a_version_that_is_not_recorded_yet_are_not_read(lake):
+    for number in (5, 6):
+        lake.land([change("u", number, row(amount="3"))])
+    lake.silver.catch_up()
+    lake.silver.persist()
     first = files(lake)[0]
     shutil.copy(first, first.with_name("v3.parquet"))
     shutil.copy(first, first.with_name("v4-2.parquet"))
+    assert proven(lake).faults == ()
+
+
+def test_files_that_readers_of_the_folder_find_and_no_flow_wrote_are_a_fault(lake):
+    first = files(lake)[0]
+    for name in ("v3.parquet", "../mine.parquet", "deep/mine.parquet", "v1.parquet.bak"):
+        stray = first.parent / name
+        stray.parent.mkdir(exist_ok=True)
+        shutil.copy(first, stray)
+        proof = proven(lake)
+        assert proof.verdict is Verdict.NOT_PROVEN
+        assert "1 files that no flow wrote are read with it" in proof.faults[0], name
+        stray.unlink()
+    for name in ("._v1.parquet", ".v3.parquet.1.part", "_mine"):
+        (first.parent / name).write_bytes(b"nobody reads this")
     assert proven(lake).verdict is Verdict.PROVEN
 
 

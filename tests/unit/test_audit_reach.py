@@ -13,12 +13,12 @@ from lakehouse.core.text import as_json
 from lakehouse.ingest.topic import Topic
 from tests.conftest import encode, sale
 from tests.support.audited import Kafka, proof, without
-from tests.support.lake import Lake, copied
+from tests.support.lake import Lake, left_alone
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 class Partitioned(Kafka):

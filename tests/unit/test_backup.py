@@ -1,18 +1,21 @@
 """A backup is whole or it is refused; a restored lake goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
+from lakehouse.core.lock import write_locks
 from lakehouse.operations import backup as module
+from lakehouse.operations import restore as restoring
 from lakehouse.operations.backup import backup
 from lakehouse.operations.restore import restore
 from tests.conftest import NOW
 from tests.support.audited import Kafka
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 from tests.support.recovered import (
     VALUES,
     assert_proven,
@@ -27,7 +30,7 @@ from tests.support.recovered import (
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 def test_a_backup_is_restored_and_goes_on(lake, tmp_path):
@@ -65,11 +68,26 @@ def test_a_backup_taken_while_batches_land_is_whole(lake, tmp_path, monkeypatch)
     assert (found.faults, found.doubts) == ((), ())
 
 
-def test_a_restore_is_refused_where_there_are_tables(lake, tmp_path):
+def test_a_restore_is_refused_where_there_are_tables(lake, tmp_path, monkeypatch):
     backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     go_on(lake, upto=16, values=VALUES + events(12, 4))
     with pytest.raises(UsageError, match="--force"):
         restore(tmp_path / "b", lake.settings, lambda _: None, force=False)
+    other = lake.settings.with_root(tmp_path / "other")
+
+    def waited(*given, **named):
+        """Its writer makes tables while it is waited for."""
+        shutil.copytree(tmp_path / "b" / "bronze", tmp_path / "other" / "bronze")
+        return write_locks(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restoring, "write_locks", waited)
+        with pytest.raises(UsageError, match="was waited for"):
+            restore(tmp_path / "b", other, lambda _: None, force=False)
+    assert {path.name for path in (tmp_path / "other").iterdir()} == {"bronze", "_locks"}
+    (tmp_path / "other" / "_restore").mkdir()
+    with pytest.raises(TableDamaged, match="was cut short"):
+        backup(other, tmp_path / "c", NOW, lambda _: None)
     restore(tmp_path / "b", lake.settings, lambda _: None, force=True)
     assert DeltaTable(uri(lake, "bronze.sales")).version() == 3
     aside = Path(lake.settings.lake.root) / "_aside" / "lake-1" / "bronze" / "sales"

@@ -13,13 +13,13 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
 from tests.earlier import without_fingerprints
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 from tests.support.recovered import GOOD, go_on, proof, repair, topic, uri
 
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 def flip(lake, name, column, number=0):

@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lakehouse.explorer import observed
 from lakehouse.explorer.business import figures, series
+from lakehouse.explorer.dashboard import pages
 from lakehouse.operations.keep import keep
 from lakehouse.products.registry import products
 from tests.conftest import encode, sale, settings_at
 from tests.support.audited import Kafka, proof
-from tests.support.dashboard import HOSTILE, asked, dashboard, told
+from tests.support.dashboard import HOSTILE, asked, dashboard, told, whole
 from tests.support.lake import Lake
 
 
@@ -54,7 +56,7 @@ def test_the_pipeline_says_each_flow_with_lag_freshness_faults_and_audits(addres
 
 
 def test_a_product_has_figures_pictures_over_time_and_its_analyses(address):
-    found = told(address, "/api/product/sales")
+    found = whole(address, "sales")
     assert {tile["title"] for tile in found["figures"]} == {"net revenue", "orders", "clients"}
     assert found["series"]["revenue_by_day"]["lines"][0]["points"]
     names = {one["name"] for one in found["analyses"]}
@@ -62,6 +64,40 @@ def test_a_product_has_figures_pictures_over_time_and_its_analyses(address):
     for one in found["analyses"]:
         assert one["sql"]
         assert all(asked(address, f"/api/table/{table}")[0] == 200 for table in one["tables"])
+
+
+def test_a_page_fills_while_it_is_read_and_is_whole_though_the_lake_moved_once(
+    tmp_path, monkeypatch
+):
+    lake = Lake(settings_at(tmp_path / "lake"))
+
+    def orders(number):
+        lake.land(encode(sale(event_id=f"e{number}", order_id=f"o{number}")), number)
+        lake.silver.catch_up()
+        lake.silver.persist()
+
+    orders(0)
+    for place, value in ((pages, "_FIRST"), (pages, "_REST"), (observed, "_MOMENT")):
+        monkeypatch.setattr(place, value, 0)
+    monkeypatch.setattr(observed, "_SHARE", 0)
+    with dashboard(lake.settings) as address:
+        first = told(address, "/api/product/sales")
+        assert [tile["title"] for tile in first["figures"]] == ["net revenue"]
+        assert {one["fault"] for one in first["analyses"]} == {"reading…"}
+        assert _orders(whole(address, "sales")) == {"1"}
+        orders(1)
+        turns = [_orders(told(address, "/api/product/sales")) for _ in range(30)]
+    assert turns[-1] == {"2"}
+
+
+def _orders(page):
+    """What the page's analyses have as the number of orders."""
+    named = {one["name"]: one for one in page["analyses"]}
+    found = {tile["value"] for tile in page["figures"] if tile["title"] == "orders"}
+    for name in ("totals", "countries", "segments", "clients", "months", "days"):
+        place = [column["name"] for column in named[name]["columns"]].index("orders")
+        found |= {row[place] for row in named[name]["rows"]}
+    return found
 
 
 @pytest.mark.parametrize("analysis", ["countries", "clients", "products"])
@@ -102,6 +138,7 @@ def _cells(value):
 
 
 def test_what_did_not_change_is_not_sent_again(address):
+    whole(address, "sales")
     _, headers, _ = asked(address, "/api/product/sales")
     status, _, body = asked(address, "/api/product/sales", **{"If-None-Match": headers["ETag"]})
     assert (status, body) == (304, b"")

@@ -5,6 +5,8 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
+from lakehouse.core.disk import GIB, Room
+from lakehouse.explorer import observed
 from tests.conftest import encode, sale, settings_at
 from tests.support.dashboard import HOSTILE, dashboard, told
 from tests.support.lake import Lake
@@ -116,6 +118,20 @@ def test_hostile_text_is_shown_as_text(lake, opened):
         assert "<img src=x onerror=document.title='owned'>" in shown
         assert "\\u202egnp.exe" in shown
         assert page.locator("main script, main img, main iframe").count() == 0
+
+
+def test_the_mark_above_counts_the_gravest_and_a_full_disk_is_coloured(lake, opened, monkeypatch):
+    monkeypatch.setattr(observed, "room", lambda folder: Room(folder, GIB, 100 * GIB))
+    with dashboard(lake.settings) as address:
+        levels = [concern["level"] for concern in told(address, "/api/lake")["concerns"]]
+        assert sorted(levels) == ["bad", "look"]
+        page = opened(f"{address}/pipeline")
+        page.wait_for_selector("meter")
+        assert page.inner_text("#state") == "1 needs you"
+        [low, high, value] = page.evaluate(
+            "(({low, high, value}) => [low, high, value])(document.querySelector('meter'))"
+        )
+        assert (low, value > high) == (90 * GIB, True)
 
 
 def test_numbers_move_and_a_server_that_goes_and_comes_back_is_said(lake, opened):

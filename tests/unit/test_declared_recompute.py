@@ -12,14 +12,14 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.audit.show import render
 from lakehouse.products.registry import product, products
 from tests.support.audited import proof, put, rewrite
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 from tests.support.orders import Lake as OrdersLake
 from tests.support.orders import change, row, tombstone
 
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def by_declaration(name):

@@ -4,11 +4,13 @@ import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from lakehouse.core import disk
 from lakehouse.core.disk import GIB, DiskWatch, Room, disks, gained
-from lakehouse.core.errors import ServiceUnavailable
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
+from lakehouse.explorer.export import export
 from tests.conftest import NOW, decoded, encode, sale, settings_at
 from tests.support.copies import Flow, assert_marked_by_the_rule, every
 from tests.support.full_disk import KIB, disk_at, full
@@ -22,6 +24,16 @@ def test_room_is_told_with_figures_and_short_by_bytes_share_or_hours():
     soon = Room(folder, 200 * GIB, 1000 * GIB, 20 * GIB)
     assert soon.is_short
     assert soon.told() == ("200.0 GiB free, 20 % of /lake; fills by 20.00 GiB an hour: 10 h left")
+
+
+def test_an_export_to_a_full_disk_is_refused_in_words_and_leaves_the_room(tmp_path):
+    rows = pa.table({"n": range(50_000)})
+    with disk_at(tmp_path / "disk") as mounted:
+        file = mounted / "rows.csv"
+        with full(mounted, 64 * KIB), pytest.raises(LakehouseError, match="No space left"):
+            export(rows, file)
+        assert [*mounted.iterdir()] == []
+        assert export(rows, file) == rows.num_rows
 
 
 def test_a_disk_that_fills_is_told_of_once_in_a_while_with_its_rate(tmp_path, monkeypatch):

@@ -41,13 +41,23 @@ def test_erase_is_refused_while_set_aside_files_may_hold_the_client(lake, tmp_pa
     assert_gone(lake)
 
 
-@pytest.mark.parametrize("folder", ["_rebuild/sales", "_restore.partial/bronze"])
+@pytest.mark.parametrize("folder", ["_rebuild/another", "_restore.partial/bronze"])
 def test_what_a_crash_left_is_named_too(lake, folder):
     left = Path(lake.settings.lake.root, folder)
     left.mkdir(parents=True)
     (left / "x.parquet").write_bytes(b"abc")
     with pytest.raises(UsageError, match="1 files, 3 bytes"):
         erased(lake)
+
+
+def test_what_is_half_made_of_silver_goes_with_the_client(lake):
+    """A start anew that was cut, as by an erasure that is killed, leaves it."""
+    left = Path(lake.settings.lake.root, "_rebuild", "sales", "silver", "sales_by_client")
+    left.mkdir(parents=True)
+    (left / "x.parquet").write_bytes(GONE.encode())
+    erased(lake)
+    assert not left.exists()
+    assert_gone(lake)
 
 
 def test_empty_folders_hold_nothing(lake):

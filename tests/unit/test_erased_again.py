@@ -11,12 +11,13 @@ from lakehouse.operations.repair import Repair
 from tests.conftest import encode, long, sale
 from tests.support.audited import Kafka, proof, without
 from tests.support.erased import OTHER, erased
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 
 
 @pytest.fixture
-def lake(erasable_root, settings):
-    return copied(erasable_root, settings)
+def lake(erased_root, settings):
+    """The client was erased, and its addresses are in the ledger."""
+    return left_alone(erased_root, settings)
 
 
 def addresses(lake):
@@ -30,7 +31,7 @@ def lose_a_file(lake, damage, which=-1):
 
 
 def path(lake):
-    return lake.bronze.bronze.uri.replace("/bronze/", "/erased/")
+    return f"{lake.settings.lake.root}/erased/sales"
 
 
 def flip(file):
@@ -55,7 +56,6 @@ def repair(lake, kafka):
 def test_what_was_erased_is_found_again(lake, damage, beginning):
     """Kafka has all of its records, some or none; the file is lost, or one bit of it flipped."""
     kafka = Kafka(end=10, beginning=beginning)
-    erased(lake)
     before = addresses(lake)
     file = lose_a_file(lake, damage)
     told = proof(lake, kafka)
@@ -74,7 +74,6 @@ def test_what_was_erased_is_found_again(lake, damage, beginning):
 
 
 def test_markers_are_not_taken_for_erased_records(lake):
-    erased(lake)
     lake.restart()
     lake.land(encode(sale(event_id="n", order_id="n")), 14)
     lake.silver.catch_up()
@@ -88,7 +87,6 @@ def test_markers_are_not_taken_for_erased_records(lake):
 
 
 def test_more_than_was_erased_is_not_concealed(lake):
-    erased(lake)
     lose_a_file(lake, Path.unlink)
     without(lake, "bronze/sales", '"offset" = 0')
     version = DeltaTable(path(lake)).version()
@@ -99,7 +97,6 @@ def test_more_than_was_erased_is_not_concealed(lake):
 
 
 def test_of_two_files_one_is_found_again(lake):
-    erased(lake)
     erased(lake, OTHER)
     before = addresses(lake)
     lose_a_file(lake, Path.unlink)

@@ -13,20 +13,10 @@ from lakehouse.audit.fingerprints import check_fingerprint
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.proof import Verdict
 from lakehouse.storage.file_paths import files_of
-from tests.conftest import settings_at
 from tests.support.audited import Kafka, path, proof
-from tests.support.erased import erased
-from tests.support.lake import copied, left_alone
+from tests.support.lake import left_alone
 
 FORGOTTEN = Kafka(beginning=10)
-
-
-@pytest.fixture(scope="module")
-def erased_root(erasable_root, tmp_path_factory):
-    """Landed, replayed, erased: files of appends, marks and deletes; silver was folded anew."""
-    lake = copied(erasable_root, settings_at(tmp_path_factory.mktemp("erased") / "lake"))
-    erased(lake)
-    return lake.settings.lake.root
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.core.errors import Exit, ServiceUnavailable, TableLocked
+from lakehouse.core.errors import Exit, ServiceUnavailable, TableDamaged, TableLocked
 from lakehouse.core.lock import write_locks
 from tests.support.holding import holding
 
@@ -69,6 +69,16 @@ def test_a_name_goes_when_its_lock_is_given_back(tmp_path):
     with write_locks(tmp_path, ["bronze.sales"], "me", NOW):
         assert (tmp_path / "bronze.sales.lock").read_text()
     assert (tmp_path / "bronze.sales.lock").read_text() == ""
+
+
+def test_nobody_writes_a_lake_whose_restore_was_cut_but_who_mends_it(tmp_path):
+    """Asked once the locks are had: a restore that was waited for may have been killed."""
+    (tmp_path / "_restore").mkdir()
+    locks, words = tmp_path / "_locks", "a restore into it was cut short"
+    with pytest.raises(TableDamaged, match=words), write_locks(locks, ["a"], "me", NOW):
+        pass
+    with write_locks(locks, ["a"], "me", NOW, mends=True):
+        pass
 
 
 def test_waiting_for_a_lock_ends_when_it_is_given_back(tmp_path):

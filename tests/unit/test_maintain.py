@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from deltalake import DeltaTable
@@ -16,6 +17,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.operations.maintain import maintain
 from tests.conftest import NOW, encode, sale, settings_at
+from tests.support.full_disk import KIB, disk_at, full
 from tests.support.holding import ROOT, holding
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, copied
 
@@ -52,6 +54,22 @@ def test_it_is_told_how_far_the_compaction_of_one_table_is(lake):
         ("maintaining", told[-1][1], "bytes")
     }
     assert 0 < told[0][1] < told[5][1] < told[6][1]
+
+
+def test_on_a_full_disk_old_files_go_first_so_that_there_is_room_to_compact(tmp_path):
+    with disk_at(tmp_path / "disk") as mounted:
+        short = {"deleted_file_retention": timedelta(0), "log_retention": timedelta(0)}
+        lake = Lake(changed(settings_at(mounted / "lake"), table=short))
+        for n in range(2):
+            lake.land(
+                [*encode(sale(event_id=f"e{n}", product_name=token_hex(30_000))), b"{"], 2 * n
+            )
+        old = Path(lake.settings.lake.root, "quarantine/sales/part-left.snappy.parquet")
+        old.write_bytes(b"\0" * 1_000_000)  # by a crash, say
+        with full(mounted, 48 * KIB):
+            [bronze, _] = maintain(["bronze.sales", "quarantine.sales"], lake.settings, NOW)
+        assert (bronze.files_before, bronze.files, old.exists()) == (2, 1, False)
+        assert {*lake.rows("bronze/sales")["event_id"]} == {"e0", "e1"}
 
 
 def test_files_become_few_and_rows_stay(lake):

@@ -51,7 +51,7 @@ def lake(settings):
 def test_narrow_tables_are_widened_at_start_and_the_log_says_why(lake):
     before = {name: rows(lake, name) for name in SUMMED}
     with capture_logs() as told:
-        lake.restart()
+        lake.start()
     widened = [entry for entry in told if entry["event"] == "a table is written anew"]
     assert [entry["log_level"] for entry in widened] == ["warning"] * len(SUMMED)
     assert "less room: units long" in widened[-1]["reason"]
@@ -77,7 +77,7 @@ def test_a_start_that_ended_half_way_goes_on(lake):
     first.dt = DeltaTable(first.uri)
     widen_numbers(first)
     version = silver(lake, "by_country").version()
-    lake.restart()
+    lake.start()
     # one commit more of each: how long it keeps its versions
     assert silver(lake, "by_country").version() == version + 1
     assert silver(lake, "by_client").version() == 2
@@ -85,7 +85,7 @@ def test_a_start_that_ended_half_way_goes_on(lake):
 
 
 def test_widened_tables_take_what_the_narrow_ones_could_not(lake):
-    lake.restart()
+    lake.start()
     fold(lake, [line(n, MOST, client_id="c9") for n in range(12)], 10)
     assert max(columns(row) for row in rows(lake, "by_client"))[3] == 12 * MOST
     assert_audited(lake, 22)
@@ -99,6 +99,6 @@ def test_rebuild_replaces_narrow_tables(lake):
     found = rebuild(SILVER, lake.settings, lambda _: None)
     assert {table.differing for table in found} == {0}
     assert not types(lake, "by_client") & {"decimal(28,4)"}
-    lake.restart()
+    lake.start()
     fold(lake, encode(sale(event_id="z")), 10)
     assert_audited(lake, 11)

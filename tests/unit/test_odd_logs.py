@@ -15,7 +15,7 @@ from lakehouse.storage.increments import increments
 from lakehouse.storage.log import entry
 from tests.conftest import encode, sale
 from tests.support.audited import Kafka, path, proof
-from tests.support.lake import copied
+from tests.support.lake import left_alone
 from tests.support.logs import retell
 
 FORGOTTEN = Kafka(beginning=10)
@@ -23,7 +23,7 @@ FORGOTTEN = Kafka(beginning=10)
 
 @pytest.fixture
 def lake(audited_root, settings):
-    return copied(audited_root, settings)
+    return left_alone(audited_root, settings)
 
 
 def moved(uri, to):

@@ -5,18 +5,23 @@ import random
 import shutil
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse.audit import compare
+from lakehouse.audit.declared import recomputes_of
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.rebuild import rebuild
 from lakehouse.products.registry import load_settings
+from lakehouse.silver import latest
 from lakehouse.sinks.parquet_files import TAKEN
 from tests.conftest import NOW, drawn
 from tests.support.orders import SILVER, START, Lake, change, decoded, row, tombstone
@@ -224,7 +229,9 @@ def test_silver_is_the_table_in_any_order_batching_and_with_any_copies(ops, draw
     sent = [*records, *draw.choices(records, k=draw.randrange(3))]
     draw.shuffle(sent)
     config = Path(__file__).parents[2] / "config.ini"
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(latest, "_AT_ONCE", draw.choice([1, 2, 100_000]))
+        patched.setattr(compare, "_AT_ONCE", draw.choice([1, 3, 100_000]))
         lake = Lake(load_settings(config).with_root(Path(root)))
         while sent:
             size = draw.randint(1, len(sent))
@@ -305,6 +312,35 @@ def test_the_copy_of_a_change_days_later_counts_once(lake):
     ArrowWriter(lake.bronze).publish(rows, {0: 2}, datetime.now(UTC))
     lake.catch_up()
     assert len(lake.files()) == len(lake.rows("silver.orders_current")) == 1
+
+
+@pytest.mark.parametrize("table", ["current", "history"])
+def test_an_audit_in_parts_counts_each_row_once_and_names_what_differs(lake, table, monkeypatch):
+    lake.land([change("c", n, row(order_id=n)) for n in range(1, 8)])
+    lake.catch_up()
+    monkeypatch.setattr(compare, "_AT_ONCE", 2)
+    assert lake.audited() == []
+    DeltaTable(f"{lake.settings.lake.root}/silver/orders_{table}").update(
+        updates={"order_status": "'cancelled'"}, predicate="order_id = 2 OR order_id = 5"
+    )
+    [found] = lake.audited()
+    assert (found.table, found.rows, found.recomputed) == (f"silver.orders_{table}", 7, 7)
+    assert found.differing == 2
+    assert {one["key"]["order_id"] for one in found.first} <= {2, 5}
+
+
+def test_a_condition_with_or_counts_in_one_part_alone(settings, monkeypatch):
+    monkeypatch.setattr(latest, "_AT_ONCE", 2)
+    monkeypatch.setattr(compare, "_AT_ONCE", 2)
+    keyed = replace(SILVER.keyed, where="op = 'c' OR op <> 't'")
+    declared = recomputes_of("orders")
+    either = replace(declared, counted=f"{declared.counted} OR false")
+    lake = Lake(settings, replace(SILVER, keyed=keyed), either)
+    lake.land([change("c", n, row(order_id=n)) for n in range(1, 8)])
+    lake.catch_up()
+    assert [r["orders"] for r in lake.rows("silver.orders_by_restaurant")] == [7]
+    assert len(lake.rows("silver.orders_current")) == len(lake.rows("silver.orders_history")) == 7
+    assert lake.audited() == []
 
 
 def test_silver_made_anew_is_the_same(lake):

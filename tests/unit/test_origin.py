@@ -1,6 +1,7 @@
 """From a number back to its events, what changed between versions, and rows arranged anew."""
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -21,7 +22,7 @@ from lakehouse.explorer.origin import origin, origin_of, row_of
 from lakehouse.explorer.record import address, hexdump
 from lakehouse.explorer.report import Chart, views
 from lakehouse.explorer.session import Session
-from lakehouse.explorer.trace import trace
+from lakehouse.explorer.trace import arriving, origin_asked, trace
 from lakehouse.settings.sections import KafkaSettings
 from tests.conftest import settings_at
 
@@ -69,10 +70,38 @@ def test_a_period_that_is_none_and_a_copy_that_is_not_made_have_no_events(sessio
         assert rows(session, origin("silver.sales_trends", found).sql) == [], wrong
 
 
+def test_the_first_events_come_before_those_of_other_dates_are_read(session):
+    found = origin("silver.sales_by_segment", {})
+    whole = rows(session, found.sql)
+    days = [row["n"] for row in rows(session, found.by_date)]
+    assert len(days) > 1
+    first, last = arriving(session, found, len(whole), first=days[0])
+    assert first.rows.to_pylist() == whole[: days[0]]
+    assert (last.rows.to_pylist(), last.more) == (whole, 0)
+    assert first.more == len(whole) - days[0]
+    [one] = arriving(session, found, days[0], first=1)  # of the same date: read once
+    assert one.rows.num_rows == days[0]
+
+
 def test_events_past_the_limit_are_counted(session):
     row = max(rows(session, "FROM silver.sales_by_segment"), key=lambda row: row["lines"])
     found = trace(session, "silver.sales_by_segment", row, 1)
     assert (found.events.rows.num_rows, found.events.more) == (1, row["lines"] - 1)
+
+
+def test_the_newest_events_are_read_of_the_dates_that_have_them(session, monkeypatch):
+    whole = rows(session, origin("silver.sales_by_segment", {}).sql)
+    dates = sorted({one["event_date"] for one in whole}, reverse=True)
+    assert len(dates) > 1
+    asked, ask = [], session.ask
+    monkeypatch.setattr(session, "ask", lambda *sql: asked.append(sql[0]) or ask(*sql))
+    for most in (1, 1 + sum(one["event_date"] == dates[0] for one in whole)):
+        found = trace(session, "silver.sales_by_segment", {}, most).events
+        assert found.rows.to_pylist() == whole[:most]
+        assert found.more == len(whole) - most
+    conditions = [sql.rpartition(") WHERE ")[2] for sql in asked if "LIMIT" in sql]
+    used = [len(re.findall(r"DATE '[\d-]+'", condition)) for condition in conditions]
+    assert used == [1, 2]
 
 
 def test_a_row_of_a_view_or_of_a_sum_goes_back_to_the_table_whose_keys_it_tells(session):
@@ -86,6 +115,29 @@ def test_a_row_of_a_view_or_of_a_sum_goes_back_to_the_table_whose_keys_it_tells(
     assert summed.open_keys == ("currency",)
     assert origin_of("SELECT 1", {"one": 1}, session.views) is None
     assert origin("silver.sales_unheard_of", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "known"),
+    [
+        ("value AS country, net_revenue AS value, lines, currency", {}),
+        ("strftime(period_start, '%Y-%m') AS month, lines", {}),
+        ("lines, sum(lines) OVER () AS n", {}),
+        ("sum(lines) AS lines, currency", {"currency": "EUR"}),
+    ],
+)
+def test_keys_that_a_select_does_not_show_are_asked_of_its_table(session, columns, known):
+    sql = (
+        f"SELECT {columns} FROM trends WHERE grain = 'month' AND dimension = 'country' "
+        f"{'GROUP BY currency' if known else ''} ORDER BY 1 DESC, lines DESC"
+    )
+    row = rows(session, sql)[0]
+    found = origin_asked(session, sql, row)
+    assert len(rows(session, found.sql)) == row["lines"], found.told()
+    if known:
+        assert found.keys == known
+    else:
+        assert {*found.open_keys} <= {"period_date"}  # the view has none
 
 
 def test_each_event_has_its_commit_and_a_quarantined_one_its_bytes(session):
@@ -112,6 +164,11 @@ def test_a_valid_records_bytes_are_kafkas_and_what_lacks_is_said(session):
     [one] = session.ask('SELECT "partition", "offset" FROM bronze.sales LIMIT 1').rows.to_pylist()
     found = trace(session, "bronze.sales", one, 10)
     assert (found.raw, "no broker" in found.bytes_told) == ({}, True)
+    none = trace(session, "bronze.sales", {"partition": 0, "offset": 999}, 10)
+    assert none.bytes_told.startswith("no table has such a record; its bytes are in Kafka alone")
+    [bad, *_] = rows(session, 'SELECT "partition", "offset" FROM quarantine.sales')
+    other = trace(session, "bronze.sales", bad, 10)
+    assert other.bytes_told == "bronze.sales has no such record, and quarantine.sales has it"
 
 
 def test_bytes_are_drawn_whole():
@@ -196,6 +253,14 @@ def test_rows_are_sorted_filtered_and_described_by_the_engine(session):
     assert (number["nulls"], number["distinct"]) == (1, 2)
     assert (number["least"], number["greatest"]) == ("3.10", "20.05")
     assert (number["shape"][0], number["shape"][-1], text["shape"]) == ("█", "█", "███")
+    large = "SELECT range AS n, CAST(range % 7 AS VARCHAR) AS t, [range] AS l FROM range(2_000_000)"
+    schema = session.ask(f"{large} LIMIT 1").rows.schema
+    told = rows(session, profile(large, schema, is_large=True))
+    assert [(r["rows"], r["nulls"], r["least"], r["greatest"]) for r in told] == [
+        (2_000_000, 0, "0", "1999999"), (2_000_000, 0, "0", "6"), (2_000_000, 0, None, None),
+    ]  # fmt: skip
+    assert told[0]["distinct, about"] == pytest.approx(2_000_000, rel=0.1)
+    assert (told[1]["distinct, about"], len(told[1]["shape of a sample"])) == (7, 7)
 
 
 def test_an_analysis_has_a_picture_whose_amounts_are_whole(session):

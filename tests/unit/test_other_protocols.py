@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from lakehouse.core.errors import TableDamaged
+from lakehouse.core.errors import SettingsError, TableDamaged
 from lakehouse.storage.upkeep import compact
 from tests.conftest import encode, sale
 from tests.support.lake import Lake
@@ -97,3 +97,17 @@ def test_what_asks_nothing_of_an_entry_is_written_on(lake):
     lake.land(encode(sale(event_id="n")), 4)
     compact(lake.bronze.bronze)
     assert len(lake.rows("bronze/sales")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("delta.enableRowTracking", "TRUE"), ("delta.columnMapping.mode", "name"),
+        ("delta.minReaderVersion", "3"), ("lakehouse.insteadOf", "x"),
+    ],
+)  # fmt: skip
+def test_a_setting_by_which_we_could_not_write_a_table_makes_none(settings, name, value):
+    settings = settings.model_copy(update={"table_properties": {name: value}})
+    with pytest.raises(SettingsError, match=rf"\[table.properties\] {name}: = {value}"):
+        Lake(settings)
+    assert not [*Path(settings.lake.root).rglob("*.json")]

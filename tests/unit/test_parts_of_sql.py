@@ -8,7 +8,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RUNS = {"execute", "executemany", "sql", "query"}
+RUNS = {"execute", "executemany", "sql", "query", "define"}
 QUOTING = {"identifier", "listed", "text", "texts", "reads", "scan", "columns_of", "with_columns"}
 """Functions whose result is SQL: those of core/sql.py, and what is made of them."""
 REVIEWED = {
@@ -17,12 +17,9 @@ REVIEWED = {
         "sql": "_FORMER, filled with numbers and with texts(ids)",
     },
     "lakehouse/audit/compare.py": {
-        "counted": "a SELECT of the product's declaration",
+        "int(timeouts or 0)": "a whole number",
         "literal": "a time that text() quotes, or NULL",
-        "nothing": "one of two constants",
         "recompute.sql": "SQL of the product's recompute module",
-        "sql": "a whole number, or names by texts()",
-        "view": "one of two constants",
     },
     "lakehouse/audit/from_kafka.py": {
         "drawn": "a constant, and names by listed()",
@@ -67,7 +64,10 @@ REVIEWED = {
     "lakehouse/operations/erased_again.py": {"listed": "reads() of files, or nothing"},
     "lakehouse/products/bound.py": {"sql": "SQL of a declaration, on a connection without files"},
     "lakehouse/silver/exact.py": {"windows": "a FROM item by scan()"},
-    "lakehouse/silver/latest.py": {"now": "reads() of files, or a view of ours"},
+    "lakehouse/silver/latest.py": {
+        "keyed.where": "SQL of the product's declaration",
+        "now": "reads() of files, or a view of ours",
+    },
     "lakehouse/sinks/kafka_rows.py": {
         "enriched": "SQL of the sink's declaration, over the views of rows",
         "rows": "SQL of the sink's declaration, over reads() and scan()",

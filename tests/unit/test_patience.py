@@ -13,6 +13,7 @@ from lakehouse.core.errors import (
     TableDamaged,
     disk_full,
 )
+from lakehouse.core.metrics import REGISTRY, service_of
 from lakehouse.core.patience import Answers, Patience, patiently
 from lakehouse.core.restarts import MOST_FALLS, restarted
 from lakehouse.core.signals import Stopped
@@ -119,6 +120,32 @@ def test_the_time_begins_anew_after_progress_and_not_after_a_mere_answer(said, c
         patience.miss(AWAY)
     patience.progress()
     patience.miss(AWAY)
+
+
+def up(place):
+    return REGISTRY.get_sample_value("lakehouse_service_up", {"service": service_of(place)})
+
+
+def test_each_service_that_was_away_is_up_again(said, clock):
+    patience = Patience(timedelta(seconds=0.3), clock)
+    base = ServiceAway("Postgres at y", "no answer", "start it")
+    patience.miss(AWAY)
+    patience.miss(base)
+    assert (up(AWAY.place), up(base.place)) == (0, 0)
+    patience.progress(clock.now + 1)
+    assert (up(AWAY.place), up(base.place)) == (1, 1)
+
+
+def test_what_is_away_longer_than_it_is_waited_for_is_up_when_it_answers(said, clock):
+    patience = Patience(timedelta(seconds=0.3), clock)
+    patience.miss(AWAY)
+    clock.sleep(0.4)
+    with pytest.raises(ServiceAway):
+        patience.miss(AWAY)
+    patience.once_more()
+    patience.progress(clock.now + 1)  # it answers at the first attempt since
+    assert up(AWAY.place) == 1
+    assert said == ["waiting", "it is back: going on"]
 
 
 def test_a_client_that_is_not_answered_says_so_and_ends(said, clock, monkeypatch):

@@ -217,6 +217,9 @@ def test_pace_is_orders_a_second() -> None:
     stop = Waited()
     assert list(paced(source, 0.01, stop)) == source
     assert [round(seconds, -2) for seconds in stop.waits] == [100, 200, 300]
+    ended = threading.Event()
+    ended.set()
+    assert list(paced(source, 1e-300, ended)) == []  # longer than a thread can wait
 
 
 def test_replay_keeps_the_files_pace_and_ignores_lines_without_a_time() -> None:

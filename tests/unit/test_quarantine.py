@@ -19,7 +19,7 @@ from lakehouse.operations.replay import dry_run
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import NOW, SALES, encode, long, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, Lake, changed, copied, left_alone
+from tests.support.lake import ALWAYS, Lake, changed, left_alone
 from tests.support.quarantined import (
     OLD,
     again,
@@ -34,7 +34,7 @@ from tests.support.quarantined import (
 
 @pytest.fixture
 def lake(quarantined_root, settings):
-    return copied(quarantined_root, settings)
+    return left_alone(quarantined_root, settings)
 
 
 def test_what_passes_today_enters_once_and_silver_follows(lake):

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
 from lakehouse.core.errors import Exit, TableMissing, UsageError
-from tests.support.lake import Lake, copied
+from tests.support.lake import Lake, left_alone
 from tests.support.quarantined import (
     quarantined,
 )
@@ -15,7 +15,7 @@ from tests.support.quarantined import (
 
 @pytest.fixture
 def lake(quarantined_root, settings):
-    return copied(quarantined_root, settings)
+    return left_alone(quarantined_root, settings)
 
 
 def run(lake, *words, code=Exit.OK, **environment):

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.progress import told_to
 from lakehouse.operations.rebuild import rebuild
-from tests.support.lake import SILVER, copied
+from tests.support.lake import SILVER, left_alone
 from tests.support.recovered import (
     assert_proven,
     go_on,
@@ -20,7 +20,7 @@ from tests.support.recovered import (
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 def test_a_rebuild_names_what_differed_and_mends_it(lake):

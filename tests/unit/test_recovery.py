@@ -11,7 +11,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
 from tests.conftest import long
 from tests.support.audited import Kafka
-from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, left_alone
 from tests.support.recovered import (
     GOOD,
     VALUES,
@@ -26,7 +26,7 @@ from tests.support.recovered import (
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 # A table that was restored to an older version

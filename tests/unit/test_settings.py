@@ -6,7 +6,7 @@ import pytest
 
 from lakehouse.core.errors import SettingsError
 from lakehouse.products.registry import sections_of_products
-from lakehouse.settings.sections import parse_duration
+from lakehouse.settings.kinds import parse_duration
 from lakehouse.settings.settings import load, sections
 
 
@@ -34,6 +34,12 @@ def test_every_fault_is_named_at_once_with_place_and_remedy(tmp_path):
     assert "[spork] is not a section. Did you mean 'spark'?" in said
     assert "LAKEHOUSE_STREAM_TRIGER sets nothing. Did you mean 'LAKEHOUSE_STREAM_TRIGGER'?" in said
     assert "fix:" in said
+
+
+@pytest.mark.parametrize("value", ["2000000", "99999999999999999999"])
+def test_threads_that_leave_none_to_other_programs_are_refused(tmp_path, value):
+    with pytest.raises(SettingsError, match="engine_threads: input should be less than"):
+        read(tmp_path, f"[silver]\nengine_threads = {value}\n")
 
 
 def test_a_missing_file_is_an_error(tmp_path):

@@ -58,8 +58,46 @@ WRONG = {
     ),
     "not a topic": ("[sales]\ntopic = a b\n", "[sales] topic: is not a topic name"),
     "empty root": ("[lake]\nroot =\n", "[lake] root: string should have at least 1"),
+    "a shell's root": ("[lake]\nroot = ~/lake\n", "[lake] root: begins with '~', which only a"),
+    "a root in quotes": ('[lake]\nroot = "./lake"\n', "[lake] root: stands in quotes"),
+    "a comment after a value": (
+        "[lake]\nroot = ./lake  # ours\n",
+        "root: holds ' #': a comment has a line of its own",
+    ),
+    "a value of two lines": (
+        "[kafka]\nbootstrap_servers = a:1,\n  b:2\n",
+        "goes on in another line: write it in one",
+    ),
     "memory": ("[silver]\nengine_memory = much\n", "[silver] engine_memory: string should match"),
+    "no memory": ("[silver]\nengine_memory = 0MB\n", "engine_memory: is less than 50 MB"),
+    "no machine's memory": ("[explorer]\nmemory_limit = 9999999GB\n", "or more than 1000000 GB"),
     "no password": ("[kafka]\nsecurity_protocol = SASL_SSL\n", "LAKEHOUSE_KAFKA_SASL_PASSWORD"),
+    "a century and a day": (
+        "[stream]\npoll = 36526 days\n",
+        "poll: is longer than a hundred years",
+    ),
+    "no time to answer": ("[kafka]\nrequest_timeout = 0 s\n", "[kafka] request_timeout: input"),
+    "milliseconds of more than 31 bits": (
+        "[kafka]\nrequest_timeout = 25 days\n",
+        "[kafka] request_timeout: input should be less",
+    ),
+    "replicas of more than 15 bits": (
+        "[sales]\nreplication_factor = 40000\n",
+        "[sales] replication_factor: input should be less",
+    ),
+    "a topic that keeps nothing": (
+        "[sales]\ntopic_retention = 0 s\n",
+        "[sales] topic_retention: input should be greater",
+    ),
+    "an event in a century": ("[sales]\nrate = 1e-300\n", "[sales] rate: input should be greater"),
+    "a flow that would read what it sends": (
+        "[activity]\nenriched_topic = user_activity\n",
+        "[activity] enriched_topic: 'user_activity' is the topic of [activity] too",
+    ),
+    "dead letters among predictions": (
+        "[churn]\ndeadletter_topic = telco.churn.predictions\n",
+        "'telco.churn.predictions' is the topic of [churn] deadletter_topic too",
+    ),
     "endless duration": (
         "[stream]\npoll = 999999999999 days\n",
         "[stream] poll: is longer than",

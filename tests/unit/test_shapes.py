@@ -135,6 +135,17 @@ def test_a_contract_that_only_mends(contract, event, odd):
     assert rows(values, contract) == sorted(due, key=lambda row: row["offset"])
 
 
+def test_a_null_in_the_place_of_a_number():
+    """Where the contract lets it be: of few customers it is known what they were charged in all."""
+    some = (12.5, None, 3, "null", "", 1e-9)
+    whole = [customer(event_id=f"e{n}", TotalCharges=some[n % 6] if n > 99 else n)
+             for n in range(160)]  # fmt: skip
+    none = [customer(event_id=f"t{n}", tenure=None, TotalCharges=None) for n in range(2)]
+    values = [json.dumps(event).encode() for event in [*whole, *none]]
+    assert proved(values, CUSTOMERS) == 130
+    assert rows(values, CUSTOMERS) == strictly(values, CUSTOMERS)
+
+
 def test_batches_of_nothing_that_is_known():
     good = json.dumps(GOOD, ensure_ascii=False).encode()
     rows([good] * 100)

@@ -1,9 +1,11 @@
 """Silver's state on disk: whatever becomes of it, silver is a function of bronze; and its turns."""
 
 import random
+import re
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from lakehouse.core.errors import DiskFull, LakehouseError
-from lakehouse.silver import turns
+from lakehouse.silver import journal, store, turns
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
@@ -115,6 +117,21 @@ def torn(lake):
     (folder(lake) / "in_use").write_text("another run of the machine")
 
 
+def spoiled(*words):
+    """Bits of what it says of itself are others, and its pages are whole."""
+
+    def harm(lake):
+        data = folder(lake) / "data.mdb"
+        whole = data.read_bytes()
+        assert all(word in whole for word in words)
+        for word in words:
+            whole = whole.replace(word, bytes([word[0] ^ 1]) + word[1:])
+        with data.open("r+b") as file:  # in its place: it stays ours
+            file.write(whole)
+
+    return harm
+
+
 def of_another_lake(lake):
     with tempfile.TemporaryDirectory() as root:
         other = Lake(changed(settings_at(Path(root)), **SELDOM))
@@ -125,7 +142,15 @@ def of_another_lake(lake):
         shutil.copytree(folder(other), folder(lake))
 
 
-@pytest.mark.parametrize("harm", [lost, garbage, cut, zeroed, torn, of_another_lake])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lost, garbage, cut, zeroed, torn, of_another_lake,
+        pytest.param(spoiled(b'{"table"'), id="no JSON"),
+        pytest.param(spoiled(b'version"'), id="no version"),
+        pytest.param(spoiled(b"\xff\xff\xff\xff"), id="pending rows"),
+    ],
+)  # fmt: skip
 def test_a_state_that_cannot_be_believed_is_made_anew(lake, harm):
     harm(lake)
     with capture_logs() as logs:
@@ -137,6 +162,20 @@ def test_a_state_that_cannot_be_believed_is_made_anew(lake, harm):
     lake.restart()
     land(lake, 24)
     assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_a_state_over_which_folds_fail_again_and_again_is_made_anew(tmp_path):
+    for kept in (None, 1, 1, None):
+        state = Store.open(tmp_path / "state", ["a"], {})
+        assert state.facts("kept") == kept
+        if kept is None:
+            with state.writing():
+                state.say("kept", 1)
+            state.hold()
+        else:
+            with pytest.raises(ValueError, match="bytes of a value"), state.writing():
+                raise ValueError("bytes of a value")
+        state.close()
 
 
 def test_an_older_state_put_back_catches_up(lake, tmp_path):
@@ -272,9 +311,15 @@ STEP = st.sampled_from(["fold", "lag", "restart", "persist", "lose", "put back"]
     st.lists(st.tuples(st.lists(EVENT, min_size=1, max_size=6), STEP), min_size=2, max_size=6),
     st.sampled_from([OFTEN, SELDOM]),
     st.sampled_from([-1, turns._SMALL]),
+    st.sampled_from([(0, -(1 << 60)), (journal._FEW, store._SEEN)]),
 )
-def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small):
-    with tempfile.TemporaryDirectory() as root, patch.object(turns, "_SMALL", small):
+def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small, large):
+    with (
+        tempfile.TemporaryDirectory() as root,
+        patch.object(turns, "_SMALL", small),
+        patch.object(journal, "_FEW", large[0]),
+        patch.object(store, "_SEEN", large[1]),
+    ):
         lake = Lake(changed(settings_at(Path(root, "lake")), **sections))
         kept, first = Path(root, "kept"), 0
         for batch, step in steps:
@@ -304,21 +349,44 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
         assert_silver_is_a_function_of_bronze(lake)
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_large_state_stays_in_the_systems_cache_alone(tmp_path, monkeypatch, writes):
+    monkeypatch.setattr(store, "_SEEN", 2**20)
+    state = Store.open(tmp_path / "state", ["a"], {})
+    keys = [n.to_bytes(8, "big") for n in range(20_000)]
+
+    def in_memory():
+        told = Path("/proc/self/smaps").read_text("utf-8").split(f"{tmp_path}/state/data.mdb\n")
+        return sum(int(re.search(r"Rss: +(\d+)", one)[1]) for one in told[1:])
+
+    with state.writing():
+        state.put("a", ((key, bytes(500)) for key in keys))
+    with state.writing() if writes else nullcontext():
+        assert len(state.get("a", keys)) == 20_000
+        assert in_memory() < 4_500  # kB, of 11,000
+    state._most = 2**60
+    assert len(state.get("a", keys)) == 20_000
+    assert in_memory() > 9_000
+    state.close()
+
+
 def test_a_full_disk_is_told_and_what_was_stored_stays(tmp_path):
     with disk_at(tmp_path / "disk") as disk:
-        store = Store.open(disk / "state", ["a"], {})
+        state = Store.open(disk / "state", ["a"], {})
 
         def fill():
             for number in range(50):
-                with store.writing():
-                    store.put("a", [(b"%d %06d" % (number, n), bytes(500)) for n in range(99)])
+                with state.writing():
+                    state.put("a", [(b"%d %06d" % (number, n), bytes(500)) for n in range(99)])
 
-        with store.writing():
-            store.put("a", [(b"kept", b"1")])
+        with state.writing():
+            state.put("a", [(b"kept", b"1")])
         for left in (0, 20_000):  # the last write finds no room, or room for a part of it
             with full(disk, left), pytest.raises(DiskFull, match="its disk is full"):
                 fill()
-        assert store.get("a", [b"kept"]) == {b"kept": b"1"}
-        with store.writing():
-            store.put("a", [(b"again", b"2")])
-        store.close()
+        assert state.get("a", [b"kept"]) == {b"kept": b"1"}
+        with state.writing():
+            state.put("a", [(b"again", b"2")])
+        state.close()
+        with full(disk, 0), pytest.raises(DiskFull, match="its disk is full"):
+            Store.open(disk / "another", ["a"], {})

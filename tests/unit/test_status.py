@@ -1,8 +1,16 @@
 """``lakehouse status``: how far each flow is, of tables, files and systems that are away."""
 
 import json
+import shutil
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
+from lakehouse.doctor.ailments import ailments_checks
 from lakehouse.explorer import status as module
+from lakehouse.explorer.audits import Audit
+from lakehouse.explorer.concerns import LAG, MANY, OLD, concerns
+from lakehouse.explorer.observed import Observer
 from lakehouse.explorer.status import status
 from lakehouse.products.registry import flows
 from tests.conftest import encode, sale
@@ -51,3 +59,87 @@ def test_as_a_verb_it_prints_what_it_knows(settings):
     assert {"flow": "sales.bronze", "into": "bronze.sales", "behind": 0}.items() <= rows[0].items()
     none = verb("status", "--root", f"{settings.lake.root}/none", check=False)
     assert (none.returncode, "holds no table" in none.stderr) == (3, True)
+
+
+def test_a_sick_lake_says_in_one_look_what_is_wrong_and_the_command_that_helps(settings):
+    lake = Lake(settings)
+    lake.land(encode(sale()), 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    lake.land([*encode(sale(event_id="e2")), *[b"{"] * (MANY + 1)], 1)
+    [file, *_] = Path(settings.lake.root, "silver/sales_by_country").glob("*.parquet")
+    file.unlink()
+    seen = Observer(settings, lambda s: s).look()
+    seen = replace(seen, locks={"bronze.sales": "sales.bronze"})  # silver's flow was stopped
+    told = {concern.what: concern.fix for concern in concerns(seen)}
+    root = f"--root {settings.lake.root}"
+    for what, fix in (
+        ("data file is missing", f"lakehouse rebuild silver.sales_by_country {root}"),
+        ("sales.silver does not run, while sales.bronze does: it lacks 1 rows",
+         f"lakehouse run sales.silver {root}"),
+        (f"quarantine of sales grows: {MANY + 1} records in 15 minutes, 98.1 % of what came, "
+         "most often not JSON", f"lakehouse quarantine stats sales {root}"),
+    ):  # fmt: skip
+        [found] = [said for said in told if what in said]
+        assert told[found].startswith(fix), found
+    shutil.rmtree(Path(settings.lake.root, "bronze/sales/_delta_log"))
+    [_, gone, *_] = concerns(Observer(settings, lambda s: s).look())
+    assert gone.what.startswith("bronze.sales is not there, though silver.sales_by_client is")
+    assert gone.fix.endswith(f"lakehouse restore BACKUP {root}")
+
+
+def test_what_waits_what_is_away_and_a_clock_that_is_wrong_are_said(settings):
+    Lake(settings).land(encode(sale()), 0)
+    root, hour = f"--root {settings.lake.root}", timedelta(hours=1)
+    seen = Observer(settings, lambda s: s).look()
+    [bronze, *rest] = seen.flows
+    kept = Audit(seen.at - OLD - hour, "PROVEN", (), *[0] * 11)
+    runs = {"bronze.sales": "sales.bronze"}
+
+    def told(locks=None, **row):
+        flows = (replace(bronze, **row), *rest)
+        return concerns(replace(seen, flows=flows, locks=locks or {}))
+
+    def said(found):
+        return {concern.what: (concern.level, concern.fix) for concern in found}
+
+    few, many = (
+        {"waiting": 7, "partitions": {0: 7}},
+        {"waiting": LAG + 7, "partitions": {3: LAG + 7}},
+    )
+    assert said(told(**few))["sales.bronze does not run: 7 records of its topic wait"] == (
+        "look", f"lakehouse run sales.bronze {root}",
+    )  # fmt: skip
+    assert not any("its topic" in what for what in said(told(runs, **few)))  # it lands them now
+    [lag] = [what for what in said(told(runs, **many)) if "lags" in what]
+    assert lag.endswith("1,000,007 in partition 3")
+    hangs = concerns(replace(seen, at=seen.at + hour, flows=(replace(bronze, **few),), locks=runs))
+    [(what, (level, fix))] = [one for one in said(hangs).items() if "last batch" in one[0]]
+    assert "7 records of its topic wait and its last batch is 60 minutes old" in what
+    assert "_locks/bronze.sales.lock" in fix
+
+    for note, locks, level, fix in (
+        ("Kafka at host:9: does not answer", None, "look", "mend its address in config.ini"),
+        ("Kafka at host:9: does not answer", runs, "bad", "[services] patience"),
+        ("topic sales: was made anew", runs, "bad", f"lakehouse accept-gap sales {root}"),
+        ("Kafka: does not run", runs, "bad", "[services] patience"),
+    ):
+        found = said(told(locks, note=note))[note]
+        assert (found[0], fix in found[1]) == (level, True), found
+    assert "Kafka: does not run" not in said(told())  # it is started when a verb needs it
+
+    [ahead, *_] = concerns(replace(seen, at=seen.at - hour))
+    assert ahead.what.startswith("the last batch of bronze.sales is 60 minutes ahead of this")
+    old = said(concerns(replace(seen, audits={"sales": (kept,)})))
+    assert old["sales was not audited for 2 days, and has landed more since"][0] == "look"
+
+
+def test_the_doctor_tells_what_ails_the_lake_and_is_content_with_one_at_rest(settings):
+    assert [*ailments_checks(settings)] == []  # no lake, no word
+    Lake(settings).land(encode(sale()), 0)
+    [check] = ailments_checks(settings)
+    assert (check.group, check.state) == ("lake", "pass")
+    [away, *_] = ailments_checks(settings.with_kafka("127.0.0.1:9"))
+    assert (away.state, "127.0.0.1:9" in away.detail, "config.ini" in away.fix) == (
+        "warn", True, True,
+    )  # fmt: skip

@@ -12,8 +12,9 @@ import pytest
 
 from lakehouse.cli.asking import opened
 from lakehouse.explorer.app.cells import short
+from lakehouse.explorer.app.drill import EventsOver
 from lakehouse.explorer.app.history import History
-from lakehouse.explorer.app.screens import EventsOver, RecordOver
+from lakehouse.explorer.app.screens import RecordOver
 from tests.conftest import encode, sale, settings_at
 from tests.support.lake import Lake
 from tests.support.terminal import Terminal
@@ -63,6 +64,20 @@ def test_the_first_screen_has_tables_analyses_a_picture_and_rows(root, size):
     drive(root, steps, size)
 
 
+def test_the_cursor_stays_where_it_was_and_a_key_is_never_undone(root):
+    async def steps(it):
+        await it.until(lambda: it.app.seen.versions)
+        tree, names = it.app.query_one("LakeTree"), it.app.session.catalogue.names()
+        tree.point_at("silver.sales_by_segment")
+        tree.list([*names, "silver.sales_new"], {})
+        await it.until(lambda: tree.pointed == "silver.sales_by_segment")
+        await it.press("down")  # before what follows a listing has come
+        tree._begin("silver.sales_by_client")
+        assert tree.pointed == "silver.sales_client_products"
+
+    drive(root, steps, LARGE)
+
+
 def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(root):
     async def steps(it):
         await it.shows("totals by currency", "█")
@@ -72,7 +87,9 @@ def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(root):
         await it.press(*["down"] * row, "enter")
         await it.until(lambda: isinstance(it.app.screen, EventsOver))
         await it.shows("country = Spain", "3 rows")
-        await it.press("enter")
+        await it.press("e")
+        await it.shows("export to")
+        await it.press("escape", "enter")
         await it.until(lambda: isinstance(it.app.screen, RecordOver))
         await it.shows("bronze.sales", "sales[0]@5", "commit: version 2 of bronze.sales")
         await it.press("escape", "escape")
@@ -311,6 +328,8 @@ def test_it_follows_a_lake_that_moves_goes_and_comes(root, tmp_path):
             entry.write_text("{")
         await it.press("r")
         await it.shows("unreadable")
+        it.app.pick_table("silver.sales_by_country")
+        await it.shows("lakehouse rebuild")  # however long the file's path is
         shutil.rmtree(moving)
         await it.shows("no table here yet")
         await it.press("f2", "down")

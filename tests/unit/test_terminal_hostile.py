@@ -55,7 +55,7 @@ def test_no_command_of_the_palette_is_markup(root):
     from textual.content import Content  # noqa: PLC0415  # with the app alone
 
     async def steps(it):
-        await it.shows(SHOWN)
+        await it.until(lambda: it.app.seen.versions)
         commands = [*it.app.get_system_commands(it.app.screen)]
         drawn = [Content.from_markup(text) for c in commands for text in (c.title, c.help)]
         assert any(SHOWN in text.plain for text in drawn)

@@ -9,9 +9,9 @@ from lakehouse.ingest.replay import finish
 from lakehouse.operations.erase import erase
 from lakehouse.operations.quarantine import Choice
 from lakehouse.operations.replay import replay
-from tests.conftest import NOW, encode, sale
+from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.audited import Kafka
-from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied, left_alone
 from tests.support.quarantined import cured
 from tests.support.recovered import (
     GOOD,
@@ -26,7 +26,7 @@ from tests.support.recovered import (
 
 @pytest.fixture
 def lake(recovered_root, settings):
-    return copied(recovered_root, settings)
+    return left_alone(recovered_root, settings)
 
 
 # A replay, and tables that went back after it
@@ -39,15 +39,20 @@ def curable(first, count):
     return encode(*[sale(event_id=f"old{n}", order_id=f"p{n}", **times) for n in numbers])
 
 
-@pytest.fixture
-def replayed(lake):
-    """Offsets 12 and 13 were quarantined, and then replayed into bronze."""
+@pytest.fixture(scope="module")
+def replayed_root(recovered_root, tmp_path_factory):
+    """Of a lake whose offsets 12 and 13 were quarantined, and then replayed into bronze."""
+    lake = copied(recovered_root, settings_at(tmp_path_factory.mktemp("replayed") / "lake"))
     lake.land(curable(12, 2), 12)
     lake.silver.catch_up()
     lake.silver.persist()
-    lake.settings = cured(lake.settings)
-    assert replay("sales", lake.settings, Choice(), NOW).entered == 2
-    return lake
+    assert replay("sales", cured(lake.settings), Choice(), NOW).entered == 2
+    return lake.settings.lake.root
+
+
+@pytest.fixture
+def replayed(replayed_root, settings):
+    return left_alone(replayed_root, cured(settings))
 
 
 def go_on_replayed(lake, values=None):

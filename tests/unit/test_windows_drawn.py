@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
-from hypothesis import settings as drawn
 from hypothesis import strategies as st
 
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.activity.tables import ACTIVE_USERS, PAGE_VIEW_COUNTS, USER_SESSIONS
 from lakehouse.silver.pieces import Pieces
+from tests.conftest import drawn
 from tests.support.activity import ACTIVITY, Lake, did
 
 KINDS = ("page_view", "click", "session_start", "session_end")
@@ -24,10 +24,7 @@ EVENTS = st.lists(
     ),
     min_size=1, max_size=30,
 )  # fmt: skip
-SOON = drawn(
-    max_examples=15, deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+SOME = drawn(15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 PLAIN = {name: one for name, one in ACTIVE_USERS.measures.items() if one.type != "BLOB"}
 EXACT = replace(ACTIVE_USERS, name="exactly", measures=PLAIN, estimates=None)
 FLOW = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS, EXACT), sessions=(USER_SESSIONS,))
@@ -52,8 +49,7 @@ def fresh(settings, tmp_path_factory):
     return lake
 
 
-@pytest.mark.drawn
-@SOON
+@SOME
 @given(EVENTS, st.lists(st.integers(1, 6), min_size=1), st.integers(0, 99))
 def test_with_late_events_they_are_what_bronze_says_at_every_version(fresh, events, sizes, seed):
     dice, lake, rest = random.Random(seed), fresh(timedelta(minutes=2)), events
@@ -71,8 +67,7 @@ def test_with_late_events_they_are_what_bronze_says_at_every_version(fresh, even
     assert lake.audited() == []
 
 
-@pytest.mark.drawn
-@SOON
+@SOME
 @given(EVENTS, st.randoms(), st.integers(1, 9))
 def test_without_late_events_any_order_and_batching_give_the_same(fresh, events, dice, size):
     whole, parts = fresh(timedelta(days=1)), fresh(timedelta(days=1))

@@ -8,7 +8,10 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any
+
+from kafka.admin import KafkaAdminClient, NewTopic
 
 from lakehouse.core.failpoint import Step
 from lakehouse.products.churn.model.store import Models
@@ -32,6 +35,14 @@ class ChurnStage(Stage):
         models = Models(str(self.root))
         models.promote(models.save(small()).version)
         self.scorer: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Stage:
+        """With the topic of predictions: only flows make it, and they may be killed before."""
+        topic = self.topics["churn_predictions"]
+        configs = {"message.timestamp.type": "LogAppendTime"}
+        with closing(KafkaAdminClient(bootstrap_servers=self.broker.servers)) as admin:
+            admin.create_topics([NewTopic(topic, 3, 1, topic_configs=configs)])
+        return super().__enter__()
 
     def noisy(self) -> Iterable[str]:
         """Only that of customers: a copy of a prediction would be a second outcome."""
