@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import duckdb
 import numpy as np
@@ -44,7 +45,10 @@ IN_SILVER = Watch(
 
 @dataclass(frozen=True)
 class Freshness:
-    """One rate's result; latencies in seconds, memory in MB without broker and load."""
+    """One rate's result; latencies in seconds, memory in MB without broker and load.
+
+    ``mb_by_minute`` has the median of each minute's samples of memory.
+    """
 
     rate: int
     events: int
@@ -55,6 +59,7 @@ class Freshness:
     batches: int
     cpu_cores: float
     peak_mb: float
+    mb_by_minute: list[float]
 
 
 def freshness(
@@ -86,11 +91,14 @@ def freshness(
             started = time.monotonic()
             meter = Meter(engine.pid)
             settled = 0.0
+            memory: list[float] = []
             while load.poll() is None:
-                each_second(meter.sample())
+                memory.append(meter.sample())
+                each_second(memory[-1])
                 landed.look()
                 if not settled and time.monotonic() - started >= SETTLE_SECONDS:
                     settled = meter.cpu_seconds
+                    memory.clear()
                 time.sleep(1)
             cores = (meter.cpu_seconds - settled) / (minutes * 60)
             time.sleep(3)
@@ -102,10 +110,14 @@ def freshness(
             watcher.wait()
     if engine.returncode != 0:
         raise RuntimeError(engine_log.read_text()[-2000:])
-    return _result(landed, seen_log, rate, cores, meter.peak_mb)
+    by_minute = [median(part) for part in np.array_split(memory, max(1, round(minutes)))]
+    return _result(landed, seen_log, rate, cores, meter.peak_mb, by_minute)
 
 
-def _result(landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: float) -> Freshness:
+def _result(
+    landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: float,
+    mb_by_minute: list[float],
+) -> Freshness:  # fmt: skip
     times, waits, batches = _latencies(landed, seen_log)
     start = times.min() + SETTLE_SECONDS
     counted = times >= start
@@ -125,6 +137,7 @@ def _result(landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: f
         batches=batches,
         cpu_cores=cores,
         peak_mb=peak_mb,
+        mb_by_minute=mb_by_minute,
     )
 
 
