@@ -8,8 +8,9 @@ thrown away. So is one that is not marked as made by this user on this machine, 
 does not bear hostile files, has opened it: a copy of a lake, or a stranger's.
 
 Nor does LMDB bear pages that a disk has spoiled: a read of them may end the process, at each
-start again, and values of them may fail a fold each time. So the marker counts the starts that
-ended, or whose fold failed, before anything was applied: after the second the store is thrown away.
+start again, and values of them may fail a fold each time. So the marker counts the processes that
+ended while they read it, or whose fold failed, before anything was applied: after the second the
+store is thrown away (:mod:`lakehouse.silver.in_use`).
 """
 
 from __future__ import annotations
@@ -29,18 +30,17 @@ import structlog
 
 from lakehouse.core.disk import room
 from lakehouse.core.errors import LakehouseError, TableDamaged, disk_full, writing
-from lakehouse.core.files import remove, write_whole
+from lakehouse.core.files import remove
 from lakehouse.core.memory import let_go, mapped
 from lakehouse.core.own import is_marked, mark
+from lakehouse.silver.in_use import InUse
 
 _ROOM = 1 << 38
 """Most bytes of the store: a range of addresses, which takes neither memory nor disk."""
 _FORMAT = 1
 _FACTS = "facts"
-_RUN = Path("/proc/sys/kernel/random/boot_id")
-_MARKER = "in_use"
 _ENDED = 2
-"""So many processes in a row that ended with the store open, and applied nothing, are its doing."""
+"""So many processes in a row that ended as they read it, and applied nothing, are its doing."""
 _DATA = "data.mdb"
 _CUT_SHORT, _PAGES = "Input/output error", 1 << 20
 """What LMDB says of a write for half of which there was room, and what little is left then."""
@@ -68,13 +68,12 @@ class Store:
     closed first.
     """
 
-    def __init__(self, folder: Path, spaces: Sequence[str], env: lmdb.Environment) -> None:
-        self.folder, self._env = folder, env
+    def __init__(
+        self, folder: Path, spaces: Sequence[str], env: lmdb.Environment, in_use: InUse
+    ) -> None:
+        self.folder, self._env, self._in_use = folder, env, in_use
         self._spaces = {name: env.open_db(name.encode()) for name in (_FACTS, *spaces)}
         self._writing: lmdb.Transaction | None = None
-        self._starts: int | None = None
-        """What the marker counts; None where there is none."""
-        self._has_failed = False
         self._most, self._looked_up = mapped() + _SEEN, 0
 
     @classmethod
@@ -109,9 +108,7 @@ class Store:
         """Sync it to disk: until the next write it survives a power cut, unless a fold failed."""
         with _faults(self.folder):
             self._env.sync(True)
-        if not self._has_failed:
-            (self.folder / _MARKER).unlink(missing_ok=True)
-            self._starts = None
+        self._in_use.end()
 
     def close(self) -> None:
         """Sync and close it; closing twice is harmless."""
@@ -134,23 +131,26 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction: everything put in the block is kept, or nothing if the block fails."""
-        if self._starts is None:
-            self._starts = _say_in_use(self.folder, 0)
-        with _faults(self.folder), self._env.begin(write=True) as txn:
-            self._writing = txn
+        self._in_use.begin()
+        with _faults(self.folder):
+            with self._in_use.reading():
+                self._writing = txn = self._env.begin(write=True)
             try:
                 yield
-            except Exception as error:
-                self._has_failed |= not isinstance(error, LakehouseError)
+            except BaseException as error:
+                txn.abort()
+                if isinstance(error, Exception) and not isinstance(error, LakehouseError):
+                    self._in_use.fail()
                 raise
+            else:
+                with self._in_use.reading():
+                    txn.commit()
             finally:
                 self._writing = None
 
     def hold(self) -> None:
         """Say that something was applied: an end of the process from here on is not its doing."""
-        self._has_failed = False
-        if self._starts:
-            self._starts = _say_in_use(self.folder, 0)
+        self._in_use.hold()
 
     def _let_go(self, keys: int) -> None:
         """After these keys were looked up: its pages leave where too many came."""
@@ -164,11 +164,12 @@ class Store:
 
     @contextmanager
     def _cursor(self, space: str) -> Iterator[lmdb.Cursor]:
-        if self._writing is not None:
-            yield self._writing.cursor(self._spaces[space])
-        else:
-            with _faults(self.folder), self._env.begin() as txn:
-                yield txn.cursor(self._spaces[space])
+        with self._in_use.reading():
+            if self._writing is not None:
+                yield self._writing.cursor(self._spaces[space])
+            else:
+                with _faults(self.folder), self._env.begin() as txn:
+                    yield txn.cursor(self._spaces[space])
 
     def get(self, space: str, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Key → value, of the keys that exist."""
@@ -238,51 +239,30 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
             str(folder), "cannot be made: a file is in the place of it, or of the folder above",
             "remove that file, which no flow made; or leave this lake alone",
         ) from None  # fmt: skip
-    starts = _starts(folder)
-    if starts is None:
+    in_use = InUse.found(folder)
+    if in_use is None:
         return None
-    if starts >= _ENDED:
+    if in_use.ended >= _ENDED:
         log.warning("the state ended the processes that read it, and is made anew",
-                    state=str(folder), starts=starts)  # fmt: skip
+                    state=str(folder), ended=in_use.ended)  # fmt: skip
         return None
     try:
-        _say_in_use(folder, starts + 1)
-        env = lmdb.open(
-            str(folder), map_size=_ROOM, max_dbs=len(spaces) + 1, lock=False, sync=False
-        )
-        # LMDB calls the missing pages of a cut file damaged only once they read as zeros
-        data, size = folder / _DATA, (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        if data.stat().st_size < size:
-            os.truncate(data, size)
-        if is_new:
-            mark(folder, _DATA)
-        store = Store(folder, spaces, env)
-        store._starts = starts + 1
+        in_use.begin()
+        with in_use.reading():
+            return _with_pages(folder, spaces, in_use, is_new=is_new)
     except lmdb.Error:
         return None
-    return store
 
 
-def _starts(folder: Path) -> int | None:
-    """Processes in a row that ended with it open; None where one ended with the machine's boot."""
-    try:
-        run, _, starts = (folder / _MARKER).read_text("utf-8").partition(" ")
-    except FileNotFoundError:
-        return 0
-    except (OSError, ValueError):
-        return None
-    return int(starts or 0) if run == (_run() or None) and (starts or "0").isdecimal() else None
-
-
-def _say_in_use(folder: Path, starts: int) -> int:
-    with writing(f"state {folder}"):
-        write_whole(folder / _MARKER, f"{_run()} {starts}".encode())
-    return starts
-
-
-def _run() -> str:
-    """The id of this boot of the machine; empty if the system gives none."""
-    return _RUN.read_text("ascii").strip() if _RUN.exists() else ""
+def _with_pages(folder: Path, spaces: Sequence[str], in_use: InUse, *, is_new: bool) -> Store:
+    env = lmdb.open(str(folder), map_size=_ROOM, max_dbs=len(spaces) + 1, lock=False, sync=False)
+    # LMDB calls the missing pages of a cut file damaged only once they read as zeros
+    data, size = folder / _DATA, (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if data.stat().st_size < size:
+        os.truncate(data, size)
+    if is_new:
+        mark(folder, _DATA)
+    return Store(folder, spaces, env, in_use)
 
 
 @contextmanager

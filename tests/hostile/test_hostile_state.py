@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
@@ -39,6 +40,16 @@ from lakehouse.silver.store import Store
 state = Store.open(Path(sys.argv[1]), ["a"], {})
 print(len(state.get("a", [n.to_bytes(2, "big") for n in range(999)])))
 state.close()
+"""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lakehouse.silver.store import Store
+state = Store.open(Path(sys.argv[1]), ["a"], {})
+assert state.get("a", [b"key"]) == {b"key": b"kept"}
+with state.writing():
+    state.say("published", {})
+os.kill(os.getpid(), signal.SIGKILL)
 """
 PAGE = 4096
 
@@ -99,6 +110,20 @@ def test_pages_of_ours_that_end_the_process_are_thrown_away_after_the_second_tim
     assert [done.returncode < 0 for done in tried] == [True, True, False]
     assert tried[2].stdout.endswith(b"0\n")
     assert b"the state ended the processes that read it" in tried[2].stdout + tried[2].stderr
+
+
+def test_a_state_outlives_flows_that_are_killed_before_they_apply_anything(tmp_path):
+    """As an idle flow is, which opened the state and read it well."""
+    state = Store.open(tmp_path / "state", ["a"], {})
+    with state.writing():
+        state.put("a", [(b"key", b"kept")])
+    state.close()
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path / "state")], cwd=Path(__file__).parents[2],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("what", ["a file", "a folder in it", "a pipe"])
