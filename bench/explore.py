@@ -134,6 +134,7 @@ def _started(root: Path) -> tuple[float, float]:
     if child == 0:
         words = [sys.executable, "-m", "lakehouse", "explore", "--root", str(root)]
         os.environ["TERM"] = "xterm-256color"
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages are compiled
         os.execv(words[0], words)  # noqa: S606  # our own words
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     text, seen = "", [0.0, 0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from lakehouse.explorer.format import Format
 if TYPE_CHECKING:
     from lakehouse.explorer.session import Session
     from lakehouse.settings.settings import Settings
+
+_RARELY = 100_000
+"""New objects from one garbage collection to the next: a start makes many, and leaves them all."""
 
 
 def explore(
@@ -40,6 +44,7 @@ def explore(
     """
     if batch and sql is not None:
         raise UsageError("--batch and --sql", "exclude each other", "give one of them")
+    gc.set_threshold(_RARELY)  # a tenth of the time until the screen is there
     from lakehouse.cli import asking
 
     if not batch and sql is None:
