@@ -65,15 +65,19 @@ def _compare(
         with closing(connect(settings.postgres)) as connection:
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
+            connection.execute("SET lock_timeout = '10s'")
             with connection.transaction():
                 if not _exists(connection, table):
                     return Compared(name, doubt="does not exist (yet)")
                 was = held(connection, table)
                 if was is None:
                     return Compared(name, doubt="no record says what it holds")
-                rows = f"{identifier(table.name)} ({listed(kinds)})"
+                # as its readers see it: with the rows of children, too
+                rows = f"(SELECT {listed(kinds)} FROM {identifier(table.name)})"
                 _read(snapshots, connection, "told", rows, [*kinds])
                 _read(snapshots, connection, "ahead", _ahead(table, kinds, was), [*table.key])
+    except psycopg.errors.LockNotAvailable:
+        return Compared(name, doubt="is locked by another process of the server: audit again")
     except psycopg.OperationalError as error:
         raise unavailable(settings.postgres, error) from error
     except psycopg.errors.UndefinedColumn as error:

@@ -13,13 +13,16 @@ from lakehouse.core.errors import ServiceAway, ServiceUnavailable
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import secret
 
-TEXT_FORMS = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extra_float_digits=1"
+TEXT_FORMS = (
+    "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extra_float_digits=1 "
+    "-c bytea_output=hex -c quote_all_identifiers=off"
+)
 """A value has one text form, whoever reads it: a query, a snapshot or a replication slot."""
 
 ALL_ROWS = "-c row_security=off"
 """Rows that a policy hides are an error, not a gap."""
 
-UNTIMED = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+UNTIMED = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 """No limits of the role's own. Part of the start: a SET would be a statement under the limit."""
 
 _CREDENTIALS = (

@@ -36,7 +36,7 @@ from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import place, unavailable
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.handed import Handed
-from lakehouse.sinks.postgres_session import opened
+from lakehouse.sinks.postgres_session import holders, opened
 from lakehouse.sinks.postgres_tables import AHEAD, Held, held
 from lakehouse.sinks.postgres_transfer import Transfer
 from lakehouse.sinks.versions import Version, Versions
@@ -77,6 +77,8 @@ class PostgresWriter:
         self._connection: psycopg.Connection | None = None
         self._had_lock = False
         self._sent: dict[PostgresTable, _Sent] = {}
+        self._files: dict[PostgresTable, int | None] = {}
+        """Table → the file that the server keeps it in: another once it is emptied or replaced."""
 
     def catch_up(self) -> None:
         """Send what silver's tables have gained; ServiceAway where Postgres does not answer.
@@ -105,6 +107,7 @@ class PostgresWriter:
         """Let go of the connection, and with it of the lock."""
         connection, self._connection = self._connection, None
         self._sent.clear()
+        self._files.clear()
         if connection is not None:
             connection.close()
 
@@ -116,6 +119,14 @@ class PostgresWriter:
                 self.close()
                 self._connection = self._opened()
             yield self._connection
+        except psycopg.errors.LockNotAvailable as error:
+            self.close()
+            raise ServiceAway(
+                f"{self._place}, {self.name}",
+                "a table is locked by processes of the server: "
+                + holders(self._settings.postgres, self._sink),
+                "wait until they commit, or: SELECT pg_terminate_backend(...)",
+            ) from error  # fmt: skip
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
             raise unavailable(self._settings.postgres, error) from error
@@ -164,7 +175,7 @@ class PostgresWriter:
         if piece is None or not {*table.key} <= {*piece.key}:
             return  # of keys that are gone it would not say which they were
         was = held(connection, table)
-        if was is None or not _is_of(was, sent):
+        if was is None or not _is_of(was, sent) or self._is_another(connection, table):
             return
         self._transfer(connection, table).send_handed(was, now, piece)
         is_ahead = now.applied != piece.applied
@@ -177,8 +188,13 @@ class PostgresWriter:
         was, transfer = held(connection, table), self._transfer(connection, table)
         self._check_owner(connection, table, was, now)
         sent = self._sent.get(table)
-        if was is None or sent is None or not _is_of(was, sent):
+        if self._is_another(connection, table):
+            log.warning("filled anew", table=table.name, version=now.number,
+                        reason="it was emptied, or another was put in its place")  # fmt: skip
+            sent = None
+        elif was is None or sent is None or not _is_of(was, sent):
             sent = self._found(connection, table, was, now)
+        self._files[table] = _file_of(connection, table)
         is_ahead = was is not None and was.applied.version > applied.version
         if was is None or sent is None:
             transfer.fill(was, now)
@@ -196,6 +212,10 @@ class PostgresWriter:
                 log.info("filled anew", table=table.name, reason=str(gone).splitlines()[0])
                 transfer.fill(was, now)
         self._sent[table] = _Sent(now, applied)
+
+    def _is_another(self, connection: psycopg.Connection, table: PostgresTable) -> bool:
+        """Whether another hand emptied the table, or replaced it, since this process filled it."""
+        return table in self._files and self._files[table] != _file_of(connection, table)
 
     def _found(
         self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
@@ -253,6 +273,12 @@ def _is_of(was: Held, sent: _Sent) -> bool:
 def _is_empty(connection: psycopg.Connection, table: PostgresTable) -> bool:
     found = connection.execute(f"SELECT EXISTS (SELECT FROM {identifier(table.name)})").fetchall()
     return found == [(False,)]
+
+
+def _file_of(connection: psycopg.Connection, table: PostgresTable) -> int | None:
+    asked = "SELECT pg_relation_filenode(to_regclass(%s))::bigint"
+    row = connection.execute(asked, (identifier(table.name),)).fetchone()
+    return None if row is None else row[0]
 
 
 def _knows_ahead(connection: psycopg.Connection, table: PostgresTable) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import closing
 
 import psycopg
 import pyarrow as pa
@@ -14,10 +15,26 @@ from lakehouse.core.sql import identifier
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import connect, place
 from lakehouse.settings.sections import PostgresSettings
-from lakehouse.sinks.postgres_tables import AHEAD_DDL, RECORD_DDL, columns_of, ddl, widened
+from lakehouse.sinks.postgres_tables import (
+    AHEAD,
+    AHEAD_DDL,
+    RECORD,
+    RECORD_DDL,
+    columns_of,
+    ddl,
+    widened,
+)
 
 _LOCK_SECONDS, _LOOK = 5.0, 0.1
 """So long the session of a process that was killed may outlive it."""
+_UNLOCKED = "SET lock_timeout = '10s'"
+"""So long a statement waits for another hand's lock before it is told of: a stop waits as long."""
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
+_HOLDERS = """
+SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks
+WHERE granted AND mode <> 'AccessShareLock' AND pid <> pg_backend_pid()
+  AND relation IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
+"""
 
 
 def opened(
@@ -30,7 +47,10 @@ def opened(
     made = connect(settings)
     try:
         made.execute("SET client_min_messages = warning")
+        made.execute(_UNLOCKED)
         _lock(made, sink, place(settings))
+        for table in sink.into:
+            _check_kind(made, table, place(settings))
         for statement in (RECORD_DDL, AHEAD_DDL, *ddl(sink, schemas)):
             made.execute(statement.encode())
         for statement in widened(made):
@@ -64,6 +84,26 @@ def _lock(connection: psycopg.Connection, sink: PostgresSink, where: str) -> Non
         f"{where}, {sink.name}", f"another writer has its tables: {told or 'unknown'}",
         "end that one: a sink has one writer",
     )  # fmt: skip
+
+
+def holders(settings: PostgresSettings, sink: PostgresSink) -> str:
+    """Who has locks of a sink's tables: processes of the server."""
+    names = [RECORD, AHEAD, *(identifier(table.name) for table in sink.into)]
+    with closing(connect(settings)) as asking:
+        found = asking.execute(_HOLDERS, (names,)).fetchone()
+    return (found and found[0]) or "that are gone by now"
+
+
+def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str) -> None:
+    """Raise where what has a table's name is no table."""
+    found = connection.execute(
+        "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (identifier(table.name),)
+    ).fetchone()
+    if found and found[0] not in "rp":
+        raise LakehouseError(
+            f"{where}, table {table.name}", f"is {_KINDS.get(found[0], 'something else')}",
+            "drop it, or give it another name: the table is made anew and filled",
+        )  # fmt: skip
 
 
 def _check_columns(

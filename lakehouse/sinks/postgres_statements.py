@@ -11,6 +11,7 @@ from lakehouse.sinks.postgres_tables import AHEAD
 
 NEW, OLD = "new", "old"
 DELETE = "DELETE FROM {table} USING {old} AS gone WHERE {gone}"
+LEFT = "SELECT FROM {table} JOIN {old} AS gone ON {gone} LIMIT 1"
 DELETE_OTHERS = "DELETE FROM {table} WHERE NOT EXISTS (SELECT FROM {new} AS gone WHERE {gone})"
 UPSERT = (
     "INSERT INTO {table} ({columns}) SELECT {columns} FROM {new} "

@@ -27,6 +27,7 @@ import io
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import duckdb
 import psycopg
@@ -48,6 +49,7 @@ from lakehouse.sinks.postgres_statements import (
     DELETE_OTHERS,
     DIFFERS,
     FORGET_AHEAD,
+    LEFT,
     NEW,
     OLD,
     SAY_AHEAD,
@@ -86,7 +88,7 @@ class Transfer:
             sent = self._copy(NEW, now.schema, none, f"SELECT {every} FROM {gained}{differing}")
             gone = f"SELECT {keys} FROM {lost} EXCEPT SELECT {keys} FROM {gained}"
             self._copy(OLD, now.schema, none, gone)
-            self._run(DELETE, names)
+            self._delete(names)
             if was.ahead:
                 self._run(DELETE_AHEAD, names)
                 self._run(FORGET_AHEAD, names, _EVERY)
@@ -119,7 +121,7 @@ class Transfer:
             sent = self._copy(NEW, schema, rows, f"SELECT {every} FROM {found} WHERE NOT {GONE}")
             if pc.any(piece.rows[GONE]).as_py():
                 self._copy(OLD, schema, rows, f"SELECT {keys} FROM {found} WHERE {GONE}")
-                self._run(DELETE, names)
+                self._delete(names)
             if is_ahead:
                 self._run(SAY_AHEAD, names, piece.applied.version)
             elif was.ahead:
@@ -162,13 +164,20 @@ class Transfer:
         if sent is not None:
             self._must_have(sent, taken)
 
+    def _delete(self, names: Mapping[str, str]) -> None:
+        self._run(DELETE, names)
+        if self._run(LEFT, names):
+            self._drops("kept rows that are gone: something in the database keeps them")
+
     def _must_have(self, sent: int, taken: int) -> None:
         if taken != sent:
-            raise LakehouseError(
-                f"{self.place}, table {self.table.name}",
-                f"took {taken:,} of {sent:,} rows: something in the database drops the others",
-                "remove its trigger or rule, then start again",
-            )
+            self._drops(f"took {taken:,} of {sent:,} rows: something in the database drops others")
+
+    def _drops(self, fault: str) -> NoReturn:
+        raise LakehouseError(
+            f"{self.place}, table {self.table.name}", fault,
+            "remove its trigger, rule or children, then start again",
+        )  # fmt: skip
 
     @contextmanager
     def _changing(self, was: Held | None, now: Held) -> Iterator[None]:

@@ -4,9 +4,11 @@ import os
 import signal
 import threading
 import time
+from contextlib import closing
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
@@ -14,6 +16,7 @@ from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.progress import told_to
 from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
+from lakehouse.sinks import postgres_session
 from lakehouse.sinks.postgres import PostgresWriter
 from tests.conftest import encode, sale, settings_at
 from tests.live.conftest import open_folder
@@ -213,6 +216,73 @@ def test_rows_that_a_trigger_drops_are_no_rows_that_were_sent(lake):
     sink.catch_up()
     assert_equal(lake)
     sink.close()
+
+
+EMPTIED = {
+    "emptied": "TRUNCATE by_client",
+    "replaced": "ALTER TABLE by_client RENAME TO theirs; "
+    "CREATE TABLE by_client (LIKE theirs INCLUDING ALL)",
+}
+
+
+@pytest.mark.parametrize("how", EMPTIED)
+def test_a_table_that_is_emptied_or_replaced_while_the_sink_runs_is_filled_anew(lake, how):
+    land(lake, *some(0, 5))
+    with closing(writer(lake)) as sink:
+        sink.catch_up()
+        ask(lake, EMPTIED[how])
+        land(lake, *some(5, 2))
+        sink.catch_up()
+        assert_equal(lake)
+
+
+def test_a_view_is_no_table_and_its_rows_are_audited(lake):
+    land(lake, *some(0, 5))
+    writer(lake).catch_up()
+    ask(lake, "ALTER TABLE by_client RENAME TO theirs; "
+        "CREATE VIEW by_client AS SELECT * FROM theirs WHERE client_id <> 'c1'")  # fmt: skip
+    assert [(one.differing, one.doubt) for one in audited(lake)] == [(0, ""), (1, "")]
+    with pytest.raises(LakehouseError, match=r"table by_client: is a view(.|\n)*another name"):
+        writer(lake).catch_up()
+
+
+def test_the_rows_of_a_table_s_children_are_audited_as_its_readers_see_them(lake):
+    land(lake, *some(0, 5))
+    writer(lake).catch_up()
+    ask(lake, "CREATE TABLE child () INHERITS (by_client)")
+    assert [one.differing for one in audited(lake)] == [0, 0]
+    ask(lake, "INSERT INTO child SELECT * FROM by_client LIMIT 1")
+    assert [one.differing for one in audited(lake)] == [0, 1]
+
+
+def test_what_a_database_sets_for_its_text_changes_nothing(lake):
+    land(lake, *some(0, 5))
+    writer(lake).catch_up()
+    name = lake.settings.postgres.url.partition("?")[0].rpartition("/")[2]
+    for one in ("quote_all_identifiers = on", "bytea_output = escape", "lock_timeout = 1"):
+        ask(lake, f"ALTER DATABASE {name} SET {one}")
+    land(lake, *some(5, 2))
+    writer(lake).catch_up()
+    assert_equal(lake)
+
+
+def test_a_table_that_is_locked_is_told_of_and_a_stop_does_not_wait_for_it(lake, monkeypatch):
+    monkeypatch.setattr(postgres_session, "_UNLOCKED", "SET lock_timeout = '300ms'")
+    land(lake, *some(0, 5))
+    with (
+        sinking([POSTGRES], lake.settings, threading.Event()) as beside,
+        psycopg.connect(lake.settings.postgres.url) as holder,
+        capture_logs() as logs,
+    ):
+        until(lambda: ask(lake, "SELECT count(*) FROM by_client") == [(5,)])
+        holder.execute("LOCK TABLE by_client IN ACCESS EXCLUSIVE MODE")
+        land(lake, *some(5, 5))
+        told = f"locked by processes of the server: {holder.info.backend_pid}"
+        until(lambda: any(told in str(entry.get("reason")) for entry in logs))
+        beside.finish(must=False)
+        assert any(entry["event"] == "left behind" for entry in logs)
+    writer(lake).catch_up()
+    assert_equal(lake)
 
 
 def until(holds):

@@ -136,6 +136,17 @@ def test_sessions_are_sent_before_silvers_table_has_them(lake):
     lake.assert_level()
 
 
+def test_rows_that_a_rule_keeps_are_not_taken_for_gone(lake):
+    lake.land(did("10:06", "dan"))
+    lake.sink.catch_up()
+    lake.ask("CREATE RULE keeps AS ON DELETE TO user_sessions DO INSTEAD NOTHING")
+    lake.land(did("10:05", "dan"))  # dan's session begins earlier: what began at 10:06 is gone
+    with pytest.raises(LakehouseError, match="user_sessions: kept rows that are gone"):
+        lake.sink.catch_up()
+    lake.ask("DROP RULE keeps ON user_sessions")
+    lake.assert_level()
+
+
 def test_windows_are_sent_as_their_turn_made_them(lake, monkeypatch):
     def held():
         return lake.ask("SELECT DISTINCT bronze_version, ahead_version FROM lakehouse_sink")
