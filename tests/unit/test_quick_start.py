@@ -124,3 +124,19 @@ def test_a_statement_loads_duckdb_and_nothing_that_writes(root, table):
     )
     assert (code, said) == (0, "n\n1\n")
     assert names & {*FOR_WRITING, "psutil"} == set()
+
+
+def test_arrow_loads_pandas_only_where_somebody_asks_for_it():
+    """In a process of its own: what Arrow once has, it keeps."""
+    asked = """
+import sys
+from lakehouse.core.arrow_alone import without_pandas
+without_pandas()
+import pyarrow as pa
+made = pa.table({"n": pa.array([1, 2])})
+assert "pandas" not in sys.modules
+assert made.to_pandas()["n"].tolist() == [1, 2]
+import pandas
+assert pa.array(pandas.Series([1.0, None])).null_count == 1
+"""
+    subprocess.run([sys.executable, "-c", asked], check=True)

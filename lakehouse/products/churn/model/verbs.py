@@ -189,6 +189,7 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         """
         from dataclasses import asdict
 
+        from lakehouse.core.arrow_alone import without_pandas
         from lakehouse.core.errors import Exit, UsageError
         from lakehouse.core.signals import stop_on_signals
         from lakehouse.explorer.times import time_of
@@ -208,6 +209,7 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
             )  # fmt: skip
         settings = settings_of(config, root)
         need_packages()
+        without_pandas()
         span = Span(
             time_of("--since", since) if since else None,
             time_of("--until", until) if until else None, model,
