@@ -16,6 +16,7 @@ import pyarrow as pa
 from lakehouse.audit.account import Account, Partition
 from lakehouse.audit.gaps import accepted, judge_gaps
 from lakehouse.audit.pins import Pin, count
+from lakehouse.audit.steps import is_told
 from lakehouse.audit.topic import SAMPLE, Gap, Judge
 from lakehouse.core.sql import texts
 from lakehouse.ingest.ends import Ends, Lost
@@ -111,10 +112,20 @@ def quarantine_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None, ends
     The views ``bronze`` and ``erased`` are there.
     """
     rows = with_columns(pin, "all_quarantine")
-    if pin is not None and "replayed_version" in pin.columns:
+    if pin is not None and "replayed_version" in pin.columns and _is_any_marked(connection):
         marked = true_marks(f"({rows})", "bronze", "erased", ends)
         rows = f"SELECT * FROM ({marked}) WHERE replayed_version IS NULL"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW quarantine AS {rows}")
+
+
+def _is_any_marked(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a replay began with any row: where none did, nobody need look for it in bronze."""
+    try:
+        return count(connection, "all_quarantine WHERE replayed_version IS NOT NULL") > 0
+    except BaseException as error:
+        if not is_told(error):
+            raise
+        return True  # whoever reads the rows says what is wrong with them
 
 
 def erased_view(connection: duckdb.DuckDBPyConnection, pin: Pin | None) -> None:
