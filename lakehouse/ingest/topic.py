@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from lakehouse.core import codecs
 from lakehouse.ingest import unpacked
-from lakehouse.settings.kafka_client import admin, client_options, unreachable
+from lakehouse.settings.kafka_client import admin, client_options, offsets_by, unreachable
 from lakehouse.settings.sections import KafkaSettings
 
 codecs.install()
@@ -61,8 +61,8 @@ class TopicReader:
         numbers = [p["partition_index"] for p in described["partitions"]]
         partitions = [TopicPartition(self._name, number) for number in numbers]
         try:
-            first = self._consumer.beginning_offsets(partitions)
-            after = self._consumer.end_offsets(partitions)
+            first = offsets_by(self._consumer.beginning_offsets, partitions, self._kafka)
+            after = offsets_by(self._consumer.end_offsets, partitions, self._kafka)
         except (KafkaError, OSError) as error:
             raise unreachable(self._kafka, error) from None
         ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}

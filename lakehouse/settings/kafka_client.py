@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import BrokerResponseError, KafkaError, TopicAlreadyExistsError
 
@@ -162,6 +163,24 @@ def unreachable(kafka: KafkaSettings, error: object) -> ServiceAway:
         "start the broker, or mend [kafka] bootstrap_servers and its security settings; "
         "leave bootstrap_servers empty for the embedded broker",
     )
+
+
+def offsets_by(
+    ask: Callable[[list[TopicPartition]], dict[TopicPartition, int]],
+    partitions: Iterable[TopicPartition],
+    kafka: KafkaSettings,
+) -> dict[TopicPartition, int]:
+    """What a client's ``beginning_offsets`` or ``end_offsets`` tells of partitions.
+
+    ServiceAway where it has not heard of one: the topic was made, or got partitions, just now.
+    """
+    try:
+        return ask([*partitions])
+    except KeyError as unheard:
+        raise ServiceAway(
+            f"Kafka at {kafka.bootstrap_servers}", f"does not tell yet what is in {unheard}",
+            "wait: the topic was made, or got partitions, just now",
+        ) from None  # fmt: skip
 
 
 def ensure_topic(kafka: KafkaSettings, product: ProductSettings) -> str:

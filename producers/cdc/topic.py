@@ -18,7 +18,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from lakehouse.settings.kafka_client import client_options, unreachable
+from lakehouse.settings.kafka_client import client_options, offsets_by, unreachable
 from lakehouse.settings.settings import Settings
 
 Ranges = Mapping[int, tuple[int, int]]
@@ -65,14 +65,16 @@ class TopicReader:
         """Each partition's next offset."""
         with self._consumer() as consumer:
             parts = self._parts(consumer)
-            return {part.partition: end for part, end in consumer.end_offsets(parts).items()}
+            ends = offsets_by(consumer.end_offsets, parts, self.settings.kafka)
+            return {part.partition: end for part, end in ends.items()}
 
     def all(self, columns: tuple[str, ...]) -> tuple[Known, dict[int, int]]:
         """The whole topic, with the keys of these columns in memory; and its ends."""
         known = Known()
         with self._consumer() as consumer:
             parts = self._parts(consumer)
-            first, last = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+            first = offsets_by(consumer.beginning_offsets, parts, self.settings.kafka)
+            last = offsets_by(consumer.end_offsets, parts, self.settings.kafka)
         known.expired = sum(first.values())
         ranges = {part.partition: (first[part], last[part]) for part in parts}
         for record in self._records(ranges):
@@ -99,7 +101,7 @@ class TopicReader:
             return
         with self._consumer() as consumer:
             consumer.assign(list(wanted))
-            first = consumer.beginning_offsets(list(wanted))
+            first = offsets_by(consumer.beginning_offsets, wanted, self.settings.kafka)
             for part, (start, _) in wanted.items():
                 consumer.seek(part, max(start, first[part]))
             heard, longest = time.monotonic(), self.settings.kafka.request_timeout.total_seconds()

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 
-from lakehouse.core.errors import TableDamaged
+from lakehouse.core.errors import ServiceAway, TableDamaged
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.reader.process import EARLIEST
 from lakehouse.ingest.topic import TopicReader
@@ -146,6 +146,24 @@ def test_a_topic_made_anew_while_it_reads_lands_nothing(kafka, topic, query, adm
     with pytest.raises(TableDamaged, match="made anew"):
         land(one, {0: 60, 1: 0})
     assert len(offsets(one)) == 30
+
+
+def test_a_topic_made_anew_with_more_partitions_is_waited_for(kafka, topic, admin):
+    """A client does not know at once of partitions that are new."""
+    with TopicReader(settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka}).kafka, topic) as one:
+        assert set(one.read().ranges) == {0, 1}
+        admin.delete_topics([topic])
+        deadline = time.monotonic() + 200
+        while topic in admin.list_topics() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        admin.create_topics([NewTopic(topic, 3, 1)])
+        found = None
+        while found is None and time.monotonic() < deadline:
+            try:
+                found = one.read()
+            except ServiceAway as error:
+                assert "partition=2" in error.fault  # noqa: PT017  # most often it is met
+        assert set(found.ranges) == {0, 1, 2}
 
 
 def test_partitions_that_come_while_it_runs_are_read_from_their_beginning(
