@@ -15,6 +15,7 @@ read, and only rows that it lacks are sent: what it has cannot be taken back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 import duckdb
@@ -44,6 +45,8 @@ from lakehouse.storage.increments import Increment
 
 PART = "topic"
 _MOST_ROWS = 20_000
+_LOOK = 10.0
+"""Seconds between two looks at whether the topic is still the one that the markers tell of."""
 _GROWTH = 7
 """A value as JSON again is at most so many times as long: each byte may be escaped."""
 log = structlog.get_logger("lakehouse")
@@ -67,6 +70,7 @@ class KafkaWriter(Follower):
         self._rows = Rendering(sink)
         self._kafka = Transactions(settings.kafka, self.topic, sink.name)
         self._topic_id, self._is_anew = "", False
+        self._looked = 0.0
         self._left: tuple[Applied | None, ...] = ()
         """What this process may have left as the last marker; empty before it has sent."""
         self.sent = 0
@@ -81,6 +85,8 @@ class KafkaWriter(Follower):
         try:
             if not self._kafka.is_open:
                 self._open()
+            elif time.monotonic() - self._looked > _LOOK:
+                self._look_again()
             if upto is None and not self._is_anew and self._send_handed():
                 return self.version
             target = self._reached() if upto is None else upto
@@ -132,16 +138,29 @@ class KafkaWriter(Follower):
     def _open(self) -> None:
         """Fence other writers, end what they left open, and read how far the topic is."""
         self.open_bronze()
-        kafka, product = self.settings.kafka, self.settings.product(self._sink.product)
-        most = min(_GROWTH * product.max_message_mb, 95)
-        mine = product.model_copy(update={"topic": self.topic, "max_message_mb": most})
-        self._topic_id = ensure_topic(kafka, mine)
-        ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
+        self._topic_id = self._look()
         if self._left and self._marked() not in self._left:
             raise self._kafka.fenced()
         identity = f"lakehouse-{self.bronze_id}-{self.name}"
-        self._kafka.open(identity, most * 2**20)
+        self._kafka.open(identity, self._most_mb * 2**20)
         self.applied = {PART: self._marked()}
+
+    def _look_again(self) -> None:
+        former, self._topic_id = self._topic_id, self._look()
+        self._is_anew |= self._topic_id != former
+
+    @property
+    def _most_mb(self) -> int:
+        return min(_GROWTH * self.settings.product(self._sink.product).max_message_mb, 95)
+
+    def _look(self) -> str:
+        """The topic's id now; it and the topic of its markers are made where they are missing."""
+        kafka, product = self.settings.kafka, self.settings.product(self._sink.product)
+        mine = product.model_copy(update={"topic": self.topic, "max_message_mb": self._most_mb})
+        found = ensure_topic(kafka, mine)
+        ensure_compacted(kafka, marker_topic(self.topic), product.replication_factor)
+        self._looked = time.monotonic()
+        return found
 
     def _marked(self) -> Applied | None:
         """The version of bronze that the last marker says, which may be of a former topic."""

@@ -18,6 +18,7 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.sinks import kafka as sink_of_kafka
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.kafka_records import last_marker, marker_topic, messages
 from producers.sending import make_producer
@@ -176,6 +177,21 @@ def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka,
     with pytest.raises(ServiceAway):
         writer(lake).catch_up()
     assert len(sent(other)) == 41
+
+
+def test_a_topic_that_is_made_anew_while_the_sink_runs_is_filled_again(lake, admin, monkeypatch):
+    monkeypatch.setattr(sink_of_kafka, "_LOOK", 0)
+    sink = writer(lake)
+    land(lake, *some(0, 20))
+    sink.catch_up()
+    admin.delete_topics([lake.sink.topic])
+    until(lambda: lake.sink.topic not in admin.list_topics())
+    sink.catch_up()  # nothing new
+    assert offsets(lake) == Counter(range(20))
+    land(lake, *some(20, 5))
+    sink.catch_up()
+    assert (offsets(lake), audited(lake)[:3]) == (Counter(range(25)), ("", "", 0))
+    sink.close()
 
 
 def test_what_lands_again_after_a_restore_was_sent_already(lake):
