@@ -19,7 +19,7 @@ install = $(UV) --no-build-isolation $(1) || { echo "uv could not; trying pip (a
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
-# An environment whose Python has gone is made anew.
+# An environment whose Python has gone is rebuilt.
 $(shell test -x $(BIN)/python || rm -f $(VENV)/*.stamp)
 
 .PHONY: help setup setup-dev demo airflow test test-long fuzz check format lock bench crash-matrix docs site picture clean
@@ -109,7 +109,7 @@ format: setup-dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: setup-dev ## pin packages and jars anew; UPGRADE=1 takes newer packages
+lock: setup-dev ## pin packages and jars again; UPGRADE=1 takes newer packages
 	$(COMPILE) --extra tui pyproject.toml -o requirements.txt
 	$(COMPILE) --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(COMPILE) dags/requirements.in -o dags/requirements.txt
@@ -127,7 +127,7 @@ crash-matrix: setup-dev ## kill, pause and starve it in every way listed, fuzz i
 docs: setup ## write the generated documents
 	$(BIN)/lakehouse docs
 
-picture: setup-dev ## draw README's picture anew, of the lake in var/demo
+picture: setup-dev ## draw README's picture again, of the lake in var/demo
 	$(BIN)/python .ci/picture.py var/demo
 
 site: setup-dev ## make build/site of docs/: pages to open in a browser

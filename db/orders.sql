@@ -20,7 +20,7 @@ CREATE INDEX IF NOT EXISTS orders_status ON orders (order_status);
 CREATE INDEX IF NOT EXISTS orders_change_xid ON orders (change_xid, order_id);
 
 -- ALWAYS: replication and pg_restore write with session_replication_role = replica, for
--- which other triggers do not fire. Made once: a poll does not trust a trigger made anew.
+-- which other triggers do not fire. Made once: a poll does not trust a trigger recreated.
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger
                    WHERE tgrelid = 'orders'::regclass AND tgname = 'orders_stamp') THEN

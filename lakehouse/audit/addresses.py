@@ -99,7 +99,7 @@ FROM (
     WHERE topic = $topic AND NOT ({now_by_id})
 ) GROUP BY ALL
 """
-"""``untaken`` is the id of a topic that bronze took nothing of before it was made anew."""
+"""``untaken`` is the id of a topic that bronze took nothing of before it was recreated."""
 _EMPTY = """
 SELECT "partition", "offset", topic, batch_id, CAST(NULL AS VARCHAR) AS topic_id, '' AS "table"
 FROM bronze WHERE false

@@ -44,7 +44,7 @@ class Compared:
     fault: str = ""
     doubt: str = ""
     lacking: int = 0
-    """Rows that bronze gained, lost or marked anew since its applied version."""
+    """Rows that bronze gained, lost or marked again since its applied version."""
     ahead: int = 0
     """Keys whose rows a sink has from a later version: left out until silver's table has that."""
 
@@ -52,7 +52,7 @@ class Compared:
 _EXACT = re.compile(r"(?:[A-Z]*INT|INTEGER|DECIMAL\(\d+,\s*(\d+)\))")
 _AT_ONCE = 1_000_000
 """Rows of bronze that are recomputed at once where they can be parted: 1 GB is room for them."""
-_ANEW = "make it anew: lakehouse rebuild; of plain Parquet remove the folder"
+_ANEW = "rebuild it: lakehouse rebuild; of plain Parquet remove the folder"
 _DIFFERING = """
 CREATE OR REPLACE TEMP TABLE differing AS
 SELECT {columns}, sum(side) AS side FROM (

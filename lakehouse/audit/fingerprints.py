@@ -73,7 +73,7 @@ def fingerprints(scene: Scene) -> Check:
 def _known(scene: Scene, table: Fingerprinted) -> Fingerprinted:
     """The table; with a doubt where it is not the one that bronze recorded.
 
-    One that was made anew by hand, or quarantine whose log was cut, may hold anything.
+    One that was recreated by hand, or quarantine whose log was cut, may hold anything.
     """
     layer = table.table.partition(".")[0]
     id_ = scene.snapshots.open(table.table, table.version).metadata().id
@@ -91,7 +91,7 @@ def _known(scene: Scene, table: Fingerprinted) -> Fingerprinted:
     if table.version >= version and known in {time, None}:
         return table
     doubt = (
-        f"it is not the table that bronze recorded at version {version}: it was made anew, or "
+        f"it is not the table that bronze recorded at version {version}: it was recreated, or "
         f"commits of it are gone: put it back, or run {scene.product}.bronze"
     )
     return replace(table, doubt=doubt)
@@ -182,11 +182,11 @@ def _lost(snapshots: Snapshots, table: DeltaTable, name: str, rows: int) -> str:
         )
     ):
         return ""
-    again = f"or move its folder away and run {product}.bronze, which makes it anew"
+    again = f"or move its folder away and run {product}.bronze, which rebuilds it"
     remedy = "lakehouse restore BACKUP" + (f", {again}" if not name.startswith("erased.") else "")
     return (
-        f"it holds {rows:,} rows that no fingerprint tells of any more: another program made "
-        f"it anew, or its log lost the commits that landed them: {remedy}"
+        f"it holds {rows:,} rows that no fingerprint tells of any more: another program rebuilt "
+        f"it, or its log lost the commits that landed them: {remedy}"
     )
 
 

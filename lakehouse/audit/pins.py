@@ -160,7 +160,7 @@ class Snapshots:
     def define(self, select: str, view: str, reads: str = "") -> None:
         """Make ``view`` what a SELECT gives; where it is that already, nothing is done.
 
-        ``reads`` is the pinned view that it is over, if any: another pin makes it anew.
+        ``reads`` is the pinned view that it is over, if any: another pin rebuilds it.
         """
         wanted = (select, self._pins.get(reads))
         if self._defined.get(view) != wanted:
@@ -234,7 +234,7 @@ class Snapshots:
         return self._tables[key]
 
     def changed_rows(self, bronze: str, older: int, newer: int) -> int:
-        """How many rows bronze gained, lost or marked anew between two versions.
+        """How many rows bronze gained, lost or marked again between two versions.
 
         Only files are read that one version has and the other has not.
         """

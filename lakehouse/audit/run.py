@@ -212,7 +212,7 @@ def _ends(
     if topic is not None and (ends.topic, ends.topic_id) != (topic.name, topic.id):
         questions.append(
             f"bronze holds topic {ends.topic!r} with id {ends.topic_id}, and the broker has "
-            f"{topic.name!r} with id {topic.id}: the topic was made anew"
+            f"{topic.name!r} with id {topic.id}: the topic was recreated"
         )
         topic = None
     return ends, topic, questions

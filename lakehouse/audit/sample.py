@@ -30,7 +30,7 @@ def sample(
 ) -> list[Gap]:
     """Runs spread over partitions and, as offsets grow with time, over time.
 
-    Drawn anew each time, so that nobody knows which. A small topic is taken whole;
+    Drawn again each time, so that nobody knows which. A small topic is taken whole;
     of quarantine some more addresses are drawn.
     """
     total = sum(after - first for first, after in ranges.values())

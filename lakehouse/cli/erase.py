@@ -166,7 +166,7 @@ def _tell(report: dict[str, Any]) -> None:
     name, kafka = report["product"], report["kafka"]
     say(
         f"{name}: erased {report['bronze']:,} rows of bronze and {report['quarantine']:,} "
-        f"quarantined records; what follows bronze is made anew; older versions are gone; "
+        f"quarantined records; what follows bronze is recreated; older versions are gone; "
         f"the ledger erased.{name} has the addresses"
     )
     if kafka["unknown"]:

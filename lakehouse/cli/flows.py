@@ -129,7 +129,7 @@ def demo(
     replay: Annotated[Path | None, typer.Option(help="a file to send instead: a CSV")] = None,
     count: Annotated[int, typer.Option(min=100, help="events to generate")] = 100_000,
     root: Annotated[
-        Path | None, typer.Option(help="the demo's own lake, made anew; var/demo")
+        Path | None, typer.Option(help="the demo's own lake, recreated; var/demo")
     ] = None,
     config: Config = None,
 ) -> None:
@@ -157,7 +157,7 @@ def demo(
         )  # fmt: skip
         code = loaded(found, "demo").demo(stage)
     if code is Exit.INTERRUPTED:
-        say(f"stopped before it was done: what landed stays in {root}; again, and it begins anew")
+        say(f"stopped before it was done: what landed stays in {root}; again, and it begins again")
     raise SystemExit(code)
 
 

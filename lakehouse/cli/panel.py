@@ -1,4 +1,4 @@
-"""What ``run`` and ``up`` show on a terminal while flows run: one picture that is drawn anew.
+"""What ``run`` and ``up`` show on a terminal while flows run: one picture that is drawn again.
 
 It is made of what the process counts (:mod:`lakehouse.core.metrics`) and of what it logs. Elsewhere
 than on a terminal, and where [logging] asks for JSON, there are the lines of the log as ever.

@@ -87,7 +87,7 @@ def show(
         if not rows:
             raise shown.unknown(address, name)
         judged = quarantine.judge(whole).to_pylist()
-    now = judged[0] if judged else {"passes": None, "now": None}  # its topic was made anew
+    now = judged[0] if judged else {"passes": None, "now": None}  # its topic was recreated
     found = shown.listed(rows[0]) | {
         "passes_now": now["passes"],
         "verdict_now": now["now"],

@@ -148,7 +148,7 @@ def whole(found: Mapping[str, Any]) -> str:
     """One record in full, for a person."""
     now = "passes" if found["passes_now"] else found["verdict_now"]
     if found["passes_now"] is None:
-        now = "none: its topic was made anew since, and cannot give it again"
+        now = "none: its topic was recreated since, and cannot give it again"
     mark = found["replayed_version"]
     replayed = "no"
     if mark is not None:

@@ -160,7 +160,7 @@ def remark(
         done = mark_anew(product, settings, datetime.now(UTC), say)
     say(
         f"{product}: {done.duplicates:,} marks of copies and {done.late:,} of late events are "
-        f"set anew, at bronze version {done.bronze_version}"
+        f"set again, at bronze version {done.bronze_version}"
     )
     if as_json:
         write_json(asdict(done))

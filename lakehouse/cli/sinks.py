@@ -34,7 +34,7 @@ def refill(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fill a product's tables in Postgres and its topic anew, whatever they hold.
+    """Fill a product's tables in Postgres and its topic again, whatever they hold.
 
     Tables become what silver is, in one transaction each; a topic gets the rows that it lacks.
     Refused while a flow fills them; exit 6 names it.

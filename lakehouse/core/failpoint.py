@@ -64,7 +64,7 @@ class Step(StrEnum):
     REPLAY_MARKED = "replay-marked"
     """Quarantine's rows are marked as replayed; bronze does not have them."""
     REMARKED = "remarked"
-    """Rows of bronze are marked anew; others of it, and what follows bronze, are not."""
+    """Rows of bronze are marked again; others of it, and what follows bronze, are not."""
     BATCH_LANDED = "batch-landed"
     """All of the batch is done; Spark's checkpoint does not say so yet."""
     RECORD_POSTED = "record-posted"

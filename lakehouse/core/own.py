@@ -2,7 +2,7 @@
 
 A lake may come from a stranger, and some of its files are for us alone: caches, in formats whose
 readers do not bear hostile bytes. A mark is a MAC with a key that lies in the user's state
-folder, so no stranger can make one; what has none is not opened, and made anew.
+folder, so no stranger can make one; what has none is not opened, and recreated.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def make_folder(folder: Path) -> None:
 def mac(text: bytes) -> str:
     """A code of a text that only this user on this machine can make; empty where there is no key.
 
-    That is where the state folder cannot be made: what needs a code is then made anew each time.
+    That is where the state folder cannot be made: what needs a code is then recreated each time.
     """
     try:
         return hmac.digest(_key(state_folder()), text, "sha256").hex()
@@ -128,7 +128,7 @@ def _key(folder: Path) -> bytes:
         key = file.read(_LENGTH + 1)
     if fault or len(key) != _LENGTH:
         raise ServiceUnavailable(
-            str(path), fault or "is no key", "remove it: caches in lakes are made anew, once"
+            str(path), fault or "is no key", "remove it: caches in lakes are rebuilt, once"
         )
     return key
 
@@ -138,5 +138,5 @@ def _warn(reason: str) -> None:
     import structlog  # noqa: PLC0415  # who only looks does without
 
     structlog.get_logger("lakehouse").warning(
-        "caches in lakes cannot be marked as ours: each start makes them anew", reason=reason
+        "caches in lakes cannot be marked as ours: each start rebuilds them", reason=reason
     )

@@ -82,7 +82,7 @@ class Patience:
         self._told, self._pause = "", FIRST_PAUSE
 
     def progress(self, at: float | None = None) -> None:
-        """Something was done, now or at a time by the monotonic clock: the next wait begins anew.
+        """Something was done, now or at a time by the monotonic clock: the next wait begins again.
 
         What was done before the last miss is no progress.
         """

@@ -117,7 +117,7 @@ class Bar:
             drawn.update(task, completed=done, total=of or None, told=_told(done, of, unit))
 
     def end(self) -> None:
-        """Take the bar away: what was done is said in words."""
+        """Take the bar away: what was done is reported with a clear error."""
         with self._one:
             self._leave()
 

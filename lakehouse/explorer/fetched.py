@@ -31,7 +31,7 @@ class Fetched:
 
 
 def fetched(kafka: KafkaSettings | None, row: Mapping[str, Any]) -> Fetched:
-    """What Kafka has at a row's address; it is told in words where that is not this record."""
+    """What Kafka has at a row's address, or why that is not this record."""
     if not address(row):
         return Fetched("this row has no address in Kafka")
     if kafka is None or not kafka.bootstrap_servers:
@@ -79,7 +79,7 @@ def _read(kafka: KafkaSettings, row: Mapping[str, Any]) -> Fetched:
     if record is None:
         return Fetched("its bytes are gone: Kafka has no committed record at this offset any more")
     if _is_another(record.time, row.get("kafka_time")):
-        return Fetched("its bytes are gone: the topic was made anew, and has another record there")
+        return Fetched("its bytes are gone: the topic was recreated, and has another record there")
     headers = {f"header {key}": value for key, value in record.headers}
     raw = {"key": record.key, "value": record.value, **headers}
     kept = {name: data for name, data in raw.items() if data is not None}

@@ -1,4 +1,4 @@
-"""What tells a row of an answer from its neighbours, also when the answer is made anew."""
+"""What tells a row of an answer from its neighbours, also when the answer is rebuilt."""
 
 from __future__ import annotations
 

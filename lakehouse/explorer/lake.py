@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """The rows of a table or a SELECT, read when they are asked for, each time anew.
+    """The rows of a table or a SELECT, read when they are asked for, each time again.
 
     Raises what :meth:`Lake.sql` says.
     """

@@ -81,7 +81,7 @@ def locked(
 
 @contextmanager
 def _as_damage(name: str) -> Iterator[None]:
-    """A table whose files DuckDB cannot read is damaged: said in words, never a traceback."""
+    """A table whose files DuckDB cannot read is damaged: a clear error, never a traceback."""
     try:
         yield
     except ENGINES as error:

@@ -1,4 +1,4 @@
-"""One look at a lake for many who ask: each table is read anew only where its version changed.
+"""One look at a lake for many who ask: each table is read again only where its version changed.
 
 Pages and metrics ask an :class:`Observer`, which looks at most once a moment however many ask,
 and not at all while nobody does. It reads logs and small tables, never a flow's process.

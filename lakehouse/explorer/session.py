@@ -42,7 +42,7 @@ class Session:
         """``views`` are name → SELECT that statements may use as tables."""
         self.catalogue, self.settings, self.views = catalogue, settings, dict(views)
         self.tell: Callable[[str], None] = say
-        """Takes narration, such as that a moment is folded anew."""
+        """Takes narration, such as that a moment is folded again."""
         self.kafka: Callable[[], KafkaSettings | None] = lambda: None
         """The broker of the lake's topics, where one is named or runs."""
         self._readers: dict[tuple[tuple[str, int], ...], Reader] = {}

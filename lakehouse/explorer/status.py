@@ -169,7 +169,7 @@ def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: Broker) -> Sta
     except LakehouseError as error:
         return replace(row, note=f"{error.place}: {error.fault}")
     if topic is None or topic.id != ends.topic_id:
-        fault = "is not there" if topic is None else "was made anew"
+        fault = "is not there" if topic is None else "was recreated"
         return replace(row, note=f"topic {ends.topic}: {fault}")
     lacking = {
         number: max(0, after - max(first, ends.next.get(number, 0)))

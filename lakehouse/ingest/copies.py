@@ -148,7 +148,7 @@ class Copies:
         self._recent.clear()
 
     def _align(self) -> None:
-        """Hold what bronze has now: go on from what is held, or begin anew."""
+        """Hold what bronze has now: go on from what is held, or begin again."""
         reason = ""
         try:
             if not self._is_open:
@@ -162,7 +162,7 @@ class Copies:
             reason = str(error)
         if reason:
             told = {"table": f"bronze.{Path(self._bronze.uri).name}", "reason": reason}
-            log.warning("event ids are read from bronze anew", **told)
+            log.warning("event ids are read from bronze again", **told)
             self._begin_anew()
         self._version = self._bronze.version
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lakehouse.ingest.topic import Topic
 
 EXPIRED = "expired"
-MADE_ANEW = "topic made anew"
+MADE_ANEW = "topic recreated"
 ROLLED_BACK = "topic rolled back"
 
 

@@ -50,7 +50,7 @@ SELECT found.* FROM found ANTI JOIN held
 ON {_SAME} AND found.batch_id IS NOT DISTINCT FROM held.batch_id
 AND found.topic_id IS NOT DISTINCT FROM held.topic_id ORDER BY ALL
 """
-"""An address may come again, in a topic made anew: batch and topic id tell the records apart."""
+"""An address may come again, in a topic recreated: batch and topic id tell the records apart."""
 
 
 _PAST = f"""

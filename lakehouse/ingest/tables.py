@@ -82,7 +82,7 @@ class BronzeTables:
     def refuse_another_quarantine(self, ends: Ends) -> None:
         """TableDamaged where another table with rows is in the place of bronze's quarantine.
 
-        One that a flow made anew, where none was, says whose place it takes.
+        One that a flow recreated, where none was, says whose place it takes.
         """
         recorded, dt = ends.tables.get("quarantine"), self.quarantine.dt
         if recorded in {None, dt.metadata().id, takes_the_place_of(dt)}:
@@ -196,7 +196,7 @@ class BronzeTables:
     def ids(self, ends: Ends) -> dict[str, str]:
         """Delta's ids of the tables beside bronze; a ledger of erased addresses keeps its own.
 
-        Nothing makes that one anew, so another in its place stays in doubt.
+        Nothing makes that one again, so another in its place stays in doubt.
         """
         found = {"quarantine": str(self.quarantine.dt.metadata().id)}
         erased = ends.tables.get("erased") or self._id_of_erased()

@@ -6,7 +6,7 @@ nothing that bronze does not), quarantine (so that it has whatever bronze's ends
 passed; records above them are matched by address), and the ledger of erased addresses
 last (so that it has whatever left the others). A table's log is copied when it is
 pinned: its writer may shorten it later. Spark's checkpoints are no part of
-it: bronze's commits say where Kafka stands, and each start makes a checkpoint anew.
+it: bronze's commits say where Kafka stands, and each start makes a checkpoint again.
 """
 
 from __future__ import annotations

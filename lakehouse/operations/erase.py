@@ -2,7 +2,7 @@
 
 The ledger ``erased.<product>`` is written first: it holds addresses and nothing of
 the person, so the audit tells an erased record from a lost one, and no flow lands
-it again. Then rows go, silver and Parquet files are made anew, and each table keeps its newest
+it again. Then rows go, silver and Parquet files are rebuilt, and each table keeps its newest
 version alone. Every step does nothing where it is done already; the ledger's
 newest note says ``begun`` until the last one is, so an erasure that was cut is
 completed by asking for it again.

@@ -47,7 +47,7 @@ SELECT *, replayed_version IS NOT NULL AS replayed, coalesce({now}, false) AS is
 FROM ({rows});
 CREATE OR REPLACE TEMP VIEW kept AS SELECT * FROM every_row WHERE is_of_now
 """
-"""``kept`` leaves out records of a topic that was made anew: their addresses come again."""
+"""``kept`` leaves out records of a topic that was recreated: their addresses come again."""
 _ROWS = (
     "SELECT * EXCLUDE (replayed, is_of_now) FROM every_row WHERE {where} "
     "ORDER BY {order} LIMIT {limit}"

@@ -1,4 +1,4 @@
-"""``lakehouse rebuild``: silver made anew beside itself from one bronze version, compared, swapped.
+"""``lakehouse rebuild``: silver recreated beside itself from one bronze version, compared, swapped.
 
 Readers see the old rows until one commit a table puts the new ones in their place.
 """
@@ -78,9 +78,9 @@ def silver_flow(target: str) -> SilverFlow:
 
 @in_memory
 def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
-    """Make a product's silver tables anew; the caller holds their locks.
+    """Make a product's silver tables again; the caller holds their locks.
 
-    They advance as one group, so they are made anew as one. Run again after a crash
+    They advance as one group, so they are rebuilt as one. Run again after a crash
     it goes on; a table is swapped in one commit, the coarser before the finer.
     """
     lake = Lake(settings.lake.root)

@@ -34,7 +34,7 @@ def sinks_of(product: str, table: str | None = None) -> list[SinkFlow]:
 
 
 def refill(product: str, table: str | None, settings: Settings) -> list[str]:
-    """Fill the sinks of a product anew, or one table; what was filled.
+    """Fill the sinks of a product again, or one table; what was filled.
 
     A row that is right stays as it is. Killed, it leaves the old rows, and is run again.
     TableLocked while a flow writes them.

@@ -1,10 +1,10 @@
-"""``lakehouse remark``: rows of bronze that are marked late or copies wrongly are marked anew.
+"""``lakehouse remark``: rows of bronze that are marked late or copies wrongly are marked again.
 
 Only those rows are written again, a part at a time, each part in a commit of its own
 whose metadata says ``remark`` and carries bronze's state on. A commit sets marks to
 what the rule gives and nothing else, so after a crash between two parts the next run
 finds the rows that are left, and a run that finds none changes nothing. Followers see
-that rows were replaced and fold bronze anew.
+that rows were replaced and fold bronze again.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
 
 KEYS = ("topic", "partition", "offset", "batch_id")
-"""An address may come again in a topic made anew: the batch tells the records apart."""
+"""An address may come again in a topic recreated: the batch tells the records apart."""
 MOST = 100_000
-"""Rows that one commit marks anew."""
+"""Rows that one commit marks again."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _mark(publisher: BronzePublisher, wrong: pa.Table) -> None:
         marks = part.select([*KEYS, "is_late", "is_duplicate"])
         publisher.bronze.mark(marks, KEYS, where, note)
         failpoint.reach(Step.REMARKED)
-        advance("marking anew", done, wrong.num_rows)
+        advance("marking again", done, wrong.num_rows)
 
 
 def _parts(wrong: pa.Table) -> Iterator[tuple[pa.Table, str]]:

@@ -115,7 +115,7 @@ class Repair:
                 raise damaged(self.uri, files_damage(self.uri, broken))
         except TableDamaged as damage:
             self._move(Path(self.uri), self._lake.aside(self.name))
-            done = f"{damage.fault}: the table is set aside, the next run makes it anew"
+            done = f"{damage.fault}: the table is set aside, the next run rebuilds it"
             self._say(done)
             return [done]
         return []
@@ -160,7 +160,7 @@ class Repair:
         return f"{found.place}: {found.fault}: the table is as at version {version} again"
 
     def _find_again(self, table: DeltaTable, broken: dict[str, str], found: Damage) -> str:
-        """Erased addresses that were lost are written anew, in the commit that lets go of them."""
+        """Erased addresses that were lost are rewritten, in the commit that lets go of them."""
         product = self.name.partition(".")[2]
         actions = pa.table(table.get_add_actions(flatten=True))
         lost = actions.filter(pa.array(name in broken for name in actions["path"].to_pylist()))
@@ -189,7 +189,7 @@ class Repair:
     ) -> dict[str, Any]:
         """The note of a commit that leaves these files out: fingerprints begin with the rest.
 
-        ``anew`` are rows that come in their place.
+        ``again`` are rows that come in their place.
 
         Raises TableDamaged where the rest is not what its commits say: to begin with
         that would hide it.

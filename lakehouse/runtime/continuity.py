@@ -1,7 +1,7 @@
 """Whether bronze continues on its topic: the same one, and nothing gone that was not read.
 
 Expired records are given up only if ``[kafka] fail_on_data_loss`` allows it; a topic that was made
-anew is always an error.
+again is always an error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A database's folder: whose it is, what its server is told, and the programs that run on it.
 
-The server reads no configuration from its data folder: each start writes it anew beside that
+The server reads no configuration from its data folder: each start writes it again beside that
 folder, and removes what ``ALTER SYSTEM`` would have left. Started by root, the server runs as a
 user of its own, which has no name, no group and no right but to this folder.
 """

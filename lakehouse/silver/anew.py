@@ -1,4 +1,4 @@
-"""Silver that is made anew beside the old tables, part by part, and takes their place.
+"""Silver that is rebuilt beside the old tables, part by part, and takes their place.
 
 A try that was cut is gone on with where it was of the same files of bronze, in the same parts.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lakehouse.silver.publisher import SilverPublisher
 
 HALF_MADE = "_rebuild"
-"""Folder of a lake: by product what silver is made anew in, of bronze alone."""
+"""Folder of a lake: by product what silver is rebuilt in, of bronze alone."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -61,7 +61,7 @@ def take_place(
 ) -> Iterator[str]:
     """Put the tables, one by one, and the state in the place of those of another lake.
 
-    The state that is there goes first: after a crash it is made anew of whatever tables
+    The state that is there goes first: after a crash it is rebuilt of whatever tables
     there are. Gives the name of each table that is in its place.
     """
     lake = Lake(settings.lake.root)

@@ -7,7 +7,7 @@ Worked example. Windows of five minutes; Ada was seen at 10:01, and the store ha
   late can be in it any more.
 
 A crash before the store's transaction changes nothing; after it the row that adds one is in the
-journal. A store that is lost is made anew from bronze, from the start of the first open window.
+journal. A store that is lost is rebuilt from bronze, from the start of the first open window.
 """
 
 from __future__ import annotations

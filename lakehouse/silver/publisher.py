@@ -11,11 +11,11 @@ Worked example. Version 8 of bronze is applied, ``by_country`` is small, ``by_cl
 - ``by_country`` commits 8. Crash here: the next start finds 8 in it and forgets it.
 - After: ``by_client`` waits. Its turn merges 4 to 8, or more, in one commit.
 
-A store that is lost, or is not of these tables and this bronze, is made anew from the tables
+A store that is lost, or is not of these tables and this bronze, is rebuilt from the tables
 of state, which are never ahead of the aggregates, and from bronze's rows since. What cannot
-be brought to one version (see :mod:`lakehouse.storage.follower`) is made anew from all of
+be brought to one version (see :mod:`lakehouse.storage.follower`) is rebuilt from all of
 bronze, beside itself and a part at a time, and swapped in. Each part is one transaction of the
-store there, which says how many are done: a start anew that was cut goes on after the last.
+store there, which says how many are done: a rebuild that was cut goes on after the last.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class SilverPublisher(InParts):
         return other_terms(self._terms, told)
 
     def catch_up(self, upto: int | None = None) -> int:
-        """As every follower; tables that a start anew left half way are opened again."""
+        """As every follower; tables that a rebuild left half way are opened again."""
         if self._is_torn:
             self._open()
         try:
@@ -173,7 +173,7 @@ class SilverPublisher(InParts):
         self._publishing.settle()
 
     def follow(self, target: int) -> None:
-        """As every follower, once there is a state; one that turns out damaged is made anew."""
+        """As every follower, once there is a state; one that turns out damaged is rebuilt."""
         try:
             self._follow(target)
         except StoreDamaged as damage:
@@ -195,7 +195,7 @@ class SilverPublisher(InParts):
 
     def _forget_state(self, reason: str) -> None:
         self.settle()
-        log.warning("the state is made anew from the tables", flow=self.name, reason=reason)
+        log.warning("the state is rebuilt from the tables", flow=self.name, reason=reason)
         self.kept.forget()
         self._begin()
 

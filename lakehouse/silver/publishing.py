@@ -227,7 +227,7 @@ class Publishing:
 
 
 def _told(damage: TableDamaged) -> LakehouseError:
-    """The error to raise: no reason to start anew, since the next try publishes what is pending."""
+    """The error to raise: no reason to start over, since the next try publishes what is pending."""
     if isinstance(damage, StoreDamaged):
         return damage
     return LakehouseError(damage.place, damage.fault, damage.remedy)

@@ -2,7 +2,7 @@
 
 The store keeps of each key the events of its sessions that are not final, as pieces: see
 :mod:`lakehouse.silver.pieces`. It keeps the moment too at which the first of them becomes final, so
-that the watermark alone closes sessions. Each batch works out anew the sessions of the keys
+that the watermark alone closes sessions. Each batch recomputes the sessions of the keys
 that it touches, from their pieces and the new events.
 
 Worked example. A timeout of 30 minutes; the watermark is at 12:00. Ada's session began 11:50.
@@ -13,7 +13,7 @@ Worked example. A timeout of 30 minutes; the watermark is at 12:00. Ada's sessio
   leaves for the table says which rows are gone.
 - The watermark passes 12:40. Her session is final, its row says so, and the store forgets it.
 
-A crash before the store's transaction changes nothing. A store that is lost is made anew from
+A crash before the store's transaction changes nothing. A store that is lost is rebuilt from
 the sessions that the table calls not final, and their events in bronze.
 """
 

@@ -192,7 +192,7 @@ class SilverState:
         and gives the watermark after it.
         """
         if any(held[name] > version for name in self.tables):
-            raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded anew")
+            raise TableDamaged("a finer table", "is ahead of what counts it", "it is folded again")
         at = min((held[name] for name in self.tables), default=version)
         for stop in sorted({*(held[name] for name in self.tables), version}):
             for step in steps(at, stop):  # once for all: the watermark does not go back
@@ -219,4 +219,4 @@ class SilverState:
         done = 0
         for rows in parts:
             done += rows
-            log.info("making the state anew", flow=self._name, table=name, rows=done)
+            log.info("rebuilding the state", flow=self._name, table=name, rows=done)

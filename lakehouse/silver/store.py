@@ -58,7 +58,7 @@ class StoreDamaged(TableDamaged):
     @classmethod
     def by(cls, place: str, fault: object) -> StoreDamaged:
         """With the remedy, which the flow itself takes."""
-        return cls(place, str(fault), "it is made anew from the tables")
+        return cls(place, str(fault), "it is rebuilt from the tables")
 
 
 class Store:
@@ -229,7 +229,7 @@ class Store:
 def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
     """The store in the folder; None if it is not one, or a power cut may have torn it."""
     if folder.exists() and not is_marked(folder, _DATA):
-        log.info("the state was not made here, and is made anew", state=str(folder))
+        log.info("the state was not made here, and is rebuilt", state=str(folder))
         remove(folder)
     is_new = not folder.exists()
     try:
@@ -243,7 +243,7 @@ def _opened(folder: Path, spaces: Sequence[str]) -> Store | None:
     if in_use is None:
         return None
     if in_use.ended >= _ENDED:
-        log.warning("the state ended the processes that read it, and is made anew",
+        log.warning("the state ended the processes that read it, and is rebuilt",
                     state=str(folder), ended=in_use.ended)  # fmt: skip
         return None
     try:

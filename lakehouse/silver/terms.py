@@ -1,4 +1,4 @@
-"""What settings say of a flow's tables: commits carry it, and other terms make silver anew."""
+"""What settings say of a flow's tables: commits carry it, and other terms rebuild silver."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ Worked example. Windows of a minute, the watermark's delay is two minutes.
 - Both rows wait in the journal as all others do, and merging them makes the window final.
 
 A crash before the store's transaction changes nothing; after it the window is out of the store
-and the row is in the journal. A store that is lost is made anew from the table's open windows.
+and the row is in the journal. A store that is lost is rebuilt from the table's open windows.
 """
 
 from __future__ import annotations

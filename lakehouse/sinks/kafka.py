@@ -8,9 +8,9 @@ Worked example. The topic has version 7 of bronze, and 8 has 300 rows.
 - Crash after it, or no answer to the commit: the next start reads what became of it: 8, or 7.
 
 The transactional id is bronze's table and the flow: a second writer fences the first, which
-ends in words. Where the versions between cannot be read (bronze went back, rows were erased
-or marked anew, the markers are lost), or the topic was made anew, the topic's own addresses are
-read, and only rows that it lacks are sent: what it has cannot be taken back.
+ends with a clear error. Where the versions between cannot be read (bronze went back, rows were
+erased or marked again, the markers are lost), or the topic was recreated, the topic's own
+addresses are read, and only rows that it lacks are sent: what it has cannot be taken back.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class KafkaWriter(Follower):
         return found.applied
 
     def changed(self) -> str:
-        """As every follower; a topic that was made anew has nothing of what its markers say."""
-        return f"topic {self.topic} was made anew" if self._is_anew else ""
+        """As every follower; a topic that was recreated has nothing of what its markers say."""
+        return f"topic {self.topic} was recreated" if self._is_anew else ""
 
     def has_rows(self) -> bool:
         """Whether the topic has any record, or had one."""

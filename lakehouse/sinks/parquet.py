@@ -71,7 +71,7 @@ class ParquetPublisher(Follower):
     def start_anew(self, target: int) -> None:
         """All of bronze under its newest version's name, a part at a time; older files go.
 
-        Run again after a crash it begins anew: what the files hold is then unknown.
+        Run again after a crash it begins again: what the files hold is then unknown.
         """
         self._record(NOTHING)
         kept = {path for step in self.whole(target) for path in self._write(step)}

@@ -29,7 +29,7 @@ def taken(folder: Path) -> Applied | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise TableDamaged(
             str(folder / TAKEN), "is not what the writer of the files wrote",
-            "remove the folder: the files are made anew from bronze",
+            "remove the folder: the files are rebuilt from bronze",
         ) from None  # fmt: skip
 
 

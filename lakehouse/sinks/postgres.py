@@ -11,12 +11,12 @@ What silver hands over before its table is published is sent too: see
 :mod:`lakehouse.sinks.postgres_transfer`.
 
 A table whose version silver no longer has (Postgres was away for long), or that holds
-nothing although silver does, is filled anew: compared with all of silver in one transaction.
+nothing although silver does, is refilled: compared with all of silver in one transaction.
 A table that another lake filled, or nobody knows who, is refused: only a person can say that
 what it holds may go (``lakehouse sink refill``).
 
 One writer: an advisory lock of the session keeps a second one out, and every transaction
-locks the record and finds it as it left it, or ends in words.
+locks the record and finds it as it left it, or ends with a clear error.
 """
 
 from __future__ import annotations
@@ -134,13 +134,13 @@ class PostgresWriter:
             self.close()
             raise ServiceAway(
                 f"{self._place}, {self.name}", f"{str(error).splitlines()[0]}: it was dropped",
-                "wait: the table is made anew and filled",
+                "wait: the table is rebuilt and filled",
             ) from error  # fmt: skip
         except psycopg.Error as error:
             self.close()
             raise LakehouseError(
                 f"{self._place}, {self.name}", str(error).splitlines()[0],
-                "mend the table or the role's rights; or drop the table: it is made anew",
+                "mend the table or the role's rights; or drop the table: it is rebuilt",
             ) from error  # fmt: skip
         except BaseException:
             self.close()
@@ -189,7 +189,7 @@ class PostgresWriter:
         self._check_owner(connection, table, was, now)
         sent = self._sent.get(table)
         if self._is_another(connection, table):
-            log.warning("filled anew", table=table.name, version=now.number,
+            log.warning("refilled", table=table.name, version=now.number,
                         reason="it was emptied, or another was put in its place")  # fmt: skip
             sent = None
         elif was is None or sent is None or not _is_of(was, sent):
@@ -209,7 +209,7 @@ class PostgresWriter:
             try:
                 transfer.send(was, sent.version, now)
             except (duckdb.IOException, FileNotFoundError, TableDamaged) as gone:
-                log.info("filled anew", table=table.name, reason=str(gone).splitlines()[0])
+                log.info("refilled", table=table.name, reason=str(gone).splitlines()[0])
                 transfer.fill(was, now)
         self._sent[table] = _Sent(now, applied)
 
@@ -220,7 +220,7 @@ class PostgresWriter:
     def _found(
         self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
     ) -> _Sent | None:
-        """What the table holds, by its record; None where it is to be filled anew."""
+        """What the table holds, by its record; None where it is to be refilled."""
         if was is None:
             return None
         found = self._silver[table].at(was.silver_id, was.silver_version, was.silver_time)
@@ -232,7 +232,7 @@ class PostgresWriter:
         elif was.ahead and not _knows_ahead(connection, table):
             reason = f"{AHEAD} does not say which rows it was sent before silver had them"
         if reason:
-            log.warning("filled anew", table=table.name, version=now.number, reason=reason)
+            log.warning("refilled", table=table.name, version=now.number, reason=reason)
         return None if reason or not found else _Sent(found, was.applied, was.ahead is None)
 
     def _check_owner(

@@ -102,7 +102,7 @@ def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str
     if found and found[0] not in "rp":
         raise LakehouseError(
             f"{where}, table {table.name}", f"is {_KINDS.get(found[0], 'something else')}",
-            "drop it, or give it another name: the table is made anew and filled",
+            "drop it, or give it another name: the table is rebuilt and filled",
         )  # fmt: skip
 
 
@@ -119,5 +119,5 @@ def _check_columns(
         raise LakehouseError(
             f"{where}, table {table.name}",
             f"has other columns than {table.source}: {', '.join(sorted(odd))}",
-            "drop the table: it is made anew and filled",
+            "drop the table: it is rebuilt and filled",
         )

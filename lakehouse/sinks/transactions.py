@@ -107,7 +107,7 @@ class Transactions:
         return 3 * self._kafka.request_timeout.total_seconds()
 
     def told(self, error: KafkaError) -> LakehouseError:
-        """What librdkafka says, in our words; closes: the next try opens anew."""
+        """What librdkafka says, in our words; closes: the next try opens again."""
         if error.code() == KafkaError._FATAL:
             error = self._cause(error)
         self.close()

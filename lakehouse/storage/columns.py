@@ -33,7 +33,7 @@ def add_missing_columns(table: Table) -> None:
 def widen_numbers(table: Table) -> None:
     """Give decimal columns that had less room in an earlier release the room of its schema.
 
-    Delta keeps one type for all files, so all rows are written anew, in one commit
+    Delta keeps one type for all files, so all rows are rewritten, in one commit
     that carries the table's state on. After a crash before it, the next start does it.
     """
     wanted = {field.name: field.type for field in DeltaSchema.from_arrow(table.schema).fields}
@@ -46,6 +46,6 @@ def widen_numbers(table: Table) -> None:
     ]
     if narrow:
         reason = f"an earlier release gave sums less room: {', '.join(narrow)}"
-        _LOG.warning("a table is written anew", table=table.uri, reason=reason)
+        _LOG.warning("a table is rewritten", table=table.uri, reason=reason)
         parts = fitted_rows(table.uri, partition_values(table.dt), table.schema)
         table.replace(parts, table.state(), widened=True)

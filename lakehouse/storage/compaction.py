@@ -1,6 +1,6 @@
 """Many small data files become few: the same rows, every page with a checksum again.
 
-Pages are verified as they are read: a compaction does not write a changed value anew
+Pages are verified as they are read: a compaction does not write a changed value again
 under a checksum that fits it.
 """
 

@@ -10,10 +10,10 @@ Worked example. Bronze is at version 7, and a follower of two tables has applied
 - After: the next start finds 7 and 6. It reads increment 7 for ``client`` alone; then
   both are at 7. A crash after that finds nothing left to do.
 
-What only compacts bronze adds no rows and is stepped over. A follower starts anew from
+What only compacts bronze adds no rows and is stepped over. A follower starts over from
 all of bronze, in parts, where it cannot go on: :func:`why_anew` says when before it
 begins, and an increment that cannot be read says so on the way (bronze's log is cut,
-a file is gone, rows were removed or marked anew). A crash while it starts anew leaves
+a file is gone, rows were removed or marked again). A crash while it starts over leaves
 the old rows with the old record, or the record of NOTHING: the next start begins again.
 """
 
@@ -44,7 +44,7 @@ from lakehouse.storage.metadata import Time, Version
 Say = Callable[[int, int], None]
 log = structlog.get_logger("lakehouse")
 NOTHING = -1
-"""The version of what has applied nothing, or was starting anew when it was cut."""
+"""The version of what has applied nothing, or was starting over when it was cut."""
 _PART = -(1 << 40)
 
 
@@ -209,9 +209,7 @@ class Follower(ABC):
                 reason = str(error)
         if reason:
             MADE_ANEW.labels(self.name).inc()
-            log.warning(
-                "made anew from all of bronze", flow=self.name, version=target, reason=reason
-            )
+            log.warning("rebuilt from all of bronze", flow=self.name, version=target, reason=reason)
             self.start_anew(target)
         return target
 
@@ -259,7 +257,7 @@ class Follower(ABC):
             if say:
                 say(done, of)
             elif not advance(f"folding {self.name}", done, of):
-                log.info("folding anew", flow=self.name, rows=done, of=of)
+                log.info("folding again", flow=self.name, rows=done, of=of)
 
     def take(self, after: int, version: int, rows: pa.Table | None) -> None:
         """Apply the new versions of bronze after one, up to another; their rows may be at hand."""

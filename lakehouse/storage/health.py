@@ -19,7 +19,7 @@ from lakehouse.storage.log_health import Log, check_log, unmoved
 def newest(uri: str) -> DeltaTable:
     """A table at its newest version, its log and its files found whole; or else TableDamaged.
 
-    A version whose files a writer removes meanwhile is no longer the newest: it is opened anew.
+    A version whose files a writer removes meanwhile is no longer the newest: it is reopened.
     Raises DeltaError where it cannot be opened.
     """
     check_log(uri)

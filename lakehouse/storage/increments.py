@@ -51,17 +51,17 @@ def increments(uri: str, after: int, upto: int, max_rows: int) -> Iterator[Incre
 def _added(uri: str, version: int) -> Iterator[tuple[str, int]]:
     entry = entry_of(uri, version)
     if entry.exists() and (fault := entry_fault(entry, version)):
-        raise TableDamaged(str(entry), fault, "silver is folded anew")
+        raise TableDamaged(str(entry), fault, "silver is folded again")
     try:
         actions = [action_of(line) for line in lines_of(entry)]
         removes = any(action.removes_rows() for action in actions)
         adds = [add for action in actions if (add := action.added()) and add.data_change]
     except ODD:
         raise TableDamaged(
-            str(entry), "has an action that does not fit", "silver is folded anew"
+            str(entry), "has an action that does not fit", "silver is folded again"
         ) from None
     if removes:
-        raise TableDamaged(uri, f"rows were removed in version {version}", "silver is folded anew")
+        raise TableDamaged(uri, f"rows were removed in version {version}", "silver is folded again")
     for add in adds:
         path = local_path(uri, add.path)
         if not path.exists():

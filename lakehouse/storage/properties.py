@@ -14,7 +14,7 @@ FINGERPRINTED = "lakehouse.fingerprints"
 FROM_FIRST_ROW = "from the first row"
 """The property of a table that no row came into but with its fingerprint, and its value."""
 INSTEAD_OF = "lakehouse.insteadOf"
-"""The property of a table that was made anew: the id of the one whose place it takes."""
+"""The property of a table that was recreated: the id of the one whose place it takes."""
 RETENTION = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 
 

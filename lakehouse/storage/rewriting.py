@@ -1,4 +1,4 @@
-"""Rows of a table that fulfil a condition; their files are written anew, without or with others.
+"""Rows of a table that fulfil a condition; their files are rewritten, without or with others.
 
 DuckDB finds the rows; it leaves out files by partitions and by the bounds in their footers. Only
 files that hold such rows are read whole then, a row group at a time, their pages verified. What
@@ -136,7 +136,7 @@ def marked_by(marks: pa.Table) -> Change:
 def rewritten(
     found: Sequence[Found], folder: Path, codec: str, change: Change, *, digest: bool
 ) -> list[Rewritten]:
-    """Write each file anew, with rows changed; where ``digest``, what they came to is summed up."""
+    """Rewrite each file with rows changed; where ``digest``, what they came to is summed up."""
 
     def write(one: Found) -> Rewritten:
         file, before, after = one.file, list[Batches](), list[Batches]()

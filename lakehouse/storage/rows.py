@@ -67,7 +67,7 @@ class DataFile:
                     yield self._as_table(batch)
 
     def whole_rows(self) -> Iterator[pa.RecordBatch]:
-        """Its rows with all columns, null where the file is older than one, to be written anew.
+        """Its rows with all columns, null where the file is older than one, to be rewritten.
 
         TableDamaged where it cannot be read, or a page is not what was written.
         """

@@ -47,5 +47,5 @@ def read_fault(state: Path) -> Ended | None:
 
 
 def forget_fault(state: Path) -> None:
-    """The capture gets on again."""
+    """The capture makes progress again."""
     _path(state).unlink(missing_ok=True)

@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def anew(self) -> str:
-        """The command that begins anew."""
+        """The command that begins again."""
         return (
             f"lakehouse capture {self.product} --mode {self.mode} --anew: "
             "it takes a new snapshot, and deletes what the table no longer has"

@@ -148,7 +148,7 @@ def _prepare(plan: Plan, connection: Any, sink: Sink, summary: Summary, floor: i
         if state.topic_id != sink.topic_id:
             raise CannotCapture(
                 f"topic {plan.section.topic}",
-                "was made anew, or is another broker's: it lacks what was captured before",
+                "was recreated, or is another broker's: it lacks what was captured before",
                 plan.anew,
             )
         same(table, state, plan.row, plan.anew)
@@ -196,7 +196,7 @@ def _snapshot_only(work: Run) -> None:
     if known.live:
         log.warning(
             "the topic has rows already: a snapshot adds a record for each row of the table, and "
-            "a capture that follows into this topic must begin anew",
+            "a capture that follows into this topic must begin again",
             topic=plan.section.topic, rows=len(known.live),
         )  # fmt: skip
     with moment(plan.settings.postgres, work.table) as reader:

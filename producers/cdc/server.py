@@ -100,7 +100,7 @@ def same_history(server: Server, state: State, heard: int, anew: str) -> None:
     if state.database_oid and server.database_oid != state.database_oid:
         fault = (
             f"is another database of that name (oid {server.database_oid}, not "
-            f"{state.database_oid}): it was dropped and made anew, perhaps from a template"
+            f"{state.database_oid}): it was dropped and recreated, perhaps from a template"
         )
     elif server.lsn < captured:
         fault = (

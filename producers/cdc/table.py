@@ -177,7 +177,7 @@ def same(now: Table | None, state: State, row: type[msgspec.Struct], anew: str) 
     if now is None:
         fault = "was dropped or renamed"
     elif now.oid != state.oid:
-        fault = "was dropped and made anew, or another table took its name"
+        fault = "was dropped and recreated, or another table took its name"
     elif now.key != state.key:
         fault = f"has another primary key: ({', '.join(now.key)}), not ({', '.join(state.key)})"
     else:
@@ -185,5 +185,5 @@ def same(now: Table | None, state: State, row: type[msgspec.Struct], anew: str) 
         other = [name for name, n in needed(now, row).items() if state.columns[name] != n]
         if not other:
             return now
-        fault = f"column {other[0]!r} was dropped and made anew: every row has another value now"
+        fault = f"column {other[0]!r} was dropped and recreated: every row has another value now"
     raise CannotCapture(state.table, fault, f"put it back, or begin again: {anew}")

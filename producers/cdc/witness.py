@@ -17,9 +17,9 @@ FROM pg_attribute a WHERE a.attrelid = %s AND a.attname = ANY(%s)
 """
 FILE = "SELECT pg_relation_filenode(%s::oid)::text"
 TOLD = {
-    "publication": "was changed, or dropped and made anew, while its changes were not looked at, "
+    "publication": "was changed, or dropped and recreated, while its changes were not looked at, "
     "even if it is now as it was: updates and deletes may be missing",
-    "trigger": "was changed, disabled or made anew since the last look, even if it is now as it "
+    "trigger": "was changed, disabled or recreated since the last look, even if it is now as it "
     "was: rows that were written meanwhile have no stamp",
     "columns": "was rewritten while its columns were altered (ALTER TYPE … USING): every row may "
     "have other values, and no change tells them",
@@ -45,7 +45,7 @@ def check_unchanged(
     """
     if not now["file"]:
         raise CannotCapture(
-            places["columns"], "was dropped", f"make it anew, and begin again: {anew}"
+            places["columns"], "was dropped", f"rebuild it, and begin again: {anew}"
         )
     differs = {name for name in now if name in then and then[name] != now[name]}
     if not {"columns", "file"} <= differs:

@@ -107,7 +107,7 @@ class Ground:
         return [*self.whole.glob("[a-z]*/*/_delta_log")]
 
     def alone(self, table: Path) -> Path:
-        """A lake of one table, made anew."""
+        """A lake of one table, recreated."""
         to = self.folder / "at" / "alone"
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(self.whole / table, to / table, copy_function=os.link)
@@ -122,7 +122,7 @@ class Ground:
         return Path(shutil.copytree(of, to, copy_function=os.link))
 
     def lake(self) -> Path:
-        """The lake as it was: only tables that the last mutant touched are made anew."""
+        """The lake as it was: only tables that the last mutant touched are rebuilt."""
         to = self.folder / "at" / self.whole.name
         if self.is_written or not to.exists():
             self.is_written = False

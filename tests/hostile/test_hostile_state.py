@@ -1,4 +1,4 @@
-"""State that a stranger's lake brings along is not opened: it is made anew from the tables."""
+"""State that a stranger's lake brings along is not opened: it is rebuilt from the tables."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.conftest import encode, sale, settings_at
 from tests.hostile.verbs import limited, outcome
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 
-NOT_OURS = "the state was not made here, and is made anew"
+NOT_OURS = "the state was not made here, and is rebuilt"
 FOLLOWED = """
 import sys
 from pathlib import Path

@@ -139,7 +139,7 @@ def until_said(process, *words):
 
 
 class Topic:
-    """A topic read again and again: what was read once is not fetched and parsed anew."""
+    """A topic read again and again: what was read once is not fetched and parsed again."""
 
     def __init__(self, kafka, name):
         self.name, self.parts, self.found = name, [], {}

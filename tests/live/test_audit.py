@@ -133,7 +133,7 @@ def assert_bytes_are_fetched(settings, topic):
     for offset, told in ((35, "no committed record"), (999, "ends before")):
         assert (at(offset).raw, told in at(offset).told) == ({}, True)
     another = at(0, kafka_time=datetime(2020, 1, 1, tzinfo=UTC))
-    assert (another.raw, "made anew" in another.told) == ({}, True)
+    assert (another.raw, "recreated" in another.told) == ({}, True)
     there = fetched(settings.kafka, {"topic": "none-such", "partition": 0, "offset": 0})
     assert (there.raw, "no partition 0" in there.told) == ({}, True)
 

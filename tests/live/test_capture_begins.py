@@ -76,7 +76,7 @@ def test_a_topic_made_anew_asks_for_a_new_snapshot(orders, admin):
     while orders.name in admin.list_topics():
         time.sleep(0.1)
     time.sleep(0.5)
-    with pytest.raises(CannotCapture, match="was made anew") as caught:
+    with pytest.raises(CannotCapture, match="was recreated") as caught:
         orders.capture()
     assert "--anew" in caught.value.remedy
     assert orders.capture(anew=True).counts == {"r": 10}

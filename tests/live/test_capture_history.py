@@ -215,7 +215,7 @@ STAMP = {
     "ALTER TABLE orders ENABLE ALWAYS TRIGGER orders_stamp",
     "in one transaction": "BEGIN; ALTER TABLE orders DISABLE TRIGGER orders_stamp; {lost};"
     "ALTER TABLE orders ENABLE ALWAYS TRIGGER orders_stamp; COMMIT",
-    "made anew": "DROP TRIGGER orders_stamp ON orders; {lost};"
+    "recreated": "DROP TRIGGER orders_stamp ON orders; {lost};"
     "CREATE TRIGGER orders_stamp BEFORE INSERT OR UPDATE ON orders FOR EACH ROW "
     "EXECUTE FUNCTION orders_stamp(); ALTER TABLE orders ENABLE ALWAYS TRIGGER orders_stamp",
 }
@@ -225,7 +225,7 @@ STAMP = {
 def test_a_stamp_that_did_not_fire_is_refused(orders, how):
     orders.capture("poll")
     orders.sql(STAMP[how].format(lost="UPDATE orders SET item = 'lost' WHERE order_id < 4"))
-    with pytest.raises(CannotCapture, match="was changed, disabled or made anew"):
+    with pytest.raises(CannotCapture, match="was changed, disabled or recreated"):
         orders.capture("poll")
     orders.capture("poll", anew=True)
     assert current(orders.records()) == orders.table()
@@ -238,7 +238,7 @@ def test_the_stamp_s_remedy_is_followed_by_a_new_snapshot(orders):
         orders.capture("poll")
     assert "--anew" in caught.value.remedy
     orders.sql(caught.value.remedy.partition(":\n")[2])
-    with pytest.raises(CannotCapture, match="made anew since the last look"):
+    with pytest.raises(CannotCapture, match="recreated since the last look"):
         orders.capture("poll")
 
 

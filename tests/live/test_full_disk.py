@@ -1,4 +1,4 @@
-"""The broker's disk is full: the command ends in words, and goes on once there is room."""
+"""The broker's disk is full: the command ends with an error, and continues once there is room."""
 
 import time
 from contextlib import ExitStack, suppress

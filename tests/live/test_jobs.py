@@ -142,7 +142,7 @@ def test_sigterm_to_spark_submit_lets_a_job_finish_its_batch(cluster, kafka, tmp
                 assert job.poll() is None, errors.read_text()[-3000:]
                 assert time.monotonic() < deadline, errors.read_text()[-3000:]
                 time.sleep(0.1)
-            time.sleep(1)  # in the midst of the next one
+            time.sleep(1)  # in the middle of the next one
             job.send_signal(signal.SIGTERM)
             assert job.wait(300) == 0, errors.read_text()[-3000:]
         finally:

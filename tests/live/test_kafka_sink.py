@@ -104,7 +104,7 @@ def test_each_row_is_sent_once_with_its_address_and_what_is_declared(lake):
         == sink.applied["topic"]
     )
 
-    # a second writer of this lake fences the first, which ends in words, and sends nothing twice
+    # a second writer of this lake fences the first, which ends with an error; nothing is sent twice
     zombie, sink = sink, writer(lake)
     sink.catch_up()
     land(lake, *some(20_000, 10))

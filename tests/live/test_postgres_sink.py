@@ -159,7 +159,7 @@ def test_one_writer_and_no_other_lakes_tables(lake, tmp_path):
         writer(lake).catch_up()
     writer(other).refill()
     assert_equal(other)
-    # a writer that a person's hand, or one who knows no lock, has overtaken ends in words
+    # a writer that a person's hand, or one who knows no lock, has overtaken ends with a clear error
     sink = writer(other)
     sink.catch_up()
     land(other, *some(7, 1))

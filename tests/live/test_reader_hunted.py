@@ -143,7 +143,7 @@ def test_a_topic_made_anew_while_it_reads_lands_nothing(kafka, topic, query, adm
     admin.create_topics([NewTopic(topic, 2, 1)])
     time.sleep(0.5)
     send(kafka, topic, count)
-    with pytest.raises(TableDamaged, match="made anew"):
+    with pytest.raises(TableDamaged, match="recreated"):
         land(one, {0: 60, 1: 0})
     assert len(offsets(one)) == 30
 

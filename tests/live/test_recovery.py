@@ -204,9 +204,9 @@ def test_a_topic_made_anew_is_refused_and_once_accepted_goes_on(shop):
     shop.run()
     shop.make_anew()
     shop.send(15)
-    with pytest.raises(TableDamaged, match="topic made anew: what it held from offset 10"):
+    with pytest.raises(TableDamaged, match="topic recreated: what it held from offset 10"):
         shop.run()
-    assert "made anew" in shop.lakehouse("audit", check=False).stdout
+    assert "recreated" in shop.lakehouse("audit", check=False).stdout
     shop.lakehouse("accept-gap", "sales")
     shop.run()
     account = shop.assert_proven(held=15)

@@ -38,7 +38,7 @@ class Sunk(Lake):
     """A lake of activity, and its sink in the process of silver."""
 
     def restart(self):
-        """Both anew, as after a kill: what was handed is gone."""
+        """Both again, as after a kill: what was handed is gone."""
         super().restart()
         self.handed = self.silver.handed = Handed([*SINK.handed, *ENRICHED.handed])
         if "sink" in vars(self):
@@ -207,7 +207,7 @@ def test_what_was_ahead_is_put_right_after_a_kill(lake):
     assert lake.held()[2] == 4
     lake.assert_level()
 
-    # nobody knows what was ahead: filled anew
+    # nobody knows what was ahead: refilled
     lake.hold()
     lake.land(did("10:40", "dan"))
     lake.sink.catch_up()

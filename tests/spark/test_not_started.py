@@ -1,4 +1,4 @@
-"""A setting with which Spark does not start is told in words, and not by Java's stack."""
+"""A setting with which Spark does not start is reported with a clear error, not a Java stack."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A table whose files marks, deletes and a wider type wrote anew is read, and changed, by Spark."""
+"""A table whose files were rewritten by marks, deletes or a wider type still works in Spark."""
 
 import pyarrow as pa
 import pytest

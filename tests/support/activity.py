@@ -51,7 +51,7 @@ def decoded(values, first=0, partition=0):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens bronze anew, as another process would.
+    """Publishers over one root; ``restart`` opens bronze again, as another process would.
 
     What follows it, and is there, is opened when first asked for: that takes a while.
     """

@@ -37,7 +37,7 @@ def look(sql):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens them anew, as another process would.
+    """Publishers over one root; ``restart`` opens them again, as another process would.
 
     Silver that is there is opened when it is first asked for: that takes a while.
     """
@@ -183,7 +183,7 @@ def cut_log(uri):
 
 
 def warned(logs):
-    return [e for e in logs if e["log_level"] == "warning" and "made anew" in e["event"]]
+    return [e for e in logs if e["log_level"] == "warning" and "recreated" in e["event"]]
 
 
 def made_anew(lake, values):

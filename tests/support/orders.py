@@ -78,7 +78,7 @@ def decoded(records, first=0):
 
 
 class Lake:
-    """Publishers over one root; ``restart`` opens bronze anew, as another process would.
+    """Publishers over one root; ``restart`` opens bronze again, as another process would.
 
     What follows it, and is there, is opened when first asked for: that takes a while.
     """

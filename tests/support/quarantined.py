@@ -40,7 +40,7 @@ def events():
 
 
 def again(lake, choice=None, settings=None):
-    """Replay as a process of its own would, then open the lake anew."""
+    """Replay as a process of its own would, then open the lake again."""
     done = replay("sales", settings or cured(lake.settings), choice or Choice(), NOW)
     lake.restart()
     return done

@@ -37,7 +37,7 @@ def entry(lake, name, version):
 
 
 def go_on(lake, *, upto=12, values=VALUES, id_="t1", first=0):
-    """A start of the flow: open anew, meet the topic, land what Kafka has from the ends."""
+    """A start of the flow: open again, meet the topic, land what Kafka has from the ends."""
     lake.restart(topic_id=None)
     lake.bronze.position.refuse(lake.bronze.position.reconcile_topic(topic(first, upto, id_)))
     start = lake.bronze.position.ends.next.get(0, 0)

@@ -82,7 +82,7 @@ def erasable_root(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def erased_root(erasable_root, tmp_path_factory):
-    """The root of the same lake once the client was erased; silver was folded anew."""
+    """The root of the same lake once the client was erased; silver was folded again."""
     lake = copied(erasable_root, settings_at(tmp_path_factory.mktemp("erased") / "lake"))
     erased.erased(lake)
     return lake.settings.lake.root

@@ -112,7 +112,7 @@ def test_bronze_ahead_of_kafka_is_a_fault(lake):
 def test_a_topic_made_anew_cannot_be_told(lake):
     found = proof(lake, Kafka(topic_id="t2"))
     assert found.verdict is Verdict.CANNOT_TELL
-    assert "made anew" in found.doubts[0]
+    assert "recreated" in found.doubts[0]
 
 
 @pytest.mark.parametrize("say", ["missing", "down"])

@@ -1,4 +1,4 @@
-"""A table is behind bronze also where bronze lost rows or marks them anew; old topics are old."""
+"""A table is behind bronze also where bronze lost rows or marks them again; old topics are old."""
 
 import shutil
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_compaction_alone_leaves_nobody_behind(lake):
 
 
 def test_records_of_a_topic_that_is_gone_are_not_compared_with_the_new_one(settings):
-    """Their batch had committed in quarantine alone when the topic was made anew."""
+    """Their batch had committed in quarantine alone when the topic was recreated."""
     lake = Lake(settings)
     before = Path(lake.bronze.bronze.uri)
     shutil.copytree(before, before.with_name("kept"))

@@ -88,12 +88,12 @@ def test_a_table_that_keeps_the_contract_is_taken():
     ("table", "said"),
     [
         (None, "was dropped or renamed"),
-        (Table("public", "orders", 8, COLUMNS, ("order_id",), True), "made anew, or another"),
+        (Table("public", "orders", 8, COLUMNS, ("order_id",), True), "recreated, or another"),
         (Table("public", "orders", 7, COLUMNS, ("item",), True), "another primary key: (item)"),
         (changed(item=None), "column 'item' is gone or renamed"),
         (changed(amount=Column("amount", 701, 4)), "'amount' is now a number with a fraction"),
         (changed(created_at=Column("created_at", 1114, 6)), "'created_at' is now text"),
-        (changed(item=Column("item", 25, 12)), "'item' was dropped and made anew"),
+        (changed(item=Column("item", 25, 12)), "'item' was dropped and recreated"),
     ],
 )
 def test_a_table_that_is_another_is_refused(table, said):

@@ -75,7 +75,7 @@ def test_tables_of_many_batches_are_those_of_a_recompute_after_a_restart(setting
         lake.land("churn_predictions", *said, fold=number != 1)
         if number == 1:
             lake.restart()
-        if number == 2:  # the state is a cache: lost, it is made anew of the tables
+        if number == 2:  # the state is a cache: lost, it is rebuilt of the tables
             lake.rows("silver.churn_predictions_risk")
             for silver in lake.silver.values():
                 silver.close()

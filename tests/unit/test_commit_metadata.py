@@ -1,4 +1,4 @@
-"""What a commit says that does not fit is told in words with its key, and repaired."""
+"""Commit metadata that does not fit is reported with its key, and repaired."""
 
 import json
 from pathlib import Path

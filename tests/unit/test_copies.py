@@ -1,4 +1,4 @@
-"""Copies count once however far apart partitions are read, wherever a process began anew."""
+"""Copies count once however far apart partitions are read, wherever a process began again."""
 
 import random
 import tempfile

@@ -1,4 +1,4 @@
-"""The demo's own root: made anew under its tables' locks, and never under another's feet."""
+"""The demo's own root: recreated under its tables' locks, and never under another's feet."""
 
 from contextlib import ExitStack
 from datetime import timedelta

@@ -74,12 +74,12 @@ def test_the_same_topic_goes_on_and_lands_nothing_twice(lake):
     assert offsets(lake, "quarantine/sales") == [1, 3]
     found = proof(lake, Kafka(end=5))
     assert found.faults == ()
-    assert not any("made anew" in doubt for doubt in found.doubts)
+    assert not any("recreated" in doubt for doubt in found.doubts)
 
 
 def test_a_topic_made_anew_is_still_told(lake):
     """By the id that quarantine's rows have."""
-    with pytest.raises(TableDamaged, match="made anew"):
+    with pytest.raises(TableDamaged, match="recreated"):
         start(lake, topic(id_="t2"))
 
 

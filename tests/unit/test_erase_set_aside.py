@@ -51,7 +51,7 @@ def test_what_a_crash_left_is_named_too(lake, folder):
 
 
 def test_what_is_half_made_of_silver_goes_with_the_client(lake):
-    """A start anew that was cut, as by an erasure that is killed, leaves it."""
+    """A rebuild that was cut, as by an erasure that is killed, leaves it."""
     left = Path(lake.settings.lake.root, "_rebuild", "sales", "silver", "sales_by_client")
     left.mkdir(parents=True)
     (left / "x.parquet").write_bytes(GONE.encode())

@@ -24,7 +24,7 @@ from lakehouse.operations.backup import backup, tables_in
 from tests.conftest import NOW, drawn, settings_at
 from tests.support.copies import HOUR, RECORD, Flow, assert_marked_by_the_rule, every
 
-ANEW = "event ids are read from bronze anew"
+ANEW = "event ids are read from bronze again"
 STEPS = (Step.IDS_WRITTEN, Step.IDS_SAVED, Step.BRONZE_COMMITTED)
 
 

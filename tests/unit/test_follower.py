@@ -1,4 +1,4 @@
-"""The one follower: when it goes on, when it starts anew, and what a crash leaves, of any kind."""
+"""The one follower: when it goes on, when it starts over, and what a crash leaves, of any kind."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def numbers(settings):
 
 
 def reason(numbers):
-    """Why it starts anew as it catches up; nothing where it goes on."""
+    """Why it starts over as it catches up; nothing where it goes on."""
     with capture_logs() as logs:
         numbers.sums.catch_up()
     assert numbers.sums.sums == dict.fromkeys(PARTS, sum(numbers.bronze().rows()["n"].to_pylist()))

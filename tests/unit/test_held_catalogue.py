@@ -1,4 +1,4 @@
-"""A catalogue that follows tables: it sees what changes, what is damaged, what is made anew."""
+"""A catalogue that follows tables: it sees what changes, what is damaged, what is rebuilt."""
 
 import shutil
 from pathlib import Path

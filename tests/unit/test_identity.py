@@ -1,4 +1,4 @@
-"""A row is found again by what names it, wherever it stands once its answer is made anew."""
+"""A row is found again by what names it, wherever it stands once its answer is rebuilt."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -35,7 +35,7 @@ def said(settings, monkeypatch, capsys):
 
 def test_json_where_nothing_is_said(said):
     events = [json.loads(line) for line in said().splitlines()]
-    assert "made anew from all of bronze" in [event["event"] for event in events]
+    assert "rebuilt from all of bronze" in [event["event"] for event in events]
 
 
 def test_the_level_is_the_settings(said):
@@ -44,7 +44,7 @@ def test_the_level_is_the_settings(said):
 
 def test_the_format_is_the_settings(said):
     text = said(format="console")
-    assert "made anew from all of bronze" in text
+    assert "rebuilt from all of bronze" in text
     assert '{"' not in text
 
 

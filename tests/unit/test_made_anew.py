@@ -1,4 +1,4 @@
-"""What is made anew from all of bronze: part by part, said with its reason, old rows until then."""
+"""What is rebuilt from all of bronze: part by part, said with its reason, old rows until then."""
 
 import json
 from contextlib import nullcontext, suppress
@@ -162,7 +162,7 @@ def test_a_flow_that_is_stopped_while_it_folds_anew_goes_on_at_the_next_start(
 
 
 def stopped(settings):
-    """A lake whose fold anew was stopped after the first of four parts."""
+    """A lake whose fold again was stopped after the first of four parts."""
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
     cut_log(lake.bronze.bronze.uri)

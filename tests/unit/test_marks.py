@@ -1,4 +1,4 @@
-"""Marks of late and doubled events are judged by what batches recorded, and can be set anew."""
+"""Marks of late and doubled events are judged by what batches recorded, and can be set again."""
 
 import dataclasses
 from datetime import timedelta

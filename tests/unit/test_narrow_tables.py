@@ -52,7 +52,7 @@ def test_narrow_tables_are_widened_at_start_and_the_log_says_why(lake):
     before = {name: rows(lake, name) for name in SUMMED}
     with capture_logs() as told:
         lake.start()
-    widened = [entry for entry in told if entry["event"] == "a table is written anew"]
+    widened = [entry for entry in told if entry["event"] == "a table is rewritten"]
     assert [entry["log_level"] for entry in widened] == ["warning"] * len(SUMMED)
     assert "less room: units long" in widened[-1]["reason"]
     for name in SUMMED:

@@ -1,4 +1,4 @@
-"""A lake works wherever its root lies; a root that an engine misreads is refused in words."""
+"""A lake works wherever its root lies; a root that an engine misreads is refused."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a number back to its events, what changed between versions, and rows arranged anew."""
+"""From a number back to its events, what changed between versions, and rows arranged again."""
 
 import json
 import re

@@ -41,7 +41,7 @@ def changes():
 
 
 def test_sales_and_orders_land_at_once(settings):
-    """Bronze is compacted after each batch, so that the ledgers read its log and rows anew."""
+    """Bronze is compacted after each batch, so that the ledgers read its log and rows again."""
     settings = changed(settings, maintenance={"compact_after_commits": 1}, publish={"fsync": False})
     with connect(settings) as connection:
         bronze = {f.product: f for f in flows() if isinstance(f, BronzeFlow)}

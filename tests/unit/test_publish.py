@@ -67,7 +67,7 @@ def test_ends_are_found_in_the_rows_when_the_log_has_none(lake):
 
 def test_a_topic_made_anew_is_refused(lake):
     lake.land(encode(sale()), 0)
-    with pytest.raises(TableDamaged, match="made anew"):
+    with pytest.raises(TableDamaged, match="recreated"):
         lake.restart(topic_id="t2")
 
 

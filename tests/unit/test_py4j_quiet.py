@@ -1,4 +1,4 @@
-"""A JVM that ends in the midst of a call: py4j's own report of it is not the user's to read."""
+"""A JVM that ends in the middle of a call: py4j's own report of it is not the user's to read."""
 
 import logging
 

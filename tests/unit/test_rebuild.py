@@ -1,4 +1,4 @@
-"""Silver made anew: what differed is named, and mended."""
+"""Silver recreated: what differed is named, and mended."""
 
 import shutil
 from pathlib import Path

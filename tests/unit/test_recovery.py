@@ -150,7 +150,7 @@ def test_what_a_crash_left_in_quarantine_is_no_gap(lake, tmp_path):
 
 def test_a_topic_made_anew_is_refused_and_then_goes_on(lake):
     anew = events(100, 7, bad={102})
-    with pytest.raises(TableDamaged, match="topic made anew: what it held from offset 12 on"):
+    with pytest.raises(TableDamaged, match="topic recreated: what it held from offset 12 on"):
         go_on(lake, upto=7, id_="t2", values=anew)
     lake.restart(topic_id=None)
     assert [gap.kind for gap in lake.bronze.position.accept(topic(0, 7, "t2"))] == [MADE_ANEW]

@@ -74,7 +74,7 @@ def lake(settings):
 
 
 def anew(logs):
-    return [e for e in logs if "making the state anew" in e["event"]]
+    return [e for e in logs if "rebuilding the state" in e["event"]]
 
 
 def test_a_restart_applies_only_what_came_since(lake, monkeypatch):

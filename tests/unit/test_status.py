@@ -121,7 +121,7 @@ def test_what_waits_what_is_away_and_a_clock_that_is_wrong_are_said(settings):
     for note, locks, level, fix in (
         ("Kafka at host:9: does not answer", None, "look", "mend its address in config.ini"),
         ("Kafka at host:9: does not answer", runs, "bad", "[services] patience"),
-        ("topic sales: was made anew", runs, "bad", f"lakehouse accept-gap sales {root}"),
+        ("topic sales: was recreated", runs, "bad", f"lakehouse accept-gap sales {root}"),
         ("Kafka: does not run", runs, "bad", "[services] patience"),
     ):
         found = said(told(locks, note=note))[note]

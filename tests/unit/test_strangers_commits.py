@@ -1,4 +1,4 @@
-"""What another program says in its commits, and tables that it makes anew, mislead nobody."""
+"""What another program says in its commits, and tables that it makes again, mislead nobody."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_a_quarantine_that_was_made_anew_by_hand_is_not_proven(lake):
     write_deltalake(uri, rows)
     found = proof(lake, Kafka(beginning=10))
     assert found.verdict is Verdict.CANNOT_TELL
-    assert "another program made it anew" in found.doubts[0]
+    assert "another program rebuilt it" in found.doubts[0]
 
 
 def test_money_that_became_a_rounded_number_is_not_proven(lake):

@@ -56,7 +56,7 @@ def test_a_record_of_a_topic_that_is_gone_is_shown_without_a_verdict_of_now(cras
     words = ["quarantine", "show", "sales/0/0", "--root", crashed.settings.lake.root]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.exception
-    assert "its topic was made anew since" in done.stdout
+    assert "its topic was recreated since" in done.stdout
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert (found["passes_now"], found["verdict_now"]) == (None, None)
     words[2] = "sales/0/1"  # both topics had such a record, and both broke their contract

@@ -1,4 +1,4 @@
-"""Tables that went back behind a replay or an erasure, or whose topic was made anew since."""
+"""Tables that went back behind a replay or an erasure, or whose topic was recreated since."""
 
 import shutil
 
@@ -107,7 +107,7 @@ def test_a_record_of_a_former_topic_is_not_taken_for_another_at_its_address(lake
     assert (found.account.total("bronze"), found.account.former) == (14, 13)
 
 
-# An erasure, and tables that went back or a topic that was made anew after it
+# An erasure, and tables that went back or a topic that was recreated after it
 
 
 def test_erased_records_do_not_come_back_when_bronze_is_read_again(lake):

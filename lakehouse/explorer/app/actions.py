@@ -57,7 +57,7 @@ class Actions(App[None]):
         """Every command by name, as plain text."""
         yield SystemCommand("help", "Every key", self.action_help)
         yield SystemCommand("as of", "Read another version or time", self.action_as_of)
-        yield SystemCommand("read again", "Look at every table anew", self.action_refresh_lake)
+        yield SystemCommand("read again", "Look at every table again", self.action_refresh_lake)
         yield SystemCommand("tree", "Show or hide the tree of tables", self.action_tree)
         if table := self.table:
             yield SystemCommand("changes", f"In {table}, row by row", self.action_changes)
@@ -116,7 +116,7 @@ class Actions(App[None]):
             node.leave_filter()
 
     def action_refresh_lake(self) -> None:
-        """Look at every table anew."""
+        """Look at every table again."""
         self.look(is_asked=True)
 
     def action_as_of(self) -> None:

@@ -110,7 +110,7 @@ class AnalysesPane(Vertical):
         self.query_one(Results).grid.focus()
 
     def show(self, analysis: Analysis, *, stay: bool = False) -> None:
-        """Show an analysis; with ``stay`` the same one anew."""
+        """Show an analysis; with ``stay`` the same one again."""
         self.shown = analysis
         self.query_one(Results).ask(analysis.sql, stay=stay)
 

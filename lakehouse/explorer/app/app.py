@@ -212,7 +212,7 @@ class Explorer(Actions):
         self._views = found
 
     def _tell(self, text: str) -> None:
-        """Narration from a thread, such as of a moment that is folded anew."""
+        """Narration from a thread, such as of a moment that is folded again."""
         self.call_from_thread(self._say_where, printable(text))
 
     def notify(self, message: str, **how: Any) -> None:

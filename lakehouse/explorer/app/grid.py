@@ -74,7 +74,7 @@ class Grid(ScrollView, can_focus=True):
         self._blocks: dict[int, list[list[str]]] = {}
 
     def show(self, rows: pa.Table, *, stay: bool = False, names: Sequence[str] = ()) -> None:
-        """Other rows, from the first; the same ones anew where they ``stay``.
+        """Other rows, from the first; the same ones again where they ``stay``.
 
         The cursor stays in its column as long as the columns are the same, and then on the row
         that has the same ``names``, wherever it is now.

@@ -85,7 +85,7 @@ class Results(Vertical):
         return self.query_one(Grid)
 
     def ask(self, statement: str, table: str = "", *, stay: bool = False) -> None:
-        """Show another statement's rows; with ``stay`` the same ones anew."""
+        """Show another statement's rows; with ``stay`` the same ones again."""
         self.statement, self.table = statement, table
         if not stay:
             self._wanted, self._sort = "", ("", False)

@@ -1,4 +1,4 @@
-"""The routes of the dashboard: its files, and JSON that is made anew only where a table changed."""
+"""The routes of the dashboard: its files, and JSON that is rebuilt only where a table changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lakehouse.products.registry import part, product
 _EVENTS, _MOST = 50, 1_000
 """So many events behind a row, and so many rows of a question, are read."""
 _TURN, _LONGEST = 4, 0.15
-"""So many questions are asked anew for one update of a product's page, for so many seconds ..."""
+"""So many questions are asked again for one update of a product's page, for so many seconds ..."""
 _FIRST = 0.4
 """... and those that were never asked for so many: the page is there, and fills."""
 _REST = 10
@@ -189,7 +189,7 @@ class Pages:
         rows = (self._held(sql) or self._rows_of(seen, sql)).rows
         ids, wanted = identities(rows, names_of(rows, table, chart)), query.get("row", "")
         if wanted not in ids:
-            raise UsageError("this row", "is not there any more", "go back, and choose it anew")
+            raise UsageError("this row", "is not there any more", "go back, and choose it again")
         place = ids.index(wanted)
         row = rows.slice(place, 1).to_pylist()[0]
         found = origin(title, row) if "table" in query else origin_asked(self._session, sql, row)
@@ -246,7 +246,7 @@ class Pages:
         self, key: str, state: object, make: Callable[[], Answer],
         is_part: Callable[[], bool] = lambda: False,
     ) -> Answer:  # fmt: skip
-        """An answer that is made anew where its state is another; one viewer makes it for all.
+        """An answer that is rebuilt where its state is another; one viewer makes it for all.
 
         It rests for some times what it took, so that a large lake costs no more than a small one;
         not one that ``is_part`` says was not whole yet.

@@ -29,7 +29,7 @@ def _unwrap(record: Record) -> bytes:
     """The record's value; where it has no ``event_id``, or a null, its address is that.
 
     Of doubled keys the last wins: what is put first holds where there is no other. The time
-    is part of it, because a topic that was made anew has the same addresses again.
+    is part of it, because a topic that was recreated has the same addresses again.
     """
     value = record.value
     if value is None:

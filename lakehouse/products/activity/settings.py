@@ -28,11 +28,11 @@ class ActivitySettings(ProductSettings):
     session_timeout: Duration = Field(
         timedelta(minutes=30),
         gt=timedelta(0),
-        description="a silence longer than this ends a session; a change makes silver anew",
+        description="a silence longer than this ends a session; a change rebuilds silver",
     )
     exact_users: bool = Field(
         False,
-        description="whether active_users counts users exactly too; a change makes silver anew",
+        description="whether active_users counts users exactly too; a change rebuilds silver",
     )
     enriched_topic: Topic = Field(
         "enriched_activity", description="Kafka topic of the events with their sessions"

@@ -27,7 +27,7 @@ TOTALS = """
     LEFT JOIN (SELECT currency, count(DISTINCT order_id) AS orders
                FROM silver.sales_orders GROUP BY currency) o USING (currency)
     ORDER BY t.lines DESC, t.currency"""
-"""An order of two countries counts once here, so the orders are counted anew."""
+"""An order of two countries counts once here, so the orders are counted again."""
 
 COUNTRIES = f"""
     SELECT country, currency, orders, units, returns, net_revenue, clients, average_basket

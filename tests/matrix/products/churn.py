@@ -125,7 +125,7 @@ def killed_at_random(stage: Stage) -> None:
 
 
 def fenced(stage: Stage) -> None:
-    """A scorer is stopped, and goes on once another one scores: it ends in words."""
+    """A scorer is stopped, and goes on once another one scores: it ends with a clear error."""
     assert isinstance(stage, ChurnStage)
     stage.produce(30)
     stage.start()

@@ -187,7 +187,7 @@ ROWS = [
     Row("huge-records", "records of 5 MB, good and broken, and kill -9", huge_records),
     Row(
         "remarked",
-        "kill -9 of a remark: bronze's rows marked anew, silver not",
+        "kill -9 of a remark: bronze's rows marked again, silver not",
         remark_killed,
     ),
     Row("out-of-step", "a partition six hours behind the other, and kill -9", out_of_step),

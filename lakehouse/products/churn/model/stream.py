@@ -8,9 +8,9 @@ Worked example. The group has read up to 100, and 300 records came.
 - Before: the outcomes up to 99 are committed. Those of 100 to 399 are sent.
 - Crash here, or before the commit is answered: the next scorer fences this one, and ends what it
   left open; then the group says 400, and the outcomes are there, or it says 100, and none is.
-- A group's offset says which topic it is of: one that was made anew is scored from its beginning.
+- A group's offset says which topic it is of: one that was recreated is scored from its beginning.
 
-One process scores a topic: a second one takes it over, and the first ends in words.
+One process scores a topic: a second one takes it over, and the first ends with a clear error.
 """
 
 from __future__ import annotations
