@@ -183,7 +183,7 @@ def cut_log(uri):
 
 
 def warned(logs):
-    return [e for e in logs if e["log_level"] == "warning" and "recreated" in e["event"]]
+    return [e for e in logs if e["log_level"] == "warning" and "rebuilt" in e["event"]]
 
 
 def made_anew(lake, values):
