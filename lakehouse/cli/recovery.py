@@ -18,7 +18,7 @@ from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.options import AsJson, Config, OfProduct, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import progress
-from lakehouse.core.text import paragraph, say
+from lakehouse.core.text import of_tables, paragraph, say
 
 if TYPE_CHECKING:
     from lakehouse.audit.topic import Gap, Judged
@@ -239,8 +239,8 @@ def _looked_up(table: str, settings: Settings) -> str:
     names = sorted(f"{path.parent.name}.{path.name}" for path in folders)
     names = [name for name in names if not name.startswith(("_", "kafka."))]
     if table not in names:
-        known = f"tables are: {', '.join(names)}" if names else "name the lake by --root"
-        raise TableMissing(f"table {table}", "does not exist", known)
+        remedy = of_tables(table, names, "name the lake by --root")
+        raise TableMissing(f"table {table}", "does not exist", remedy)
     return table
 
 

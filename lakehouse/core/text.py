@@ -10,9 +10,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 
+_CLOSE = 0.8
+"""How alike a name is that was mistyped; 1 is the same."""
 _FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)
 
 
@@ -23,6 +27,18 @@ def whole_number(text: object) -> int | None:
     """
     told = str(text)
     return int(told) if len(told) < 19 and told.isascii() and told.isdigit() else None
+
+
+def of_tables(name: str, names: Sequence[str], otherwise: str) -> str:
+    """The remedy for a table that is not there: the one of these names that may be meant, or all.
+
+    ``otherwise`` is what else may be done.
+    """
+    import difflib  # noqa: PLC0415  # help does without
+
+    if close := difflib.get_close_matches(name, names, n=1, cutoff=_CLOSE):
+        return f"Did you mean {close[0]!r}?"
+    return f"tables are: {', '.join(names)}; or {otherwise}" if names else otherwise
 
 
 def printable(text: str) -> str:

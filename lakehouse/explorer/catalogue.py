@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
-from lakehouse.core.text import whole_number
+from lakehouse.core.text import of_tables, whole_number
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of
 from lakehouse.storage.file_paths import dated_files
@@ -111,8 +111,8 @@ class Catalogue:
     def open(self, name: str) -> DeltaTable:
         """The table at the catalogue's version or time; looked up by name, never by path."""
         if name not in (names := self.names()):
-            known = f"tables are: {', '.join(names)}. " if names else ""
-            raise TableMissing(f"table {name}", "does not exist (yet)", f"{known}{MAKE_ONE}")
+            remedy = of_tables(name, names, MAKE_ONE)
+            raise TableMissing(f"table {name}", "does not exist (yet)", remedy)
         if is_plain(name):
             raise UsageError(
                 f"table {name}", "is plain Parquet files: it has no versions", "read it by SQL"

@@ -7,7 +7,7 @@ cost follows the change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 WHOLE = "(row)"
 """In ``column``: the whole row was added or removed."""
-_AT_ONCE = 1_000_000
-"""Rows that are compared at a time."""
+_AT_ONCE = 250_000
+"""Rows that are compared at a time; how far the work is, is told after each."""
 
 
 def diff(
@@ -52,11 +52,23 @@ def diff(
     keys of the table, a changed row is one removed and one added.
     """
     was, now = (catalogue.back_to(version).open(table) for version in (before, after))
-    return in_time(settings, lambda: _diff(settings, table, was, now, limit))
+    asked: list[duckdb.DuckDBPyConnection] = []
+
+    def interrupt() -> None:
+        for connection in asked:
+            with suppress(duckdb.Error):  # it is closed by now
+                connection.interrupt()
+
+    return in_time(settings, lambda: _diff(settings, table, was, now, limit, asked), interrupt)
 
 
 def _diff(
-    settings: ExplorerSettings, table: str, was: DeltaTable, now: DeltaTable, limit: int | None
+    settings: ExplorerSettings,
+    table: str,
+    was: DeltaTable,
+    now: DeltaTable,
+    limit: int | None,
+    asked: list[duckdb.DuckDBPyConnection],
 ) -> Answer:
     held = (files_of(was), files_of(now))
     both = {*held[0]} & {*held[1]}
@@ -64,6 +76,7 @@ def _diff(
     size = sum(Path(file).stat().st_size for file in chain(*sides))
     done = Counted(f"comparing {table}", 2 * size, "bytes")  # they are read, then compared
     with _engine(settings, [*chain(*sides)]) as connection:
+        asked.append(connection)
         try:
             columns = _columns(was, now)
             for name, delta, files in zip(("was", "now"), (was, now), sides, strict=True):

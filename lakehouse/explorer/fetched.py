@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 LIMIT = timedelta(seconds=5)
 """After this a broker is not waited for."""
+_ASLEEP = (
+    "its bytes are in Kafka alone, and no broker of this lake runs now: one does while "
+    "`lakehouse up` or a flow runs"
+)
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
@@ -35,7 +39,7 @@ def fetched(kafka: KafkaSettings | None, row: Mapping[str, Any]) -> Fetched:
     if not address(row):
         return Fetched("this row has no address in Kafka")
     if kafka is None or not kafka.bootstrap_servers:
-        return Fetched("its bytes are in Kafka alone, and no broker of this lake runs now")
+        return Fetched(_ASLEEP)
     _quiet()
     asked = kafka.model_copy(update={"request_timeout": LIMIT / 2})
     found: SimpleQueue[Fetched] = SimpleQueue()

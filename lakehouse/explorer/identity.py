@@ -43,7 +43,7 @@ def place_of(rows: pa.Table, row: Mapping[str, Any], names: Sequence[str]) -> in
 
     if not names or not {*names} <= {*rows.schema.names} & {*row}:
         return None
-    same = pa.array([True] * rows.num_rows)
+    same = pa.array([True] * rows.num_rows, pa.bool_())
     for name in names:
         column = rows.column(rows.schema.names.index(name))
         try:

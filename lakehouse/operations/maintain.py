@@ -15,6 +15,7 @@ from lakehouse.core.errors import DiskFull, TableMissing
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import Counted
+from lakehouse.core.text import of_tables
 from lakehouse.ingest.erased import drop_old_quarantine
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.in_memory import in_memory
@@ -63,10 +64,8 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     made = [t for f in flows() for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
     for name in names:
         if name not in made:
-            known = f"tables are: {', '.join(sorted(made))}. " if made else ""
-            raise TableMissing(
-                f"table {name}", "does not exist (yet)", f"{known}Name the lake by --root"
-            )
+            remedy = of_tables(name, sorted(made), "name the lake by --root")
+            raise TableMissing(f"table {name}", "does not exist (yet)", remedy)
     if not made:
         raise TableMissing(settings.lake.root, "holds no table", "name the lake by --root")
     chosen = sorted({*names} or made)

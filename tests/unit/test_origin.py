@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from datetime import timedelta
 from decimal import Decimal
 
@@ -16,12 +17,13 @@ from lakehouse.explorer.analyses import analyses, bars, charted, lines
 from lakehouse.explorer.arranged import arranged, profile
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.diff import diff
-from lakehouse.explorer.fetched import Fetched, fetched
+from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.keys import key_columns
 from lakehouse.explorer.origin import origin, origin_of, row_of
 from lakehouse.explorer.record import address, hexdump
 from lakehouse.explorer.report import Chart, views
 from lakehouse.explorer.session import Session
+from lakehouse.explorer.sql import QueryTimedOut
 from lakehouse.explorer.trace import arriving, origin_asked, trace
 from lakehouse.settings.sections import KafkaSettings
 from tests.conftest import settings_at
@@ -155,9 +157,8 @@ def test_each_event_has_its_commit_and_a_quarantined_one_its_bytes(session):
 
 def test_a_valid_records_bytes_are_kafkas_and_what_lacks_is_said(session):
     row = {"topic": "sales", "partition": 0, "offset": 3}
-    assert fetched(None, row) == Fetched(
-        "its bytes are in Kafka alone, and no broker of this lake runs now"
-    )
+    asleep = fetched(None, row).told
+    assert "in Kafka alone, and no broker of this lake runs now: one does while" in asleep
     assert "no address" in fetched(None, {"partition": 0}).told
     away = KafkaSettings(bootstrap_servers="127.0.0.1:9")
     assert "in Kafka alone" in fetched(away, row).told
@@ -198,6 +199,15 @@ def test_large_versions_are_compared_in_shares_to_the_same_changes(session, monk
     assert {what for what, *_ in told} == {"comparing silver.sales_trends"}
     assert [done for _, done, *_ in told] == sorted(done for _, done, *_ in told)
     assert told[-1][1] == told[-1][2]
+
+
+def test_a_comparison_ends_at_the_time_limit(session, monkeypatch):
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    monkeypatch.setattr("lakehouse.explorer.diff._by_key", lambda *_: endless)
+    soon = session.settings.model_copy(update={"timeout": timedelta(milliseconds=200)})
+    with pytest.raises(QueryTimedOut):
+        diff(session.catalogue, soon, "silver.sales_trends", 1, 2)
+    assert "query" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_what_changed_is_told_row_by_row(session):

@@ -18,7 +18,7 @@ from lakehouse.explorer.app.analyses_pane import AnalysesPane
 from lakehouse.explorer.app.asked import Refused, asked
 from lakehouse.explorer.app.editor import SqlPane
 from lakehouse.explorer.app.lake import Seen
-from lakehouse.explorer.app.results import Results
+from lakehouse.explorer.app.results import Asked, Results
 from lakehouse.explorer.app.tree import LakeTree
 from lakehouse.explorer.export import export, target
 from lakehouse.explorer.format import Format
@@ -224,14 +224,14 @@ class Actions(App[None]):
         self.copy_to_clipboard(render({"rows": part}, Format.csv))
         self.notify(f"copied {part.num_rows:,} of {rows.num_rows:,} rows", timeout=3)
 
-    def export(self, statement: str) -> None:
+    def export(self, statement: str, answers: Asked) -> None:
         """Ask for a file, and write all of a statement's rows."""
         self.ask(
             "export to", "a file that ends in .csv, .json or .parquet; nothing is overwritten",
-            partial(self.export_to, statement), "rows.csv",
+            partial(self.export_to, statement, answers), "rows.csv",
         )  # fmt: skip
 
-    def export_to(self, statement: str, name: str) -> None:
+    def export_to(self, statement: str, answers: Asked, name: str) -> None:
         """Write all of a statement's rows to a file."""
         try:
             path = target(name)
@@ -239,13 +239,13 @@ class Actions(App[None]):
             self.complain(error)
             return
         self.notify(f"writing {path}…", markup=False, timeout=2)
-        self._export(statement, path)
+        self._export(statement, answers, path)
 
     @work(thread=True, group="export")
-    def _export(self, statement: str, path: Path) -> None:
+    def _export(self, statement: str, answers: Asked, path: Path) -> None:
         try:
             with asked():
-                count = export(self.session.ask(statement).rows, path)
+                count = export(answers.ask(statement).rows, path)
         except Refused as error:
             self.call_from_thread(self.notify, str(error), severity="error", markup=False)
         else:
@@ -253,12 +253,9 @@ class Actions(App[None]):
 
     def show_rows(self, title: str, load: Callable[[], Any]) -> None:
         """Rows of their own, over the lake."""
-        from lakehouse.explorer.app.screens import RowsOver  # noqa: PLC0415  # a later screen
+        from lakehouse.explorer.app.over import HeldRows, RowsOver  # noqa: PLC0415  # a later screen
 
-        def answers() -> Iterator[Any]:
-            yield load()
-
-        self.push_screen(RowsOver(title, answers))
+        self.push_screen(RowsOver(title, HeldRows(load)))
 
     def show_text(self, title: str, text: str) -> None:
         """A text whole, over the lake."""

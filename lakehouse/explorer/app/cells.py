@@ -99,6 +99,26 @@ def fitted(text: str, column: Column) -> str:
     return missing + text if column.is_number else text + missing
 
 
+def cut(text: str, start: int, end: int) -> str:
+    """Text of which the screen has the cells from ``start`` to ``end``: an edge leaves a mark."""
+    width, whole = cell_len(text), cell_len(text.rstrip())
+    if 0 < end < whole:
+        text = set_cell_size(set_cell_size(text, end - 1) + "…", width)
+    if 0 < start < whole:
+        text = " " * start + "…" + _after(text, start + 1)
+    return text
+
+
+def _after(text: str, cells: int) -> str:
+    """The text without so many cells at its beginning, of a wide character both."""
+    passed = 0
+    for place, character in enumerate(text):
+        if passed >= cells:
+            return " " * (passed - cells) + text[place:]
+        passed += cell_len(character)
+    return ""
+
+
 def _column(field: pa.Field[Any], values: pa.ChunkedArray[Any]) -> Column:
     import pyarrow as pa  # noqa: PLC0415  # the first screen comes before the engine
 

@@ -14,7 +14,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from lakehouse.explorer.app.cells import Column, columns_of, fitted, plain, short
+from lakehouse.explorer.app.cells import Column, columns_of, cut, fitted, plain, short
 from lakehouse.explorer.identity import place_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class Grid(ScrollView, can_focus=True):
         self.mark = ("", False)
         """The column that rows are sorted by, and whether downwards."""
         self._blocks: dict[int, list[list[str]]] = {}
+
+    def on_mount(self) -> None:
+        """Keep the cell under the cursor in view where a scroll bar takes room of it."""
+        for bar in ("show_vertical_scrollbar", "show_horizontal_scrollbar"):
+            self.watch(self, bar, self.watch_cursor, init=False)
 
     def show(self, rows: pa.Table, *, stay: bool = False, names: Sequence[str] = ()) -> None:
         """Other rows, from the first; the same ones again where they ``stay``.
@@ -133,26 +138,33 @@ class Grid(ScrollView, can_focus=True):
         x, scrolled = self.scroll_offset
         base = self.rich_style
         if y == 0:
-            return Strip(self._header(base)).crop_extend(x, x + self.size.width, base)
+            return Strip(self._header(base)).crop_extend(x, x + self.scrollable_size.width, base)
         row = scrolled + y - 1
         if row >= self.count:
-            return Strip.blank(self.size.width, base)
-        return Strip(self._row(row, base)).crop_extend(x, x + self.size.width, base)
+            return Strip.blank(self.scrollable_size.width, base)
+        return Strip(self._row(row, base)).crop_extend(x, x + self.scrollable_size.width, base)
 
     def _header(self, base: Style) -> list[Segment]:
         style = base + Style(bold=True)
         name, is_descending = self.mark
-        found = []
+        found, left = [], 0
         for column in self.columns:
             arrow = (" ▼" if is_descending else " ▲") if column.name == name else ""
-            found += [Segment(fitted(column.title + arrow, column), style), Segment(_GAP, base)]
+            text = self._cut(fitted(column.title + arrow, column), left)
+            found += [Segment(text, style), Segment(_GAP, base)]
+            left += column.width + len(_GAP)
         return found
+
+    def _cut(self, text: str, left: int) -> str:
+        """A text that begins at ``left`` as the screen's edges cut it."""
+        start = self.scroll_offset.x - left
+        return cut(text, start, start + self.scrollable_size.width)
 
     def _row(self, row: int, base: Style) -> list[Segment]:
         here, at = self.cursor
         line = base + Style(bold=True) if row == here else base
         under = line + Style(reverse=self.has_focus, underline=not self.has_focus)
-        x, right = self.scroll_offset.x, self.scroll_offset.x + self.size.width
+        x, right = self.scroll_offset.x, self.scroll_offset.x + self.scrollable_size.width
         found, left = [], 0
         for place, (text, column) in enumerate(zip(self._texts(row), self.columns, strict=True)):
             style = under if row == here and place == at else line
@@ -161,6 +173,8 @@ class Grid(ScrollView, can_focus=True):
                     text = "…" * column.width  # noqa: PLW2901  # what is drawn in its place
                 elif text.lstrip().startswith("-"):
                     style += Style(color="red")
+            else:
+                text = self._cut(text, left)  # noqa: PLW2901  # likewise
             found += [Segment(text, style), Segment(_GAP, line)]
             left += column.width + len(_GAP)
         return found
@@ -182,13 +196,13 @@ class Grid(ScrollView, can_focus=True):
 
     def watch_cursor(self) -> None:
         """Keep the cell under the cursor in view."""
-        if not self.columns or not self.size.height:
+        if not self.columns or not self.scrollable_size.height:
             return
         row, at = self.cursor
         x, y = self.scroll_offset
         left = sum(column.width + len(_GAP) for column in self.columns[:at])
         right = left + self.columns[at].width
-        width, height = self.size.width, self.size.height - 1
+        width, height = self.scrollable_size.width, self.scrollable_size.height - 1
         if row < y:
             y = row
         elif row >= y + height:
@@ -228,7 +242,7 @@ class Grid(ScrollView, can_focus=True):
 
     def action_page(self, pages: int) -> None:
         """Move by what is on the screen."""
-        self.action_move(pages * max(1, self.size.height - 2), 0)
+        self.action_move(pages * max(1, self.scrollable_size.height - 2), 0)
 
     def action_edge(self, rows: int, columns: int) -> None:
         """Go to the first or last row, or column."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from deltalake.exceptions import DeltaError
 
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.text import printable
 from lakehouse.explorer.app.asked import said
 from lakehouse.explorer.catalogue import TableInfo, is_plain
@@ -16,6 +16,12 @@ from lakehouse.products.registry import bronze_of
 
 _FEW = 8
 """Versions whose log entries are looked into."""
+
+
+class Absent(str):
+    """Why a table has no such version, or is not as old."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ def look(session: Session, before: Seen) -> Seen:
         try:
             tables[name] = session.catalogue.info(name)
             columns[name] = _columns(session, name)
+        except UsageError as error:
+            tables[name] = Absent(said(error))
         except LakehouseError as error:
             tables[name] = said(error)
         except (DeltaError, OSError) as error:

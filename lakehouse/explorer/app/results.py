@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual import work
 from textual.app import ComposeResult
@@ -18,13 +18,24 @@ from lakehouse.explorer.app.cells import bare, exact, fields
 from lakehouse.explorer.app.grid import Grid
 from lakehouse.explorer.arranged import EXACT, arranged, counting, profile
 from lakehouse.explorer.identity import names_of
-from lakehouse.explorer.session import Session
 
 if TYPE_CHECKING:
     from lakehouse.explorer.sql import Answer
 
 FETCHED = 100_000
 """Rows that are kept of an answer; sorting and filtering mean all of them."""
+
+
+class Asked(Protocol):
+    """What answers statements: a session of the lake, or rows that were read before."""
+
+    def ask(self, statement: str, limit: int | None = None, *, is_counted: bool = True) -> Answer:
+        """The first ``limit`` rows of one read."""
+        ...
+
+    def cancel(self) -> None:
+        """End the question that runs, if one does."""
+        ...
 
 
 class Results(Vertical):
@@ -63,7 +74,7 @@ class Results(Vertical):
             super().__init__()
             self.results, self.text, self.at = results, text, at
 
-    def __init__(self, session: Callable[[], Session], **how: Any) -> None:
+    def __init__(self, session: Callable[[], Asked], **how: Any) -> None:
         super().__init__(**how)
         self._session = session
         self.statement = ""
@@ -99,9 +110,13 @@ class Results(Vertical):
         status.set_class(is_wrong, "wrong")
         status.update(shown(text))
 
-    def _run(self, *, stay: bool = False) -> None:
+    def end(self) -> None:
+        """End what is asked."""
         self._asked += 1
         self._session().cancel()
+
+    def _run(self, *, stay: bool = False) -> None:
+        self.end()
         name, is_descending = self._sort
         columns = self.grid.rows.schema.names
         statement = arranged(
@@ -116,12 +131,21 @@ class Results(Vertical):
         began = time.perf_counter()
         try:
             with asked():
-                found = self._session().ask(statement, FETCHED, is_counted=False)
+                for found in self.answers(statement):
+                    seconds = time.perf_counter() - began
+                    self.app.call_from_thread(self._show, number, found, seconds, stay)
+                    stay = True  # the same rows, and more
         except Refused as error:
             self.app.call_from_thread(self._refuse, number, str(error), error.at)
-        else:
-            seconds = time.perf_counter() - began
-            self.app.call_from_thread(self._show, number, found, seconds, stay)
+
+    def answers(self, statement: str) -> Iterator[Answer]:
+        """The statement's rows; those before the last have the first of them, sooner."""
+        yield self._session().ask(statement, FETCHED, is_counted=False)
+
+    def told(self, found: Answer) -> str:
+        """How many rows there are."""
+        count = f"{found.rows.num_rows:,} row{'s' if found.rows.num_rows != 1 else ''}"
+        return f"the first {count}; sorting and filtering mean all" if found.more else count
 
     def _show(self, number: int, found: Answer, seconds: float, stay: bool) -> None:
         if number != self._asked or not self.is_mounted:
@@ -129,11 +153,8 @@ class Results(Vertical):
         self.grid.mark = self._sort
         names = names_of(found.rows, self.table) if stay else ()
         self.grid.show(found.rows, stay=stay, names=names)
-        count = f"{found.rows.num_rows:,} row{'s' if found.rows.num_rows != 1 else ''}"
-        if found.more:
-            count = f"the first {count}; sorting and filtering mean all"
-        kept = f" that have {self._wanted!r}" if self._wanted else ""
-        self.say(f"{count}{kept} · {seconds * 1000:,.0f} ms")
+        kept = f" with {self._wanted!r} (Esc: all rows)" if self._wanted else ""
+        self.say(f"{self.told(found)}{kept} · {seconds * 1000:,.0f} ms")
         self.post_message(self.Shown(self))
 
     def _refuse(self, number: int, text: str, at: tuple[int, int] | None) -> None:
@@ -236,9 +257,8 @@ class Results(Vertical):
         """Write all rows of the statement, as they are sorted and filtered, to a file."""
         if self.statement:
             name, is_descending = self._sort
-            explorer(self).export(
-                arranged(
-                    self.statement, self.grid.rows.schema.names,
-                    sort=name, is_descending=is_descending, wanted=self._wanted,
-                )
+            statement = arranged(
+                self.statement, self.grid.rows.schema.names,
+                sort=name, is_descending=is_descending, wanted=self._wanted,
             )  # fmt: skip
+            explorer(self).export(statement, self._session())

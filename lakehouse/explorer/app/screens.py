@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -14,8 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from lakehouse.explorer.app.asked import Refused, asked, explorer, shown
-from lakehouse.explorer.app.cells import bare, exact, fields
-from lakehouse.explorer.app.grid import Grid
+from lakehouse.explorer.app.cells import exact, fields
 from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.record import Commit, address, commit_of, hexdump, raw
 from lakehouse.explorer.sql import Answer
@@ -98,75 +97,6 @@ class TextOver(Over):
         """Copy it."""
         self.app.copy_to_clipboard(self.text)
         self.notify("copied", timeout=2)
-
-
-class RowsOver(Over):
-    """Rows of their own, read in a thread."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i", "inspect", "Whole value"),
-        Binding("c", "copy(False)", "Copy"),
-        Binding("C", "copy(True)", "Copy rows", show=False),
-    ]
-
-    def __init__(self, title: str, answers: Callable[[], Iterator[Answer]]) -> None:
-        """``answers`` end with the rows; those before have the first of them, sooner."""
-        super().__init__(title)
-        self.answers = answers
-
-    def body(self) -> ComposeResult:
-        """How many rows, and the rows."""
-        yield Static("reading…", classes="status", markup=False)
-        yield Grid()
-
-    def on_mount(self) -> None:
-        """Read them."""
-        self.query_one(Grid).focus()
-        self._read()
-
-    @work(thread=True, group="over")
-    def _read(self) -> None:
-        try:
-            with asked():
-                for found in self.answers():
-                    self.app.call_from_thread(self._show, found)
-        except Refused as error:
-            self.app.call_from_thread(self._say, str(error))
-
-    def _say(self, text: str) -> None:
-        self.query_one(".status", Static).update(shown(text))
-
-    def _show(self, found: Answer) -> None:
-        if not self.is_mounted:
-            return
-        more = f", and {found.more:,} more" if found.more else ""
-        count = found.rows.num_rows
-        self._say(f"{count:,} row{'s' if count != 1 else ''}{more}")
-        self.query_one(Grid).show(found.rows, stay=True)
-
-    def on_grid_chosen(self, event: Grid.Chosen) -> None:
-        """Open what is under the cursor."""
-        event.stop()
-        self.action_open()
-
-    def action_open(self) -> None:
-        """The whole value."""
-        self.action_inspect()
-
-    def action_inspect(self) -> None:
-        """Show the value under the cursor whole."""
-        grid = self.query_one(Grid)
-        if grid.columns:
-            explorer(self).show_text(grid.column, exact(grid.value))
-
-    def action_copy(self, is_all: bool) -> None:
-        """Copy the value under the cursor, or all rows as CSV."""
-        grid = self.query_one(Grid)
-        if is_all:
-            explorer(self).copy_rows(grid.rows)
-        elif grid.columns:
-            self.app.copy_to_clipboard(bare(grid.value))
-            self.notify("copied", timeout=2)
 
 
 class RecordOver(Over):

@@ -12,10 +12,13 @@ from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from lakehouse.core.text import printable
+from lakehouse.explorer.app.lake import Absent
 from lakehouse.explorer.catalogue import TableInfo
 from lakehouse.products.registry import products
 
 _LAYER_ORDER = ("silver", "bronze", "quarantine", "ledger", "erased", "lake")
+_ROUND = 0.9995
+"""From here on a number of three digits is the next unit."""
 Known = Mapping[str, TableInfo | str]
 """Table → what is known of it; or, as a text, why nothing is."""
 
@@ -87,7 +90,9 @@ def label(name: str, info: TableInfo | str | None) -> Text:
     if not product:
         shown = name
     text = Text(printable(shown), no_wrap=True)
-    if isinstance(info, str):
+    if isinstance(info, Absent):
+        text.append(" not then", "dim")
+    elif isinstance(info, str):
         text.append(" ✗ unreadable", "bold")
     elif info is not None:
         rows = "?" if info.rows is None else compact(info.rows)
@@ -160,8 +165,6 @@ def size(count: int) -> str:
 def compact(count: int) -> str:
     """A count in a few characters: 4.0k, 1.2M; the details have it whole."""
     for unit, length in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= 10 * length:
-            return f"{count // length}{unit}"
-        if count >= length:
-            return f"{count / length:.1f}{unit}"
+        if (many := count / length) >= _ROUND:
+            return f"{many:.{1 if many < 10 * _ROUND else 0}f}{unit}"
     return str(count)
