@@ -27,6 +27,17 @@ _HERE, _NO_LINK, _BIRTH, _BIRTH_AT = -100, 0x100, 0x800, 80
 """Of statx(2): paths from the working folder, links themselves, and where it says the birth."""
 
 
+def user_folder() -> Path:
+    """The user's home folder; ServiceUnavailable where neither HOME nor the system names one."""
+    try:
+        return Path.home().absolute()
+    except RuntimeError:
+        raise ServiceUnavailable(
+            "HOME", "is not set, and the system knows no home folder of this user",
+            "set HOME, or LAKEHOUSE_CACHE and LAKEHOUSE_STATE, to folders that it can write to",
+        ) from None  # fmt: skip
+
+
 def state_folder() -> Path:
     """``$LAKEHOUSE_STATE``, else ``lakehouse`` in the user's state folder; root's is /var/lib's.
 
@@ -37,7 +48,7 @@ def state_folder() -> Path:
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base).absolute() / "lakehouse"
     is_root = os.geteuid() == 0
-    return Path("/var/lib/lakehouse") if is_root else Path.home() / ".local/state/lakehouse"
+    return Path("/var/lib/lakehouse") if is_root else user_folder() / ".local/state/lakehouse"
 
 
 def make_folder(folder: Path) -> None:
@@ -61,7 +72,7 @@ def mac(text: bytes) -> str:
     """
     try:
         return hmac.digest(_key(state_folder()), text, "sha256").hex()
-    except (OSError, LakehouseError, RuntimeError) as error:  # RuntimeError: nobody's home is known
+    except (OSError, LakehouseError) as error:
         _warn(str(error))
         return ""
 

@@ -18,7 +18,10 @@ _MODE = 0o600
 
 def target(text: str) -> Path:
     """The file that a person names; UsageError where it cannot be made, or is there already."""
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(text, "is in a home folder that nobody knows", "name it whole") from None
     if path.suffix.removeprefix(".").lower() not in FORMATS:
         ends = ", ".join(f".{name}" for name in FORMATS)
         raise UsageError(text, "has an ending that is no format", f"end it in one of {ends}")

@@ -64,7 +64,7 @@ def forsaken() -> list[tuple[Path, Path]]:
     """Homes whose lake is no longer where it was, and where that was: removed, or moved since."""
     try:
         homes = [home for home in state_folder().iterdir() if _IDENTITY.fullmatch(home.name)]
-    except OSError:
+    except (OSError, ServiceUnavailable):
         return []
     found = [(home, root) for home in sorted(homes) if (root := _root_of(home))]
     return [(home, root) for home, root in found if _identity(root) != home.name]

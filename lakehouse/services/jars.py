@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, UsageError
 from lakehouse.core.lock import one_at_a_time
+from lakehouse.core.own import user_folder
 from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
 from lakehouse.services.sums import sha256, sums
@@ -67,7 +68,7 @@ def default_cache() -> Path:
     if given := os.environ.get("LAKEHOUSE_CACHE"):
         return Path(given).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).absolute() if base else Path.home() / ".cache") / "lakehouse"
+    return (Path(base).absolute() if base else user_folder() / ".cache") / "lakehouse"
 
 
 def spark_jars(cache: Path, java: Java, say: Say) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,21 @@ from typer.testing import CliRunner
 from lakehouse.cli.app import app
 from lakehouse.cli.start import broker
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, TableLocked, UsageError
+from lakehouse.core.own import mac, state_folder
 from lakehouse.doctor.services import services_checks
+from lakehouse.explorer.app.history import History
+from lakehouse.explorer.export import target
 from lakehouse.services.broker_files import BrokerFiles
-from lakehouse.services.home import InLake, empty, home_of, known_home, left_in, move_in
+from lakehouse.services.home import (
+    InLake,
+    empty,
+    forsaken,
+    home_of,
+    known_home,
+    left_in,
+    move_in,
+)
+from lakehouse.services.jars import default_cache
 from lakehouse.services.record import Record
 from tests.hostile.lakes import sales
 
@@ -52,6 +65,24 @@ def test_a_lake_keeps_its_home_and_a_copy_is_given_another(lake, tmp_path, state
     assert (home_of(lake), home_of(copy)) == (home, other)
     lake.rename(tmp_path / "moved")
     assert home_of(tmp_path / "moved") == home
+
+
+def test_a_user_without_a_home_is_told_what_to_set(lake, monkeypatch):
+    """As in a container that runs by a number of which the system knows nothing."""
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(os, "geteuid", lambda: 12_345)
+    for name in ("HOME", "LAKEHOUSE_STATE", "LAKEHOUSE_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for ask in (default_cache, state_folder, lambda: home_of(lake)):
+        with pytest.raises(ServiceUnavailable, match="HOME: is not set"):
+            ask()
+    assert (forsaken(), History().statements, mac(b"a cache")) == ([], [], "")
+    with pytest.raises(UsageError, match="home folder that nobody knows"):
+        target("~/rows.csv")
 
 
 def test_a_link_to_a_lake_is_the_lake(lake, tmp_path):

@@ -49,7 +49,7 @@ class History:
                 return []
             lines = self.path.read_text("utf-8").splitlines()
             found = [json.loads(line) for line in lines[-_KEPT:]]
-        except (OSError, ValueError):
+        except (OSError, ValueError, LakehouseError):
             return []
         return [statement for statement in found if isinstance(statement, str)]
 
