@@ -60,12 +60,20 @@ class OldFiles:
         retention = table.settings.table.deleted_file_retention.total_seconds()
         self._shortest = min(_SHORTEST, retention / _SOON)
         self._replaced: deque[_Replaced] = deque()
+        self._since = self._live = 0
+        """Bytes that were replaced since the last look, and that the newest version took then."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether as much was replaced since the last look as the newest version took then."""
+        return self._since > max(self._table.settings.maintenance.old_mb * 1_000_000, self._live)
 
     def replaced(self, names: Collection[str], now: float) -> None:
         """The newest commit has replaced these files, as the log names them."""
         files = [local_path(self._table.uri, name) for name in names]
         size = sum(map(_size, files))
         self._replaced.append(_Replaced(self._table.version, now, files, size))
+        self._since += size
 
     def thin(self) -> None:
         """Leave the oldest and the newest checkpoints, and one of so many versions between.
@@ -97,6 +105,7 @@ class OldFiles:
         log_size, first = sum(map(_size, log)), min(int(path.name[:20]) for path in log)
         size = log_size + sum(one.size for one in self._replaced)
         live = sum(table.dt.get_add_actions(flatten=True)["size_bytes"].to_pylist())
+        self._since, self._live = 0, live
         allowed = max(allowed, int(live * self._share))
         if size <= allowed:
             return

@@ -40,7 +40,7 @@ from lakehouse.storage.rows import added_files
 from lakehouse.storage.table import Table
 
 _OFTEN = 50
-"""Commits after which it is looked whether a table leaves too much."""
+"""Commits after which it is looked whether a table leaves too much, if it is not large."""
 _SHARE, _WHOLE = 32, 16
 """A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
 
@@ -78,7 +78,9 @@ class Upkeep:
         elif every and crossed(self._compacted_at, table.version, every):
             is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
             self._compact(1 if is_whole else _SHARE)
-        elif not self._compacts and crossed(self._trimmed_at, table.version, _OFTEN):
+        elif not self._compacts and (
+            self._old.is_due or crossed(self._trimmed_at, table.version, _OFTEN)
+        ):
             self._old.thin()
             self._old.trim(time.monotonic())
             self._trimmed_at = table.version

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -81,6 +82,19 @@ def test_versions_of_a_table_in_buckets_take_no_more_than_is_allowed(make, at_on
         sizes.append(disk(table))
     assert max(sizes) < 2_000_000
     assert sorted(make().rows()["n"].to_pylist()) == [*range(250)]
+
+
+def test_a_large_table_that_is_seldom_written_leaves_no_more_than_some_of_its_size(make, at_once):
+    """It is rewritten whole at each of a few commits, as large tables are in their turns."""
+    table = make(compact_after_commits=0)
+    upkeep, sizes = Upkeep(table, compacts=False), []
+    buckets = Buckets(table, 1_000_000, lambda rows: rows["n"].to_numpy().astype("uint64"))
+    rows = pa.table({"n": np.random.default_rng(7).integers(0, 2**62, 100_000)}, SCHEMA)
+    for _ in range(30):
+        upkeep.replaced(buckets.write(rows, lambda new, _: new, {"flow": "f"}).gone)
+        upkeep.run()
+        sizes.append(disk(table))
+    assert max(sizes) < 12 * sizes[0]
 
 
 @pytest.mark.parametrize("kept", [{"old_mb": 0}, {}])
