@@ -205,7 +205,9 @@ class Follower(ABC):
         if not reason:
             try:
                 self.follow(target)
-            except (FileNotFoundError, TableDamaged) as error:
+            except FileNotFoundError as error:
+                reason = f"bronze no longer has {error.filename or error}"
+            except TableDamaged as error:
                 reason = str(error)
         if reason:
             MADE_ANEW.labels(self.name).inc()

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,31 @@ with progress():
         time.sleep(0.3)
 print("ended")
 """
+
+
+@pytest.mark.parametrize(
+    ("product", "checked"),
+    [("activity", "activity.verify"), ("orders", "orders.verify"), ("churn", "churn.asked.verify")],
+)
+def test_a_verification_says_how_far_it_is(product, checked, settings, monkeypatch):
+    watched = []
+
+    def verify(*_):
+        watched.append(advance("comparing content", 1, 2))
+        return []
+
+    monkeypatch.setattr(f"lakehouse.products.{checked}.verify", verify)
+    verbs = import_module(f"lakehouse.products.{product}.verbs")
+    given = [lambda *_: settings, nullcontext, nullcontext, lambda _: None]
+    command = registered(verbs.commands(*given)[product], "verify")
+    with pytest.raises(SystemExit):
+        command(as_json=True)
+    assert watched == [True]
+
+
+def registered(group, name):
+    """The function of a verb of a group."""
+    return next(c.callback for c in group.registered_commands if c.name == name)
 
 
 def verb(*words):

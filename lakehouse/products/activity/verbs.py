@@ -13,6 +13,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -63,7 +64,7 @@ def verify_command(
             refuse_killed(Path(settings.lake.root))
         asks_postgres = any(isinstance(flow, PostgresSink) for flow in FLOWS)
         beside = database(settings) if asks_postgres else nullcontext(settings)
-        with beside as settings, broker(settings) as settings:
+        with beside as settings, broker(settings) as settings, progress(quiet=as_json):
             checks = verify(settings, say)
         if as_json:
             listed = [check.as_dict() for check in checks]
