@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from lakehouse.core.files import write_whole
-from lakehouse.services.folder import HOST, is_free
+from lakehouse.services.folder import HOST, free_ports, is_free
 from lakehouse.services.record import Record
 
 TAIL_LINES = 5
@@ -89,12 +88,9 @@ class BrokerFiles:
             client, controller = json.loads((self.folder / "ports.json").read_text("utf-8"))
             if is_free(client) and is_free(controller):
                 return client, controller
-        with socket.socket() as one, socket.socket() as two:
-            one.bind((HOST, 0))
-            two.bind((HOST, 0))
-            ports = one.getsockname()[1], two.getsockname()[1]
-        write_whole(self.folder / "ports.json", json.dumps(ports).encode())
-        return ports
+        client, controller = free_ports(2)
+        write_whole(self.folder / "ports.json", json.dumps([client, controller]).encode())
+        return client, controller
 
     def write_config(self, client: int, controller: int) -> None:
         """Write the settings of one KRaft node, both broker and controller, on loopback only."""

@@ -12,7 +12,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from lakehouse.core.files import write_whole
 from lakehouse.core.own import make_folder, state_folder
 from lakehouse.core.processes import finished
 from lakehouse.core.sql import text
-from lakehouse.services.folder import HOST, is_free
+from lakehouse.services.folder import HOST, free_ports, is_free
 from lakehouse.services.record import Record
 
 TAIL_LINES = 5
@@ -146,9 +145,7 @@ class PostgresFiles:
             port = int((self.folder / "port").read_text())
             if is_free(port):
                 return port
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
+        [port] = free_ports(1)
         write_whole(self.folder / "port", str(port).encode())
         return port
 

@@ -18,6 +18,7 @@ from lakehouse.core.errors import Exit, ServiceUnavailable, UsageError
 from lakehouse.services import ivy, jars
 from lakehouse.services import java as java_module
 from lakehouse.services.broker_files import BrokerFiles
+from lakehouse.services.folder import PORTS
 from lakehouse.services.java import Java, find_java, parse_version
 
 JAVA = Java(Path("nowhere"), 17, "PATH")
@@ -278,6 +279,7 @@ def test_an_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
 def test_ports_are_kept_while_free(tmp_path: Path) -> None:
     files = BrokerFiles(tmp_path)
     kept = files.ports()
+    assert {*kept} <= {*PORTS}, "a connection of somebody's may have any other"
     assert files.ports() == kept
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
