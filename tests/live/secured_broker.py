@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from lakehouse.services.broker_files import new_cluster_id
-from lakehouse.services.folder import HOST
+from lakehouse.services.folder import HOST, free_ports
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 
 USER = "anna"
-READY_SECONDS = 60
+READY_SECONDS = 200
+LISTENERS = ("SCRAM", "PLAIN", "MTLS", "INTERNAL", "CONTROLLER")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def secured_broker(folder: Path, password: str) -> Iterator[SecuredBroker]:
     java, cache = find_java(default_cache()), default_cache()
     jars = os.pathsep.join(map(str, kafka_jars(cache, java, print)))
     make_certificates(folder)
-    ports = _free_ports("SCRAM", "PLAIN", "MTLS", "INTERNAL", "CONTROLLER")
+    ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
     config = folder / "server.properties"
     config.write_text("".join(f"{k}={v}\n" for k, v in _settings(ports, password).items()))
     program = [java.command, "-Xmx384m", "-cp", jars]
@@ -163,17 +164,6 @@ def _settings(ports: dict[str, int], password: str) -> dict[str, str]:
         "transaction.state.log.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
     }
-
-
-def _free_ports(*names: str) -> dict[str, int]:
-    probes = [socket.socket() for _ in names]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _wait_listening(process: subprocess.Popen[bytes], ports: object, folder: Path) -> None:

@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 from lakehouse.core.errors import Exit
+from lakehouse.services.folder import free_ports
 from lakehouse.services.home import home_of
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
 from tests.live.conftest import LAKEHOUSE, ROOT, verb
 from tests.support.processes import commands_below
-from tests.support.watch import Watch, free_port, with_web_page
+from tests.support.watch import Watch, with_web_page
 
 pytestmark = pytest.mark.live
 LONGEST = 180.0
@@ -99,11 +100,11 @@ def watched(pid):
 def test_up_listens_on_loopback_alone_and_goes_on_after_each_of_its_services_was_killed(tmp_path):
     root = tmp_path / "lake"
     both = [landed("sales"), landed("orders")]
-    page = with_web_page(tmp_path, free_port())
+    page = with_web_page(tmp_path, free_ports(1)[0])
     with running(tmp_path, "up", "--rate", "20", "--root", root, **page) as up:
         with watched(up.process.pid) as watch:
             at = up.until(both)
-            time.sleep(1)
+            watch.look_again()
         addresses = {ip.removeprefix("::ffff:") for _, ip in watch.listening}
         assert {name for name, _ in watch.listening} >= {"java"}
         assert addresses <= {"127.0.0.1", "::1"}, watch.listening

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
@@ -81,10 +82,11 @@ def both(orders, other, mode):
     with orders.following(mode) as done:
         orders.until(lambda now: len(now) == 10)
         other.capture(mode, snapshot="only")
-        for number in range(100):
+        deadline = time.monotonic() + 200
+        for number in itertools.count():
             orders.sql(f"UPDATE orders SET amount = {number}")
             time.sleep(0.1)
-            if done:
+            if done or time.monotonic() > deadline:
                 break
 
 

@@ -40,7 +40,7 @@ def test_a_file_is_gone_on_with_after_each_kill(kafka, tmp_path):
                 time.sleep(0.01)
             sender.kill()
     assert 0 < reached < ROWS
-    subprocess.run(words, cwd=ROOT, check=True, timeout=120)
+    subprocess.run(words, cwd=ROOT, check=True, timeout=400)
     assert json.loads(place.read_bytes())["rows"] == ROWS
     settings = settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka})
     ids = [

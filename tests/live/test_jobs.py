@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pyspark
 import pytest
 
 from lakehouse.cli.start import engine
+from lakehouse.services.folder import free_ports
 from lakehouse.services.jars import default_cache, spark_jars
 from lakehouse.services.java import find_java
 from tests.conftest import long
@@ -91,9 +91,7 @@ def test_bronze_and_silver_under_spark_submit(kafka, tmp_path):
 @contextmanager
 def standalone(environment, folder):
     """A standalone master and its one worker; the master's address."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_ports(1)[0]
     started, master = [], f"spark://127.0.0.1:{port}"
     spark_class, deploy = SPARK / "bin" / "spark-class", "org.apache.spark.deploy"
     host = ["--host", "127.0.0.1", "--webui-port", "0"]

@@ -194,7 +194,7 @@ def test_a_server_that_outlives_its_starter_is_adopted(tmp_path):
     finally:
         process = psutil.Process(server.pid)
         process.send_signal(signal.SIGINT)
-        process.wait(15)
+        process.wait(200)
 
 
 def test_a_start_that_is_killed_leaves_nothing_in_the_way(tmp_path):

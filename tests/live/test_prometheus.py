@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -27,6 +26,7 @@ from lakehouse.explorer.measured import Measured
 from lakehouse.explorer.observed import Observer
 from lakehouse.operations.keep import keep
 from lakehouse.runtime.driver import flow, run
+from lakehouse.services.folder import free_ports
 from tests.conftest import encode, sale
 from tests.live.conftest import ROOT, settings_of
 
@@ -44,12 +44,6 @@ SHORTER = {
 }  # fmt: skip
 """What a person waits for is waited for in seconds here; nothing else of the rules changes."""
 LONGEST = 240.0
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Prometheus:
@@ -90,7 +84,7 @@ def prometheus(folder, port):
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     config = config.replace("15s", "1s").replace("127.0.0.1:9464", f"127.0.0.1:{port}")
     (folder / "prometheus.yml").write_text(config)
-    own = free_port()
+    own = free_ports(1)[0]
     process = subprocess.Popen(
         [PROMETHEUS, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
          f"--web.listen-address=127.0.0.1:{own}"],
@@ -178,7 +172,7 @@ def stage(kafka, tmp_path):
     for service in (*SERVICES, "other"):  # another test of this process may have waited in vain
         HEALTH.back(service)
     with closing(KafkaProducer(bootstrap_servers=kafka)) as producer:
-        stage = Stage(settings, free_port(), producer)
+        stage = Stage(settings, free_ports(1)[0], producer)
         stage.serve()
         yield stage
         stage.close()

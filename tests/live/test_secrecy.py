@@ -20,10 +20,11 @@ from urllib.parse import urljoin
 import pytest
 from deltalake import DeltaTable
 
+from lakehouse.services.folder import free_ports
 from tests.live.conftest import LAKEHOUSE, ROOT, command
 from tests.live.secured_broker import SecuredBroker
 from tests.support.copies_of_one import copies_of_one
-from tests.support.watch import Watch, free_port, with_web_page
+from tests.support.watch import Watch, with_web_page
 
 pytestmark = pytest.mark.live
 PAGES = 40
@@ -120,7 +121,7 @@ def _get(address: str) -> str:
 
 
 def test_secrets_are_nowhere_to_be_seen(secured: SecuredBroker, tmp_path: Path) -> None:
-    root, port = tmp_path / "lake", free_port()
+    root, port = tmp_path / "lake", free_ports(1)[0]
     key = (secured.folder / "client.key").read_text().splitlines()[3]
     certificate = {
         "ssl_certfile": str(secured.folder / "client.pem"),

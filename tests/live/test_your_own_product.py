@@ -135,7 +135,7 @@ def test_up_runs_two_products_side_by_side(installed, kafka, tmp_path):
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.5)
         up.send_signal(signal.SIGTERM)
-        assert up.wait(90) == 0, log.read_text()[-2000:]
+        assert up.wait(200) == 0, log.read_text()[-2000:]
     finally:
         if up.poll() is None:
             up.kill()

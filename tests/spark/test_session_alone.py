@@ -41,7 +41,7 @@ def test_secrets_of_spark_conf_and_a_strangers_module(tmp_path):
     (tmp_path / "json.py").write_text("open('ran', 'w')\nraise SystemExit('a stranger')\n")
     done = subprocess.run(
         [sys.executable, "-P", "-c", CODE], cwd=tmp_path, capture_output=True, text=True,
-        env={**own_environment(), "TMPDIR": str(tmp_path / "temporary")}, timeout=120, check=False,
+        env={**own_environment(), "TMPDIR": str(tmp_path / "temporary")}, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,10 +24,11 @@ class Watch(threading.Thread):
         self._listens = listens
         self.command_lines: set[str] = set()
         self.listening: set[tuple[str, str]] = set()
-        self._root, self._done = psutil.Process(pid), threading.Event()
+        self._root, self._done, self._looks = psutil.Process(pid), threading.Event(), 0
 
     def run(self) -> None:
         while not self._done.wait(0.2):
+            self._looks += 1
             with suppress(psutil.Error):
                 for process in [self._root, *self._root.children(recursive=True)]:
                     with suppress(psutil.Error):
@@ -39,15 +41,16 @@ class Watch(threading.Thread):
             if connection.status == psutil.CONN_LISTEN or is_udp:
                 self.listening.add((process.name(), connection.laddr.ip))
 
+    def look_again(self) -> None:
+        """Wait until every process that is there now was looked at."""
+        after, deadline = self._looks + 2, time.monotonic() + 200
+        while self._looks < after:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def stop(self) -> None:
         self._done.set()
         self.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def with_web_page(folder: Path, port: int) -> dict[str, str]:

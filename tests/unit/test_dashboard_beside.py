@@ -1,6 +1,5 @@
 """The dashboard beside `lakehouse up` is started again when it falls, and ends with it."""
 
-import socket
 import time
 import urllib.request
 
@@ -8,9 +7,10 @@ import pytest
 
 from lakehouse.cli.serve import with_dashboard
 from lakehouse.core import processes, restarts
+from lakehouse.services.folder import free_ports
 from tests.support.lake import changed
 
-PATIENCE = 60
+PATIENCE = 200
 
 
 def eventually(found):
@@ -36,9 +36,7 @@ def begun(monkeypatch):
 
 @pytest.fixture
 def beside(settings):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return changed(settings, dashboard={"port": port})
+    return changed(settings, dashboard={"port": free_ports(1)[0]})
 
 
 def answers(lines):

@@ -82,7 +82,7 @@ def test_a_terminal_that_goes_away_ends_both():
 def test_a_process_with_threads_is_not_copied():
     done = subprocess.run(
         [sys.executable, "-P", "-c", "import threading, time\n"
-         "threading.Thread(target=time.sleep, args=(1,)).start()\n"
+         "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
          f"import os\nbefore = os.getpid()\n{CHILD}print(os.getpid() == before)"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
     )  # fmt: skip
