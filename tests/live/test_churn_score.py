@@ -215,6 +215,25 @@ def test_a_topic_that_was_made_anew_is_scored_from_its_beginning(topics, admin):
     assert topics.score().predictions == 60
 
 
+def test_a_topic_that_is_made_anew_while_it_scores_is_scored_from_its_beginning(
+    topics, admin, monkeypatch
+):
+    monkeypatch.setattr(reading, "LOOK", 0.5)
+    service = ScoringService(topics.settings, stop := Stop())
+    thread, failed = in_thread(service)
+    topics.send(*topics.customers(30))
+    until(lambda: service.scored.predictions == 30)
+    topic = churn_of(topics.settings).topic
+    admin.delete_topics([topic])
+    until(lambda: topic not in admin.list_topics())
+    topics.send(*topics.customers(300))  # more than the former one had, at once
+    sent = {f"e{n}" for n in range(330)}
+    until(lambda: failed or {one["input_event_id"] for one in topics.predictions()} == sent)
+    stop.set()
+    thread.join()
+    assert not failed
+
+
 def test_without_a_model_it_waits_and_without_a_broker_it_says_so(tmp_path, kafka):
     topics = Topics(tmp_path / "lake", kafka, tmp_path.name)
     topics.send(*topics.customers(3))

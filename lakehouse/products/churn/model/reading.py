@@ -27,11 +27,11 @@ from lakehouse.products.churn.contract import CUSTOMERS
 from lakehouse.products.churn.model.ahead import Ahead
 from lakehouse.products.churn.model.span import Span
 from lakehouse.products.churn.settings import churn_of
-from lakehouse.settings.kafka_client import reader_options, unreachable
+from lakehouse.settings.kafka_client import ensure_topic, reader_options, unreachable
 from lakehouse.settings.settings import Settings
 
 AT_ONCE, LOOK = 20_000, 10.0
-"""Records at a time; seconds between two looks at how many partitions there are."""
+"""Records at a time; seconds between two looks at which topic it is, and its partitions."""
 MANY = 50_000
 """Records of a batch for which a process that reads ahead is worth its start."""
 _MIB = 2**20
@@ -60,7 +60,8 @@ class Reading:
         """``stop`` is that of a batch, which ends with what is there now; None where none does."""
         kafka = settings.kafka
         self._kafka, self._span, self._topic_id = kafka, span, topic_id
-        self._topic = churn_of(settings).topic
+        self._churn = churn_of(settings)
+        self._topic = self._churn.topic
         self._wait = kafka.request_timeout.total_seconds()
         self._lost = ""
         options = {**reader_options(kafka), "group.id": span.group}
@@ -122,10 +123,15 @@ class Reading:
         return {p: min(self._known[p], self._ends.get(p, self._known[p])) for p in self._next}
 
     def is_outdated(self) -> bool:
-        """Whether the topic has got partitions since; asks now and then."""
+        """Whether the topic has got partitions since, or was made anew; asks now and then.
+
+        Of one that was made anew the records below its former offsets were stepped over.
+        """
         if time.monotonic() - self._looked < LOOK:
             return False
         self._looked = time.monotonic()
+        if ensure_topic(self._kafka, self._churn) != self._topic_id:
+            return True
         return len(self._numbers()) > self._count
 
     def _numbers(self) -> list[int]:
