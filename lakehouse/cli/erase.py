@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +16,7 @@ from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import progress
+from lakehouse.core.signals import Stopped, is_interrupt
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -63,13 +66,23 @@ def erase(
         )  # fmt: skip
     report = []
     for name in meant:
-        with progress(quiet=as_json):
+        with progress(quiet=as_json), _saying_where_it_is_cut():
             done = erasure.erase(person, name, settings, datetime.now(UTC))
         report.append(_report(done, _in_kafka(done, settings)))
         _tell(report[-1])
     if as_json:
         write_json({r["product"]: r for r in report})
     raise SystemExit(Exit.OK)
+
+
+@contextmanager
+def _saying_where_it_is_cut() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | Stopped) or is_interrupt(error):
+            say("the erasure was cut: some of it may be done; the same command does the rest")
+        raise
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:

@@ -276,6 +276,15 @@ def test_the_command_says_what_it_did_and_what_it_could_not_ask(lake):
     assert json.loads(run(lake, GONE, "--yes", "--json").stdout) == {}
 
 
+def test_a_cut_is_said_with_what_to_do(lake, monkeypatch):
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lakehouse.operations.erase.erase", cut)
+    done = run(lake, GONE, "--yes", code=130)
+    assert "the erasure was cut" in " ".join(done.stderr.split())
+
+
 def test_what_is_not_there_is_said(lake, tmp_path):
     assert json.loads(run(lake, "nobody", "--yes", "--json").stdout) == {}
     with pytest.raises(TableMissing):
