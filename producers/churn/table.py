@@ -53,6 +53,11 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
                 f"let its first line name {', '.join(COLUMNS)}, separated by commas; {optional} "
                 "may be left out",
             )  # fmt: skip
+        if twice := [n for n in COLUMNS if header.count(n) > 1]:
+            raise UsageError(
+                str(path), f"names column {', '.join(twice)} more than once",
+                "leave one of each: nobody can tell which is meant",
+            )  # fmt: skip
         for cells in reader:
             if cells:
                 yield _row(header, cells)

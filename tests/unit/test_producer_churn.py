@@ -145,6 +145,7 @@ def test_a_file_that_was_cut_is_gone_on_with_by_the_same_ids(file, tmp_path):
         (b"a,b\n1,2\n", "has no column customerID"),
         (b"", "has no column customerID"),
         (HEADER.replace("Partner", "partner").encode(), "no column Partner; it has 'partner'"),
+        (f"{HEADER},tenure".encode(), "names column tenure more than once"),
         (HEADER.replace(",", ";").encode(), "its first line is 'customerID;gender"),
         (f"{HEADER}\n\xff".encode("latin-1"), "cannot be read"),
         (f'{HEADER}\n"a'.encode(), "cannot be read"),
