@@ -101,6 +101,8 @@ class Transfer:
         with self._changing(was, self._held(now)):
             select, total = f"SELECT {every} FROM {rows_of(now, now.files)}", now.table.count
             sent = self._copy(NEW, now.schema, none, select, what, total() if what else 0)
+            if what:
+                advance(f"comparing {what} in Postgres", 0, 0)
             self._run("ANALYZE {new}", names)
             self._run(DELETE_OTHERS, names)
             self._run(FORGET_AHEAD, names, _EVERY)
