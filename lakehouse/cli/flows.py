@@ -15,6 +15,7 @@ from lakehouse.cli.products import (
     Sources,
     chosen,
     loaded,
+    must_plan,
     sender,
     with_part,
     with_postgres,
@@ -99,6 +100,7 @@ def up(
 
     settings = settings_of(config, root)
     running = chosen(names or [], settings)
+    must_plan(*running)
     with (
         UNLESS_ENDED,
         broker(settings) as settings,
@@ -140,6 +142,7 @@ def demo(
     Examples: lakehouse demo   |   lakehouse demo {product}
     """
     found = with_part(product, "demo")
+    must_plan(found)
     root = root or Path("var/demo" if found.is_main else f"var/demo-{found.name}")
     settings = settings_of(config, root)
     refuse_services(root)
@@ -171,6 +174,8 @@ def produce(
     words = [*(arguments or []), *context.args]
     name = words.pop(0) if words and words[0] in products() else None
     found = with_part(name, "source")
+    if "--help" not in words:
+        must_plan(found)
     verb = typer.Typer(add_completion=False, rich_markup_mode=None)
     verb.command()(sender(found))
     command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")

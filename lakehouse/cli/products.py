@@ -27,10 +27,21 @@ if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
 
 
+def must_plan(*wanted: Product) -> None:
+    """DeclarationError where SQL of one of these products' declarations cannot run."""
+    from lakehouse.products.bound import check_sql  # help loads no engine
+
+    check_sql(*wanted)
+
+
 def listed(settings: Settings) -> list[dict[str, Any]]:
-    """Each product: its topics, flows and tables, and which of these the lake has."""
+    """Each product: its topics, flows and tables, and which of these the lake has.
+
+    DeclarationError where one is declared wrongly, its SQL too: who writes one looks here first.
+    """
     from lakehouse.runtime.driver import tables_of
 
+    must_plan(*products().values())
     lake = Lake(settings.lake.root)
     found = []
     for p in products().values():

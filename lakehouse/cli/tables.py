@@ -48,6 +48,8 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """List every product: its topics, flows and tables, and which tables the lake has.
 
+    Every declaration is checked, and its SQL planned: exit 2 names the first that is wrong.
+
     Examples: lakehouse products   |   lakehouse products --json
     """
     from lakehouse.cli.products import listed
