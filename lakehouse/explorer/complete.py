@@ -48,18 +48,18 @@ def written(text: str, column: int) -> str:
     return found[0] if found else ""
 
 
+def spelled(name: str) -> str:
+    """A table's or a view's name as a statement has it: in quotes where it is no plain word."""
+    layer, dot, table = name.partition(".")
+    return f"{layer}.{_quoted(table)}" if dot else _quoted(name)
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else identifier(name)
+
+
 def _spelled(named: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    """Names as a statement has them: in quotes where they are no plain words."""
-
-    def quoted(name: str) -> str:
-        return name if _PLAIN.fullmatch(name) else identifier(name)
-
-    found = {}
-    for name, columns in named.items():
-        layer, dot, table = name.partition(".")
-        spelled = f"{layer}.{quoted(table)}" if dot else quoted(name)
-        found[spelled] = tuple(map(quoted, columns))
-    return found
+    return {spelled(name): tuple(map(_quoted, columns)) for name, columns in named.items()}
 
 
 def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> list[str]:

@@ -15,13 +15,15 @@ from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.sql import identifier
 from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
 from lakehouse.explorer.catalogue import Catalogue, is_plain, named_in
+from lakehouse.explorer.listing import listing
 from lakehouse.explorer.locked import Expired, locked, within
 from lakehouse.explorer.spilled import is_full, spill_full, spill_room
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.faults import ENGINES
 
 T = TypeVar("T")
-_LISTS = re.compile(r"\b(show|information_schema)\b", re.I)
+_LISTS = re.compile(r"\b(show|information_schema)\b|\bdescribe\W*($|\))|^\W*desc\W*$", re.I)
+"""What lists all tables: DESCRIBE of nothing does, too."""
 
 
 class QueryTimedOut(LakehouseError):
@@ -89,7 +91,8 @@ class Reader:
 
         def answer() -> Answer:
             check(statement, self._views)
-            return self._fetch(statement, limit, is_counted=is_counted)
+            listed = listing(statement, self._catalogue.names(), self._connection)
+            return self._fetch(listed, limit, is_counted=is_counted)
 
         try:
             return in_time(self.settings, answer, self.interrupt)

@@ -20,7 +20,10 @@ MOVING, SHIFTED = 0.1, 0.25
 
 
 def training(version: str, histograms: Histograms) -> str:
-    """What the promoted model was trained on: a row a feature and bin, and its share."""
+    """What the promoted model was trained on: a row a feature and bin, and its share.
+
+    Without a model it has none, and is left out of a lake that has no churn.
+    """
     rows = [(feature, bin_, n) for feature, bins in histograms.items() for bin_, n in bins.items()]
     values = ", ".join(f"({text(f)}, {text(b)}, {int(n)})" for f, b, n in rows or [("", "", 0)])
     return (
@@ -28,7 +31,7 @@ def training(version: str, histograms: Histograms) -> str:
         "CAST(customers AS BIGINT) AS customers, "
         "customers / sum(customers) OVER (PARTITION BY feature) AS share "
         f"FROM (VALUES {values}) AS t(feature, bin, customers)"
-        f"{'' if rows else ' WHERE false'}"
+        f"{'' if rows else ' WHERE EXISTS (FROM bronze.churn WHERE false)'}"
     )
 
 
