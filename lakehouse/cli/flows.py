@@ -84,19 +84,24 @@ def up(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[PRODUCT]...", help="all that are switched on")
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="events a second")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="what each source makes a second: --rate of its produce"),
+    ] = None,
     root: Root = None,
     config: Config = None,
 ) -> None:
     """Run products until Ctrl-C: the broker, sources of events, all of their flows, and pages.
 
     Runs the products named, or each whose section of config.ini has enabled = true. If one
-    needs Postgres and [postgres] names none, an embedded one is started.
+    needs Postgres and [postgres] names none, an embedded one is started. Ctrl-C ends the sources,
+    lands what they sent, and ends; a second one ends at once.
 
     Examples: lakehouse up   |   lakehouse up --rate 50   |   lakehouse up {product}
     """
+    from lakehouse.cli.drained import landed_first, say_landing
     from lakehouse.cli.panel import panel
-    from lakehouse.runtime.driver import run, say_stopping
+    from lakehouse.runtime.driver import run
 
     settings = settings_of(config, root)
     running = chosen(names or [], settings)
@@ -105,7 +110,7 @@ def up(
         UNLESS_ENDED,
         broker(settings) as settings,
         with_postgres(settings, running, database) as settings,
-        stop_on_signals(say_stopping) as stop,
+        stop_on_signals(say_landing) as stop,
     ):
         from lakehouse.core.restarts import restarted
 
@@ -120,8 +125,9 @@ def up(
             with (
                 panel(settings, f"lakehouse up {told}", [f.name for f in flows]) as tell,
                 with_dashboard(settings, config, tell),
+                landed_first(flows, settings, stop, sources.wait) as landed,
             ):
-                restarted("the flows", lambda: run(flows, settings, wait, stop=stop), stop)
+                restarted("the flows", lambda: run(flows, settings, wait, stop=landed), landed)
         finally:
             sources.end()
 

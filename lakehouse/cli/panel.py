@@ -114,7 +114,7 @@ class Panel:
             table.add_row(*(cells[name] for name in (*columns, *wide)))
         down = [name for name, up in _by_label(metrics.SERVICE_UP, "service").items() if not up]
         away = [Text(f"{name} does not answer: waited for", style="bold red") for name in down]
-        told = [Text(line) for line in self._told]
+        told = [Text(line) for line in (() if self.has_ended else self._told)]
         lines = [Text(text.plain[:width], style=text.style) for text in self._events]
         return Group(head, table, *away, *told, *lines)
 

@@ -118,11 +118,15 @@ class Sources:
             self._failed.append(error)
             self.stop.set()
 
+    def wait(self) -> None:
+        """Wait for all to end; what they sent is acknowledged by then."""
+        for thread in self._threads:
+            thread.join()
+
     def end(self) -> None:
         """Set the stop, wait for all, and raise what the first that failed raised."""
         self.stop.set()
-        for thread in self._threads:
-            thread.join()
+        self.wait()
         if self._failed:
             raise self._failed[0]
 

@@ -158,6 +158,15 @@ class Broker:
             reader.close()
 
 
+def waiting(flow: BronzeFlow, settings: Settings, broker: Broker) -> int | None:
+    """Offsets of a flow's topic that bronze has not landed; None where that cannot be asked."""
+    into = f"bronze.{flow.product}"
+    uri = Lake(settings.lake.root).table(into)
+    if (version := _newest(uri)) is None:
+        return None
+    return _waiting(Status(flow.name, into), notes(commits(uri, version)), broker).waiting
+
+
 def _waiting(row: Status, told: Iterator[dict[str, Any]], broker: Broker) -> Status:
     """The same, with what bronze lacks of its topic."""
     note = next((one["ends"] for one in told if "ends" in one), None)
