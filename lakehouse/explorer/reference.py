@@ -186,7 +186,8 @@ def _silver(flow: SilverFlow) -> list[str]:
         out += _rows((n, kind, session.docs[n]) for n, kind in session.columns.items())
     for finer in flow.finers:
         out += [f"## {flow.table(finer.name)}", "", f"Finer table: {finer.doc}.", ""]
-        out += _rows((n, "", f"`{sql}`") for n, sql in finer.keys.items())
+        kinds = {n: "TIMESTAMPTZ" if n == "event_time" else "VARCHAR" for n in finer.keys}
+        out += _rows((n, kinds[n], f"`{sql}`") for n, sql in finer.keys.items())
     return out
 
 
