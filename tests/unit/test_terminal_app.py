@@ -124,9 +124,15 @@ def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
         editor.load_text("SELECT country,\n  nope FROM silver.sales_by_country")
         await it.press("f5")
         await it.shows("line 2, column 3", "nope")
+        assert (it.grid.rows.num_rows, it.grid.columns) == (0, [])  # not those of before
         assert (editor.wrong_at, editor.cursor_location) == ((2, 3), (1, 2))
         await it.press("f7", "f7")
-        assert editor.text == "SELECT count(*) AS n FROM silver.sales_by_client"
+        before = "SELECT count(*) AS n FROM silver.sales_by_client"
+        assert editor.text == before
+        await it.press("ctrl+l")
+        assert editor.text == ""
+        await it.press("ctrl+z")
+        assert editor.text == before
         editor.load_text("DROP TABLE x")
         await it.press("f5")
         await it.shows("read-only")
@@ -148,6 +154,14 @@ def test_what_is_typed_at_once_after_f4_is_in_the_editor(root):
             await it.burst("f4", *"SELECT 1 AS two", "f5")
             await it.until(lambda: editor.text == "SELECT 1 AS two" and it.grid.rows.num_rows == 1)
             assert it.grid.rows.schema.names == ["two"]
+        await it.shows("F2 Analyses", "F3 Table", "F4 SQL", "^l Clear")
+        await it.press("ctrl+l", "f9", "f9", "t")
+        assert editor.text == "t"
+        await it.press("shift+tab", "shift+tab")
+        assert it.app.query_one("LakeTree").has_focus
+        await it.press("f9", "t", "f9", "t")
+        assert editor.text == "ttt"
+        editor.load_text("SELECT 1 AS two")
         await it.press("f1")
         await it.burst("f2", "x")
         await it.shows("this help")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App, SystemCommand
-from textual.widgets import TabbedContent
+from textual.widgets import Input, TabbedContent, TextArea
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import printable, whole_number
@@ -95,11 +95,14 @@ class Actions(App[None]):
         )
 
     def action_tree(self) -> None:
-        """Show or hide the tree."""
-        left = self.query_one("#left")
+        """Show or hide the tree; what is typed goes on to where it went."""
+        left, tree = self.query_one("#left"), self.query_one(LakeTree)
         left.toggle_class("hidden")
-        if not left.has_class("hidden"):
-            self.query_one(LakeTree).focus()
+        if left.has_class("hidden"):
+            if tree.has_focus:
+                self.action_tab(self.query_one("#tabs", TabbedContent).active)
+        elif not isinstance(self.focused, Input | TextArea):
+            tree.focus()
 
     def action_step(self, by: int) -> None:
         """The next analysis, or the one before."""

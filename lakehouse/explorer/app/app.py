@@ -95,11 +95,11 @@ class Explorer(Actions):
                 yield LakeTree()
                 yield Static("", id="details", markup=False)
             with TabbedContent(id="tabs"):
-                with TabPane("Analyses", id="analyses"):
+                with TabPane("F2 Analyses", id="analyses"):
                     yield AnalysesPane(lambda: self.session)
-                with TabPane("Table", id="table"):
+                with TabPane("F3 Table", id="table"):
                     yield Results(lambda: self.session, id="rows")
-                with TabPane("SQL", id="sql"):
+                with TabPane("F4 SQL", id="sql"):
                     yield SqlPane(lambda: self.session, self._history, self._words)
         yield Footer(compact=True, show_command_palette=False)
 

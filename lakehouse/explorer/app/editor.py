@@ -31,6 +31,7 @@ class Editor(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5,ctrl+r,ctrl+enter", "run", "Run", key_display="F5"),
         Binding("ctrl+at,ctrl+n", "offer", "Complete", key_display="^n", priority=True),
+        Binding("ctrl+l", "empty", "Clear", key_display="^l"),
         Binding("f7,alt+up", "past(-1)", "Older", key_display="F7"),
         Binding("f8,alt+down", "past(1)", "Newer", key_display="F8", show=False),
     ]
@@ -94,6 +95,11 @@ class Editor(TextArea):
         self._place = max(0, min(place + step, len(statements) - 1))
         self.load_text(statements[self._place])
         self.move_cursor(self.document.end)
+
+    def action_empty(self) -> None:
+        """Begin anew, with nothing written; undone as any change is."""
+        self._place = None
+        self.clear()
 
     def action_offer(self) -> None:
         """Offer names."""

@@ -83,6 +83,8 @@ class Results(Vertical):
         self._wanted = ""
         self._sort: tuple[str, bool] = ("", False)
         self._asked = 0
+        self._drawn = ""
+        """The statement whose rows are on the screen."""
 
     def compose(self) -> ComposeResult:
         """The status, the filter, the grid."""
@@ -153,6 +155,7 @@ class Results(Vertical):
         self.grid.mark = self._sort
         names = names_of(found.rows, self.table) if stay else ()
         self.grid.show(found.rows, stay=stay, names=names)
+        self._drawn = self.statement
         kept = f" with {self._wanted!r} (Esc: all rows)" if self._wanted else ""
         self.say(f"{self.told(found)}{kept} · {seconds * 1000:,.0f} ms")
         self.post_message(self.Shown(self))
@@ -160,6 +163,8 @@ class Results(Vertical):
     def _refuse(self, number: int, text: str, at: tuple[int, int] | None) -> None:
         if number != self._asked or not self.is_mounted:
             return
+        if self._drawn != self.statement:  # rows of another one are no answer to it
+            self.grid.show(self.grid.rows.slice(0, 0).select([]))
         self.say(text, is_wrong=text != "cancelled")
         self.post_message(self.Wrong(self, text, at))
 

@@ -44,6 +44,7 @@ SQL
   F5 or Ctrl+R    run                  Esc      end what runs
   Ctrl+N          names that may come next; Tab or Enter takes one
   F7, F8          what was run before, and after
+  Ctrl+L          empty the editor         Ctrl+Z   undo
 
 Numbers are exact and whole. A question reads one version of each
 table, and nothing but this lake; no statement writes. What a table
