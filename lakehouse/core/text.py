@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_CLOSE = 0.8
-"""How alike a name is that was mistyped; 1 is the same."""
+_CLOSE, _FEW = 0.6, 4
+"""How alike a name is that was mistyped, 1 is the same; and so many are named of many."""
 _FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)
 
 
@@ -30,15 +30,29 @@ def whole_number(text: object) -> int | None:
 
 
 def of_tables(name: str, names: Sequence[str], otherwise: str) -> str:
-    """The remedy for a table that is not there: the one of these names that may be meant, or all.
+    """The remedy for a table that is not there: the one of these names that may be meant, or a few.
 
     ``otherwise`` is what else may be done.
     """
+    if close := nearest(name, names):
+        return f"Did you mean {close!r}?"
+    if len(names) <= _FEW + 1:
+        return f"tables are: {', '.join(names)}; or {otherwise}" if names else otherwise
+    layer = name.rpartition(".")[0]
+    few = sorted(names, key=lambda known: not known.startswith(f"{layer}."))[:_FEW]
+    more = f"{len(names) - _FEW} more, as `lakehouse tables` lists"
+    return f"tables are: {', '.join(few)} and {more}; or {otherwise}"
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """The name that is most alike, of its layer where there is such, by the part after it."""
     import difflib  # noqa: PLC0415  # help does without
 
-    if close := difflib.get_close_matches(name, names, n=1, cutoff=_CLOSE):
-        return f"Did you mean {close[0]!r}?"
-    return f"tables are: {', '.join(names)}; or {otherwise}" if names else otherwise
+    layer, dot, own = name.lower().rpartition(".")
+    known = [k for k in names if dot and k.lower().startswith(f"{layer}.")] or [*names]
+    last = [k.rpartition(".")[2].lower() for k in known]
+    close = difflib.get_close_matches(own, last, n=1, cutoff=_CLOSE)
+    return known[last.index(close[0])] if close else None
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +20,7 @@ from typing import Any, Self
 import duckdb
 
 from lakehouse.core.errors import Exit, LakehouseError
-from lakehouse.core.text import printable
+from lakehouse.core.text import nearest, printable
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.storage.duck import Limits, opened
 
@@ -44,9 +44,12 @@ _MEMORY = "512MB"
 """Most memory of the parser."""
 _LISTS = ("tables", "columns", "schemata")
 _SHOWN = ('"tables"', "__show_tables_expanded")
+_LONGEST_NAME = 200
+"""A longer one is like none."""
 _OPTIONS = 24
 """Most words between EXPLAIN and what it explains."""
 _POINTED = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.M)
+_CANDIDATES = re.compile(r"^(?:Candidate (?:bindings|tables)|Did you mean):?[: ]*(\".*\")", re.M)
 _PIVOT = "PIVOT needs to know its columns"
 _Tree = dict[str, Any]
 
@@ -96,10 +99,15 @@ class _Named:
         return node
 
 
-def check(statement: str, views: Collection[str] = ()) -> None:
+def check(
+    statement: str,
+    views: Collection[str] = (),
+    tables: Callable[[], Sequence[str]] = tuple,
+) -> None:
     """Raise SqlRejected unless the text is one statement that only reads what it may.
 
-    ``views`` are names that may be read like the lake's own tables.
+    ``views`` are names that may be read like the lake's own ``tables``, of which the error of a
+    name that is none of them names the nearest.
     """
     kinds = _kinds(statement)
     if len(kinds) != 1:
@@ -111,7 +119,7 @@ def check(statement: str, views: Collection[str] = ()) -> None:
     if kinds != [duckdb.StatementType.SELECT]:
         kind = str(kinds[0]).rpartition(".")[2] if kinds else "an empty EXPLAIN"
         raise SqlRejected("SQL", f"{kind} is not allowed: the lake is read-only here", READ_ONE)
-    _look_up(_named(statement), {view.lower() for view in views})
+    _look_up(_named(statement), {view.lower() for view in views}, tables)
 
 
 def is_explain(statement: str) -> bool:
@@ -134,7 +142,7 @@ def _explained(statement: str) -> tuple[str, list[duckdb.StatementType]]:
     return "", []
 
 
-def _look_up(named: _Named, views: set[str]) -> None:
+def _look_up(named: _Named, views: set[str], tables: Callable[[], Sequence[str]]) -> None:
     functions = named.table_functions - TABLE_FUNCTIONS
     functions |= {f for f in named.functions if CLOSED_FUNCTIONS.fullmatch(f)}
     for function in sorted(functions):
@@ -145,10 +153,11 @@ def _look_up(named: _Named, views: set[str]) -> None:
         if catalog in {"", "memory"} and (schema in LAYERS or is_list or is_named):
             continue
         name = ".".join(part for part in (catalog, schema, table) if part)
-        beside = f", and the views {', '.join(sorted(views))}" if views else ""
+        close = nearest(name[:_LONGEST_NAME], [*tables(), *sorted(views)])
+        meant = f"Did you mean {close!r}? " if close else ""
         raise SqlRejected(
             "SQL", f"the lake has no table named {printable(name)[:60]}",
-            f"read by name what `lakehouse tables` lists{beside}; files are closed",
+            f"{meant}Read by name what SHOW TABLES lists; files are closed",
         )  # fmt: skip
     for shown in sorted(named.shown.difference(_SHOWN)):
         raise SqlRejected("SQL", f"SHOW {printable(shown)[:60]} is closed here", BY_NAME)
@@ -214,3 +223,10 @@ def line(error: Exception) -> str:
     """The first line of an engine's error, safe to print."""
     lines = [text for text in str(error).strip().splitlines() if text.strip()]
     return printable(lines[0][:300] if lines else type(error).__name__)
+
+
+def candidates(error: Exception) -> str:
+    """The names that an engine's error has in the place of a wrong one; empty where it has none."""
+    found = _CANDIDATES.search(str(error))
+    names = re.findall(r'"((?:[^"]|"")+)"', found[1])[:3] if found else []
+    return printable(" or ".join(names))[:200]

@@ -23,6 +23,7 @@ from lakehouse.products.registry import bronze_of
 from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.health import lacking_files, loaded, newest
 from lakehouse.storage.log import commits, note_of, notes
+from lakehouse.storage.log_health import Log
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,16 +122,22 @@ class Catalogue:
             table = newest(self.lake.table(name)) if self._is_newest else self._load(name)
         except (DeltaError, OSError) as error:
             if self.version is not None or self.at is not None:
-                raise UsageError(
-                    f"table {name}", f"has no such version: {_line(error)}",
-                    f"look at `lakehouse history {name}`",
-                ) from None  # fmt: skip
+                raise self._no_version(name, error) from None
             raise TableDamaged(
                 f"table {name}", f"cannot be opened: {_line(error)}",
                 f"lakehouse repair {quote(name)} {root_option(self.lake.root)}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
         return table
+
+    def _no_version(self, name: str, error: Exception) -> UsageError:
+        """Which versions there are instead; the engine's words where that is not what is wrong."""
+        newest = Log.of(self.lake.table(name)).newest
+        is_later = self.version is not None and self.version > newest
+        why = f"the newest is {newest}" if is_later else _line(error)
+        return UsageError(
+            f"table {name}", f"has no such version: {why}", f"look at `lakehouse history {name}`"
+        )
 
     def _load(self, name: str) -> DeltaTable:
         """The table at the version or time; silver whose version is gone is folded from bronze."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.sql import identifier
+from lakehouse.core.text import of_tables
 from lakehouse.explorer.catalogue import Catalogue, TableInfo
 from lakehouse.explorer.past import Past
 from lakehouse.explorer.report import views
@@ -107,7 +108,7 @@ class Lake:
         if name not in self.tables:
             raise TableMissing(
                 f"table {name}", "is not in the lake",
-                f"name one of: {', '.join([*self.tables, *self.views])}",
+                of_tables(name, [*self.tables, *self.views], "name another lake"),
             )  # fmt: skip
         layer, _, table = name.partition(".")
         return Rows(self._session, f"FROM {layer}.{identifier(table)}")

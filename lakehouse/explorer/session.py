@@ -77,7 +77,7 @@ class Session:
 
         with self._one:
             self._is_cancelled.clear()
-            in_time(self.settings, lambda: check(statement, self.views))
+            in_time(self.settings, lambda: check(statement, self.views, self.catalogue.names))
             reader = self._reader(statement)
             if self._is_cancelled.is_set():
                 raise Cancelled

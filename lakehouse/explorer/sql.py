@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.sql import identifier
-from lakehouse.explorer.allowed import BY_NAME, SqlRejected, check, is_explain, line
+from lakehouse.explorer.allowed import BY_NAME, SqlRejected, candidates, check, is_explain, line
 from lakehouse.explorer.catalogue import Catalogue, is_plain, named_in
 from lakehouse.explorer.listing import listing
 from lakehouse.explorer.locked import Expired, locked, within
@@ -24,6 +24,8 @@ from lakehouse.storage.faults import ENGINES
 T = TypeVar("T")
 _LISTS = re.compile(r"\b(show|information_schema)\b|\bdescribe\W*($|\))|^\W*desc\W*$", re.I)
 """What lists all tables: DESCRIBE of nothing does, too."""
+
+_MEND = "mend the statement; SHOW TABLES lists names, DESCRIBE a table's columns"
 
 
 class QueryTimedOut(LakehouseError):
@@ -90,7 +92,7 @@ class Reader:
         """Run one read: its first ``limit`` rows (None: all); the rest are at most counted."""
 
         def answer() -> Answer:
-            check(statement, self._views)
+            check(statement, self._views, self._catalogue.names)
             listed = listing(statement, self._catalogue.names(), self._connection)
             return self._fetch(listed, limit, is_counted=is_counted)
 
@@ -144,7 +146,8 @@ class Reader:
                 return _missing(self._catalogue, _first(used, self._catalogue))
         if is_full(error):
             return spill_full()
-        remedy = "mend the statement; `lakehouse tables` lists names"
+        meant = candidates(error)
+        remedy = f"Did you mean {meant}?" if meant else _MEND
         if isinstance(error, duckdb.PermissionException):
             return SqlRejected("SQL", "reaches outside the lake's tables", BY_NAME)
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lakehouse.core.errors import LakehouseError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import views
 from lakehouse.explorer.session import Session
@@ -37,3 +38,28 @@ def test_every_table_is_listed_as_sql_takes_it_and_views_where_they_work(session
     assert session.ask("SHOW TABLES FROM bronze").rows.to_pylist() == [{"name": "sales"}]
     assert session.ask("DESCRIBE").rows.num_rows == len(names)
     assert session.ask("SELECT 'show tables' AS a").rows.to_pylist() == [{"a": "show tables"}]
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT contry FROM silver.sales_by_country", "fix: Did you mean country"),
+        ("SELECT abss(1)", "fix: Did you mean abs?"),
+        ("FROM silver.shop_by_country", "fix: Did you mean 'silver.sales_by_country'?"),
+        ("FROM sales_by_country", "fix: Did you mean 'silver.sales_by_country'?"),
+        ("FROM ledger.sale", "fix: Did you mean 'ledger.sales'?"),
+        ("FROM client", "fix: Did you mean 'clients'?"),
+        ("FROM bronze.other", "fix: tables are: bronze.sales, ledger.sales, quarantine.sales, "
+         "silver.sales_by_client and 7 more, as `lakehouse tables` lists; or run "),
+    ],
+)  # fmt: skip
+def test_the_name_that_was_meant_is_told(session, statement, told):
+    with pytest.raises(LakehouseError) as caught:
+        session.ask(statement)
+    assert told in str(caught.value)
+
+
+def test_of_a_version_that_is_to_come_the_newest_is_told(session):
+    newest = session.catalogue.info("bronze.sales").version
+    with pytest.raises(LakehouseError, match=f"has no such version: the newest is {newest}\n"):
+        session.catalogue.back_to(99).open("bronze.sales")
