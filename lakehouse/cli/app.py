@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,39 +28,50 @@ from lakehouse.core.text import say
 if TYPE_CHECKING:
     from typer._click import Command
 
-VERBS = {
-    "run": "flows:run_flows",
-    "products": "tables:products",
-    "up": "flows:up",
-    "demo": "flows:demo",
-    "produce": "flows:produce",
-    "tables": "tables:tables",
-    "history": "tables:history",
-    "maintain": "tables:maintain",
-    "jars": "tables:jars",
-    "schema": "tables:schema",
-    "docs": "tables:docs",
-    "audit": "audit:audit",
-    "erase": "erase:erase",
-    "quarantine": "quarantine:app",
-    "accept-gap": "recovery:accept_gap",
-    "repair": "recovery:repair",
-    "rebuild": "recovery:rebuild",
-    "remark": "recovery:remark",
-    "backup": "recovery:backup",
-    "restore": "recovery:restore",
-    "explore": "explore:explore",
-    "report": "asking:report",
-    "sql": "asking:sql",
-    "trace": "asking:trace",
-    "diff": "asking:diff",
-    "move-services": "services:move_services",
-    "doctor": "doctor:doctor",
-    "status": "status:status",
-    "dashboard": "serve:dashboard",
-    "sink": "sinks:app",
+GROUPS = {
+    "Run": {
+        "demo": "flows:demo",
+        "up": "flows:up",
+        "run": "flows:run_flows",
+        "produce": "flows:produce",
+    },
+    "Look": {
+        "explore": "explore:explore",
+        "dashboard": "serve:dashboard",
+        "status": "status:status",
+        "report": "asking:report",
+        "sql": "asking:sql",
+        "trace": "asking:trace",
+        "diff": "asking:diff",
+        "tables": "tables:tables",
+        "history": "tables:history",
+        "products": "tables:products",
+        "schema": "tables:schema",
+    },
+    "Prove": {
+        "audit": "audit:audit",
+        "doctor": "doctor:doctor",
+        "quarantine": "quarantine:app",
+    },
+    "Care": {
+        "maintain": "tables:maintain",
+        "backup": "recovery:backup",
+        "restore": "recovery:restore",
+        "erase": "erase:erase",
+        "rebuild": "recovery:rebuild",
+        "remark": "recovery:remark",
+        "repair": "recovery:repair",
+        "accept-gap": "recovery:accept_gap",
+        "sink": "sinks:app",
+        "move-services": "services:move_services",
+    },
+    "Build": {
+        "jars": "tables:jars",
+        "docs": "tables:docs",
+    },
 }
-"""The engine's verbs: the file in this folder, and what in it is the verb."""
+"""The engine's verbs by what they are for: the file in this folder, and what in it is the verb."""
+VERBS = {name: place for verbs in GROUPS.values() for name, place in verbs.items()}
 BOUNDED = {
     "tables", "history", "audit", "quarantine", "explore", "report", "sql", "trace", "diff",
     "doctor", "status", "dashboard",
@@ -123,6 +134,11 @@ class Root(Group):
         """Take what typer gives, and the verbs; none of them is loaded yet."""
         super().__init__(**attributes)
         self.commands = Verbs()  # type: ignore[assignment]  # nothing is added to it
+
+    def sections(self) -> Iterable[tuple[str, Iterable[str]]]:
+        """The verbs by what they are for, then those of products."""
+        own = [name for name in self.commands if name not in VERBS]
+        return [*GROUPS.items(), ("Products", own)]
 
 
 app = typer.Typer(

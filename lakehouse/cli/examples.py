@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from typer.core import TyperCommand
 
+from lakehouse.core.options import a_line_each
+
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
@@ -15,7 +17,7 @@ class Verb(TyperCommand):
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the help, of the products that there are."""
-        self.help = named(self.help or "")
+        self.help = a_line_each(named(self.help or ""))
         for parameter in self.params:
             if text := getattr(parameter, "help", None):
                 parameter.help = named(text)  # type: ignore[attr-defined]  # it has one

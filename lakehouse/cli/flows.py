@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.cli.edge import settings_of
+from lakehouse.cli.examples import Verb
 from lakehouse.cli.products import (
     Sources,
     chosen,
@@ -183,7 +184,7 @@ def produce(
     if "--help" not in words:
         must_plan(found)
     verb = typer.Typer(add_completion=False, rich_markup_mode=None)
-    verb.command()(sender(found))
+    verb.command(cls=Verb)(sender(found))
     command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")
     if {"--help", "--bootstrap-servers", "--dry-run"}.intersection(words):
         command(words)

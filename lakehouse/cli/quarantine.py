@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Records that broke the contract: list, show, count, and replay those that keep "
-    "today's. Examples: lakehouse quarantine stats   |   lakehouse quarantine replay --dry-run",
+    "today's.\n\nExamples: lakehouse quarantine stats   |   lakehouse quarantine replay --dry-run",
 )
 
 

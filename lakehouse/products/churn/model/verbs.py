@@ -180,8 +180,8 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
     ) -> None:
         """Score customers as they come, until Ctrl-C: a prediction of each, or a dead letter.
 
-        Each record has one outcome, whatever ends this. It goes on where it was, and takes a
-        newly promoted model up. A batch that was cut is gone on with by the same command.
+        Each record has one outcome, whatever ends this. It continues where it was, and takes a
+        newly promoted model up. Run the same command again to continue an interrupted batch.
 
         Examples: lakehouse churn score   |   lakehouse churn score --batch   |
         lakehouse churn score --batch --csv customers.csv --out predictions   |
