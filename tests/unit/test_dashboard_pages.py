@@ -7,6 +7,7 @@ from playwright.sync_api import sync_playwright
 
 from lakehouse.core.disk import GIB, Room
 from lakehouse.explorer import observed
+from lakehouse.products.registry import flows
 from tests.conftest import encode, sale, settings_at
 from tests.support.dashboard import HOSTILE, dashboard, told
 from tests.support.lake import Lake
@@ -161,6 +162,18 @@ def test_an_empty_lake_says_what_to_do_and_fills_when_one_begins(opened, tmp_pat
         page.wait_for_selector("text=net revenue by day")
         shown = page.inner_text("main")
         assert "Sales" in shown
+        shutil.rmtree(f"{settings.lake.root}/silver/sales_by_client")  # as before its first turn
+        lake.land(encode(sale(event_id="e2")), 1)
+        page.goto(f"{address}/pipeline")
+        page.wait_for_selector("text=1 has nothing yet")
+        [silver] = [
+            box for box in page.locator("li.box").all() if "sales.silver" in box.inner_text()
+        ]
+        others = len(next(f for f in flows() if f.name == "sales.silver").tables) - 1
+        assert f"{others} of {others + 1} tables wait for their turn, 1 commit and" in (
+            found := silver.inner_text()
+        )
+        assert found.count("nothing yet") == 1
 
 
 def test_the_keyboard_alone_reaches_a_numbers_events(lake, opened):

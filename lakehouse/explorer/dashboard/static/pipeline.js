@@ -3,6 +3,7 @@ import { spark } from "./charts.js";
 import { ago, bytes, clock, el, number, replace, seconds, short, table as grid } from "./dom.js";
 
 const SPAN = 300, STEP = 10;
+const NOTHING = "nothing yet"; // the note of a table, file or topic that was never written
 
 export function pipeline(main, lake, now, isAging = false) {
   if (isAging && main.querySelector("h1")?.textContent !== "Pipeline") return;
@@ -72,15 +73,18 @@ function partitions(own) {
 }
 
 function follower(name, rows, contract, now) {
-  const behind = Math.max(...rows.map((r) => r.behind ?? 0));
+  const begun = rows.filter((r) => r.note !== NOTHING), none = rows.length - begun.length;
+  const behind = Math.max(0, ...begun.map((r) => r.behind ?? 0)), commits = `${number(behind)} commit${behind === 1 ? "" : "s"}`;
   const known = contract.applied[name];
-  const late = rows.filter((r) => r.behind), times = late.map((r) => r.time && new Date(r.time)).filter(Boolean);
+  const late = begun.filter((r) => r.behind), times = late.map((r) => r.time && new Date(r.time)).filter(Boolean);
   const oldest = times.length ? new Date(Math.min(...times)) : null;
-  const note = rows.find((r) => r.note)?.note;
+  const note = begun.find((r) => r.note)?.note ?? (begun.length ? "" : NOTHING);
   return el("li.box", {}, el("h3", {}, name),
-    el("p.big", {}, note ? note : known ? `${ages(known)} old` : behind ? `${number(behind)} commits behind` : "up to date"),
+    el("p.big", {}, note ? note : known ? `${ages(known)} old` : behind ? `${commits} behind` : "up to date"),
     el("p", {}, known ? "events, when silver had them" : null, known ? el("br") : null,
-      rows.length === 1 ? null : [`${late.length} of ${rows.length} tables wait for their turn`, oldest ? `, ${seconds((now - oldest) / 1000)} at most` : ""]));
+      rows.length === 1 || !begun.length ? null : [`${late.length} of ${rows.length} tables wait for their turn`,
+        oldest ? `, ${commits} and ${seconds((now - oldest) / 1000)} behind at most` : "",
+        none ? `; ${none} ${none === 1 ? "has" : "have"} nothing yet` : ""]));
 }
 
 function quarantine(contract, name) {
