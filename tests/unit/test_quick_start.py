@@ -145,6 +145,6 @@ assert pa.array(pandas.Series([1.0, None])).null_count == 1
 def test_help_groups_the_verbs_and_has_each_example_in_a_line():
     _, _, said = loaded("--help")
     assert said.index("\nRun:") < said.index("\nLook:") < said.index("\nProducts:")
-    assert "..." not in said
+    assert "..." not in said.partition("Run:")[2]
     _, _, said = loaded("run", "--help")
     assert "\n    lakehouse run sales.bronze sales.silver\n" in said
