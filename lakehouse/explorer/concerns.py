@@ -18,8 +18,9 @@ from lakehouse.products.registry import flows
 
 LONG = timedelta(minutes=5)
 """A follower whose version is older than this, while bronze has a newer one, is behind."""
-MANY, GROWING = 100, timedelta(minutes=15)
-"""More records than these in quarantine in so long are too many: as deploy/prometheus has it."""
+MANY, PERCENT, GROWING = 100, 1.0, timedelta(minutes=15)
+"""More records than these in quarantine, and more than this share of what came in so long, are
+too many: as deploy/prometheus has it."""
 LAG, OLD = 1_000_000, timedelta(days=2)
 """More records than these of a topic, and an audit of so long ago: as deploy/prometheus has it."""
 AHEAD = timedelta(minutes=5)
@@ -174,6 +175,8 @@ def _quarantine(seen: Seen) -> Iterator[Concern]:
         if (count := sum(c.quarantined for c in recent)) <= MANY:
             continue
         share = 100 * count / sum(c.rows + c.quarantined for c in recent)
+        if share <= PERCENT:
+            continue
         faults = seen.quarantine.get(name) or {}
         most = max(faults, key=lambda fault: faults[fault], default=("", ""))
         often = f", most often {' '.join(filter(None, most))}" if any(most) else ""

@@ -39,7 +39,7 @@ pytestmark = [
 DEPLOY = ROOT / "deploy"
 SHORTER = {
     r"for: \w+": "for: 0s", "15s": "1s", "> 1000000": "> 2", "> 900": "> 1", "> 172800": "> 15",
-    r"delta\((\w+)\[15m\]": r"delta(\1[8s]", "> 100$": "> 0", r"\[10m\]": "[8s]",
+    r"delta\(([^\[]+)\[15m\]": r"delta(\1[8s]", "> 100$": "> 0", r"\[10m\]": "[8s]",
     r"\[5m\]\)\)\) > 60": "[8s]))) > 0.001",
 }  # fmt: skip
 """What a person waits for is waited for in seconds here; nothing else of the rules changes."""

@@ -88,6 +88,15 @@ def test_a_sick_lake_says_in_one_look_what_is_wrong_and_the_command_that_helps(s
     assert gone.fix.endswith(f"lakehouse restore BACKUP {root}")
 
 
+def test_a_quarantine_that_grows_by_what_is_usual_is_no_concern(settings):
+    lake = Lake(settings)
+    good = encode(*(sale(event_id=f"e{n}") for n in range(100 * MANY)))
+    lake.land([*good, *[b"{"] * (MANY + 1)], 0)
+    seen = Observer(settings, lambda s: s).look()
+    assert seen.landings["sales"].recent[-1].quarantined == MANY + 1
+    assert [c.what for c in concerns(seen) if "quarantine" in c.what] == []
+
+
 def test_what_waits_what_is_away_and_a_clock_that_is_wrong_are_said(settings):
     Lake(settings).land(encode(sale()), 0)
     root, hour = f"--root {settings.lake.root}", timedelta(hours=1)
