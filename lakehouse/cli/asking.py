@@ -114,6 +114,8 @@ def trace(
                 "name a table of bronze, silver, quarantine or ledger, as `lakehouse tables` lists",
             )  # fmt: skip
         say(f"events of {found.origin.told()}")
+        if not found.events.rows.num_rows and not found.origin.is_record:
+            say(f"no event of {found.origin.bronze} has that")
         if found.bytes_told:
             say(f"bytes: {found.bytes_told}")
         sections: dict[str, pa.Table | list[dict[str, Any]]] = {"events": found.events.rows}
@@ -183,7 +185,7 @@ def opened(
     from lakehouse.explorer.session import Session
     from lakehouse.explorer.times import time_of
 
-    settings = settings_of(config, root, logs=False)
+    settings = settings_of(config, root, logs=False, is_made=True)
     then = time_of("--at", at) if at is not None else None
     day = time_of("--as-of", as_of) if as_of is not None else None
     found = views(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)

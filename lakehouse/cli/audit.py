@@ -60,7 +60,7 @@ def audit(
     from lakehouse.cli.products import writes_postgres
     from lakehouse.products.registry import owner
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     products = _products(product, settings)
     beside: AbstractContextManager[Settings] = nullcontext(settings)
     if source:
@@ -125,7 +125,7 @@ def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
 
 def _products(product: str | None, settings: Settings) -> list[str]:
     """The products to audit: the one named, or all that have landed anything."""
-    from lakehouse.products.registry import contracts, contracts_of
+    from lakehouse.products.registry import contracts, contracts_of, to_make
 
     wanted = list(contracts()) if product is None else contracts_of(product)
     lake = Lake(settings.lake.root)
@@ -134,6 +134,6 @@ def _products(product: str | None, settings: Settings) -> list[str]:
         raise TableMissing(
             f"lake {settings.lake.root}",
             f"has no table bronze.{wanted[0]}",
-            "run `lakehouse demo` or `lakehouse run`, or name the lake by --root",
+            to_make(f"bronze.{wanted[0]}"),
         )
     return landed

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.files import make_for
-from lakehouse.core.paths import check_root
+from lakehouse.core.paths import check_made, check_root
 from lakehouse.core.text import as_json
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
 
 
-def settings_of(config: Path | None, root: Path | None = None, *, logs: bool = True) -> Settings:
-    """Settings for one command, and logging as they say where it ``logs``."""
+def settings_of(
+    config: Path | None, root: Path | None = None, *, logs: bool = True, is_made: bool = False
+) -> Settings:
+    """Settings for one command, and logging as they say where it ``logs``.
+
+    TableMissing where a root is named that is not there, and must be.
+    """
     from lakehouse.products.registry import load_settings
 
     settings = load_settings(config)
@@ -29,6 +34,8 @@ def settings_of(config: Path | None, root: Path | None = None, *, logs: bool = T
     settings = settings.with_root(root) if root else settings
     check_root(settings.lake.root)
     make_for(settings.lake.access)
+    if root and is_made:
+        check_made(settings.lake.root)
     return settings
 
 

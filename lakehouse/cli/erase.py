@@ -49,7 +49,7 @@ def erase(
     from lakehouse.operations import erase as erasure
     from lakehouse.operations.person import find
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     erasure.refuse_set_aside(settings)
     meant = {}
     for name in _products(product, settings):
@@ -86,7 +86,7 @@ def _saying_where_it_is_cut() -> Iterator[None]:
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:
-    from lakehouse.products.registry import contracts, contracts_of
+    from lakehouse.products.registry import contracts, contracts_of, to_make
 
     known = contracts()
     wanted = list(known) if product is None else contracts_of(product)
@@ -102,7 +102,7 @@ def _products(product: str | None, settings: Settings) -> list[str]:
         raise TableMissing(
             f"lake {settings.lake.root}",
             "has no table of persons' events",
-            "run `lakehouse demo` or `lakehouse run`, or name the lake by --root",
+            to_make(f"bronze.{wanted[0]}"),
         )
     return found
 

@@ -49,16 +49,18 @@ def list_(
     from lakehouse.cli import quarantined as shown
     from lakehouse.operations.quarantine import Choice, opened
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     choice = Choice(verdict=verdict, replayed=replayed)
     found: dict[str, list[dict[str, Any]]] = {}
     for name in shown.products(product, settings):
         with opened(name, settings) as quarantine:
             total = quarantine.count(choice)
+            every = quarantine.count(Choice(replayed=replayed))
             found[name] = [shown.listed(row) for row in quarantine.rows(choice, limit)]
         if not as_json:
-            title = f"quarantine.{name}: {len(found[name]):,} of {total:,}"
-            shown.draw(title, [shown.short(row) for row in found[name]])
+            title = f"quarantine.{name}"
+            title += f": {len(found[name]):,} of {total:,}" if total else ""
+            shown.draw(title, [shown.short(row) for row in found[name]], (verdict, every))
     if as_json:
         write_json(found)
 
@@ -79,7 +81,7 @@ def show(
     from lakehouse.cli import quarantined as shown
     from lakehouse.operations.quarantine import Choice, opened
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     name, choice = shown.meant([address], product, settings)
     with opened(name, settings) as quarantine:
         whole = Choice(choice.addresses, replayed=True)
@@ -118,13 +120,14 @@ def stats(
     from lakehouse.cli import quarantined as shown
     from lakehouse.operations.quarantine import Choice, opened
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     found = {}
     for name in shown.products(product, settings):
         with progress(quiet=as_json), opened(name, settings) as quarantine:
             found[name] = quarantine.stats(Choice(verdict=verdict))
+            every = quarantine.count(Choice(replayed=True))
         if not as_json:
-            shown.draw(f"quarantine.{name}, by verdict", found[name])
+            shown.draw(f"quarantine.{name}, by verdict", found[name], (verdict, every))
     if as_json:
         write_json(found)
 
@@ -155,7 +158,7 @@ def replay(
     from lakehouse.operations import replay as replaying
     from lakehouse.operations.quarantine import Choice
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     if addresses:
         name, choice = shown.meant(addresses, product, settings)
         names, choice = [name], Choice(choice.addresses, verdict)

@@ -18,7 +18,7 @@ from lakehouse.core.paths import Lake
 from lakehouse.core.text import printable
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay import Replayed
-from lakehouse.products.registry import contracts, contracts_of
+from lakehouse.products.registry import contracts, contracts_of, to_make
 from lakehouse.settings.settings import Settings
 
 
@@ -54,7 +54,7 @@ def products(product: str | None, settings: Settings) -> list[str]:
         raise TableMissing(
             f"lake {settings.lake.root}",
             "has no quarantine",
-            "run `lakehouse demo` or `lakehouse run`, or name the lake by --root",
+            to_make(f"bronze.{wanted[0]}"),
         )
     return found
 
@@ -217,10 +217,12 @@ def _dump(value: bytes) -> list[str]:
     ]
 
 
-def draw(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table on stdout, or that there are none."""
+def draw(title: str, rows: Sequence[Mapping[str, Any]], like: tuple[str, int] = ("", 0)) -> None:
+    """Rows as a table on stdout, or that there are none: ``like`` this verdict, of so many."""
+    verdict, every = like
     if not rows:
-        sys.stdout.write(f"{title}: none\n")
+        none = f"0 of {every:,} have a verdict like {verdict!r}" if verdict and every else "none"
+        sys.stdout.write(f"{title}: {none}\n")
         return
     width = max(shutil.get_terminal_size().columns, 132)
     console = Console(file=sys.stdout, width=width, highlight=False)

@@ -45,7 +45,7 @@ def accept_gap(
     from lakehouse.settings.kafka_client import ensure_topic
     from lakehouse.storage.duck import connect
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     contract(product)
     _must_exist(settings, f"bronze.{product}")
     with (
@@ -82,7 +82,7 @@ def repair(
     from lakehouse.audit.run import broker_of
     from lakehouse.operations.repair import Repair
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     name = _looked_up(table, settings)
     product = name.partition(".")[2]
     asked = settings
@@ -123,7 +123,7 @@ def rebuild(
     from lakehouse.operations.rebuild import silver_flow
     from lakehouse.runtime.driver import tables_of
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     flow = silver_flow(target)
     _must_exist(settings, f"bronze.{flow.product}")
     wait, locks = settings.publish.lock_timeout, Lake(settings.lake.root).locks
@@ -153,7 +153,7 @@ def remark(
     from lakehouse.operations.remark import remark as mark_anew
     from lakehouse.products.registry import contract
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     contract(product)
     _must_exist(settings, f"bronze.{product}")
     with progress(quiet=as_json):
@@ -181,7 +181,7 @@ def backup(
     from lakehouse.operations.backup import backup as copy
 
     with _disk(to), progress(quiet=as_json):
-        found = copy(settings_of(config, root), to, datetime.now(UTC), say)
+        found = copy(settings_of(config, root, is_made=True), to, datetime.now(UTC), say)
     say(f"{len(found)} tables in {to}")
     if as_json:
         write_json([asdict(copied) for copied in found])

@@ -144,7 +144,7 @@ def dashboard(
     from lakehouse.services.running import running_services
     from lakehouse.settings.settings import secret
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=beside is None)  # `up` makes it
     held = settings.dashboard
     token = (
         secret(held.token, held.token_file, "[dashboard] token_file")

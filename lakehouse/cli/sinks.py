@@ -47,7 +47,7 @@ def refill(
     from lakehouse.operations.refill import refill as fill
     from lakehouse.operations.refill import sinks_of
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     sinks = sinks_of(product, table)
     with ExitStack() as stack:
         if writes_postgres(sinks):

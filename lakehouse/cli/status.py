@@ -41,7 +41,7 @@ def status(
     from lakehouse.explorer.overview import overview
     from lakehouse.services.running import running_services
 
-    settings = settings_of(config, root, logs=False)
+    settings = settings_of(config, root, logs=False, is_made=True)
     with in_bounds(settings), closing(Observer(settings, running_services)) as observer:
         observer.catalogue.require()
         if not watch:

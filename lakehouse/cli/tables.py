@@ -25,7 +25,7 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
     from lakehouse.explorer.catalogue import Catalogue
     from lakehouse.explorer.states import states
 
-    settings = settings_of(config, root, logs=False)
+    settings = settings_of(config, root, logs=False, is_made=True)
     catalogue = Catalogue(settings.lake.root)
     catalogue.require()
     infos, faults = [], []
@@ -54,7 +54,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
     """
     from lakehouse.cli.products import listed
 
-    rows = listed(settings_of(config, root, logs=False))
+    rows = listed(settings_of(config, root, logs=False, is_made=True))
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
@@ -77,7 +77,7 @@ def history(
     """
     from lakehouse.explorer.catalogue import Catalogue
 
-    settings = settings_of(config, root, logs=False)
+    settings = settings_of(config, root, logs=False, is_made=True)
     with in_bounds(settings):
         rows = Catalogue(settings.lake.root).history(table, limit)
     show({table: rows}, as_json)
@@ -99,7 +99,7 @@ def maintain(
     """
     from lakehouse.operations import maintain as upkeep
 
-    settings = settings_of(config, root)
+    settings = settings_of(config, root, is_made=True)
     with progress(quiet=as_json):
         done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
     show({"maintained": done}, as_json)

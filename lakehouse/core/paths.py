@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse.core.errors import TableDamaged, UsageError
+from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.within import check_file
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|file:", re.IGNORECASE)
@@ -84,6 +84,15 @@ def check_root(root: str) -> None:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 check_file(entry.path, or_socket=True)
+
+
+def check_made(root: str) -> None:
+    """Raise TableMissing where there is no such folder: who only reads makes none."""
+    if not Path(root).exists():
+        raise TableMissing(
+            f"lake {root}", "does not exist",
+            f"name another by --root, or make it: lakehouse demo {root_option(root)}",
+        )  # fmt: skip
 
 
 def check_restored(root: str | Path) -> None:

@@ -19,7 +19,7 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.text import of_tables, whole_number
 from lakehouse.ingest.ends import Ends
-from lakehouse.products.registry import bronze_of
+from lakehouse.products.registry import bronze_of, to_make
 from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.health import lacking_files, loaded, newest
 from lakehouse.storage.log import commits, note_of, notes
@@ -112,7 +112,7 @@ class Catalogue:
     def open(self, name: str) -> DeltaTable:
         """The table at the catalogue's version or time; looked up by name, never by path."""
         if name not in (names := self.names()):
-            remedy = of_tables(name, names, MAKE_ONE)
+            remedy = to_make(name) or of_tables(name, names, MAKE_ONE)
             raise TableMissing(f"table {name}", "does not exist (yet)", remedy)
         if is_plain(name):
             raise UsageError(

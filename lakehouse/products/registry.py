@@ -92,6 +92,16 @@ def bronze_of(table: str) -> str | None:
     return next((f"bronze.{f.product}" for f in followers if table in f.tables), None)
 
 
+def to_make(table: str) -> str:
+    """The remedy where a declared table is not there; empty of one that nobody declares."""
+    layer, _, name = (bronze_of(table) or table).partition(".")
+    if layer not in {"bronze", "quarantine", "erased"} or name not in contracts():
+        return ""
+    found = owner(name)
+    demo = f"`lakehouse demo{'' if found.is_main else f' {found.name}'}` or " if found.demo else ""
+    return f"run {demo}`lakehouse up {found.name}`, or name the lake by --root"
+
+
 def owner(name: str) -> Product:
     """The product that a contract is of."""
     return next(p for p in products().values() if contract(name) in p.contracts)

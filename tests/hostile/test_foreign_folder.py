@@ -12,6 +12,7 @@ THEIRS = ["json", "typing", "re", "logging", "typer", "rich", "structlog", "path
 def test_what_lies_in_the_working_folder_is_not_imported(tmp_path):
     for name in THEIRS:
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise OSError")
+    (tmp_path / "lake").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "lakehouse", "tables", "--root", "lake"], cwd=tmp_path, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False,

@@ -309,6 +309,8 @@ def test_the_verbs_print_the_same(audited_root):
         ]
     )
     assert told["commits"][0]["table"] == "bronze.sales"
+    none = run(app, ["trace", "silver.sales_by_country", "country=Frnace", *where])
+    assert "no event of bronze.sales has that\n" in none.stderr
     changes = json.loads(
         run(app, ["diff", "silver.sales_by_segment", "--from=0", "--to=1", *where]).stdout
     )

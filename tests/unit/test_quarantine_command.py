@@ -38,6 +38,8 @@ def test_list_is_filtered_and_capped(lake):
     assert [row["beginning"] for row in found] == ["{\\xff"]
     text = run(lake, "list", "--limit", "2")
     assert "2 OF 5" in text
+    for verb in ("list", "stats"):
+        assert "0 of 5 have a verdict like 'zzz'\n" in run(lake, verb, "--verdict", "zzz")
     assert "sales/0/4" not in text
     run(lake, "replay", "--json", **cure())
     assert len(json.loads(run(lake, "list", "--json"))["sales"]) == 1

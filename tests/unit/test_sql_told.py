@@ -49,6 +49,8 @@ def test_every_table_is_listed_as_sql_takes_it_and_views_where_they_work(session
         ("FROM sales_by_country", "fix: Did you mean 'silver.sales_by_country'?"),
         ("FROM ledger.sale", "fix: Did you mean 'ledger.sales'?"),
         ("FROM client", "fix: Did you mean 'clients'?"),
+        ("FROM bronze.churn_predictions", "fix: run `lakehouse demo churn` or `lakehouse up "),
+        ("FROM silver.activity_user_sessions", "fix: run `lakehouse demo activity` or "),
         ("FROM bronze.other", "fix: tables are: bronze.sales, ledger.sales, quarantine.sales, "
          "silver.sales_by_client and 7 more, as `lakehouse tables` lists; or run "),
     ],

@@ -58,7 +58,7 @@ def test_as_a_verb_it_prints_what_it_knows(settings):
     assert "no process writes this lake now" in told["concerns"][0]["what"]
     assert {"flow": "sales.bronze", "into": "bronze.sales", "behind": 0}.items() <= rows[0].items()
     none = verb("status", "--root", f"{settings.lake.root}/none", check=False)
-    assert (none.returncode, "holds no table" in none.stderr) == (3, True)
+    assert (none.returncode, "none: does not exist" in none.stderr) == (3, True)
 
 
 def test_a_sick_lake_says_in_one_look_what_is_wrong_and_the_command_that_helps(settings):

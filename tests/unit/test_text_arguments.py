@@ -122,6 +122,14 @@ def test_a_lake_is_never_looked_for_in_a_file(place):
         assert "/etc/passwd" in said
 
 
+@pytest.mark.parametrize("verb", ["products", "audit", "dashboard", "status", "quarantine list"])
+def test_a_root_that_is_not_there_is_said_first_and_not_made(place, tmp_path, verb):
+    root = tmp_path / "nowhere"
+    code, said = ask([*verb.split(), "--root", str(root)])
+    assert (code, said.split("\n")[0]) == (Exit.NO_TABLE, f"lake {root}: does not exist")
+    assert not root.exists()
+
+
 def test_what_a_terminal_might_obey_is_written_out(place):
     code, said = ask(["history", "\x1b[31m\u202e\x9b\r\x07\udcff"])
     assert code == Exit.NO_TABLE
