@@ -122,7 +122,11 @@ def test_a_lake_is_never_looked_for_in_a_file(place):
         assert "/etc/passwd" in said
 
 
-@pytest.mark.parametrize("verb", ["products", "audit", "dashboard", "status", "quarantine list"])
+@pytest.mark.parametrize(
+    "verb",
+    ["products", "audit", "dashboard", "status", "quarantine list", "activity verify",
+     "orders verify", "churn verify", "churn sample", "churn explain x"],
+)  # fmt: skip
 def test_a_root_that_is_not_there_is_said_first_and_not_made(place, tmp_path, verb):
     root = tmp_path / "nowhere"
     code, said = ask([*verb.split(), "--root", str(root)])

@@ -13,6 +13,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def verify_command(
         from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
+        check_made(settings.lake.root)
         if not settings.kafka.bootstrap_servers:
             refuse_killed(Path(settings.lake.root))
         asks_postgres = any(isinstance(flow, PostgresSink) for flow in FLOWS)

@@ -15,6 +15,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
+from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
@@ -163,6 +164,7 @@ def verify_command(
         from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
+        check_made(settings.lake.root)
         if not (settings.kafka.bootstrap_servers and settings.postgres.url):
             refuse_killed(Path(settings.lake.root))
         with (

@@ -13,6 +13,7 @@ import typer
 
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
+from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def sample_command(settings_of: SettingsOf) -> Callable[..., None]:
         from lakehouse.core.text import as_json as written
         from lakehouse.products.churn.asked.traced import sample as found
 
-        sys.stdout.write(written(found(settings_of(config, root), count), indent=2) + "\n")
+        settings = settings_of(config, root)
+        check_made(settings.lake.root)
+        sys.stdout.write(written(found(settings, count), indent=2) + "\n")
 
     return sample
 
@@ -60,7 +63,9 @@ def explain_command(settings_of: SettingsOf) -> Callable[..., None]:
         from lakehouse.products.churn.asked.told import told
         from lakehouse.products.churn.asked.traced import explain as found
 
-        answer = found(settings_of(config, root), customer)
+        settings = settings_of(config, root)
+        check_made(settings.lake.root)
+        answer = found(settings, customer)
         sys.stdout.write(f"{written(answer, indent=2)}\n" if as_json else told(answer))
 
     return explain
@@ -123,6 +128,7 @@ def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
         from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
+        check_made(settings.lake.root)
         if not settings.kafka.bootstrap_servers:
             refuse_killed(Path(settings.lake.root))
         with broker(settings) as settings, progress(quiet=as_json):
