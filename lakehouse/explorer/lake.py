@@ -98,8 +98,8 @@ class Lake:
 
     @property
     def views(self) -> list[str]:
-        """What else statements may name: each product's views."""
-        return sorted(self._session.views)
+        """What else statements may name: the views of which the lake has the tables."""
+        return sorted(self._session.usable())
 
     def __getitem__(self, name: str) -> Rows:
         """All rows of a table or a view; TableMissing where there is none of that name."""

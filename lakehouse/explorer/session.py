@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from lakehouse.core.text import say
-from lakehouse.explorer.catalogue import Catalogue, is_plain
+from lakehouse.explorer.catalogue import Catalogue, is_plain, named_in
 from lakehouse.settings.sections import ExplorerSettings
 from lakehouse.storage.log_health import Log
 
@@ -84,6 +84,11 @@ class Session:
             return self._watched(
                 reader, lambda: reader.ask(statement, limit, is_counted=is_counted)
             )
+
+    def usable(self) -> list[str]:
+        """The views of which the lake has the tables."""
+        names = {*self.catalogue.names()}
+        return [view for view, sql in self.views.items() if names.issuperset(named_in(sql))]
 
     def cancel(self) -> None:
         """End the question that runs, if one does; whoever asked it gets Cancelled."""

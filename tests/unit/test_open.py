@@ -46,7 +46,7 @@ def test_an_older_version_is_the_lake_of_then(lake):
 
 
 def test_what_is_wrong_is_told(lake, tmp_path):
-    with pytest.raises(TableMissing, match="name one of: bronze"):
+    with pytest.raises(TableMissing, match="tables are: bronze"):
         lake["bronze.shop"]
     with pytest.raises(SqlRejected):
         lake.sql("DROP TABLE bronze.sales").arrow()

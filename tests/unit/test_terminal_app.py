@@ -140,6 +140,9 @@ def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
         assert kept.stat().st_mode & 0o777 == 0o600
         assert json.loads(kept.read_text().splitlines()[-1]) == "DROP TABLE x"
         assert History(kept).statements[0].startswith("SELECT count")
+        editor.load_text("SHOW TABLES")
+        await it.press("f5")
+        await it.until(lambda: "bronze.sales" in it.grid.rows.columns[0].to_pylist())
 
     drive(root, steps)
 

@@ -197,7 +197,7 @@ class Explorer(Actions):
 
     def _words(self) -> Vocabulary:
         if not self._views:
-            self._views = dict.fromkeys(self.session.views, ())
+            self._views = dict.fromkeys(self.session.usable(), ())
             self._describe()
         return Vocabulary(self.seen.columns, self._views)
 
