@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from lakehouse.core.options import AsJson, Config, Root
 if TYPE_CHECKING:
     import threading
 
-    from lakehouse.explorer.observed import Observer
+    from lakehouse.explorer.observed import Observer, Seen
 
 _EVERY = 2.0
 """Seconds between two looks."""
@@ -56,33 +56,39 @@ def status(
                 _screen(looks)
 
 
-def _looks(observer: Observer, stop: threading.Event) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    from lakehouse.explorer.overview import overview
-
+def _looks(observer: Observer, stop: threading.Event) -> Iterator[Seen]:
     while not stop.is_set():
-        yield overview(observer.look())
+        yield observer.look()
         stop.wait(_EVERY)
 
 
-def _lines(looks: Iterator[dict[str, Any]], as_json: bool) -> None:
+def _lines(looks: Iterator[Seen], as_json: bool) -> None:
     from lakehouse.core.text import as_json as written
     from lakehouse.explorer.format import Format
+    from lakehouse.explorer.overview import overview
     from lakehouse.explorer.show import render, width
 
-    for told in looks:
+    for seen in looks:
+        told = overview(seen)
         line = f"{written(told)}\n" if as_json else render(told, Format.table, width())
         sys.stdout.write(line)
         sys.stdout.flush()
 
 
-def _screen(looks: Iterator[dict[str, Any]]) -> None:
+def _screen(looks: Iterator[Seen]) -> None:
+    """A picture that is drawn again, of the columns that the terminal has room for."""
     from rich.live import Live
     from rich.text import Text
 
+    from lakehouse.core.text import printable
     from lakehouse.explorer.format import Format
+    from lakehouse.explorer.overview import overview
     from lakehouse.explorer.show import render
 
     with Live(screen=True, auto_refresh=False) as live:
-        for told in looks:
-            drawn = render(told, Format.table, live.console.width, color=True)
-            live.update(Text.from_ansi(drawn, no_wrap=True), refresh=True)
+        for seen in looks:
+            wide = live.console.width
+            head = f"{seen.at:%Y-%m-%d %H:%M:%S} UTC · every {_EVERY:.0f} s, Ctrl-C ends it · "
+            drawn = render(overview(seen), Format.table, wide, color=True, fits=True)
+            shown = Text(f"{head}{printable(seen.root)}"[:wide] + "\n", style="bold")
+            live.update(shown.append_text(Text.from_ansi(drawn, no_wrap=True)), refresh=True)

@@ -13,16 +13,24 @@ from lakehouse.explorer.observed import Commit, Seen
 _MINUTE = 60.0
 
 
+_FIRST = ("flow", "into", "behind", "rows_behind", "waiting", "note", "partitions")
+"""Columns that one watches for: where there is no room, those after them are left out first."""
+
+
 def overview(seen: Seen) -> dict[str, list[dict[str, Any]]]:
     """Section → rows: what needs a person, what landed, and how far each flow is."""
     found = {
         "landed": [_landed(name, seen) for name in seen.landings],
-        "flows": [row.as_dict() for row in seen.flows],
+        "flows": [_ordered(row.as_dict()) for row in seen.flows],
         "disk": [{"folder": str(room.folder), "told": room.told()} for room in seen.disks],
     }
     if told := [concern.as_dict() for concern in concerns(seen)]:
         found = {"concerns": told, **found}
     return found
+
+
+def _ordered(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in (*_FIRST, *(n for n in row if n not in _FIRST))}
 
 
 def _landed(name: str, seen: Seen) -> dict[str, Any]:
@@ -35,11 +43,11 @@ def _landed(name: str, seen: Seen) -> dict[str, Any]:
         "rows": info.rows if info else None,
         "rows_a_second": _rate(landing.recent, seen.at),
         "last_batch": landing.recent[-1].time if landing.recent else None,
+        "quarantined": None if faults is None else sum(faults.values()),
         "in_bronze_after": _ages(landing.landed),
         "in_silver_after": _ages(applied),
         "late": late,
         "duplicates": duplicates,
-        "quarantined": None if faults is None else sum(faults.values()),
         "last_audit": audits[0].verdict if audits else None,
     }
 

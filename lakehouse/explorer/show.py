@@ -36,11 +36,13 @@ def render(
     *,
     color: bool = False,
     raw: bool = False,
+    fits: bool = False,
 ) -> str:
     """Named tables as one text; ``color`` adds terminal styles to drawn tables.
 
     CSV is for terminals and spreadsheets: no text in it is a formula, or obeyed. ``raw`` CSV
-    is for programs, each text as it is.
+    is for programs, each text as it is. ``fits`` leaves out the last columns of a drawn table that
+    the width has no room for, as on a screen that nobody can scroll.
     """
     drawn = {name: _columns(rows) for name, rows in sections.items()}
     if form is Format.json:
@@ -58,7 +60,7 @@ def render(
     console = Console(file=out, width=width, force_terminal=color, highlight=False)
     asked = console.width
     for name, rows in drawn.items():
-        table = _rich(name, rows)
+        table = _rich(name, _fitting(name, rows, console, asked) if fits else rows)
         # rather wider than the terminal than a number cut off, which would look like another
         console.width = max(asked, _least_width(console, table))
         console.print(table)
@@ -163,6 +165,13 @@ def _rich(name: str, columns: list[_Column]) -> Table:
         pairs = zip(row, columns, strict=True)
         table.add_row(*[_drawn(value, column.name) for value, column in pairs])
     return table
+
+
+def _fitting(name: str, columns: list[_Column], console: Console, width: int) -> list[_Column]:
+    """The first columns, as many as a width has room for."""
+    while len(columns) > 1 and _least_width(console, _rich(name, columns)) > width:
+        columns = columns[:-1]
+    return columns
 
 
 def _least_width(console: Console, table: Table) -> int:

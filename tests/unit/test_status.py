@@ -1,11 +1,16 @@
 """``lakehouse status``: how far each flow is, of tables, files and systems that are away."""
 
 import json
+import os
+import re
 import shutil
+import signal
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from lakehouse.core.errors import Exit
 from lakehouse.doctor.ailments import ailments_checks
 from lakehouse.explorer import status as module
 from lakehouse.explorer.audits import Audit
@@ -17,6 +22,7 @@ from tests.conftest import encode, sale
 from tests.live.conftest import verb
 from tests.support.lake import Lake
 from tests.support.sinks import KAFKA, POSTGRES
+from tests.support.terminal import Terminal
 
 
 def test_each_flow_says_how_far_it_is_and_one_that_cannot_be_asked_why(settings, monkeypatch):
@@ -59,6 +65,21 @@ def test_as_a_verb_it_prints_what_it_knows(settings):
     assert {"flow": "sales.bronze", "into": "bronze.sales", "behind": 0}.items() <= rows[0].items()
     none = verb("status", "--root", f"{settings.lake.root}/none", check=False)
     assert (none.returncode, "none: does not exist" in none.stderr) == (3, True)
+
+
+def test_watched_it_shows_what_one_watches_for_in_the_columns_that_there_are(settings):
+    Lake(settings).land(encode(sale()), 0)
+    words = [sys.executable, "-m", "lakehouse", "status", "--watch", "--root", settings.lake.root]
+    with Terminal(words, ".", (120, 60)) as terminal:
+        terminal.wait_for("Ctrl-C ends it", "Kafka: does not run", "DISK")
+        rows = [line.rstrip() for line in terminal.written.splitlines()]
+        os.killpg(terminal._process.pid, signal.SIGINT)  # as Ctrl-C does
+        assert terminal.ended() == Exit.INTERRUPTED
+    assert max(map(len, rows)) <= 120
+    [head] = [row for row in rows if "rows behind" in row]
+    assert ("waiting" in head, "note" in head, "partitions" in head) == (True, True, True)
+    assert "quarantined" in next(row for row in rows if "rows a second" in row)
+    assert re.search(r"\d\d:\d\d:\d\d UTC", terminal.written)
 
 
 def test_a_sick_lake_says_in_one_look_what_is_wrong_and_the_command_that_helps(settings):
