@@ -50,6 +50,7 @@ _OPTIONS = 24
 """Most words between EXPLAIN and what it explains."""
 _POINTED = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.M)
 _CANDIDATES = re.compile(r"^(?:Candidate (?:bindings|tables)|Did you mean):?[: ]*(\".*\")", re.M)
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _PIVOT = "PIVOT needs to know its columns"
 _Tree = dict[str, Any]
 
@@ -225,8 +226,13 @@ def line(error: Exception) -> str:
     return printable(lines[0][:300] if lines else type(error).__name__)
 
 
-def candidates(error: Exception) -> str:
-    """The names that an engine's error has in the place of a wrong one; empty where it has none."""
+def candidates(error: Exception, tables: Sequence[str]) -> str:
+    """The names that an engine's error has in the place of a wrong one; empty where it has none.
+
+    Of a table it is the nearest of ``tables``: the engine would name one of its own.
+    """
+    if wrong := _NO_TABLE.search(str(error)):
+        return nearest(wrong[1][:_LONGEST_NAME], tables) or ""
     found = _CANDIDATES.search(str(error))
     names = re.findall(r'"((?:[^"]|"")+)"', found[1])[:3] if found else []
     return printable(" or ".join(names))[:200]

@@ -146,7 +146,7 @@ class Reader:
                 return _missing(self._catalogue, _first(used, self._catalogue))
         if is_full(error):
             return spill_full()
-        meant = candidates(error)
+        meant = candidates(error, [*self._catalogue.names(), *self._views])
         remedy = f"Did you mean {meant}?" if meant else _MEND
         if isinstance(error, duckdb.PermissionException):
             return SqlRejected("SQL", "reaches outside the lake's tables", BY_NAME)

@@ -45,6 +45,8 @@ def test_every_table_is_listed_as_sql_takes_it_and_views_where_they_work(session
     [
         ("SELECT contry FROM silver.sales_by_country", "fix: Did you mean country"),
         ("SELECT abss(1)", "fix: Did you mean abs?"),
+        ("SHOW silver", "fix: mend the statement; SHOW TABLES lists names"),
+        ("SHOW sales_by_contry", "fix: Did you mean silver.sales_by_country?"),
         ("FROM silver.shop_by_country", "fix: Did you mean 'silver.sales_by_country'?"),
         ("FROM sales_by_country", "fix: Did you mean 'silver.sales_by_country'?"),
         ("FROM ledger.sale", "fix: Did you mean 'ledger.sales'?"),
