@@ -106,7 +106,7 @@ class Panel:
         head = Text(f"{self._title} · {_span(now - self._began)} · {words}", style="bold")
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         columns = ("flow", "rows", "rows/s", "p50", "p95", "last")
-        wide = ("late", "doubled", "refused", "waiting") if width >= _WIDE else ("refused",)
+        wide = ("late", "duplicates", "quarantined", "waiting") if width >= _WIDE else ("quarantined",)
         for name in (*columns, *wide):
             table.add_column(name, justify="left" if name == "flow" else "right", no_wrap=True)
         for flow in self._flows:
@@ -123,7 +123,7 @@ class Panel:
         have = counts.get(flow, [])
         new = [a - b for a, b in zip(have, before.get(flow, [0] * len(have)), strict=True)]
         last = _by_label(metrics.LAST_BATCH, "flow").get(flow)
-        refused = _by_label(metrics.ROWS, "flow", outcome="quarantine").get(flow)
+        quarantined = _by_label(metrics.ROWS, "flow", outcome="quarantine").get(flow)
         return {
             "flow": flow,
             "rows": f"{sum(have):,}",
@@ -132,8 +132,8 @@ class Panel:
             "p95": _age(new, 0.95),
             "last": f"{max(0.0, time.time() - last):.1f} s" if last else "",
             "late": _count(_by_label(metrics.LATE, "flow").get(flow)),
-            "doubled": _count(_by_label(metrics.DUPLICATES, "flow").get(flow)),
-            "refused": _count(refused),
+            "duplicates": _count(_by_label(metrics.DUPLICATES, "flow").get(flow)),
+            "quarantined": _count(quarantined),
             "waiting": _count(_by_label(metrics.WAITING, "flow").get(flow)),
         }
 

@@ -99,6 +99,6 @@ class _Progress:
         self._done += landed.good + landed.bad
         self._say(
             f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
-            f"+{landed.bad:,}, late {landed.late:,}, doubled {landed.duplicates:,}"
+            f"+{landed.bad:,}, late {landed.late:,}, duplicates {landed.duplicates:,}"
         )
         advance("landing", self._done, self._total, "records")

@@ -60,8 +60,8 @@ TITLES = {
     "active_users": "active users in five minutes, one row a minute",
     "pages": "pages that were viewed most",
     "session_lengths": "how long sessions lasted, and how they ended",
-    "activity_quality": "activity, data quality: late and doubled",
-    "activity_late_and_doubled": "activity, late and doubled, by batch",
+    "activity_quality": "activity, data quality: late and duplicate events",
+    "activity_late_and_doubled": "activity, late and duplicate events, by batch",
     "activity_quarantine": "activity, quarantine by verdict",
 }
 """Section → its title."""

@@ -127,8 +127,8 @@ TITLES = {
     "orders_open": "orders that are open, the oldest first",
     "orders_corrections": "orders that were corrected: changed within a status, or back in it",
     "orders_changes": "orders: changes captured, by kind",
-    "orders_quality": "orders, data quality: late and doubled",
-    "orders_late_and_doubled": "orders, late and doubled, by batch",
+    "orders_quality": "orders, data quality: late and duplicate events",
+    "orders_late_and_doubled": "orders, late and duplicate events, by batch",
     "orders_quarantine": "orders, quarantine by verdict",
 }
 """Section → its title."""

@@ -123,8 +123,8 @@ TITLES = {
     "days": "last days, against the day before",
     "last_30_days": "the last 30 days, drawn",
     "products": "top products",
-    "quality": "data quality: late and doubled",
-    "late_and_doubled": "late and doubled, by batch",
+    "quality": "data quality: late and duplicate events",
+    "late_and_doubled": "late and duplicate events, by batch",
     "quarantine": "quarantine, by verdict",
 }
 """Section → its title, where the section's name does not say it all."""
