@@ -106,7 +106,9 @@ class Panel:
         head = Text(f"{self._title} · {_span(now - self._began)} · {words}", style="bold")
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         columns = ("flow", "rows", "rows/s", "p50", "p95", "last")
-        wide = ("late", "duplicates", "quarantined", "waiting") if width >= _WIDE else ("quarantined",)
+        wide = (
+            ("late", "duplicates", "quarantined", "waiting") if width >= _WIDE else ("quarantined",)
+        )
         for name in (*columns, *wide):
             table.add_column(name, justify="left" if name == "flow" else "right", no_wrap=True)
         for flow in self._flows:

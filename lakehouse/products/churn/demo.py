@@ -154,6 +154,9 @@ def _told(say: Callable[[str], None]) -> Callable[[Landed], None]:
     """One line of narration a batch."""
 
     def tell(landed: Landed) -> None:
-        say(f"  bronze +{landed.good:,}, quarantine +{landed.bad:,}, duplicates {landed.duplicates:,}")
+        say(
+            f"  bronze +{landed.good:,}, quarantine +{landed.bad:,}, "
+            f"duplicates {landed.duplicates:,}"
+        )
 
     return tell

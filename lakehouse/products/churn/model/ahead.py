@@ -21,16 +21,19 @@ _TIMES = 3
 
 
 class Ahead:
-    """Decoded records of each partition from its ``first`` offset up to ``ends``, till a stop."""
+    """Decoded records of some partitions, till a stop; the process starts at once."""
 
-    def __init__(
-        self, kafka: KafkaSettings, start: Start, first: dict[int, int], ends: dict[int, int],
-        stop: Stop,
-    ) -> None:  # fmt: skip
-        self._kafka, self._ends, self._stop = kafka, ends, stop
+    def __init__(self, kafka: KafkaSettings, start: Start, stop: Stop) -> None:
+        self._kafka, self._stop = kafka, stop
+        self._ends: dict[int, int] = {}
         self._is_ended = False
         wait = _TIMES * kafka.request_timeout.total_seconds()
         self._process = ReaderProcess(replace(start, ahead=2 * _TAKEN), wait)
+        self._process.begin({})  # half a second, in which others ask Kafka where to begin
+
+    def begin(self, first: dict[int, int], ends: dict[int, int]) -> None:
+        """Read each partition from its ``first`` offset up to its end."""
+        self._ends = ends
         self._process.begin(first)
 
     def some(self) -> tuple[Sequence[pa.RecordBatch], dict[int, int]] | None:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from lakehouse.core.signals import Stop
 from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.reader import Start
 from lakehouse.ingest.reader.records import as_rows, by_partition
@@ -48,6 +47,16 @@ _READ = {
 log = structlog.get_logger("lakehouse")
 
 
+def started(settings: Settings, span: Span, rules: TimeRules) -> Start:
+    """What a reader of the topic of customers is told."""
+    kafka = settings.kafka
+    options = {**reader_options(kafka), "group.id": span.group}
+    return Start(
+        options, pickle.dumps(kafka), churn_of(settings).topic, CUSTOMERS, rules,
+        largest=settings.bronze.max_record_mb * _MIB, ahead=0,
+    )  # fmt: skip
+
+
 class Reading:
     """Where a group is in the topic, and the records from there on; used by one thread.
 
@@ -55,20 +64,16 @@ class Reading:
     """
 
     def __init__(
-        self, settings: Settings, span: Span, rules: TimeRules, topic_id: str, stop: Stop | None
+        self, settings: Settings, span: Span, start: Start, topic_id: str, ahead: Ahead | None
     ) -> None:
-        """``stop`` is that of a batch, which ends with what is there now; None where none does."""
+        """``ahead`` reads a batch that is large; a small one lets it go."""
         kafka = settings.kafka
         self._kafka, self._span, self._topic_id = kafka, span, topic_id
         self._churn = churn_of(settings)
         self._topic = self._churn.topic
         self._wait = kafka.request_timeout.total_seconds()
         self._lost = ""
-        options = {**reader_options(kafka), "group.id": span.group}
-        self._start = Start(
-            options, pickle.dumps(kafka), self._topic, CUSTOMERS, rules,
-            largest=settings.bronze.max_record_mb * _MIB, ahead=0,
-        )  # fmt: skip
+        self._start = start
         self._slow: dict[int, Slowly | None] = {}
         """Partitions with a batch that the C client does not unpack."""
         self._next: dict[int, int] = {}
@@ -77,14 +82,17 @@ class Reading:
         """How far each partition went when it was begun."""
         self._count, self._looked = 0, time.monotonic()
         self._ahead: Ahead | None = None
-        self._consumer = Consumer({**options, **_READ, "error_cb": self._met})
+        self._consumer = Consumer({**start.kafka, **_READ, "error_cb": self._met})
         try:
             self._next = self._begin()
             self._ends = self._at(span.until) if span.until else {}
             self._next = {p: n for p, n in self._next.items() if self._is_within(p, n)}
-            if stop and self.waiting() >= MANY:
-                self._ahead = Ahead(kafka, self._start, self._next, self._upto(), stop)
+            if ahead and self.waiting() >= MANY:
+                ahead.begin(self._next, self._upto())
+                self._ahead = ahead
             else:
+                if ahead:
+                    ahead.close()
                 self._assign()
         except BaseException:
             self._consumer.close()

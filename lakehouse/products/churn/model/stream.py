@@ -29,6 +29,7 @@ from lakehouse.core.patience import Patience
 from lakehouse.core.progress import advance
 from lakehouse.core.signals import Stop
 from lakehouse.ingest.verdict import TimeRules
+from lakehouse.products.churn.model.ahead import Ahead
 from lakehouse.products.churn.model.current import LOOK, Current
 from lakehouse.products.churn.model.outcomes import (
     NAMED,
@@ -36,7 +37,7 @@ from lakehouse.products.churn.model.outcomes import (
     Scored,
     outcomes_of,
 )
-from lakehouse.products.churn.model.reading import Reading
+from lakehouse.products.churn.model.reading import Reading, started
 from lakehouse.products.churn.model.span import LIVE, Span
 from lakehouse.products.churn.model.store import Models
 from lakehouse.products.churn.settings import churn_of, predictions_of
@@ -131,6 +132,19 @@ class ScoringService:
 
     def _open(self) -> Reading:
         """Make the topics, fence other scorers, and go on where the group is."""
+        start = started(self._settings, self._span, self._rules)
+        ahead = Ahead(self._settings.kafka, start, self._stop) if self._until_end else None
+        try:
+            topic_id = self._fenced()
+            self._reading = Reading(self._settings, self._span, start, topic_id, ahead)
+        except BaseException:
+            if ahead:
+                ahead.close()
+            raise
+        return self._reading
+
+    def _fenced(self) -> str:
+        """Fence other scorers; the id of the topic, which is made like those that are written."""
         kafka = self._settings.kafka
         most = min(_GROWTH * self._churn.max_message_mb, 95)
         topic_id = ensure_topic(kafka, self._churn)
@@ -140,9 +154,7 @@ class ScoringService:
         }  # fmt: skip
         ensure_topic(kafka, self._churn.model_copy(update=letters))
         self._kafka.open(f"{self._span.group}-{topic_id}", most * _MIB)
-        stop = self._stop if self._until_end else None
-        self._reading = Reading(self._settings, self._span, self._rules, topic_id, stop)
-        return self._reading
+        return topic_id
 
     def _turn(self, reading: Reading) -> None:
         """Commit the outcomes of what has come; waits a moment where nothing has."""
