@@ -39,6 +39,8 @@ class Bar:
     value: str
     share: float
     is_negative: bool
+    scale: str = ""
+    """What its scale is of, such as a currency; empty where all bars have one scale."""
 
 
 def analyses(names: Collection[str]) -> list[Analysis]:
@@ -106,7 +108,8 @@ def _bar(row: Mapping[str, Any], chart: Chart, top: Decimal) -> Bar:
     amount = _amount(row[chart.value])
     label = " ".join(_label(row[name], name) for name in chart.labels)
     share = float(abs(amount) / top) if top else 0.0
-    return Bar(label, cell(row[chart.value], chart.value), share, amount < 0)
+    scale = _label(row[chart.apart], chart.apart) if chart.apart else ""
+    return Bar(label, cell(row[chart.value], chart.value), share, amount < 0, scale)
 
 
 def _label(value: Any, column: str) -> str:

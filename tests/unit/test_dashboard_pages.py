@@ -176,6 +176,30 @@ def test_an_empty_lake_says_what_to_do_and_fills_when_one_begins(opened, tmp_pat
         assert found.count("nothing yet") == 1
 
 
+def test_a_currency_is_drawn_at_a_time_and_a_drawing_of_days_is_one_row(opened, tmp_path):
+    lake = Lake(settings_at(tmp_path / "drawn"))
+    sold = [("Spain", "EUR"), ("Poland", "PLN"), ("France", "EUR")]
+    events = [sale(event_id=c, order_id=c, country=c, currency=m) for c, m in sold]
+    days = [f"2026-11-{day:02}T11:00:00+00:00" for day in range(1, 20)]
+    events += [sale(event_id=d, order_id=d, country="France", event_time=d) for d in days]
+    lake.land(encode(*events), 0)
+    lake.silver.catch_up()
+    lake.silver.persist()
+    with dashboard(lake.settings) as address:
+        page = opened(f"{address}/analysis/countries")
+        page.wait_for_selector("ol.bars")
+        lines = page.locator("ol.bars > li").all_inner_texts()
+        own = "on a scale of its own"
+        assert [line.split()[0] for line in lines] == ["EUR,", "France", "Spain", "PLN,", "Poland"]
+        assert [line for line in lines if own in line] == [f"EUR, {own}", f"PLN, {own}"]
+        page.set_viewport_size({"width": 390, "height": 844})  # as narrow as a card
+        page.goto(f"{address}/analysis/last_30_days")
+        page.wait_for_selector("td")
+        drawn = page.locator("td", has_text="▄▄").first
+        text = "(e) => { const r = document.createRange(); r.selectNodeContents(e); return r"
+        assert drawn.evaluate(f"{text}.getClientRects().length; }}") == 1
+
+
 def test_the_keyboard_alone_reaches_a_numbers_events(lake, opened):
     with dashboard(lake.settings) as address:
         page = opened(f"{address}/analysis/countries")

@@ -33,7 +33,13 @@ def picture(rows: pa.Table, chart: Chart | None, *, guess: bool) -> dict[str, An
     if chart is None or not (found := bars(rows, chart, 25)):
         return None
     drawn = [
-        {"label": b.label, "value": b.value, "share": round(b.share, 4), "negative": b.is_negative}
+        {
+            "label": b.label,
+            "value": b.value,
+            "share": round(b.share, 4),
+            "negative": b.is_negative,
+            "scale": b.scale,
+        }
         for b in found
     ]
     return {"of": chart.value.replace("_", " "), "bars": drawn}

@@ -1,14 +1,21 @@
 // Pictures: bars are elements, lines are SVG. Each has its numbers as text beside it.
 import { el, svg, table } from "./dom.js";
 
-/** Bars of a picture; a bar is a share of the greatest on its scale. */
+/** Bars of a picture; a bar is a share of the greatest on its scale, and each scale is drawn by itself. */
 export function bars(picture, label, link) {
-  const rows = picture.bars.map((bar, place) => el("li", {},
+  const scales = [...new Set(picture.bars.map((bar) => bar.scale))];
+  const rows = scales.flatMap((scale) => [
+    scales.length > 1 ? el("li.scale", {}, `${scale}, on a scale of its own`) : null,
+    ...picture.bars.map((bar, place) => (bar.scale === scale ? drawn(bar, place, link) : null))]);
+  return el("ol.bars", { "aria-label": `${label}: ${picture.of}` }, rows);
+}
+
+function drawn(bar, place, link) {
+  return el("li", {},
     el("span.label", {}, link ? el("a", { href: link(place), title: "the events behind this bar" }, bar.label) : bar.label),
     el("span.track", { "aria-hidden": "true" },
       el(bar.negative ? "span.bar.negative" : "span.bar", { style: { "--share": `${Math.max(0.4, bar.share * 100)}%` } })),
-    el("span.amount", {}, bar.value)));
-  return el("ol.bars", { "aria-label": `${label}: ${picture.of}` }, rows);
+    el("span.amount", {}, bar.value));
 }
 
 const WIDTH = 640, HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 10, RIGHT = 10;

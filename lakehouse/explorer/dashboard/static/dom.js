@@ -64,7 +64,8 @@ export function table(caption, columns, rows, { link, empty = "nothing", key = c
       const text = value === null || value === undefined ? "" : value;
       const shown = href && at === 0 ? el("a", { href, title: "the events behind this row" }, text === "" ? "(empty)" : text) : text;
       const isTime = typeof text === "string" && /^\d{4}-\d\d-\d\d/.test(text);
-      return el(columns[at].number ? "td.number" : isTime ? "td.time" : "td", {}, shown);
+      const isDrawn = typeof text === "string" && /^[▁-█·]+$/.test(text); // bars of one row each
+      return el(columns[at].number ? "td.number" : isTime ? "td.time" : isDrawn ? "td.drawn" : "td", {}, shown);
     }));
   });
   return el("div.wide", { tabindex: "0", role: "region", "aria-label": caption, "data-key": key },
