@@ -86,7 +86,9 @@ def _head() -> str:
         "Made by `make bench` and `python -m bench growth` and `soak`: figures of one machine, to "
         "be compared with each other. "
         f"Here: {psutil.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}; "
-        "the broker and the load run on the same cores.\n"
+        "the broker and the load run on the same cores.\n\n"
+        "The targets are those that the project has set itself. One that does not hold is missed "
+        "by what its figure says; nothing but speed depends on it.\n"
     )
 
 
