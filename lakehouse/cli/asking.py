@@ -177,15 +177,19 @@ def with_session(
 
 
 def opened(
-    config: Path | None, root: Path | None, version: int | None, at: str | None, as_of: str | None
-) -> tuple[Settings, Session]:
-    """Settings, and a session on the lake at a version or a time."""
+    config: Path | None, root: Path | None, version: int | None, at: str | None, as_of: str | None,
+    *, is_made: bool = True,
+) -> tuple[Settings, Session]:  # fmt: skip
+    """Settings, and a session on the lake at a version or a time.
+
+    TableMissing where ``is_made`` and there is no such lake; a screen waits for one to come.
+    """
     from lakehouse.explorer.catalogue import Catalogue
     from lakehouse.explorer.report import views
     from lakehouse.explorer.session import Session
     from lakehouse.explorer.times import time_of
 
-    settings = settings_of(config, root, logs=False, is_made=True)
+    settings = settings_of(config, root, logs=False, is_made=is_made)
     then = time_of("--at", at) if at is not None else None
     day = time_of("--as-of", as_of) if as_of is not None else None
     found = views(f"TIMESTAMPTZ '{day.isoformat()}'" if day else None, settings)

@@ -48,7 +48,7 @@ def explore(
     from lakehouse.cli import asking
 
     if not batch and sql is None:
-        _open(*asking.opened(config, root, version, at, as_of))
+        _open(*asking.opened(config, root, version, at, as_of, is_made=False))
         return
 
     def printed(session: Session, settings: Settings) -> None:

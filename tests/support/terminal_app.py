@@ -20,7 +20,7 @@ def drive(root, steps, size=SMALL):
     """Run ``steps``, a coroutine function of a :class:`Driver`, on the app over a lake."""
 
     async def run():
-        settings, session = opened(None, Path(root), None, None, None)
+        settings, session = opened(None, Path(root), None, None, None, is_made=False)
         with session:
             app = Explorer(session, settings)
             async with app.run_test(size=size, notifications=True) as pilot:
