@@ -15,6 +15,11 @@ PATIENCE = 60
 _ORDER = re.compile(r"\x1b(\[[0-9;?<=>!]*[ -/]*[@-~]|[PX^_\]].*?(\x1b\\|\x07)|[@-Z\\-_])", re.S)
 
 
+def _without_size():
+    """The environment without a size of another terminal: workers of pytest have one."""
+    return {name: text for name, text in os.environ.items() if name not in {"LINES", "COLUMNS"}}
+
+
 class Terminal:
     """Starts a program on a pty; ends it when the block ends."""
 
@@ -23,7 +28,7 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self._process = subprocess.Popen(
             words, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**_without_size(), "TERM": "xterm-256color", **environment},
         )  # fmt: skip
         os.close(theirs)
         self.raw = ""

@@ -42,6 +42,7 @@ print("ended")
 )
 def test_a_verification_says_how_far_it_is(product, checked, settings, monkeypatch):
     watched = []
+    Path(settings.lake.root).mkdir()
 
     def verify(*_):
         watched.append(advance("comparing content", 1, 2))
