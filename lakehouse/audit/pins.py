@@ -191,6 +191,7 @@ class Snapshots:
         try:
             held = self._types(f"SELECT {columns} FROM {source}")
         except duckdb.BinderException:
+            self._types(f"SELECT * FROM {source}")  # raises where a file's name is no text
             none = self._empty(view, schema)
             source = f"(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM {none})"
             held = self._types(f"SELECT {columns} FROM {source}")
