@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import structlog
 
+from lakehouse.core.errors import LakehouseError
 from lakehouse.explorer.status import Broker, waiting
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.settings.settings import Settings
@@ -29,7 +30,7 @@ def landed_first(
     """A stop for flows: set after ``stop``, once bronze has what Kafka has then.
 
     ``sent`` waits for the sources to end. All of it takes no longer than [stream] stop_timeout;
-    a broker that is away, or flows that end by themselves, end it at once.
+    a broker that is away, a damaged log, or flows that end by themselves, end it at once.
     """
     after, over = threading.Event(), threading.Event()
 
@@ -39,6 +40,9 @@ def landed_first(
             sent()
             if not over.is_set():
                 _land([f for f in flows if isinstance(f, BronzeFlow)], settings, over)
+        except LakehouseError as error:
+            log.warning("nobody can tell whether all has landed", place=error.place,
+                        reason=error.fault, fix=error.remedy)  # fmt: skip
         finally:
             after.set()
 
