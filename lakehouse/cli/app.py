@@ -103,6 +103,9 @@ def _command(name: str) -> Command:
         file, _, attribute = VERBS[name].partition(":")
         verb = getattr(import_module(f"lakehouse.cli.{file}"), attribute)
     else:
+        from lakehouse.products.registry import must_be_whole
+
+        must_be_whole(name)
         verb = _of_products()[name]
     if isinstance(verb, typer.Typer):
         made: Command = typer.main.get_group(verb)
@@ -118,11 +121,11 @@ def _of_products() -> dict[str, typer.Typer | Callable[..., Any]]:
     """Verb → what it does, of every product."""
     from lakehouse.cli import start
     from lakehouse.cli.edge import settings_of
-    from lakehouse.products.registry import part, products
+    from lakehouse.products.registry import leaving_out, parts
 
     found: dict[str, typer.Typer | Callable[..., Any]] = {}
-    for product in products().values():
-        if module := part(product, "verbs"):
+    for product, module in parts("verbs"):
+        with leaving_out(product):
             found |= module.commands(settings_of, start.broker, start.database, say)
     return found
 
@@ -167,8 +170,9 @@ def main() -> None:
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else int(Exit.OK)
     except LakehouseError as error:
-        say(str(error))
-        _say_where_more_is(error)
+        if not error.is_told:
+            say(str(error))
+            _say_where_more_is(error)
         code = int(error.exit_code)
     except OSError as error:
         if error.errno not in {errno.EMFILE, errno.ENFILE}:

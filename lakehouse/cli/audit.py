@@ -83,7 +83,10 @@ def audit(
         width = max(shutil.get_terminal_size().columns, 132)
         for proof in proofs:
             sys.stdout.write(render(proof, width, color=sys.stdout.isatty()))
-    raise SystemExit(_exit_code(proofs, caught_up=caught_up))
+    code = _exit_code(proofs, caught_up=caught_up)
+    if code is Exit.OK and product is None and _is_left_out(settings):
+        code = Exit.NO_TABLE
+    raise SystemExit(code)
 
 
 def _database(
@@ -123,10 +126,20 @@ def _exit_code(proofs: list[Proof], *, caught_up: bool) -> Exit:
     return next(v for v in worst_first if v in verdicts).exit_code
 
 
+def _is_left_out(settings: Settings) -> bool:
+    """Whether a product that is broken, and so was not audited, has landed anything here."""
+    from lakehouse.products.registry import broken
+
+    names = {name for one in broken() for name in one.names}
+    return any(Path(Lake(settings.lake.root).table(f"bronze.{name}")).is_dir() for name in names)
+
+
 def _products(product: str | None, settings: Settings) -> list[str]:
     """The products to audit: the one named, or all that have landed anything."""
-    from lakehouse.products.registry import contracts, contracts_of, to_make
+    from lakehouse.products.registry import contracts, contracts_of, load_parts, to_make
 
+    if product is None:
+        load_parts("audit", "recompute")
     wanted = list(contracts()) if product is None else contracts_of(product)
     lake = Lake(settings.lake.root)
     landed = [n for n in wanted if Path(lake.table(f"bronze.{n}"), "_delta_log").is_dir()]

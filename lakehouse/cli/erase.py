@@ -86,8 +86,10 @@ def _saying_where_it_is_cut() -> Iterator[None]:
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:
-    from lakehouse.products.registry import contracts, contracts_of, to_make
+    from lakehouse.products.registry import broken, contracts, contracts_of, to_make
 
+    if product is None and (left_out := broken()):  # whose events may name the person too
+        raise left_out[0].error
     known = contracts()
     wanted = list(known) if product is None else contracts_of(product)
     if product is not None and len(wanted) == 1:

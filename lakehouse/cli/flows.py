@@ -36,7 +36,7 @@ from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
-from lakehouse.products.registry import products
+from lakehouse.products.registry import must_be_whole, products
 
 UNLESS_ENDED = suppress(Stopped)
 """Around a flow: SIGTERM before there is anything in hand ends it too, and is no fault."""
@@ -106,7 +106,6 @@ def up(
 
     settings = settings_of(config, root)
     running = chosen(names or [], settings)
-    must_plan(*running)
     with (
         UNLESS_ENDED,
         broker(settings) as settings,
@@ -179,6 +178,8 @@ def produce(
     Examples: lakehouse produce --count 1000   |   lakehouse produce {product} --help
     """
     words = [*(arguments or []), *context.args]
+    if words:
+        must_be_whole(words[0])
     name = words.pop(0) if words and words[0] in products() else None
     found = with_part(name, "source")
     if "--help" not in words:

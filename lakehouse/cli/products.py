@@ -21,27 +21,44 @@ from lakehouse.core.text import say
 from lakehouse.model.flow import Flow
 from lakehouse.model.product import Product
 from lakehouse.model.sink import PostgresSink
-from lakehouse.products.registry import part, product, products
+from lakehouse.products.registry import (
+    broken,
+    flows,
+    load_parts,
+    look_at_all,
+    must_be_whole,
+    part,
+    product,
+    products,
+)
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
 
 
+_RUN_BY = ("source", "report", "verbs")
+"""The modules of a product that are loaded before anything of it runs."""
+
+
 def must_plan(*wanted: Product) -> None:
-    """DeclarationError where SQL of one of these products' declarations cannot run."""
+    """DeclarationError where SQL of one of these products cannot run, or what it runs by fails."""
     from lakehouse.products.bound import check_sql  # help loads no engine
 
     check_sql(*wanted)
+    for p in wanted:
+        for name in _RUN_BY:
+            part(p, name)
 
 
 def listed(settings: Settings) -> list[dict[str, Any]]:
     """Each product: its topics, flows and tables, and which of these the lake has.
 
-    DeclarationError where one is declared wrongly, its SQL too: who writes one looks here first.
+    Each is looked at as a whole, its SQL too: who writes one looks here first. Of one that is
+    broken the state says why.
     """
     from lakehouse.runtime.driver import tables_of
 
-    must_plan(*products().values())
+    look_at_all()
     lake = Lake(settings.lake.root)
     found = []
     for p in products().values():
@@ -57,13 +74,24 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
                 "state": f"{len(made)} of {len(tables)} tables are there" if made else "not begun",
             }
         )
+    nothing: dict[str, Any] = {"topics": [], "flows": [], "tables": [], "enabled": False}
+    for one in broken():
+        state = f"broken: {one.error.place}: {one.error.fault}"
+        found.append({"product": one.name, **nothing, "state": state})
     return found
 
 
 def chosen(names: Sequence[str], settings: Settings) -> list[Product]:
-    """The products named; without names those that are switched on."""
+    """The products named; without names those that are switched on, but for what is broken.
+
+    DeclarationError where SQL of one that is named cannot run.
+    """
     if names:
-        return [product(name) for name in dict.fromkeys(names)]
+        found = [product(name) for name in dict.fromkeys(names)]
+        must_plan(*found)
+        return found
+    flows()
+    load_parts(*_RUN_BY)
     on = [p for p in products().values() if settings.product(p.name).enabled]
     if not on:
         raise UsageError(
@@ -78,6 +106,7 @@ def with_part(name: str | None, what: str) -> Product:
     having = {p.name: p for p in products().values() if getattr(p, what)}
     name = name or next((p.name for p in having.values() if p.is_main), "")
     if name not in having:
+        must_be_whole(name)
         known = " or ".join(having) or "another verb"
         raise UsageError(f"product {name!r}", f"has no {what}", f"use {known}")
     return having[name]

@@ -48,20 +48,22 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
 def products(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """List every product: its topics, flows and tables, and which tables the lake has.
 
-    Every declaration is checked, and its SQL planned: exit 2 names the first that is wrong.
+    Every declaration is checked, and its SQL planned: exit 2 where one is wrong, which is named.
 
     Examples: lakehouse products   |   lakehouse products --json
     """
     from lakehouse.cli.products import listed
+    from lakehouse.products.registry import broken
 
     rows = listed(settings_of(config, root, logs=False, is_made=True))
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-        return
-    drawn = [
-        {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
-    ]
-    show({"products": drawn}, as_json=False)
+    else:
+        drawn = [
+            {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
+        ]
+        show({"products": drawn}, as_json=False)
+    raise SystemExit(Exit.USAGE if broken() else Exit.OK)
 
 
 def history(

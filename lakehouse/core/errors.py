@@ -42,6 +42,8 @@ class LakehouseError(Exception):
     """
 
     exit_code: Exit = Exit.FAULT
+    is_told = False
+    """Whether it was said already, before it was raised."""
 
     def __init__(self, place: str, fault: str, remedy: str) -> None:
         super().__init__(place, fault, remedy)

@@ -28,7 +28,7 @@ from lakehouse.doctor.services import services_checks
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.states import states
 from lakehouse.operations.deep import read_whole
-from lakehouse.products.registry import part, products
+from lakehouse.products.registry import broken, look_at_all, parts, products
 from lakehouse.runtime.archive import with_archive
 from lakehouse.runtime.session import Engine
 from lakehouse.services.jars import default_cache, read_lock, spark_jars, verify
@@ -229,9 +229,18 @@ def lake_checks(settings: Settings) -> Iterator[Check]:
         yield Check("lake", name, state, read, damage.remedy if damage else "")
 
 
+def products_checks(_: Settings) -> Iterator[Check]:
+    """Every product's declaration, and that its modules can be loaded."""
+    look_at_all()
+    for one in broken():
+        told = f"{one.error.place}: {one.error.fault}"
+        yield Check("products", one.name, "fail", told, one.error.remedy)
+    yield Check("products", "declared", "pass", ", ".join(products()))
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     python_checks, java_checks, jar_checks, machine_checks, kafka_checks,
-    postgres_checks, services_checks, spark_checks, state_checks, ailments_checks,
+    postgres_checks, services_checks, spark_checks, state_checks, ailments_checks, products_checks,
 )  # fmt: skip
 
 
@@ -241,11 +250,8 @@ def checked(settings: Settings, *, deep: bool) -> Iterator[Check]:
     An error is a check that fails.
     """
     asked = [(check.__name__.removesuffix("_checks"), check) for check in CHECKS]
-    asked += [
-        (p.name, module.checks)
-        for p in products().values()
-        if p.name in settings.products and (module := part(p, "checks"))
-    ]
+    asked += [(p.name, module.checks) for p, module in parts("checks")
+              if p.name in settings.products]  # fmt: skip
     asked += [("lake", lake_checks)] if deep else []
     for group, check in asked:
         try:

@@ -12,7 +12,7 @@ from lakehouse.core.sql import text
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.products.registry import part, products
+from lakehouse.products.registry import leaving_out, part, parts, products
 from lakehouse.settings.sections import ExplorerSettings
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def sections(catalogue: Catalogue) -> dict[str, str]:
     """Section → SELECT, in order, of every product of which the lake has a table."""
     found: dict[str, str] = {}
     for product in products_of(catalogue.names()):
-        _add(found, of_product(product), product, "section")
+        with leaving_out(product):
+            _add(found, of_product(product), product, "section")
     return found
 
 
@@ -139,9 +140,9 @@ def titles() -> dict[str, str]:
     """Section → its title, of every product."""
     found: dict[str, str] = {}
     for product in products().values():
-        module = part(product, "report")
-        said = getattr(module, "TITLES", {})
-        found |= {n: said.get(n, n.replace("_", " ")) for n in of_product(product)}
+        with leaving_out(product):
+            said = getattr(part(product, "report"), "TITLES", {})
+            found |= {n: said.get(n, n.replace("_", " ")) for n in of_product(product)}
     return found
 
 
@@ -151,20 +152,20 @@ def views(as_of: str | None = None, settings: Settings | None = None) -> dict[st
     Without settings those are left out that depend on them, or on files of the lake.
     """
     found: dict[str, str] = {}
-    for product in products().values():
-        module = part(product, "report")
-        if of_its_own := getattr(module, "views", None):
-            _add(found, of_its_own(as_of), product, "view")
-        if settings and (of_a_lake := getattr(module, "views_of", None)):
-            _add(found, of_a_lake(settings), product, "view")
+    for product, module in parts("report"):
+        with leaving_out(product):
+            if of_its_own := getattr(module, "views", None):
+                _add(found, of_its_own(as_of), product, "view")
+            if settings and (of_a_lake := getattr(module, "views_of", None)):
+                _add(found, of_a_lake(settings), product, "view")
     return found
 
 
 def look_ups() -> dict[str, LookUp]:
     """Word → its look-up, of every product's report."""
     found: dict[str, LookUp] = {}
-    for product in products().values():
-        found |= getattr(part(product, "report"), "LOOK_UPS", {})
+    for _, module in parts("report"):
+        found |= getattr(module, "LOOK_UPS", {})
     return found
 
 

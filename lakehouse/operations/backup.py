@@ -34,7 +34,7 @@ from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.manifest import MANIFEST
-from lakehouse.products.registry import flows, products
+from lakehouse.products.registry import flows, models
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
@@ -74,8 +74,7 @@ def tables_in(root: str) -> list[str]:
 
 def models_in(root: str) -> list[str]:
     """The folders of products' models that are there: ``models/shop``."""
-    folders = [product.models for product in products().values() if product.models]
-    return sorted(folder for folder in folders if Path(root, folder).is_dir())
+    return sorted(folder for folder in models() if Path(root, folder).is_dir())
 
 
 @in_memory

@@ -11,7 +11,7 @@ import msgspec
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import check_folder
 from lakehouse.core.within import Outside, Within
-from lakehouse.products.registry import products
+from lakehouse.products.registry import models
 
 MANIFEST = "manifest.json"
 """Written last: a backup without it is not whole."""
@@ -49,7 +49,7 @@ def read_manifest(source: Path) -> Manifest:
     except (msgspec.DecodeError, ValueError, RecursionError, OSError, Outside):
         raise not_whole(source / MANIFEST, "cannot be read") from None
     folders = {name.replace(".", "/", 1) for name in manifest.tables}
-    known = folders | {product.models for product in products().values() if product.models}
+    known = folders | models()
     for name, told in sorted(manifest.files.items()):
         if not _is_file_of(source, name, told, known):
             raise not_whole(source / name, "is not a file of the backup")

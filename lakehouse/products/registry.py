@@ -1,65 +1,105 @@
 """Every product there is, found where it lies and checked before anything of it runs.
 
 Ours are the folders beside this file. Another package's come by its entry points of the
-group ``lakehouse.products``; each names a :class:`lakehouse.model.product.Product`.
+group ``lakehouse.products``; each names a :class:`lakehouse.model.product.Product`. One that
+cannot be loaded or does not hold together is left out: that is said once, and the others go on.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import lakehouse.products
 from lakehouse.core.errors import DeclarationError, LakehouseError, UsageError
 from lakehouse.core.failpoint import VARIABLE, Step
+from lakehouse.core.signals import is_interrupt
+from lakehouse.core.text import say
 from lakehouse.model.contract import Contract
 from lakehouse.model.flow import BronzeFlow, Flow
 from lakehouse.model.product import Product
-from lakehouse.products.declared import check
-from lakehouse.products.declared_sinks import check_sinks
+from lakehouse.products.declared import PARTS
+from lakehouse.products.loading import NEEDED, Broken, collect, loaded, names_of, ours, theirs
 
 if TYPE_CHECKING:
     from lakehouse.settings.sections import ProductSettings
     from lakehouse.settings.settings import Settings
 
-GROUP = "lakehouse.products"
+_broken: dict[str, Broken] = {}
+"""Place, or name of a product that was known → what was found wrong, so far."""
 
 
-@cache
 def products() -> dict[str, Product]:
     """Name → product: the main one, ours, then those of other packages, by name.
 
-    DeclarationError where one cannot be loaded, or does not hold together.
+    Without those that cannot be loaded or do not hold together: see :func:`broken`.
     """
-    found = collect([*_ours(), *theirs()])
-    return dict(sorted(found.items(), key=lambda item: not item[1].is_main))
+    return {name: p for name, p in _known().items() if name not in _broken}
 
 
-def collect(found: Iterable[tuple[str, object]]) -> dict[str, Product]:
-    """Products by name, of (where it was found, what was found there); each is checked."""
-    known: dict[str, Product] = {}
-    for place, product in found:
-        if not isinstance(product, Product):
-            raise DeclarationError(
-                place, f"is {type(product).__name__}, and no Product",
-                "name a lakehouse.model.product.Product, as in 'mypackage:PRODUCT'",
-            )  # fmt: skip
-        check(product, place, known.values())
-        check_sinks(product)
-        known[product.name] = product
-    return known
+def broken() -> tuple[Broken, ...]:
+    """The products that are left out, as far as anything of them was asked for."""
+    _known()
+    return tuple(_broken.values())
+
+
+@cache
+def _known() -> dict[str, Product]:
+    known, wrong = collect([*ours(), *theirs()])
+    for place, one in wrong.items():
+        _leave_out(place, one)
+    return dict(sorted(known.items(), key=lambda item: not item[1].is_main))
+
+
+@contextmanager
+def leaving_out(product: Product) -> Iterator[None]:
+    """Go on without this one product, from here on, where the block finds it declared wrong.
+
+    Or where its own code, which the block calls, fails.
+    """
+    try:
+        yield
+    except DeclarationError as error:
+        found: LakehouseError = error
+    except (LakehouseError, MemoryError):
+        raise
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        found = DeclarationError(
+            f"product {product.name!r}", f"fails: {type(error).__name__}: {error}",
+            "mend its modules, or remove the package that declares it",
+        )  # fmt: skip
+    else:
+        return
+    _leave_out(product.name, Broken(product.name, frozenset(names_of(product)), found))
+
+
+def _leave_out(place: str, one: Broken) -> None:
+    if place not in _broken:
+        _broken[place] = one
+        one.error.is_told = True
+        say(f"{one.error}\n  product {one.name!r} is left out")
+
+
+def must_be_whole(name: str) -> None:
+    """What is wrong with the product that this name means, where it is left out."""
+    for one in broken():
+        if name in one.names and name not in products():
+            raise one.error
 
 
 def product(name: str) -> Product:
-    """The product of this name, or a UsageError listing those there are."""
+    """The product of this name, or a UsageError listing those there are.
+
+    What is wrong with it where it is left out.
+    """
+    must_be_whole(name)
     if name not in products():
         raise UsageError(f"product {name!r}", "is not known", f"use one of {', '.join(products())}")
     return products()[name]
@@ -73,6 +113,7 @@ def contracts() -> dict[str, Contract]:
 def contract(name: str) -> Contract:
     """The contract of this name, or a UsageError listing those there are."""
     if name not in contracts():
+        must_be_whole(name)
         raise UsageError(
             f"product {name!r}", "is not known", f"use one of {', '.join(contracts())}"
         )
@@ -102,6 +143,12 @@ def to_make(table: str) -> str:
     return f"run {demo}`lakehouse up {found.name}`, or name the lake by --root"
 
 
+def models() -> set[str]:
+    """The folders of products' models, as in ``models/shop``; of a broken one there may be some."""
+    known = {p.models for p in products().values() if p.models}
+    return known | {f"models/{name}" for one in broken() for name in one.names}
+
+
 def owner(name: str) -> Product:
     """The product that a contract is of."""
     return next(p for p in products().values() if contract(name) in p.contracts)
@@ -109,29 +156,40 @@ def owner(name: str) -> Product:
 
 @cache
 def flows() -> tuple[Flow, ...]:
-    """Every declared flow; DeclarationError where SQL of one cannot run."""
+    """Every declared flow, of the products whose SQL can run."""
     from lakehouse.products.bound import check_sql  # noqa: PLC0415  # DuckDB loads slowly
 
-    check_sql(*products().values())
+    for p in products().values():
+        with leaving_out(p):
+            check_sql(p)
     return tuple(f for p in products().values() for f in p.flows)
 
 
 @cache
 def sections_of_products() -> dict[str, type[ProductSettings]]:
     """Name → class of the section, one a contract."""
-    return {c.name: _section(p, c) for p in products().values() for c in p.contracts}
+    found: dict[str, type[ProductSettings]] = {}
+    for p in products().values():
+        with leaving_out(p):
+            found |= {c.name: _section(p, c) for c in p.contracts}
+    return found
 
 
 def load_settings(path: Path | None = None) -> Settings:
     """config.ini and the environment, with a section for every product."""
     from lakehouse.settings.settings import load  # noqa: PLC0415  # help reads no setting
 
-    return load(sections_of_products(), path, steps=steps() if VARIABLE in os.environ else ())
+    known = sections_of_products()
+    absent = {name for one in broken() for name in one.names if name not in known}
+    return load(known, path, steps=steps() if VARIABLE in os.environ else (), absent=absent)
 
 
 def steps() -> list[str]:
     """Names of every failpoint: the engine's, then those of each product's source."""
-    enums: list[type[StrEnum]] = [Step, *(_steps(p) for p in products().values() if p.steps)]
+    enums: list[type[StrEnum]] = [Step]
+    for p in products().values():
+        with leaving_out(p):
+            enums += [_steps(p)] if p.steps else []
     return [step.value for enum in enums for step in enum]
 
 
@@ -147,8 +205,38 @@ def _steps(product: Product) -> type[StrEnum]:
 
 def part(product: Product, name: str) -> ModuleType | None:
     """The module that a product names as its ``report``, ``demo`` and so on; None without one."""
-    module = getattr(product, name)
-    return _loaded(f"product {product.name!r}, {name}", module) if module else None
+    if not (named := getattr(product, name)):
+        return None
+    place = f"product {product.name!r}, {name}"
+    module, needed = loaded(place, named), NEEDED.get(name, "__name__")
+    if not hasattr(module, needed):
+        raise DeclarationError(
+            place, f"{named} has no {needed}", "write it as docs/your-own-product.md has it"
+        )
+    return module
+
+
+def look_at_all() -> None:
+    """Load and plan all that products declare: what is wrong with one is in :func:`broken` then."""
+    flows()
+    sections_of_products()
+    steps()
+    load_parts(*PARTS)
+
+
+def load_parts(*names: str) -> None:
+    """Load these modules of every product; one whose module fails is left out from here on."""
+    for name in names:
+        for _ in parts(name):
+            pass
+
+
+def parts(name: str) -> Iterator[tuple[Product, ModuleType]]:
+    """Each product that names such a module, and the module; without those it fails in."""
+    for p in products().values():
+        with leaving_out(p):
+            if module := part(p, name):
+                yield p, module
 
 
 def _section(product: Product, contract: Contract) -> type[ProductSettings]:
@@ -172,38 +260,4 @@ def _section(product: Product, contract: Contract) -> type[ProductSettings]:
 def _named(place: str, text: str) -> object:
     """What ``module:name`` names; None where the module lacks it."""
     module, _, name = text.partition(":")
-    return getattr(_loaded(place, module), name, None)
-
-
-def _ours() -> Iterator[tuple[str, object]]:
-    for found in pkgutil.iter_modules(lakehouse.products.__path__, "lakehouse.products."):
-        if found.ispkg:
-            yield found.name, getattr(_loaded(found.name, found.name), "PRODUCT", None)
-
-
-def theirs() -> Iterator[tuple[str, object]]:
-    """What the entry points of installed packages name, and where each is declared."""
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        place = f"entry point {entry.name} = {entry.value}"
-        module, name = _loaded(place, entry.module), entry.attr or "PRODUCT"
-        if not hasattr(module, name):
-            where = getattr(module, "__file__", None) or ", ".join(module.__path__)
-            raise DeclarationError(
-                place, f"{where} has no {name}",
-                "name the product in it; a folder of the module's name in the current one hides "
-                "the module: start elsewhere",
-            )  # fmt: skip
-        yield place, getattr(module, name)
-
-
-def _loaded(place: str, name: str) -> ModuleType:
-    """A module by its name; whatever its code raises is a fault of the declaration."""
-    try:
-        return importlib.import_module(name)
-    except LakehouseError:
-        raise
-    except Exception as error:
-        raise DeclarationError(
-            place, f"cannot be loaded: {type(error).__name__}: {error}",
-            f"mend the module {name}, or remove the package that names it",
-        ) from error  # fmt: skip
+    return getattr(loaded(place, module), name, None)

@@ -29,6 +29,7 @@ from lakehouse.ingest.topic import TopicReader
 from lakehouse.model.flow import BronzeFlow, Flow, FollowerFlow
 from lakehouse.model.sink import SinkFlow
 from lakehouse.products.registry import flows as declared_flows
+from lakehouse.products.registry import must_be_whole
 from lakehouse.runtime.lineage import lineage
 from lakehouse.runtime.pipeline import Landing, follow
 from lakehouse.runtime.query import BronzeQuery
@@ -47,6 +48,7 @@ def flow(name: str) -> Flow:
     """The declared flow of this name; UsageError lists the known ones."""
     found = {f.name: f for f in declared_flows()}
     if name not in found:
+        must_be_whole(name.partition(".")[0])
         raise UsageError(f"flow {name!r}", "is not declared", f"use one of {', '.join(found)}")
     return found[name]
 

@@ -6,7 +6,7 @@ import configparser
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,12 @@ def find_config(path: Path | None, env: Mapping[str, str]) -> Path:
 
 
 def read_file(
-    path: Path, typed: Mapping[str, type[Section]]
+    path: Path, typed: Mapping[str, type[Section]], absent: Collection[str] = ()
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The file's keys as text, by section, and what is wrong with them."""
+    """The file's keys as text, by section, and what is wrong with them.
+
+    Sections of products that are ``absent`` are passed over, and of all their contracts.
+    """
     parser = configparser.RawConfigParser(strict=True, interpolation=None, default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case: Spark's do matter
     try:
@@ -104,7 +107,7 @@ def read_file(
                 for key, value in raw[name].items()
                 if name not in FREE_SECTIONS and (told := _odd(value))
             ]
-        else:
+        elif not _is_of(name, absent, ""):
             told = _home_of(parser[name], typed) or _did_you_mean(name, known)
             faults.append(f"[{name}] is not a section.{told}")
     return raw, faults
@@ -142,6 +145,7 @@ def apply_environment(
     raw: dict[str, dict[str, str]],
     env: Mapping[str, str],
     typed: Mapping[str, type[Section]],
+    absent: Collection[str] = (),
 ) -> list[str]:
     """Put the environment's values over the file's; what is wrong with their names."""
     faults = []
@@ -157,11 +161,16 @@ def apply_environment(
         if name in names:
             section, key = names[name]
             raw.setdefault(section, {})[key] = value
-        else:
+        elif not _is_of(name, absent, ENV_PREFIX):
             known = [*names, *RESERVED_ENV]
             told = moved.get(name) or _did_you_mean(name, known)
             faults.append(f"environment: {name} sets nothing.{told}")
     return faults
+
+
+def _is_of(name: str, products: Collection[str], prefix: str) -> bool:
+    """Whether a name is that of one of these products, or begins with it."""
+    return any(f"{name}_".lower().startswith(f"{prefix}{p}_".lower()) for p in products)
 
 
 def fault_of(

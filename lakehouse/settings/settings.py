@@ -153,18 +153,20 @@ def load(
     path: Path | None = None,
     environment: Mapping[str, str] | None = None,
     steps: Collection[str] = (),
+    absent: Collection[str] = (),
 ) -> Settings:
     """Read config.ini and the environment, or raise one SettingsError naming every fault.
 
-    ``steps`` are the failpoints that the environment may name; without them any.
+    ``steps`` are the failpoints that the environment may name; without them any. ``absent`` are
+    products that are left out: what is set for them is passed over.
     ``path`` defaults to ``$LAKEHOUSE_CONFIG``, then ``./config.ini``, then the
     config.ini beside the installed package.
     """
     env = os.environ if environment is None else environment
     typed = sections(products)
     found = find_config(path, env)
-    raw, faults = read_file(found, typed)
-    faults += apply_environment(raw, env, typed)
+    raw, faults = read_file(found, typed, absent)
+    faults += apply_environment(raw, env, typed, absent)
     faults += filter(None, [failpoint.fault(env, steps)])
     values: dict[str, Any] = {"products": {}}
     for name, section in typed.items():

@@ -27,7 +27,8 @@ from lakehouse.model.product import Product
 from lakehouse.model.sink import KafkaSink
 from lakehouse.model.window import Session, Window
 from lakehouse.products.bound import check_sql
-from lakehouse.products.registry import collect, flows, load_settings, products, theirs
+from lakehouse.products.loading import Found, collect, theirs
+from lakehouse.products.registry import flows, load_settings, products
 
 
 class Event(msgspec.Struct, kw_only=True):
@@ -51,11 +52,19 @@ def product(*tables, contract=SHOP, **more):
     return Product(**given)
 
 
+def sound(found):
+    """Products of (place, product), each of which must hold together."""
+    known, wrong = collect(Found(place, place, lambda made=made: made) for place, made in found)
+    for one in wrong.values():
+        raise one.error
+    return known
+
+
 def told(*found):
     """The error of products that are loaded and of which one is wrong."""
 
     def load():
-        for made in collect((f"package {n}", p) for n, p in enumerate(found)).values():
+        for made in sound((f"package {n}", p) for n, p in enumerate(found)).values():
             check_sql(made)
 
     with pytest.raises(DeclarationError) as caught:
@@ -70,7 +79,7 @@ def fields(**types):
 
 
 def test_ours_and_a_right_one_pass():
-    for made in collect([("here", product()), *((n, p) for n, p in products().items())]).values():
+    for made in sound([("here", product()), *products().items()]).values():
         check_sql(made)
     assert {f.name for f in flows()} >= {"sales.bronze", "orders.parquet"}
 
@@ -286,7 +295,7 @@ def test_a_module_that_is_not_there_and_a_contract_that_nothing_lands():
 
 def told_of(made):
     with pytest.raises(DeclarationError) as caught:
-        collect([("here", made)])
+        sound([("here", made)])
     return f"{caught.value.place} | {caught.value.fault}"
 
 
@@ -340,6 +349,11 @@ MODULES = {
     "an error in it": ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
     "no product in it": ("x = 1", ".py has no PRODUCT"),
     "something else in it": ("PRODUCT = 1", "is int, and no Product"),
+    "an exit": ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+    "contracts of no kind": (
+        "from lakehouse.model.product import Product\nPRODUCT = Product('odd', 5, ())",
+        "cannot be checked: TypeError",
+    ),
 }
 
 
@@ -351,10 +365,9 @@ def test_a_folder_that_hides_the_package_is_named(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hidden\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[lakehouse.products]\nodd = hidden_parcels:PRODUCT\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(DeclarationError) as caught:
-        collect(theirs())
-    assert caught.value.fault == f"{tmp_path / 'hidden_parcels'} has no PRODUCT"
-    assert "start elsewhere" in caught.value.remedy
+    [error] = [one.error for one in collect(theirs())[1].values()]
+    assert error.fault == f"{tmp_path / 'hidden_parcels'} has no PRODUCT"
+    assert "start elsewhere" in error.remedy
 
 
 @pytest.mark.parametrize(("code", "fault"), MODULES.values(), ids=list(MODULES))
@@ -367,7 +380,7 @@ def test_another_package_that_cannot_be_loaded_is_named(tmp_path, monkeypatch, c
     if code:
         (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(DeclarationError) as caught:
-        collect(theirs())
-    assert caught.value.place == f"entry point odd = {name}:PRODUCT"
-    assert fault in caught.value.fault
+    [(place, one)] = collect(theirs())[1].items()
+    assert (place, one.name) == (f"entry point odd = {name}:PRODUCT", "odd")
+    assert one.error.place == place
+    assert fault in one.error.fault
