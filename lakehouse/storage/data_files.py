@@ -102,11 +102,16 @@ def write_files(
     parts, rows = _parted(
         rows, [*partition_by, bucket] if bucket else partition_by, of_numbers=not bucket
     )
+    largest = max(parts, key=lambda part: part.rows, default=_Part({}, 0, 0, {}))
+    repeated = _repeated(rows.slice(largest.first, largest.rows)) if largest.rows >= _FEW else []
 
     def write(part: _Part) -> WrittenFile:
         sink = pa.BufferOutputStream()  # a file that pyarrow opens costs half a small one
         mine = rows.slice(part.first, part.rows)
-        with writer(sink, rows.schema, codec, mine, is_small=part.rows < _FEW) as out:
+        is_small = part.rows < _FEW
+        with writer(
+            sink, rows.schema, codec, [] if is_small else repeated, bounds=not is_small
+        ) as out:
             for group in _bounded(mine):
                 out.write_table(group)
         values = {column: value for column, value in part.values.items() if column != bucket}
@@ -144,7 +149,7 @@ def write_file(
     with (
         _none_left(folder, [name]),
         created(folder, name) as out,
-        writer(out, schema, codec, first, is_small=False) as file,
+        writer(out, schema, codec, _repeated(first), bounds=True) as file,
     ):
         for group in chain([first], groups):
             file.write_table(group)
@@ -193,13 +198,13 @@ def _bounded(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def writer(
-    sink: Any, schema: pa.Schema, codec: str, first: pa.Table, *, is_small: bool
+    sink: Any, schema: pa.Schema, codec: str, repeated: Sequence[str], *, bounds: bool
 ) -> pq.ParquetWriter:
-    """A Parquet writer as every file of ours has it; ``first`` are rows that it will be given."""
+    """A Parquet writer as every file of ours has it; ``repeated`` columns get a dictionary."""
     return pq.ParquetWriter(
         sink, schema, compression=codec, write_page_checksum=True, store_schema=False,
-        use_dictionary=False if is_small else _repeated(first),
-        write_statistics=not is_small,
+        use_dictionary=[*repeated],
+        write_statistics=bounds,
     )  # fmt: skip
 
 
