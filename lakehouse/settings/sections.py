@@ -137,7 +137,7 @@ class PublishSettings(Section):
 class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
-    finer_persist_rows: Count = Field(200_000, description="tables of distinct keys and units are written after this many new rows ...")
+    finer_persist_rows: Count = Field(1_000_000, description="tables of distinct keys and units are written after this many new rows ...")
     finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; so is the ledger")
     greatest_age: Duration = Field(timedelta(minutes=1), description="large tables are published within a twentieth of the flow's time, but each at the latest when it is this old")
     bucket_rows: Count = Field(50_000, description="most rows in one file (bucket) of a large table; one with more is split in two")

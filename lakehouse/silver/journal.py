@@ -135,7 +135,7 @@ def rows_of(entries: Iterable[Entry], schema: pa.Schema) -> pa.Table:
         rows = _read(value)
         places = pa.repeat(pa.scalar(place, pa.int64()), rows.num_rows)
         parts.append(rows.append_column(PLACE, places).cast(placed))
-    return pa.concat_tables(parts)
+    return pa.concat_tables(parts).combine_chunks()  # else each slice that is taken copies them all
 
 
 def _prefix(name: str) -> bytes:

@@ -107,7 +107,8 @@ class Publishing:
         self.lane.settle()
 
     def _small(self, names: Iterable[str]) -> list[str]:
-        return [n for n in names if self.turns.is_small(n, self.every[n].rows)]
+        pending = self.journal.pending
+        return [n for n in names if self.turns.is_small(n, self.every[n].rows + pending[n].rows)]
 
     def _state_due(self) -> list[str]:
         """The tables of state whose turn it is."""

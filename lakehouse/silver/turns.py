@@ -27,6 +27,8 @@ _FEW, _EACH = 200, 100
 """... and, beyond a few, so many for each that it merges: a quiet flow would write most for one."""
 _WORTH = 32
 """A large table waits until a 32nd of the rows that its last turn wrote is pending ..."""
+_OF_A_ROW = 3e-6
+"""Seconds that a large table's first turn takes for each row, until one has told."""
 _MANY = 4
 """Within a flow's time a table waits for so many times those rows ..."""
 _MOST = 2_000_000
@@ -57,8 +59,11 @@ class Turns:
         self._told = 0.0
         """When the log was last written, in seconds since the start."""
 
-    def is_small(self, name: str, rows: int = 0) -> bool:
-        """Whether a table is small: its last turn wrote little, or it has had none and few rows."""
+    def is_small(self, name: str, rows: int) -> bool:
+        """Whether its last turn wrote little; of a table that has had none, whether ``rows`` are few.
+
+        These are what such a turn would merge.
+        """
         last = self._last.get(name)
         return last.is_small if last else rows <= self._small(name)
 
@@ -66,13 +71,15 @@ class Turns:
         """Whether a table's turn has come."""
         if not pending.rows:
             return False
-        if self.is_small(name) or self._is_old(pending):
+        if self.is_small(name, pending.rows) or self._is_old(pending):
             return True
-        last = self._last.get(name, _Turn())
-        if pending.rows < min(last.written.rows // _WORTH, _MOST):
+        last = self._last.get(name)
+        rows = last.written.rows if last else pending.rows
+        if pending.rows < min(rows // _WORTH, _MOST):
             return False
-        can_pay = self._spent + last.seconds <= SHARE * (self._clock() - self._since)
-        return can_pay or pending.rows >= self._most(last.written.rows)
+        takes = last.seconds if last else rows * _OF_A_ROW
+        can_pay = self._spent + takes <= SHARE * (self._clock() - self._since)
+        return can_pay or pending.rows >= self._most(rows)
 
     def finer_due(self, pendings: Iterable[tuple[Pending, int]]) -> bool:
         """Whether the finer tables' turn has come, given how many rows each has."""
@@ -94,7 +101,7 @@ class Turns:
         """Record a turn that is over: its processor time, what it wrote, and of how many rows."""
         is_small = written.rows <= min(self._small(name), max(_FEW, _EACH * merged))
         self._last[name] = _Turn(seconds, written, is_small)
-        if self.is_small(name):
+        if is_small:
             return
         self._spent += seconds
         elapsed, age = self._clock() - self._since, self._settings.greatest_age.total_seconds()

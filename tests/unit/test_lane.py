@@ -2,9 +2,12 @@
 
 from threading import Event
 
+import pyarrow as pa
 import pytest
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.silver.fold import PLACE
+from lakehouse.silver.journal import Pending, rows_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.buckets import Buckets, Written
 from tests.conftest import encode
@@ -116,4 +119,33 @@ def test_a_table_that_is_written_again_for_a_few_rows_waits_as_a_large_one_does(
         ("by_minute", 8_001, 900, False),
     ):
         turns.took(name, 0.0, Written(rows=wrote), merged)
-        assert turns.is_small(name) is is_small, name
+        assert turns.is_small(name, 0) is is_small, name
+
+
+def test_a_table_that_a_drain_fills_waits_for_its_first_turn_too(settings):
+    """It was published at the first batch, and written whole again at the end."""
+    clock = [0.0]
+    turns = Turns(settings.silver, lambda: clock[0])
+    few, many = Pending(200, 0.0), Pending(400_000, 0.0)
+    assert turns.due("trends", few)
+    assert not turns.due("trends", many)
+    clock[0] = 30.0  # a twentieth pays for it
+    assert turns.due("trends", many)
+    assert not turns.due("trends", Pending(1_000_000, clock[0]))
+    clock[0] += settings.silver.greatest_age.total_seconds()
+    assert turns.due("trends", Pending(1_000_000, 30.0))
+    assert turns.due("trends", Pending(2_000_000, clock[0]))  # they are in memory
+
+
+def test_what_is_pending_is_in_one_piece():
+    """Each slice of it that was taken copied all of it before."""
+    schema = pa.schema([pa.field("key", pa.string())])
+    entries = []
+    for place in range(3):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as out:
+            out.write_table(pa.table({"key": [f"k{place}"]}, schema))
+        entries.append((place, bytes(8) + bytes(sink.getvalue())))
+    rows = rows_of(entries, schema)
+    assert rows["key"].num_chunks == 1
+    assert rows.to_pydict() == {"key": ["k0", "k1", "k2"], PLACE: [0, 1, 2]}
