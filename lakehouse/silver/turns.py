@@ -60,9 +60,9 @@ class Turns:
         """When the log was last written, in seconds since the start."""
 
     def is_small(self, name: str, rows: int) -> bool:
-        """Whether its last turn wrote little; of a table that has had none, whether ``rows`` are few.
+        """Whether its last turn wrote little; before the first, whether ``rows`` are few.
 
-        These are what such a turn would merge.
+        These are what that turn would merge.
         """
         last = self._last.get(name)
         return last.is_small if last else rows <= self._small(name)
