@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from lakehouse.audit.typed import Typed
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.signals import ended_by_signals
@@ -45,8 +46,6 @@ _UNREADABLE = {"deletionVectors", "columnMapping"}
 _MANY_FILES, _FEW_ROWS = 64, 1_000_000
 """More files of no more rows than these are read once: a query costs 0.3 ms for each file."""
 _NUMBERS = itertools.count()
-_DECLARED: dict[pa.Schema, dict[str, str]] = {}
-"""Schema of a table → its columns' types, as DuckDB names them: asked once a process."""
 
 
 @contextmanager
@@ -85,7 +84,7 @@ class Snapshots:
     """The tables of one lake, each opened at a version and given to DuckDB as a view."""
 
     def __init__(self, root: str, connection: duckdb.DuckDBPyConnection) -> None:
-        self.lake, self.connection = Lake(root), connection
+        self.lake, self.connection, self._typed = Lake(root), connection, Typed(connection)
         self._files: set[str] = set()
         self._opened: dict[str, DeltaTable] = {}
         self._pins: dict[str, Pin] = {}
@@ -138,12 +137,12 @@ class Snapshots:
         table = self.open(name, version)
         files = files_of(table)
         self._files.update(files)
-        with self._made_anew(view):
+        with self._replaced(view):
             schema = pa.schema(table.schema().to_arrow())
             about = name, str(table.metadata().id), int(table.version())
             pin = Pin(*about, tuple(schema.names))
-            source = self._source(view, table, schema, files)
-            self._kinds[view] = self._declared(view, schema)
+            source = self._typed.source(view, table, schema, files)
+            self._kinds[view] = self._typed.declared(view, schema)
             if len(files) > _MANY_FILES and table.count() <= _FEW_ROWS:
                 source = self._loaded(pin, source)
             self._view(view, f"SELECT {pin.listed} FROM {source}")
@@ -154,7 +153,7 @@ class Snapshots:
         """Make ``view`` what a SELECT of files that are no table's gives."""
         self._files.update(files)
         self._pins.pop(view, None)
-        with self._made_anew(view):
+        with self._replaced(view):
             self._view(view, select)
 
     def define(self, select: str, view: str, reads: str = "") -> None:
@@ -168,7 +167,7 @@ class Snapshots:
             self._defined[view] = wanted
 
     @contextmanager
-    def _made_anew(self, view: str) -> Iterator[None]:
+    def _replaced(self, view: str) -> Iterator[None]:
         """While a view is given other rows: there is none where that fails."""
         self._defined.pop(view, None)
         try:
@@ -180,49 +179,9 @@ class Snapshots:
     def _view(self, view: str, select: str) -> None:
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(view)} AS {select}")
 
-    def _source(self, view: str, table: DeltaTable, schema: pa.Schema, files: list[str]) -> str:
-        """A FROM item that has every column of the table, also where no file has it yet.
-
-        Each is of the type that the table's schema gives it now, as its readers see it.
-        """
-        if not files:
-            return self._empty(view, schema)
-        source, columns = scan(table, files), listed(schema.names)
-        try:
-            held = self._types(f"SELECT {columns} FROM {source}")
-        except duckdb.BinderException:
-            self._types(f"SELECT * FROM {source}")  # raises where a file's name is no text
-            none = self._empty(view, schema)
-            source = f"(SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM {none})"
-            held = self._types(f"SELECT {columns} FROM {source}")
-        other = self._declared(view, schema).items() - held.items()
-        if not other:
-            return source
-        cast = ", ".join(
-            f"CAST({identifier(name)} AS {kind}) AS {identifier(name)}"
-            for name, kind in sorted(other)
-        )
-        return f"(SELECT * REPLACE ({cast}) FROM {source})"
-
-    def _declared(self, view: str, schema: pa.Schema) -> dict[str, str]:
-        """The types of a table's columns, as DuckDB names them."""
-        if schema not in _DECLARED:
-            none = self._empty(view, schema)
-            _DECLARED[schema] = self._types(f"SELECT {listed(schema.names)} FROM {none}")
-        return _DECLARED[schema]
-
     def kinds(self, view: str) -> dict[str, str]:
         """The types of a view's or a table's columns; those of a pinned one are known."""
-        return self._kinds[view] if view in self._pins else self._types(identifier(view))
-
-    def _empty(self, view: str, schema: pa.Schema) -> str:
-        """The name of a table that has these columns, and no row."""
-        self.connection.register(f"no_{view}", schema.empty_table())
-        return identifier(f"no_{view}")
-
-    def _types(self, select: str) -> dict[str, str]:
-        rows = self.connection.execute(f"DESCRIBE {select}").fetchall()
-        return {row[0]: row[1] for row in rows}
+        return self._kinds[view] if view in self._pins else self._typed.types(identifier(view))
 
     def _loaded(self, pin: Pin, source: str) -> str:
         """The name of a table that has the rows, read once for all that pin this version."""
@@ -255,17 +214,7 @@ class Snapshots:
 
     def unreadable(self) -> list[str]:
         """Files of the tables pinned so far, by name, that DuckDB cannot read whole."""
-        return [file for file in sorted(self._files) if not self._is_readable(file)]
-
-    def _is_readable(self, file: str) -> bool:
-        rows = reads([file], "hive_partitioning = false")
-        try:
-            self.connection.execute(f"SELECT bit_xor(hash(row)) FROM {rows} AS row").fetchall()
-        except (duckdb.OutOfMemoryException, MemoryError):
-            return True
-        except ENGINES:
-            return False
-        return True
+        return [file for file in sorted(self._files) if not _is_readable(self.connection, file)]
 
     def note(self, name: str, key: str, upto: int) -> Any:
         """What the newest commit up to a version says under ``key``; None where none does."""
@@ -294,3 +243,14 @@ def _features(table: DeltaTable) -> set[str]:
     """What the table asks of its readers; column mapping is older than the list of features."""
     mode = table.metadata().configuration.get("delta.columnMapping.mode") or "none"
     return {*(table.protocol().reader_features or []), *(["columnMapping"] * (mode != "none"))}
+
+
+def _is_readable(connection: duckdb.DuckDBPyConnection, file: str) -> bool:
+    rows = reads([file], "hive_partitioning = false")
+    try:
+        connection.execute(f"SELECT bit_xor(hash(row)) FROM {rows} AS row").fetchall()
+    except (duckdb.OutOfMemoryException, MemoryError):
+        return True
+    except ENGINES:
+        return False
+    return True

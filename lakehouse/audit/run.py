@@ -30,7 +30,6 @@ from lakehouse.core.paths import Lake
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import Flow, ParquetFlow, SilverFlow
-from lakehouse.model.recompute import Recomputes
 from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
@@ -136,24 +135,11 @@ def _proof(
         rules = ends.rules_of_all(horizon)
         marks = steps.run("marks of bronze", lambda: flags(connection, rules))
         recomputes = recomputes_of(product)
-        tables = _silver(snapshots, product, recomputes, bronze, say)
-        tables.append(compare_ledger(snapshots, product, bronze))
-        for flow in flows():
-            if flow.product == product:
-                tables += _sent(snapshots, flow, settings, bronze, say)
         scene = Scene(
-            snapshots,
-            product,
-            settings,
-            bronze,
-            quarantine,
-            ends,
-            topic,
-            broker,
-            recomputes,
-            content,
-            say,
-        )
+            snapshots, product, settings, bronze, quarantine, ends, topic, broker, recomputes,
+            content, say,
+        )  # fmt: skip
+        tables = _tables(scene)
         asked = checks_of(product, with_source=with_source)
         checks = [steps.run(name, partial(check, scene)) for name, check in asked]
     answers = tuple(check for check in checks if check)
@@ -245,10 +231,19 @@ def _account(
     return steps.run("addresses", compared) or (Account.unknown(), [])
 
 
-def _silver(
-    snapshots: Snapshots, product: str, recomputes: Recomputes, bronze: Pin, say: Say
-) -> list[Compared]:
+def _tables(scene: Scene) -> list[Compared]:
+    """Every table that flows of the product keep, compared; or why it could not be."""
+    tables = _silver(scene)
+    tables.append(compare_ledger(scene.snapshots, scene.product, scene.bronze))
+    for flow in flows():
+        if flow.product == scene.product:
+            tables += _sent(flow, scene)
+    return tables
+
+
+def _silver(scene: Scene) -> list[Compared]:
     """Every table that the product's silver flow declares, compared or said why not."""
+    product, recomputes = scene.product, scene.recomputes
     known = {f"silver.{product}_{r.name}" for r in recomputes.tables}
     declared = {
         name
@@ -260,19 +255,18 @@ def _silver(
         Compared(name, doubt="the audit has no recompute for it")
         for name in sorted(declared - known)
     ]
-    return [*compare_all(snapshots, product, recomputes, bronze, say), *unknown]
+    return [*compare_all(scene.snapshots, product, recomputes, scene.bronze, scene.say), *unknown]
 
 
-def _sent(
-    snapshots: Snapshots, flow: Flow, settings: Settings, bronze: Pin, say: Say
-) -> list[Compared]:
+def _sent(flow: Flow, scene: Scene) -> list[Compared]:
     """What a flow keeps outside of Delta, compared; nothing of other flows."""
+    snapshots, settings, bronze = scene.snapshots, scene.settings, scene.bronze
     if isinstance(flow, ParquetFlow):
         return [compare_parquet(snapshots, flow, bronze)]
     if isinstance(flow, PostgresSink):
-        say(f"comparing {flow.name} with silver")
+        scene.say(f"comparing {flow.name} with silver")
         return compare_postgres(snapshots, flow, settings, bronze)
     if isinstance(flow, KafkaSink):
-        say(f"comparing {flow.name} with bronze")
+        scene.say(f"comparing {flow.name} with bronze")
         return [compare_kafka(snapshots, flow, settings, bronze)]
     return []

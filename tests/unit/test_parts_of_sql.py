@@ -45,6 +45,7 @@ REVIEWED = {
         "said": "names of the contract",
         "table": "a view of ours",
     },
+    "lakehouse/audit/typed.py": {"select": "a SELECT by scan() and listed(), or a view's name"},
     "lakehouse/audit/watermarks.py": {"gone": "one of two constants, filled with a product's name"},
     "lakehouse/explorer/diff.py": {
         "found": "a SELECT of ours, with names by identifier() and listed()",
