@@ -46,7 +46,7 @@ def recomputes_of(name: str) -> Recomputes:
     if unknown := [of for of in own if of not in known]:
         raise DeclarationError(
             f"product {product.name!r}, {product.recompute}",
-            f"RECOMPUTES has {unknown[0]!r}, which is none of its contracts",
+            f"RECOMPUTES has {unknown[0]!r}, which is not one of its contracts",
             f"use {' or '.join(known)}",
         )
     if name in own:

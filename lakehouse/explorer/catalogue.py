@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -18,15 +17,13 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.text import of_tables, whole_number
+from lakehouse.explorer.table_info import TableInfo, info_of_delta, info_of_files, time_text
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of, to_make
 from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.health import lacking_files, loaded, newest
 from lakehouse.storage.log import commits, note_of, notes
 from lakehouse.storage.log_health import Log
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date; it has no versions, only its newest state."""
@@ -39,29 +36,6 @@ _NAMED = re.compile(
 Past = Callable[[str, int], DeltaTable | None]
 """Gives a silver table folded from a version of bronze; None if no flow declares the table."""
 MAKE_ONE = "run `lakehouse demo` or `lakehouse run`, or name the lake by --root"
-
-
-@dataclass(frozen=True)
-class TableInfo:
-    """One table: size in rows, files and bytes, and its newest commit.
-
-    ``rows`` is None if a file has no statistics. ``source`` is the bronze version that a
-    silver table has applied, and ``as_of`` the time when bronze committed it.
-    """
-
-    name: str
-    rows: int | None
-    files: int
-    bytes: int
-    version: int
-    committed: str
-    partitions: str
-    source: int | None = None
-    as_of: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
 
 class Catalogue:
@@ -172,52 +146,19 @@ class Catalogue:
                     return table
             raise UsageError(
                 f"table {name}", f"has no version as old as {self.at.isoformat()}",
-                f"its log begins at {_time(oldest)}; look at `lakehouse history {name}`",
+                f"its log begins at {time_text(oldest)}; look at `lakehouse history {name}`",
             )  # fmt: skip
         return table
 
     def info(self, name: str) -> TableInfo:
         """What ``lakehouse tables`` shows of one table."""
         if is_plain(name):
-            return self._plain_info(name)
+            return info_of_files(name, Path(self.lake.table(name)))
         table = self.open(name)
-        adds = table.get_add_actions(flatten=True)
-        rows = _rows(adds)
-        newest = next(self._commits(name, int(table.version())), None)
+        version = int(table.version())
         has_source = name.partition(".")[0] not in {"bronze", "quarantine"}
-        source = self._source(name, int(table.version())) if has_source else {}
-        return TableInfo(
-            name=name,
-            rows=rows,
-            files=adds.num_rows,
-            bytes=sum(int(n) for n in adds["size_bytes"].to_pylist()),
-            version=int(table.version()),
-            committed=_time(newest["timestamp"]) if newest else "",
-            partitions=", ".join(table.metadata().partition_columns),
-            source=source.get("version"),
-            as_of=_time(source["time"]) if source.get("time") else "",
-        )
-
-    def _plain_info(self, name: str) -> TableInfo:
-        import pyarrow.parquet as pq  # noqa: PLC0415  # Delta tables are listed without Arrow
-
-        from lakehouse.sinks.parquet_files import taken  # noqa: PLC0415  # a follower loads slowly
-        from lakehouse.storage.faults import read_faults  # noqa: PLC0415  # it loads Arrow
-
-        files = self.plain_files(name)
-        held = taken(Path(self.lake.table(name)))
-        with read_faults(f"table {name}"):
-            rows = sum(pq.read_metadata(file).num_rows for file in files)
-        return TableInfo(
-            name=name,
-            rows=rows,
-            files=len(files),
-            bytes=sum(Path(file).stat().st_size for file in files),
-            version=held.version if held else 0,
-            committed=_time(held.time) if held and held.time else "",
-            partitions="date",
-            source=held.version if held else None,
-        )
+        source = self._source(name, version) if has_source else {}
+        return info_of_delta(name, table, next(self._commits(name, version), None), source)
 
     def _commits(self, name: str, newest: int) -> Iterator[dict[str, Any]]:
         """Commits up to a version, the newest first."""
@@ -238,33 +179,13 @@ class Catalogue:
             rows.append(
                 {
                     "version": commit.get("version"),
-                    "time": _time(commit["timestamp"]),
+                    "time": time_text(commit["timestamp"]),
                     "operation": commit.get("operation", ""),
                     "rows": note.get("rows", added),
                     "note": json.dumps(note) if note else "",
                 }
             )
         return rows
-
-    def tables(self) -> pa.Table:
-        """Every table: rows, bytes, version, last commit, and how far it is behind bronze.
-
-        ``behind`` counts the bronze versions that a silver table has not applied.
-        """
-        import pyarrow as pa  # noqa: PLC0415  # Delta tables are listed without Arrow
-
-        found = [self.info(name) for name in self.names()]
-        versions = {info.name: info.version for info in found}
-        rows = []
-        for info in found:
-            newest = versions.get(bronze_of(info.name) or "")
-            behind = None if info.source is None or newest is None else newest - info.source
-            row = {**info.as_dict(), "behind": behind}
-            row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
-            for narrow in ("source", "as_of", "files", "partitions"):  # `lakehouse tables` has them
-                row.pop(narrow)
-            rows.append(row)
-        return pa.Table.from_pylist(rows)
 
 
 def named_in(statement: str) -> list[str]:
@@ -295,17 +216,6 @@ def _refuse_unreadable(name: str, table: DeltaTable) -> None:
             f"table {name}", f"uses {', '.join(sorted(odd))}, which this reader does not know",
             "rewrite the table without it",
         )  # fmt: skip
-
-
-def _rows(adds: Any) -> int | None:
-    if "num_records" not in adds.schema.names:
-        return None if adds.num_rows else 0
-    counts = adds["num_records"].to_pylist()
-    return None if None in counts else sum(int(n) for n in counts)
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _line(error: Exception) -> str:

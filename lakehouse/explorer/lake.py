@@ -16,10 +16,11 @@ import pyarrow as pa
 from lakehouse.core.errors import ServiceUnavailable, TableMissing
 from lakehouse.core.sql import identifier
 from lakehouse.core.text import of_tables
-from lakehouse.explorer.catalogue import Catalogue, TableInfo
+from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.past import Past
 from lakehouse.explorer.report import views
 from lakehouse.explorer.session import Session
+from lakehouse.explorer.table_info import TableInfo
 from lakehouse.products.registry import load_settings
 
 if TYPE_CHECKING:

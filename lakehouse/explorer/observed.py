@@ -22,12 +22,13 @@ from lakehouse.core.errors import LakehouseError
 from lakehouse.core.lock import holder_of
 from lakehouse.core.paths import Lake
 from lakehouse.explorer.audits import Audit, audits
-from lakehouse.explorer.catalogue import TableInfo, is_plain
+from lakehouse.explorer.catalogue import is_plain
 from lakehouse.explorer.faults import Faults, faults_of
 from lakehouse.explorer.freshness import Ages, Span, applied, landed, spans
 from lakehouse.explorer.held import HeldCatalogue
 from lakehouse.explorer.states import StateInfo, states
 from lakehouse.explorer.status import Broker, Status, flow_statuses
+from lakehouse.explorer.table_info import TableInfo
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import contracts, flows
@@ -174,7 +175,7 @@ class Observer:
             seen.audits[name] = self._audits(name)
 
     def _unless_same(self, what: str, name: str, state: object, ask: Callable[[], Any]) -> Any:
-        """What was told of this before, where its state is the same; else it is asked."""
+        """The earlier answer, where the state is the same; else it is asked again."""
         held = self._held.get((what, name))
         if held is None or held[0] != state:
             self._held[what, name] = held = (state, ask())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
@@ -12,7 +14,7 @@ from lakehouse.core.sql import text
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
-from lakehouse.products.registry import leaving_out, part, parts, products
+from lakehouse.products.registry import bronze_of, leaving_out, part, parts, products
 from lakehouse.settings.sections import ExplorerSettings
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class LookUp:
     """A word of the explorer that shows one thing's rows: ``client C-1042``."""
 
     doc: str
-    """What it shows, in words."""
+    """What it shows, as text."""
     sql: str
     """SELECT in which ``{0}`` becomes the entered text, as SQL."""
     by: str
@@ -198,7 +200,28 @@ def report(
     if not found:
         raise TableMissing("the report", "no table that it needs exists", "run `lakehouse demo`")
     try:
-        found["freshness"] = in_time(settings, catalogue.tables)
+        found["freshness"] = in_time(settings, partial(freshness, catalogue))
     except LakehouseError as error:
         say(f"freshness: left out: {error.place} {error.fault}")
     return found
+
+
+def freshness(catalogue: Catalogue) -> pa.Table:
+    """Every table: rows, bytes, version, last commit, and how far it is behind bronze.
+
+    ``behind`` counts the bronze versions that a silver table has not applied.
+    """
+    import pyarrow as pa  # noqa: PLC0415  # a verb's help loads no Arrow
+
+    found = [catalogue.info(name) for name in catalogue.names()]
+    versions = {info.name: info.version for info in found}
+    rows = []
+    for info in found:
+        newest = versions.get(bronze_of(info.name) or "")
+        behind = None if info.source is None or newest is None else newest - info.source
+        row = {**info.as_dict(), "behind": behind}
+        row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
+        for narrow in ("source", "as_of", "files", "partitions"):  # `lakehouse tables` has them
+            row.pop(narrow)
+        rows.append(row)
+    return pa.Table.from_pylist(rows)

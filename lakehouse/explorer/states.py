@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.core.paths import Lake
-from lakehouse.explorer.catalogue import TableInfo
+from lakehouse.explorer.table_info import TableInfo
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import products
 
@@ -29,7 +29,7 @@ class StateInfo:
         return asdict(self)
 
     def told(self) -> str:
-        """In words."""
+        """As text."""
         keys = "an unknown number of" if self.keys is None else f"{self.keys:,}"
         return f"{keys} keys, {self.bytes / 1e6:,.0f} MB on disk"
 

@@ -10,6 +10,7 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import topic_of
 from lakehouse.core.errors import TableDamaged
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.report import freshness
 from lakehouse.operations.deep import read_whole
 from lakehouse.operations.repair import Repair
 from lakehouse.sinks.parquet_files import TAKEN, taken
@@ -94,7 +95,7 @@ def test_bronze_with_such_a_commit_is_refused_in_words_and_repaired(lake, which,
     if checkpoint:
         DeltaTable(uri).create_checkpoint()
     place = f"{DeltaTable(uri).version():020}.json"
-    for look in (lake.restart, lambda: [*Catalogue(lake.settings.lake.root).tables()]):
+    for look in (lake.restart, lambda: freshness(Catalogue(lake.settings.lake.root))):
         if checkpoint and look is not lake.restart:
             continue  # rows and files are what the checkpoint says
         with pytest.raises(TableDamaged) as told:

@@ -10,8 +10,9 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.text import printable
 from lakehouse.explorer.app.asked import said
-from lakehouse.explorer.catalogue import TableInfo, is_plain
+from lakehouse.explorer.catalogue import is_plain
 from lakehouse.explorer.session import Session
+from lakehouse.explorer.table_info import TableInfo
 from lakehouse.products.registry import bronze_of
 
 _FEW = 8

@@ -13,7 +13,7 @@ from textual.widgets.tree import TreeNode
 
 from lakehouse.core.text import printable
 from lakehouse.explorer.app.lake import Absent
-from lakehouse.explorer.catalogue import TableInfo
+from lakehouse.explorer.table_info import TableInfo
 from lakehouse.products.registry import products
 
 _LAYER_ORDER = ("silver", "bronze", "quarantine", "ledger", "erased", "lake")
