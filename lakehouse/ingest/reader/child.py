@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
-from threading import Lock, Thread
-from typing import Any, BinaryIO
+from threading import Thread
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +18,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 
 from lakehouse.core.memory import bounded
 from lakehouse.ingest.decode import decode_batch, decoded_schema
-from lakehouse.ingest.reader import AWAY, BUSY, EXPIRED, FAULT, HEAD, REFUSED, Fault, Start
+from lakehouse.ingest.reader import AWAY, EXPIRED, FAULT, REFUSED, Start
+from lakehouse.ingest.reader.frames import Frames
 from lakehouse.ingest.reader.records import as_rows, by_partition, in_parts
 from lakehouse.ingest.reader.slowly import Slowly, headers_by_python
 
@@ -49,8 +50,6 @@ _FETCHED = {
 }
 _FOR_A_WHILE = 60.0
 """Seconds that a careful reader reads by Python alone."""
-_WORK = 0.25
-"""Seconds of a processor in one second that are work, and no waiting."""
 _GROWTH = 2 * 1024 * _MIB
 """What a reader may take in memory: a gigabyte unpacked, and its records in Python."""
 _EXPIRED = {
@@ -65,16 +64,14 @@ _REFUSED = {
 
 
 class _Reader:
-    def __init__(self, start: Start, commands: SimpleQueue[dict[str, Any]], out: BinaryIO) -> None:
-        self._start, self._commands, self._out = start, commands, out
+    def __init__(self, start: Start, commands: SimpleQueue[dict[str, Any]], frames: Frames) -> None:
+        self._start, self._commands, self._frames = start, commands, frames
         self._schema = decoded_schema(start.contract)
         self._consumer = Consumer({**start.kafka, **_FETCHED, "error_cb": self._met})
         self._careful_until = time.monotonic() + _FOR_A_WHILE if start.is_careful else None
         self._next: dict[int, int] = {}
         self._slow: dict[int, Slowly] = {}
         """Partitions with a batch at their next offset that the C client does not unpack."""
-        self._writing = Lock()
-        self._turn = -1
         self._room = start.ahead
         self._only: list[int] = []
         self._asked = _FIRST
@@ -83,7 +80,7 @@ class _Reader:
         """Read, decode and send for as long as the driver has room; do what it says."""
         while True:
             self._obey()
-            if self._turn < 0 or (self._room <= 0 and not self._only):
+            if self._frames.turn < 0 or (self._room <= 0 and not self._only):
                 self._do(self._commands.get())
                 continue
             if self._careful_until is not None and time.monotonic() > self._careful_until:
@@ -100,7 +97,7 @@ class _Reader:
 
     def _do(self, command: dict[str, Any]) -> None:
         if "assign" in command:
-            self._turn, self._room, self._only = command["turn"], self._start.ahead, []
+            self._frames.turn, self._room, self._only = command["turn"], self._start.ahead, []
             self._next = {int(p): offset for p, offset in command["assign"].items()}
             self._end_slow(*self._slow)
             if self._careful_until is not None:
@@ -155,7 +152,7 @@ class _Reader:
         for message, error in errors:
             partition = int(message.partition() or 0)
             if error.code() == KafkaError._PARTITION_EOF:
-                self._frame(partition, int(message.offset() or 0), 0, b"")
+                self._sent(partition, int(message.offset() or 0), 0, b"")
             elif error.code() != KafkaError._BAD_COMPRESSION:
                 self._tell(error, partition)
             elif partition not in self._slow:
@@ -171,7 +168,7 @@ class _Reader:
                 if self._careful_until is None:
                     slow.end_with_batch()
         except OSError as error:
-            self._say(Fault(AWAY, str(error)))
+            self._frames.fault(AWAY, str(error))
 
     def _unpack(self, partition: int) -> None:
         """Send some more of what Python reads; when that is over the C client goes on."""
@@ -179,13 +176,13 @@ class _Reader:
         try:
             found = slow.some()
         except LookupError as error:
-            return self._say(Fault(EXPIRED, str(error)))
+            return self._frames.fault(EXPIRED, str(error))
         except OSError as error:
-            return self._say(Fault(AWAY, str(error)))
+            return self._frames.fault(AWAY, str(error))
         for part in in_parts(found, _AT_ONCE):
             self._rows(partition, part)
         if slow.after > self._next[partition]:
-            self._frame(partition, slow.after, 0, b"")
+            self._sent(partition, slow.after, 0, b"")
         if slow.is_over:
             self._end_slow(partition)
             self._assign()
@@ -205,17 +202,17 @@ class _Reader:
                 stream.write_batch(part)
         payload = sink.getvalue()
         size = max(int(rows.nbytes), int(payload.size))
-        self._frame(partition, rows["offset"][-1].as_py() + 1, size, payload)
+        self._sent(partition, rows["offset"][-1].as_py() + 1, size, payload)
         return size
 
     def _headers_again(self, partition: int, offsets: Sequence[int]) -> Sequence[Any]:
         settings = pickle.loads(self._start.settings)  # noqa: S301  # from the driver
         return headers_by_python(settings, self._start.topic, partition, offsets)
 
-    def _frame(self, partition: int, after: int, size: int, payload: Any) -> None:
+    def _sent(self, partition: int, after: int, size: int, payload: Any) -> None:
         self._next[partition] = max(after, self._next[partition])
         self._room -= size
-        self._write(HEAD.pack(self._turn, partition, after, size, len(payload)), payload)
+        self._frames.rows(partition, after, size, payload)
 
     def _met(self, error: KafkaError) -> None:
         self._tell(error, FAULT)
@@ -223,26 +220,7 @@ class _Reader:
     def _tell(self, error: KafkaError, partition: int) -> None:
         code = error.code()
         kind = EXPIRED if code in _EXPIRED else REFUSED if code in _REFUSED else AWAY
-        self._say(Fault(kind, error.str(), partition))
-
-    def _say(self, fault: Fault) -> None:
-        told = msgspec.json.encode(fault)
-        self._write(HEAD.pack(self._turn, FAULT, 0, 0, len(told)), told)
-
-    def _write(self, head: bytes, payload: Any) -> None:
-        with self._writing:
-            self._out.write(head)
-            self._out.write(payload)
-            self._out.flush()
-
-    def say_busy(self) -> None:
-        """For as long as the process lives, say each second whether it works."""
-        before = time.process_time()
-        while True:
-            time.sleep(1)
-            if (now := time.process_time()) > before + _WORK:
-                self._say(Fault(BUSY, ""))
-            before = now
+        self._frames.fault(kind, error.str(), partition)
 
 
 def main() -> None:
@@ -261,9 +239,9 @@ def main() -> None:
     gc.freeze()
     try:
         with bounded(_GROWTH):
-            reader = _Reader(start, commands, out)
-            Thread(target=reader.say_busy, name="busy", daemon=True).start()
-            reader.run()
+            frames = Frames(out)
+            Thread(target=frames.say_busy, name="busy", daemon=True).start()
+            _Reader(start, commands, frames).run()
     except BrokenPipeError:
         os._exit(0)
     except (MemoryError, SystemError) as error:
