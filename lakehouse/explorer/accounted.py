@@ -18,8 +18,8 @@ class Line:
 
     what: str
     place: str
-    due: int
-    found: int
+    due: int | str
+    found: int | str
 
     @property
     def holds(self) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
 from lakehouse.audit.compare import Compared
 from lakehouse.audit.proof import Proof, Verdict
+from lakehouse.core.errors import Exit
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 
@@ -42,6 +44,16 @@ def show(checks: Iterable[Check]) -> None:
         for row in check.first:
             told = ", ".join(f"{key} {value}" for key, value in row.items())
             sys.stdout.write(f"  {check.name}: {told}\n")
+
+
+def finish(checks: Sequence[Check], *, as_json: bool) -> NoReturn:
+    """End a verb that verifies: print the checks; exit 0 where all of them are right."""
+    if as_json:
+        listed = [check.as_dict() for check in checks]
+        sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
+    else:
+        show(checks)
+    raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
 
 
 def seen(proof: Proof, run: str, again: str) -> Iterator[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from pyspark.sql import SparkSession
 from lakehouse.core.errors import TableLocked, UsageError
 from lakehouse.core.lock import one_at_a_time, write_locks
 from lakehouse.core.paths import IDENTITY, Lake
+from lakehouse.core.progress import advance
+from lakehouse.ingest.landing import Landed
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
-from lakehouse.settings.settings import Settings
+from lakehouse.settings.settings import Service, Settings
 
-Service = Callable[[Settings], AbstractContextManager[Settings]]
-"""Settings → settings that name a running service, given or started here."""
 MARK = "made-by-demo"
 """Marks the root of a lake that a demo made, and that a demo may remove."""
 
@@ -60,6 +60,27 @@ class Stage:
     def say_stopping(self) -> None:
         """Say that a stop was received, and what it waits for: a demo shows no log of it."""
         self.say("stopping: what is in hand is finished first")
+
+    def say_done(self, seconds: float, *commands: str) -> None:
+        """Say how long it took, and what to try next."""
+        self.say(f"done in {seconds:.0f} s. Now try:")
+        for command in commands:
+            self.say(f"  {command}")
+
+
+class BatchLines:
+    """Says one line a batch: what it landed where, and how much of all that was sent is done."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self._total, self._say, self._done = total, say, 0
+
+    def __call__(self, landed: Landed) -> None:
+        self._done += landed.good + landed.bad
+        self._say(
+            f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
+            f"+{landed.bad:,}, late {landed.late:,}, duplicates {landed.duplicates:,}"
+        )
+        advance("landing", self._done, self._total, "records")
 
 
 def fresh(root: Path, settings: Settings) -> None:

@@ -10,7 +10,8 @@ print as asterisks; one in config.ini is a fault.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -132,7 +133,7 @@ def sections(products: Mapping[str, type[ProductSettings]]) -> dict[str, type[Se
 def secret(given: SecretStr | None, path: str, place: str) -> str:
     """A secret from the environment, or from the file that ``path`` names.
 
-    SettingsError with ``place``, the key that names the file, where it cannot be had.
+    SettingsError with ``place``, the key that names the file, where it cannot be read.
     """
     if given is not None:
         return given.get_secret_value()
@@ -190,3 +191,9 @@ def load(
             "mend these keys; docs/settings.md lists every key, its type and its default",
         )
     return Settings(**values)
+
+
+SettingsOf = Callable[[Path | None, Path | None], Settings]
+"""config.ini and root, as options give them → settings."""
+Service = Callable[[Settings], AbstractContextManager[Settings]]
+"""Settings → settings that name a running service, given or started here."""

@@ -47,6 +47,29 @@ if TYPE_CHECKING:
 
 HISTORY_HOURS = 24
 """Hours over which a run with --count spreads its events."""
+MoreFields = Annotated[
+    list[str] | None, typer.Argument(metavar="FIELD=PLACE", help="more of --map")
+]
+Rate = Annotated[float | None, typer.Option(min=0, help="events a second; 0: no pause")]
+Hours = Annotated[
+    int, typer.Option(min=1, help="with --count: hours that the events are spread over")
+]
+Late = Annotated[
+    float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
+]
+LateBy = Annotated[float, typer.Option(min=0, help="seconds by which late events are sent later")]
+OutOfOrder = Annotated[
+    float | None, typer.Option(min=0, max=1, help="share sent up to 90 s after later ones")
+]
+Duplicates = Annotated[float | None, typer.Option(min=0, max=1, help="share of events sent twice")]
+Replay = Annotated[Path | None, typer.Option(help="a file of JSON lines to send, plain or .gz")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="with --replay: where a line has a field, as user_id=user"),
+]
+Speed = Annotated[
+    float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
+]
 
 
 def history(
@@ -80,38 +103,19 @@ def live(
 
 
 def run(
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="FIELD=PLACE", help="more of --map")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="events a second; 0: no pause")] = None,
+    more: MoreFields = None,
+    rate: Rate = None,
     count: Count = None,
-    hours: Annotated[
-        int, typer.Option(min=1, help="with --count: hours that the events are spread over")
-    ] = HISTORY_HOURS,
+    hours: Hours = HISTORY_HOURS,
     seed: Seed = None,
-    late: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share of events sent after the watermark")
-    ] = None,
-    late_by: Annotated[
-        float, typer.Option(min=0, help="seconds by which late events are sent later")
-    ] = 600,
-    out_of_order: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share sent up to 90 s after later ones")
-    ] = None,
-    duplicates: Annotated[
-        float | None, typer.Option(min=0, max=1, help="share of events sent twice")
-    ] = None,
+    late: Late = None,
+    late_by: LateBy = 600,
+    out_of_order: OutOfOrder = None,
+    duplicates: Duplicates = None,
     corrupt: Corrupt = None,
-    replay: Annotated[
-        Path | None, typer.Option(help="a file of JSON lines to send, plain or .gz")
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="with --replay: where a line has a field, as user_id=user"),
-    ] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0, help="with --replay: times real time; else no pause")
-    ] = None,
+    replay: Replay = None,
+    fields: Fields = None,
+    speed: Speed = None,
     topic: Topic = None,
     bootstrap_servers: Broker = None,
     config: Config = None,

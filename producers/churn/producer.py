@@ -46,6 +46,19 @@ if TYPE_CHECKING:
 
 DAYS = 90
 """Days over which a run with --count spreads its events."""
+Rate = Annotated[float | None, typer.Option(min=0, help="customers a second; 0: no pause")]
+Days = Annotated[
+    float, typer.Option(min=0.001, help="with --count: days that the events are spread over")
+]
+OfFile = Annotated[Path | None, typer.Option(help="a file of customers to send, plain or .gz")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="with --csv: rows that are acknowledged at a time")
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="with --csv: the file that says how far; else in the lake")
+]
+FromFirstRow = Annotated[bool, typer.Option(help="with --csv: from its first row again")]
+DryRun = Annotated[bool, typer.Option(help="write the records to stdout, and send nothing")]
 
 
 def history(
@@ -72,28 +85,16 @@ def live(rate: float, seed: int, corrupt: float, stop: threading.Event) -> Itera
 
 
 def run(
-    rate: Annotated[
-        float | None, typer.Option(min=0, help="customers a second; 0: no pause")
-    ] = None,
+    rate: Rate = None,
     count: Count = None,
-    days: Annotated[
-        float, typer.Option(min=0.001, help="with --count: days that the events are spread over")
-    ] = DAYS,
+    days: Days = DAYS,
     seed: Seed = None,
     corrupt: Corrupt = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="a file of customers to send, plain or .gz")
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="with --csv: rows that are acknowledged at a time")
-    ] = 1000,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="with --csv: the file that says how far; else in the lake")
-    ] = None,
-    anew: Annotated[bool, typer.Option(help="with --csv: from its first row again")] = False,
-    dry_run: Annotated[
-        bool, typer.Option(help="write the records to stdout, and send nothing")
-    ] = False,
+    csv: OfFile = None,
+    batch_size: BatchSize = 1000,
+    checkpoint: Checkpoint = None,
+    anew: FromFirstRow = False,
+    dry_run: DryRun = False,
     topic: Topic = None,
     bootstrap_servers: Broker = None,
     root: Root = None,
@@ -102,7 +103,7 @@ def run(
 ) -> None:
     """Send customers to Kafka: five a second, unless told otherwise; or a file, in chunks.
 
-    A file that was cut is gone on with. Examples: --rate 100 --corrupt 0.01   |
+    A file that was cut short is continued. Examples: --rate 100 --corrupt 0.01   |
     --count 10000   |   --csv customers.csv --batch-size 500   |   --count 3 --dry-run
     """
     from lakehouse.products.churn.contract import CUSTOMERS

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
-from lakehouse.core.progress import advance
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.accounted import show_account
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import report
 from lakehouse.explorer.show import render
-from lakehouse.ingest.landing import Landed
 from lakehouse.products.activity.account import account, sent_on
 from lakehouse.products.activity.contract import ACTIVITY
 from lakehouse.products.activity.settings import activity_of
 from lakehouse.products.activity.tables import FLOWS
-from lakehouse.runtime.demo import Stage
+from lakehouse.runtime.demo import BatchLines, Stage
 from lakehouse.runtime.driver import run
 from lakehouse.settings.sections import PostgresSettings
 from lakehouse.settings.settings import Settings
@@ -61,7 +59,7 @@ def demo(stage: Stage) -> Exit:
         summary = send(settings, ACTIVITY, messages, total=total, stop=stop)
         show(summary, as_json=False)
         say("landing: Kafka → bronze → windows, sessions, Parquet, Postgres and a topic")
-        landed = _Progress(summary.sent, say)
+        landed = BatchLines(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
         if stop.is_set():
             return Exit.INTERRUPTED
@@ -72,14 +70,13 @@ def demo(stage: Stage) -> Exit:
         show_account(lines)
         verdict = audited("activity", settings, say)
     holds = all(line.holds for line in lines) and summary.failed == 0
-    say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     lakehouse, there = own_command(), root_option(root)
-    for command in (
+    stage.say_done(
+        time.perf_counter() - started,
         f"{lakehouse} explore {there} --sql 'FROM silver.activity_user_sessions LIMIT 5'",
         f"{lakehouse} audit activity {there}",
         f"{lakehouse} up activity    # live users, until Ctrl-C",
-    ):
-        say(f"  {command}")
+    )
     return verdict if holds else Exit.FAULT
 
 
@@ -87,18 +84,3 @@ def _messages(settings: Settings, count: int, path: Path | None) -> Iterable[Mes
     if path:
         return replay.read(path, replay.mapping(EDITS))
     return history(settings, count, activity_of(settings).seed, SHARES)
-
-
-class _Progress:
-    """One line of narration a batch."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self._total, self._say, self._done = total, say, 0
-
-    def __call__(self, landed: Landed) -> None:
-        self._done += landed.good + landed.bad
-        self._say(
-            f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
-            f"+{landed.bad:,}, late {landed.late:,}, duplicates {landed.duplicates:,}"
-        )
-        advance("landing", self._done, self._total, "records")

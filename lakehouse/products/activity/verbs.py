@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
-    from lakehouse.settings.settings import Settings
-
-Service = Callable[["Settings"], AbstractContextManager["Settings"]]
-"""Settings → settings that name a running service, given or started here."""
+    from lakehouse.settings.settings import Service, SettingsOf
 
 
 def commands(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,
     say: Callable[[str], None],
@@ -41,7 +35,7 @@ def commands(
 
 
 def verify_command(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,
     say: Callable[[str], None],
@@ -57,7 +51,7 @@ def verify_command(
         """
         from lakehouse.model.sink import PostgresSink
         from lakehouse.products.activity.tables import FLOWS
-        from lakehouse.products.activity.verify import show, verify
+        from lakehouse.products.activity.verify import finish, verify
         from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
@@ -68,11 +62,6 @@ def verify_command(
         beside = database(settings) if asks_postgres else nullcontext(settings)
         with beside as settings, broker(settings) as settings, progress(quiet=as_json):
             checks = verify(settings, say)
-        if as_json:
-            listed = [check.as_dict() for check in checks]
-            sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
-        else:
-            show(checks)
-        raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+        finish(checks, as_json=as_json)
 
     return verify_activity

@@ -8,11 +8,11 @@ from lakehouse.audit.check import Say
 from lakehouse.audit.extent import Content
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.core.paths import root_option
-from lakehouse.explorer.named_checks import Check, seen, show
+from lakehouse.explorer.named_checks import Check, finish, seen
 from lakehouse.products.activity.tables import FLOWS
 from lakehouse.settings.settings import Settings
 
-__all__ = ["show", "verify"]
+__all__ = ["finish", "verify"]
 NAME = "activity"
 
 

@@ -76,16 +76,15 @@ def demo(stage: Stage) -> Exit:
             return Exit.INTERRUPTED
         holds = _shown(settings, summary, say)
         verdicts = [audited(name, settings, say) for name in contracts_of("churn")]
-    say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     lakehouse, there = own_command(), root_option(root)
     [one] = sample(settings, 1)
-    for command in (
+    stage.say_done(
+        time.perf_counter() - started,
         f"{lakehouse} churn explain {one['input']['customerID']} {there}",
         f"{lakehouse} churn sample {there}",
         f"{lakehouse} explore {there} --sql 'FROM churn_drift ORDER BY psi DESC LIMIT 5'",
         f"{lakehouse} audit churn {there}",
-    ):
-        say(f"  {command}")
+    )
     worst = max(verdicts)
     return worst if holds else Exit.FAULT
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,14 +12,11 @@ from lakehouse.products.churn.asked import verbs as asked
 from lakehouse.products.churn.model import verbs as model
 
 if TYPE_CHECKING:
-    from lakehouse.settings.settings import Settings
-
-Service = Callable[["Settings"], AbstractContextManager["Settings"]]
-"""Settings → settings that name a running service, given or started here."""
+    from lakehouse.settings.settings import Service, SettingsOf
 
 
 def commands(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,  # noqa: ARG001  # as every product's
     say: Callable[[str], None],

@@ -72,13 +72,12 @@ def demo(stage: Stage) -> Exit:
     sys.stdout.write("".join(f"{check.detail}\n" for check in checks if check.name == "audit"))
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)
     sys.stdout.write("the lake equals the table\n" if holds else "the lake DIFFERS from it\n")
-    say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
-    for command in (
+    stage.say_done(
+        time.perf_counter() - started,
         f"lakehouse explore {root_option(root)} --sql 'FROM silver.orders_current'",
         f"lakehouse orders insert --count 100 --updates 40 --deletes 5 --bad 2 {root_option(root)}",
         f"lakehouse audit orders {root_option(root)}",
-    ):
-        say(f"  {command}")
+    )
     return Exit.OK if holds else Exit.FAULT
 
 

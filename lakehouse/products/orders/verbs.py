@@ -6,14 +6,12 @@ import json
 import random
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
 from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
@@ -22,14 +20,11 @@ from producers.orders.options import AnewOption, ModeOption, ResendOption, Snaps
 from producers.orders.source import prepare
 
 if TYPE_CHECKING:
-    from lakehouse.settings.settings import Settings
-
-Service = Callable[["Settings"], AbstractContextManager["Settings"]]
-"""Settings → settings that name a running service, given or started here."""
+    from lakehouse.settings.settings import Service, SettingsOf
 
 
 def commands(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,
     say: Callable[[str], None],
@@ -42,7 +37,7 @@ def commands(
 
 
 def capture_command(
-    settings_of: Callable[[Path | None, Path | None], Settings], broker: Service, database: Service
+    settings_of: SettingsOf, broker: Service, database: Service
 ) -> Callable[..., None]:
     """The verb ``capture``, given how settings are read and services found or started."""
 
@@ -85,7 +80,7 @@ def capture_command(
 
 
 def orders_verbs(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,
     say: Callable[[str], None],
@@ -103,7 +98,7 @@ def orders_verbs(
 
 
 def insert_command(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     database: Service,
     say: Callable[[str], None],
 ) -> Callable[..., None]:
@@ -144,7 +139,7 @@ def insert_command(
 
 
 def verify_command(
-    settings_of: Callable[[Path | None, Path | None], Settings],
+    settings_of: SettingsOf,
     broker: Service,
     database: Service,
     say: Callable[[str], None],
@@ -159,8 +154,7 @@ def verify_command(
 
         Examples: lakehouse orders verify   |   lakehouse orders verify --json
         """
-        from lakehouse.products.orders.verify import show as show_checks
-        from lakehouse.products.orders.verify import verify
+        from lakehouse.products.orders.verify import finish, verify
         from lakehouse.services.kept import refuse_killed
 
         settings = settings_of(config, root)
@@ -172,11 +166,6 @@ def verify_command(
             progress(quiet=as_json),
         ):  # fmt: skip
             checks = verify(settings, say)
-        if as_json:
-            listed = [check.as_dict() for check in checks]
-            sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
-        else:
-            show_checks(checks)
-        raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+        finish(checks, as_json=as_json)
 
     return verify_orders

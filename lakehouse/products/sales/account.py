@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from lakehouse.explorer.accounted import Line
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.settings.sections import ExplorerSettings
-
-
-@dataclass(frozen=True)
-class Line:
-    """One kind of event: how many were sent, how many are where they belong."""
-
-    kind: str
-    place: str
-    sent: str
-    landed: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the two agree."""
-        return self.sent == self.landed
 
 
 def account(

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-
-import pyarrow as pa
 
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
-from lakehouse.core.progress import advance
 from lakehouse.core.signals import stop_on_signals
+from lakehouse.explorer.accounted import show_account
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import report, views
 from lakehouse.explorer.show import render
-from lakehouse.ingest.landing import Landed
-from lakehouse.products.sales.account import Line, account
+from lakehouse.products.sales.account import account
 from lakehouse.products.sales.contract import SALES
 from lakehouse.products.sales.settings import sales_of
 from lakehouse.products.sales.tables import FLOWS
-from lakehouse.runtime.demo import Stage
+from lakehouse.runtime.demo import BatchLines, Stage
 from lakehouse.runtime.driver import run
 from lakehouse.settings.settings import Settings
 from producers.message import Message
@@ -50,7 +47,7 @@ def demo(stage: Stage) -> Exit:
         summary = send(settings, SALES, _messages(settings, total, replay), total=total, stop=stop)
         show(summary, as_json=False)
         say("landing: Kafka → bronze and quarantine → silver")
-        landed = _Progress(summary.sent, say)
+        landed = BatchLines(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
         if stop.is_set():
             return Exit.INTERRUPTED
@@ -58,19 +55,18 @@ def demo(stage: Stage) -> Exit:
         found = report(catalogue, settings.explorer, views(), say)
         sys.stdout.write(render(found, Format.table, 132))
         lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
-        _show_account(lines)
+        show_account(lines)
         verdict = audited("sales", settings, say)
     holds = all(line.holds for line in lines) and summary.failed == 0
-    say(f"done in {time.perf_counter() - started:.0f} s. Now try:")
     lakehouse = own_command()
-    for command in (
+    stage.say_done(
+        time.perf_counter() - started,
         f"{lakehouse} explore {root_option(root)}",
         f'{lakehouse} explore {root_option(root)} --sql "FROM clients LIMIT 5"',
         f"{lakehouse} tables {root_option(root)}",
         f"{lakehouse} history bronze.sales {root_option(root)}",
         f"{lakehouse} up sales    # a live shop, until Ctrl-C",
-    ):
-        say(f"  {command}")
+    )
     return verdict if holds else Exit.FAULT
 
 
@@ -80,34 +76,3 @@ def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[M
     seed = sales_of(settings).seed
     shop = generator(settings, seed, f"s{seed}n{count}", SHARES)
     return shop.history(count, datetime.now(UTC), HISTORY_DAYS)
-
-
-class _Progress:
-    """One line of narration a batch."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self._total, self._say, self._done = total, say, 0
-
-    def __call__(self, landed: Landed) -> None:
-        self._done += landed.good + landed.bad
-        self._say(
-            f"  {self._done:>9,} of {self._total:,}: bronze +{landed.good:,}, quarantine "
-            f"+{landed.bad:,}, late {landed.late:,}, duplicates {landed.duplicates:,}"
-        )
-        advance("landing", self._done, self._total, "records")
-
-
-def _show_account(lines: list[Line]) -> None:
-    rows = pa.Table.from_pylist(
-        [
-            {
-                "what was sent": line.kind,
-                "where it belongs": line.place,
-                "sent": line.sent,
-                "found": line.landed,
-                "": "ok" if line.holds else "DIFFERS",
-            }
-            for line in lines
-        ]
-    )
-    sys.stdout.write(render({"produced_=_landed": rows}, Format.table, 132))

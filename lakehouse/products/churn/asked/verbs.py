@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,8 @@ from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
 
 if TYPE_CHECKING:
-    from lakehouse.settings.settings import Settings
+    from lakehouse.settings.settings import Service, SettingsOf
 
-SettingsOf = Callable[[Path | None, Path | None], "Settings"]
-Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 Say = Callable[[str], None]
 
 
@@ -123,7 +120,7 @@ def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
 
         Examples: lakehouse churn verify   |   lakehouse churn verify --json
         """
-        from lakehouse.explorer.named_checks import show
+        from lakehouse.explorer.named_checks import finish
         from lakehouse.products.churn.asked.verify import verify
         from lakehouse.services.kept import refuse_killed
 
@@ -133,11 +130,6 @@ def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
             refuse_killed(Path(settings.lake.root))
         with broker(settings) as settings, progress(quiet=as_json):
             checks = [*verify(settings, say)]
-        if as_json:
-            listed = [check.as_dict() for check in checks]
-            sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
-        else:
-            show(checks)
-        raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+        finish(checks, as_json=as_json)
 
     return verify_churn

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.progress import progress
 from lakehouse.products.churn.model.span import Span
@@ -22,11 +22,20 @@ if TYPE_CHECKING:
 
     from lakehouse.products.churn.model.outcomes import Scored
     from lakehouse.products.churn.model.store import Models
-    from lakehouse.settings.settings import Settings
+    from lakehouse.settings.settings import Service, Settings, SettingsOf
 
-SettingsOf = Callable[[Path | None, Path | None], "Settings"]
-Service = Callable[["Settings"], AbstractContextManager["Settings"]]
 Say = Callable[[str], None]
+Batch = Annotated[bool, typer.Option("--batch", help="score what is there now, then end")]
+Since = Annotated[str | None, typer.Option(help="with --batch: again, from this Kafka time on")]
+Until = Annotated[str | None, typer.Option(help="with --batch: again, up to this Kafka time")]
+ByModel = Annotated[str, typer.Option(help="with --batch: again, by this version, promoted or not")]
+OfLake = Annotated[bool, typer.Option("--lake", help="with --batch: bronze.churn, not the topic")]
+OfFile = Annotated[
+    Path | None, typer.Option(help="with --batch: customers of a file, not of the topic")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="with --csv: the folder that predictions are put in")
+]
 GENERATED = 10_000
 """Customers that a model is trained on where no file is given."""
 
@@ -153,27 +162,13 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
     """The verb ``churn score``, given how settings are read and a broker found or started."""
 
     def score(
-        batch: Annotated[
-            bool, typer.Option("--batch", help="score what is there now, then end")
-        ] = False,
-        since: Annotated[
-            str | None, typer.Option(help="with --batch: again, from this Kafka time on")
-        ] = None,
-        until: Annotated[
-            str | None, typer.Option(help="with --batch: again, up to this Kafka time")
-        ] = None,
-        model: Annotated[
-            str, typer.Option(help="with --batch: again, by this version, promoted or not")
-        ] = "",
-        lake: Annotated[
-            bool, typer.Option("--lake", help="with --batch: bronze.churn, not the topic")
-        ] = False,
-        csv: Annotated[
-            Path | None, typer.Option(help="with --batch: customers of a file, not of the topic")
-        ] = None,
-        out: Annotated[
-            Path | None, typer.Option(help="with --csv: the folder that predictions are put in")
-        ] = None,
+        batch: Batch = False,
+        since: Since = None,
+        until: Until = None,
+        model: ByModel = "",
+        lake: OfLake = False,
+        csv: OfFile = None,
+        out: Out = None,
         root: Root = None,
         config: Config = None,
         as_json: AsJson = False,
@@ -190,23 +185,12 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         from dataclasses import asdict
 
         from lakehouse.core.arrow_alone import without_pandas
-        from lakehouse.core.errors import Exit, UsageError
+        from lakehouse.core.errors import Exit
         from lakehouse.core.signals import stop_on_signals
         from lakehouse.explorer.times import time_of
         from lakehouse.products.churn.model import need_packages
 
-        if not batch and (since or until or model or csv or lake):
-            raise UsageError(
-                "lakehouse churn score", "--since, --until, --model, --lake and --csv are of a "
-                "batch", "give --batch too",
-            )  # fmt: skip
-        if bool(csv) != bool(out):
-            raise UsageError("--csv and --out", "belong together", "give both, or none")
-        if sum(map(bool, (csv, lake, since or until))) > 1:
-            raise UsageError(
-                "lakehouse churn score", "scores a file, the lake, or a span of the topic",
-                "give one of --csv, --lake, and --since or --until",
-            )  # fmt: skip
+        _check_chosen(batch, bool(since or until), model, lake, csv, out)
         settings = settings_of(config, root)
         need_packages()
         without_pandas()
@@ -230,6 +214,24 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
     return score
+
+
+def _check_chosen(
+    batch: bool, is_span: bool, model: str, lake: bool, csv: Path | None, out: Path | None
+) -> None:
+    """Raise UsageError where options of ``churn score`` exclude each other."""
+    if not batch and (is_span or model or csv or lake):
+        raise UsageError(
+            "lakehouse churn score", "--since, --until, --model, --lake and --csv are of a "
+            "batch", "give --batch too",
+        )  # fmt: skip
+    if bool(csv) != bool(out):
+        raise UsageError("--csv and --out", "belong together", "give both, or none")
+    if sum(map(bool, (csv, lake, is_span))) > 1:
+        raise UsageError(
+            "lakehouse churn score", "scores a file, the lake, or a span of the topic",
+            "give one of --csv, --lake, and --since or --until",
+        )  # fmt: skip
 
 
 def _of_file(settings: Settings, csv: Path, out: Path, model: str, stop: threading.Event) -> Scored:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import engine
 from lakehouse.core.errors import LakehouseError
-from lakehouse.explorer.named_checks import show
+from lakehouse.explorer.named_checks import finish, show
 from lakehouse.products.orders.verify.capture import capture_checks
 from lakehouse.products.orders.verify.check import Check, Parts
 from lakehouse.products.orders.verify.lake import audit_checks, freshness_checks
 from lakehouse.settings.settings import Settings
 
-__all__ = ["show", "verify"]
+__all__ = ["finish", "show", "verify"]
 
 
 def verify(settings: Settings, say: Say) -> list[Check]:
