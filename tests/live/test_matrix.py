@@ -47,14 +47,14 @@ def test_kill_nine_at_random_and_what_the_check_sees(act, kafka, tmp_path):
         assert (found.lost, found.doubled, found.wrong) == (0, 0, []), f"seed {SEED}"
         assert found.records == stage.summaries[0]["sent"] > 2_000
 
-        bronze = DeltaTable(stage.table("bronze.sales"))
+        bronze = DeltaTable(stage.lake.table("bronze.sales"))
         query = QueryBuilder().register("bronze", bronze)
         one = pa.table(query.execute("SELECT * FROM bronze LIMIT 1").read_all())
         write_deltalake(bronze, one, mode="append")
         spoilt = check(stage)
         assert (spoilt.lost, spoilt.doubled) == (0, 1)
         where = " AND ".join(f'"{c}" = {one[c][0]}' for c in ("partition", "offset"))
-        DeltaTable(stage.table("bronze.sales")).delete(where)
+        DeltaTable(stage.lake.table("bronze.sales")).delete(where)
         spoilt = check(stage)
         assert (spoilt.lost, spoilt.doubled) == (1, 0)
         assert any(fault.startswith("audit exits 1") for fault in spoilt.wrong)

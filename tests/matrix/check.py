@@ -88,7 +88,7 @@ def read(stage: Stage, topic: str = "") -> Iterator[tuple[Address, Record]]:
 
 
 def rows(stage: Stage, table: str, columns: str) -> list[Row]:
-    files = DeltaTable(stage.table(table)).file_uris()
+    files = DeltaTable(stage.lake.table(table)).file_uris()
     if not files:
         return []
     sql = f'SELECT "partition", "offset", {columns} FROM read_parquet($files)'

@@ -26,14 +26,14 @@ MID_WRITE = (Step.BRONZE_FILES, Step.COMPACTION_FILES)
 HOUR = 3600
 
 
-def killed_at(step: StrEnum, comings: range) -> Act:
-    """The driver ends itself as kill -9 would, at a step, at a coming that is drawn."""
+def killed_at(step: StrEnum, times: range) -> Act:
+    """The driver ends itself as kill -9 would, at a step, the time of reaching it drawn."""
 
     def act(stage: Stage) -> None:
         stage.produce()
-        stage.start(stage.step(step, comings))
+        stage.start(stage.step(step, times))
         stage.expect_kill(stage.driver.process, "the driver")
-        if step in MID_WRITE and not stage.orphans():
+        if step in MID_WRITE and not stage.lake.orphans():
             raise Failed(f"no file without a commit is left: {stage.driver.last_words()}")
         stage.recover()
 
@@ -155,7 +155,7 @@ def disk_full(stage: Stage) -> None:
 def read_only(stage: Stage) -> None:
     """Bronze's folder can be read only, and a while later can be written again."""
     running_for(stage, 35)
-    place = stage.table(f"bronze.{stage.product.name}")
+    place = stage.lake.table(f"bronze.{stage.product.name}")
     _mount(stage, Path(place), "--bind", place, place)
     while _remount("ro", place):
         time.sleep(0.01)  # a file is being written there just now
@@ -232,6 +232,6 @@ def _last_ingest(stage: Stage) -> float:
     """The driver's time of the newest batch, in seconds since 1970."""
     found = duckdb.execute(
         "SELECT epoch(arg_max(ingest_time, batch_id)) FROM read_parquet($files)",
-        {"files": DeltaTable(stage.table(f"bronze.{stage.product.name}")).file_uris()},
+        {"files": DeltaTable(stage.lake.table(f"bronze.{stage.product.name}")).file_uris()},
     ).fetchone()
     return float(found[0]) if found else 0.0

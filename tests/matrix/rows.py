@@ -146,8 +146,8 @@ BATCH = (
     (Step.KAFKA_SENT, "records in an open Kafka transaction", range(1, 2), False, _kafka),
     (Step.KAFKA_COMMITTED, "a Kafka transaction committed", range(1, 2), False, _kafka),
 )
-"""The steps of a batch: what is done by then, at which coming, whether Spark's writer does it
-otherwise, and which flows reach it."""
+"""The steps of a batch: what is done by then, which time of reaching it is drawn, whether Spark's
+writer does it otherwise, and which flows reach it."""
 
 
 def by_spark(row: Row, act: Act) -> Row:
@@ -158,15 +158,15 @@ def by_spark(row: Row, act: Act) -> Row:
 
 def _steps(product: Product) -> Iterator[Row]:
     """kill -9 at each step that the flows reach, by Spark's writer too where it differs."""
-    for step, what, comings, either, reached in BATCH:
+    for step, what, times, either, reached in BATCH:
         if not any(reached(flow) for flow in product.flows):
             continue
         settings = MAINTENANCE if step in UPKEEP else {}
         fault = f"kill -9: {what}"
-        row = Row(step.value, fault, killed_at(step, comings), settings)
+        row = Row(step.value, fault, killed_at(step, times), settings)
         yield row
         if either:  # Spark's batches are larger, and so fewer
-            yield by_spark(row, killed_at(step, comings[: (len(comings) + 1) // 2]))
+            yield by_spark(row, killed_at(step, times[: (len(times) + 1) // 2]))
 
 
 RANDOM = Row("random", "kill -9 three times, at random times", faults.killed_at_random)

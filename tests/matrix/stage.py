@@ -20,16 +20,14 @@ import psutil
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.core.failpoint import VARIABLE
-from lakehouse.core.paths import Lake
-from lakehouse.model.flow import ParquetFlow, SilverFlow
 from lakehouse.model.product import Product
 from lakehouse.model.sink import KafkaSink, PostgresSink
 from lakehouse.products.registry import products
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.settings.reading import RESERVED_ENV
-from lakehouse.sinks.parquet_files import taken
 from tests.matrix.broker import Broker
 from tests.matrix.driver import ROOT, Driver, Failed
+from tests.matrix.lake import Ends, LakeOfTry
 from tests.matrix.noise import Noise
 
 PATIENCE = 150.0
@@ -43,8 +41,6 @@ SETTINGS = {
 """Small batches, so that a few thousand events go through every step many times."""
 EVENTS_A_SECOND = 150
 MAIN = next(product for product in products().values() if product.is_main)
-Ends = Mapping[str, Mapping[int, int]]
-"""Contract → partition → the offset after its last record."""
 
 
 class Skipped(Exception):
@@ -72,6 +68,7 @@ class Stage:
         self.draw = random.Random(seed)
         self.root = folder / "lake"
         self.root.mkdir(parents=True)
+        self.lake = LakeOfTry(self.root, product)
         kept = {k: v for k, v in os.environ.items() if not k.startswith("LAKEHOUSE_")}
         kept |= {k: os.environ[k] for k in RESERVED_ENV if k in os.environ and k != VARIABLE}
         self.environment = {
@@ -122,7 +119,7 @@ class Stage:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
-        for left in self._processes():
+        for left in processes_of(self.root):
             left.kill()
         self.later.close()
 
@@ -207,7 +204,7 @@ class Stage:
         """The same, not noted."""
         since = time.monotonic() if since is None else since
         target = self.ends_of_topics()
-        while not self.holds(target):
+        while not self.lake.holds(target):
             if not self._drivers or self.driver.ended is not None:
                 self._note_end()
                 self.start(flows=self.driver.flows if self._drivers else ())
@@ -253,21 +250,10 @@ class Stage:
             if code != 0:
                 raise Failed(f"the driver stopped with {code}: {driver.last_words()}")
         deadline = time.monotonic() + 10
-        while left := self._processes():
+        while left := processes_of(self.root):
             if time.monotonic() > deadline:
                 raise Failed(f"{len(left)} processes outlive their driver, such as {left[0]}")
             time.sleep(0.1)
-
-    def _processes(self) -> list[psutil.Process]:
-        """All that runs for this try, by the lake in its environment: JVMs and workers too."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("LAKEHOUSE_LAKE_ROOT") == str(self.root):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
 
     def ends_of_topics(self) -> Ends:
         """Where every partition of every topic ends now."""
@@ -289,68 +275,18 @@ class Stage:
             consumer.close()
         raise Failed(f"the broker does not tell of topic {topic}")
 
-    def holds(self, target: Ends) -> bool:
-        """Whether bronze has these offsets, and all that follows it that bronze."""
-        return all(self._holds(contract, ends) for contract, ends in target.items())
+    def step(self, step: StrEnum, times: range) -> str:
+        """A failpoint: a step, and which time of reaching it, drawn."""
+        return f"{step.value}:{self.draw.choice(times)}"
 
-    def _holds(self, contract: str, target: Mapping[int, int]) -> bool:
-        if not any(target.values()):
-            return True  # nothing was sent: bronze has no commit to tell of it
-        reached = None
-        for version, note in self._notes(f"bronze.{contract}"):
-            if "ends" in note:
-                held = note["ends"]["next"]
-                if any(held.get(str(p), 0) < end for p, end in target.items()):
-                    break
-                reached = version
-        if reached is None:
-            return False
-        applied = [*self._applied(contract)]
-        return all(version is not None and version >= reached for version in applied)
 
-    def _applied(self, contract: str) -> Iterator[int | None]:
-        """The version of bronze that each aggregate, or else silver table, and Parquet have."""
-        for flow in self.product.flows:
-            if flow.product != contract:
-                continue
-            if isinstance(flow, SilverFlow):
-                for table in [flow.table(a.name) for a in flow.aggregates] or flow.tables:
-                    sources = (n["source"] for _, n in self._notes(table) if "source" in n)
-                    yield next((int(source["version"]) for source in sources), None)
-            elif isinstance(flow, ParquetFlow):
-                folder = Path(self.table(flow.table))
-                applied = taken(folder)
-                yield applied.version if applied else None
-
-    def _notes(self, table: str) -> Any:
-        """(version, note) of a table's commits, the newest first."""
-        log = Path(self.table(table), "_delta_log")
-        entries = sorted(log.glob("*.json"), reverse=True) if log.is_dir() else []
-        for entry in entries:
-            try:
-                actions = [json.loads(line) for line in entry.read_text("utf-8").splitlines()]
-            except (OSError, ValueError):
-                continue
-            for action in actions:
-                if "commitInfo" in action:
-                    yield (
-                        int(entry.stem),
-                        json.loads(action["commitInfo"].get("userMetadata", "{}")),
-                    )
-
-    def table(self, name: str) -> str:
-        """A table's folder."""
-        return Lake(str(self.root)).table(name)
-
-    def orphans(self) -> list[Path]:
-        """Data files younger than their table's last commit: what a kill in mid-write leaves."""
-        found = []
-        for log in self.root.glob("*/*/_delta_log"):
-            last = max((e.stat().st_mtime_ns for e in log.glob("*.json")), default=0)
-            files = log.parent.rglob("*.parquet")
-            found += [f for f in files if f.stat().st_mtime_ns > last and log not in f.parents]
-        return found
-
-    def step(self, step: StrEnum, comings: range) -> str:
-        """A failpoint, at a coming that is drawn."""
-        return f"{step.value}:{self.draw.choice(comings)}"
+def processes_of(root: Path) -> list[psutil.Process]:
+    """All that runs for a try, by the lake in its environment: JVMs and workers too."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LAKEHOUSE_LAKE_ROOT") == str(root):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

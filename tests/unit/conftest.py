@@ -13,6 +13,7 @@ from lakehouse.storage.table import Table
 from tests.conftest import settings_at
 from tests.support import audited, erased, quarantined, recovered, words
 from tests.support.lake import Lake, copied
+from tests.support.screen import screen_lake
 
 
 def persisted(lake):
@@ -86,6 +87,20 @@ def erased_root(erasable_root, tmp_path_factory):
     lake = copied(erasable_root, settings_at(tmp_path_factory.mktemp("erased") / "lake"))
     erased.erased(lake)
     return lake.settings.lake.root
+
+
+@pytest.fixture(scope="session")
+def screen_root(tmp_path_factory):
+    """The root of the lake that the terminal explorer is tried on; read only."""
+    return screen_lake(tmp_path_factory.mktemp("screen") / "lake")
+
+
+@pytest.fixture(scope="module")
+def state_of_its_own(tmp_path_factory):
+    """A state folder of the module's own: the explorer's history lies there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_STATE", str(tmp_path_factory.mktemp("state") / "own"))
+        yield
 
 
 @pytest.fixture

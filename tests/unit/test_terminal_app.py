@@ -1,59 +1,28 @@
 """The terminal explorer by keys alone, on real lakes: what it shows, and what it never obeys."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 
-from lakehouse.cli.asking import opened
 from lakehouse.explorer.app.cells import short
 from lakehouse.explorer.app.drill import EventsOver
-from lakehouse.explorer.app.history import History
 from lakehouse.explorer.app.screens import RecordOver
 from tests.conftest import encode, sale, settings_at
 from tests.support.lake import Lake
-from tests.support.terminal import Terminal
+from tests.support.screen import HOSTILE, SHOWN
 from tests.support.terminal_app import LARGE, SMALL, drive
 
-HOSTILE = "[red]x[/] [@click=app.quit]y[/] \x1b[31m\x9b\x07 \u202egnp =1+1"
-SHOWN = r"[red]x[/] [@click=app.quit]y[/] \x1b[31m\x9b\x07"
-PRICE = "7.1234"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    """A state folder of the module's own: the history lies there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_STATE", str(tmp_path_factory.mktemp("state") / "own"))
-        yield
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A lake in two batches: five good events of which one is hostile, and two broken ones."""
-    lake = Lake(settings_at(tmp_path_factory.mktemp("screen") / "lake"))
-    first = sale(product_name=HOSTILE, country=HOSTILE, unit_price=float(PRICE))
-    lake.land([*encode(first, sale(event_id="b")), b"{\x1b[31m"], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    more = [sale(event_id=f"m{n}", order_id=f"o{n}", country="Spain") for n in range(3)]
-    lake.land([*encode(*more), b"[bold]"], 3)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
-    return lake.settings.lake.root
+pytestmark = pytest.mark.usefixtures("state_of_its_own")
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=str)
-def test_the_first_screen_has_tables_analyses_a_picture_and_rows(root, size):
+def test_the_first_screen_has_tables_analyses_a_picture_and_rows(screen_root, size):
     async def steps(it):
         await it.shows("by_country", "bronze 5 v", "totals by currency", "█", "currency")
-        assert f"{root[: size[0] - 10]}"[:20] in it.screen
+        assert f"{screen_root[: size[0] - 10]}"[:20] in it.screen
         await it.press("f2", "down")
         await it.shows("country", SHOWN[:8])
         it.results.action_row()
@@ -61,10 +30,10 @@ def test_the_first_screen_has_tables_analyses_a_picture_and_rows(root, size):
         await it.press("escape")
         await it.shows("silver.sales_by_client", "version ")
 
-    drive(root, steps, size)
+    drive(screen_root, steps, size)
 
 
-def test_the_cursor_stays_where_it_was_and_a_key_is_never_undone(root):
+def test_the_cursor_stays_where_it_was_and_a_key_is_never_undone(screen_root):
     async def steps(it):
         await it.until(lambda: it.app.seen.versions)
         tree, names = it.app.query_one("LakeTree"), it.app.session.catalogue.names()
@@ -75,10 +44,10 @@ def test_the_cursor_stays_where_it_was_and_a_key_is_never_undone(root):
         tree._begin("silver.sales_by_client")
         assert tree.pointed == "silver.sales_client_products"
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
 
 
-def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(root):
+def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "█")
         it.app.pick_table("silver.sales_by_country")
@@ -108,122 +77,20 @@ def test_a_number_goes_back_to_events_a_record_its_commit_and_its_bytes(root):
         await it.press("pagedown", "pagedown", "end")
         await it.shows("bytes as Kafka had them")
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
 
 
-def test_sql_is_completed_run_kept_and_its_errors_have_a_place(root):
-    async def steps(it):
-        await it.shows("totals by currency", "█")
-        await it.press("f4")
-        await it.write("SELECT count(*) AS n FROM silver.sales_by_cl")
-        await it.shows("silver.sales_by_client")
-        await it.press("tab", "f5")
-        await it.until(lambda: it.grid.rows.num_rows == 1)
-        assert it.grid.rows.schema.names == ["n"]
-        editor = it.app.query_one("Editor")
-        editor.load_text("SELECT country,\n  nope FROM silver.sales_by_country")
-        await it.press("f5")
-        await it.shows("line 2, column 3", "nope")
-        assert (it.grid.rows.num_rows, it.grid.columns) == (0, [])  # not those of before
-        assert (editor.wrong_at, editor.cursor_location) == ((2, 3), (1, 2))
-        await it.press("f7", "f7")
-        before = "SELECT count(*) AS n FROM silver.sales_by_client"
-        assert editor.text == before
-        await it.press("ctrl+l")
-        assert editor.text == ""
-        await it.press("ctrl+z")
-        assert editor.text == before
-        editor.load_text("DROP TABLE x")
-        await it.press("f5")
-        await it.shows("read-only")
-        kept = it.app._history.path
-        assert kept.stat().st_mode & 0o777 == 0o600
-        assert json.loads(kept.read_text().splitlines()[-1]) == "DROP TABLE x"
-        assert History(kept).statements[0].startswith("SELECT count")
-        editor.load_text("SHOW TABLES")
-        await it.press("f5")
-        await it.until(lambda: "bronze.sales" in it.grid.rows.columns[0].to_pylist())
-
-    drive(root, steps)
-
-
-def test_what_is_typed_at_once_after_f4_is_in_the_editor(root):
-    async def steps(it):
-        await it.shows("totals by currency", "█")
-        editor = it.app.query_one("Editor")
-        for before in ("f2", "f3", "f4"):
-            await it.press(before)
-            editor.load_text("")
-            await it.burst("f4", *"SELECT 1 AS two", "f5")
-            await it.until(lambda: editor.text == "SELECT 1 AS two" and it.grid.rows.num_rows == 1)
-            assert it.grid.rows.schema.names == ["two"]
-        await it.shows("F2 Analyses", "F3 Table", "F4 SQL", "^l Clear")
-        await it.press("ctrl+l", "f9", "f9", "t")
-        assert editor.text == "t"
-        await it.press("shift+tab", "shift+tab")
-        assert it.app.query_one("LakeTree").has_focus
-        await it.press("f9", "t", "f9", "t")
-        assert editor.text == "ttt"
-        editor.load_text("SELECT 1 AS two")
-        await it.press("f1")
-        await it.burst("f2", "x")
-        await it.shows("this help")
-        assert (editor.text, it.app.query_one("#tabs").active) == ("SELECT 1 AS two", "sql")
-
-    drive(root, steps)
-
-
-ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
-
-
-def test_a_question_that_runs_can_be_ended_and_the_screen_goes_on(root):
-    async def steps(it):
-        await it.shows("totals by currency", "█")
-        await it.press("f4")
-        it.app.query_one("Editor").load_text(ENDLESS)
-        await it.press("f5")
-        await it.until(lambda: it.app.session._running is not None)
-        await it.press("f1")
-        await it.shows("this help")
-        await it.press("escape")
-        await it.press("escape")
-        await it.shows("cancelled")
-        it.app.query_one("Editor").load_text("SELECT 42 AS answer")
-        await it.press("f5")
-        await it.until(lambda: it.grid.rows.schema.names == ["answer"])
-        it.app.query_one("Editor").load_text(ENDLESS)
-        await it.press("f5")  # another question ends it too
-        await it.until(lambda: it.app.session._running is not None)
-        it.app.query_one("Editor").load_text("SELECT 43 AS answer")
-        await it.press("f5")
-        await it.until(lambda: it.grid.rows.to_pylist() == [{"answer": 43}])
-
-    drive(root, steps)
-
-
-def test_it_is_left_while_a_question_runs(root):
-    async def steps(it):
-        await it.shows("totals by currency", "█")
-        await it.press("f4")
-        it.app.query_one("Editor").load_text(ENDLESS)
-        await it.press("f5")
-        await it.until(lambda: it.app.session._running is not None)
-        await it.press("ctrl+q")
-
-    drive(root, steps)
-
-
-def test_the_table_s_tab_shows_the_table_that_the_tree_points_at(root):
+def test_the_table_s_tab_shows_the_table_that_the_tree_points_at(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "█")
         await it.press("f3")
         await it.until(lambda: it.app.table == "silver.sales_by_client")
         await it.shows("client_id")
 
-    drive(root, steps)
+    drive(screen_root, steps)
 
 
-def test_a_mouse_is_enough(root):
+def test_a_mouse_is_enough(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "█")
         tree = it.app.query_one("LakeTree")
@@ -237,10 +104,10 @@ def test_a_mouse_is_enough(root):
         await it.press("f1")
         await it.shows("this help")
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
 
 
-def test_rows_are_sorted_filtered_described_copied_and_exported(root, tmp_path):
+def test_rows_are_sorted_filtered_described_copied_and_exported(screen_root, tmp_path):
     async def steps(it):
         await it.shows("totals by currency", "█")
         it.app.pick_table("bronze.sales")
@@ -266,12 +133,12 @@ def test_rows_are_sorted_filtered_described_copied_and_exported(root, tmp_path):
         await it.press("escape", "escape")
         await it.until(lambda: it.grid.rows.num_rows == 5)
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
     found = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [row["offset"] for row in found] == [3, 4, 5]
 
 
-def test_nothing_in_a_cell_is_obeyed(root):
+def test_nothing_in_a_cell_is_obeyed(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "█")
         it.app.pick_table("silver.sales_by_country")
@@ -289,12 +156,12 @@ def test_nothing_in_a_cell_is_obeyed(root):
         await it.shows("kafka_time", "[bold]")
         assert "\x1b" not in it.screen
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
 
 
-def test_a_table_s_name_is_not_obeyed_either(root, tmp_path):
+def test_a_table_s_name_is_not_obeyed_either(screen_root, tmp_path):
     name = "sales_[bold red]x[@click=app.quit]y"
-    shutil.copytree(root, tmp_path / "lake")
+    shutil.copytree(screen_root, tmp_path / "lake")
     silver = tmp_path / "lake" / "silver"
     (silver / "sales_by_country").rename(silver / name)
 
@@ -309,7 +176,7 @@ def test_a_table_s_name_is_not_obeyed_either(root, tmp_path):
     drive(tmp_path / "lake", steps, LARGE)
 
 
-def test_time_travel_and_what_changed(root):
+def test_time_travel_and_what_changed(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "bronze 5 v")
         it.app.pick_table("silver.sales_by_country")
@@ -338,15 +205,15 @@ def test_time_travel_and_what_changed(root):
         await it.press("v")
         await it.shows("WRITE")
 
-    drive(root, steps, LARGE)
+    drive(screen_root, steps, LARGE)
 
 
-def test_it_follows_a_lake_that_moves_goes_and_comes(root, tmp_path):
+def test_it_follows_a_lake_that_moves_goes_and_comes(screen_root, tmp_path):
     moving = tmp_path / "lake"
 
     async def steps(it):
         await it.shows("no table here yet", "lakehouse demo")
-        shutil.copytree(root, moving)
+        shutil.copytree(screen_root, moving)
         await it.shows("by_country", "bronze 5 v", "█")
         it.app.pick_table("bronze.sales")
         await it.shows("event_id")
@@ -368,7 +235,7 @@ def test_it_follows_a_lake_that_moves_goes_and_comes(root, tmp_path):
     drive(moving, steps)
 
 
-def test_a_number_that_has_no_room_is_not_cut(root):
+def test_a_number_that_has_no_room_is_not_cut(screen_root):
     async def steps(it):
         await it.shows("totals by currency", "█")
         it.app.pick_table("silver.sales_by_country")
@@ -383,55 +250,23 @@ def test_a_number_that_has_no_room_is_not_cut(root):
                         assert bare_word in whole, line
             await it.press("right")
 
-    drive(root, steps)
+    drive(screen_root, steps)
 
 
-def test_in_a_terminal_of_its_own_without_colour(root, tmp_path):
-    words = [sys.executable, "-m", "lakehouse", "explore", "--root", root]
-    with Terminal(words, ".", NO_COLOR="1", LAKEHOUSE_STATE=str(tmp_path / "s")) as terminal:
-        terminal.wait_for("by_country", "totals by currency", "currency")
-        terminal.type("\x1bOS")  # F4
-        terminal.wait_for("Run")
-        terminal.type("SELECT 6 * 7 AS answer\x12")  # Ctrl+R
-        terminal.wait_for("1 row ")
-        orders = re.findall(r"\x1b\[([0-9;]+)m", terminal.raw)
-        colours = {code for order in orders for code in order.split(";")}
-        assert colours <= {"0", "1", "2", "4", "7", "39", "49"}, "none, no grey either"
-        terminal.type("\x11")  # Ctrl+Q
-        assert terminal.ended() == 0
-    assert "Traceback" not in terminal.written
-
-
-def test_without_textual_it_says_how_to_install_it(root):
+def test_without_textual_it_says_how_to_install_it(screen_root):
     code = (
         "import sys, runpy; sys.modules['textual'] = None; "
         "sys.stdin.isatty = sys.stdout.isatty = lambda: True; sys.argv[0] = 'lakehouse'; "
         "runpy.run_module('lakehouse', run_name='__main__')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "explore", "--root", root], capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    words = [sys.executable, "-c", code, "explore", "--root", screen_root]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "lakehouse[tui]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_questions_of_two_threads_take_turns(root):
-    _, session = opened(None, Path(root), None, None, None)
-    found = []
-    threads = [
-        threading.Thread(target=lambda n=n: found.append(session.ask(f"SELECT {n} AS n").rows))
-        for n in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(rows["n"][0].as_py() for rows in found) == [*range(8)]
-
-
-def test_without_colour_nothing_is_coloured_and_what_is_chosen_stands_out(root, monkeypatch):
+def test_without_colour_nothing_is_coloured_and_what_is_chosen_stands_out(screen_root, monkeypatch):
     async def steps(it):
         await it.shows("totals by currency", "█")
         await it.press("f2", "down")
@@ -446,4 +281,4 @@ def test_without_colour_nothing_is_coloured_and_what_is_chosen_stands_out(root, 
         assert len(chosen) == 1
 
     monkeypatch.setenv("NO_COLOR", "1")
-    drive(root, steps)
+    drive(screen_root, steps)

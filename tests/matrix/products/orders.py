@@ -70,13 +70,13 @@ class OrdersStage(Stage):
 STAGE = OrdersStage
 
 
-def capture_killed(step: Step, comings: range) -> Act:
+def capture_killed(step: Step, times: range) -> Act:
     """The capture ends itself as kill -9 would, at a step; started again it goes on."""
 
     def act(stage: Stage) -> None:
         assert isinstance(stage, OrdersStage)
         stage.start()
-        stage.produce(failpoint=stage.step(step, comings))
+        stage.produce(failpoint=stage.step(step, times))
         assert stage.capture is not None
         stage.expect_kill(stage.capture, "the capture")
         stage.follow()
@@ -86,8 +86,8 @@ def capture_killed(step: Step, comings: range) -> Act:
 
 
 ROWS = [
-    Row(step.value, f"kill -9 of the capture: {what}", capture_killed(step, comings))
-    for step, what, comings in (
+    Row(step.value, f"kill -9 of the capture: {what}", capture_killed(step, times))
+    for step, what, times in (
         (Step.SLOT_MADE, "its slot made, nothing sent", range(1, 2)),
         (Step.CHANGE_SENT, "a change handed to Kafka's client", range(20, 600)),
         (Step.CHANGES_TAKEN, "changes acknowledged, the state not told", range(1, 4)),

@@ -153,8 +153,8 @@ def remark_killed(stage: Stage) -> None:
     """Marks of an earlier release are wrong; killed -9 between bronze's marks and its followers."""
     running_for(stage, 10)
     stage.driver.kill()
-    bronze = stage.table("bronze.sales")
-    for table in (bronze, stage.table("quarantine.sales")):
+    bronze = stage.lake.table("bronze.sales")
+    for table in (bronze, stage.lake.table("quarantine.sales")):
         without_fingerprints(table)
     wrong = {"is_duplicate": "NOT is_duplicate"}
     DeltaTable(bronze).update(updates=wrong, predicate='"offset" % 7 = 0')

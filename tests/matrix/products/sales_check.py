@@ -72,7 +72,7 @@ def _silver(stage: Stage, topic: Mapping[Address, Record], bronze: list[Row]) ->
         copies.append(time)
     found = duckdb.execute(
         "SELECT country, currency, lines, units, net_revenue FROM read_parquet($files)",
-        {"files": DeltaTable(stage.table("silver.sales_by_country")).file_uris()},
+        {"files": DeltaTable(stage.lake.table("silver.sales_by_country")).file_uris()},
     ).fetchall()
     got = {tuple(row[:2]): list(row[2:]) for row in found}
     differing = [key for key in {*want, *got} if want.get(key) != got.get(key)]
