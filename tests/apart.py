@@ -42,7 +42,7 @@ LONGEST = (
     "tests/live/test_postgres.py", "tests/unit/test_silver_state.py", "tests/unit/test_windows.py",
     "tests/unit/test_audit_content.py", "tests/unit/test_went_back_after.py",
     "tests/hostile/test_hostile_paths.py", "tests/live/test_large_records.py",
-    "tests/unit/test_fingerprints_lost.py", "tests/unit/test_made_anew.py",
+    "tests/unit/test_fingerprints_lost.py", "tests/unit/test_start_over.py",
     "tests/unit/test_sessions.py", "tests/hostile/test_fuzz.py", "tests/unit/test_other_tables.py",
 )  # fmt: skip
 """Given out first: one of them that is left for the end has the other cores wait."""

@@ -155,7 +155,7 @@ def replay(
     lakehouse quarantine replay {product}/0/1742
     """
     from lakehouse.cli import quarantined as shown
-    from lakehouse.operations import replay as replaying
+    from lakehouse.operations import replay_quarantine as replaying
     from lakehouse.operations.quarantine import Choice
 
     settings = settings_of(config, root, is_made=True)

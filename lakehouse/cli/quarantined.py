@@ -17,7 +17,7 @@ from lakehouse.core.errors import TableMissing, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.core.text import printable
 from lakehouse.operations.quarantine import Choice, opened
-from lakehouse.operations.replay import Replayed
+from lakehouse.operations.replay_quarantine import Replayed
 from lakehouse.products.registry import contracts, contracts_of, to_make
 from lakehouse.settings.settings import Settings
 

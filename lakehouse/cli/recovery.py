@@ -119,7 +119,7 @@ def rebuild(
     Examples: lakehouse rebuild {product}   |   lakehouse rebuild {table}
     """
     from lakehouse.core.lock import write_locks
-    from lakehouse.operations.rebuild import rebuild as make_anew
+    from lakehouse.operations.rebuild import rebuild as rebuilt
     from lakehouse.operations.rebuild import silver_flow
     from lakehouse.runtime.driver import tables_of
 
@@ -128,7 +128,7 @@ def rebuild(
     _must_exist(settings, f"bronze.{flow.product}")
     wait, locks = settings.publish.lock_timeout, Lake(settings.lake.root).locks
     with write_locks(locks, tables_of(flow), "rebuild", wait), progress(quiet=as_json):
-        found = make_anew(flow, settings, say)
+        found = rebuilt(flow, settings, say)
     if as_json:
         write_json([table.as_dict() for table in found])
     else:
@@ -150,14 +150,14 @@ def remark(
 
     Examples: lakehouse remark {product}   |   lakehouse remark {product} --root var/demo --json
     """
-    from lakehouse.operations.remark import remark as mark_anew
+    from lakehouse.operations.remark import remark as marked_again
     from lakehouse.products.registry import contract
 
     settings = settings_of(config, root, is_made=True)
     contract(product)
     _must_exist(settings, f"bronze.{product}")
     with progress(quiet=as_json):
-        done = mark_anew(product, settings, datetime.now(UTC), say)
+        done = marked_again(product, settings, datetime.now(UTC), say)
     say(
         f"{product}: {done.duplicates:,} marks of copies and {done.late:,} of late events are "
         f"set again, at bronze version {done.bronze_version}"

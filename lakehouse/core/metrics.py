@@ -109,7 +109,7 @@ TURNS = _histogram(
 )
 PUBLISHED_ROWS = _counter("published_rows_total", "Rows written to a table of silver", "table")
 PUBLISHED_BYTES = _counter("published_bytes_total", "Bytes written to a table of silver", "table")
-MADE_ANEW = _counter("made_anew_total", "Times that a follower began again from all of bronze",
+STARTED_OVER = _counter("made_anew_total", "Times that a follower began again from all of bronze",
                      "flow")  # fmt: skip
 SINK_ROUNDS = _counter(
     "sink_rounds_total", "Looks of a sink at what the lake has, by how they ended", "flow", "result"

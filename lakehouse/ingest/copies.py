@@ -71,7 +71,7 @@ class Copies:
         self._newest = -NEVER
         """No Kafka time in bronze lies above it."""
         self._recent: deque[set[int]] = deque(maxlen=_RECENT)
-        self._coming: tuple[Keys, npt.NDArray[np.int64], set[int]] | None = None
+        self._expected: tuple[Keys, npt.NDArray[np.int64], set[int]] | None = None
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -90,7 +90,7 @@ class Copies:
         missing = self._hold_ahead(needed - self._ids.held)
         found = self._look_back(rows, slots, missing) if missing else Seen()
         held = self._ids.near(asked) | found.near(asked, self.slots.within)
-        self._coming = asked, slots, needed
+        self._expected = asked, slots, needed
         return pa.array(copies(asked, rows, held, self.slots.within))
 
     def landed(self, version: int) -> None:
@@ -98,12 +98,12 @@ class Copies:
 
         Without it, after a commit that failed say, what bronze gained is read from its log.
         """
-        coming, self._coming = self._coming, None
+        expected, self._expected = self._expected, None
         if version != self._version + 1:
             return
         self._version = version
-        if coming:
-            asked, slots, needed = coming
+        if expected:
+            asked, slots, needed = expected
             self._recent.append(needed)
             self._remember(asked, slots)
             self._came += len(asked)
@@ -140,11 +140,11 @@ class Copies:
             "hash": duckdb.__version__,
         }
 
-    def _begin_anew(self) -> None:
+    def _start_over(self) -> None:
         """Hold nothing: what is needed is read from bronze as it is needed."""
         self._ids.clear()
         self._version = self._saved = _NOTHING
-        self._newest, self._coming = -NEVER, None
+        self._newest, self._expected = -NEVER, None
         self._recent.clear()
 
     def _align(self) -> None:
@@ -163,7 +163,7 @@ class Copies:
         if reason:
             told = {"table": f"bronze.{Path(self._bronze.uri).name}", "reason": reason}
             log.warning("event ids are read from bronze again", **told)
-            self._begin_anew()
+            self._start_over()
         self._version = self._bronze.version
 
     def _open(self) -> str:

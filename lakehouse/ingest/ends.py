@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lakehouse.ingest.topic import Topic
 
 EXPIRED = "expired"
-MADE_ANEW = "topic recreated"
+RECREATED = "topic recreated"
 ROLLED_BACK = "topic rolled back"
 
 
@@ -41,7 +41,7 @@ class Lost:
     again: int | None = None
 
     def told(self) -> str:
-        """In words: where, which offsets, why, how many."""
+        """As text: where, which offsets, why, how many."""
         place = f"partition {self.partition}"
         if self.next is None:
             return f"{place}: {self.kind}: what it held from offset {self.first} on is not known"
@@ -238,7 +238,7 @@ def gaps(ends: Ends, topic: Topic) -> tuple[Lost, ...]:
     anew = topic.id != ends.topic_id
     if anew:
         for partition, held in sorted(ends.next.items()):
-            found.append(Lost(MADE_ANEW, ends.topic_id, partition, held, None, None, batch, 0))
+            found.append(Lost(RECREATED, ends.topic_id, partition, held, None, None, batch, 0))
     for partition, (first, after) in sorted(topic.ranges.items()):
         held = 0 if anew else ends.next.get(partition, 0)
         if held < first:

@@ -63,7 +63,7 @@ class BronzePublisher:
     ) -> BronzePublisher:
         """Both tables; TableDamaged where the topic has another id than bronze recorded.
 
-        Without a ``topic_id`` the topic is met later: see :meth:`Position.meet`.
+        Without a ``topic_id`` that is looked at later: see :meth:`Position.reconcile_topic`.
         """
         tables = BronzeTables.open(contract, settings, connection)
         product = settings.product(contract.name)

@@ -20,11 +20,12 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.ingest.landing import Landed
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.duck import Prepared, Source, patterns, query
+from lakehouse.storage.duck import patterns, query
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.follower import Applied, Follower
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.log import commits, note_of
+from lakehouse.storage.prepared import Prepared, Source
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep
 
@@ -153,7 +154,7 @@ class Ledger(Follower):
         if self._is_due():
             self.persist()
 
-    def start_anew(self, target: int) -> None:
+    def start_over(self, target: int) -> None:
         """All rows, computed from bronze's; their versions as far as its log goes back.
 
         In bounded memory: the engine reads bronze as a stream, and keeps a row a batch, which
@@ -188,7 +189,7 @@ class Ledger(Follower):
         return is_behind or (bool(self._pending) and waited >= self._wait)
 
     def note(self, applied: Applied) -> dict[str, Any]:
-        """Its flow is bronze's: they run as one."""
+        """As every follower; the flow is bronze's, since the same process writes both."""
         return {**super().note(applied), "flow": self._flow}
 
     def persist(self) -> None:

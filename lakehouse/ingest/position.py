@@ -44,7 +44,7 @@ class Position:
     def reconcile_topic(self, topic: Topic) -> tuple[Lost, ...]:
         """Continue on the topic's present ranges, or give back its gaps and change nothing.
 
-        A gap whose every offset one of the tables holds is none.
+        A gap does not count where one of the tables holds each of its offsets.
         """
         known = self.ends
         if not self.ends.next:

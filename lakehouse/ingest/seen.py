@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakehouse.storage.duck import Prepared, Source
+from lakehouse.storage.prepared import Prepared, Source
 
 Words = npt.NDArray[np.uint64]
 Micros = npt.NDArray[np.int64]

@@ -98,7 +98,7 @@ class _Shape:
 
 
 def _learned(record: bytes, numbers: Mapping[str, int], fields: list[Judged]) -> _Shape | None:
-    """The shape of a record that the strict decoder took; None where it is none to go by."""
+    """A record that the strict decoder took, as a shape; None where it proves nothing of others."""
     opened = _OPEN.match(record)
     if opened is None or len(record) > _LARGE:
         return None

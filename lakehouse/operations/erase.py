@@ -32,13 +32,13 @@ from lakehouse.model.flow import BronzeFlow, FollowerFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.person import Found, find, naming
-from lakehouse.operations.replay import writer
+from lakehouse.operations.replay_quarantine import writer
 from lakehouse.products.registry import contract, contracts, flows
 from lakehouse.runtime.driver import has_run, tables_of
 from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import HALF_MADE
 from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.silver.rebuilt import HALF_MADE
 from lakehouse.storage.duck import connect
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import forget_history

@@ -24,8 +24,8 @@ from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import beside, half_made, take_place
 from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.silver.rebuilt import beside, half_made, take_place
 from lakehouse.storage.health import lacking_files, opened
 
 Say = Callable[[str], None]

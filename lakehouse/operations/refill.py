@@ -1,4 +1,4 @@
-"""Fills what a sink sends to anew: tables are compared whole with silver, a topic with bronze."""
+"""Fills a sink again: its tables are compared whole with silver, its topic with bronze."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def refill(product: str, table: str | None, settings: Settings) -> list[str]:
     with write_locks(locks, sink_locks(chosen), "refill", wait), connect(settings) as connection:
         for sink in chosen:
             if isinstance(sink, KafkaSink):
-                topic = KafkaWriter(sink, settings, connection)
-                filled.append(f"topic {topic.topic}, {topic.refill():,} records")
-                topic.close()
+                writer = KafkaWriter(sink, settings, connection)
+                filled.append(f"topic {writer.topic.name}, {writer.refill():,} records")
+                writer.close()
                 continue
             tables = PostgresWriter(sink, settings, connection)
             tables.refill(table)

@@ -33,7 +33,7 @@ from lakehouse.ingest.replay import finish
 from lakehouse.model.flow import BronzeFlow, FollowerFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.rebuild import must_be_whole
-from lakehouse.operations.replay import writer
+from lakehouse.operations.replay_quarantine import writer
 from lakehouse.products.registry import contract, flows
 from lakehouse.runtime.driver import has_run, tables_of
 from lakehouse.runtime.pipeline import follow
@@ -132,7 +132,7 @@ def _catch_up(
 ) -> None:
     Ledger.at_bronze(product, settings, connection).persist()
     for f in followers:
-        say(f"folding bronze anew: {f.name}")
+        say(f"folding bronze again: {f.name}")
         follower = follow(f, settings, connection.cursor())
         follower.catch_up()
         follower.persist()

@@ -82,7 +82,7 @@ class Repair:
         return self.name.startswith("quarantine.")
 
     def run(self) -> list[str]:
-        """Mend what is wrong; what was done, in words. Run again after a crash it continues.
+        """Mend what is wrong; a line for each thing done. Run again after a crash it continues.
 
         A file that takes more memory than there is stays where it is: TableDamaged.
         """
@@ -91,7 +91,7 @@ class Repair:
 
     def _mended(self) -> list[str]:
         if self.name.startswith("ledger."):
-            return self._make_anew()
+            return self._move_ledger_aside()
         done: list[str] = []
         while found := log_damage(self.uri, deep=True):
             done.append(self._mend_log(found[0]))
@@ -108,7 +108,7 @@ class Repair:
             self._say(done[-1])
         return done
 
-    def _make_anew(self) -> list[str]:
+    def _move_ledger_aside(self) -> list[str]:
         """Move the whole table aside: the next run makes it from bronze."""
         try:
             if broken := broken_files(opened(self.uri), self.uri, or_large=False):
@@ -185,7 +185,7 @@ class Repair:
         return f"{found.place}: {found.fault}: its {len(rows):,} addresses are found again"
 
     def _without(
-        self, table: DeltaTable, lacking: Iterable[str], anew: Rows = ()
+        self, table: DeltaTable, lacking: Iterable[str], again: Rows = ()
     ) -> dict[str, Any]:
         """The note of a commit that leaves these files out: fingerprints begin with the rest.
 
@@ -203,7 +203,7 @@ class Repair:
                 f"rows of {wrong} are not those that its commits added, and files are lost too",
                 "only a backup has it: lakehouse restore BACKUP",
             )
-        total = total_of(found) + total_of(by_batch(anew))
+        total = total_of(found) + total_of(by_batch(again))
         # an address that was never erased is found by what bronze lacks
         to_check = {} if self.name.startswith("erased.") else found
         checked = is_checked(self.uri, table.version(), to_check)

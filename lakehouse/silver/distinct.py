@@ -14,7 +14,8 @@ from lakehouse.model.flow import Finer
 from lakehouse.silver.keys import from_text_values, hash_key, packed, text_values
 from lakehouse.silver.render import finer_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import BY_NAME, Prepared, Source, reads
+from lakehouse.storage.duck import BY_NAME, reads
+from lakehouse.storage.prepared import Prepared, Source
 
 _WIDTH = 8
 _MANY = 200_000

@@ -23,8 +23,9 @@ from lakehouse.model.window import END, START
 from lakehouse.silver.keys import ZERO, hash_key, moment_key, packed, words_sql
 from lakehouse.silver.render import values_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, scan
+from lakehouse.storage.duck import scan
 from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.prepared import Prepared
 
 _MANY = 100_000
 """Values that are loaded into the store in one transaction."""

@@ -15,7 +15,7 @@ from lakehouse.silver.latest import GONE
 from lakehouse.silver.render import delta_schema, delta_sql, merged_sql
 from lakehouse.silver.sketch import with_sketches
 from lakehouse.storage.buckets import Buckets, Written
-from lakehouse.storage.duck import Prepared, Source
+from lakehouse.storage.prepared import Prepared, Source
 from lakehouse.storage.table import Table
 
 PLACE = "place"

@@ -37,7 +37,7 @@ class InParts(Follower):
 
     def __init__(self, name: str, product: str, settings: Settings, most_rows: int) -> None:
         super().__init__(name, product, settings, most_rows)
-        self._anew: dict[str, Any] = {}
+        self._folded: dict[str, Any] = {}
         """What is folded in parts just now."""
 
     @abstractmethod
@@ -59,11 +59,11 @@ class InParts(Follower):
     def fold_from_nothing(self, version: int, say: Say | None = None) -> None:
         """Fold all of bronze at a version into tables that are empty, a part at a time.
 
-        ``say`` is told how many rows are folded, of how many. Tables that hold parts of this
-        version are gone on with; a crash leaves such tables, by their notes.
+        ``say`` gets how many rows are folded, of how many. Tables that hold parts of this
+        version, as a crash leaves them, are continued.
         """
         parts = self.kept.store.facts(_FACT)["parts"] if self.begun == version else 0
-        self._anew = _what(self.open_bronze(), version, self.most_rows)
+        self._folded = _what(self.open_bronze(), version, self.most_rows)
         self.make_state()
         try:
             for step in self.whole(version, say):
@@ -73,12 +73,12 @@ class InParts(Follower):
             self.persist()
         finally:
             self.settle()
-        self._anew = {}
+        self._folded = {}
 
     def say_part(self, step: Increment) -> None:
         """Within a part's transaction: that it is in the store."""
-        if self._anew:
-            self.kept.store.say(_FACT, {**self._anew, "parts": step.part + 1})
+        if self._folded:
+            self.kept.store.say(_FACT, {**self._folded, "parts": step.part + 1})
 
     def is_followed(self, version: int, target: int) -> bool:
         """Whether bronze's log tells what it gained between two versions, and only gained."""

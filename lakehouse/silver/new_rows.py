@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.model.flow import SilverFlow
-from lakehouse.storage.duck import BY_NAME, Source, patterns, query, reading, reads
+from lakehouse.storage.duck import BY_NAME, patterns, query, reads
 from lakehouse.storage.increments import Increment
+from lakehouse.storage.prepared import Source, reading
 
 
 class NewRows:
@@ -23,7 +24,7 @@ class NewRows:
         self._reader = reading(connection, {"rows": self.source})
 
     def put(self, step: Increment) -> None:
-        """Put an increment's rows in the place of those before; from its files where need be."""
+        """Replace the rows by an increment's, read from its files where they are not at hand."""
         self.source.clear()
         if step.rows is not None:
             rows, doubled = step.rows.select(self._columns), step.rows["is_duplicate"]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,16 @@ from lakehouse.core.failpoint import Step
 from lakehouse.core.paths import Lake
 from lakehouse.model.flow import SilverFlow
 from lakehouse.settings.settings import Settings
-from lakehouse.silver.anew import beside, half_made, take_place
-from lakehouse.silver.fold import Fold
+from lakehouse.silver.folding import Folding
 from lakehouse.silver.handed import Handed, Piece
 from lakehouse.silver.in_parts import InParts
 from lakehouse.silver.kept import Kept
 from lakehouse.silver.keys import PROBE
-from lakehouse.silver.lane import together
-from lakehouse.silver.new_rows import NewRows
 from lakehouse.silver.publishing import AT_ONCE, Publishing
-from lakehouse.silver.state import SilverState
+from lakehouse.silver.rebuilt import beside, half_made, take_place
 from lakehouse.silver.store import StoreDamaged
 from lakehouse.silver.tables import SilverTables
 from lakehouse.silver.terms import other_terms, terms_of
-from lakehouse.silver.watermark import before_next_part, watermark_at
 from lakehouse.storage.follower import Applied, part_version, rank, version_of
 from lakehouse.storage.increments import Increment
 from lakehouse.storage.table import Table
@@ -75,7 +72,6 @@ class SilverPublisher(InParts):
         self.flow, self._connection = flow, connection
         self._pool = ThreadPoolExecutor(AT_ONCE, "silver")
         self.bronze_uri = bronze or self.bronze_uri
-        self._rows = NewRows(flow, connection)
         self.handed = Handed()
         """Where sinks of this process wait for what tables gain."""
 
@@ -98,19 +94,12 @@ class SilverPublisher(InParts):
         opened, flow = SilverTables(self.flow, self.settings), self.flow
         self.tables = {a.name: opened.aggregate(a) for a in flow.aggregates}
         self._terms = terms_of(flow, self.settings.product(flow.product))
-        self._state = SilverState(
-            flow, opened, self._connection, self._rows.source, self.tables, self._terms
+        self._folding = Folding(
+            flow, opened, self.tables, self._connection, self.bronze_uri, self._terms, self._pool
         )
-        gained, folded, every = self._state.gained, self._state.folded, self._rows.source
-        self._folds = {
-            a.name: Fold(
-                a, self.tables[a.name], self._connection,
-                {"rows": every if a.of_changes else folded, **gained},
-            )
-            for a in flow.aggregates
-        }  # fmt: skip
+        self._state = self._folding.state
         self._publishing = Publishing(
-            self._folds, self._state, self.settings.silver, self.note, self._pool,
+            self._folding.folds, self._state, self.settings.silver, self.note, self._pool,
             lambda: self.handed,
         )  # fmt: skip
         [(engine,)] = self._connection.execute(PROBE).fetchall()
@@ -128,7 +117,7 @@ class SilverPublisher(InParts):
         kept = self.kept.applied
         self.applied = {
             name: kept if rank(version_of(kept)) > rank(version_of(one)) else one
-            for name, one in self._publishing.held.items() if name in self._folds
+            for name, one in self._publishing.held.items() if name in self._folding.folds
         }  # fmt: skip
         if kept:
             self.applied[STATE] = kept
@@ -200,14 +189,15 @@ class SilverPublisher(InParts):
         self._begin()
 
     def make_state(self) -> None:
-        """Where there is none: from its tables, and bronze's rows since, in parts."""
+        """Where there is no state, make it of the tables and of bronze's rows since, in parts."""
         if self.kept.is_ready:
             return
         self._begin()
-        self.kept.make(self.at(self.version), self.flow.product, self.steps, self._load)
+        load = partial(self._folding.load, self.kept)
+        self.kept.make(self.at(self.version), self.flow.product, self.steps, load)
         self.applied[STATE] = self.kept.applied
 
-    def start_anew(self, target: int) -> None:
+    def start_over(self, target: int) -> None:
         """Fold all of bronze beside the tables, a part at a time, then swap it in.
 
         A crash before or between the swaps leaves tables of which the next start finds
@@ -232,10 +222,6 @@ class SilverPublisher(InParts):
         if self.version < target:
             self.follow(target)
 
-    def move_state(self, folder: Path) -> None:
-        """Put the state into another folder, and let go of it."""
-        self.kept.store.move(folder)
-
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
         with self._publishing.lane.folding():
@@ -243,23 +229,9 @@ class SilverPublisher(InParts):
 
     def _fold(self, step: Increment) -> None:
         applied = self.at(step.version if step.is_last else part_version(step.part))
-        watermark = self._load(step)
         behind = [name for name in self.behind(step.version) if name != STATE]
-        folded = [*{*behind, *self._state.windowed}]  # open windows are of the state's version
-        folded.sort(key=lambda name: -self._folds[name].rows)  # the longest first
-        kept, store = self.kept, self.kept.store
-        with store.writing():
-            left = self._state.absorb(store, self._pool, watermark)
-            done = together(self._pool, lambda name: self._folds[name].delta(), folded)
-            deltas = {name: delta.result() for name, delta in zip(folded, done, strict=True)}
-            left |= self._state.close(store, deltas, kept.watermark, watermark)
-            held = self._publishing.versions()
-            ahead = {name for name in self._state.tables if held[name] >= step.version}
-            ahead |= {*folded} - {*behind}
-            kept.journal.add(applied.version, {n: r for n, r in left.items() if n not in ahead})
-            kept.say(applied, self.flow.product)
-            self.say_part(step)
-        store.hold()
+        kept, held = self.kept, self._publishing.versions()
+        left = self._folding.fold(step, applied, behind, held, kept, self.say_part)
         for name, (table, key) in self._state.whole.items():
             self.handed.put(table, Piece(key, version_of(kept.applied), applied, left[name]))
         self.handed.ring()
@@ -268,23 +240,6 @@ class SilverPublisher(InParts):
         failpoint.reach(Step.STATE_STORED)
         self._publishing.due(applied)
         self.handed.ring()
-
-    def _load(self, step: Increment) -> int | None:
-        """Put an increment's rows where the folds read them; gives the watermark after it.
-
-        Of all of bronze in parts, by date, it is no later than the dates that are still to come.
-        """
-        self._rows.put(step)
-        if not self.flow.follows_time:
-            return None
-        passed = [
-            self.kept.watermark,
-            self._rows.newest_watermark(step),
-            watermark_at(self.bronze_uri, step),
-        ]
-        newest = max((one for one in passed if one is not None), default=None)
-        self.kept.watermark = newest
-        return newest if step.is_last else before_next_part(step, newest)
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""

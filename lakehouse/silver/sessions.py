@@ -39,8 +39,9 @@ from lakehouse.silver.latest import GONE
 from lakehouse.silver.pieces import Pieces, Sessions, Words, unpacked
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, scan
+from lakehouse.storage.duck import scan
 from lakehouse.storage.file_paths import files_of
+from lakehouse.storage.prepared import Prepared
 from lakehouse.storage.table import Table
 
 _MICRO = timedelta(microseconds=1)
@@ -162,7 +163,7 @@ class SessionState:
         self, store: Store, keys: _Keys, pieces: Pieces, sessions: Sessions, before: Sessions,
         watermark: int | None,
     ) -> None:  # fmt: skip
-        """Put what is not final in the place of what was there."""
+        """Replace what the store holds of these keys by what is not final."""
         store.remove(self.due_space, _dues(before, keys.places))
         which = np.ones(len(sessions.owner), np.bool_)
         if watermark is not None:

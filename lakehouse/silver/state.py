@@ -34,8 +34,8 @@ from lakehouse.silver.tables import SilverTables
 from lakehouse.silver.terms import Terms
 from lakehouse.silver.top import TopState
 from lakehouse.silver.windows import OpenWindows
-from lakehouse.storage.duck import Source, reading
 from lakehouse.storage.increments import Increment
+from lakehouse.storage.prepared import Source, reading
 from lakehouse.storage.table import Table
 
 Steps = Callable[[int, int], Iterator[Increment]]

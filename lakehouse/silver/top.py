@@ -20,7 +20,8 @@ from lakehouse.model.flow import UNITS, Aggregate, Favourite
 from lakehouse.silver.keys import hash_key, packed, words_sql
 from lakehouse.silver.render import ARROW, units_sql
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import BY_NAME, Prepared, reads
+from lakehouse.storage.duck import BY_NAME, reads
+from lakehouse.storage.prepared import Prepared
 
 _MANY = 200_000
 _UNITS = ARROW[UNITS]

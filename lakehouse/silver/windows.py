@@ -33,7 +33,8 @@ from lakehouse.silver.keys import (
     words_sql,
 )
 from lakehouse.silver.store import Store
-from lakehouse.storage.duck import Prepared, Source, scan
+from lakehouse.storage.duck import scan
+from lakehouse.storage.prepared import Prepared, Source
 from lakehouse.storage.table import Table
 
 _MANY = 100_000

@@ -206,7 +206,7 @@ def _consumer(kafka: KafkaSettings) -> Consumer:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
-            "log_level": 0,  # what fails is told in our words
+            "log_level": 0,  # errors are reported by us
         }
     )
 

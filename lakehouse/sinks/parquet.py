@@ -68,7 +68,7 @@ class ParquetPublisher(Follower):
         self._write(step)
         self._record(step.version)
 
-    def start_anew(self, target: int) -> None:
+    def start_over(self, target: int) -> None:
         """All of bronze under its newest version's name, a part at a time; older files go.
 
         Run again after a crash it begins again: what the files hold is then unknown.

@@ -113,7 +113,7 @@ class PostgresWriter:
 
     @contextmanager
     def _answering(self) -> Iterator[psycopg.Connection]:
-        """The connection, made where there is none; what Postgres says is told in our words."""
+        """The connection, made where there is none; Postgres's errors become ours."""
         try:
             if self._connection is None or self._connection.closed:
                 self.close()

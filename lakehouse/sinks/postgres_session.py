@@ -28,7 +28,7 @@ from lakehouse.sinks.postgres_tables import (
 _LOCK_SECONDS, _LOOK = 5.0, 0.1
 """So long the session of a process that was killed may outlive it."""
 _UNLOCKED = "SET lock_timeout = '10s'"
-"""So long a statement waits for another hand's lock before it is told of: a stop waits as long."""
+"""How long a statement waits for another's lock before that is reported; a stop waits as long."""
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
 _HOLDERS = """
 SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks
@@ -95,7 +95,7 @@ def holders(settings: PostgresSettings, sink: PostgresSink) -> str:
 
 
 def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str) -> None:
-    """Raise where what has a table's name is no table."""
+    """Raise where a table's name belongs to something else, such as a view."""
     found = connection.execute(
         "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (identifier(table.name),)
     ).fetchone()

@@ -53,7 +53,7 @@ class Transactions:
                 "compression.type": "lz4",
                 "linger.ms": 5,  # a commit does not wait for it
                 "retry.backoff.ms": 5,  # a broker still marks the last transaction when one begins
-                "log_level": 0,  # what fails is told in our words
+                "log_level": 0,  # errors are reported by us
             }
         )
         self._producer.init_transactions(self._kafka.request_timeout.total_seconds())

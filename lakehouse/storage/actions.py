@@ -24,20 +24,20 @@ def append_info(
 def exchange_info(
     added: int, removed: int, rows: int, partition_by: Sequence[str], note: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The action that tells of files that took the place of others."""
+    """The action that describes files that replaced others."""
     metrics = {"num_added_files": added, "num_removed_files": removed, "num_added_rows": rows}
     parameters = {"mode": "Overwrite", "partitionBy": json.dumps(partition_by)}
     return _info("WRITE", parameters, metrics, json.dumps(note))
 
 
 def delete_info(added: int, removed: int, rows: int, note: Mapping[str, Any]) -> dict[str, Any]:
-    """The action that tells of deleted rows; not of which ones, since that may name a person."""
+    """The action that describes deleted rows; not which ones, since that may name a person."""
     metrics = {"num_added_files": added, "num_removed_files": removed, "num_deleted_rows": rows}
     return _info("DELETE", {}, metrics, json.dumps(note))
 
 
 def merge_info(added: int, removed: int, rows: int, note: Mapping[str, Any]) -> dict[str, Any]:
-    """The action that tells of rows of which some columns were set."""
+    """The action that describes rows of which some columns were set."""
     metrics = {
         "num_target_files_added": added,
         "num_target_files_removed": removed,

@@ -21,8 +21,8 @@ def corrupt_files(
 ) -> Iterator[tuple[str, str]]:
     """Files of which a page cannot be read, or is not what was written, and why.
 
-    All pages of all columns are read, a row group at a time. One for which memory does not
-    do is among them where ``or_large``, else MemoryError.
+    All pages of all columns are read, a row group at a time. One that is too
+    large for memory is among them where ``or_large``, else MemoryError.
     """
     looked_at = Counted("reading files whole", len(paths), "files")
     with ThreadPoolExecutor(THREADS, "checksums") as pool:

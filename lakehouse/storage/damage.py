@@ -12,7 +12,7 @@ from lakehouse.storage.file_paths import local_path
 
 @dataclass(frozen=True)
 class Damage:
-    """One fault: where, what, and how far the table can be gone back to.
+    """One fault: where, what, and to which version the table can be restored.
 
     ``whole`` is the newest version that can still be opened, None where there is
     none; ``spare`` are files that the table is whole without.

@@ -3,7 +3,7 @@
 delta-rs writes no checksums, and without them a value that a flipped bit changed is
 read as if it had been written so. So no file is written by it. Files that an earlier
 release wrote by its merges, deletes and overwrites have none until they are written
-anew: reading those finds only what breaks their format.
+again: reading those finds only what breaks their format.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
 
 @contextmanager
 def read_faults(place: str) -> Iterator[None]:
-    """What an engine meets in files that are broken, or lie, as damage of the place."""
+    """Report what an engine meets in broken or false files as damage of the place."""
     try:
         yield
     except BaseException as error:

@@ -68,7 +68,7 @@ def by_batch(rows: Rows) -> Batches:
 
 
 def summed(parts: Iterable[Batches]) -> Batches:
-    """What several parts of some rows come to together."""
+    """The sum of several parts' fingerprints, by batch."""
     found: Batches = {}
     for part in parts:
         for batch, fingerprint in part.items():

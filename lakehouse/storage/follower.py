@@ -11,7 +11,7 @@ Worked example. Bronze is at version 7, and a follower of two tables has applied
   both are at 7. A crash after that finds nothing left to do.
 
 What only compacts bronze adds no rows and is stepped over. A follower starts over from
-all of bronze, in parts, where it cannot go on: :func:`why_anew` says when before it
+all of bronze, in parts, where it cannot go on: :func:`why_start_over` says when before it
 begins, and an increment that cannot be read says so on the way (bronze's log is cut,
 a file is gone, rows were removed or marked again). A crash while it starts over leaves
 the old rows with the old record, or the record of NOTHING: the next start begins again.
@@ -30,7 +30,7 @@ import structlog
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged, TableMissing
-from lakehouse.core.metrics import MADE_ANEW
+from lakehouse.core.metrics import STARTED_OVER
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import advance
 from lakehouse.settings.settings import Settings
@@ -98,7 +98,7 @@ def has_commit(uri: str, applied: Applied) -> bool:
     )
 
 
-def why_anew(
+def why_start_over(
     uri: str,
     bronze: str,
     target: int,
@@ -150,7 +150,7 @@ class Follower(ABC):
         """Take an increment into the parts that are behind it, and note it in :attr:`applied`."""
 
     @abstractmethod
-    def start_anew(self, target: int) -> None:
+    def start_over(self, target: int) -> None:
         """Take all of bronze in place of what is there: see :meth:`whole`."""
 
     @abstractmethod
@@ -198,7 +198,7 @@ class Follower(ABC):
         target = int(bronze.version()) if upto is None else upto
         if target != self.version:
             check_log(self.bronze_uri)
-        reason = self.changed() or why_anew(
+        reason = self.changed() or why_start_over(
             self.bronze_uri, self.bronze_id, target, self.applied.values(), self.state(),
             has_rows=self.version == NOTHING and self.has_rows(),
         )  # fmt: skip
@@ -210,9 +210,9 @@ class Follower(ABC):
             except TableDamaged as error:
                 reason = str(error)
         if reason:
-            MADE_ANEW.labels(self.name).inc()
+            STARTED_OVER.labels(self.name).inc()
             log.warning("rebuilt from all of bronze", flow=self.name, version=target, reason=reason)
-            self.start_anew(target)
+            self.start_over(target)
         return target
 
     def open_bronze(self) -> DeltaTable:
@@ -248,7 +248,7 @@ class Follower(ABC):
         """All of bronze at a version, a part at a time; the last alone completes it.
 
         The parts are the same whenever they are asked for, and each holds few dates.
-        ``say`` is told after each how many rows are done, of how many; else who watches.
+        After each, ``say`` gets how many rows are done, of how many; else the progress line.
         """
         files = sorted(files_of(DeltaTable(self.bronze_uri, version=version)))
         most = self.most_rows or self.settings.silver.max_rows_per_fold

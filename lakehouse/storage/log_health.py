@@ -141,7 +141,7 @@ def log_damage(uri: str, *, deep: bool = False) -> list[Damage]:
 def unmoved(uri: str, look: Callable[[], T]) -> T:
     """What ``look`` finds wrong with a local table whose log stays as it is; else it looks again.
 
-    Nothing wrong is told at once. Raises what ``look`` raises, by the same rule.
+    Where nothing is wrong it answers at once. Raises what ``look`` raises, by the same rule.
     """
     until = time.monotonic() + _PATIENCE
     while True:

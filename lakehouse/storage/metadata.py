@@ -81,7 +81,7 @@ class Source(Struct):
 
 
 class Fingerprint(Struct):
-    """What all rows come to, and what the commit changed."""
+    """The fingerprint of all rows, and by how much the commit changed it."""
 
     total: tuple[Change, Sum]
     since: tuple[Count, Count]

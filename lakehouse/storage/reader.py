@@ -65,7 +65,7 @@ class DeltaReader:
         return next((note[key] for note in self.notes() if key in note), None)
 
     def notes(self) -> Iterator[dict[str, Any]]:
-        """The notes that hold at this version, the newest first; see :func:`log_files.notes`."""
+        """Notes that hold here, the newest first: see :func:`lakehouse.storage.log.notes`."""
         return notes(self.commits())
 
     def commits(self) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,7 @@ class Table(Fingerprinted):
         note: Mapping[str, Any],
         bucket: str = "",
     ) -> list[WrittenFile]:
-        """Put rows, a part at a time, in the place of files, in one commit; the new files.
+        """Replace files by rows, given a part at a time, in one commit; the new files.
 
         ``gone`` are the actions that remove those files, ``bucket`` is a column as in
         :func:`write_files`; no other thread works for it. A retry finds the old files gone,
@@ -141,7 +141,7 @@ class Table(Fingerprinted):
     def replace(
         self, parts: Iterable[pa.Table], note: Mapping[str, Any], *, widened: bool = False
     ) -> int:
-        """Put rows, a part at a time, in the place of all; a retry does it again.
+        """Replace all rows by these, given a part at a time; a retry does it again.
 
         Where ``widened`` the table gets the columns and types of :attr:`schema` with it.
         """
@@ -199,7 +199,7 @@ class Table(Fingerprinted):
         told: Callable[[int, int, int, Mapping[str, Any]], dict[str, Any]],
         note: Mapping[str, Any],
     ) -> None:
-        """Put files with rows changed in the place of those found, in one commit, if any are."""
+        """Replace the files found by ones with rows changed, in one commit, if there are any."""
         if not found:
             return
         is_kept, codec = self.total() is not None, self.settings.publish.compression

@@ -169,7 +169,7 @@ def _written(
 
 
 def _put(table: Table, what: Compaction, added: Collection[WrittenFile]) -> list[str]:
-    """Put files in the place of those that they are made of; which those are.
+    """Replace the files that were compacted; gives which those are.
 
     Where one of these was replaced meanwhile, what was written goes: its rows are others now.
     """

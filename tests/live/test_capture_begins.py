@@ -70,7 +70,7 @@ def test_a_slot_that_is_lost_foreign_or_taken_is_refused(orders, tmp_path):
     assert current(orders.records()) == orders.table()
 
 
-def test_a_topic_made_anew_asks_for_a_new_snapshot(orders, admin):
+def test_a_topic_rebuilt_asks_for_a_new_snapshot(orders, admin):
     orders.capture()
     admin.delete_topics([orders.name])
     while orders.name in admin.list_topics():

@@ -95,7 +95,7 @@ def test_poll_keeps_a_row_where_the_role_may_and_goes_on_where_not(orders):
 
 
 @MODES
-def test_a_database_made_anew_from_a_template_is_refused(orders, postgres, mode):
+def test_a_database_rebuilt_from_a_template_is_refused(orders, postgres, mode):
     orders.capture(mode)
     other = f"{orders.name}_copy"
     orders.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "

@@ -205,7 +205,7 @@ def test_a_partition_that_a_topic_gets_is_scored_too(topics, admin, monkeypatch)
     assert not failed
 
 
-def test_a_topic_that_was_made_anew_is_scored_from_its_beginning(topics, admin):
+def test_a_topic_that_was_rebuilt_is_scored_from_its_beginning(topics, admin):
     topics.send(*topics.customers(30))
     topics.score()
     admin.delete_topics([churn_of(topics.settings).topic])
@@ -215,7 +215,7 @@ def test_a_topic_that_was_made_anew_is_scored_from_its_beginning(topics, admin):
     assert topics.score().predictions == 60
 
 
-def test_a_topic_that_is_made_anew_while_it_scores_is_scored_from_its_beginning(
+def test_a_topic_that_is_rebuilt_while_it_scores_is_scored_from_its_beginning(
     topics, admin, monkeypatch
 ):
     monkeypatch.setattr(reading, "LOOK", 0.5)

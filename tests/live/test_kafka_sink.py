@@ -18,7 +18,7 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.writers.arrow import ArrowWriter
-from lakehouse.sinks import kafka as sink_of_kafka
+from lakehouse.sinks import enriched_topic
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.kafka_records import last_marker, marker_topic, messages
 from producers.sending import make_producer
@@ -179,8 +179,8 @@ def test_what_cannot_be_followed_is_completed_from_the_topic_itself(lake, kafka,
     assert len(sent(other)) == 41
 
 
-def test_a_topic_that_is_made_anew_while_the_sink_runs_is_filled_again(lake, admin, monkeypatch):
-    monkeypatch.setattr(sink_of_kafka, "_LOOK", 0)
+def test_a_topic_that_is_rebuilt_while_the_sink_runs_is_filled_again(lake, admin, monkeypatch):
+    monkeypatch.setattr(enriched_topic, "_LOOK", 0)
     sink = writer(lake)
     land(lake, *some(0, 20))
     sink.catch_up()

@@ -226,7 +226,7 @@ EMPTIED = {
 
 
 @pytest.mark.parametrize("how", EMPTIED)
-def test_a_table_that_is_emptied_or_replaced_while_the_sink_runs_is_filled_anew(lake, how):
+def test_a_table_that_is_emptied_or_replaced_while_the_sink_runs_is_filled_again(lake, how):
     land(lake, *some(0, 5))
     with closing(writer(lake)) as sink:
         sink.catch_up()

@@ -140,7 +140,7 @@ def test_records_that_expired_ahead_stop_the_flow_unless_settings_allow_it(
 
 
 @pytest.mark.parametrize("count", [3, 60], ids=["shorter", "longer"])
-def test_a_topic_made_anew_while_it_reads_lands_nothing(kafka, topic, query, admin, count):
+def test_a_topic_rebuilt_while_it_reads_lands_nothing(kafka, topic, query, admin, count):
     send(kafka, topic, 30)
     one = query(LAKEHOUSE_KAFKA_FAIL_ON_DATA_LOSS="false")
     land(one, {0: 30, 1: 0})
@@ -156,7 +156,7 @@ def test_a_topic_made_anew_while_it_reads_lands_nothing(kafka, topic, query, adm
     assert len(offsets(one)) == 30
 
 
-def test_a_topic_made_anew_with_more_partitions_is_waited_for(kafka, topic, admin):
+def test_a_topic_rebuilt_with_more_partitions_is_waited_for(kafka, topic, admin):
     """A client does not know at once of partitions that are new."""
     with TopicReader(settings_of({"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka}).kafka, topic) as one:
         assert set(one.read().ranges) == {0, 1}
@@ -244,7 +244,7 @@ def test_small_batches_and_a_hurried_partition_lose_nothing(kafka, topic, query)
     assert offsets(one) == [(0, n) for n in range(12)] + [(1, n) for n in range(400)]
 
 
-def test_a_reader_begun_anew_while_partitions_wait_reads_them_all(kafka, topic, reader):
+def test_a_reader_begun_again_while_partitions_wait_reads_them_all(kafka, topic, reader):
     send(kafka, topic, 3000, size=2000)
     send(kafka, topic, 3000, partition=1, size=2000)
     one = reader(ahead=MIB)

@@ -73,7 +73,7 @@ class Shop:
     def expire(self, before):
         self.admin.delete_records({TopicPartition(self.topic, 0): before})
 
-    def make_anew(self):
+    def recreate(self):
         self.admin.delete_topics([self.topic])
         deadline = time.monotonic() + 200
         while True:
@@ -199,10 +199,10 @@ def test_without_fail_on_data_loss_a_gap_is_recorded_and_not_passed_in_silence(s
     assert [gap["offsets"] for gap in account.lost] == [5]
 
 
-def test_a_topic_made_anew_is_refused_and_once_accepted_goes_on(shop):
+def test_a_topic_rebuilt_is_refused_and_once_accepted_goes_on(shop):
     shop.send(10)
     shop.run()
-    shop.make_anew()
+    shop.recreate()
     shop.send(15)
     with pytest.raises(TableDamaged, match="topic recreated: what it held from offset 10"):
         shop.run()
@@ -221,7 +221,7 @@ def test_a_topic_made_anew_is_refused_and_once_accepted_goes_on(shop):
     assert min(took) < 0.1, "it waits for something: each batch asks"
 
 
-def test_a_topic_made_anew_while_the_flow_runs_is_refused_before_a_row_lands(shop):
+def test_a_topic_rebuilt_while_the_flow_runs_is_refused_before_a_row_lands(shop):
     shop.send(10)
     ended = []
     stop, landed = threading.Event(), threading.Event()
@@ -236,7 +236,7 @@ def test_a_topic_made_anew_while_the_flow_runs_is_refused_before_a_row_lands(sho
     thread.start()
     try:
         assert landed.wait(200)
-        shop.make_anew()
+        shop.recreate()
         shop.send(40)
         thread.join(200)
         assert not thread.is_alive()

@@ -35,7 +35,7 @@ def test_one_that_cannot_be_made_is_not_tried_again(tmp_path):
     assert [path.stat().st_size for path in tmp_path.glob("archives/*.jsa")] == [0]
 
 
-def test_one_that_is_cut_is_made_anew(tmp_path):
+def test_one_that_is_cut_is_rebuilt(tmp_path):
     given = Engine(tmp_path / "no-java", ())
     folder = tmp_path / "archives"
     folder.mkdir()

@@ -28,7 +28,7 @@ def filled(spark, tmp_path):
     return table
 
 
-def test_spark_reads_what_was_written_anew_and_names_the_commits(spark, filled):
+def test_spark_reads_what_was_written_again_and_names_the_commits(spark, filled):
     marks = pa.table({"n": [3, 4, 25], "word": ["marked"] * 3})
     filled.mark(marks, ["n"], "true", {"flow": "x"})
     filled.delete("n IN (5, 26) OR word = 'w7'", {})

@@ -186,7 +186,7 @@ def warned(logs):
     return [e for e in logs if e["log_level"] == "warning" and "rebuilt" in e["event"]]
 
 
-def made_anew(lake, values):
+def recreated(lake, values):
     """The flow meets topic t2, and lands what it has."""
     lake.restart(topic_id=None)
     lake.bronze.position.refuse(

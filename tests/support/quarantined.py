@@ -8,7 +8,7 @@ from lakehouse.audit.proof import Verdict
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.operations.quarantine import Choice
-from lakehouse.operations.replay import replay
+from lakehouse.operations.replay_quarantine import replay
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, proof
 from tests.support.copies_of_one import copies_of_one
@@ -73,7 +73,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from lakehouse.operations.quarantine import Choice
-from lakehouse.operations.replay import replay
+from lakehouse.operations.replay_quarantine import replay
 from lakehouse.products.registry import load_settings
 from lakehouse.storage import table as delta
 from tests.conftest import NOW

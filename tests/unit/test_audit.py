@@ -109,7 +109,7 @@ def test_bronze_ahead_of_kafka_is_a_fault(lake):
     assert "and Kafka ends at 8" in proof(lake, Kafka(end=8)).faults[0]
 
 
-def test_a_topic_made_anew_cannot_be_told(lake):
+def test_a_topic_rebuilt_cannot_be_told(lake):
     found = proof(lake, Kafka(topic_id="t2"))
     assert found.verdict is Verdict.CANNOT_TELL
     assert "recreated" in found.doubts[0]

@@ -13,7 +13,7 @@ from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, events, late_events, proof
 from tests.support.content import Topic
 from tests.support.content import proof as with_content
-from tests.support.lake import Lake, made_anew
+from tests.support.lake import Lake, recreated
 
 
 class Killed(BaseException):
@@ -76,7 +76,7 @@ def test_records_of_a_topic_that_is_gone_are_not_compared_with_the_new_one(setti
     shutil.rmtree(before)
     before.with_name("kept").rename(before)
     new = [*encode(sale(event_id="n1")), *encode(sale(event_id="n2", order_id="o2"))]
-    made_anew(lake, new)
+    recreated(lake, new)
     found = with_content(lake, Topic(new, topic_id="t2"))
     assert (found.verdict, found.faults) == (Verdict.PROVEN, ())
 

@@ -156,7 +156,7 @@ def test_a_compaction_keeps_rows_checksums_statistics_and_what_was_synced(table,
         assert [name for name, _ in corrupt_files([file])] == [file]
 
 
-def test_a_compaction_does_not_write_a_changed_value_anew(table):
+def test_a_compaction_does_not_write_a_changed_value_again(table):
     for n in (1, 4):
         table.append(rows(n), {})
     file = files_of(table.dt)[0]

@@ -77,7 +77,7 @@ def test_the_same_topic_goes_on_and_lands_nothing_twice(lake):
     assert not any("recreated" in doubt for doubt in found.doubts)
 
 
-def test_a_topic_made_anew_is_still_told(lake):
+def test_a_topic_rebuilt_is_still_told(lake):
     """By the id that quarantine's rows have."""
     with pytest.raises(TableDamaged, match="recreated"):
         start(lake, topic(id_="t2"))

@@ -33,7 +33,7 @@ def clients(lake):
     return [id_ for file in files for id_ in pq.read_table(file)["client_id"].to_pylist()]
 
 
-def test_parquet_files_are_made_anew_without_them(lake):
+def test_parquet_files_are_rebuilt_without_them(lake):
     before = clients(lake)
     assert GONE in before
     erased(lake)

@@ -180,7 +180,7 @@ def _of_another_lake(folder, tmp_path):
         (_of_another_lake, "another bronze table"),
     ],
 )
-def test_a_store_that_is_lost_or_damaged_is_noticed_and_made_anew(flow, tmp_path, harm, reason):
+def test_a_store_that_is_lost_or_damaged_is_noticed_and_rebuilt(flow, tmp_path, harm, reason):
     for first in range(0, 100, 20):
         land(flow, [(0, f"e{n}", n) for n in range(first, first + 20)])
     stop(flow)
@@ -206,7 +206,7 @@ def test_an_older_store_that_was_put_back_is_brought_up_to_date(flow, tmp_path):
     assert_marked_by_the_rule(flow)
 
 
-def test_a_store_that_is_ahead_of_bronze_is_made_anew(flow, tmp_path):
+def test_a_store_that_is_ahead_of_bronze_is_rebuilt(flow, tmp_path):
     """Bronze is put back from a copy: what came since is no copy of anything any more."""
     land(flow, [(0, "a", 0)])
     flow.bronze.persist()

@@ -13,13 +13,13 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakehouse.core.errors import TableDamaged, UsageError
 from lakehouse.core.paths import Lake
-from lakehouse.storage.anew import swap
 from lakehouse.storage.checksums import corrupt_files
 from lakehouse.storage.columns import widen_numbers
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.fingerprint import Total, by_batch, total_of
 from lakehouse.storage.log import commits, entry
 from lakehouse.storage.rows import data_files
+from lakehouse.storage.swap import swap
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import drop_before, vacuum
 from tests.conftest import settings_at
@@ -227,7 +227,7 @@ def test_another_writer_in_between_is_an_error_and_nothing_is_lost(filled, name,
     assert numbers(filled) == [*ALL, 77]
 
 
-def test_a_flipped_bit_is_not_written_anew_under_a_checksum_that_fits(filled):
+def test_a_flipped_bit_is_not_written_again_under_a_checksum_that_fits(filled):
     for write in (WRITES["mark"], WRITES["delete"], widened):
         for file in files_of(filled.dt):
             whole = Path(file).read_bytes()

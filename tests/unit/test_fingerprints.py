@@ -22,7 +22,7 @@ from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice
 from lakehouse.operations.rebuild import rebuild, silver_flow
 from lakehouse.operations.repair import Repair
-from lakehouse.operations.replay import replay
+from lakehouse.operations.replay_quarantine import replay
 from lakehouse.operations.restore import restore
 from lakehouse.storage.metadata import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
@@ -238,7 +238,7 @@ def mend(root, name):
     return Repair(name, settings_at(root), lambda: None, lambda _: None).run()
 
 
-def test_fingerprints_begin_anew_with_what_a_repair_left(root):
+def test_fingerprints_begin_again_with_what_a_repair_left(root):
     lake = Lake(settings_at(root))
     lake.land([b"{"], 10)
     lake.land([b"["], 11)

@@ -44,7 +44,7 @@ def shorten(uri):
     forget_before(Path(uri), newest.version())
 
 
-def make_anew(lake, table):
+def recreate(lake, table):
     """The folder replaced by a table that another program made of edited rows."""
     uri = path(lake, table)
     rows, by = EDITS[table](DeltaTable(uri).to_pyarrow_table()), DeltaTable(uri).metadata()
@@ -61,11 +61,11 @@ def go_on(lake):
     lake.ledger.persist()
 
 
-@pytest.mark.parametrize("spoil", [edit, make_anew])
+@pytest.mark.parametrize("spoil", [edit, recreate])
 @pytest.mark.parametrize("table", EDITS)
 @pytest.mark.parametrize("flow", [lambda _: None, go_on], ids=["alone", "and a flow went on"])
 def test_rows_that_no_fingerprint_tells_of_are_not_proven(lake, spoil, table, flow):
-    if (spoil, table, flow) == (make_anew, "quarantine/sales", go_on):
+    if (spoil, table, flow) == (recreate, "quarantine/sales", go_on):
         pytest.skip("such a quarantine is refused: test_other_tables.py")
     spoil(lake, table)
     flow(lake)
@@ -114,7 +114,7 @@ def test_a_table_of_an_earlier_release_goes_on(lake, table):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
 
 
-def test_what_is_made_anew_in_a_lake_of_an_earlier_release_is_like_the_rest(lake):
+def test_what_is_rebuilt_in_a_lake_of_an_earlier_release_is_like_the_rest(lake):
     for each in ("bronze/sales", "quarantine/sales", "ledger/sales"):
         without_fingerprints(path(lake, each))
     shutil.rmtree(path(lake, "bronze/sales"))

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from lakehouse.core.errors import TableMissing
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.storage.duck import query, reads
-from lakehouse.storage.follower import NOTHING, Applied, Follower, why_anew
+from lakehouse.storage.follower import NOTHING, Applied, Follower, why_start_over
 from lakehouse.storage.log import commit_time
 from lakehouse.storage.table import Table
 from tests.support import orders
@@ -65,7 +65,7 @@ class Sums(Follower):
             if self.crash_after == name:
                 raise Crash
 
-    def start_anew(self, target):
+    def start_over(self, target):
         self.sums = dict.fromkeys(PARTS, 0)
         self.applied = dict.fromkeys(PARTS, Applied(self.bronze_id))
         for step in self.whole(target):
@@ -165,7 +165,7 @@ def test_rows_at_hand_are_applied_and_a_gap_is_read(numbers):
     assert numbers.sums.sums["country"] == 15
 
 
-def test_bronze_that_was_made_anew(numbers):
+def test_bronze_that_was_rebuilt(numbers):
     numbers.land(1, 2)
     numbers.sums.catch_up()
     shutil.rmtree(numbers.uri)
@@ -207,7 +207,7 @@ def test_bronze_whose_log_was_cut(numbers):
     assert reason(numbers).startswith("bronze no longer has /")
 
 
-def test_a_start_anew_that_was_cut_is_begun_again(numbers):
+def test_a_start_again_that_was_cut_is_begun_again(numbers):
     numbers.land(1, 2)
     numbers.sums.catch_up()
     DeltaTable(numbers.uri).delete("n = 1")
@@ -243,14 +243,14 @@ def bronze(numbers):
         ([("b", 2, "real")], [("b", 1, "real")], True, ""),
     ],
 )
-def test_why_a_follower_starts_anew(bronze, parts, state, has_rows, why):
+def test_why_a_follower_starts_again(bronze, parts, state, has_rows, why):
     def record(told):
         if told is None:
             return None
         id_, version, time = told
         return Applied(id_, version, commit_time(bronze, version) if time == "real" else time)
 
-    found = why_anew(bronze, "b", 2, [*map(record, parts)], [*map(record, state)],
+    found = why_start_over(bronze, "b", 2, [*map(record, parts)], [*map(record, state)],
                      has_rows=has_rows)  # fmt: skip
     assert why in found
     assert bool(found) is bool(why)
@@ -275,7 +275,7 @@ def followers(lake):
 
 
 @pytest.mark.parametrize("kind", ["silver", "parquet", "ledger"])
-def test_each_kind_goes_on_from_its_record_and_starts_anew_from_another_bronze(lake, kind):
+def test_each_kind_goes_on_from_its_record_and_starts_again_from_another_bronze(lake, kind):
     follower = followers(lake)[kind]
     assert follower.catch_up() == 3
     follower.persist()

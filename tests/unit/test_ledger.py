@@ -171,7 +171,7 @@ def test_versions_that_only_compact_are_stepped_over(settings):
     assert rows(lake) == held
 
 
-def test_it_is_made_anew_where_the_log_has_gone(lake):
+def test_it_is_rebuilt_where_the_log_has_gone(lake):
     land(lake)
     lake.ledger.persist()
     held = rows(lake)
@@ -189,7 +189,7 @@ def test_it_is_made_anew_where_the_log_has_gone(lake):
     assert sorted(row[:1] + row[2:] for row in found)[:2] == [row[:1] + row[2:] for row in held]
 
 
-def test_it_is_made_anew_beside_another_bronze_or_an_older_one(lake):
+def test_it_is_rebuilt_beside_another_bronze_or_an_older_one(lake):
     land(lake)
     lake.ledger.persist()
     bronze = Path(lake.bronze.bronze.uri)
@@ -281,7 +281,7 @@ def test_killed_at_any_time_it_is_exact_after_the_next_start(settings):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no file"])
-def test_a_damaged_one_is_told_set_aside_and_made_anew(lake, damage):
+def test_a_damaged_one_is_told_set_aside_and_rebuilt(lake, damage):
     land(lake)
     lake.ledger.persist()
     held, table = rows(lake), Path(lake.ledger.table.uri)

@@ -20,7 +20,7 @@ from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.witness import Raw
 from lakehouse.operations.quarantine import Choice
-from lakehouse.operations.replay import dry_run, replay
+from lakehouse.operations.replay_quarantine import dry_run, replay
 from tests.conftest import NOW, RULES, SALES, encode, sale
 from tests.support.audited import path, put, rewrite
 from tests.support.content import TIME, Topic, proof

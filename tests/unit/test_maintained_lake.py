@@ -34,7 +34,7 @@ def test_silver_folds_on_after_bronze_was_compacted(settings):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_silver_that_lags_behind_removed_files_is_folded_anew(settings):
+def test_silver_that_lags_behind_removed_files_is_folded_again(settings):
     lake = Lake(
         changed(
             settings,
@@ -119,7 +119,7 @@ def test_state_outlives_the_log(settings):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_silver_that_is_behind_what_the_log_keeps_is_folded_anew(settings):
+def test_silver_that_is_behind_what_the_log_keeps_is_folded_again(settings):
     often = {"vacuum_interval": ALWAYS, "log_entries": 4}
     lake = Lake(changed(settings, table={"checkpoint_interval": 3}, maintenance=often))
     for n in range(12):

@@ -109,7 +109,7 @@ def content(lake):
     return rows.drop(columns=["is_duplicate", "is_late"]).astype(str)
 
 
-def test_wrong_marks_are_named_and_set_anew(marked_wrongly):
+def test_wrong_marks_are_named_and_set_again(marked_wrongly):
     lake, before = marked_wrongly, content(marked_wrongly)
     files = set(lake.bronze.bronze.files())
     assert proof(lake, Kafka(end=18)).faults == (
@@ -159,7 +159,7 @@ def test_a_crash_between_two_parts_is_completed_by_running_it_again(marked_wrong
     assert content(lake).equals(before)
 
 
-def test_late_marks_are_set_anew_by_the_watermark_that_rows_record(settings):
+def test_late_marks_are_set_again_by_the_watermark_that_rows_record(settings):
     lake = Lake(settings)
     land(lake, "ab", 0, 50)
     lake.land(encode(sale(event_id="c", event_time="2026-11-19T00:00:00Z")), 2)

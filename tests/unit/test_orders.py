@@ -291,7 +291,7 @@ def test_parquet_files_are_written_again_the_same(lake):
     assert {p: p.read_bytes() for p in lake.parquet.folder.glob("date=*/*")} == files
 
 
-def test_parquet_files_of_a_bronze_made_anew_are_made_anew(lake):
+def test_parquet_files_of_a_bronze_rebuilt_are_made_again(lake):
     lake.land([change("c", 1, row()), change("c", 2, row(order_id=2))])
     lake.parquet.catch_up()
     shutil.rmtree(lake.bronze.bronze.uri)
@@ -343,7 +343,7 @@ def test_a_condition_with_or_counts_in_one_part_alone(settings, monkeypatch):
     assert lake.audited() == []
 
 
-def test_silver_made_anew_is_the_same(lake):
+def test_silver_rebuilt_is_the_same(lake):
     ops = [(1, "set", "placed", "Kaze", "1"), (2, "set", "placed", "Luna", "2")]
     ops += [(1, "set", "delivered", "Kaze", "1"), (2, "delete", "placed", "Luna", "2")]
     records, _ = history(ops)

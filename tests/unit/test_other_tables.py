@@ -56,7 +56,7 @@ def test_a_quarantine_of_another_lake_is_refused_and_never_proven(lake, other):
     assert "move this one away and run sales.bronze" in caught.value.remedy
 
 
-def landed_anew(lake):
+def landed_again(lake):
     lake.restart()
     assert lake.bronze.position.ends.next == {0: 0}
     lake.land(VALUES, 0)
@@ -67,10 +67,10 @@ def landed_anew(lake):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
 
 
-def test_once_it_is_moved_away_the_flow_makes_it_anew(lake, other):
+def test_once_it_is_moved_away_the_flow_makes_it_again(lake, other):
     exchange(lake, other, "quarantine/sales")
     shutil.rmtree(path(lake, "quarantine/sales"))
-    landed_anew(lake)
+    landed_again(lake)
     go_on(lake)
     assert proof(lake, Kafka(end=11)).verdict is Verdict.PROVEN
 
@@ -88,7 +88,7 @@ def test_a_crash_before_bronze_records_the_new_one_is_no_exchange(lake):
         with pytest.raises(InterruptedError):
             lake.land(VALUES, 0)
     assert DeltaTable(path(lake, "quarantine/sales")).count() == 1
-    landed_anew(lake)
+    landed_again(lake)
 
 
 def test_an_exchanged_ledger_of_erased_addresses_stays_in_doubt(lake, other):

@@ -78,10 +78,12 @@ REVIEWED = {
     "lakehouse/storage/duck.py": {
         "files": "texts()",
         "folders": "texts()",
+        "str(limits.keeps_footers).lower()": "true or false",
+    },
+    "lakehouse/storage/prepared.py": {
         "name": "a name that we number",
         "self._name": "a name that we number",
         "self._sql": "SQL that the callers give to be prepared",
-        "str(limits.keeps_footers).lower()": "true or false",
     },
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},
     "producers/cdc/plan.py": {"one": "a call with a placeholder, and one of two constants"},

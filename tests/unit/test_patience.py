@@ -105,7 +105,7 @@ def test_a_stop_ends_the_wait(said, quick):
         patiently(failing(10**9), timedelta(minutes=1), stop)
 
 
-def test_the_time_begins_anew_after_progress_and_not_after_a_mere_answer(said, clock):
+def test_the_time_begins_again_after_progress_and_not_after_a_mere_answer(said, clock):
     patience = Patience(timedelta(seconds=0.3), clock)
     for _ in range(3):  # it answers, and fails again: no progress
         patience.miss(AWAY)

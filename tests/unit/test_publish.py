@@ -65,7 +65,7 @@ def test_ends_are_found_in_the_rows_when_the_log_has_none(lake):
     assert lake.bronze.tables.ends_from_rows("t1").next == {0: 2}
 
 
-def test_a_topic_made_anew_is_refused(lake):
+def test_a_topic_rebuilt_is_refused(lake):
     lake.land(encode(sale()), 0)
     with pytest.raises(TableDamaged, match="recreated"):
         lake.restart(topic_id="t2")
@@ -151,7 +151,7 @@ def test_a_crash_in_the_middle_of_silver_is_completed(lake):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_silver_is_folded_anew_when_the_log_has_gone(lake):
+def test_silver_is_folded_again_when_the_log_has_gone(lake):
     lake.land(encode(sale(event_id="a")), 0)
     lake.land(encode(sale(event_id="b", order_id="o2")), 1)
     table = DeltaTable(lake.bronze.bronze.uri)

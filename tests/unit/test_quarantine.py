@@ -15,7 +15,7 @@ from lakehouse.ingest.replay import finish
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
-from lakehouse.operations.replay import dry_run
+from lakehouse.operations.replay_quarantine import dry_run
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import NOW, SALES, encode, long, sale
 from tests.support.audited import Kafka, proof

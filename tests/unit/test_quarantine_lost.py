@@ -50,7 +50,7 @@ def check(lake):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
 
 
-def test_fingerprints_begin_anew_where_no_row_is_left(repaired):
+def test_fingerprints_begin_again_where_no_row_is_left(repaired):
     landed_again(repaired)
     check(repaired)
 

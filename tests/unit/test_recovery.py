@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.errors import TableDamaged
-from lakehouse.ingest.ends import EXPIRED, MADE_ANEW, ROLLED_BACK
+from lakehouse.ingest.ends import EXPIRED, RECREATED, ROLLED_BACK
 from tests.conftest import long
 from tests.support.audited import Kafka
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, left_alone
@@ -148,12 +148,12 @@ def test_what_a_crash_left_in_quarantine_is_no_gap(lake, tmp_path):
     assert (found.faults, found.doubts, found.account.lost) == ((), (), ())
 
 
-def test_a_topic_made_anew_is_refused_and_then_goes_on(lake):
+def test_a_topic_rebuilt_is_refused_and_then_goes_on(lake):
     anew = events(100, 7, bad={102})
     with pytest.raises(TableDamaged, match="topic recreated: what it held from offset 12 on"):
         go_on(lake, upto=7, id_="t2", values=anew)
     lake.restart(topic_id=None)
-    assert [gap.kind for gap in lake.bronze.position.accept(topic(0, 7, "t2"))] == [MADE_ANEW]
+    assert [gap.kind for gap in lake.bronze.position.accept(topic(0, 7, "t2"))] == [RECREATED]
     go_on(lake, upto=7, id_="t2", values=anew)
     lake.restart(topic_id="t2")
     anew = [0, 1, 3, 4, 5, 6]
@@ -162,7 +162,7 @@ def test_a_topic_made_anew_is_refused_and_then_goes_on(lake):
     found = proof(lake, Kafka(end=7, topic_id="t2"))
     assert (found.faults, found.doubts) == ((), ())
     assert (found.account.total("bronze"), found.account.former) == (6, 12)
-    assert found.account.lost[0]["why"] == MADE_ANEW
+    assert found.account.lost[0]["why"] == RECREATED
     DeltaTable(uri(lake, "bronze.sales")).delete("event_id = 'e104'")
     found = proof(lake, Kafka(end=7, topic_id="t2"))
     assert found.account.missing == ({"partition": 0, "offset": 4},)
@@ -182,13 +182,13 @@ def test_leftovers_of_the_former_topic_do_not_cut_the_new_one(lake, tmp_path):
     assert found.account.former == 14
 
 
-def test_a_topic_made_anew_twice_and_expired_from_its_start(lake):
+def test_a_topic_rebuilt_twice_and_expired_from_its_start(lake):
     for id_, first in (("t2", 3), ("t3", 0)):
         lake.restart(topic_id=None)
         lake.bronze.position.accept(topic(first, 9, id_))
         go_on(lake, upto=9, first=first, id_=id_, values=events(ord(id_[1]) * 100, 9))
     kinds = [gap.kind for gap in lake.bronze.position.ends.lost]
-    assert kinds == [MADE_ANEW, EXPIRED, MADE_ANEW]
+    assert kinds == [RECREATED, EXPIRED, RECREATED]
     found = proof(lake, Kafka(end=9, topic_id="t3"))
     assert (found.faults, found.doubts) == ((), ())
     assert (found.account.total("bronze"), found.account.former) == (9, 18)

@@ -179,7 +179,7 @@ def test_a_lost_data_file_of_bronze_that_kafka_no_longer_has(lake):
 
 
 @pytest.mark.parametrize("damage", ["commit", "file"])
-def test_a_damaged_ledger_is_made_anew(lake, damage):
+def test_a_damaged_ledger_is_rebuilt(lake, damage):
     lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
     lake.restart()
     if damage == "commit":
@@ -192,7 +192,7 @@ def test_a_damaged_ledger_is_made_anew(lake, damage):
     assert list(lake.rows("ledger/sales")["duplicates"]) == [2]
 
 
-def test_the_ledger_is_made_anew_when_bronze_went_back_and_wrote_on(lake, tmp_path):
+def test_the_ledger_is_rebuilt_when_bronze_went_back_and_wrote_on(lake, tmp_path):
     shutil.copytree(uri(lake, "bronze.sales"), tmp_path / "kept")
     lake.land(encode(sale(event_id="e0"), sale(event_id="e1")), 12)
     lake.restart()

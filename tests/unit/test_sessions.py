@@ -124,7 +124,7 @@ def test_a_long_session_is_kept_as_few_pieces(settings):
     assert lake.audited() == []
 
 
-def test_a_store_that_is_lost_is_made_anew_from_bronze(settings):
+def test_a_store_that_is_lost_is_rebuilt_from_bronze(settings):
     lake = Lake(settings)
     lake.land(did("10:00"), did("10:01", what="click"), did("10:05", "bob", "session_end"))
     lake.silver.persist()
@@ -163,7 +163,7 @@ def test_tables_that_were_put_back_to_different_versions_close_no_session_early(
     assert lake.audited() == []
 
 
-def test_another_timeout_makes_them_anew(settings):
+def test_another_timeout_makes_them_again(settings):
     lake = Lake(settings)
     lake.land(did("10:00"), did("10:10"), NOON)
     lake.silver.persist()
@@ -185,7 +185,7 @@ def test_another_timeout_makes_them_anew(settings):
     assert DeltaTable(uri).version() == before
 
 
-def test_made_anew_in_parts_they_are_the_same(settings):
+def test_made_again_in_parts_they_are_the_same(settings):
     small = settings.silver.model_copy(update={"max_rows_per_fold": 1})
     lake = Lake(settings.model_copy(update={"silver": small}))
     for day in range(1, 4):
@@ -202,7 +202,7 @@ def test_made_anew_in_parts_they_are_the_same(settings):
         over = did("00:10").replace(b"2026-11-20", b"2026-11-%02d" % (11 + day))
         lake.land(over)
     before = lake.sessions()
-    lake.silver.start_anew(lake.silver.version)
+    lake.silver.start_over(lake.silver.version)
     assert lake.sessions() == before
     assert lake.audited() == []
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from lakehouse.core.errors import DiskFull, LakehouseError
 from lakehouse.silver import journal, store, turns
-from lakehouse.silver.publisher import SilverPublisher
+from lakehouse.silver.folding import Folding
 from lakehouse.silver.store import Store
 from lakehouse.storage.table import Table
 from tests.conftest import drawn, encode, sale, settings_at
@@ -80,9 +80,9 @@ def anew(logs):
 def test_a_restart_applies_only_what_came_since(lake, monkeypatch):
     lake.land(encode(*events(16)), 16)
     steps = []
-    whole = SilverPublisher._load
+    whole = Folding.load
     monkeypatch.setattr(
-        SilverPublisher, "_load", lambda self, step: (steps.append(step), whole(self, step))
+        Folding, "load", lambda self, kept, step: (steps.append(step), whole(self, kept, step))
     )
     with capture_logs() as logs:
         lake.restart()
@@ -151,7 +151,7 @@ def of_another_lake(lake):
         pytest.param(spoiled(b"\xff\xff\xff\xff"), id="pending rows"),
     ],
 )  # fmt: skip
-def test_a_state_that_cannot_be_believed_is_made_anew(lake, harm):
+def test_a_state_that_cannot_be_believed_is_rebuilt(lake, harm):
     harm(lake)
     with capture_logs() as logs:
         lake.restart()
@@ -164,7 +164,7 @@ def test_a_state_that_cannot_be_believed_is_made_anew(lake, harm):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_a_state_over_which_folds_fail_again_and_again_is_made_anew(tmp_path):
+def test_a_state_over_which_folds_fail_again_and_again_is_rebuilt(tmp_path):
     for kept in (None, 1, 1, None):
         state = Store.open(tmp_path / "state", ["a"], {})
         assert state.facts("kept") == kept

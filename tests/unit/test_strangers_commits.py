@@ -40,7 +40,7 @@ def test_words_of_another_program_stop_no_flow_and_no_audit(lake, text):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
 
 
-def test_a_ledger_is_made_anew_also_after_words_of_another_program(lake):
+def test_a_ledger_is_rebuilt_also_after_words_of_another_program(lake):
     uri = path(lake, "bronze/sales")
     says(lake, "bronze/sales", "nightly")
     DeltaTable(uri).restore(1)
@@ -48,7 +48,7 @@ def test_a_ledger_is_made_anew_also_after_words_of_another_program(lake):
     assert lake.ledger.table.files()
 
 
-def test_a_quarantine_that_was_made_anew_by_hand_is_not_proven(lake):
+def test_a_quarantine_that_was_rebuilt_by_hand_is_not_proven(lake):
     uri = path(lake, "quarantine/sales")
     rows = put("value", ("offset", 3), b"forged")(DeltaTable(uri).to_pyarrow_table())
     shutil.rmtree(uri)

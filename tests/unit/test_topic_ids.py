@@ -16,10 +16,10 @@ from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.erase import erase
 from lakehouse.operations.quarantine import Choice, opened
-from lakehouse.operations.replay import replay
+from lakehouse.operations.replay_quarantine import replay
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, Lake, changed, made_anew
+from tests.support.lake import ALWAYS, Lake, changed, recreated
 from tests.support.quarantined import OLD, again, cured, offsets
 
 
@@ -39,7 +39,7 @@ NEW = [*encode(sale(event_id="n1")), b"[", *encode(sale(event_id="n2", order_id=
 
 
 def test_new_records_at_addresses_of_a_topic_that_is_gone_are_landed(crashed):
-    made_anew(crashed, NEW)
+    recreated(crashed, NEW)
     assert offsets(crashed, "bronze/sales") == [0, 2]
     rows = crashed.rows("quarantine/sales")
     assert sorted(zip(rows["offset"], rows["topic_id"], strict=True)) == [
@@ -52,7 +52,7 @@ def test_new_records_at_addresses_of_a_topic_that_is_gone_are_landed(crashed):
 
 
 def test_a_record_of_a_topic_that_is_gone_is_shown_without_a_verdict_of_now(crashed):
-    made_anew(crashed, NEW)
+    recreated(crashed, NEW)
     words = ["quarantine", "show", "sales/0/0", "--root", crashed.settings.lake.root]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.exception
@@ -73,8 +73,8 @@ def test_the_same_topic_goes_on_with_what_quarantine_holds(crashed):
     assert proof(crashed, Kafka(end=2)).verdict is Verdict.PROVEN
 
 
-def test_a_topic_made_anew_twice_doubles_no_former_address(crashed):
-    made_anew(crashed, NEW)
+def test_a_topic_rebuilt_twice_doubles_no_former_address(crashed):
+    recreated(crashed, NEW)
     crashed.restart(topic_id=None)
     crashed.bronze.position.accept(Topic("sales", "t3", {0: (0, 2)}))
     crashed.land(NEW[:2], 0)
@@ -87,7 +87,7 @@ def test_a_topic_made_anew_twice_doubles_no_former_address(crashed):
 
 
 def test_only_records_of_the_topic_as_it_is_are_replayed(crashed):
-    made_anew(crashed, [b"[", *encode(sale(event_id="x", event_time=OLD))])
+    recreated(crashed, [b"[", *encode(sale(event_id="x", event_time=OLD))])
     crashed.restart("t2")
     assert again_at(crashed).entered == 1
     marks = crashed.rows("quarantine/sales").set_index("topic_id")["replayed_version"]
@@ -110,14 +110,14 @@ def test_what_retention_dropped_of_a_topic_that_is_gone_holds_nothing_back(crash
     crashed.restart()
     crashed.bronze.maintain(NOW + timedelta(days=2))
     assert set(crashed.rows("erased/sales")["topic_id"]) == {"t1"}
-    made_anew(crashed, NEW)
+    recreated(crashed, NEW)
     assert offsets(crashed, "bronze/sales") == [0, 2]
     found = proof(crashed, Kafka(end=3, topic_id="t2"))
     assert (found.verdict, found.account.partitions[0].erased) == (Verdict.PROVEN, 0)
 
 
 def test_erasing_one_client_leaves_the_other_topics_record_at_the_address(crashed):
-    made_anew(crashed, [b"[", *encode(sale(event_id="x", event_time=OLD, client_id="c9"))])
+    recreated(crashed, [b"[", *encode(sale(event_id="x", event_time=OLD, client_id="c9"))])
     erase("c8", "sales", crashed.settings, NOW)
     crashed.restart("t2")
     rows = crashed.rows("quarantine/sales")

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from lakehouse.ingest.replay import finish
 from lakehouse.operations.erase import erase
 from lakehouse.operations.quarantine import Choice
-from lakehouse.operations.replay import replay
+from lakehouse.operations.replay_quarantine import replay
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.audited import Kafka
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied, left_alone

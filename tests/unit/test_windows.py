@@ -157,7 +157,7 @@ def test_a_lost_store_counts_nobody_twice(settings):
     assert exact(lake)["10:00"] == (4, 4)
 
 
-def test_asking_for_exact_counts_makes_them_anew_and_so_does_asking_no_more(settings):
+def test_asking_for_exact_counts_makes_them_again_and_so_does_asking_no_more(settings):
     lake = Lake(settings)
     lake.land(did("10:00"), did("10:00:30", "bob"), did("10:10"))
     assert {exact for _, exact in exact(lake).values()} == {None}
@@ -176,7 +176,7 @@ def test_asking_for_exact_counts_makes_them_anew_and_so_does_asking_no_more(sett
     assert lake.silver.tables["active_users"].version == version
 
 
-def test_exact_counts_made_anew_in_parts_across_midnight_are_the_same(settings):
+def test_exact_counts_rebuilt_in_parts_across_midnight_are_the_same(settings):
     small = settings.silver.model_copy(update={"max_rows_per_fold": 2})
     lake = Lake(asking(settings).model_copy(update={"silver": small}))
     users = ("ada", "bob", "eve")
@@ -189,7 +189,7 @@ def test_exact_counts_made_anew_in_parts_across_midnight_are_the_same(settings):
     lake.land(on(19, "10:00", "ada"))
     before = exact(lake)
     assert before["23:58"] == (3, 3)
-    lake.silver.start_anew(lake.silver.version)
+    lake.silver.start_over(lake.silver.version)
     assert exact(lake) == before
     assert lake.audited() == []
 
@@ -221,7 +221,7 @@ def test_windows_without_a_key_of_their_own_are_aligned_to_the_epoch(settings):
     assert lake.audited() == []
 
 
-def test_a_store_that_is_lost_is_made_anew_from_the_open_windows(settings):
+def test_a_store_that_is_lost_is_rebuilt_from_the_open_windows(settings):
     lake = Lake(settings)
     lake.land(did("10:00:30"), did("10:01:30"))
     lake.silver.persist()
@@ -258,12 +258,12 @@ def test_state_is_bounded_by_the_watermark(settings):
     assert len(lake.windows()) == 30
 
 
-def test_made_anew_it_is_the_same(settings):
+def test_made_again_it_is_the_same(settings):
     lake = Lake(settings)
     for minute in range(6):
         lake.land(did(f"10:{minute:02}"), did(f"10:{minute:02}:30", "bob", page="/b"))
     before = lake.windows()
-    lake.silver.start_anew(lake.silver.version)
+    lake.silver.start_over(lake.silver.version)
     assert lake.windows() == before
     assert lake.audited() == []
 

@@ -84,8 +84,8 @@ class LakeScorer(Follower):
         self.table.append(rows, self.note(applied))
         self.applied = {self.version_name: applied}
 
-    def start_anew(self, target: int) -> None:
-        """All of bronze in the place of this version's rows, in one commit."""
+    def start_over(self, target: int) -> None:
+        """Replace this version's rows by all of bronze, scored, in one commit."""
         applied, gone = self.at(target), [file.removal() for file in self._files()]
         parts = (rows for step in self.whole(target) for rows in self._scored(step.files))
         self.table.exchange(parts, gone, self.note(applied))

@@ -1,4 +1,4 @@
-"""A table that was made beside another one takes its place.
+"""Replaces a table by one that was made beside it.
 
 Readers see the old rows until one commit puts the new ones there; a crash leaves the
 old ones, or the new.
@@ -20,7 +20,7 @@ from lakehouse.storage.table import Table
 
 
 def swap(lake: Lake, settings: Settings, name: str, new: Table, *, readable: bool) -> None:
-    """Put the new rows in the old ones' place; the folder, where the old one is of no use."""
+    """Replace the old rows by the new ones; the whole folder, where the old one cannot be used."""
     uri = lake.table(name)
     note = new.state()
     if readable and _columns(uri) == _columns(new.uri):

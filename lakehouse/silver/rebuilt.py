@@ -1,6 +1,6 @@
 """Silver that is rebuilt beside the old tables, part by part, and takes their place.
 
-A try that was cut is gone on with where it was of the same files of bronze, in the same parts.
+A rebuild that was cut short continues, if bronze has the same files and the parts the same size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.paths import Lake
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.anew import swap
+from lakehouse.storage.swap import swap
 
 if TYPE_CHECKING:
     from lakehouse.silver.publisher import SilverPublisher
@@ -29,9 +29,9 @@ log = structlog.get_logger("lakehouse")
 
 @contextmanager
 def beside(settings: Settings, product: str) -> Iterator[Settings]:
-    """Settings of a root beside the lake's tables, as a try that was cut left it.
+    """Settings of a root beside the lake's tables, as a rebuild that was cut short left it.
 
-    It goes at the end; after an error or a crash it stays, for the next one to go on with.
+    It is removed at the end; after an error or a crash it stays, and the next one continues there.
     """
     root = Path(Lake(settings.lake.root).join(HALF_MADE, product))
     yield settings.with_root(root)
@@ -41,7 +41,7 @@ def beside(settings: Settings, product: str) -> Iterator[Settings]:
 def half_made(
     open_: Callable[[], SilverPublisher], root: Path, accepts: Callable[[int], bool]
 ) -> SilverPublisher:
-    """Tables with the parts that a try that was cut made of a version which ``accepts`` takes.
+    """Tables with the parts that an earlier rebuild made, of a version which ``accepts`` takes.
 
     Empty ones where there are none.
     """
@@ -59,7 +59,7 @@ def half_made(
 def take_place(
     new: SilverPublisher, settings: Settings, unreadable: Collection[str] = ()
 ) -> Iterator[str]:
-    """Put the tables, one by one, and the state in the place of those of another lake.
+    """Replace the tables of another lake by these, one by one, and its state.
 
     The state that is there goes first: after a crash it is rebuilt of whatever tables
     there are. Gives the name of each table that is in its place.
@@ -71,4 +71,4 @@ def take_place(
         name = ".".join(table.uri.rsplit("/", 2)[-2:])
         swap(lake, settings, name, table, readable=name not in unreadable)
         yield name
-    new.move_state(state)
+    new.kept.store.move(state)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.ingest.ledger import Ledger
+from lakehouse.silver.folding import Folding
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.sinks.parquet_files import TAKEN
 from lakehouse.storage.follower import Stopping
@@ -34,7 +35,7 @@ def land_days(lake, days, first=0):
         lake.land(encode(*events), first + 2 * day)
 
 
-def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
+def test_silver_is_folded_again_in_parts_and_says_why(settings, monkeypatch):
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
     lake.silver.catch_up()
@@ -42,13 +43,13 @@ def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
     land_days(lake, 4, first=8)
     cut_log(lake.bronze.bronze.uri)
     most = []
-    whole = SilverPublisher._load
+    whole = Folding.load
 
-    def measured(self, step):
-        whole(self, step)
+    def measured(self, kept, step):
+        whole(self, kept, step)
         most.append(self._rows.source._rows.num_rows)
 
-    monkeypatch.setattr(SilverPublisher, "_load", measured)
+    monkeypatch.setattr(Folding, "load", measured)
     lake.restart()
     with capture_logs() as logs:
         lake.silver.catch_up()
@@ -66,7 +67,7 @@ def test_silver_is_folded_anew_in_parts_and_says_why(settings, monkeypatch):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_silver_stays_readable_until_it_is_made_anew(settings, monkeypatch):
+def test_silver_stays_readable_until_it_is_rebuilt(settings, monkeypatch):
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
     lake.silver.catch_up()
@@ -88,7 +89,7 @@ def test_silver_stays_readable_until_it_is_made_anew(settings, monkeypatch):
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_a_fold_anew_that_fails_between_two_swaps_is_done_again(settings):
+def test_a_fold_again_that_fails_between_two_swaps_is_done_again(settings):
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
     lake.silver.catch_up()
@@ -126,7 +127,7 @@ def parts_of(monkeypatch, cut_after=None):
 
 
 @pytest.mark.parametrize("ages", [0, 60])
-def test_a_fold_anew_that_is_cut_goes_on_after_its_last_part(settings, monkeypatch, ages):
+def test_a_fold_again_that_is_cut_goes_on_after_its_last_part(settings, monkeypatch, ages):
     """With tables that are published at every part, and with ones of which all is pending."""
     small = changed(settings, silver={**SMALL, "greatest_age": timedelta(seconds=ages)})
     lake = Lake(small)
@@ -146,7 +147,7 @@ def test_a_fold_anew_that_is_cut_goes_on_after_its_last_part(settings, monkeypat
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_a_flow_that_is_stopped_while_it_folds_anew_goes_on_at_the_next_start(
+def test_a_flow_that_is_stopped_while_it_folds_again_goes_on_at_the_next_start(
     settings, monkeypatch
 ):
     lake = Lake(changed(settings, silver=SMALL))
@@ -201,7 +202,7 @@ def test_parts_with_rows_that_left_bronze_are_thrown_away(settings, monkeypatch)
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_parquet_is_made_anew_in_parts_and_says_why(settings):
+def test_parquet_is_rebuilt_in_parts_and_says_why(settings):
     lake = orders.Lake(changed(settings, silver=SMALL))
     for number in range(8):
         day = f"2026-11-{number + 1:02}T10:00:00Z"
@@ -221,7 +222,7 @@ def test_parquet_is_made_anew_in_parts_and_says_why(settings):
     assert len(names) >= 3
 
 
-def test_the_ledger_made_anew_says_why(settings):
+def test_the_ledger_rebuilt_says_why(settings):
     lake = Lake(settings)
     lake.land(encode(sale(event_id="a"), sale(event_id="a")), 0)
     lake.land(encode(sale(event_id="b"), sale(event_id="b")), 2)
