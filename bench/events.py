@@ -78,7 +78,7 @@ HABITS: Mapping[Habit, Callable[[Pairs], Pairs]] = {
 
 
 def source(settings: Settings, count: int) -> tuple[str, Pairs]:
-    """What the records are, in words, and their keys and values."""
+    """What the records are, as text, and their keys and values."""
     if RETAIL.is_file():
         name = "Online Retail, sent again under other ids until there are enough"
         return name, itertools.islice(_retail(), count)

@@ -60,7 +60,7 @@ class _Seen:
                 mine[name] = choose(known) if known else None
 
     def contradicts(self, told: _Seen) -> str:
-        """Where what is told would leave a row out; empty where nothing would."""
+        """Where the statistics would hide a row; empty where they hide none."""
         if told.rows is not None and told.rows != self.rows:
             return f"{told.rows:,} rows"
         for name, nulls in told.nulls.items():
@@ -145,7 +145,7 @@ def _told(actions: pa.Table, row: int) -> _Seen:
 
 
 def _fault(path: Path, told: _Seen) -> str:
-    """What is told wrongly of a file; empty where nothing is, or where it cannot be read."""
+    """Which statistics of a file are wrong; empty where none is, or where it cannot be read."""
     whole = _Seen()
     try:
         with pq.ParquetFile(path) as file:

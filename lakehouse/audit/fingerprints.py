@@ -191,7 +191,7 @@ def _lost(snapshots: Snapshots, table: DeltaTable, name: str, rows: int) -> str:
 
 
 def _cannot_be_read(name: str, files: list[str]) -> str:
-    """What is said of them; of a value that is none of its type its own remedy, not repair."""
+    """What is said of them; a value that does not fit its type has another remedy than repair."""
     told = "; ".join(files[:SAMPLE])
     return told if "RESTORE" in told else f"{told}: lakehouse repair {name}"
 

@@ -138,7 +138,7 @@ def _parts(connection: psycopg.Connection, rows: str) -> Iterator[io.BytesIO]:
 
 
 def _pinned(snapshots: Snapshots, table: PostgresTable, was: Held, flow: str) -> str:
-    """Make ``silver_then`` the version that Postgres has; why it cannot be had, or nothing."""
+    """Make ``silver_then`` the version that Postgres has; why that is not possible, or nothing."""
     gone = (
         f"silver no longer has version {was.silver_version}, which it holds: "
         f"run {flow}, then audit again"

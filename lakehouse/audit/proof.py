@@ -77,7 +77,7 @@ class Proof:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong, in words; empty where nothing is."""
+        """What is wrong, a line each; empty where nothing is."""
         return tuple(_faults(self))
 
     @property
@@ -144,12 +144,12 @@ def _faults(proof: Proof) -> Iterator[str]:
         yield f"{account.above_ends:,} rows of bronze lie above the ends that it records"
     if account.other_topics:
         yield f"{account.other_topics:,} rows of bronze are of another topic than {proof.topic}"
-    anew = f"lakehouse remark {proof.product}"
+    remedy = f"lakehouse remark {proof.product}"
     if flags.wrong_late.count:
-        yield f"{flags.wrong_late.count:,} events are marked late, or not late, wrongly: {anew}"
+        yield f"{flags.wrong_late.count:,} events are marked late, or not late, wrongly: {remedy}"
     if flags.wrong_duplicates.count:
         count = flags.wrong_duplicates.count
-        yield f"{count:,} events are marked as copies, or as no copies, wrongly: {anew}"
+        yield f"{count:,} events are marked as copies, or as no copies, wrongly: {remedy}"
     for table in proof.tables:
         if table.fault:
             yield f"{table.table}: {table.fault}"

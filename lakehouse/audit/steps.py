@@ -31,7 +31,7 @@ _PANIC = "pyo3_runtime"
 
 
 class Steps:
-    """Runs the steps of one audit and keeps what could not be told, in words."""
+    """Runs the steps of one audit and keeps a line for each that could not be answered."""
 
     def __init__(self) -> None:
         self.doubts: list[str] = []
@@ -49,7 +49,7 @@ class Steps:
             return None
 
     def told(self, error: BaseException) -> str:
-        """The error in words, with the file where one is the cause."""
+        """The error as text, with the file where one is the cause."""
         text = explain(error)
         if isinstance(error, _FILES) and not isinstance(
             error, (*_MEMORY, *_NUMBERS, _VALUES, *_OURS)

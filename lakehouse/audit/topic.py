@@ -65,7 +65,7 @@ class Broker:
     topic: Callable[[], Topic | None]
     judge: Judge
     records: Records | None = None
-    """How to read records; None where their content is not to be had."""
+    """How to read records; None where their content cannot be read."""
     is_compacted: Callable[[], bool] = lambda: False
     """Whether the topic loses records to compaction."""
 
@@ -80,7 +80,7 @@ def read_topic(kafka: KafkaSettings, name: str) -> Topic | None:
 
 
 def retention(kafka: KafkaSettings, name: str) -> str:
-    """How long the topic keeps records, in words. Raises ServiceUnavailable."""
+    """How long the topic keeps records, as text. Raises ServiceUnavailable."""
     policy, kept = _policy(kafka, name)
     if "delete" not in policy or int(kept) < 0:
         return f"for good (cleanup.policy {policy}, retention.ms {kept})"

@@ -128,7 +128,7 @@ class Sources:
     _failed: list[BaseException] = field(default_factory=list)
 
     def start(self, running: Sequence[Product]) -> None:
-        """Begin to send; a source that falls, and is not to be had again, sets the stop."""
+        """Begin to send; a source that fails for good sets the stop."""
         for p in running:
             if module := part(p, "source"):
                 thread = threading.Thread(target=self._feed, args=(p.name, module), name=p.name)

@@ -70,7 +70,7 @@ class _KeptUp:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Keep it up; one that falls again and again is given up, in words."""
+        """Keep it up; one that fails again and again is given up, and that is said."""
         from lakehouse.core.restarts import restarted
 
         try:

@@ -49,13 +49,13 @@ def watched(place: str) -> None:
         told = TableDamaged(
             place,
             f"was ended by an engine ({name}): a file of the lake takes more memory than there is "
-            "for this verb, or is none that an engine can read",
+            "for this verb, or is not of a kind that an engine can read",
             "where the lake is yours, raise [explorer] memory_limit; else leave it alone",
         )
         say(str(told))
         os._exit(told.exit_code)
     os.write(2, os.pread(engines, _MOST, 0))
-    if code < 0:  # whoever called this process is told the same
+    if code < 0:  # the caller of this process gets the same code
         signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.kill(os.getpid(), -code)

@@ -44,7 +44,7 @@ class Archives:
     def whole(self) -> Path | None:
         """The archive, if it is complete: its name has its size, which no JVM checks.
 
-        One that another user can write to is none: what is mapped into a JVM runs. An empty
+        One that another user can write to does not count: what is mapped into a JVM runs. An empty
         one says that it could not be made.
         """
         found = ((path, path.lstat()) for path in self.folder.glob(f"{self.kind}-{self.key}-*.jsa"))
@@ -60,7 +60,7 @@ class Archives:
 
 
 def options(archive: Path) -> tuple[str, ...]:
-    """What a JVM is told that maps an archive, which counts as used now."""
+    """Options of a JVM that maps an archive, which counts as used now."""
     os.utime(archive)
     return (f"-XX:SharedArchiveFile={archive}", *QUIET) if archive.stat().st_size else ()
 

@@ -2,7 +2,7 @@
 
 kafka-python reads gzip alone unless libraries are there that we do not need for
 anything else; Arrow brings the codecs. Producers of others choose the compression.
-A header's name that is not UTF-8 is read as Java reads it, with U+FFFD for what is none:
+A header's name that is not UTF-8 is read as Java reads it, with U+FFFD for bytes that are not:
 kafka-python gives up at such a record, and never comes past it.
 """
 

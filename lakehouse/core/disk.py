@@ -22,7 +22,7 @@ _EVERY, _SPAN = 60.0, 3600.0
 _TRUSTED = 600.0
 """A rate over less than this says nothing of the hours to come."""
 _AGAIN = 1800.0
-"""Seconds until a disk that is still short is told again."""
+"""Seconds until a disk that is still short is mentioned again."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Room:
         return few or self.free < LEAST or self.free < LEAST_SHARE * self.total
 
     def told(self) -> str:
-        """In words, with figures."""
+        """As text, with figures."""
         share = 100 * self.free / self.total if self.total else 0.0
         words = f"{self.free / GIB:.1f} GiB free, {share:.0f} % of {self.folder}"
         if self.hours is not None and self.hourly:

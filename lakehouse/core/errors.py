@@ -28,7 +28,7 @@ class Exit(IntEnum):
     TIMEOUT = 4
     """The time limit ran out."""
     UNAVAILABLE = 5
-    """A service (Kafka, Java, a jar, the disk) cannot be had."""
+    """A service (Kafka, Java, a jar, the disk) is not available."""
     LOCKED = 6
     """Another process writes this table."""
     INTERRUPTED = 130
@@ -79,7 +79,7 @@ class TableMissing(LakehouseError):
 
 
 class ServiceUnavailable(LakehouseError):
-    """Kafka, Java, a jar or the disk cannot be had."""
+    """Kafka, Java, a jar or the disk is not available."""
 
     exit_code = Exit.UNAVAILABLE
 

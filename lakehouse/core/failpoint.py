@@ -90,34 +90,34 @@ class Failpoint:
     """A step, at which time of reaching it the process ends, and how often it was reached."""
 
     step: str
-    coming: int = 1
-    comings: int = 0
+    nth: int = 1
+    reached: int = 0
 
     @classmethod
     def read(cls, text: str, steps: Collection[str] = ()) -> Failpoint:
-        """From ``step`` or ``step:coming``; ValueError says what is wrong.
+        """From ``step`` or ``step:nth``; ValueError says what is wrong.
 
         Without ``steps``, those that there are, any name will do: it is never reached.
         """
-        name, _, coming = text.partition(":")
+        name, _, nth = text.partition(":")
         if steps and name not in steps:
             close = get_close_matches(name, steps, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Use one of {', '.join(steps)}"
             raise ValueError(f"{name!r} is not a step. {hint}")
-        if coming and not (coming.isdecimal() and int(coming)):
-            raise ValueError(f"{coming!r} is not a number from 1 on")
-        return cls(name, int(coming or 1))
+        if nth and not (nth.isdecimal() and int(nth)):
+            raise ValueError(f"{nth!r} is not a number from 1 on")
+        return cls(name, int(nth or 1))
 
     def is_due(self, step: str) -> bool:
         """Whether the process ends now; each call counts as reaching the step once."""
         if step != self.step:
             return False
-        self.comings += 1
-        return self.comings == self.coming
+        self.reached += 1
+        return self.reached == self.nth
 
     def once_more(self) -> None:
         """Do not count the last call."""
-        self.comings -= 1
+        self.reached -= 1
 
 
 def fault(environment: Mapping[str, str], steps: Collection[str]) -> str:
@@ -135,7 +135,7 @@ def _armed(environment: Mapping[str, str], steps: Collection[str] = ()) -> Failp
 
 
 ARMED: Failpoint | None = None
-with suppress(ValueError):  # settings refuse it in words
+with suppress(ValueError):  # settings say what is wrong with it
     ARMED = _armed(os.environ)
 
 

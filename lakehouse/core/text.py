@@ -23,7 +23,7 @@ _FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)
 def whole_number(text: object) -> int | None:
     """The number that plain digits are, as a log or a manifest writes one; None of anything else.
 
-    Other alphabets' digits are none, nor is what no column holds: Python refuses thousands.
+    Digits of other alphabets do not count, nor does a number that no column holds.
     """
     told = str(text)
     return int(told) if len(told) < 19 and told.isascii() and told.isdigit() else None
@@ -93,7 +93,7 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The value with text for numbers that are none, or have no end."""
+    """The value with text for NaN and infinite numbers."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, dict):

@@ -68,7 +68,7 @@ def check_file(path: str | Path, *, or_socket: bool = False) -> None:
     try:
         mode = os.lstat(path).st_mode
     except OSError:
-        return  # whoever opens it says what is lacking
+        return  # opening it says what is missing
     if not (stat.S_ISREG(mode) or (or_socket and stat.S_ISSOCK(mode))):
         raise Outside(str(path), f"is {_kind(mode)}, and no file")
 
@@ -115,7 +115,7 @@ class Within:
 
     @classmethod
     def of(cls, root: Path, name: object, *, encoded: bool = False) -> Within:
-        """The place that a text names; Outside where it is none below the folder."""
+        """The place that a text names; Outside where that is not below the folder."""
         return cls(root, str(PurePosixPath(relative(root, name, encoded=encoded))))
 
     @property
@@ -124,11 +124,11 @@ class Within:
         return self.root / self.name
 
     def read(self) -> IO[bytes]:
-        """The file, open; Outside where it is none, or a link is on the way."""
+        """The file, open; Outside where it is not a file, or a link is on the way."""
         return os.fdopen(self.handle(os.O_RDONLY), "rb")
 
     def data(self) -> bytes:
-        """All that the file holds; Outside where it is none, or larger than a text of ours is."""
+        """The whole content; Outside where it is not a file, or larger than any text of ours."""
         with self.read() as file:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST:
                 raise Outside(str(self.path), f"has {size:,} bytes, more than its writer writes")

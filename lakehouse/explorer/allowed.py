@@ -108,7 +108,7 @@ def check(
     """Raise SqlRejected unless the text is one statement that only reads what it may.
 
     ``views`` are names that may be read like the lake's own ``tables``, of which the error of a
-    name that is none of them names the nearest.
+    name that is not among them names the nearest.
     """
     kinds = _kinds(statement)
     if len(kinds) != 1:

@@ -29,7 +29,7 @@ AHEAD = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Concern:
-    """One matter: how grave, in words, and the remedy."""
+    """One concern: how grave it is, what it is, and the remedy."""
 
     level: Literal["bad", "look"]
     what: str

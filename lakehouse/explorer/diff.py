@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WHOLE = "(row)"
 """In ``column``: the whole row was added or removed."""
 _AT_ONCE = 250_000
-"""Rows that are compared at a time; how far the work is, is told after each."""
+"""Rows that are compared at a time; progress is reported after each."""
 
 
 def diff(

@@ -27,7 +27,7 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 @dataclass(frozen=True)
 class Fetched:
-    """The bytes, or why they are not to be had."""
+    """The bytes, or why they cannot be read."""
 
     told: str
     raw: Mapping[str, bytes] = field(default_factory=dict)

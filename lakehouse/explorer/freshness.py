@@ -17,7 +17,7 @@ from lakehouse.storage.entries import entry_fault
 from lakehouse.storage.log import commits, entry, note_of
 
 _BATCHES = 20
-"""So many batches of bronze are told of, the newest."""
+"""How many batches of bronze are shown, the newest."""
 _RECENT = 300.0
 """Seconds before the newest of them: an older batch says nothing of now."""
 _POINTS = 8

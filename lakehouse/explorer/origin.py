@@ -67,7 +67,7 @@ class Origin:
         return shown(f"(SELECT * FROM {self.rows}) WHERE event_date IN ({listed})")
 
     def told(self) -> str:
-        """In words: whose events these are."""
+        """As text: whose events these are."""
         known = ", ".join(f"{name} = {value}" for name, value in self.keys.items())
         rest = f"; any {', '.join(self.open_keys)}" if self.open_keys else ""
         return f"{self.table}: {known or 'all rows'}{rest}"
@@ -119,7 +119,7 @@ def tables_of(sql: str, views: Mapping[str, str]) -> list[str]:
 
 
 def row_of(table: str, words: Iterable[str]) -> dict[str, Any]:
-    """``column=value`` words as a row's keys; an empty value is none."""
+    """``column=value`` words as a row's keys; an empty value means null."""
     keys = key_columns(table)
     found: dict[str, Any] = {}
     for word in words:

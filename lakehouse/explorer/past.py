@@ -19,7 +19,7 @@ from lakehouse.settings.settings import Settings
 class Past:
     """Folds a product's silver once for each version that is asked for, in a temporary folder.
 
-    ``say`` is told the progress.
+    ``say`` gets the progress.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:

@@ -45,7 +45,7 @@ Prometheus' own `process_*` of the process. `/health/live` says 200 while the pr
 Each process needs a port of its own (`LAKEHOUSE_METRICS_PORT`). A job under `spark-submit` serves
 the first list alone: `lakehouse dashboard` serves the second.
 
-No label comes from data: a verdict is told as the contract's field and one of a few kinds.
+No label comes from data: a verdict is shown as the contract's field and one of a few kinds.
 
 `deploy/prometheus` has a configuration and alert rules, each with what to do; `deploy/grafana` a
 board. A test has a real Prometheus scrape a run: each expression in them has data, and each alert
@@ -123,7 +123,7 @@ _ADDED = {
     "value": "the record's value, raw bytes",
     "headers": "the record's headers",
     "flow": "the flow that quarantined it",
-    "verdict": "every fault of the record, in words",
+    "verdict": "every fault of the record, as text",
     "contract_version": "the contract version that it broke",
     "quarantined_at": "when it was quarantined",
     "replayed_version": "the bronze version that a replay planned for it; if bronze has it, "

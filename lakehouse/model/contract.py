@@ -175,7 +175,7 @@ def _wire(event: type[msgspec.Struct], *, is_loose: bool = False) -> type[msgspe
 def base_type(hint: Any) -> Any:
     """The plain type under ``Annotated``, ``Literal`` of texts, ``| None`` and ``| UnsetType``.
 
-    A type that is none of these is given back as it is.
+    Any other type is given back as it is.
     """
     origin, members = get_origin(hint), get_args(hint)
     if origin is Annotated:

@@ -1,4 +1,4 @@
-"""Money as JSON writes it: an exact decimal, or why it is none."""
+"""Money as JSON writes it: an exact decimal, or why it is not one."""
 
 from __future__ import annotations
 

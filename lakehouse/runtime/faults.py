@@ -1,4 +1,4 @@
-"""What Spark and its JVM raise, in words: no Java stack says more to who runs a flow."""
+"""What Spark and its JVM raise, as our own errors: a Java stack tells an operator nothing more."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 While a flow is behind they are at most as far behind as rows may wait; then bronze waits for
 them. Else it gives way to them for a moment after each batch. A follower that
-fails is told at the next batch, or between two: what it did not take is in bronze.
+fails is reported at the next batch, or between two: what it did not take is in bronze.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ _TOLD = (
     "org.apache.spark.sql.execution.streaming.runtime.MicroBatchExecution",
     "org.apache.spark.sql.kafka010.KafkaOffsetReaderAdmin",
 )
-"""Loggers of faults that end a query: the flow tells them in words, and they add Java's stacks."""
+"""Loggers of faults that end a query: the flow reports them, and they only add Java's stacks."""
 
 _PLANNING = ("-XX:TieredStopAtLevel=1", "-Xms96m", "-Xmn64m")
 """For a JVM that only plans: compiling twice takes a fifth of a drain's CPU, and what it throws
@@ -144,7 +144,7 @@ def _without_checksum_files(spark: SparkSession) -> None:
 
 
 def quiet_py4j() -> None:
-    """A call that was under way when the JVM ended is told in our words, not as py4j's traceback.
+    """A call that was under way when the JVM ended is reported by us, not as py4j's traceback.
 
     It logs that by the root logger, which would print it where nobody has set logging up; and by
     its own what a batch raises, which the flow itself tells.

@@ -1,4 +1,4 @@
-"""How a JVM that we start is told its options: by a file that no other user can read."""
+"""How a JVM that we start gets its options: by a file that no other user can read."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _LENIENT = "-XX:+IgnoreUnrecognizedVMOptions"
 
 @dataclass(frozen=True)
 class Classes:
-    """What a broker's JVM is told of its archive, and what to keep when it has ended."""
+    """A broker's options for its archive of classes, and what to keep when it has ended."""
 
     mapped: tuple[str, ...] = ()
     """Options of a JVM that maps the archive."""

@@ -38,7 +38,7 @@ class Java:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What a JVM is told that starts processes: Hadoop has a chmod for each file it makes.
+        """Options of a JVM that starts processes: Hadoop has a chmod for each file it makes.
 
         Java on Linux alone has this cheaper way of starting one; from 26 on it is deprecated.
         """

@@ -162,7 +162,7 @@ class EmbeddedKafka(Embedded):
             self._classes.keep()
 
     def why_ended(self) -> ServiceUnavailable:
-        """The error of a broker that ended by itself; a full disk is told as one."""
+        """The error of a broker that ended by itself; a full disk is reported as such."""
         folder = self._files.folder
         if "No space left" in self._files.tail() or room(folder).free < _NO_ROOM:
             return disk_full(str(folder))

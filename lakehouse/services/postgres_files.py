@@ -1,4 +1,4 @@
-"""A database's folder: whose it is, what its server is told, and the programs that run on it.
+"""A database's folder: whose it is, its server's settings, and the programs that run on it.
 
 The server reads no configuration from its data folder: each start writes it again beside that
 folder, and removes what ``ALTER SYSTEM`` would have left. Started by root, the server runs as a
@@ -89,7 +89,7 @@ class PostgresFiles:
             )
 
     def command(self, settings: Mapping[str, str]) -> list[str]:
-        """The command of a server that is told nothing but these settings."""
+        """The command of a server that has these settings and no others."""
         self._write_configuration(settings)
         words = []
         for key, name in (("config_file", "postgresql.conf"), ("hba_file", "pg_hba.conf"),

@@ -1,4 +1,4 @@
-"""Postgres, as settings say it: connections, and why there is none in words that name a key."""
+"""Connections to Postgres as settings name it; where one fails, which key to mend."""
 
 from __future__ import annotations
 

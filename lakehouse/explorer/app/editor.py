@@ -97,7 +97,7 @@ class Editor(TextArea):
         self.move_cursor(self.document.end)
 
     def action_empty(self) -> None:
-        """Begin anew, with nothing written; undone as any change is."""
+        """Clear the text; undo brings it back."""
         self._place = None
         self.clear()
 

@@ -15,7 +15,7 @@ _MODE = 0o600
 
 
 class History:
-    """The statements of all sessions. A file that cannot be had is no reason to stop.
+    """The statements of all sessions. A file that cannot be read or written is no reason to stop.
 
     ``path`` is the file; without one it lies in the user's state folder.
     """

@@ -15,7 +15,7 @@ from lakehouse.core.exposition import OWN
 from lakehouse.core.metrics import PREFIX
 
 _WINDOW = 60.0
-"""Seconds over which times of batches are told."""
+"""Seconds over which times of batches are shown."""
 _WAIT = 1.0
 _STAGES = PREFIX + "batch_stage_seconds"
 Numbers = dict[tuple[str, tuple[str, ...]], float]

@@ -72,7 +72,7 @@ def numbers(column: pa.Array) -> Matrix:
 class Encoding:
     """Which columns a model's matrix has: one for each value of a text, then one a number.
 
-    The last column is 1 where a text is none of those that were trained on; no tree asks for it.
+    The last column is 1 where a text is not one that was trained on; no tree asks for it.
     """
 
     def __init__(self, features: Sequence[Feature]) -> None:

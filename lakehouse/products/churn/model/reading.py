@@ -42,13 +42,13 @@ _READ = {
     "queued.max.messages.kbytes": 64 * 1024,
     "fetch.queue.backoff.ms": 5,
     "fetch.wait.max.ms": 100,
-    "log_level": 0,  # what fails is told in our words
+    "log_level": 0,  # errors are reported by us
 }
 log = structlog.get_logger("lakehouse")
 
 
 def started(settings: Settings, span: Span, rules: TimeRules) -> Start:
-    """What a reader of the topic of customers is told."""
+    """What a reader of the topic of customers is started with."""
     kafka = settings.kafka
     options = {**reader_options(kafka), "group.id": span.group}
     return Start(
@@ -131,9 +131,9 @@ class Reading:
         return {p: min(self._known[p], self._ends.get(p, self._known[p])) for p in self._next}
 
     def is_outdated(self) -> bool:
-        """Whether the topic has got partitions since, or was made anew; asks now and then.
+        """Whether the topic was recreated, or has more partitions now; asks Kafka now and then.
 
-        Of one that was made anew the records below its former offsets were stepped over.
+        In a recreated topic, records below the former offsets would be skipped.
         """
         if time.monotonic() - self._looked < LOOK:
             return False

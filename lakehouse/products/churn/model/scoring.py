@@ -55,13 +55,13 @@ class Scorer:
     """A version of the model, ready to score; used by one thread at a time."""
 
     def __init__(self, card: Card, graph: bytes, place: str) -> None:
-        """Raise ModelRefused where the compiled model is none, or takes other columns."""
-        import onnxruntime  # noqa: PLC0415  # who lacks it is told so when it is needed
+        """Raise ModelRefused where the compiled model cannot be loaded, or takes other columns."""
+        import onnxruntime  # noqa: PLC0415  # missing, it is reported when it is needed
 
         self.card, self.encoding = card, Encoding(card.features)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what fails is told in our words
+        options.log_severity_level = 4  # errors are reported by us
         try:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
