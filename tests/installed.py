@@ -10,7 +10,7 @@ import pytest
 
 from lakehouse.products import registry
 
-CACHED = (registry.products, registry.flows, registry.sections_of_products)
+CACHED = (registry._known, registry.flows, registry.sections_of_products)
 
 
 def install(site: Path, name: str, value: str, modules: Mapping[str, str]) -> None:
@@ -36,3 +36,4 @@ def registered(site: Path) -> Iterator[None]:
 def _forget() -> None:
     for function in CACHED:
         function.cache_clear()
+    registry._broken.clear()
