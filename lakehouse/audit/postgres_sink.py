@@ -22,7 +22,7 @@ from lakehouse.audit.pins import Pin, Snapshots, count
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged
 from lakehouse.core.sql import identifier, listed, text
 from lakehouse.model.sink import PostgresSink, PostgresTable
-from lakehouse.settings.postgres_client import connect, unavailable
+from lakehouse.settings.postgres_client import connect, right_lacking, unavailable
 from lakehouse.settings.settings import Settings
 from lakehouse.sinks.postgres_statements import parsed
 from lakehouse.sinks.postgres_tables import AHEAD, Held, columns_of, held, values
@@ -82,6 +82,9 @@ def _compare(
         raise unavailable(settings.postgres, error) from error
     except psycopg.errors.UndefinedColumn as error:
         return Compared(name, fault=str(error).splitlines()[0])
+    except psycopg.errors.InsufficientPrivilege as error:
+        told = str(error).splitlines()[0]
+        return Compared(name, doubt=f"cannot be read whole: {told}: {right_lacking(error)}")
     found = Compared(name, source=was.bronze.version)
     if was.bronze.bronze != bronze.id:
         return replace(found, doubt=f"was filled from another lake, of bronze {was.bronze.bronze}")
@@ -112,7 +115,9 @@ def _read(
     duck.execute("CREATE OR REPLACE TEMP TABLE " + into + " (" + typed + ")")
     for part in _parts(connection, rows):
         told = csv.read_csv(
-            part, csv.ReadOptions(column_names=columns), csv.ParseOptions(newlines_in_values=True),
+            part,
+            csv.ReadOptions(column_names=columns, block_size=part.getbuffer().nbytes),
+            csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), null_values=[""],
                 strings_can_be_null=True, quoted_strings_can_be_null=False,

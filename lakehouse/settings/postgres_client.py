@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from lakehouse.core.errors import ServiceAway, ServiceUnavailable
 from lakehouse.settings.sections import PostgresSettings
@@ -24,6 +25,9 @@ ALL_ROWS = "-c row_security=off"
 
 UNTIMED = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 """No limits of the role's own. Part of the start: a SET would be a statement under the limit."""
+
+_LATER = {"idle_session_timeout": 140000, "transaction_timeout": 170000}
+"""More limits → the first version that has them; older ones let nobody in who names them."""
 
 _CREDENTIALS = (
     "mend [postgres] user and the password (LAKEHOUSE_POSTGRES_PASSWORD or password_file)"
@@ -59,18 +63,22 @@ def connect(postgres: PostgresSettings, **options: Any) -> psycopg.Connection:
     error, of which :func:`remedy_of` says whether waiting may help.
     """
     try:
-        return psycopg.connect(postgres.url, autocommit=True, **{**_options(postgres), **options})
+        made = psycopg.connect(postgres.url, autocommit=True, **{**_options(postgres), **options})
+        for name in (name for name, since in _LATER.items() if made.info.server_version >= since):
+            made.execute(f"SET {name} = 0")
     except psycopg.OperationalError as error:
         raise unavailable(postgres, error) from error
+    return made
 
 
 def _options(postgres: PostgresSettings) -> dict[str, Any]:
+    own = conninfo_to_dict(postgres.url).get("options") or ""
     seconds = max(2, round(postgres.connect_timeout.total_seconds()))  # libpq's least is 2
     found: dict[str, Any] = {
         "connect_timeout": seconds,
         "application_name": "lakehouse",
         "client_encoding": "UTF8",
-        "options": f"{TEXT_FORMS} {ALL_ROWS} {UNTIMED}",
+        "options": f"{own} {TEXT_FORMS} {ALL_ROWS} {UNTIMED}".strip(),
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,
     }
@@ -98,10 +106,36 @@ def unavailable(postgres: PostgresSettings, error: psycopg.Error) -> ServiceUnav
     told = told.replace("FATAL:  ", "")
     if remedy := remedy_of(error):
         return ServiceUnavailable(place(postgres), told, remedy)
+    if isinstance(error, psycopg.errors.DiskFull):
+        return ServiceAway(place(postgres), told, "make room on the server's disk")
     return ServiceAway(
         place(postgres), told,
         "start the server, or mend [postgres] url; leave url empty for the embedded Postgres",
     )  # fmt: skip
+
+
+def right_lacking(error: psycopg.Error) -> str | None:
+    """What to mend where the server does not let us read or write; None of any other error."""
+    match error:
+        case psycopg.errors.ReadOnlySqlTransaction():
+            return (
+                "name the primary by [postgres] url, or let it be written: "
+                "default_transaction_read_only = off"
+            )
+        case psycopg.errors.InsufficientPrivilege() if "row-level security" in str(error):
+            return (
+                "let the role see and write every row: ALTER ROLE ... BYPASSRLS; for the table's "
+                "owner: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY"
+            )
+        case psycopg.errors.InvalidSchemaName():
+            return "grant the role USAGE on the tables' schema, and let its search_path name that"
+        case psycopg.errors.InsufficientPrivilege():
+            return (
+                "grant the role of [postgres] user SELECT, INSERT, UPDATE and DELETE on the "
+                "sink's tables, TEMPORARY on the database, and CREATE on the schema of a table "
+                "that is missing"
+            )
+    return None
 
 
 @dataclass(frozen=True)

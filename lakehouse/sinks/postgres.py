@@ -29,15 +29,27 @@ import duckdb
 import psycopg
 import structlog
 
-from lakehouse.core.errors import LakehouseError, ServiceAway, TableDamaged, TableLocked
+from lakehouse.core.errors import (
+    LakehouseError,
+    ServiceAway,
+    ServiceUnavailable,
+    TableDamaged,
+    TableLocked,
+)
 from lakehouse.core.paths import Lake
-from lakehouse.core.sql import identifier
 from lakehouse.model.sink import PostgresSink, PostgresTable
-from lakehouse.settings.postgres_client import place, unavailable
+from lakehouse.settings.postgres_client import place, right_lacking, unavailable
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.handed import Handed
 from lakehouse.sinks.postgres_session import holders, opened
-from lakehouse.sinks.postgres_tables import AHEAD, Held, held
+from lakehouse.sinks.postgres_tables import (
+    AHEAD,
+    Held,
+    file_of,
+    held,
+    is_empty,
+    knows_ahead,
+)
 from lakehouse.sinks.postgres_transfer import Transfer
 from lakehouse.sinks.versions import Version, Versions
 from lakehouse.storage.follower import Applied, has_commit
@@ -138,20 +150,29 @@ class PostgresWriter:
             ) from error  # fmt: skip
         except psycopg.Error as error:
             self.close()
-            raise LakehouseError(
-                f"{self._place}, {self.name}", str(error).splitlines()[0],
-                "mend the table or the role's rights; or drop the table: it is rebuilt",
-            ) from error  # fmt: skip
+            raise self._refused(error) from error
         except BaseException:
             self.close()
             raise
 
+    def _refused(self, error: psycopg.Error) -> LakehouseError:
+        """What the server says of a statement; a right that was taken away is waited for."""
+        where, said = f"{self._place}, {self.name}", str(error).splitlines()[0]
+        remedy = right_lacking(error)
+        if remedy and self._had_lock:
+            return ServiceAway(where, said, remedy)
+        drop = "mend the table, or drop it: it is rebuilt and filled"
+        return LakehouseError(where, said, remedy or drop)
+
     def _opened(self) -> psycopg.Connection:
-        """A new connection; the lock of one that was lost may take the server a while to free."""
+        """A new connection; the lock of one that was lost may take the server a while to free.
+
+        Who was let in once is let in again some time: the flows do not end with a password.
+        """
         schemas = {t.source: self._silver[t].newest().schema for t in self._sink.into}
         try:
             made = opened(self._sink, self._settings.postgres, schemas)
-        except TableLocked as locked:
+        except (TableLocked, ServiceUnavailable) as locked:
             if self._had_lock:
                 raise ServiceAway(locked.place, locked.fault, locked.remedy) from locked
             raise
@@ -194,7 +215,7 @@ class PostgresWriter:
             sent = None
         elif was is None or sent is None or not _is_of(was, sent):
             sent = self._found(connection, table, was, now)
-        self._files[table] = _file_of(connection, table)
+        self._files[table] = file_of(connection, table)
         is_ahead = was is not None and was.applied.version > applied.version
         if was is None or sent is None:
             transfer.fill(was, now)
@@ -215,7 +236,7 @@ class PostgresWriter:
 
     def _is_another(self, connection: psycopg.Connection, table: PostgresTable) -> bool:
         """Whether another hand emptied the table, or replaced it, since this process filled it."""
-        return table in self._files and self._files[table] != _file_of(connection, table)
+        return table in self._files and self._files[table] != file_of(connection, table)
 
     def _found(
         self, connection: psycopg.Connection, table: PostgresTable, was: Held | None, now: Version
@@ -225,11 +246,11 @@ class PostgresWriter:
             return None
         found = self._silver[table].at(was.silver_id, was.silver_version, was.silver_time)
         reason = "silver no longer has the version that it holds" if found is None else ""
-        if found and found.has_rows and _is_empty(connection, table):
+        if found and found.has_rows and is_empty(connection, table):
             reason = "it is empty, and its record says that it has rows"
         elif was.ahead and not has_commit(self._bronze, was.ahead):
             reason = "it has rows of a version that bronze does not have"
-        elif was.ahead and not _knows_ahead(connection, table):
+        elif was.ahead and not knows_ahead(connection, table):
             reason = f"{AHEAD} does not say which rows it was sent before silver had them"
         if reason:
             log.warning("refilled", table=table.name, version=now.number, reason=reason)
@@ -240,7 +261,7 @@ class PostgresWriter:
     ) -> None:
         fault = ""
         if was is None:
-            if not _is_empty(connection, table):
+            if not is_empty(connection, table):
                 fault = "has rows, and no record says from where"
         elif was.sink != self.name:
             fault = f"is filled by {was.sink}"
@@ -268,19 +289,3 @@ def _is_of(was: Held, sent: _Sent) -> bool:
     return (was.silver_id, was.silver_version, was.applied.version) == (
         sent.version.id, sent.version.number, sent.applied.version,
     )  # fmt: skip
-
-
-def _is_empty(connection: psycopg.Connection, table: PostgresTable) -> bool:
-    found = connection.execute(f"SELECT EXISTS (SELECT FROM {identifier(table.name)})").fetchall()
-    return found == [(False,)]
-
-
-def _file_of(connection: psycopg.Connection, table: PostgresTable) -> int | None:
-    asked = "SELECT pg_relation_filenode(to_regclass(%s))::bigint"
-    row = connection.execute(asked, (identifier(table.name),)).fetchone()
-    return None if row is None else row[0]
-
-
-def _knows_ahead(connection: psycopg.Connection, table: PostgresTable) -> bool:
-    asked = f"SELECT EXISTS (SELECT FROM {AHEAD} WHERE table_name = %s)"
-    return connection.execute(asked, (table.name,)).fetchall() == [(True,)]

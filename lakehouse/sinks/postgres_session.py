@@ -22,6 +22,7 @@ from lakehouse.sinks.postgres_tables import (
     RECORD_DDL,
     columns_of,
     ddl,
+    missing,
     widened,
 )
 
@@ -48,10 +49,13 @@ def opened(
     try:
         made.execute("SET client_min_messages = warning")
         made.execute(_UNLOCKED)
+        _check_encoding(made, place(settings))
         _lock(made, sink, place(settings))
         for table in sink.into:
             _check_kind(made, table, place(settings))
-        for statement in (RECORD_DDL, AHEAD_DDL, *ddl(sink, schemas)):
+        wanted = {RECORD: RECORD_DDL, AHEAD: AHEAD_DDL, **ddl(sink, schemas)}
+        lacking = missing(made, wanted)
+        for statement in (wanted[name] for name in wanted if name in lacking):
             made.execute(statement.encode())
         for statement in widened(made):
             made.execute(statement.encode())
@@ -92,6 +96,17 @@ def holders(settings: PostgresSettings, sink: PostgresSink) -> str:
     with closing(connect(settings)) as asking:
         found = asking.execute(_HOLDERS, (names,)).fetchone()
     return (found and found[0]) or "that are gone by now"
+
+
+def _check_encoding(connection: psycopg.Connection, where: str) -> None:
+    """Raise where the database does not have every character: a row would stop the sink."""
+    found = connection.info.parameter_status("server_encoding")
+    if found not in {"UTF8", "SQL_ASCII"}:
+        raise LakehouseError(
+            where, f"its encoding is {found}, which does not have every character",
+            "name one by [postgres] url that was made so: CREATE DATABASE ... ENCODING 'UTF8' "
+            "TEMPLATE template0",
+        )  # fmt: skip
 
 
 def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str) -> None:

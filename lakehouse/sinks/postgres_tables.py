@@ -7,7 +7,7 @@ a key or an index that is too long for one ends in its hash, and so does one tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,25 @@ def widened(connection: psycopg.Connection) -> list[str]:
     return [f"ALTER TABLE {RECORD} ADD COLUMN {name} bigint" for name in lacking]
 
 
+def is_empty(connection: psycopg.Connection, table: PostgresTable) -> bool:
+    """Whether a table has no row."""
+    found = connection.execute(f"SELECT EXISTS (SELECT FROM {identifier(table.name)})").fetchall()
+    return found == [(False,)]
+
+
+def file_of(connection: psycopg.Connection, table: PostgresTable) -> int | None:
+    """The file that the server keeps a table in: another once it is emptied or replaced."""
+    asked = "SELECT pg_relation_filenode(to_regclass(%s))::bigint"
+    row = connection.execute(asked, (identifier(table.name),)).fetchone()
+    return None if row is None else row[0]
+
+
+def knows_ahead(connection: psycopg.Connection, table: PostgresTable) -> bool:
+    """Whether AHEAD says which rows a table was sent before silver had them."""
+    asked = f"SELECT EXISTS (SELECT FROM {AHEAD} WHERE table_name = %s)"
+    return connection.execute(asked, (table.name,)).fetchall() == [(True,)]
+
+
 def columns_of(table: PostgresTable, schema: pa.Schema) -> dict[str, str]:
     """Column → its type in Postgres."""
     return {f.name: kind_of(f.type) for f in schema if f.name not in table.without}
@@ -142,9 +161,9 @@ def kind_of(kind: pa.DataType) -> str:
     return next((name for is_it, name in _KINDS if is_it(kind)), "text")
 
 
-def ddl(sink: PostgresSink, schemas: Mapping[str, pa.Schema]) -> list[str]:
-    """The statements that make what is missing of a sink's tables and their indexes."""
-    made = []
+def ddl(sink: PostgresSink, schemas: Mapping[str, pa.Schema]) -> dict[str, str]:
+    """Each of a sink's tables and indexes → the statement that makes it."""
+    made = {}
     for table in sink.into:
         columns = columns_of(table, schemas[table.source])
         lines = [
@@ -153,16 +172,25 @@ def ddl(sink: PostgresSink, schemas: Mapping[str, pa.Schema]) -> list[str]:
         ]
         lines.append(f"    PRIMARY KEY ({listed(table.key)})")
         body = ",\n".join(lines)
-        made.append(
+        made[identifier(table.name)] = (
             f"CREATE TABLE IF NOT EXISTS {identifier(table.name)} (\n{body}\n) "
             f"WITH (fillfactor = {_FILLED})"
         )
         for index in table.indexes:
             name = identifier("_".join([table.name, *index])[:63])
-            made.append(
+            made[name] = (
                 f"CREATE INDEX IF NOT EXISTS {name} ON {identifier(table.name)} ({listed(index)})"
             )
     return made
+
+
+def missing(connection: psycopg.Connection, names: Collection[str]) -> set[str]:
+    """Those of these tables and indexes that are not there.
+
+    A role may lack the right to make a table, and then IF NOT EXISTS is refused of one that is.
+    """
+    asked = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL"
+    return {name for (name,) in connection.execute(asked, ([*names],)).fetchall()}
 
 
 def values(table: PostgresTable, schema: pa.Schema) -> dict[str, str]:

@@ -50,8 +50,6 @@ def patient(postgres: PostgresSettings, lock_ms: int = LOCK_MS, **options: Any) 
     connection = connect(postgres, **options)
     try:
         with connection.cursor() as cursor:
-            if connection.info.server_version >= 170000:  # older ones let nobody in who names it
-                cursor.execute("SET transaction_timeout = 0")
             cursor.execute(f"SET lock_timeout = {lock_ms}")
     except BaseException:
         connection.close()

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -14,11 +15,12 @@ from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
 from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
 from lakehouse.core.progress import told_to
+from lakehouse.model.sink import PostgresSink
 from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.sinks import postgres_session
 from lakehouse.sinks.postgres import PostgresWriter
-from tests.conftest import encode, sale, settings_at
+from tests.conftest import SALES, encode, sale, settings_at
 from tests.live.conftest import open_folder
 from tests.support.engine import connected
 from tests.support.lake import Lake
@@ -77,11 +79,11 @@ def assert_equal(lake, odd=None):
         assert sorted(map(str, map(_plain, held))) == sorted(map(str, map(_plain, wanted)))
 
 
-def audited(lake, settings=None):
+def audited(lake, settings=None, sink=POSTGRES):
     with engine(lake.settings) as connection:
         snapshots = Snapshots(lake.settings.lake.root, connection)
         bronze = snapshots.pin("bronze", "bronze.sales")
-        return compare_postgres(snapshots, POSTGRES, settings or lake.settings, bronze)
+        return compare_postgres(snapshots, sink, settings or lake.settings, bronze)
 
 
 def _plain(row):
@@ -253,6 +255,26 @@ def test_the_rows_of_a_table_s_children_are_audited_as_its_readers_see_them(lake
     assert [one.differing for one in audited(lake)] == [0, 0]
     ask(lake, "INSERT INTO child SELECT * FROM by_client LIMIT 1")
     assert [one.differing for one in audited(lake)] == [0, 1]
+
+
+def test_a_row_of_megabytes_is_audited(lake):
+    sink = PostgresSink(SALES, (replace(BY_CLIENT, indexes=()),))
+    land(lake, *some(0, 2, product_id="p" * 2_000_000))
+    PostgresWriter(sink, lake.settings, connected(lake.settings)).catch_up()
+    assert [(one.differing, one.doubt, one.rows) for one in audited(lake, sink=sink)] == [
+        (0, "", 2)
+    ]
+
+
+def test_a_database_that_lacks_characters_is_refused_before_a_row_has_them(lake, postgres):
+    name = f"latin{os.getpid()}"
+    with closing(psycopg.connect(postgres.url, autocommit=True)) as server:
+        server.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        lake.settings = lake.settings.with_postgres(postgres.url.replace("/postgres?", f"/{name}?"))
+        land(lake, *some(0, 2))
+        with pytest.raises(LakehouseError, match=r"encoding is LATIN1(.|\n)*ENCODING 'UTF8'"):
+            writer(lake).catch_up()
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_what_a_database_sets_for_its_text_changes_nothing(lake):

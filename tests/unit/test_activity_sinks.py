@@ -35,7 +35,7 @@ def test_the_file_for_administrators_is_what_the_flow_does(settings):
     held = (ROOT / "db" / "activity.sql").read_text("utf-8")
     said = "\n".join(line for line in held.splitlines() if not line.startswith("--"))
     made = [statement.strip() for statement in said.split(";") if statement.strip()]
-    assert made == [s.strip() for s in [*ddl(POSTGRES, schemas), RECORD_DDL, AHEAD_DDL]]
+    assert made == [s.strip() for s in [*ddl(POSTGRES, schemas).values(), RECORD_DDL, AHEAD_DDL]]
 
 
 def test_the_enriched_topic_reads_no_session_that_ended_before_its_events(settings, monkeypatch):
