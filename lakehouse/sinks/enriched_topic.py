@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterable
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.model.sink import KafkaSink
@@ -58,13 +60,27 @@ class EnrichedTopic:
         return bool(self._left)
 
     def open(self, bronze_id: str) -> None:
-        """Fence other writers, end what they left open, and read how far the topic is."""
+        """Fence other writers, end what they left open, and read how far the topic is.
+
+        Those of other lakes are fenced, too; but nobody is where the topic has their records.
+        """
         self._id = self._make()
-        if self._left and self._marked() not in self._left:
+        found = self._marked()
+        if self._left and found not in self._left:
             raise self.transactions.fenced()
-        identity = f"lakehouse-{bronze_id}-{self._sink.name}"
+        if found is not None and found.bronze != bronze_id:
+            self._refuse(sum(_others(rows, bronze_id) for rows in held(self._kafka, self.name)))
+        identity = f"lakehouse-{self.name}-{self._sink.name}"
         self.transactions.open(identity, self._most_mb * 2**20)
         self.applied = self._marked()
+
+    def _refuse(self, others: int) -> None:
+        """LakehouseError where the topic has records of others."""
+        if others:
+            raise LakehouseError(
+                f"topic {self.name}", f"has {others:,} records that this lake did not send",
+                f"name another topic for {self._sink.name}, or remove this one",
+            )  # fmt: skip
 
     def look_again(self) -> None:
         """Now and then: whether the topic was recreated meanwhile."""
@@ -105,17 +121,12 @@ class EnrichedTopic:
         records of others, or nobody can tell what it had.
         """
         own.execute(_SENT)
+        others = 0
         for rows in held(self._kafka, self.name):
+            others += _others(rows, bronze_id)
             own.register("batch", rows)
             own.execute(_ALSO_SENT)
-        others = own.execute(
-            "SELECT count(*) FROM sent WHERE NOT starts_with(header, ?)", [f"{bronze_id}/"]
-        ).fetchall()
-        if others != [(0,)]:
-            raise LakehouseError(
-                f"topic {self.name}", f"has {others[0][0]:,} records that this lake did not send",
-                f"name another topic for {self._sink.name}, or remove this one",
-            )  # fmt: skip
+        self._refuse(others)
         return f"{_LACKING} {self._since(bronze_id)}"
 
     def _since(self, bronze_id: str) -> str:
@@ -147,6 +158,12 @@ class EnrichedTopic:
         kafka.commit()
         if is_whole:
             self.applied, self.was_recreated = applied, False
+
+
+def _others(rows: pa.Table, bronze_id: str) -> int:
+    """How many records this lake did not send."""
+    mine = pc.sum(pc.starts_with(rows["header"], f"{bronze_id}/")).as_py() or 0
+    return int(rows.num_rows - mine)
 
 
 _SENT = (

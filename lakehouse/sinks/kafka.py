@@ -7,9 +7,9 @@ Worked example. The topic has version 7 of bronze, and 8 has 300 rows.
   ``init_transactions`` aborts it, no reader of committed records ever sees it, the marker is 7.
 - Crash after it, or no answer to the commit: the next start reads what became of it: 8, or 7.
 
-The transactional id is bronze's table and the flow: a second writer fences the first, which
-ends with a clear error. Where the versions between cannot be read (bronze went back, rows were
-erased or marked again, the markers are lost), or the topic was recreated, the topic's own
+The transactional id is the topic and the flow: a second writer, of any lake, fences the first,
+which ends with a clear error. Where the versions between cannot be read (bronze went back, rows
+were erased or marked again, the markers are lost), or the topic was recreated, the topic's own
 addresses are read, and only rows that it lacks are sent: what it has cannot be taken back.
 """
 

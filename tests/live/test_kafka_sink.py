@@ -127,6 +127,30 @@ def test_each_row_is_sent_once_with_its_address_and_what_is_declared(lake):
     assert "Kafka at 127.0.0.1:9: no answer" in audited(lake)[0]
 
 
+def test_two_lakes_that_begin_at_one_moment_do_not_both_fill_a_topic(lake, tmp_path):
+    other = Lake(settings_at(tmp_path / "other").with_kafka(lake.settings.kafka.bootstrap_servers))
+    other.sink = lake.sink
+    land(lake, *some(0, 5))
+    land(other, *some(0, 7))
+    first, second = writer(lake), writer(other)
+    rows = first._rows.of
+
+    def meanwhile(*given):
+        yield from rows(*given)
+        second.catch_up()
+
+    first._rows.of = meanwhile
+    with pytest.raises(TableLocked, match="another process writes it"):
+        first.catch_up()
+    assert len(sent(lake)) == 7
+    with pytest.raises(LakehouseError, match="7 records that this lake did not send"):
+        writer(lake).catch_up()
+    land(other, *some(7, 1))
+    second.catch_up()  # who was refused has not fenced it
+    assert len(sent(lake)) == 8
+    second.close()
+
+
 @pytest.mark.parametrize("step", [Step.KAFKA_SENT, Step.KAFKA_COMMITTED])
 def test_killed_in_a_transaction_it_goes_on_and_nothing_is_twice(lake, step, tmp_path):
     land(lake, *some(0, 20))
