@@ -67,9 +67,9 @@ def dead(monkeypatch, lake):
     def told(_):
         letters = [{"topic": TOPIC, "part": 0, "place": n} for n in offsets]
         ends = {0: lake.next["churn_predictions"] + lake.on_its_way}
-        return Told(lake.read, letters, ends, lake.since)
+        return Told(lake.read, letters, ends, lake.since, lake.topic_id)
 
-    lake.read, lake.on_its_way, lake.since = {0: 40}, 0, 0
+    lake.read, lake.on_its_way, lake.since, lake.topic_id = {0: 40}, 0, 0, ""
     monkeypatch.setattr(outcomes, "asked", told)
     return offsets
 
@@ -108,6 +108,16 @@ def test_what_is_not_scored_or_has_not_landed_yet_waits(lake, dead):
     assert found.faults == ()
     assert found.counts["of which the outcome may not have landed yet"] == 40
     lake.on_its_way = 0
+    assert asked(lake, "churn", "outcomes").faults == ("18 records have no outcome",)
+
+
+def test_outcomes_in_a_topic_that_was_made_anew_have_not_landed_yet(lake, dead):
+    lake.land("churn_predictions", *lake.said[:20])
+    lake.topic_id, lake.on_its_way = "made anew", -2
+    found = asked(lake, "churn", "outcomes")
+    assert (found.faults, found.counts["predicted"]) == ((), 20)
+    assert found.counts["of which the outcome may not have landed yet"] == 40
+    lake.on_its_way = -20  # it has nothing that could land: what is missing is lost
     assert asked(lake, "churn", "outcomes").faults == ("18 records have no outcome",)
 
 

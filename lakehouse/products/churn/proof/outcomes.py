@@ -23,6 +23,7 @@ from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.run import broker_of
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import whole_number
+from lakehouse.ingest.ends import Ends
 from lakehouse.products.churn.contract import PREDICTIONS
 from lakehouse.products.churn.model.span import GROUP
 from lakehouse.products.churn.settings import churn_of, predictions_of
@@ -104,6 +105,17 @@ class Told:
     """Where the topic of predictions ends."""
     since: int = 0
     """Dead letters of records before this Kafka time, in ms, may have expired."""
+    topic_id: str = ""
+    """Of the topic of predictions; empty where there is none."""
+
+    def is_beyond(self, landed: Ends | None) -> bool:
+        """Whether the topic of predictions has what bronze has not landed.
+
+        Of one that was made anew that is all that it has.
+        """
+        is_same = landed is not None and self.topic_id in {"", landed.topic_id}
+        known = landed.next if landed and is_same else {}
+        return any(known.get(number, 0) < end for number, end in self.ends.items())
 
 
 def one_outcome(scene: Scene) -> Check:
@@ -117,7 +129,7 @@ def one_outcome(scene: Scene) -> Check:
     pin = scene.snapshots.pin("predicted", "bronze.churn_predictions")
     topic = predictions_of(scene.settings).topic
     landed = scene.snapshots.ends(pin, topic, "")
-    is_behind = any((landed.next if landed else {}).get(n, 0) < end for n, end in told.ends.items())
+    is_behind = told.is_beyond(landed)
     duck = scene.snapshots.connection
     duck.register("letters", pa.Table.from_pylist([*told.letters], _LETTERS))
     duck.register("landed", _table(scene.ends.next))
@@ -146,7 +158,8 @@ def asked(scene: Scene) -> Told:
     since = min((one["time"] for one in letters), default=_NEVER) if gone else 0
     predictions = broker.topic()
     ranges = predictions.ranges if predictions else {}
-    return Told(read, letters, {n: end for n, (_, end) in ranges.items()}, since)
+    ends = {n: end for n, (_, end) in ranges.items()}
+    return Told(read, letters, ends, since, predictions.id if predictions else "")
 
 
 def committed(settings: Settings, topic_id: str, partitions: Iterable[int]) -> dict[int, int]:
