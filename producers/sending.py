@@ -44,6 +44,13 @@ class Summary:
     """Unit → the sum of the amounts of the events that count."""
     error: str = ""
 
+    def told(self) -> str:
+        """How many records were acknowledged, in words."""
+        failed = f"; the last failure: {self.error}" if self.error else ""
+        return (
+            f"sent {self.acknowledged:,} of {self.sent:,} records in {self.seconds:.1f} s{failed}"
+        )
+
     @property
     def events(self) -> int:
         """How many records were sent, without deliberate duplicates: what ``--count`` limits."""

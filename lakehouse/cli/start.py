@@ -32,7 +32,7 @@ def engine(narrate: Callable[[str], None] = say) -> Engine:
 
     cache = default_cache()
     java = find_java(cache)
-    started = Engine(java.home, spark_jars(cache, java, narrate), java.options)
+    started = Engine(java.for_spark(cache), spark_jars(cache, java, narrate), java.options)
     return with_archive(started, cache, narrate)
 
 

@@ -193,7 +193,7 @@ def spark_checks(settings: Settings) -> Iterator[Check]:
 
     cache = default_cache()
     java = find_java(cache)
-    engine = Engine(java.home, spark_jars(cache, java, lambda _: None), java.options)
+    engine = Engine(java.for_spark(cache), spark_jars(cache, java, lambda _: None), java.options)
     engine = with_archive(engine, cache, lambda _: None)
     with tempfile.TemporaryDirectory() as folder:
         table, given = f"{folder}/table", Path(folder) / "given"

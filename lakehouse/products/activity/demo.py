@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +10,9 @@ from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.explorer.accounted import show_account
+from lakehouse.explorer.accounted import show_account, show_section
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.format import Format
-from lakehouse.explorer.report import report
-from lakehouse.explorer.show import render
+from lakehouse.operations.keep import keep
 from lakehouse.products.activity.account import account, sent_on
 from lakehouse.products.activity.contract import ACTIVITY
 from lakehouse.products.activity.settings import activity_of
@@ -27,7 +24,6 @@ from lakehouse.settings.settings import Settings
 from producers.activity import replay
 from producers.activity.generator import Shares
 from producers.activity.producer import history
-from producers.command import show
 from producers.message import Message
 from producers.sending import send
 
@@ -57,22 +53,22 @@ def demo(stage: Stage) -> Exit:
         wait = stage.start_session(settings, "demo")
         messages = _messages(settings, total, stage.replay)
         summary = send(settings, ACTIVITY, messages, total=total, stop=stop)
-        show(summary, as_json=False)
+        say(summary.told())
         say("landing: Kafka → bronze → windows, sessions, Parquet, Postgres and a topic")
         landed = BatchLines(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
         if stop.is_set():
             return Exit.INTERRUPTED
         catalogue = Catalogue(str(root))
-        found = report(catalogue, settings.explorer, {}, say)
-        sys.stdout.write(render(found, Format.table, 132))
+        show_section("pages", ACTIVITY.name, catalogue, settings.explorer, {})
         lines = account(catalogue, settings.explorer, summary.by_kind, sent_on(settings))
         show_account(lines)
-        verdict = audited("activity", settings, say)
+        verdict = audited("activity", settings, say, keep)
     holds = all(line.holds for line in lines) and summary.failed == 0
     lakehouse, there = own_command(), root_option(root)
     stage.say_done(
         time.perf_counter() - started,
+        f"{lakehouse} report {there}    # every analysis",
         f"{lakehouse} explore {there} --sql 'FROM silver.activity_user_sessions LIMIT 5'",
         f"{lakehouse} audit activity {there}",
         f"{lakehouse} up activity    # live users, until Ctrl-C",

@@ -14,12 +14,11 @@ from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import Stop, stop_on_signals
-from lakehouse.explorer.accounted import show_account
+from lakehouse.explorer.accounted import show_account, show_section
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.format import Format
-from lakehouse.explorer.report import report, views
-from lakehouse.explorer.show import render
+from lakehouse.explorer.report import views
 from lakehouse.ingest.landing import Landed
+from lakehouse.operations.keep import keep
 from lakehouse.products.churn.account import account
 from lakehouse.products.churn.asked.traced import sample
 from lakehouse.products.churn.contract import CUSTOMERS
@@ -37,7 +36,6 @@ from lakehouse.settings.settings import Settings
 from producers.churn import table
 from producers.churn.events import of_row
 from producers.churn.producer import history
-from producers.command import show
 from producers.message import Message
 from producers.sending import Summary, send
 
@@ -62,7 +60,7 @@ def demo(stage: Stage) -> Exit:
         with _scoring(settings) as wait_for:
             messages = _messages(settings, stage.replay, total)
             summary = send(settings, CUSTOMERS, messages, total=total, stop=stop)
-            show(summary, as_json=False)
+            say(summary.told())
             scored = wait_for(summary.acknowledged, stop)
         if stop.is_set():
             return Exit.INTERRUPTED
@@ -74,12 +72,13 @@ def demo(stage: Stage) -> Exit:
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=_told(say))
         if stop.is_set():
             return Exit.INTERRUPTED
-        holds = _shown(settings, summary, say)
-        verdicts = [audited(name, settings, say) for name in contracts_of("churn")]
+        holds = _shown(settings, summary)
+        verdicts = [audited(name, settings, say, keep) for name in contracts_of("churn")]
     lakehouse, there = own_command(), root_option(root)
     [one] = sample(settings, 1)
     stage.say_done(
         time.perf_counter() - started,
+        f"{lakehouse} report {there}    # every analysis",
         f"{lakehouse} churn explain {one['input']['customerID']} {there}",
         f"{lakehouse} churn sample {there}",
         f"{lakehouse} explore {there} --sql 'FROM churn_drift ORDER BY psi DESC LIMIT 5'",
@@ -132,11 +131,11 @@ def _messages(settings: Settings, path: Path | None, total: int) -> Iterable[Mes
     return history(total, churn_of(settings).seed, CORRUPT, now)
 
 
-def _shown(settings: Settings, summary: Summary, say: Callable[[str], None]) -> bool:
-    """Write report, account and examples; whether everything is where it belongs."""
+def _shown(settings: Settings, summary: Summary) -> bool:
+    """Write key figures, account and examples; whether everything is where it belongs."""
     catalogue = Catalogue(settings.lake.root)
-    found = report(catalogue, settings.explorer, views(None, settings), say)
-    sys.stdout.write(render(found, Format.table, 132))
+    found = views(None, settings)
+    show_section("churn_risk", CUSTOMERS.name, catalogue, settings.explorer, found)
     lines = account(catalogue, settings, summary.by_kind)
     show_account(lines)
     for one in sample(settings, EXAMPLES):

@@ -14,8 +14,9 @@ from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.paths import root_option
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render
+from lakehouse.explorer.show import render, width
 from lakehouse.ingest.landing import Landed
+from lakehouse.operations.keep import keep
 from lakehouse.products.orders.tables import FLOWS
 from lakehouse.products.orders.verify import show, verify
 from lakehouse.runtime.demo import Stage
@@ -66,8 +67,8 @@ def demo(stage: Stage) -> Exit:
                 }
             )  # fmt: skip
             say(f"round {number}: {count} inserted, {total.good} changes landed")
-        checks = verify(settings, say)
-    sys.stdout.write(render({"orders": pa.Table.from_pylist(rounds)}, Format.table, 132))
+        checks = verify(settings, say, keep)
+    sys.stdout.write(render({"orders": pa.Table.from_pylist(rounds)}, Format.table, width()))
     show(checks)
     sys.stdout.write("".join(f"{check.detail}\n" for check in checks if check.name == "audit"))
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)

@@ -43,7 +43,13 @@ def account(
     if "late" in by_kind:
         lines.insert(2, _line("sent late", "bronze", by_kind["late"], landed.bronze["late"]))
     lines += [
-        _line(kind.partition(":")[2].replace("_", " "), "quarantine", n, landed.faults.get(kind, 0))
+        Line(
+            kind.partition(":")[2].replace("_", " "),
+            "quarantine",
+            f"{n:,}",
+            f"{landed.faults.get(kind, 0):,}",
+            is_of_a_kind=True,
+        )
         for kind, n in sorted(corrupt.items())
     ]
     lines += [

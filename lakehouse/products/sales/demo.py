@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,11 +11,10 @@ from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import stop_on_signals
-from lakehouse.explorer.accounted import show_account
+from lakehouse.explorer.accounted import show_account, show_section
 from lakehouse.explorer.catalogue import Catalogue
-from lakehouse.explorer.format import Format
-from lakehouse.explorer.report import report, views
-from lakehouse.explorer.show import render
+from lakehouse.explorer.report import views
+from lakehouse.operations.keep import keep
 from lakehouse.products.sales.account import account
 from lakehouse.products.sales.contract import SALES
 from lakehouse.products.sales.settings import sales_of
@@ -27,7 +25,7 @@ from lakehouse.settings.settings import Settings
 from producers.message import Message
 from producers.sales import retail
 from producers.sales.generator import Shares
-from producers.sales.producer import HISTORY_DAYS, generator, show
+from producers.sales.producer import HISTORY_DAYS, generator
 from producers.sending import send
 
 SHARES = Shares(late=0.01, duplicates=0.01, corrupt=0.005)
@@ -45,22 +43,22 @@ def demo(stage: Stage) -> Exit:
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
         summary = send(settings, SALES, _messages(settings, total, replay), total=total, stop=stop)
-        show(summary, as_json=False)
+        say(summary.told())
         say("landing: Kafka → bronze and quarantine → silver")
         landed = BatchLines(summary.sent, say)
         run(FLOWS, settings, wait, available_now=True, stop=stop, on_landed=landed)
         if stop.is_set():
             return Exit.INTERRUPTED
         catalogue = Catalogue(str(root))
-        found = report(catalogue, settings.explorer, views(), say)
-        sys.stdout.write(render(found, Format.table, 132))
+        show_section("totals", SALES.name, catalogue, settings.explorer, views())
         lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
         show_account(lines)
-        verdict = audited("sales", settings, say)
+        verdict = audited("sales", settings, say, keep)
     holds = all(line.holds for line in lines) and summary.failed == 0
     lakehouse = own_command()
     stage.say_done(
         time.perf_counter() - started,
+        f"{lakehouse} report {root_option(root)}    # every analysis",
         f"{lakehouse} explore {root_option(root)}",
         f'{lakehouse} explore {root_option(root)} --sql "FROM clients LIMIT 5"',
         f"{lakehouse} tables {root_option(root)}",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import engine
+from lakehouse.audit.proof import Proof
 from lakehouse.core.errors import LakehouseError
 from lakehouse.explorer.named_checks import finish, show
 from lakehouse.products.orders.verify.capture import capture_checks
@@ -16,10 +17,15 @@ from lakehouse.settings.settings import Settings
 __all__ = ["finish", "show", "verify"]
 
 
-def verify(settings: Settings, say: Say) -> list[Check]:
-    """Every check, in the order of a change's way. A part that cannot be read fails its check."""
+def verify(
+    settings: Settings, say: Say, keep: Callable[[Proof, Settings], int] | None = None
+) -> list[Check]:
+    """Every check, in the order of a change's way. A part that cannot be read fails its check.
+
+    The audit is handed to ``keep``, where that is given.
+    """
     with engine(settings) as connection:
-        return list(_checks(Parts(settings, connection, say)))
+        return list(_checks(Parts(settings, connection, say, keep)))
 
 
 def _checks(parts: Parts) -> Iterator[Check]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import duckdb
 
 from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
+from lakehouse.audit.proof import Proof
 from lakehouse.core.paths import root_option
 from lakehouse.explorer.named_checks import Check
 from lakehouse.products.orders.contract import NAME
@@ -25,6 +27,7 @@ class Parts:
     settings: Settings
     connection: duckdb.DuckDBPyConnection
     say: Say
+    keep: Callable[[Proof, Settings], int] | None = None
 
     @property
     def snapshots(self) -> Snapshots:

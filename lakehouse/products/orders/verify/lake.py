@@ -27,6 +27,8 @@ def audit_checks(parts: Parts) -> Iterator[Check]:
     proof = audit(
         NAME, settings, broker, datetime.now(UTC), parts.say, Content.ALL, with_source=True
     )
+    if parts.keep:
+        parts.keep(proof, settings)
     root = root_option(settings.lake.root)
     yield from seen(proof, parts.fix, f"lakehouse audit {NAME} --source {root}")
     yield from against_source(proof, f"{parts.capture} --available-now, then {parts.fix}")
