@@ -29,6 +29,13 @@ _HERE, _NO_LINK, _BIRTH, _BIRTH_AT = -100, 0x100, 0x800, 80
 
 def user_folder() -> Path:
     """The user's home folder; ServiceUnavailable where neither HOME nor the system names one."""
+    home = os.environ.get("HOME")
+    if home is not None and not Path(home).is_absolute():  # it would be another in each folder
+        raise ServiceUnavailable(
+            "HOME", f"is {home!r}, which is no absolute path",
+            "set HOME to your home folder, or LAKEHOUSE_CACHE and LAKEHOUSE_STATE to folders that "
+            "you can write to",
+        )  # fmt: skip
     try:
         return Path.home().absolute()
     except RuntimeError:

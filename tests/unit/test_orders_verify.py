@@ -5,9 +5,10 @@ import shutil
 import pytest
 from deltalake import DeltaTable
 
+from lakehouse.audit.pins import engine
 from lakehouse.audit.proof import Verdict
 from lakehouse.products.orders.verify.check import Parts
-from lakehouse.products.orders.verify.lake import seen
+from lakehouse.products.orders.verify.lake import freshness_checks, seen
 from producers.cdc.state import State, state_path, write_state
 from tests.support.orders import change, proven, row, two_versions
 
@@ -19,6 +20,13 @@ def lake(settings):
 
 def checks(lake):
     return {check.name: check for check in seen(proven(lake), "lakehouse run", "lakehouse audit")}
+
+
+def test_of_a_lake_where_nothing_landed_it_says_what_lands(settings):
+    with engine(settings) as connection:
+        [check] = freshness_checks(Parts(settings, connection, print))
+    assert (check.ok, check.detail) == (False, "nothing has landed yet")
+    assert check.fix.startswith("lakehouse run orders.bronze ")
 
 
 def test_a_lake_that_has_everything_passes_every_check(lake):

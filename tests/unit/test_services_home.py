@@ -85,6 +85,15 @@ def test_a_user_without_a_home_is_told_what_to_set(lake, monkeypatch):
         target("~/rows.csv")
 
 
+@pytest.mark.parametrize("home", ["rel", ""])
+def test_a_home_that_is_another_in_each_folder_is_refused(monkeypatch, home):
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.delenv("LAKEHOUSE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(ServiceUnavailable, match=f"HOME: is '{home}', which is no absolute path"):
+        default_cache()
+
+
 def test_a_link_to_a_lake_is_the_lake(lake, tmp_path):
     (tmp_path / "link").symlink_to(lake)
     assert home_of(tmp_path / "link") == home_of(lake)

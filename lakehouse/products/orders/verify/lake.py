@@ -87,6 +87,9 @@ def _parquet(table: Compared, run: str) -> Check:
 
 def freshness_checks(parts: Parts) -> Iterator[Check]:
     """How old the newest change is, and how long the last ones took."""
+    if not parts.snapshots.exists(f"bronze.{NAME}"):
+        yield Check("freshness", False, "nothing has landed yet", parts.fix)
+        return
     parts.snapshots.pin("bronze", f"bronze.{NAME}")
     newest = query(
         parts.connection,
