@@ -123,7 +123,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in columns:
         number = all(isinstance(row.get(name), int | None) for row in rows)
         justify = "right" if number else "left"
-        drawn.add_column(Text(printable(name).replace("_", " ")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
+        drawn.add_column(Text(printable(name)), justify=justify, overflow="fold")  # type: ignore[arg-type]  # one of its words
     for row in rows:
         drawn.add_row(*[Text(_text(row.get(name, 0))) for name in columns])
     return drawn

@@ -103,7 +103,7 @@ def trace(
     row = row_of(table, keys or [])
 
     def traced(session: Session, settings: Settings) -> None:
-        from lakehouse.explorer.show import render, width
+        from lakehouse.explorer.show import Wide, printed
         from lakehouse.explorer.trace import trace as found_of
 
         session.catalogue.open(table)
@@ -122,7 +122,7 @@ def trace(
         sections["commits"] = [asdict(commit) for commit in found.commits]
         for name, data in found.raw.items():
             sections[name] = [{"bytes": line} for line in data]
-        write(render({n: rows for n, rows in sections.items() if len(rows)}, form, width()))
+        write(printed({n: rows for n, rows in sections.items() if len(rows)}, form, Wide.BELOW))
         _more(found.events.more)
 
     with_session(config, root, version, at, None, traced)
@@ -143,7 +143,7 @@ def diff(
     lakehouse diff {table} --from 1 --to 2 --format csv
     """
     from lakehouse.explorer.diff import diff as changed
-    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.show import Wide, printed
 
     def shown(session: Session, settings: Settings) -> None:
         most = limit or settings.explorer.row_limit
@@ -151,7 +151,7 @@ def diff(
             found = changed(session.catalogue, settings.explorer, table, before, after, most)
         if not found.rows.num_rows:
             say(f"{table}: versions {before} and {after} have the same rows")
-        write(render({"changes": found.rows}, form, width(), color=sys.stdout.isatty()))
+        write(printed({"changes": found.rows}, form, Wide.BELOW))
         _more(found.more)
 
     with_session(config, root, None, None, None, shown)
@@ -229,14 +229,12 @@ def _past(
 def reported(session: Session, settings: Settings, form: Format, *, raw: bool) -> str:
     """The whole report as text."""
     from lakehouse.explorer.report import report as sections
-    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.show import Wide, printed
     from lakehouse.explorer.sql import in_time
 
     with progress(quiet=form is not Format.table or not sys.stderr.isatty()):
         found = sections(session.catalogue, settings.explorer, session.views, say)
-    color = sys.stdout.isatty()
-    drawn = partial(render, found, form, width(), color=color, raw=raw)
-    return in_time(settings.explorer, drawn)
+    return in_time(settings.explorer, partial(printed, found, form, Wide.FEWER, raw=raw))
 
 
 def answered(
@@ -248,12 +246,11 @@ def answered(
     raw: bool,
 ) -> str:
     """One SELECT's rows as text, cut at the row limit with a word about the rest."""
-    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.show import Wide, printed
     from lakehouse.explorer.sql import in_time
 
     answer = session.ask(statement, limit or settings.explorer.row_limit)
-    color = sys.stdout.isatty()
-    drawn = partial(render, {"rows": answer.rows}, form, width(), color=color, raw=raw)
+    drawn = partial(printed, {"rows": answer.rows}, form, Wide.BELOW, raw=raw)
     text = in_time(settings.explorer, drawn)
     _more(answer.more)
     return text

@@ -80,7 +80,7 @@ def audit(
     if as_json:
         write_json({p.product: p.as_dict() for p in proofs})
     else:
-        width = max(shutil.get_terminal_size().columns, 132)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 132
         for proof in proofs:
             sys.stdout.write(render(proof, width, color=sys.stdout.isatty()))
     code = _exit_code(proofs, caught_up=caught_up)

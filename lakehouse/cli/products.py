@@ -67,17 +67,17 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
         found.append(
             {
                 "product": p.name,
-                "topics": [settings.product(c.name).topic for c in p.contracts],
-                "flows": [f.name for f in p.flows],
-                "tables": tables,
                 "enabled": settings.product(p.name).enabled,
                 "state": f"{len(made)} of {len(tables)} tables are there" if made else "not begun",
+                "flows": [f.name for f in p.flows],
+                "topics": [settings.product(c.name).topic for c in p.contracts],
+                "tables": tables,
             }
         )
-    nothing: dict[str, Any] = {"topics": [], "flows": [], "tables": [], "enabled": False}
+    nothing: dict[str, Any] = {"flows": [], "topics": [], "tables": []}
     for one in broken():
         state = f"broken: {one.error.place}: {one.error.fault}"
-        found.append({"product": one.name, **nothing, "state": state})
+        found.append({"product": one.name, "enabled": False, "state": state, **nothing})
     return found
 
 

@@ -224,6 +224,6 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], like: tuple[str, int] = 
         none = f"0 of {every:,} have a verdict like {verdict!r}" if verdict and every else "none"
         sys.stdout.write(f"{title}: {none}\n")
         return
-    width = max(shutil.get_terminal_size().columns, 132)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 132
     console = Console(file=sys.stdout, width=width, highlight=False)
     console.print(table(title, rows))

@@ -66,11 +66,11 @@ def _lines(looks: Iterator[Seen], as_json: bool) -> None:
     from lakehouse.core.text import as_json as written
     from lakehouse.explorer.format import Format
     from lakehouse.explorer.overview import overview
-    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.show import Wide, printed
 
     for seen in looks:
         told = overview(seen)
-        line = f"{written(told)}\n" if as_json else render(told, Format.table, width())
+        line = f"{written(told)}\n" if as_json else printed(told, Format.table, Wide.FEWER)
         sys.stdout.write(line)
         sys.stdout.flush()
 
@@ -83,12 +83,12 @@ def _screen(looks: Iterator[Seen]) -> None:
     from lakehouse.core.text import printable
     from lakehouse.explorer.format import Format
     from lakehouse.explorer.overview import overview
-    from lakehouse.explorer.show import render
+    from lakehouse.explorer.show import Wide, render
 
     with Live(screen=True, auto_refresh=False) as live:
         for seen in looks:
             wide = live.console.width
             head = f"{seen.at:%Y-%m-%d %H:%M:%S} UTC · every {_EVERY:.0f} s, Ctrl-C ends it · "
-            drawn = render(overview(seen), Format.table, wide, color=True, fits=True)
+            drawn = render(overview(seen), Format.table, wide, color=True, wide=Wide.FITS)
             shown = Text(f"{head}{printable(seen.root)}"[:wide] + "\n", style="bold")
             live.update(shown.append_text(Text.from_ansi(drawn, no_wrap=True)), refresh=True)

@@ -82,7 +82,21 @@ def history(
     settings = settings_of(config, root, logs=False, is_made=True)
     with in_bounds(settings):
         rows = Catalogue(settings.lake.root).history(table, limit)
+    if sys.stdout.isatty() and not as_json:
+        rows = [{**row, "note": _told(row["note"])} for row in rows]
     show({table: rows}, as_json)
+
+
+def _told(note: str) -> str:
+    """What a commit's note says of Kafka's ends, or of bronze's version; any other as it is."""
+    try:
+        said = json.loads(note)
+        if "ends" in said:
+            ends = said["ends"]["next"].items()
+            return f"ends {', '.join(f'{part}: {offset:,}' for part, offset in ends)}"
+        return f"{said['source']['table']} version {said['source']['version']}"
+    except (ValueError, LookupError, TypeError, AttributeError):  # it may be a stranger's
+        return note
 
 
 def maintain(
@@ -110,10 +124,10 @@ def maintain(
 def show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
     """Print sections of rows, as tables or as JSON."""
     from lakehouse.explorer.format import Format
-    from lakehouse.explorer.show import render, width
+    from lakehouse.explorer.show import Wide, printed
 
     form = Format.json if as_json else Format.table
-    sys.stdout.write(render(sections, form, width()))
+    sys.stdout.write(printed(sections, form, Wide.FEWER))
 
 
 def jars() -> None:

@@ -6,12 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.report import of_product
-from lakehouse.explorer.show import render, width
+from lakehouse.explorer.show import Wide, printed
 from lakehouse.explorer.sql import Reader
 from lakehouse.products.registry import product
 from lakehouse.settings.sections import ExplorerSettings
@@ -47,9 +45,7 @@ def show_account(lines: Sequence[Line]) -> None:
         for line in lines
         if not (line.is_of_a_kind and line.holds)
     ]  # fmt: skip
-    sys.stdout.write(
-        render({"produced_=_landed": pa.Table.from_pylist(rows)}, Format.table, width())
-    )
+    sys.stdout.write(printed({"produced_=_landed": rows}, Format.table, Wide.FEWER))
 
 
 def show_section(
@@ -63,4 +59,4 @@ def show_section(
     sql = of_product(product(of))[name]
     with Reader(catalogue, settings, [sql], views) as reader:
         rows = reader.ask(sql).rows.slice(0, _MOST)
-    sys.stdout.write(render({name: rows}, Format.table, width()))
+    sys.stdout.write(printed({name: rows}, Format.table, Wide.FEWER))

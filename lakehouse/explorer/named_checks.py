@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
-import pyarrow as pa
-
 from lakehouse.audit.compare import Compared
 from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.core.errors import Exit
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render
+from lakehouse.explorer.show import Wide, printed
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def show(checks: Iterable[Check]) -> None:
         {"check": c.name, "": "ok" if c.ok else "FAILED", "found": c.detail, "fix": c.fix}
         for c in checks
     ]
-    sys.stdout.write(render({"checks": pa.Table.from_pylist(rows)}, Format.table, 160))
+    sys.stdout.write(printed({"checks": rows}, Format.table, Wide.FEWER))
     for check in checks:
         for row in check.first:
             told = ", ".join(f"{key} {value}" for key, value in row.items())

@@ -13,7 +13,7 @@ from lakehouse.explorer.observed import Commit, Seen
 _MINUTE = 60.0
 
 
-_FIRST = ("flow", "into", "behind", "rows_behind", "waiting", "note", "partitions")
+_FIRST = ("flow", "into", "behind", "note", "rows_behind", "waiting", "partitions")
 """Columns that one watches for: where there is no room, those after them are left out first."""
 
 
@@ -41,14 +41,14 @@ def _landed(name: str, seen: Seen) -> dict[str, Any]:
     return {
         "contract": name,
         "rows": info.rows if info else None,
-        "rows_a_second": _rate(landing.recent, seen.at),
-        "last_batch": landing.recent[-1].time if landing.recent else None,
         "quarantined": None if faults is None else sum(faults.values()),
-        "in_bronze_after": _ages(landing.landed),
+        "last_batch": landing.recent[-1].time if landing.recent else None,
+        "last_audit": audits[0].verdict if audits else None,
         "in_silver_after": _ages(applied),
+        "rows_a_second": _rate(landing.recent, seen.at),
         "late": late,
         "duplicates": duplicates,
-        "last_audit": audits[0].verdict if audits else None,
+        "in_bronze_after": _ages(landing.landed),
     }
 
 

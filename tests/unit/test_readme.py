@@ -16,6 +16,7 @@ from lakehouse.cli.app import app
 from lakehouse.cli.explore import explore
 from lakehouse.products.registry import sections_of_products
 from lakehouse.runtime.driver import flow
+from lakehouse.settings.reading import RESERVED_ENV
 from lakehouse.settings.settings import sections
 from tests.support.readme import COMMANDS, README, READS, ROOT, VERBS, accept, commands, kind
 
@@ -77,7 +78,7 @@ def test_keys_and_variables_of_the_readme_are_settings():
         assert key in known[section].model_fields
     names = {f"LAKEHOUSE_{s}_{k}".upper() for s, m in known.items() for k in m.model_fields}
     for name in re.findall(r"`(LAKEHOUSE_[A-Z_]+)`", README):
-        assert name in {*names, "LAKEHOUSE_CONFIG"}
+        assert name in {*names, *RESERVED_ENV}
 
 
 @pytest.mark.parametrize("verb", VERBS)

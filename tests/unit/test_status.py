@@ -76,9 +76,9 @@ def test_watched_it_shows_what_one_watches_for_in_the_columns_that_there_are(set
         os.killpg(terminal._process.pid, signal.SIGINT)  # as Ctrl-C does
         assert terminal.ended() == Exit.INTERRUPTED
     assert max(map(len, rows)) <= 120
-    [head] = [row for row in rows if "rows behind" in row]
+    [head] = [row for row in rows if "rows_behind" in row]
     assert ("waiting" in head, "note" in head, "partitions" in head) == (True, True, True)
-    assert "quarantined" in next(row for row in rows if "rows a second" in row)
+    assert "quarantined" in next(row for row in rows if "rows_a_second" in row)
     assert re.search(r"\d\d:\d\d:\d\d UTC", terminal.written)
 
 

@@ -53,7 +53,7 @@ def account(
     copies, due = by_kind.get("duplicate", 0), _OVERLAP * bronze["counted"]
     return [
         Line("keeps the contract", "bronze", kept, bronze["records"]),
-        Line("sent twice", "bronze, marked duplicate", copies, bronze["duplicates"]),
+        Line("sent twice", "bronze, marked", copies, bronze["duplicates"]),
         Line("sent late", "bronze", by_kind.get("late", 0), bronze["sent_late"]),
         Line("breaks the contract", "quarantine", corrupt, found["quarantined"]),
         Line("came late", "ledger", bronze["late"], found["late"]),

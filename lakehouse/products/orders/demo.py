@@ -8,13 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.paths import root_option
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render, width
+from lakehouse.explorer.show import Wide, printed
 from lakehouse.ingest.landing import Landed
 from lakehouse.operations.keep import keep
 from lakehouse.products.orders.tables import FLOWS
@@ -68,7 +66,7 @@ def demo(stage: Stage) -> Exit:
             )  # fmt: skip
             say(f"round {number}: {count} inserted, {total.good} changes landed")
         checks = verify(settings, say, keep)
-    sys.stdout.write(render({"orders": pa.Table.from_pylist(rounds)}, Format.table, width()))
+    sys.stdout.write(printed({"orders": rounds}, Format.table, Wide.FEWER))
     show(checks)
     sys.stdout.write("".join(f"{check.detail}\n" for check in checks if check.name == "audit"))
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)

@@ -34,7 +34,7 @@ def account(
         _line("each address once", "bronze", kept, landed.bronze["addresses"]),
         _line(
             "sent twice",
-            "bronze, marked duplicate",
+            "bronze, marked",
             by_kind.get("duplicate", 0),
             landed.bronze["duplicate"],
         ),

@@ -9,9 +9,7 @@ import pyarrow as pa
 
 from lakehouse.core.text import printable
 from lakehouse.explorer.format import Format
-from lakehouse.explorer.show import render
-
-_WIDTH = 132
+from lakehouse.explorer.show import Wide, printed
 
 
 def told(answer: Mapping[str, Any]) -> str:
@@ -50,7 +48,9 @@ def told(answer: Mapping[str, Any]) -> str:
             for one in answer["predictions"]
         ]
     )
-    return "".join(f"{printable(line)}\n" for line in lines) + render(tables, Format.table, _WIDTH)
+    return "".join(f"{printable(line)}\n" for line in lines) + printed(
+        tables, Format.table, Wide.BELOW
+    )
 
 
 def _place(of: Mapping[str, Any]) -> str:
