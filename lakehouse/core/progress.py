@@ -32,11 +32,16 @@ def advance(what: str, done: int, of: int, unit: str = "rows") -> bool:
 
 
 class Counted:
-    """One piece of work of a known size that comes in parts, from any thread."""
+    """One piece of work of a known size that comes in parts, from any thread.
+
+    It is told of when it begins: from there the time left is reckoned.
+    """
 
     def __init__(self, what: str, of: int, unit: str = "rows") -> None:
         self._what, self._of, self._unit, self.done = what, of, unit, 0
         self._one = threading.Lock()
+        if of:
+            advance(what, 0, of, unit)
 
     def add(self, part: int) -> None:
         """Some more of it is done."""
@@ -100,6 +105,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._drawn: tuple[str, Progress, TaskID] | None = None
+        self._began = 0.0
         self._one = threading.Lock()
 
     def tell(self, what: str, done: int, of: int, unit: str) -> None:
@@ -111,10 +117,14 @@ class Bar:
             if is_over:
                 return
             if self._drawn is None:
-                drawn = _begun()
-                self._drawn = what, drawn, drawn.add_task(printable(what), total=None, told="")
+                drawn, self._began = _begun(), time.monotonic()
+                task = drawn.add_task(printable(what), total=None, told="", until=None)
+                self._drawn = what, drawn, task
             _, drawn, task = self._drawn
-            drawn.update(task, completed=done, total=of or None, told=_told(done, of, unit))
+            now = time.monotonic()
+            until = now + (now - self._began) / done * (of - done) if of and done else None
+            told = _told(done, of, unit)
+            drawn.update(task, completed=done, total=of or None, told=told, until=until)
 
     def end(self) -> None:
         """Take the bar away: what was done is reported with a clear error."""
@@ -131,15 +141,24 @@ def _begun() -> Progress:
     from rich.progress import (  # noqa: PLC0415  # help does without
         BarColumn,
         Progress,
+        ProgressColumn,
         SpinnerColumn,
+        Task,
         TextColumn,
-        TimeRemainingColumn,
     )
+    from rich.text import Text  # noqa: PLC0415  # likewise
+
+    class Left(ProgressColumn):
+        """The time left, from all that was done: rich forgets what is half a minute old."""
+
+        def render(self, task: Task) -> Text:
+            """Nothing while nobody can know."""
+            left = (task.fields["until"] or 0.0) - time.monotonic()
+            return Text(f"{_span(left)} left" if left > 0 else "", style="progress.remaining")
 
     drawn = Progress(
         TextColumn("{task.description}", markup=False), BarColumn(),
-        TextColumn("{task.fields[told]}", markup=False), TimeRemainingColumn(compact=True),
-        SpinnerColumn("line"),
+        TextColumn("{task.fields[told]}", markup=False), Left(), SpinnerColumn("line"),
         console=narration(), transient=True, redirect_stdout=False,
     )  # fmt: skip
     drawn.start()
