@@ -173,8 +173,25 @@ def _report(done: Erased, kafka: dict[str, Any]) -> dict[str, Any]:
         "audits": done.audits,
         "erased_addresses": done.addresses.num_rows,
         "kafka": kafka,
-        "not_touched": ["backups", "copies made outside the lake"],
+        "not_touched": ["backups", "copies made outside the lake", *_sent_on(done.product)],
     }
+
+
+def _sent_on(product: str) -> list[str]:
+    """What sinks of the product sent out of the lake, and when it goes from there."""
+    from lakehouse.model.sink import PostgresSink, SinkFlow
+    from lakehouse.products.registry import flows
+
+    return [
+        f"what {f.name} sent on, which goes "
+        + (
+            "when it runs next"
+            if isinstance(f, PostgresSink)
+            else "when its topic's retention ends"
+        )
+        for f in flows()
+        if isinstance(f, SinkFlow) and f.product == product
+    ]
 
 
 def _tell(report: dict[str, Any]) -> None:
@@ -199,4 +216,4 @@ def _tell(report: dict[str, Any]) -> None:
         )
     if not kafka["partitions"]:
         say(f"Kafka's topic {kafka['topic']} holds none of them any more")
-    say("not touched: backups, and copies made outside the lake")
+    say(f"not touched: {'; '.join(report['not_touched'])}")

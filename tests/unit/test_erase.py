@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from lakehouse.audit.proof import Verdict
 from lakehouse.cli.app import app
+from lakehouse.cli.erase import _report
 from lakehouse.core.errors import TableLocked, TableMissing, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake as Paths
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.ingest.replay import finish
-from lakehouse.operations.erase import erase, is_begun
+from lakehouse.operations.erase import Erased, erase, is_begun
 from lakehouse.operations.person import find, naming
 from tests.conftest import NOW, encode, long, sale, settings_at
 from tests.support.audited import Kafka, proof
@@ -274,6 +275,13 @@ def test_the_command_says_what_it_did_and_what_it_could_not_ask(lake):
     lake.restart()
     assert_gone(lake)
     assert json.loads(run(lake, GONE, "--yes", "--json").stdout) == {}
+
+
+def test_what_sinks_have_sent_on_is_said():
+    found = _report(Erased("activity"), {})["not_touched"]
+    assert "what activity.postgres sent on, which goes when it runs next" in found
+    assert any(one.startswith("what activity.enriched sent on") for one in found)
+    assert len(_report(Erased("sales"), {})["not_touched"]) == len(found) - 2
 
 
 def test_a_cut_is_said_with_what_to_do(lake, monkeypatch):
