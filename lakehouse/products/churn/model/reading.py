@@ -5,16 +5,12 @@ Of a batch many records are read and decoded ahead, by a process of their own.
 
 from __future__ import annotations
 
-import math
 import pickle
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
-import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lakehouse.ingest.decode import decode_batch
@@ -24,6 +20,7 @@ from lakehouse.ingest.reader.slowly import Slowly, headers_by_python
 from lakehouse.ingest.verdict import TimeRules
 from lakehouse.products.churn.contract import CUSTOMERS
 from lakehouse.products.churn.model.ahead import Ahead
+from lakehouse.products.churn.model.offsets import GroupOffsets
 from lakehouse.products.churn.model.span import Span
 from lakehouse.products.churn.settings import churn_of
 from lakehouse.settings.kafka_client import ensure_topic, reader_options, unreachable
@@ -44,7 +41,6 @@ _READ = {
     "fetch.wait.max.ms": 100,
     "log_level": 0,  # errors are reported by us
 }
-log = structlog.get_logger("lakehouse")
 
 
 def started(settings: Settings, span: Span, rules: TimeRules) -> Start:
@@ -58,7 +54,7 @@ def started(settings: Settings, span: Span, rules: TimeRules) -> Start:
 
 
 class Reading:
-    """Where a group is in the topic, and the records from there on; used by one thread.
+    """The topic's records from where a group is on; used by one thread.
 
     KafkaException, or ServiceAway, where the broker does not answer.
     """
@@ -68,24 +64,22 @@ class Reading:
     ) -> None:
         """``ahead`` reads a batch that is large; a small one lets it go."""
         kafka = settings.kafka
-        self._kafka, self._span, self._topic_id = kafka, span, topic_id
+        self._kafka, self._topic_id = kafka, topic_id
         self._churn = churn_of(settings)
         self._topic = self._churn.topic
-        self._wait = kafka.request_timeout.total_seconds()
         self._lost = ""
         self._start = start
         self._slow: dict[int, Slowly | None] = {}
         """Partitions with a batch that the C client does not unpack."""
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._known: dict[int, int] = {}
-        """How far each partition went when it was begun."""
-        self._count, self._looked = 0, time.monotonic()
+        self._looked = time.monotonic()
         self._ahead: Ahead | None = None
         self._consumer = Consumer({**start.kafka, **_READ, "error_cb": self._met})
+        self.offsets = GroupOffsets(self._consumer, kafka, self._topic, topic_id, span)
         try:
-            self._next = self._begin()
-            self._ends = self._at(span.until) if span.until else {}
+            self._next = self.offsets.begin()
+            self._ends = self.offsets.at(span.until, [*self._next]) if span.until else {}
             self._next = {p: n for p, n in self._next.items() if self._is_within(p, n)}
             if ahead and self.waiting() >= MANY:
                 ahead.begin(self._next, self._upto())
@@ -128,7 +122,8 @@ class Reading:
 
     def _upto(self) -> dict[int, int]:
         """Of each partition that is read, the end that it had at the beginning, or the span's."""
-        return {p: min(self._known[p], self._ends.get(p, self._known[p])) for p in self._next}
+        known = self.offsets.ends
+        return {p: min(known[p], self._ends.get(p, known[p])) for p in self._next}
 
     def is_outdated(self) -> bool:
         """Whether the topic was recreated, or has more partitions now; asks Kafka now and then.
@@ -140,16 +135,7 @@ class Reading:
         self._looked = time.monotonic()
         if ensure_topic(self._kafka, self._churn) != self._topic_id:
             return True
-        return len(self._numbers()) > self._count
-
-    def _numbers(self) -> list[int]:
-        known = self._consumer.list_topics(self._topic, timeout=self._wait)
-        return sorted(known.topics[self._topic].partitions)
-
-    def offsets(self, read: dict[int, int]) -> tuple[list[TopicPartition], Any]:
-        """What a transaction takes: offsets that say which topic they are of, and the group."""
-        places = [TopicPartition(self._topic, n, at, self._topic_id) for n, at in read.items()]
-        return places, self._consumer.consumer_group_metadata()
+        return len(self.offsets.partitions()) > len(self.offsets.ends)
 
     @property
     def is_ahead(self) -> bool:
@@ -168,46 +154,6 @@ class Reading:
         if self._ahead:
             self._ahead.close()
         self._consumer.close()
-
-    def _begin(self) -> dict[int, int]:
-        """Where each partition is read from: never twice, and what is gone is said."""
-        numbers = self._numbers()
-        self._count = len(numbers)
-        self._next = dict.fromkeys(numbers, 0)
-        first = self._at(self._span.since) if self._span.since else {}
-        asked = [TopicPartition(self._topic, number) for number in numbers]
-        found = {}
-        for place in self._committed(asked):
-            low, high = self._consumer.get_watermark_offsets(place, timeout=self._wait)
-            self._known[place.partition] = high
-            is_known = place.offset >= 0 and place.metadata in {None, self._topic_id}
-            offset = min(place.offset, high) if is_known else first.get(place.partition, low)
-            if offset < low:
-                log.error("records are gone that were not scored", topic=self._topic,
-                          partition=place.partition, records=low - offset)  # fmt: skip
-            found[place.partition] = max(low, offset)
-        return found
-
-    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """Where the group is; a broker gives it once no transaction of the group is open."""
-        try:
-            return self._consumer.committed(asked, timeout=self._wait)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._TIMED_OUT:
-                raise
-            reason = f"it does not say where group {self._span.group} is: a transaction is open"
-            raise unreachable(self._kafka, reason) from None
-
-    def _at(self, moment: datetime) -> dict[int, int]:
-        """Of each partition the first offset from a Kafka time on; its end where there is none."""
-        ms = math.ceil(moment.timestamp() * 1000)
-        asked = [TopicPartition(self._topic, number, ms) for number in self._next]
-        return {
-            place.partition: place.offset
-            if place.offset >= 0
-            else self._consumer.get_watermark_offsets(place, timeout=self._wait)[1]
-            for place in self._consumer.offsets_for_times(asked, timeout=self._wait)
-        }
 
     def _assign(self) -> None:
         """Let the C client read on with the partitions that Python does not read."""

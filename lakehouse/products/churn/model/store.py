@@ -15,16 +15,14 @@ is in :data:`TRUSTED`.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,15 +30,14 @@ from lakehouse.core.errors import TableMissing, UsageError, writing
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.paths import Lake
-from lakehouse.core.within import Within
 from lakehouse.products.churn.model.card import Card, markdown
 from lakehouse.products.churn.model.encoding import TRAIN_AGAIN, ModelRefused, check_features
+from lakehouse.products.churn.model.model_files import ModelFiles
 
 if TYPE_CHECKING:
     from lakehouse.products.churn.model.scoring import Scorer
     from lakehouse.products.churn.model.training import Trained
 
-T = TypeVar("T")
 TRUSTED = ("sklearn.tree._tree.Tree",)
 """Types that a pipeline of ours has besides those that skops itself trusts."""
 PIPELINE, GRAPH, CARD, READABLE = "model.skops", "model.onnx", "card.json", "card.md"
@@ -63,6 +60,7 @@ class Models:
     def __init__(self, root: str) -> None:
         self._lake = Lake(root)
         self.folder = Path(self._lake.join("models", "churn"))
+        self._files = ModelFiles(self.folder)
 
     def versions(self) -> list[str]:
         """The names of all versions, the oldest first."""
@@ -78,9 +76,9 @@ class Models:
                 f"model {version}", f"is not among the models of {self.folder}",
                 "name one of: lakehouse churn models",
             )  # fmt: skip
-        card = self._decoded(f"{version}/{CARD}", Card)
+        card = self._files.decoded(f"{version}/{CARD}", Card)
         if card.version != version:
-            raise self._refused(version, f"its card is of version {card.version!r}")
+            raise self._files.refused(version, f"its card is of version {card.version!r}")
         check_features(card.features, f"model {version}")
         return card
 
@@ -88,7 +86,7 @@ class Models:
         """The version that scores; None where none is promoted yet."""
         if not (self.folder / _PROMOTED).exists():
             return None
-        return self._decoded(_PROMOTED, Promoted)
+        return self._files.decoded(_PROMOTED, Promoted)
 
     def current(self) -> str:
         """The promoted version's name; TableMissing where there is none."""
@@ -105,15 +103,15 @@ class Models:
         from lakehouse.products.churn.model.scoring import Scorer  # noqa: PLC0415  # loads ONNX
 
         card = self.card(version)
-        return Scorer(card, self._file(card, GRAPH), f"model {version}")
+        return Scorer(card, self._files.of(card, GRAPH), f"model {version}")
 
     def pipeline(self, version: str) -> Any:
         """A version's pipeline of scikit-learn, as it was trained; ModelRefused as above."""
         card = self.card(version)
-        found = _trusted(self._file(card, PIPELINE), self._place(version))
+        found = _trusted(self._files.of(card, PIPELINE), self._files.place(version))
         names = [feature.name for feature in card.features]
         if sorted(getattr(found, "feature_names_in_", ())) != sorted(names):
-            raise self._refused(version, f"{PIPELINE} does not take the card's features")
+            raise self._files.refused(version, f"{PIPELINE} does not take the card's features")
         return found
 
     def save(self, trained: Trained) -> Card:
@@ -125,7 +123,7 @@ class Models:
         files[READABLE] = markdown(card).encode()
         with self._alone():
             if not (self.folder / card.version).exists():
-                self._write(card.version, files)
+                self._files.write(card.version, files)
         return card
 
     def promote(self, version: str) -> Promoted:
@@ -154,21 +152,11 @@ class Models:
         """ModelRefused where the files of a version are damaged, poisoned or not of one model."""
         from lakehouse.products.churn.model.drawn import check_same  # noqa: PLC0415  # as above
 
-        check_same(self.pipeline(version), self.scorer(version), self._place(version))
+        check_same(self.pipeline(version), self.scorer(version), self._files.place(version))
 
     def _promote(self, promoted: Promoted) -> Promoted:
         write_whole(self.folder / _PROMOTED, msgspec.json.encode(promoted))
         return promoted
-
-    def _write(self, version: str, files: dict[str, bytes]) -> None:
-        for left in self.folder.glob(".*.part"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        part = self.folder / f".{version}.part"
-        part.mkdir()
-        for name, data in files.items():
-            write_whole(part / name, data)
-        os.rename(part, self.folder / version)  # noqa: PTH104  # a folder that is there is an error
-        sync(self.folder)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -180,34 +168,6 @@ class Models:
                 sync(self.folder.parent.parent)
             with one_at_a_time(self._lake.locks / "models.churn.lock"):
                 yield
-
-    def _file(self, card: Card, name: str) -> bytes:
-        data = self._read(f"{card.version}/{name}")
-        if sha256(data).hexdigest() != card.files.get(name):
-            raise self._refused(card.version, f"{name} is not the file that was saved")
-        return data
-
-    def _decoded(self, name: str, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(self._read(name), type=kind)
-        except msgspec.MsgspecError as error:
-            raise ModelRefused(
-                str(self.folder / name), f"is damaged: {error}", TRAIN_AGAIN
-            ) from None
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return Within.of(self.folder, name).data()
-        except OSError as error:
-            raise ModelRefused(
-                str(self.folder / name), f"cannot be read: {error.strerror}", TRAIN_AGAIN
-            ) from None
-
-    def _refused(self, version: str, fault: str) -> ModelRefused:
-        return ModelRefused(self._place(version), fault, TRAIN_AGAIN)
-
-    def _place(self, version: str) -> str:
-        return f"model {version} in {self.folder}"
 
 
 def _trusted(data: bytes, place: str) -> Any:

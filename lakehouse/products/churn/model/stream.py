@@ -162,7 +162,7 @@ class ScoringService:
         if found is None:
             return
         outcomes, read = found
-        self._commit(outcomes, *reading.offsets(read))
+        self._commit(outcomes, *reading.offsets.taken(read))
         self.scored.add(outcomes)
         self._report()
         if self._until_end:
