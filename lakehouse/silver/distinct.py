@@ -36,21 +36,21 @@ class DistinctState:
     The first key of an entity is stored under 64 bits of the entity's hash; its value holds 64
     bits of the key's own hash. Further keys, which few entities have, are stored under both
     hashes, and so sort right after the first. Entities whose hashes collide share a place, and
-    SQL tells them apart. ``connection`` is used by this object alone, and reads ``rows``.
+    SQL tells them apart.
     """
 
-    def __init__(self, finer: Finer, connection: duckdb.DuckDBPyConnection) -> None:
-        self.finer, self._connection = finer, connection
+    def __init__(self, finer: Finer, connection: duckdb.DuckDBPyConnection, rows: Source) -> None:
+        self.finer, self._connection = finer, connection.cursor()
         self.space = f"distinct {finer.name}"
         self.schema = text_schema(finer.keys)
         sides = ("single", "new", "prior")
         self.gained = {f"{side}_{finer.name}": self.schema for side in sides}
         self._prior = Source(pa.schema([("value", pa.string())]))
-        connection.register("prior", self._prior)
-        self._found = Prepared(connection, self._hashed(finer_sql(finer)))
+        self._found = Prepared(connection, self._hashed(finer_sql(finer)), {"rows": rows})
         kinds = [(f.name, "TIMESTAMPTZ" if f.name == "event_time" else "VARCHAR")
                  for f in self.schema]  # fmt: skip
-        self._parsed = Prepared(connection, f"SELECT {from_text_values(kinds, 'value')} FROM prior")
+        parsed = f"SELECT {from_text_values(kinds, 'value')} FROM prior"
+        self._parsed = Prepared(connection, parsed, {"prior": self._prior})
 
     def find(self) -> pa.Table:
         """The distinct keys of the current rows, with their places in the space."""

@@ -25,24 +25,24 @@ from lakehouse.silver.render import values_sql
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import scan
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.prepared import Prepared
+from lakehouse.storage.prepared import Prepared, Source
 
 _MANY = 100_000
 """Values that are loaded into the store in one transaction."""
 
 
 class ExactCount:
-    """One exact count of an aggregate, in a space of the store; ``connection`` reads ``rows``.
+    """One exact count of an aggregate, in a space of the store.
 
     A value is kept under its window's end and 128 bits of the hash of window, keys and value.
     """
 
     def __init__(
-        self, aggregate: Aggregate, name: str, connection: duckdb.DuckDBPyConnection
+        self, aggregate: Aggregate, name: str, connection: duckdb.DuckDBPyConnection, rows: Source
     ) -> None:
         self.space, self._name = f"exact {aggregate.name} {name}", name
-        self._aggregate, self._connection = aggregate, connection
-        self._found = Prepared(connection, self._placed("rows"))
+        self._aggregate, self._connection = aggregate, connection.cursor()
+        self._found = Prepared(connection, self._placed("rows"), {"rows": rows})
 
     def _placed(self, rows: str) -> str:
         """SQL: the values of windows in rows, each once, with their places in the space."""

@@ -26,6 +26,7 @@ from lakehouse.silver.keys import (
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import query, reads
+from lakehouse.storage.prepared import Source
 
 BLOCK = "block"
 _AT_ONCE = 100_000
@@ -87,12 +88,13 @@ def left_schema(keyed: Keyed, name: str) -> pa.Schema:
 
 
 class KeyedState:
-    """The latest change by key, in a space of the store; nothing else uses ``connection``."""
+    """The latest change by key, in a space of the store."""
 
     space = "latest"
 
-    def __init__(self, keyed: Keyed, connection: duckdb.DuckDBPyConnection) -> None:
-        self.keyed, self._connection = keyed, connection
+    def __init__(self, keyed: Keyed, connection: duckdb.DuckDBPyConnection, rows: Source) -> None:
+        self.keyed, self._connection = keyed, connection.cursor()
+        self._connection.register("rows", rows)
         kinds = keyed_columns(keyed)[keyed.current]
         self._kind = kinds[keyed.key]
         self._words = {

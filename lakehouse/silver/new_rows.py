@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from lakehouse.model.flow import SilverFlow
 from lakehouse.storage.duck import BY_NAME, patterns, query, reads
 from lakehouse.storage.increments import Increment
-from lakehouse.storage.prepared import Source, reading
+from lakehouse.storage.prepared import Source
 
 
 class NewRows:
@@ -21,7 +21,7 @@ class NewRows:
         schema = flow.contract.schema.append(pa.field("is_late", pa.bool_()))
         self._columns, self._names = schema.names, ", ".join(schema.names)
         self.source = Source(schema)
-        self._reader = reading(connection, {"rows": self.source})
+        self._connection = connection.cursor()
 
     def put(self, step: Increment) -> None:
         """Replace the rows by an increment's, read from its files where they are not at hand."""
@@ -43,13 +43,14 @@ class NewRows:
         if not step.files:
             return None
         sql = f"SELECT epoch_us(max(watermark)) FROM {reads(step.files, BY_NAME)}"
-        [(found,)] = self._reader.execute(sql).fetchall()
+        [(found,)] = self._connection.execute(sql).fetchall()
         return found  # type: ignore[no-any-return]  # likewise
 
     def _read(self, files: Sequence[str]) -> pa.Table:
         return query(
-            self._reader,
+            self._connection,
             f"SELECT {self._names} FROM (FROM read_parquet($files, hive_partitioning=false, "
             "union_by_name=true) WHERE NOT is_duplicate UNION ALL BY NAME FROM rows)",
             {"files": patterns(files)},
+            rows=self.source.rows,
         )

@@ -41,7 +41,7 @@ from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import scan
 from lakehouse.storage.file_paths import files_of
-from lakehouse.storage.prepared import Prepared
+from lakehouse.storage.prepared import Prepared, Source
 from lakehouse.storage.table import Table
 
 _MICRO = timedelta(microseconds=1)
@@ -79,16 +79,16 @@ def session_schema(session: Session) -> pa.Schema:
 
 
 class SessionState:
-    """The sessions of one declaration that are not final; ``connection`` reads ``rows``."""
+    """The sessions of one declaration that are not final."""
 
     def __init__(
-        self, session: Session, timeout: int, connection: duckdb.DuckDBPyConnection
+        self, session: Session, timeout: int, connection: duckdb.DuckDBPyConnection, rows: Source
     ) -> None:
-        self.session, self._connection = session, connection
+        self.session, self._connection = session, connection.cursor()
         self._timeout = min(timeout, _LONGEST)
         self.space, self.due_space = f"session {session.name}", f"due {session.name}"
         self._schema = left_schema(session)
-        self._found = Prepared(connection, self._select("rows", "NOT is_late"))
+        self._found = Prepared(connection, self._select("rows", "NOT is_late"), {"rows": rows})
 
     def _select(self, source: str, where: str) -> str:
         """SQL: the events of sessions, a piece each, with their places in the store."""

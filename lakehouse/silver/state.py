@@ -35,7 +35,7 @@ from lakehouse.silver.terms import Terms
 from lakehouse.silver.top import TopState
 from lakehouse.silver.windows import OpenWindows
 from lakehouse.storage.increments import Increment
-from lakehouse.storage.prepared import Source, reading
+from lakehouse.storage.prepared import Source
 from lakehouse.storage.table import Table
 
 Steps = Callable[[int, int], Iterator[Increment]]
@@ -62,26 +62,24 @@ class SilverState:
         self.tables: dict[str, Published] = {}
         """By name, in the order of publishing."""
 
-        def cursor(source: Source) -> duckdb.DuckDBPyConnection:
-            return reading(connection, {"rows": source})
-
         for finer in flow.finers:
-            distinct = DistinctState(finer, cursor(self.folded))
+            distinct = DistinctState(finer, connection, self.folded)
             self._kinds[finer.name] = distinct
             self.tables[finer.name] = Appended(opened.finer(finer.name, distinct.schema))
         for aggregate in flow.aggregates:
             for name, favourite in (aggregate.favourite or {}).items():
-                top = TopState(aggregate, name, favourite, cursor(self.folded))
+                top = TopState(aggregate, name, favourite, connection, self.folded)
                 self._kinds[favourite.finer] = top
                 table = opened.finer(favourite.finer, top.schema)
                 self.tables[favourite.finer] = units_table(table, connection.cursor())
         if keyed := flow.keyed:
-            self._keyed = KeyedState(keyed, cursor(rows))
+            self._keyed = KeyedState(keyed, connection, rows)
             current, history = opened.keyed(keyed)
             for name, table in ((keyed.history, history), (keyed.current, current)):
                 self.tables[name] = keyed_table(keyed, name, table, connection.cursor())
         self._sessions = {
-            s.name: SessionState(s, terms[TIMEOUTS][s.name], cursor(rows)) for s in flow.sessions
+            s.name: SessionState(s, terms[TIMEOUTS][s.name], connection, rows)
+            for s in flow.sessions
         }
         for session in flow.sessions:
             table = opened.sessions(session)
@@ -91,7 +89,7 @@ class SilverState:
         self._aggregates = aggregates
         asked = terms.get(EXACT, {})
         self._open = {
-            a.name: OpenWindows(a, delta_schema(a), cursor(rows), asked.get(a.name, ()))
+            a.name: OpenWindows(a, delta_schema(a), connection, rows, asked.get(a.name, ()))
             for a in flow.aggregates
             if a.window
         }

@@ -21,7 +21,7 @@ from lakehouse.silver.keys import hash_key, packed, words_sql
 from lakehouse.silver.render import ARROW, units_sql
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import BY_NAME, reads
-from lakehouse.storage.prepared import Prepared
+from lakehouse.storage.prepared import Prepared, Source
 
 _MANY = 200_000
 _UNITS = ARROW[UNITS]
@@ -43,8 +43,7 @@ class TopState:
     """One aggregate's top value, in two spaces of the store: units by (key, value), best by key.
 
     A pair's place is 64 bits of its key's hash and 64 of its own; its stored value is its
-    units. A best entry begins with 16 bytes of units. Nothing else uses ``connection``, which
-    reads ``rows``.
+    units. A best entry begins with 16 bytes of units.
     """
 
     def __init__(
@@ -53,15 +52,18 @@ class TopState:
         name: str,
         favourite: Favourite,
         connection: duckdb.DuckDBPyConnection,
+        rows: Source,
     ) -> None:
         self.aggregate, self.name, self.favourite = aggregate, name, favourite
-        self._connection = connection
+        self._connection = connection.cursor()
         self.units_space, self.best_space = (f"{w} {favourite.finer}" for w in ("units", "best"))
         self.schema = units_schema(aggregate, favourite.of)
         keys, self._gained = [*aggregate.keys], f"choice_{aggregate.name}_{name}"
         choice = [pa.field(column, pa.string()) for column in [*keys, f"new_{name}"]]
         self.gained = {self._gained: pa.schema(choice)}
-        self._find = Prepared(connection, self._hashed(units_sql(aggregate, favourite)))
+        self._find = Prepared(
+            connection, self._hashed(units_sql(aggregate, favourite)), {"rows": rows}
+        )
 
     def find(self) -> pa.Table:
         """The units of the current rows, with their places in the spaces."""

@@ -42,7 +42,7 @@ _MANY = 100_000
 
 
 class OpenWindows:
-    """The open windows of one aggregate, in a space of the store; ``connection`` reads ``rows``.
+    """The open windows of one aggregate, in a space of the store.
 
     ``exact`` are the columns of exact counts that are asked for.
     """
@@ -52,6 +52,7 @@ class OpenWindows:
         aggregate: Aggregate,
         delta: pa.Schema,
         connection: duckdb.DuckDBPyConnection,
+        rows: Source,
         exact: Collection[str] = (),
     ) -> None:
         self.space, self._delta = f"open {aggregate.name}", delta
@@ -67,8 +68,8 @@ class OpenWindows:
         self._placed = Prepared(connection, placed, {"windows": self._rows})
         parsed = f"SELECT {from_text_values(kinds, 'value')} FROM known"
         self._parsed = Prepared(connection, parsed, {"known": self._known})
-        self._connection = connection
-        self._exact = [ExactCount(aggregate, name, connection) for name in exact]
+        self._connection = connection.cursor()
+        self._exact = [ExactCount(aggregate, name, connection, rows) for name in exact]
         self.spaces = [self.space, *(count.space for count in self._exact)]
 
     def close(

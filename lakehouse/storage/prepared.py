@@ -1,76 +1,103 @@
-"""Queries that are planned once, over rows that change: a batch costs the work, not the plan."""
+"""Queries of the driver's DuckDB that are planned once, over rows that change."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import partial
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import ARROW
 
+from lakehouse.core.sql import identifier
+
+_FEW = 20_000
+"""Rows of a query's sources that cost less to copy than the query costs to plan once more."""
 _NUMBERS = itertools.count()
+_IN_UTC = """
+CREATE TEMP MACRO date_trunc(unit, time) AS make_timestamptz(epoch_us(
+    system.main.date_trunc(unit, make_timestamp(epoch_us(CAST(time AS TIMESTAMPTZ))))))
+"""
+"""Its own asks the zone of the session: no plan with it is kept, and it takes ten times as long."""
 
 
 class Source:
-    """Rows under a name in SQL that change: a prepared statement reads those of the moment."""
+    """Rows under a name in SQL that change: a prepared query reads those of the moment."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._rows = schema.empty_table()
+        self.rows = schema.empty_table()
 
     def put(self, rows: pa.Table) -> None:
         """Rows that have the columns of the schema, among others perhaps."""
-        self._rows = rows.select(self._rows.schema.names).cast(self._rows.schema)
+        self.rows = rows.select(self.rows.schema.names).cast(self.rows.schema)
 
     def clear(self) -> None:
         """No rows."""
-        self._rows = self._rows.slice(0, 0)
+        self.rows = self.rows.slice(0, 0)
 
     def __arrow_c_schema__(self) -> object:
-        return self._rows.schema.__arrow_c_schema__()
+        return self.rows.schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._rows.__arrow_c_stream__(requested_schema)
+        return self.rows.__arrow_c_stream__(requested_schema)
 
 
 class Prepared:
-    """A query that is planned once: on a small batch planning takes longer than the work.
+    """A query over sources, by their names; on a small batch planning takes longer than the work.
 
-    ``sources`` are read by name, on a connection of its own. Planned when it is first asked: a
-    process that only opens tables, as a verb does, plans and names nothing. Whatever it reads
-    must keep its name and columns; see :class:`Source`.
+    DuckDB keeps no plan that scans anything: it plans it again at each EXECUTE. So a few rows
+    come from a function, as one list that is unnested. Many rows are scanned, and the query is
+    planned: their list would be a copy in memory, and one thread would unnest it.
+
+    Planned when it is first asked: a process that only opens tables, as a verb does, plans and
+    names nothing. Sources must keep their columns; see :class:`Source`.
     """
 
     def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        sql: str,
-        sources: Mapping[str, Source] | None = None,
+        self, connection: duckdb.DuckDBPyConnection, sql: str, sources: Mapping[str, Source]
     ) -> None:
-        self._sql, self._sources, self._name = sql, sources or {}, ""
-        self._connection = connection.cursor() if sources else connection
+        self._sql, self._sources = sql, sources
+        self._scanning, self._planned = connection.cursor(), connection.cursor()
+        self._is_begun = self._is_planned = False
 
     def __call__(self) -> pa.Table:
         """The rows at hand now."""
-        if not self._name:
-            for given, source in self._sources.items():
-                self._connection.register(given, source)
-            name = f"prepared_{next(_NUMBERS)}"
-            self._connection.execute(f"PREPARE {name} AS {self._sql}")
-            self._name = name
-        return self._connection.execute(f"EXECUTE {self._name}").to_arrow_table()
+        if not self._is_begun:
+            self._begin()
+        if sum(len(source.rows) for source in self._sources.values()) > _FEW:
+            return self._scanning.execute(self._sql).to_arrow_table()
+        if not self._is_planned:
+            self._plan()
+        return self._planned.execute("EXECUTE planned").to_arrow_table()
 
-    def close(self) -> None:
-        """Forget the plan: the connection would keep it."""
-        if self._name:
-            self._connection.execute(f"DEALLOCATE {self._name}")
-            self._name = ""
+    def _begin(self) -> None:
+        """Have the sources scanned by their names."""
+        self._scanning.execute(_IN_UTC)
+        for name, source in self._sources.items():
+            self._scanning.register(name, source)
+        self._is_begun = True
+
+    def _plan(self) -> None:
+        """Plan the query; functions give the sources' rows."""
+        self._planned.execute(_IN_UTC)
+        for name, source in self._sources.items():
+            function = f"rows_{next(_NUMBERS)}"
+            told = self._scanning.execute(f"DESCRIBE SELECT * FROM {identifier(name)}").fetchall()
+            row = duckdb.struct_type({column: kind for column, kind, *_ in told})
+            self._planned.create_function(
+                function, partial(_as_list, source), ["BIGINT"], duckdb.list_type(row),
+                type=ARROW, side_effects=True,
+            )  # fmt: skip
+            self._planned.execute(
+                f"CREATE TEMP VIEW {identifier(name)} AS "
+                f"SELECT r.* FROM (SELECT unnest({function}(0)) AS r)"
+            )
+        self._planned.execute(f"PREPARE planned AS {self._sql}")
+        self._is_planned = True
 
 
-def reading(
-    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source]
-) -> duckdb.DuckDBPyConnection:
-    """A connection of its own to the same database, in which these names are read."""
-    cursor = connection.cursor()
-    for given, source in sources.items():
-        cursor.register(given, source)
-    return cursor
+def _as_list(source: Source, _: pa.Array) -> pa.Array:
+    """The rows of a source as one list."""
+    rows = source.rows.to_struct_array().combine_chunks()
+    return pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
