@@ -17,6 +17,7 @@ from lakehouse.audit.topic import SAMPLE
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed, text, texts
+from lakehouse.core.text import one_line
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
 from lakehouse.model.window import EXACT, TIMEOUTS
@@ -126,7 +127,7 @@ def check_names(files: Sequence[str], names: Sequence[str]) -> None:
         try:
             found = pq.read_schema(file).names
         except (pa.ArrowException, OSError) as error:
-            words = " ".join(str(error).split())[:200]
+            words = one_line(error)
             raise TableDamaged(file, f"cannot be read: {words}", _ANEW) from None
         for column in found:
             if (name := known.get(column.lower(), column)) != column:

@@ -20,6 +20,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import Lake, root_option
 from lakehouse.core.signals import ended_by_signals
 from lakehouse.core.sql import identifier, listed
+from lakehouse.core.text import one_line
 from lakehouse.ingest.ends import Ends
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.sketch import with_sketches
@@ -113,7 +114,7 @@ class Snapshots:
             raise TableDamaged(
                 f"table {name}",
                 f"cannot be opened at {'its newest' if version is None else ''} version "
-                f"{'' if version is None else version}: {' '.join(str(error).split())[:200]}",
+                f"{'' if version is None else version}: {one_line(error)}",
                 f"lakehouse repair {name} {root_option(self.lake.root)}",
             ) from None
         if odd := _UNREADABLE & _features(table):

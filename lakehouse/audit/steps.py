@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.signals import is_interrupt
+from lakehouse.core.text import one_line
 from lakehouse.storage.faults import ENGINES
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def is_told(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str:
     """One line that says what kind of error it is, and its own words."""
-    words = " ".join(str(error).split())[:400]
+    words = one_line(error, 400)
     if isinstance(error, LakehouseError):
         return f"{error.place}: {error.fault}: {error.remedy}"
     if isinstance(error, _MEMORY):

@@ -55,6 +55,11 @@ def nearest(name: str, names: Sequence[str]) -> str | None:
     return known[last.index(close[0])] if close else None
 
 
+def one_line(error: BaseException | str, most: int = 200) -> str:
+    """An error's text in one line, cut after so many characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def printable(text: str) -> str:
     """The text with control, direction and other unprintable characters written out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

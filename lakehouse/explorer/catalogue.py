@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.paths import Lake, root_option
-from lakehouse.core.text import of_tables, whole_number
+from lakehouse.core.text import of_tables, one_line, whole_number
 from lakehouse.explorer.table_info import TableInfo, info_of_delta, info_of_files, time_text
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of, to_make
@@ -98,7 +98,7 @@ class Catalogue:
             if self.version is not None or self.at is not None:
                 raise self._no_version(name, error) from None
             raise TableDamaged(
-                f"table {name}", f"cannot be opened: {_line(error)}",
+                f"table {name}", f"cannot be opened: {one_line(error)}",
                 f"lakehouse repair {quote(name)} {root_option(self.lake.root)}",
             ) from None  # fmt: skip
         _refuse_unreadable(name, table)
@@ -108,7 +108,7 @@ class Catalogue:
         """Which versions there are instead; the engine's words where that is not what is wrong."""
         newest = Log.of(self.lake.table(name)).newest
         is_later = self.version is not None and self.version > newest
-        why = f"the newest is {newest}" if is_later else _line(error)
+        why = f"the newest is {newest}" if is_later else one_line(error)
         return UsageError(
             f"table {name}", f"has no such version: {why}", f"look at `lakehouse history {name}`"
         )
@@ -216,7 +216,3 @@ def _refuse_unreadable(name: str, table: DeltaTable) -> None:
             f"table {name}", f"uses {', '.join(sorted(odd))}, which this reader does not know",
             "rewrite the table without it",
         )  # fmt: skip
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.sql import identifier
+from lakehouse.core.text import one_line
 from lakehouse.explorer.catalogue import LAYERS
 from lakehouse.explorer.spilled import Room
 from lakehouse.ingest.ends import Ends
@@ -85,7 +86,7 @@ def _as_damage(name: str) -> Iterator[None]:
     try:
         yield
     except ENGINES as error:
-        said = " ".join(str(error).split())[:200]
+        said = one_line(error)
         verb = "rebuild" if name.startswith("silver.") else "repair"
         raise TableDamaged(
             f"table {name}", f"cannot be read: {said}", f"lakehouse {verb} {name}"

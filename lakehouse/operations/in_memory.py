@@ -11,8 +11,8 @@ import duckdb
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.memory import bounded, growth
+from lakehouse.core.text import one_line
 from lakehouse.settings.settings import Settings
-from lakehouse.storage.faults import one_line
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -42,7 +42,7 @@ def within_memory(settings: Settings) -> Iterator[None]:
     except (MemoryError, duckdb.OutOfMemoryException) as error:
         raise TableDamaged(
             f"lake {settings.lake.root}",
-            f"a file of it takes more memory than there is for this verb: {one_line(error)}",
+            f"a file of it takes more memory than there is for this verb: {one_line(error, 300)}",
             "`lakehouse doctor --deep` names the file; where it is yours, raise "
             "[silver] engine_memory, else leave this lake alone",
         ) from None

@@ -23,6 +23,7 @@ from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
 from lakehouse.core.paths import Lake, root_option
+from lakehouse.core.text import one_line
 from lakehouse.core.within import Within
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
@@ -101,7 +102,7 @@ class Repair:
         try:
             table = DeltaTable(self.uri)
         except (DeltaError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise self._beyond(Damage(self.uri, f"cannot be opened: {reason}")) from None
         if broken := self._broken():
             done.append(self._mend_files(table, broken))

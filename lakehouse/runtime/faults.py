@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lakehouse.core.errors import LakehouseError, ServiceUnavailable, disk_full
+from lakehouse.core.text import one_line
 from lakehouse.settings.kafka_client import unreachable
 from lakehouse.settings.settings import Settings
 
@@ -41,7 +42,7 @@ def in_words(error: BaseException, settings: Settings) -> LakehouseError | None:
 def not_started(error: BaseException) -> LakehouseError:
     """Why Spark's JVM did not become a session: a setting of [spark] or [spark.conf], mostly."""
     told = _JAVA.search(str(error))
-    fault = " ".join(told[1].split())[:300] if told else "its JVM ended as it started: see above"
+    fault = one_line(told[1], 300) if told else "its JVM ended as it started: see above"
     return LakehouseError(
         "Spark", f"does not start: {fault}",
         "mend [spark] driver_memory and master, and [spark.conf]; then lakehouse doctor",

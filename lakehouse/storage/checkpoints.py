@@ -17,6 +17,7 @@ from typing import Any
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.files import distrust, write_whole
 from lakehouse.core.own import make_folder, state_folder
+from lakehouse.core.text import one_line
 from lakehouse.core.within import Outside
 
 LARGEST = 1024 * 1024 * 1024
@@ -63,7 +64,7 @@ def _read(path: Path) -> int:
     except MemoryError:
         raise Outside(str(path), _large(LARGEST)) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        told = " ".join(str(error).split())[:80]
+        told = one_line(error, 80)
         raise ValueError(f"the checkpoint cannot be read: {told}") from None
     return size
 

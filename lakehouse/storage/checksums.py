@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.core.progress import Counted
+from lakehouse.core.text import one_line
 from lakehouse.storage.data_files import THREADS
 
 _NUMBER = b"\x15"
@@ -31,7 +32,7 @@ def corrupt_files(
                 raise MemoryError(f"{path}: {fault}")
             looked_at.add(1)
             if fault:
-                yield str(path), f"cannot be read: {' '.join(str(fault).split())[:120]}"
+                yield str(path), f"cannot be read: {one_line(fault, 120)}"
 
 
 def _page_fault(path: str | Path) -> Exception | None:

@@ -21,6 +21,7 @@ from lakehouse.core.errors import (
     too_many_files,
 )
 from lakehouse.core.signals import is_interrupt
+from lakehouse.core.text import one_line
 from lakehouse.storage.damage import Damage, damaged, table_name
 
 ENGINES = (duckdb.Error, pa.ArrowException, DeltaError, UnicodeDecodeError, MemoryError)
@@ -33,7 +34,7 @@ def read_fault(uri: str, file: str | Path, error: Exception) -> LakehouseError:
         return _moved(uri)
     if _has_too_many_files(error):
         return too_many_files(error)
-    return damaged(uri, Damage(str(file), f"the data file cannot be read: {one_line(error)}"))
+    return damaged(uri, Damage(str(file), f"the data file cannot be read: {one_line(error, 300)}"))
 
 
 def write_fault(uri: str, error: Exception) -> LakehouseError:
@@ -47,10 +48,10 @@ def write_fault(uri: str, error: Exception) -> LakehouseError:
     if (isinstance(error, OSError) and error.errno in NO_ROOM) or "o space left" in str(error):
         return disk_full(uri)
     if isinstance(error, TableNotFoundError) or "ile not found" in str(error):
-        return damaged(uri, Damage(uri, f"a file of it is gone: {one_line(error)}"))
+        return damaged(uri, Damage(uri, f"a file of it is gone: {one_line(error, 300)}"))
     return ServiceUnavailable(
         uri,
-        f"cannot be written: {one_line(error)}",
+        f"cannot be written: {one_line(error, 300)}",
         "mend the disk or the folder's rights, then start again",
     )
 
@@ -67,7 +68,7 @@ def read_faults(place: str) -> Iterator[None]:
             remedy = "raise [silver] engine_memory, or leave a table alone that others made"
         else:
             remedy = "`lakehouse doctor --deep` names the file; repair it, or restore a backup"
-        raise TableDamaged(place, f"cannot be read: {one_line(error)}", remedy) from None
+        raise TableDamaged(place, f"cannot be read: {one_line(error, 300)}", remedy) from None
 
 
 def _is_of_files(error: BaseException) -> bool:
@@ -105,8 +106,3 @@ def another_writer(uri: str) -> TableDamaged:
         "find that program and stop it: a table has one writer; then start again, and "
         "`lakehouse audit` says whether it changed rows",
     )
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text, not too long."""
-    return " ".join(str(error).split())[:300]

@@ -10,6 +10,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.paths import check_columns
+from lakehouse.core.text import one_line
 from lakehouse.core.within import check_file, check_folders, relative
 from lakehouse.storage.damage import Damage, damaged, files_damage
 from lakehouse.storage.file_paths import local_path
@@ -50,7 +51,7 @@ def loaded(uri: str, version: int | None) -> DeltaTable:
 
 
 def _misfit(error: Exception) -> str:
-    return f"its log has an action that does not fit: {' '.join(str(error).split())[:200]}"
+    return f"its log has an action that does not fit: {one_line(error)}"
 
 
 def opened(uri: str) -> DeltaTable:
@@ -70,7 +71,7 @@ def current(uri: str) -> DeltaTable:
 
 
 def _unopened(uri: str, error: DeltaError) -> TableDamaged:
-    fault = " ".join(str(error).split())[:300]
+    fault = one_line(error, 300)
     return damaged(uri, Damage(uri, f"cannot be opened: {fault}"))
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import TableDamaged
+from lakehouse.core.text import one_line
 from lakehouse.storage.actions import removal
 from lakehouse.storage.faults import read_fault
 from lakehouse.storage.file_paths import local_path
@@ -97,7 +98,7 @@ class DataFile:
         try:
             return column.cast(field.type)
         except pa.ArrowException as error:
-            words = " ".join(str(error).split())[:120]
+            words = one_line(error, 120)
             raise TableDamaged(
                 str(self.path),
                 f"column {field.name!r} has values that are no {field.type}: {words}",

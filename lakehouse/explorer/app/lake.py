@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from deltalake.exceptions import DeltaError
 
 from lakehouse.core.errors import LakehouseError, UsageError
-from lakehouse.core.text import printable
+from lakehouse.core.text import one_line, printable
 from lakehouse.explorer.app.asked import said
 from lakehouse.explorer.catalogue import is_plain
 from lakehouse.explorer.session import Session
@@ -66,7 +66,7 @@ def look(session: Session, before: Seen) -> Seen:
         except LakehouseError as error:
             tables[name] = said(error)
         except (DeltaError, OSError) as error:
-            tables[name] = printable(" ".join(str(error).split())[:200])
+            tables[name] = printable(one_line(error))
     seen = Seen(versions, tables, columns)
     return replace(seen, level=frozenset(n for n in tables if _is_level(session, seen, n)))
 
