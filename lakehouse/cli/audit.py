@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from lakehouse.audit.proof import Proof
     from lakehouse.settings.settings import Settings
 
+HowMuch = Annotated[
+    Content, typer.Option(help="how many records are compared with Kafka's own bytes")
+]
+CaughtUp = Annotated[
+    bool,
+    typer.Option("--caught-up", help="exit 1 where tables are behind, 3 where Kafka cannot say it"),
+]
+WithSource = Annotated[
+    bool, typer.Option("--source", help="compare with the database too that events came from")
+]
+Kept = Annotated[bool, typer.Option("--keep", help="add the result to the table audit.<product>")]
+
 
 def audit(
     product: Annotated[str | None, typer.Argument(help="one product; all without it")] = None,
     as_json: AsJson = False,
-    content: Annotated[
-        Content, typer.Option(help="how many records are compared with Kafka's own bytes")
-    ] = Content.SAMPLE,
-    caught_up: Annotated[
-        bool,
-        typer.Option(
-            "--caught-up", help="exit 1 where tables are behind, 3 where Kafka cannot say it"
-        ),
-    ] = False,
-    source: Annotated[
-        bool,
-        typer.Option("--source", help="compare with the database too that events came from"),
-    ] = False,
-    kept: Annotated[
-        bool, typer.Option("--keep", help="add the result to the table audit.<product>")
-    ] = False,
+    content: HowMuch = Content.SAMPLE,
+    caught_up: CaughtUp = False,
+    source: WithSource = False,
+    kept: Kept = False,
     root: Root = None,
     config: Config = None,
 ) -> None:
