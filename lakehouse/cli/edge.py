@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.files import make_for
 from lakehouse.core.paths import check_made, check_root
-from lakehouse.core.text import as_json
+from lakehouse.core.signals import Stopped, is_interrupt
+from lakehouse.core.text import as_json, say
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -54,6 +55,17 @@ def in_bounds(settings: Settings) -> Iterator[None]:
             "`lakehouse doctor --deep` names the file; where it is yours, raise "
             "[explorer] memory_limit, else leave this lake alone",
         ) from None
+
+
+@contextmanager
+def saying_where_it_is_cut(text: str) -> Iterator[None]:
+    """The block; the text is said where Ctrl-C or SIGTERM ends it."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | Stopped) or is_interrupt(error):
+            say(text)
+        raise
 
 
 def write_json(value: Any) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.edge import saying_where_it_is_cut, settings_of, write_json
 from lakehouse.cli.start import broker
 from lakehouse.core.errors import Exit, LakehouseError, TableMissing
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import progress
-from lakehouse.core.signals import Stopped, is_interrupt
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -25,6 +22,9 @@ if TYPE_CHECKING:
     from lakehouse.operations.erase import Erased
     from lakehouse.operations.person import Found
     from lakehouse.settings.settings import Settings
+
+
+_CUT = "the erasure was cut: some of it may be done; the same command does the rest"
 
 
 def erase(
@@ -66,23 +66,13 @@ def erase(
         )  # fmt: skip
     report = []
     for name in meant:
-        with progress(quiet=as_json), _saying_where_it_is_cut():
+        with progress(quiet=as_json), saying_where_it_is_cut(_CUT):
             done = erasure.erase(person, name, settings, datetime.now(UTC))
         report.append(_report(done, _in_kafka(done, settings)))
         _tell(report[-1])
     if as_json:
         write_json({r["product"]: r for r in report})
     raise SystemExit(Exit.OK)
-
-
-@contextmanager
-def _saying_where_it_is_cut() -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | Stopped) or is_interrupt(error):
-            say("the erasure was cut: some of it may be done; the same command does the rest")
-        raise
 
 
 def _products(product: str | None, settings: Settings) -> list[str]:

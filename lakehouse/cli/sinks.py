@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.edge import saying_where_it_is_cut, settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.options import AsJson, Config, Group, Root
 from lakehouse.core.progress import progress
 from lakehouse.core.text import say
+
+_CUT = "stopped: a table that was begun is as it was; the same command does the rest"
 
 app = typer.Typer(
     cls=Group,
@@ -55,6 +57,7 @@ def refill(
         if any(isinstance(sink, KafkaSink) for sink in sinks):
             settings = stack.enter_context(broker(settings))
         stack.enter_context(progress(quiet=as_json))
+        stack.enter_context(saying_where_it_is_cut(_CUT))
         filled = fill(product, table, settings)
     if as_json:
         write_json({"product": product, "filled": filled})

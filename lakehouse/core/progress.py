@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lakehouse.core.text import narration, printable, say
+from lakehouse.core.text import NARRATING, narration, printable, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -106,12 +106,11 @@ class Bar:
     def __init__(self) -> None:
         self._drawn: tuple[str, Progress, TaskID] | None = None
         self._began = 0.0
-        self._one = threading.Lock()
 
     def tell(self, what: str, done: int, of: int, unit: str) -> None:
         """Draw it; the piece before, if it was not told to its end, is over."""
         is_over = of > 0 and done >= of
-        with self._one:
+        with NARRATING:
             if self._drawn and (self._drawn[0] != what or is_over):
                 self._leave()
             if is_over:
@@ -128,7 +127,7 @@ class Bar:
 
     def end(self) -> None:
         """Take the bar away: what was done is reported with a clear error."""
-        with self._one:
+        with NARRATING:
             self._leave()
 
     def _leave(self) -> None:

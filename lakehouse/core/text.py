@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from functools import cache
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,11 +107,16 @@ def _finite(value: Any) -> Any:
     return [*map(_finite, value)] if isinstance(value, list | tuple) else value
 
 
+NARRATING = RLock()
+"""Held while something is said, or a bar comes or goes: else the one draws the other again."""
+
+
 def say(text: str) -> None:
     """Narration: on stderr, so that stdout is data; folded at words on a terminal."""
-    narration().print(
-        paragraph(text), markup=False, highlight=False, soft_wrap=not sys.stderr.isatty()
-    )
+    with NARRATING:
+        narration().print(
+            paragraph(text), markup=False, highlight=False, soft_wrap=not sys.stderr.isatty()
+        )
 
 
 @cache

@@ -1,6 +1,7 @@
 """Long verbs say how far they are: a bar on a terminal, lines elsewhere, nothing with --json."""
 
 import json
+import re
 import sys
 from contextlib import nullcontext
 from importlib import import_module
@@ -32,6 +33,22 @@ with progress():
         work.add(1_000_000)
         say(f"told {part}")
         time.sleep(0.3)
+print("ended")
+"""
+
+
+SAID = """
+import threading
+from lakehouse.core.progress import Counted, progress
+from lakehouse.core.text import say
+for _ in range(100):
+    with progress():
+        work = Counted("copying", 3)
+        others = threading.Thread(target=lambda: [say("told") for _ in range(8)])
+        work.add(1)
+        others.start()
+        work.add(2)
+        others.join()
 print("ended")
 """
 
@@ -90,6 +107,13 @@ def test_a_terminal_has_a_bar_below_what_is_said_and_none_at_the_end():
     assert " s left" in terminal.written
     assert "-:--" not in terminal.written
     assert terminal.written.index("told 0") < terminal.written.index("told 2")
+
+
+def test_what_another_thread_says_leaves_no_bar_behind():
+    with Terminal([sys.executable, "-c", SAID], ".") as terminal:
+        terminal.wait_for("ended")
+    assert terminal.written.count("told\r\n") == 800
+    assert not re.search("rows[^\r\n]*told", terminal.written)
 
 
 def test_verbs_tell_how_far_they_are_and_nothing_with_json(recovered_root, settings, tmp_path):

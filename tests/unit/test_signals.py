@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.cli.edge import saying_where_it_is_cut
+from lakehouse.core.signals import Stopped
+
 ROOT = Path(__file__).parents[2]
 FULL = """
 import fcntl, os, sys
@@ -96,3 +99,12 @@ def test_ctrl_c_is_told_from_a_polite_kill(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{name == 'SIGINT'}\n"
+
+
+@pytest.mark.parametrize("cut", [KeyboardInterrupt, Stopped])
+def test_a_verb_that_is_cut_says_what_it_leaves(cut, capsys):
+    with pytest.raises(cut), saying_where_it_is_cut("the same command does the rest"):
+        raise cut
+    with pytest.raises(ValueError, match="other"), saying_where_it_is_cut("cut"):
+        raise ValueError("other")
+    assert capsys.readouterr().err == "the same command does the rest\n"

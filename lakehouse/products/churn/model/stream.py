@@ -141,6 +141,7 @@ class ScoringService:
             if ahead:
                 ahead.close()
             raise
+        self._tell(self._reading)
         return self._reading
 
     def _fenced(self) -> str:
@@ -165,6 +166,10 @@ class ScoringService:
         self._commit(outcomes, *reading.offsets.taken(read))
         self.scored.add(outcomes)
         self._report()
+        self._tell(reading)
+
+    def _tell(self, reading: Reading) -> None:
+        """How far a batch is."""
         if self._until_end:
             done = self.scored.predictions + self.scored.dead_letters
             advance("scoring", done, done + reading.waiting(), "records")

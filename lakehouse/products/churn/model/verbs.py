@@ -211,6 +211,8 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         if as_json:
             sys.stdout.write(json.dumps(asdict(scored)) + "\n")
         say(f"{scored.predictions:,} predictions, {scored.dead_letters:,} dead letters")
+        if batch and stop.interrupted:
+            say("stopped: what is left of the batch, the same command does")
         raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
     return score
