@@ -87,6 +87,7 @@ class _KeptUp:
     def _once(self) -> None:
         """Run it, and tell its lines; ServiceUnavailable where it falls."""
         from lakehouse.core.processes import own_environment, python, started
+        from lakehouse.products.registry import broken
 
         process = self._process = started(
             python(*self._words), env=own_environment(), stdin=subprocess.PIPE,
@@ -94,8 +95,11 @@ class _KeptUp:
         )  # fmt: skip
         if self._stop.is_set():
             process.terminate()
+        is_said = {line for one in broken() for line in one.told().splitlines()}
         for line in process.stderr or ():
-            self._tell(line.decode("utf-8", "replace").rstrip())
+            text = line.decode("utf-8", "replace").rstrip()
+            if text not in is_said:
+                self._tell(text)
         code = process.wait()
         if not self._stop.is_set():
             raise ServiceUnavailable(

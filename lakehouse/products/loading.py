@@ -41,6 +41,10 @@ class Broken:
     names: frozenset[str]
     error: LakehouseError
 
+    def told(self) -> str:
+        """What is said of it, once."""
+        return f"{self.error}\n  product {self.name!r} is left out"
+
 
 def collect(found: Iterable[Found]) -> tuple[dict[str, Product], dict[str, Broken]]:
     """Products by name, each checked; and by place those of which one cannot be used."""

@@ -84,7 +84,7 @@ def _leave_out(place: str, one: Broken) -> None:
     if place not in _broken:
         _broken[place] = one
         one.error.is_told = True
-        say(f"{one.error}\n  product {one.name!r} is left out")
+        say(one.told())
 
 
 def must_be_whole(name: str) -> None:

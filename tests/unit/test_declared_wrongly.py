@@ -77,15 +77,22 @@ def test_those_that_are_broken_are_named_and_the_others_go_on(tmp_path):
     ini.write_text("[cards]\ntopic = cards-2\n\n[cards_sold]\ntopic = sold\n")
     environment |= {"LAKEHOUSE_CONFIG": str(ini), "LAKEHOUSE_CARDS_TOPIC": "cards-3"}
     named = [name for name in BROKEN if name != "dolls"]  # which runs, without its verbs
-    others = [["schema", "sales"], ["--help"], ["products", "--json"], ["cards"]]
+    others = [
+        ["schema", "sales"],
+        ["--help"],
+        ["products", "--json"],
+        ["cards"],
+        ["erase", "C-1", "--root", tmp_path],
+    ]  # which must not leave anybody out
     done = copies_of_one(
         LOAD, "main()", [*others, *(["up", name] for name in named)], **environment
     )
-    assert [one.returncode for one in done] == [0, 0, 2, 2, *[2] * len(named)], done
-    _, helped, listed, verb, *refused = done
+    assert [one.returncode for one in done] == [0, 0, 2, 2, 2, *[2] * len(named)], done
+    _, helped, listed, verb, erased, *refused = done
     assert "orders" in helped.stdout
     assert BROKEN["dolls"][1] in " ".join(helped.stderr.split())
     assert BROKEN["cards"][1] in verb.stderr
+    assert BROKEN["cards"][1] in erased.stderr
     rows = {row["product"]: row for row in json.loads(listed.stdout)}
     assert rows["sales"]["state"] == "not begun"
     said = " ".join(listed.stderr.split())
