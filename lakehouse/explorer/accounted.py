@@ -54,9 +54,11 @@ def show_section(
     catalogue: Catalogue,
     settings: ExplorerSettings,
     views: Mapping[str, str],
+    columns: Sequence[str] = (),
 ) -> None:
-    """The first rows of one section of a product's report on stdout."""
+    """The first rows of one section of a product's report on stdout, of these columns or all."""
     sql = of_product(product(of))[name]
     with Reader(catalogue, settings, [sql], views) as reader:
         rows = reader.ask(sql).rows.slice(0, _MOST)
+    rows = rows.select(columns or rows.schema.names)
     sys.stdout.write(printed({name: rows}, Format.table, Wide.FEWER))

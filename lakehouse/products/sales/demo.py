@@ -31,6 +31,10 @@ from producers.sending import send
 SHARES = Shares(late=0.01, duplicates=0.01, corrupt=0.005)
 
 
+_FIGURES = ("currency", "orders", "units", "net_revenue", "last_sale")
+"""Columns of the totals that the demo shows: they fit any terminal."""
+
+
 def demo(stage: Stage) -> Exit:
     """Produce, land, aggregate, report, audit; OK when it is proven, and as it was produced."""
     started = time.perf_counter()
@@ -50,7 +54,7 @@ def demo(stage: Stage) -> Exit:
         if stop.is_set():
             return Exit.INTERRUPTED
         catalogue = Catalogue(str(root))
-        show_section("totals", SALES.name, catalogue, settings.explorer, views())
+        show_section("totals", SALES.name, catalogue, settings.explorer, views(), _FIGURES)
         lines = account(catalogue, settings.explorer, summary.by_kind, summary.amounts)
         show_account(lines)
         verdict = audited("sales", settings, say, keep)
