@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from duckdb import DuckDBPyConnection
 
-from lakehouse.core.errors import ServiceAway, TableMissing
+from lakehouse.core.errors import DiskFull, ServiceAway, ServiceUnavailable, TableMissing
 from lakehouse.core.health import HEALTH
 from lakehouse.core.metrics import SINK_ROUNDS
 from lakehouse.core.patience import Patience
@@ -99,19 +99,29 @@ class Sinking:
             sink.close()
 
     def _follow(self, sink: Sink) -> None:
+        """Send again and again; raises a refusal, but waits where the system had let us in before.
+
+        Who took a right away may give it back, and the flows do not end with it.
+        """
         limit, poll = self._settings.services.patience, self._settings.stream.poll
-        patience, rung = Patience(limit, self._stop), 0
+        patience, rung, was_let_in = Patience(limit, self._stop), 0, False
         while True:
             is_last = self._last.is_set()  # asked first: what is there now is sent
             try:
                 sink.catch_up()
                 patience.progress()
+                was_let_in = True
                 SINK_ROUNDS.labels(sink.name, "done").inc()
             except TableMissing as missing:
                 if is_last and self._must:
                     raise
                 log.debug("waiting", flow=sink.name, reason=missing.fault, table=missing.place)
-            except ServiceAway as away:
+            except ServiceUnavailable as error:
+                if not (was_let_in or isinstance(error, ServiceAway)) or isinstance(
+                    error, DiskFull
+                ):
+                    raise
+                away = ServiceAway(error.place, error.fault, error.remedy)
                 SINK_ROUNDS.labels(sink.name, "away").inc()
                 if is_last and not self._must:
                     log.warning("left behind", flow=sink.name, reason=away.fault,

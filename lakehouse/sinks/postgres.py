@@ -156,23 +156,18 @@ class PostgresWriter:
             raise
 
     def _refused(self, error: psycopg.Error) -> LakehouseError:
-        """What the server says of a statement; a right that was taken away is waited for."""
+        """What the server says of a statement, and what to do."""
         where, said = f"{self._place}, {self.name}", str(error).splitlines()[0]
-        remedy = right_lacking(error)
-        if remedy and self._had_lock:
-            return ServiceAway(where, said, remedy)
-        drop = "mend the table, or drop it: it is rebuilt and filled"
-        return LakehouseError(where, said, remedy or drop)
+        if remedy := right_lacking(error):
+            return ServiceUnavailable(where, said, remedy)
+        return LakehouseError(where, said, "mend the table, or drop it: it is rebuilt and filled")
 
     def _opened(self) -> psycopg.Connection:
-        """A new connection; the lock of one that was lost may take the server a while to free.
-
-        Who was let in once is let in again some time: the flows do not end with a password.
-        """
+        """A new connection; the lock of one that was lost may take the server a while to free."""
         schemas = {t.source: self._silver[t].newest().schema for t in self._sink.into}
         try:
             made = opened(self._sink, self._settings.postgres, schemas)
-        except (TableLocked, ServiceUnavailable) as locked:
+        except TableLocked as locked:
             if self._had_lock:
                 raise ServiceAway(locked.place, locked.fault, locked.remedy) from locked
             raise

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import timedelta
@@ -12,12 +13,15 @@ from decimal import Decimal
 import pytest
 from deltalake import DeltaTable
 from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from structlog.testing import capture_logs
 
 from lakehouse.audit.kafka_sink import compare_kafka
 from lakehouse.audit.pins import Snapshots, engine
-from lakehouse.core.errors import LakehouseError, ServiceAway, TableLocked
+from lakehouse.core.errors import LakehouseError, ServiceAway, ServiceUnavailable, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.runtime.sinking import sinking
 from lakehouse.sinks import enriched_topic
 from lakehouse.sinks.kafka import KafkaWriter
 from lakehouse.sinks.kafka_records import last_marker, marker_topic, messages
@@ -149,6 +153,30 @@ def test_two_lakes_that_begin_at_one_moment_do_not_both_fill_a_topic(lake, tmp_p
     second.catch_up()  # who was refused has not fenced it
     assert len(sent(lake)) == 8
     second.close()
+
+
+def test_a_topic_that_takes_no_more_is_waited_for_where_it_did(lake, admin):
+    def limit(size):
+        most = {"max.message.bytes": str(size)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, lake.sink.topic, most)])
+
+    land(lake, *some(0, 5))
+    with sinking([lake.sink], lake.settings, threading.Event()) as beside, capture_logs() as logs:
+        until(lambda: len(sent(lake)) == 5)
+        limit(150)
+        land(lake, *some(5, 5))
+        until(lambda: any("size too large" in str(one.get("reason")) for one in logs))
+        beside.check()
+        limit(1_000_000)
+        beside.finish(must=True)
+    assert len(sent(lake)) == 10
+    limit(150)
+    land(lake, *some(10, 5))
+    with (
+        pytest.raises(ServiceUnavailable, match="size too large"),
+        sinking([lake.sink], lake.settings, threading.Event()) as beside,
+    ):
+        beside.finish(must=True)  # it was never let in
 
 
 @pytest.mark.parametrize("step", [Step.KAFKA_SENT, Step.KAFKA_COMMITTED])
