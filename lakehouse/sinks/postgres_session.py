@@ -53,10 +53,7 @@ def opened(
         _lock(made, sink, place(settings))
         for table in sink.into:
             _check_kind(made, table, place(settings))
-        wanted = {RECORD: RECORD_DDL, AHEAD: AHEAD_DDL, **ddl(sink, schemas)}
-        lacking = missing(made, wanted)
-        for statement in (wanted[name] for name in wanted if name in lacking):
-            made.execute(statement.encode())
+        _make(made, {RECORD: RECORD_DDL, AHEAD: AHEAD_DDL, **ddl(sink, schemas)})
         for statement in widened(made):
             made.execute(statement.encode())
         for table in sink.into:
@@ -65,6 +62,17 @@ def opened(
         made.close()
         raise
     return made
+
+
+def _make(connection: psycopg.Connection, wanted: Mapping[str, str]) -> None:
+    """Make what is missing; another sink, or a person, may make it at the same moment."""
+    lacking = missing(connection, wanted)
+    for name in (name for name in wanted if name in lacking):
+        try:
+            connection.execute(wanted[name].encode())
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+            if missing(connection, [name]):
+                raise
 
 
 def _lock(connection: psycopg.Connection, sink: PostgresSink, where: str) -> None:

@@ -121,7 +121,7 @@ def widened(connection: psycopg.Connection) -> list[str]:
         (RECORD,),
     ).fetchall()
     lacking = [name for name in _LATER if (name,) not in found]
-    return [f"ALTER TABLE {RECORD} ADD COLUMN {name} bigint" for name in lacking]
+    return [f"ALTER TABLE {RECORD} ADD COLUMN IF NOT EXISTS {name} bigint" for name in lacking]
 
 
 def is_empty(connection: psycopg.Connection, table: PostgresTable) -> bool:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from lakehouse.runtime.sinking import sinking
 from lakehouse.services.postgres import EmbeddedPostgres
 from lakehouse.sinks import postgres_session
 from lakehouse.sinks.postgres import PostgresWriter
+from lakehouse.sinks.postgres_tables import RECORD_DDL
 from tests.conftest import SALES, encode, sale, settings_at
 from tests.live.conftest import open_folder
 from tests.support.engine import connected
@@ -255,6 +257,22 @@ def test_the_rows_of_a_table_s_children_are_audited_as_its_readers_see_them(lake
     assert [one.differing for one in audited(lake)] == [0, 0]
     ask(lake, "INSERT INTO child SELECT * FROM by_client LIMIT 1")
     assert [one.differing for one in audited(lake)] == [0, 1]
+
+
+def test_tables_that_another_makes_at_the_same_moment_are_there(lake):
+    """Sinks of several products share the table that says what they hold."""
+    land(lake, *some(0, 5))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() " \
+        "AND wait_event_type = 'Lock'"  # fmt: skip
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(lake.settings.postgres.url) as other:
+        other.execute(RECORD_DDL.encode())
+        sink = writer(lake)
+        filled = pool.submit(sink.catch_up)
+        until(lambda: ask(lake, waits) == [(1,)])
+        other.commit()
+        filled.result()
+    assert_equal(lake)
+    sink.close()
 
 
 def test_a_row_of_megabytes_is_audited(lake):
