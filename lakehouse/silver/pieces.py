@@ -6,8 +6,9 @@ that lie before the watermark. A place is the 128 bits that a key is stored unde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ Flags = npt.NDArray[np.bool_]
 _FIRST, _LAST, _CLOSES, _COUNTS = 0, 1, 2, 3
 """Columns of the numbers of a piece: time of its first and last event, in microseconds since
 1970; 1 where it ends a session; then what it counts."""
-_BYTES = 8
+_BYTES, _HEAD = 8, 4
+"""Of a number of a piece; of the number, before a key's pieces, of their bytes."""
+NEVER = np.iinfo(np.int64).max
+"""A moment after all others."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,10 @@ class Pieces:
         """For each key that has any: its number, and it and its pieces as bytes."""
         at = np.flatnonzero(np.diff(self.owner, prepend=-1))
         whole, width = self.numbers.astype("<i8").tobytes(), self.numbers.shape[1] * _BYTES
-        cuts = [*(at * width).tolist(), len(whole)]
+        cuts = pairwise([*(at * width).tolist(), len(whole)])
         return [
-            (owner, (end - first).to_bytes(4, "little") + whole[first:end] + keys[owner].encode())
-            for owner, first, end in zip(self.owner[at].tolist(), cuts[:-1], cuts[1:], strict=True)
+            (n, (end - first).to_bytes(_HEAD, "little") + whole[first:end] + keys[n].encode())
+            for n, (first, end) in zip(self.owner[at].tolist(), cuts, strict=True)
         ]
 
 
@@ -131,25 +135,31 @@ class Sessions:
             self.owner[which], self.numbers[which], self.is_followed[which], self.due[which], begins
         )
 
-    def firsts(self) -> Words:
-        """Which is the first of each key."""
-        return np.flatnonzero(np.diff(self.owner, prepend=-1))
+    def is_open(self, watermark: int | None) -> Flags:
+        """Which of them are not final at a watermark."""
+        return self.due >= (np.iinfo(np.int64).min if watermark is None else watermark)
+
+    def first_dues(self, keys: int) -> Words:
+        """For each of so many keys, when its first session is due; NEVER where it has none."""
+        found = np.full(keys, NEVER)
+        firsts = np.flatnonzero(np.diff(self.owner, prepend=-1))
+        found[self.owner[firsts]] = self.due[firsts]
+        return found
 
 
-def unpacked(
-    values: Iterable[tuple[int, bytes]], counts: int
-) -> tuple[Words, Words, list[tuple[int, str]]]:
-    """Owners and numbers of the pieces in stored values, and the key of each owner."""
-    owners, parts, keys = [], [], []
-    for owner, value in values:
-        end = 4 + int.from_bytes(value[:4], "little")
-        parts.append(value[4:end])
-        keys.append((owner, value[end:].decode()))
-        owners.append(owner)
+def unpacked(owners: Sequence[int], values: Collection[bytes], counts: int) -> tuple[Words, Words]:
+    """Owners and numbers of the pieces in stored values, one value for each of ``owners``."""
     width = _COUNTS + counts
+    sizes = np.frombuffer(b"".join([value[:_HEAD] for value in values]), "<u4")
+    ends = (sizes + _HEAD).tolist()
+    parts = [value[_HEAD:end] for value, end in zip(values, ends, strict=True)]
     numbers = np.frombuffer(b"".join(parts), "<i8").reshape(-1, width).astype(np.int64)
-    sizes = np.array([len(part) for part in parts], np.int64) // (width * _BYTES)
-    return np.repeat(np.array(owners, np.int64), sizes), numbers, keys
+    return np.repeat(np.array(owners, np.int64), sizes // (width * _BYTES)), numbers
+
+
+def key_of(value: bytes) -> str:
+    """The key in a stored value."""
+    return value[_HEAD + int.from_bytes(value[:_HEAD], "little") :].decode()
 
 
 def _summed(numbers: Words, at: Words) -> Words:

@@ -1,9 +1,10 @@
 """Sessions: what each key did in one go, a function of its events in order of time.
 
 The store keeps of each key the events of its sessions that are not final, as pieces: see
-:mod:`lakehouse.silver.pieces`. It keeps the moment too at which the first of them becomes final, so
-that the watermark alone closes sessions. Each batch recomputes the sessions of the keys
-that it touches, from their pieces and the new events.
+:mod:`lakehouse.silver.pieces`. It keeps a moment too at which to look whether the first of them is
+final, so that the watermark alone closes sessions. That is no later than it becomes so, but may be
+earlier: a session that goes on keeps its moment, and gets another when it is looked at. Each batch
+recomputes the sessions of the keys that it touches, from their pieces and the new events.
 
 Worked example. A timeout of 30 minutes; the watermark is at 12:00. Ada's session began 11:50.
 
@@ -36,7 +37,7 @@ from lakehouse.model.window import FINAL, Session
 from lakehouse.settings.sections import ProductSettings
 from lakehouse.silver.keys import moment_key, packed, words_sql
 from lakehouse.silver.latest import GONE
-from lakehouse.silver.pieces import Pieces, Sessions, Words, unpacked
+from lakehouse.silver.pieces import NEVER, Pieces, Sessions, Words, key_of, unpacked
 from lakehouse.silver.render import ARROW
 from lakehouse.silver.store import Store
 from lakehouse.storage.duck import scan
@@ -109,11 +110,13 @@ class SessionState:
 
         Every event that comes later, and is not late, is at or after the watermark.
         """
-        due = [] if watermark is None else [*store.before(self.due_space, moment_key(watermark))]
-        keys, pieces = self._pieces(self._found(), [key[8:] for key, _ in due], store)
+        passed = () if watermark is None else store.before(self.due_space, moment_key(watermark))
+        due = [key for key, _ in passed]
+        keys, pieces = self._pieces(self._found(), [key[8:] for key in due], store)
         before = pieces.kept(pieces.is_old).divided(self._timeout)
         sessions = pieces.divided(self._timeout)
-        self._keep(store, keys, pieces, sessions, before, watermark)
+        self._keep(store, keys, pieces, sessions, watermark)
+        self._keep_dues(store, keys, due, before, sessions.kept(sessions.is_open(watermark)))
         failpoint.reach(Step.SESSIONS_CHANGED)
         return self._left(keys, pieces, sessions, before, watermark)
 
@@ -133,7 +136,8 @@ class SessionState:
             keys, pieces = self._pieces(found, [], store)
             sessions = pieces.divided(self._timeout)
             before = pieces.kept(pieces.is_old).divided(self._timeout)
-            self._keep(store, keys, pieces, sessions, before, None)
+            self._keep(store, keys, pieces, sessions, None)
+            self._keep_dues(store, keys, [], before, sessions)
         yield found.num_rows
 
     def _pieces(self, rows: pa.Table, due: Sequence[bytes], store: Store) -> tuple[_Keys, Pieces]:
@@ -148,11 +152,10 @@ class SessionState:
             texts[n] = key
         columns = rows.drop_columns(["key", "place_high", "place_low"])
         new = np.stack([column.to_numpy() for column in columns.columns], axis=1)
-        old_owner, old, keys = unpacked(
-            ((number[place], value) for place, value in stored.items()), len(self.session.counts)
-        )
-        for n, key in keys:
-            texts[n] = key
+        owners = [number[place] for place in stored]
+        old_owner, old = unpacked(owners, stored.values(), len(self.session.counts))
+        for n, value in zip(owners, stored.values(), strict=True):
+            texts[n] = texts[n] or key_of(value)
         is_old = np.repeat([True, False], [len(old_owner), len(owner)])
         pieces = Pieces.ordered(
             np.concatenate([old_owner, owner]), np.concatenate([old, new]), is_old
@@ -160,14 +163,10 @@ class SessionState:
         return _Keys(places, texts), pieces
 
     def _keep(
-        self, store: Store, keys: _Keys, pieces: Pieces, sessions: Sessions, before: Sessions,
-        watermark: int | None,
-    ) -> None:  # fmt: skip
+        self, store: Store, keys: _Keys, pieces: Pieces, sessions: Sessions, watermark: int | None
+    ) -> None:
         """Replace what the store holds of these keys by what is not final."""
-        store.remove(self.due_space, _dues(before, keys.places))
-        which = np.ones(len(sessions.owner), np.bool_)
-        if watermark is not None:
-            which = sessions.due >= watermark
+        which = sessions.is_open(watermark)
         left = pieces.kept(sessions.of_pieces(which)).joined(
             sessions.begins[sessions.of_pieces(which)], watermark
         )
@@ -175,7 +174,20 @@ class SessionState:
         stays = {place for place, _ in held}
         store.remove(self.space, (place for place in keys.places if place not in stays))
         store.put(self.space, held)
-        dues = sorted(_dues(sessions.kept(which), keys.places))
+
+    def _keep_dues(
+        self, store: Store, keys: _Keys, due: Sequence[bytes], before: Sessions, now: Sessions
+    ) -> None:
+        """Give a moment to keys that have none, or a later one than their first session needs."""
+        store.remove(self.due_space, due)
+        looked_at = {key[8:] for key in due}
+        has_none = np.fromiter((place in looked_at for place in keys.places), np.bool_)
+        was, needed = (sessions.first_dues(len(keys.places)) for sessions in (before, now))
+        which = np.flatnonzero((needed < NEVER) & (has_none | (needed < was)))
+        words = np.empty((len(which), 3), ">u8")
+        words[:, 0] = needed[which].view(np.uint64) ^ np.uint64(1 << 63)
+        words[:, 1:] = np.frombuffer(b"".join(keys.places), ">u8").reshape(-1, 2)[which]
+        dues = sorted(words.view("V24").ravel().tolist())
         store.put(self.due_space, ((key, b"") for key in dues))
 
     def _left(
@@ -225,15 +237,6 @@ class _Keys:
 
     places: list[bytes]
     texts: list[str]
-
-
-def _dues(sessions: Sessions, places: Sequence[bytes]) -> list[bytes]:
-    """For each key, where the store keeps when its first session is final: see moment_key."""
-    firsts = sessions.firsts()
-    words = np.empty((len(firsts), 3), ">u8")
-    words[:, 0] = sessions.due[firsts].view(np.uint64) ^ np.uint64(1 << 63)
-    words[:, 1:] = np.frombuffer(b"".join(places), ">u8").reshape(-1, 2)[sessions.owner[firsts]]
-    return list(words.view("V24").ravel().tolist())
 
 
 def _column(values: Any, kind: pa.DataType, rows: int) -> pa.Array:

@@ -1,7 +1,7 @@
 """Sessions: events in, tables out; a function of one user's events in order of time."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from deltalake import DeltaTable
@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from lakehouse.core.paths import Lake as Place
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.activity.tables import PAGE_VIEW_COUNTS, USER_SESSIONS
-from tests.support.activity import ACTIVITY, Lake, did
+from tests.support.activity import ACTIVITY, DAY, Lake, did
 
 NOON = did("12:00", "zoe", "click")
 
@@ -226,3 +226,39 @@ def test_a_delay_that_is_raised_takes_no_watermark_back(settings, passed):
     assert lake.rows("bronze.activity", "max(watermark) = arg_max(watermark, batch_id) AS up") == [
         {"up": True}
     ]
+
+
+def moments(lake):
+    """When the store looks at each user whose sessions are not all final, as it keeps it."""
+    state = lake.silver._state._sessions["user_sessions"]
+    found = lake.silver.kept.store.under(state.due_space, [b""])
+    return [int.from_bytes(key[:8]) - (1 << 63) for key, _ in found]
+
+
+def at(clock):
+    """A time of the day in microseconds since 1970."""
+    return int(datetime.fromisoformat(f"{DAY}T{clock}+00:00").timestamp()) * 1_000_000
+
+
+def test_a_session_that_goes_on_keeps_the_moment_at_which_it_is_looked_at(settings):
+    """Each event wrote another: a fifth of what it takes to fold ten thousand events a second."""
+    lake = Lake(settings)
+    lake.land(did("10:00"))
+    assert moments(lake) == [at("10:30")]
+    lake.land(did("10:10"))
+    lake.land(did("10:31", "bob"))
+    assert moments(lake) == [at("10:30"), at("11:01")]
+    lake.land(did("10:33", "bob"))  # the watermark passes Ada's moment: she gets another
+    assert moments(lake) == [at("10:40"), at("11:01")]
+    lake.land(did("10:35", "bob", "session_end"))  # it is final sooner
+    assert moments(lake) == [at("10:35"), at("10:40"), at("11:01")]
+    lake.land(did("10:50", "cy"))
+    assert moments(lake) == [at("11:01"), at("11:20")]
+    lake.land(did("11:10", "cy"))  # what was Bob's is gone, too
+    assert moments(lake) == [at("11:20")]
+    assert lake.sessions() == [
+        ("ada", "10:00:00", "10:10:00", 600.0, 2, 0, "timeout", True),
+        ("bob", "10:31:00", "10:35:00", 240.0, 2, 0, "end", True),
+        ("cy", "10:50:00", "11:10:00", 1200.0, 2, 0, "open", False),
+    ]
+    assert lake.audited() == []
