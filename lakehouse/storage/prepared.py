@@ -16,8 +16,11 @@ _FEW = 20_000
 """Rows of a query's sources that cost less to copy than the query costs to plan once more."""
 _NUMBERS = itertools.count()
 _IN_UTC = """
-CREATE TEMP MACRO date_trunc(unit, time) AS make_timestamptz(epoch_us(
-    system.main.date_trunc(unit, make_timestamp(epoch_us(CAST(time AS TIMESTAMPTZ))))))
+CREATE TEMP MACRO date_trunc(unit VARCHAR, time TIMESTAMPTZ) AS make_timestamptz(epoch_us(
+        system.main.date_trunc(unit, make_timestamp(epoch_us(time))))),
+    (unit VARCHAR, time TIMESTAMP) AS system.main.date_trunc(unit, time),
+    (unit VARCHAR, time DATE) AS system.main.date_trunc(unit, time),
+    (unit VARCHAR, time INTERVAL) AS system.main.date_trunc(unit, time)
 """
 """Its own asks the zone of the session: no plan with it is kept, and it takes ten times as long."""
 

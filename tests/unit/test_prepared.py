@@ -86,3 +86,18 @@ def test_few_rows_and_many_give_the_same(connection):
     assert query().to_pylist() == told.slice(1).to_pylist()
     source.clear()
     assert query().num_rows == 0
+
+
+def test_date_trunc_is_duckdbs_own_for_every_kind_of_time(connection):
+    """A declaration is checked with that: what it gives must not be of another type in a fold."""
+    source = Source(pa.schema({"time": TIME}))
+    source.put(pa.table({"time": pa.array([datetime(1999, 12, 31, 23, tzinfo=UTC), None], TIME)}))
+    times = ("time", "CAST(time AS TIMESTAMP)", "CAST(time AS DATE)", "time - TIMESTAMPTZ 'epoch'")
+    for unit in ("hour", "week", "year"):
+        calls = [f"date_trunc('{unit}', {time})" for time in times]
+        told = ", ".join(f"{call} AS c{n}, typeof({call}) AS t{n}" for n, call in enumerate(calls))
+        sql = f"SELECT {told} FROM told"
+        connection.register("told", source)
+        held = connection.execute(sql).to_arrow_table()
+        found = Prepared(connection, sql, {"told": source})()
+        assert found.to_pylist() == held.to_pylist()
