@@ -7,7 +7,7 @@ python -m bench growth                   # silver by what it knows: about 10 min
 python -m bench soak --minutes 60        # left running at 2,000 events/s
 python -m bench activity                 # with its sinks: about 15 minutes
 python -m bench churn                    # a model scores: about 5 minutes
-python -m bench explore                  # what an analyst waits for: about 2 minutes
+python -m bench explore                  # what is waited for: about 12 minutes
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ from bench.report import (
     with_section,
 )
 from bench.soak import soak
+from bench.viewers import viewed, viewed_targets
 from lakehouse.core.errors import Exit
 from lakehouse.products.registry import load_settings
+from lakehouse.services.folder import free_ports
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
 from lakehouse.services.kafka import EmbeddedKafka
@@ -215,9 +217,10 @@ def waited(
     events: Annotated[int, typer.Option(min=3, help="events in the lake")] = 500_000,
     runs: Runs = 5,
     lake: Annotated[Path | None, typer.Option(help="a lake that is there")] = None,
+    minutes: Annotated[float, typer.Option(min=1, help="viewers come and go")] = 10,
     write: Write = True,
 ) -> None:
-    """What an analyst waits for in the explorer. Exit 1 on a miss."""
+    """What an analyst waits for in the explorer, and what the dashboard costs. Exit 1 on a miss."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         if lake is None:
@@ -226,8 +229,11 @@ def waited(
         found = explored(lake or folder / "lake", runs, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _tell(EXPLORE, explore_section(found), write)
-    _end(explore_targets(found))
+    with broker() as (folder, _, environment):
+        [port] = free_ports(1)
+        seen = viewed(folder / "viewed", environment, 1_000, minutes, port, say)
+    _tell(EXPLORE, explore_section(found, seen), write)
+    _end(explore_targets(found) + viewed_targets(seen))
 
 
 def _end(found: list[Target]) -> None:

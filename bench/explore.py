@@ -19,8 +19,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from bench.process import python, run
 from bench.report import EXPLORE, Target, target_lines
+from bench.viewers import TURN_SECONDS, VIEWERS, Viewed, viewed_targets
 from lakehouse.cli.asking import opened
 from lakehouse.core.errors import TableMissing
 from lakehouse.explorer.analyses import analyses
@@ -171,8 +174,8 @@ def explore_targets(found: Explored) -> list[Target]:
     ]  # fmt: skip
 
 
-def explore_section(found: Explored) -> str:
-    """The explorer's figures."""
+def explore_section(found: Explored, seen: Viewed) -> str:
+    """The explorer's figures, and the dashboard's."""
     most = max(found.whole, key=lambda waited: waited.middle)
     whole = Waited(f"{most.what}, the newest {EVENTS:,}", most.seconds)
     every = [found.usable, found.first, *found.analyses, *found.drills, whole, found.profile]
@@ -191,4 +194,19 @@ def explore_section(found: Explored) -> str:
             for w in every
         ),
     ]
-    return "\n".join([*lines, *target_lines(explore_targets(found))]) + "\n"
+    lines += [
+        "",
+        f"{VIEWERS} viewers of the dashboard, who come and go every {TURN_SECONDS} s, beside "
+        f"sales' flows at {seen.rate:,} events/s; {seen.answers:,} answers. Seconds from Kafka to "
+        "silver:",
+        "",
+        "| | events | p50 | p95 |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {who} | {len(waits):,} | {np.percentile(waits, 50):.3f} | "
+            f"{np.percentile(waits, 95):.3f} |"
+            for who, waits in (("nobody looks", seen.alone), ("they look", seen.viewed))
+        ),
+    ]
+    targets = explore_targets(found) + viewed_targets(seen)
+    return "\n".join([*lines, *target_lines(targets)]) + "\n"

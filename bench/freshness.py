@@ -47,7 +47,8 @@ IN_SILVER = Watch(
 class Freshness:
     """One rate's result; latencies in seconds, memory in MB without broker and load.
 
-    ``mb_by_minute`` has the median of each minute's samples of memory.
+    ``mb_by_minute`` has the median of each minute's samples of memory; ``times`` and ``waits``
+    are of each event, in seconds since 1970 and from then on.
     """
 
     rate: int
@@ -60,6 +61,8 @@ class Freshness:
     cpu_cores: float
     peak_mb: float
     mb_by_minute: list[float]
+    times: Latencies
+    waits: Latencies
 
 
 def freshness(
@@ -121,8 +124,8 @@ def _result(
     times, waits, batches = _latencies(landed, seen_log)
     start = times.min() + SETTLE_SECONDS
     counted = times >= start
-    minute = ((times[counted] - start) // 60).astype(int)
-    waits = waits[counted]
+    times, waits = times[counted], waits[counted]
+    minute = ((times - start) // 60).astype(int)
     return Freshness(
         rate=rate,
         events=len(waits),
@@ -138,6 +141,8 @@ def _result(
         cpu_cores=cores,
         peak_mb=peak_mb,
         mb_by_minute=mb_by_minute,
+        times=times,
+        waits=waits,
     )
 
 
