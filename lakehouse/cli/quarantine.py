@@ -12,7 +12,7 @@ import typer
 from lakehouse.cli.edge import settings_of, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.errors import Exit
-from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.options import AsJson, Config, Root, group
 from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
@@ -20,12 +20,9 @@ Product = Annotated[str | None, typer.Option(help="one product; else every one o
 Verdict = Annotated[str, typer.Option(help="only verdicts that hold this text")]
 ADDRESS = "topic/partition/offset, or partition/offset"
 
-app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Records that broke the contract: list, show, count, and replay those that keep "
-    "today's.\n\nExamples: lakehouse quarantine stats   |   lakehouse quarantine replay --dry-run",
+app = group(
+    "Records that broke the contract: list, show, count, and replay those that keep "
+    "today's.\n\nExamples: lakehouse quarantine stats   |   lakehouse quarantine replay --dry-run"
 )
 
 

@@ -9,18 +9,13 @@ import typer
 
 from lakehouse.cli.edge import saying_where_it_is_cut, settings_of, write_json
 from lakehouse.cli.examples import Verb
-from lakehouse.core.options import AsJson, Config, Group, Root
+from lakehouse.core.options import AsJson, Config, Root, group
 from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 _CUT = "stopped: a table that was begun is as it was; the same command does the rest"
 
-app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="What is sent to Postgres and Kafka. Example: lakehouse sink refill {product}",
-)
+app = group("What is sent to Postgres and Kafka. Example: lakehouse sink refill {product}")
 
 
 @app.callback()

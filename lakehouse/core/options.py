@@ -61,6 +61,11 @@ class Group(TyperGroup):
         return [("Commands", self.commands)]
 
 
+def group(text: str) -> typer.Typer:
+    """A group of commands, whose help this is."""
+    return typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help=text)
+
+
 def a_line_each(text: str) -> str:
     """Help with each of its examples in a line of its own, which is not wrapped."""
     return "\n\n".join(map(_lines, text.split("\n\n")))

@@ -6,13 +6,20 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from lakehouse.audit.check import Say
 from lakehouse.audit.compare import Compared
+from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Proof, Verdict
+from lakehouse.audit.run import audit, broker_of
 from lakehouse.core.errors import Exit
+from lakehouse.core.paths import root_option
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import Wide, printed
+from lakehouse.model.flow import Flow
+from lakehouse.settings.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,18 @@ def finish(checks: Sequence[Check], *, as_json: bool) -> NoReturn:
     else:
         show(checks)
     raise SystemExit(Exit.OK if all(check.ok for check in checks) else Exit.FAULT)
+
+
+def verified(contract: str, flows: Sequence[Flow], settings: Settings, say: Say) -> Iterator[Check]:
+    """The audit of all content as checks; TableMissing where nothing has landed yet.
+
+    ``flows`` are those that land and apply what is there.
+    """
+    broker, now = broker_of(settings, contract), datetime.now(UTC)
+    proof = audit(contract, settings, broker, now, say, Content.ALL)
+    root, names = root_option(settings.lake.root), " ".join(flow.name for flow in flows)
+    run = f"lakehouse run {names} --available-now {root}"
+    return seen(proof, run, f"lakehouse audit {contract} --content all {root}")
 
 
 def seen(proof: Proof, run: str, again: str) -> Iterator[Check]:

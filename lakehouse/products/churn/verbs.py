@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lakehouse.core.options import Group
-from lakehouse.products.churn.asked import verbs as asked
-from lakehouse.products.churn.model import verbs as model
+from lakehouse.core.options import group
+from lakehouse.products.churn.asked.verbs import AskedVerbs
+from lakehouse.products.churn.model.verbs import ModelVerbs
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Service, SettingsOf
@@ -18,23 +18,16 @@ if TYPE_CHECKING:
 def commands(
     settings_of: SettingsOf,
     broker: Service,
-    database: Service,  # noqa: ARG001  # as every product's
+    database: Service,
     say: Callable[[str], None],
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
-    group = typer.Typer(
-        cls=Group,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        help="Customers about to leave, by a model. Example: lakehouse churn train",
-    )
-    group.command("train")(model.train_command(settings_of, say))
-    group.command("models")(model.models_command(settings_of, say))
-    group.command("promote")(model.promote_command(settings_of, say))
-    group.command("rollback")(model.rollback_command(settings_of, say))
-    group.command("topics")(asked.topics_command(settings_of, broker, say))
-    group.command("sample")(asked.sample_command(settings_of))
-    group.command("explain")(asked.explain_command(settings_of))
-    group.command("verify")(asked.verify_command(settings_of, broker, say))
-    group.command("score")(model.score_command(settings_of, broker, say))
-    return {"churn": group}
+    churn = group("Customers about to leave, by a model. Example: lakehouse churn train")
+    model = ModelVerbs(settings_of, broker, database, say)
+    asked = AskedVerbs(settings_of, broker, database, say)
+    for verb in (
+        model.train, model.models, model.promote, model.rollback,
+        asked.topics, asked.sample, asked.explain, asked.verify, model.score,
+    ):  # fmt: skip
+        churn.command(verb.__name__)(verb)
+    return {"churn": churn}

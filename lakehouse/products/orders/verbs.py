@@ -7,15 +7,14 @@ import random
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakehouse.core.options import AsJson, AvailableNow, Config, Group, Root
-from lakehouse.core.paths import check_made
+from lakehouse.core.options import AsJson, AvailableNow, Config, Root, group
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
+from lakehouse.products.verbs import Verbs
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 from producers.orders.source import prepare
 
@@ -30,18 +29,20 @@ def commands(
     say: Callable[[str], None],
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
-    return {
-        "capture": capture_command(settings_of, broker, database),
-        "orders": orders_verbs(settings_of, broker, database, say),
-    }
+    verbs = OrdersVerbs(settings_of, broker, database, say)
+    orders = group(
+        "The table of food orders in Postgres. Example: lakehouse orders insert --count 5"
+    )
+    orders.command("insert")(verbs.insert)
+    orders.command("verify")(verbs.verify)
+    return {"capture": verbs.capture, "orders": orders}
 
 
-def capture_command(
-    settings_of: SettingsOf, broker: Service, database: Service
-) -> Callable[..., None]:
-    """The verb ``capture``, given how settings are read and services found or started."""
+class OrdersVerbs(Verbs):
+    """The verbs, as methods."""
 
     def capture(
+        self,
         product: Annotated[str, typer.Argument(help="what to capture: orders")],
         mode: ModeOption = "slot",
         snapshot: SnapshotOption = "initial",
@@ -62,10 +63,10 @@ def capture_command(
         """
         from producers.orders.capture import capture_orders, exit_of, show
 
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         settings.captured(product)
         is_embedded = not settings.postgres.url
-        with database(settings) as settings, broker(settings) as settings:
+        with self.database(settings) as settings, self.broker(settings) as settings:
             if is_embedded:
                 prepare(settings)
             with stop_on_signals() as stop:
@@ -76,35 +77,8 @@ def capture_command(
         show(summary, as_json=as_json)
         raise SystemExit(exit_of(summary, stop))
 
-    return capture
-
-
-def orders_verbs(
-    settings_of: SettingsOf,
-    broker: Service,
-    database: Service,
-    say: Callable[[str], None],
-) -> typer.Typer:
-    """The verbs under ``lakehouse orders``."""
-    verbs = typer.Typer(
-        cls=Group,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        help="The table of food orders in Postgres. Example: lakehouse orders insert --count 5",
-    )
-    verbs.command("insert")(insert_command(settings_of, database, say))
-    verbs.command("verify")(verify_command(settings_of, broker, database, say))
-    return verbs
-
-
-def insert_command(
-    settings_of: SettingsOf,
-    database: Service,
-    say: Callable[[str], None],
-) -> Callable[..., None]:
-    """The verb ``orders insert``, given how settings are read and a Postgres found or started."""
-
     def insert(
+        self,
         count: Annotated[int, typer.Option(min=0, help="orders to insert")] = 20,
         updates: Annotated[int, typer.Option(min=0, help="orders to move on")] = 0,
         deletes: Annotated[int, typer.Option(min=0, help="orders to delete")] = 0,
@@ -121,9 +95,9 @@ def insert_command(
         """
         from producers.orders.load import load
 
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         seed = random.randrange(2**31) if seed is None else seed  # noqa: S311  # no secret
-        with database(settings) as settings:
+        with self.database(settings) as settings:
             prepare(settings)
             done = load(
                 settings.postgres, settings.captured("orders").table,
@@ -133,20 +107,10 @@ def insert_command(
         if as_json:
             sys.stdout.write(json.dumps({**done, "seed": seed}) + "\n")
         else:
-            say(", ".join(f"{number:,} {what}" for what, number in done.items()) + f"; seed {seed}")
+            told = ", ".join(f"{number:,} {what}" for what, number in done.items())
+            self.say(f"{told}; seed {seed}")
 
-    return insert
-
-
-def verify_command(
-    settings_of: SettingsOf,
-    broker: Service,
-    database: Service,
-    say: Callable[[str], None],
-) -> Callable[..., None]:
-    """The verb ``orders verify``, given how settings are read and services found or started."""
-
-    def verify_orders(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    def verify(self, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
         """Audit the lake and the table in Postgres, part by part; exit 0 when all holds.
 
         It is `lakehouse audit orders --source --content all`, seen by its parts. Orders
@@ -155,17 +119,7 @@ def verify_command(
         Examples: lakehouse orders verify   |   lakehouse orders verify --json
         """
         from lakehouse.products.orders.verify import finish, verify
-        from lakehouse.services.kept import refuse_killed
 
-        settings = settings_of(config, root)
-        check_made(settings.lake.root)
-        if not (settings.kafka.bootstrap_servers and settings.postgres.url):
-            refuse_killed(Path(settings.lake.root))
-        with (
-            database(settings) as settings, broker(settings) as settings,
-            progress(quiet=as_json),
-        ):  # fmt: skip
-            checks = verify(settings, say)
+        with self.asking(config, root) as settings, progress(quiet=as_json):
+            checks = verify(settings, self.say)
         finish(checks, as_json=as_json)
-
-    return verify_orders

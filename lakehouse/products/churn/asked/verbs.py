@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,17 +12,14 @@ from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import check_made
 from lakehouse.core.progress import progress
-
-if TYPE_CHECKING:
-    from lakehouse.settings.settings import Service, SettingsOf
-
-Say = Callable[[str], None]
+from lakehouse.products.verbs import Verbs
 
 
-def sample_command(settings_of: SettingsOf) -> Callable[..., None]:
-    """The verb ``churn sample``, given how settings are read."""
+class AskedVerbs(Verbs):
+    """The verbs, as methods."""
 
     def sample(
+        self,
         count: Annotated[int, typer.Option(min=1, max=10_000, help="how many")] = 10,
         root: Root = None,
         config: Config = None,
@@ -36,17 +31,12 @@ def sample_command(settings_of: SettingsOf) -> Callable[..., None]:
         from lakehouse.core.text import as_json as written
         from lakehouse.products.churn.asked.traced import sample as found
 
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         check_made(settings.lake.root)
         sys.stdout.write(written(found(settings, count), indent=2) + "\n")
 
-    return sample
-
-
-def explain_command(settings_of: SettingsOf) -> Callable[..., None]:
-    """The verb ``churn explain``, given how settings are read."""
-
     def explain(
+        self,
         customer: Annotated[str, typer.Argument(help="the customerID")],
         root: Root = None,
         config: Config = None,
@@ -60,18 +50,13 @@ def explain_command(settings_of: SettingsOf) -> Callable[..., None]:
         from lakehouse.products.churn.asked.told import told
         from lakehouse.products.churn.asked.traced import explain as found
 
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         check_made(settings.lake.root)
         answer = found(settings, customer)
         sys.stdout.write(f"{written(answer, indent=2)}\n" if as_json else told(answer))
 
-    return explain
-
-
-def topics_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
-    """The verb ``churn topics``, given how settings are read and a broker found or started."""
-
     def topics(
+        self,
         wait: Annotated[
             float, typer.Option(min=0, help="seconds until all customers have an outcome")
         ] = 0,
@@ -90,7 +75,7 @@ def topics_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
         from lakehouse.core.signals import stop_on_signals
         from lakehouse.products.churn.asked.topics import topics as found
 
-        with broker(settings_of(config, root)) as settings, stop_on_signals() as stop:
+        with self.broker(self.settings_of(config, root)) as settings, stop_on_signals() as stop:
             held = found(settings, wait, stop)
         if as_json:
             sys.stdout.write(json.dumps({"topics": [asdict(one) for one in held]}) + "\n")
@@ -104,16 +89,12 @@ def topics_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
             raise SystemExit(Exit.INTERRUPTED)
         waiting = held[0].not_scored
         if wait and waiting:
-            say(f"{waiting:,} customers have no outcome after {wait:g} s; lakehouse churn score")
+            self.say(
+                f"{waiting:,} customers have no outcome after {wait:g} s; lakehouse churn score"
+            )
             raise SystemExit(Exit.TIMEOUT)
 
-    return topics
-
-
-def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
-    """The verb ``churn verify``, given how settings are read and a broker found or started."""
-
-    def verify_churn(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    def verify(self, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
         """Audit customers and predictions, one named check a part; exit 0 when all holds.
 
         It is `lakehouse audit churn --content all`, seen by its parts.
@@ -122,14 +103,9 @@ def verify_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callab
         """
         from lakehouse.explorer.named_checks import finish
         from lakehouse.products.churn.asked.verify import verify
-        from lakehouse.services.kept import refuse_killed
 
-        settings = settings_of(config, root)
-        check_made(settings.lake.root)
-        if not settings.kafka.bootstrap_servers:
-            refuse_killed(Path(settings.lake.root))
-        with broker(settings) as settings, progress(quiet=as_json):
-            checks = [*verify(settings, say)]
+        with (
+            self.asking(config, root, with_database=False) as settings, progress(quiet=as_json)
+        ):  # fmt: skip
+            checks = [*verify(settings, self.say)]
         finish(checks, as_json=as_json)
-
-    return verify_churn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +15,15 @@ from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.progress import progress
 from lakehouse.products.churn.model.span import Span
+from lakehouse.products.verbs import Verbs
 
 if TYPE_CHECKING:
     import threading
 
     from lakehouse.products.churn.model.outcomes import Scored
     from lakehouse.products.churn.model.store import Models
-    from lakehouse.settings.settings import Service, Settings, SettingsOf
+    from lakehouse.settings.settings import Settings
 
-Say = Callable[[str], None]
 Batch = Annotated[bool, typer.Option("--batch", help="score what is there now, then end")]
 Since = Annotated[str | None, typer.Option(help="with --batch: again, from this Kafka time on")]
 Until = Annotated[str | None, typer.Option(help="with --batch: again, up to this Kafka time")]
@@ -40,10 +39,11 @@ GENERATED = 10_000
 """Customers that a model is trained on where no file is given."""
 
 
-def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
-    """The verb ``churn train``, given how settings are read."""
+class ModelVerbs(Verbs):
+    """The verbs, as methods."""
 
     def train(
+        self,
         csv: Annotated[
             Path | None, typer.Option(help="customers with IBM's columns, plain or .gz")
         ] = None,
@@ -61,7 +61,7 @@ def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         from lakehouse.core.text import as_json as written
         from lakehouse.products.churn.model import need_packages
 
-        settings, now = settings_of(config, root), datetime.now(UTC)
+        settings, now = self.settings_of(config, root), datetime.now(UTC)
         need_packages()
         from lakehouse.products.churn.model import customers
         from lakehouse.products.churn.model.card import markdown
@@ -69,9 +69,11 @@ def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         from lakehouse.products.churn.model.training import train as trained
 
         given = customers.of_file(csv, now) if csv else customers.generated(GENERATED, seed, now)
-        say(f"training on {given.rows.num_rows:,} customers of {given.source}")
+        self.say(f"training on {given.rows.num_rows:,} customers of {given.source}")
         if given.broken:
-            say(f"left out: {given.broken:,} that break the contract; the first: {given.example}")
+            self.say(
+                f"left out: {given.broken:,} that break the contract; the first: {given.example}"
+            )
         models = Models(settings.lake.root)
         with progress(quiet=as_json):
             card = models.save(trained(given, seed=seed, now=now))
@@ -85,15 +87,9 @@ def train_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         else:
             sys.stdout.write(markdown(card))
         then = "it scores from now on" if scores else "to let it score: lakehouse churn promote "
-        say(f"kept in {folder}; {then}{'' if scores else card.version}")
+        self.say(f"kept in {folder}; {then}{'' if scores else card.version}")
 
-    return train
-
-
-def models_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
-    """The verb ``churn models``, given how settings are read."""
-
-    def models(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    def models(self, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
         """List the versions of the model; the one that scores is marked.
 
         Examples: lakehouse churn models   |   lakehouse churn models --json
@@ -102,7 +98,7 @@ def models_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         from lakehouse.core.text import printable
         from lakehouse.products.churn.model.store import Models
 
-        store = Models(settings_of(config, root).lake.root)
+        store = Models(self.settings_of(config, root).lake.root)
         now = store.promoted()
         listed = [
             {"version": name, "scores": bool(now and now.version == name), **_told(store, name)}
@@ -117,27 +113,10 @@ def models_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
             line = f"{mark} {one['version']}  {told}"
             sys.stdout.write(printable(line) + "\n")
         if not listed:
-            say("no model yet: lakehouse churn train")
-
-    return models
-
-
-def _told(store: Models, version: str) -> dict[str, Any]:
-    """What a list says of a version; of one that is damaged, why it is of no use."""
-    try:
-        card = store.card(version)
-    except LakehouseError as error:
-        return {"refused": error.fault}
-    return {
-        "auc": round(card.auc, 4), "threshold": card.threshold, "trained_on": card.data.source,
-        "created_at": card.created_at,
-    }  # fmt: skip
-
-
-def promote_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
-    """The verb ``churn promote``, given how settings are read."""
+            self.say("no model yet: lakehouse churn train")
 
     def promote(
+        self,
         version: Annotated[str, typer.Argument(help="as in lakehouse churn models")],
         root: Root = None,
         config: Config = None,
@@ -151,17 +130,12 @@ def promote_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
         from lakehouse.products.churn.model import need_packages
         from lakehouse.products.churn.model.store import Models
 
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         need_packages()
-        say(f"{Models(settings.lake.root).promote(version).version} scores from now on")
-
-    return promote
-
-
-def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callable[..., None]:
-    """The verb ``churn score``, given how settings are read and a broker found or started."""
+        self.say(f"{Models(settings.lake.root).promote(version).version} scores from now on")
 
     def score(
+        self,
         batch: Batch = False,
         since: Since = None,
         until: Until = None,
@@ -191,14 +165,14 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
         from lakehouse.products.churn.model import need_packages
 
         _check_chosen(batch, bool(since or until), model, lake, csv, out)
-        settings = settings_of(config, root)
+        settings = self.settings_of(config, root)
         need_packages()
         without_pandas()
         span = Span(
             time_of("--since", since) if since else None,
             time_of("--until", until) if until else None, model,
         )  # fmt: skip
-        with progress(quiet=as_json), stop_on_signals(lambda: say("stopping")) as stop:
+        with progress(quiet=as_json), stop_on_signals(lambda: self.say("stopping")) as stop:
             if csv and out:
                 scored = _of_file(settings, csv, out, model, stop)
             elif lake:
@@ -206,16 +180,38 @@ def score_command(settings_of: SettingsOf, broker: Service, say: Say) -> Callabl
             else:
                 from lakehouse.products.churn.model.stream import ScoringService
 
-                with broker(settings) as settings:
+                with self.broker(settings) as settings:
                     scored = ScoringService(settings, stop, span, available_now=batch).run()
         if as_json:
             sys.stdout.write(json.dumps(asdict(scored)) + "\n")
-        say(f"{scored.predictions:,} predictions, {scored.dead_letters:,} dead letters")
+        self.say(f"{scored.predictions:,} predictions, {scored.dead_letters:,} dead letters")
         if batch and stop.interrupted:
-            say("stopped: what is left of the batch, the same command does")
+            self.say("stopped: what is left of the batch, the same command does")
         raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
-    return score
+    def rollback(self, root: Root = None, config: Config = None) -> None:
+        """Let the version of the model score again that did before.
+
+        Examples: lakehouse churn rollback
+        """
+        from lakehouse.products.churn.model import need_packages
+        from lakehouse.products.churn.model.store import Models
+
+        settings = self.settings_of(config, root)
+        need_packages()
+        self.say(f"{Models(settings.lake.root).rollback().version} scores from now on")
+
+
+def _told(store: Models, version: str) -> dict[str, Any]:
+    """What a list says of a version; of one that is damaged, why it is of no use."""
+    try:
+        card = store.card(version)
+    except LakehouseError as error:
+        return {"refused": error.fault}
+    return {
+        "auc": round(card.auc, 4), "threshold": card.threshold, "trained_on": card.data.source,
+        "created_at": card.created_at,
+    }  # fmt: skip
 
 
 def _check_chosen(
@@ -265,21 +261,3 @@ def _of_lake(settings: Settings, model: str, stop: threading.Event) -> Scored:
             follower.catch_up()
             follower.maintain()
         return Scored(predictions=follower.scored)
-
-
-def rollback_command(settings_of: SettingsOf, say: Say) -> Callable[..., None]:
-    """The verb ``churn rollback``, given how settings are read."""
-
-    def rollback(root: Root = None, config: Config = None) -> None:
-        """Let the version of the model score again that did before.
-
-        Examples: lakehouse churn rollback
-        """
-        from lakehouse.products.churn.model import need_packages
-        from lakehouse.products.churn.model.store import Models
-
-        settings = settings_of(config, root)
-        need_packages()
-        say(f"{Models(settings.lake.root).rollback().version} scores from now on")
-
-    return rollback
