@@ -2,8 +2,9 @@
 
 What the declared columns add is not compared: it says what was known when it was sent. Nor
 is ``processing_time`` where it is earlier than bronze's: a row that landed again, after bronze
-was restored, had been sent before, and a topic takes nothing back. Records of versions that
-bronze has and the topic's marker does not are being sent, and left out.
+was restored, had been sent before, and a topic takes nothing back. So what was erased from bronze
+since is left out. So are records of versions that bronze has and the topic's marker does not:
+they are being sent.
 """
 
 from __future__ import annotations
@@ -49,11 +50,18 @@ FROM bronze_then LEFT JOIN (
 ) AS first USING (topic, "partition", "offset")
 """
 
+_ERASED = """(
+    SELECT DISTINCT topic, "partition", "offset" FROM erased WHERE starts_with("table", 'bronze.')
+)"""
+
 
 def compare_kafka(
     snapshots: Snapshots, sink: KafkaSink, settings: Settings, bronze: Pin
 ) -> Compared:
-    """Every record of the topic; a doubt where the broker does not answer."""
+    """Every record of the topic; a doubt where the broker does not answer.
+
+    The view ``erased`` is there.
+    """
     name = f"kafka.{topic_of(sink, settings)}"
     return or_doubt(snapshots, name, lambda: _compare(snapshots, sink, settings, bronze, name))
 
@@ -93,7 +101,9 @@ def _compare(
         'CREATE OR REPLACE TEMP VIEW held AS SELECT topic, "partition", "offset", '
         "CASE WHEN starts_with(value, event) THEN event ELSE value END AS event "
         'FROM sent LEFT JOIN wanted USING (topic, "partition", "offset") '
-        + f"WHERE coalesce(version, 0) NOT BETWEEN {applied.version + 1} AND {newest}"
+        f'LEFT JOIN {_ERASED} AS gone USING (topic, "partition", "offset") '
+        f"WHERE coalesce(version, 0) NOT BETWEEN {applied.version + 1} AND {newest} "
+        "AND (gone.topic IS NULL OR coalesce(starts_with(value, event), false))"
         + (f" AND processing_time > {since}" if gone else "")
     )
     version = max(applied.version, 0)

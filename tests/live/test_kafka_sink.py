@@ -16,11 +16,13 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
+from lakehouse.audit.addresses import erased_view
 from lakehouse.audit.kafka_sink import compare_kafka
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.errors import LakehouseError, ServiceAway, ServiceUnavailable, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.ingest.writers.arrow import ArrowWriter
+from lakehouse.operations.erase import erase
 from lakehouse.runtime.sinking import sinking
 from lakehouse.sinks import enriched_topic
 from lakehouse.sinks.kafka import KafkaWriter
@@ -76,6 +78,8 @@ def audited(lake):
     with engine(lake.settings) as connection:
         snapshots = Snapshots(lake.settings.lake.root, connection)
         bronze = snapshots.pin("bronze", "bronze.sales")
+        is_there = snapshots.exists("erased.sales")
+        erased_view(connection, snapshots.pin("ledger", "erased.sales") if is_there else None)
         found = compare_kafka(snapshots, lake.sink, lake.settings, bronze)
     return found.doubt, found.fault, found.differing, found.first, found.behind
 
@@ -271,6 +275,23 @@ def test_what_lands_again_after_a_restore_was_sent_already(lake):
     ArrowWriter(lake.bronze).publish(again, {0: 22}, NOW - timedelta(hours=1))
     sink.catch_up()
     assert audited(lake)[2] == 1, old  # nothing is sent before it landed
+
+
+def test_who_was_erased_stays_in_the_topic_and_is_no_fault(lake):
+    sink = writer(lake)
+    land(lake, *some(0, 20))
+    sink.catch_up()
+    erase("c1", "sales", lake.settings, NOW)
+    lake.restart()
+    assert audited(lake)[0]  # until the sink runs nobody knows what it had
+    land(lake, *some(20, 5))
+    sink.catch_up()
+    assert offsets(lake) == Counter(range(25))
+    assert audited(lake) == ("", "", 0, (), 0)
+    lake.bronze.bronze.delete('"offset" = 2', {})  # lost, not erased
+    land(lake, *some(25, 5))
+    sink.catch_up()
+    assert audited(lake)[2] == 1
 
 
 def test_what_retention_removed_is_not_sent_again(lake, admin):
