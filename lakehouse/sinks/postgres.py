@@ -155,12 +155,12 @@ class PostgresWriter:
             self.close()
             raise
 
-    def _refused(self, error: psycopg.Error) -> LakehouseError:
+    def _refused(self, error: psycopg.Error) -> ServiceUnavailable:
         """What the server says of a statement, and what to do."""
-        where, said = f"{self._place}, {self.name}", str(error).splitlines()[0]
-        if remedy := right_lacking(error):
-            return ServiceUnavailable(where, said, remedy)
-        return LakehouseError(where, said, "mend the table, or drop it: it is rebuilt and filled")
+        mend = "mend the table, or drop it: it is rebuilt and filled"
+        return ServiceUnavailable(
+            f"{self._place}, {self.name}", str(error).splitlines()[0], right_lacking(error) or mend
+        )
 
     def _opened(self) -> psycopg.Connection:
         """A new connection; the lock of one that was lost may take the server a while to free."""

@@ -10,8 +10,8 @@ from contextlib import closing
 import psycopg
 import pyarrow as pa
 
-from lakehouse.core.errors import LakehouseError, TableLocked
-from lakehouse.core.sql import identifier
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked
+from lakehouse.core.sql import identifier, listed
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import connect, place
 from lakehouse.settings.sections import PostgresSettings
@@ -36,6 +36,15 @@ SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks
 WHERE granted AND mode <> 'AccessShareLock' AND pid <> pg_backend_pid()
   AND relation IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
 """
+_UNIQUE = """
+SELECT EXISTS (
+    SELECT FROM pg_index WHERE indrelid = %s::regclass AND indisunique AND indisvalid
+        AND indimmediate AND indpred IS NULL AND indexprs IS NULL
+        AND %s::text[] = (
+            SELECT array_agg(attname::text ORDER BY attname::text COLLATE "C") FROM pg_attribute
+            WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])
+        )
+)"""
 
 
 def opened(
@@ -58,6 +67,7 @@ def opened(
             made.execute(statement.encode())
         for table in sink.into:
             _check_columns(made, table, schemas[table.source], place(settings))
+            _check_key(made, table, place(settings))
     except BaseException:
         made.close()
         raise
@@ -123,7 +133,7 @@ def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str
         "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (identifier(table.name),)
     ).fetchone()
     if found and found[0] not in "rp":
-        raise LakehouseError(
+        raise ServiceUnavailable(
             f"{where}, table {table.name}", f"is {_KINDS.get(found[0], 'something else')}",
             "drop it, or give it another name: the table is rebuilt and filled",
         )  # fmt: skip
@@ -139,8 +149,20 @@ def _check_columns(
         (identifier(table.name),),
     ).fetchall()
     if odd := {name for name, _ in columns_of(table, schema).items() ^ dict(found).items()}:
-        raise LakehouseError(
+        raise ServiceUnavailable(
             f"{where}, table {table.name}",
             f"has other columns than {table.source}: {', '.join(sorted(odd))}",
             "drop the table: it is rebuilt and filled",
         )
+
+
+def _check_key(connection: psycopg.Connection, table: PostgresTable, where: str) -> None:
+    """Raise where nothing keeps a table's key unique: no row could be put in another's place."""
+    asked = (identifier(table.name), sorted(table.key))
+    if connection.execute(_UNIQUE, asked).fetchall() == [(False,)]:
+        key = listed(table.key)
+        raise ServiceUnavailable(
+            f"{where}, table {table.name}", f"has no primary key ({key})",
+            f"ALTER TABLE {identifier(table.name)} ADD PRIMARY KEY ({key}); or drop the table: "
+            "it is rebuilt and filled",
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A sink's role has rights that others give and take: it waits, says what it lacks, goes on."""
+"""Others take a sink's rights, or alter its tables: it waits, says what it lacks, goes on."""
 
 import threading
 from contextlib import closing
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.audit.postgres_sink import compare_postgres
-from lakehouse.core.errors import LakehouseError
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.runtime.sinking import sinking
 from lakehouse.settings.postgres_client import connect
 from lakehouse.sinks.postgres import PostgresWriter
@@ -34,6 +34,15 @@ TAKEN = {
     ),
     "the password": (
         "ALTER ROLE {role} PASSWORD 'other'; {end}", "ALTER ROLE {role} PASSWORD 'w'",
+    ),
+    "its key": (
+        "ALTER TABLE by_client DROP CONSTRAINT by_client_pkey; {end}",
+        "ALTER TABLE by_client ADD PRIMARY KEY (client_id, currency)",
+    ),
+    "its columns": (
+        "ALTER TABLE by_client ADD mine int NOT NULL DEFAULT 1; "
+        "ALTER TABLE by_client ALTER mine DROP DEFAULT",
+        "ALTER TABLE by_client DROP mine",
     ),
 }  # fmt: skip
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
@@ -111,9 +120,14 @@ def test_who_may_not_make_tables_fills_those_that_an_administrator_made(weak):
     with closing(weak.writer()) as sink:
         sink.catch_up()
     assert weak.audited() == EQUAL
+    key = "by_client_pkey PRIMARY KEY (currency) INCLUDE (client_id)"
+    weak.admin(f"ALTER TABLE by_client DROP CONSTRAINT by_client_pkey; DELETE FROM by_client; "
+               f"ALTER TABLE by_client ADD CONSTRAINT {key}")  # fmt: skip
+    with pytest.raises(ServiceUnavailable, match=r"table by_client: has no primary key \("):
+        weak.writer().refill("by_client")
 
 
-def test_a_right_that_is_taken_away_is_waited_for_and_flows_go_on(weak):
+def test_what_is_taken_away_is_waited_for_and_flows_go_on(weak):
     weak.admin("GRANT CREATE ON SCHEMA public TO {role}")
     weak.land()
     with sinking([POSTGRES], weak.lake.settings, threading.Event()) as beside:
