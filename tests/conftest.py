@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from typer import testing
 from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.headers import HEADERS
 from lakehouse.ingest.verdict import TimeRules
+from lakehouse.model.contract import Contract
 from lakehouse.products.registry import contract, load_settings
 from lakehouse.settings.settings import Settings
 
@@ -56,20 +57,23 @@ def sale(**changes: Any) -> dict[str, Any]:
 
 
 def records(
-    values: list[bytes | None],
+    values: Sequence[bytes | None],
     *,
+    keys: Sequence[bytes | None] | None = None,
+    headers: Sequence[list[dict[str, Any]]] | None = None,
+    topic: str = "sales",
     first: int = 0,
     partition: int = 0,
-    times: list[datetime] | None = None,
+    times: Sequence[datetime] | None = None,
 ) -> pa.RecordBatch:
     """Kafka rows as Spark gives them, offsets from ``first``."""
     size = len(values)
     return pa.RecordBatch.from_pydict(
         {
-            "key": pa.array([b"k"] * size, pa.binary()),
+            "key": pa.array(keys or [b"k"] * size, pa.binary()),
             "value": pa.array(values, pa.binary()),
-            "headers": pa.array([[{"key": "h", "value": b"v"}]] * size, HEADERS),
-            "topic": pa.array(["sales"] * size),
+            "headers": pa.array(headers or [[{"key": "h", "value": b"v"}]] * size, HEADERS),
+            "topic": pa.array([topic] * size, pa.string()),
             "partition": pa.array([partition] * size, pa.int32()),
             "offset": pa.array(range(first, first + size), pa.int64()),
             "timestamp": pa.array(times or [NOW] * size, pa.timestamp("us", "UTC")),
@@ -77,10 +81,10 @@ def records(
     )
 
 
-def decoded(values: list[bytes | None], **where: Any) -> pa.Table:
+def decoded(values: Sequence[bytes | None], of: Contract = SALES, **where: Any) -> pa.Table:
     """What the executors give for these values."""
-    batches = list(decode_batch(records(values, **where), SALES, RULES))
-    return pa.Table.from_batches(batches, decoded_schema(SALES))
+    batches = list(decode_batch(records(values, **where), of, RULES))
+    return pa.Table.from_batches(batches, decoded_schema(of))
 
 
 def encode(*events: dict[str, Any]) -> list[bytes]:

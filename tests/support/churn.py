@@ -8,15 +8,16 @@ import pyarrow as pa
 from lakehouse.audit.compare import compare_all
 from lakehouse.audit.declared import declared, recomputes_of
 from lakehouse.audit.pins import Snapshots
-from lakehouse.ingest.decode import decode_batch, decoded_schema
+from lakehouse.ingest.decode import decode_batch
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.churn.tables import FLOWS
 from lakehouse.products.registry import contract
 from lakehouse.silver.publisher import SilverPublisher
-from tests.conftest import NOW, RULES, records
+from tests.conftest import NOW, RULES, decoded, records
 from tests.support.engine import auditing, connected
+from tests.support.product_lake import rows
 
 CUSTOMER = {
     "event_id": "e1", "event_time": "2026-11-20T11:00:00Z", "customerID": "7590-VHVEG",
@@ -68,13 +69,10 @@ class Lake:
     def land(self, name, *events, fold=True):
         """A batch of one contract lands, values or events; silver follows, unless told not to."""
         values = [e if isinstance(e, bytes | None) else msgspec.json.encode(e) for e in events]
-        given = records(values, first=self.next[name])
         topic = self.settings.product(name).topic
-        given = given.set_column(3, "topic", pa.array([topic] * len(values)))
-        batches = decode_batch(given, contract(name), RULES)
-        rows = pa.Table.from_batches(batches, decoded_schema(contract(name)))
+        landing = decoded(values, contract(name), topic=topic, first=self.next[name])
         self.next[name] += len(values)
-        landed = ArrowWriter(self.bronze[name]).publish(rows, {0: self.next[name]}, NOW)
+        landed = ArrowWriter(self.bronze[name]).publish(landing, {0: self.next[name]}, NOW)
         if fold:
             self.silver[name].catch_up()
         return landed
@@ -82,10 +80,7 @@ class Lake:
     def rows(self, table, columns="*", order="ALL"):
         for silver in self.silver.values():
             silver.persist()
-        with auditing(self.settings) as connection:
-            Snapshots(self.settings.lake.root, connection).pin("t", table)
-            sql = f"SELECT {columns} FROM t ORDER BY {order}"
-            return connection.sql(sql).to_arrow_table().to_pylist()
+        return rows(self.settings, table, columns, order)
 
     def audited(self):
         """What the audit finds wrong, by the product's own recompute and by its declarations."""

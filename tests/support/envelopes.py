@@ -2,11 +2,8 @@
 
 import json
 
-import pyarrow as pa
-
-from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.products.registry import contract as contract_of
-from tests.conftest import RULES, records
+from tests.conftest import decoded
 
 ORDERS = contract_of("orders")
 
@@ -22,5 +19,4 @@ def change(**after):
 
 def order(value):
     value = value if isinstance(value, bytes) else json.dumps(value).encode()
-    batches = list(decode_batch(records([value]), ORDERS, RULES))
-    return pa.Table.from_batches(batches, decoded_schema(ORDERS)).to_pylist()[0]
+    return decoded([value], ORDERS).to_pylist()[0]

@@ -10,12 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.audit.extent import Content
-from lakehouse.audit.run import audit
-from lakehouse.audit.topic import Broker, Judged
 from lakehouse.core.errors import UsageError
 from lakehouse.explorer.named_checks import seen
 from lakehouse.ingest.ledger import Ledger
-from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.verdict import explain
 from lakehouse.model.contract import Record
 from producers.activity.faults import FAULTS
@@ -24,6 +21,7 @@ from producers.activity.replay import mapping, read
 from producers.activity.visits import Visits
 from tests.conftest import NOW, RULES
 from tests.support.activity import ACTIVITY, Lake, decoded, did
+from tests.support.product_lake import proof_of
 
 END = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -168,13 +166,7 @@ def test_the_verification_is_the_audit_by_named_checks(settings):
     ledger = Ledger.at_bronze("activity", settings, lake.connection)
     ledger.catch_up()
     ledger.persist()
-    taken = {0: (0, lake.next)}
-
-    def judge(gaps):
-        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
-
-    broker = Broker(lambda: Topic("user_activity", "t1", taken), judge)
-    proof = audit("activity", settings, broker, NOW, lambda _: None, Content.NONE)
+    proof = proof_of("activity", settings, lake.next, Content.NONE)
     checks = {check.name: check for check in seen(proof, "run", "again")}
     assert len(checks) >= 10
     tables = {"page_view_counts", "active_users", "user_sessions"}

@@ -3,16 +3,14 @@
 import json
 from decimal import Decimal
 
-import pyarrow as pa
 import pytest
 
-from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.verdict import explain
 from lakehouse.model.contract import Record
 from lakehouse.products.churn.bins import BLANK, bin_of, labels
 from lakehouse.products.churn.contract import FEATURES
 from lakehouse.products.registry import contract, load_settings
-from tests.conftest import NOW, RULES, records
+from tests.conftest import NOW, RULES, decoded
 from tests.support.churn import CUSTOMER
 
 
@@ -71,7 +69,6 @@ def test_charges_that_are_blank_or_absent_are_null_in_bronze_and_others_are_exac
     absent = {k: v for k, v in CUSTOMER.items() if k != "TotalCharges"}
     null = {**CUSTOMER, "TotalCharges": None}
     values = [json.dumps(e).encode() for e in (CUSTOMER, blank, absent, null)]
-    batches = decode_batch(records(values), contract("churn"), RULES)
-    rows = pa.Table.from_batches(batches, decoded_schema(contract("churn"))).sort_by("offset")
+    rows = decoded(values, contract("churn")).sort_by("offset")
     assert rows["verdict"].null_count == 4
     assert rows["TotalCharges"].to_pylist() == [Decimal("29.85"), None, None, None]

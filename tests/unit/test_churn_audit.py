@@ -3,18 +3,14 @@
 import json
 import math
 import shutil
-from datetime import UTC, datetime
 
 import pytest
 
 from lakehouse.audit.extent import Content
-from lakehouse.audit.run import audit
-from lakehouse.audit.topic import Broker, Judged
 from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import report, views
 from lakehouse.explorer.sql import read
-from lakehouse.ingest.topic import Topic
 from lakehouse.products.churn.asked.told import told
 from lakehouse.products.churn.asked.traced import explain, sample
 from lakehouse.products.churn.model.store import Models
@@ -24,6 +20,7 @@ from producers.churn.producer import history
 from tests.conftest import NOW, settings_at
 from tests.support.churn import Lake, customer, scored, value
 from tests.support.models import small
+from tests.support.product_lake import proof_of
 
 TOPIC = "telco.raw.customers"
 BAD = (3, 11)
@@ -77,13 +74,7 @@ def dead(monkeypatch, lake):
 def asked(lake, product, name):
     for silver in lake.silver.values():
         silver.persist()
-
-    def judge(gaps):
-        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
-
-    topic = lake.settings.product(product).topic
-    broker = Broker(lambda: Topic(topic, "t1", {0: (0, lake.next[product])}), judge)
-    proof = audit(product, lake.settings, broker, datetime.now(UTC), lambda _: None, Content.NONE)
+    proof = proof_of(product, lake.settings, lake.next[product], Content.NONE)
     return next(check for check in proof.checks if check.name == name)
 
 

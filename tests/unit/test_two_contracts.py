@@ -2,17 +2,13 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib import import_module
 
-import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.proof import Verdict
-from lakehouse.audit.run import Broker, audit
-from lakehouse.audit.topic import Judged
 from lakehouse.cli.app import app
 from lakehouse.cli.products import listed
 from lakehouse.core.errors import DeclarationError
@@ -20,7 +16,6 @@ from lakehouse.doctor import doctor
 from lakehouse.explorer.analyses import analyses
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import freshness, look_ups, report, sections, views
-from lakehouse.ingest.decode import decode_batch, decoded_schema
 from lakehouse.ingest.topic import Topic
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.model.flow import BronzeFlow, SilverFlow
@@ -29,8 +24,9 @@ from lakehouse.products import registry
 from lakehouse.products.registry import contract, contracts_of, flows, load_settings
 from lakehouse.runtime.pipeline import Landing
 from lakehouse.storage.duck import connect
-from tests.conftest import NOW, RULES, encode, records
+from tests.conftest import NOW, decoded, encode
 from tests.installed import install, registered
+from tests.support.product_lake import proof_of
 
 CODE = """
 from datetime import datetime
@@ -144,36 +140,24 @@ def lake(settings):
             position.refuse(position.reconcile_topic(Topic(name, "t1")))
             for batch in range(2):
                 values = [*encode(*events(name, batch)), BAD[name]]
-                kafka = records(values, first=5 * batch)
-                given = kafka.set_column(3, "topic", pa.array([name] * len(values)))
-                decoded = pa.Table.from_batches(
-                    decode_batch(given, contract(name), RULES), decoded_schema(contract(name))
-                )
+                rows = decoded(values, contract(name), topic=name, first=5 * batch)
                 writer = ArrowWriter(landing.bronze)
-                landing.take(writer.publish(decoded, {0: 5 * (batch + 1)}, NOW))
+                landing.take(writer.publish(rows, {0: 5 * (batch + 1)}, NOW))
             landing.persist()
     return settings
 
 
-def proven(name, settings):
-    def judge(gaps):
-        return (Judged(gap, gap.next - gap.first, 0, ()) for gap in gaps)
-
-    kafka = Broker(lambda: Topic(name, "t1", {0: (0, 10)}), judge)
-    return audit(name, settings, kafka, datetime.now(UTC), lambda _: None)
-
-
 def test_each_contract_has_tables_of_its_own_and_is_proven(lake):
     for name in contracts_of("late_meals"):
-        proof = proven(name, lake)
+        proof = proof_of(name, lake, 10)
         assert proof.verdict is Verdict.PROVEN, proof.as_dict()
         assert [t.table for t in proof.tables] == [f"silver.{name}_by_dish", f"ledger.{name}"]
         assert (proof.account.total("bronze"), proof.account.total("quarantine")) == (8, 2)
 
 
 def test_each_contract_has_a_recompute_of_its_own_or_its_declarations(lake):
-    assert proven("late_meals", lake).is_by_declaration
-    assert not proven("late_meals_ratings", lake).is_by_declaration
+    assert proof_of("late_meals", lake, 10).is_by_declaration
+    assert not proof_of("late_meals_ratings", lake, 10).is_by_declaration
     with pytest.MonkeyPatch.context() as patch:
         theirs = import_module("their_recompute").RECOMPUTES["late_meals_ratings"]
         half = Recompute("by_dish", ("dish",), "SELECT dish, 1::BIGINT AS events FROM counted")
@@ -181,8 +165,8 @@ def test_each_contract_has_a_recompute_of_its_own_or_its_declarations(lake):
             import_module("their_recompute").RECOMPUTES,
             "late_meals_ratings", replace(theirs, tables=(half,)),
         )  # fmt: skip
-        assert proven("late_meals_ratings", lake).tables[0].differing == 2
-        assert proven("late_meals", lake).verdict is Verdict.PROVEN
+        assert proof_of("late_meals_ratings", lake, 10).tables[0].differing == 2
+        assert proof_of("late_meals", lake, 10).verdict is Verdict.PROVEN
 
 
 def test_a_recompute_of_a_contract_that_is_not_there_is_refused(lake):
