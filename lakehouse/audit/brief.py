@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Proof
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.audit.show import reasons
 from lakehouse.core.errors import Exit
+from lakehouse.core.text import Say
 from lakehouse.settings.settings import Settings
 
 

@@ -6,19 +6,18 @@ an error in it is a doubt (:mod:`lakehouse.audit.steps`), not the end of the aud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lakehouse.audit.extent import Content
 from lakehouse.audit.pins import Pin, Snapshots
 from lakehouse.audit.topic import Broker
+from lakehouse.core.text import Say
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.recompute import Recomputes
 from lakehouse.settings.settings import Settings
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from lakehouse.audit.topic import SAMPLE
 from lakehouse.core.errors import TableDamaged
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed, text, texts
-from lakehouse.core.text import one_line
+from lakehouse.core.text import Say, one_line
 from lakehouse.ingest.ends import Ends
 from lakehouse.model.recompute import Recompute, Recomputes
 from lakehouse.model.window import EXACT, TIMEOUTS
@@ -72,7 +72,7 @@ def compare_all(
     product: str,
     recomputes: Recomputes,
     bronze: Pin,
-    say: Callable[[str], None],
+    say: Say,
 ) -> list[Compared]:
     """Compare every table; bronze is opened at the version that each one's newest note names."""
     found, what = list[Compared](), f"recomputing silver of {product}"

@@ -9,7 +9,7 @@ from functools import partial
 from lakehouse.audit.account import Account
 from lakehouse.audit.addresses import account, erased_view, quarantine_view
 from lakehouse.audit.asked import checks_of
-from lakehouse.audit.check import Check, Say, Scene
+from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.compare import Compared, compare_all
 from lakehouse.audit.content import COMPARED
 from lakehouse.audit.declared import recomputes_of
@@ -27,6 +27,7 @@ from lakehouse.audit.topic import Broker, is_compacted, judge, read_topic, recor
 from lakehouse.core.errors import ServiceUnavailable, TableDamaged, TableMissing
 from lakehouse.core.memory import bounded, growth
 from lakehouse.core.paths import Lake
+from lakehouse.core.text import Say
 from lakehouse.ingest.ends import Ends
 from lakehouse.ingest.topic import Topic
 from lakehouse.model.flow import Flow, ParquetFlow, SilverFlow

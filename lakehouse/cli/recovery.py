@@ -130,7 +130,7 @@ def rebuild(
     with write_locks(locks, tables_of(flow), "rebuild", wait), progress(quiet=as_json):
         found = rebuilt(flow, settings, say)
     if as_json:
-        write_json([table.as_dict() for table in found])
+        write_json([asdict(table) for table in found])
     else:
         sys.stdout.write(
             "".join(f"{paragraph(line)}\n" for table in found for line in table.told())

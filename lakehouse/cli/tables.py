@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,8 +36,8 @@ def tables(root: Root = None, config: Config = None, as_json: AsJson = False) ->
                 infos.append(catalogue.info(name))
             except LakehouseError as error:  # the others are listed all the same
                 faults.append(error)
-        sections = {"tables": [info.as_dict() for info in infos]}
-        if kept := [state.as_dict() for state in states(catalogue.lake, infos)]:
+        sections = {"tables": [asdict(info) for info in infos]}
+        if kept := [asdict(state) for state in states(catalogue.lake, infos)]:
             sections["state"] = kept
     show(sections, as_json)
     for fault in faults[:-1]:
@@ -117,7 +118,7 @@ def maintain(
 
     settings = settings_of(config, root, is_made=True)
     with progress(quiet=as_json):
-        done = [u.as_dict() for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
+        done = [asdict(u) for u in upkeep.maintain(tables or [], settings, datetime.now(UTC))]
     show({"maintained": done}, as_json)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from functools import cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+Say = Callable[[str], None]
+"""Tells a person how far something is."""
 _CLOSE, _FEW = 0.6, 4
 """How alike a name is that was mistyped, 1 is the same; and so many are named of many."""
 _FORGED = re.compile(r"\n(?=[^\S\n]*fix:)", re.I)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from lakehouse.core.sql import listed
 from lakehouse.settings.sections import ExplorerSettings
@@ -38,10 +37,6 @@ class Audit:
     duplicates: int
     silver_tables: int
     silver_differing: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
 
 def audits(uri: str, settings: ExplorerSettings) -> tuple[Audit, ...]:

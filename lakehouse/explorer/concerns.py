@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import Literal
@@ -34,10 +34,6 @@ class Concern:
     level: Literal["bad", "look"]
     what: str
     fix: str
-
-    def as_dict(self) -> dict[str, str]:
-        """Field → value."""
-        return asdict(self)
 
 
 def concerns(seen: Seen) -> list[Concern]:

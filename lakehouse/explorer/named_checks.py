@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.compare import Compared
 from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Proof, Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import root_option
+from lakehouse.core.text import Say
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import Wide, printed
 from lakehouse.model.flow import Flow
@@ -31,10 +31,6 @@ class Check:
     detail: str
     fix: str = ""
     first: tuple[dict[str, Any], ...] = field(default=())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
 
 def show(checks: Iterable[Check]) -> None:
@@ -54,7 +50,7 @@ def show(checks: Iterable[Check]) -> None:
 def finish(checks: Sequence[Check], *, as_json: bool) -> NoReturn:
     """End a verb that verifies: print the checks; exit 0 where all of them are right."""
     if as_json:
-        listed = [check.as_dict() for check in checks]
+        listed = [asdict(check) for check in checks]
         sys.stdout.write(json.dumps({"checks": listed}, default=str) + "\n")
     else:
         show(checks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +22,10 @@ def overview(seen: Seen) -> dict[str, list[dict[str, Any]]]:
     """Section → rows: what needs a person, what landed, and how far each flow is."""
     found = {
         "landed": [_landed(name, seen) for name in seen.landings],
-        "flows": [_ordered(row.as_dict()) for row in seen.flows],
+        "flows": [_ordered(asdict(row)) for row in seen.flows],
         "disk": [{"folder": str(room.folder), "told": room.told()} for room in seen.disks],
     }
-    if told := [concern.as_dict() for concern in concerns(seen)]:
+    if told := [asdict(concern) for concern in concerns(seen)]:
         found = {"concerns": told, **found}
     return found
 

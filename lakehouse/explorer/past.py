@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
 
 from deltalake import DeltaTable
 
 from lakehouse.core.paths import Lake
+from lakehouse.core.text import Say
 from lakehouse.model.flow import SilverFlow
 from lakehouse.products.registry import flows
 from lakehouse.settings.settings import Settings
@@ -22,7 +22,7 @@ class Past:
     ``say`` gets the progress.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, say: Say) -> None:
         self._settings, self._say = settings, say
         self._roots: dict[tuple[str, int], str] = {}
 

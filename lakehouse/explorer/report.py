@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lakehouse.core.errors import DeclarationError, LakehouseError, TableDamaged, TableMissing
 from lakehouse.core.progress import Counted
 from lakehouse.core.sql import text
+from lakehouse.core.text import Say
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.model.flow import SilverFlow
 from lakehouse.model.product import Product
@@ -175,7 +176,7 @@ def report(
     catalogue: Catalogue,
     settings: ExplorerSettings,
     views: Mapping[str, str],
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, pa.Table]:
     """Every section whose tables exist, and how fresh each table is.
 
@@ -219,7 +220,7 @@ def freshness(catalogue: Catalogue) -> pa.Table:
     for info in found:
         newest = versions.get(bronze_of(info.name) or "")
         behind = None if info.source is None or newest is None else newest - info.source
-        row = {**info.as_dict(), "behind": behind}
+        row = {**asdict(info), "behind": behind}
         row["committed"] = datetime.fromisoformat(info.committed) if info.committed else None
         for narrow in ("source", "as_of", "files", "partitions"):  # `lakehouse tables` has them
             row.pop(narrow)

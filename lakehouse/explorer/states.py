@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lakehouse.core.paths import Lake
 from lakehouse.explorer.table_info import TableInfo
@@ -23,10 +22,6 @@ class StateInfo:
     flow: str
     keys: int | None
     bytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
     def told(self) -> str:
         """As text."""

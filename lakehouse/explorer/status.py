@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,6 @@ class Status:
     partitions: dict[int, int] = field(default_factory=dict)
     """The same by partition of the topic."""
     note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """As a table shows it."""
-        return asdict(self)
 
 
 def status(settings: Settings) -> list[Status]:

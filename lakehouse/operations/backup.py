@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,7 @@ from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync, write_whole
 from lakehouse.core.paths import Lake, check_folder, check_restored
 from lakehouse.core.progress import Counted
+from lakehouse.core.text import Say
 from lakehouse.core.within import Within
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
@@ -40,7 +41,6 @@ from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
 from lakehouse.storage.log_health import Log
 
-Say = Callable[[str], None]
 Files = dict[str, dict[str, Any]]
 """Path in the lake → bytes and SHA-256."""
 _TRIES = 5

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import structlog
@@ -46,10 +45,6 @@ class Upkeep:
     bytes: int
     disk_before: int
     disk: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
 
 @in_memory
@@ -108,7 +103,7 @@ def _maintain(name: str, settings: Settings, now: datetime, looked_at: Counted) 
     vacuum(table)
     after = _measured(uri)
     done = Upkeep(name, version, after[0], files, after[1], size, after[2], disk, after[3])
-    log.info("maintained", **done.as_dict())
+    log.info("maintained", **asdict(done))
     return done
 
 

@@ -5,8 +5,8 @@ Readers see the old rows until one commit a table puts the new ones in their pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lakehouse.audit.pins import Snapshots, count, engine
 from lakehouse.core.errors import LakehouseError, TableDamaged, UsageError
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import advance
+from lakehouse.core.text import Say
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
@@ -27,8 +28,6 @@ from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.rebuilt import beside, half_made, take_place
 from lakehouse.storage.health import lacking_files, opened
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,6 @@ class Rebuilt:
     rows: int
     differing: int | None = None
     first: tuple[dict[str, Any], ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Field → value."""
-        return asdict(self)
 
     def told(self) -> Iterator[str]:
         """In words: a line, and one for each difference."""
@@ -170,7 +165,7 @@ def _compared(
     if source != version or set(held.columns) != set(wanted.columns):
         return report
     differing, first = differences(connection, wanted.columns, _keys(flow, name, wanted.columns))
-    return Rebuilt(**{**report.as_dict(), "differing": differing, "first": first})
+    return replace(report, differing=differing, first=first)
 
 
 def _keys(flow: SilverFlow, name: str, columns: tuple[str, ...]) -> tuple[str, ...]:

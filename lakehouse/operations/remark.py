@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from duckdb import DuckDBPyConnection
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.flags import right_marks
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core import failpoint
@@ -26,6 +25,7 @@ from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import text
+from lakehouse.core.text import Say
 from lakehouse.ingest.ends import Rule
 from lakehouse.ingest.landing import BronzePublisher
 from lakehouse.ingest.ledger import Ledger

@@ -23,7 +23,7 @@ from lakehouse.audit.topic import Judge
 from lakehouse.core.errors import TableDamaged, TableMissing, UsageError
 from lakehouse.core.files import sync
 from lakehouse.core.paths import Lake, root_option
-from lakehouse.core.text import one_line
+from lakehouse.core.text import Say, one_line
 from lakehouse.core.within import Within
 from lakehouse.ingest.ends import EXPIRED, Ends, gaps
 from lakehouse.ingest.topic import Topic
@@ -48,7 +48,6 @@ from lakehouse.storage.metadata import NOTE
 from lakehouse.storage.protocol import check_protocol
 from lakehouse.storage.rows import data_files
 
-Say = Callable[[str], None]
 _VERSION = re.compile(r"\.?(\d{20})\.")
 
 

@@ -9,8 +9,9 @@ from lakehouse.core.errors import UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import UNFINISHED_RESTORE, Lake
 from lakehouse.core.progress import Counted
+from lakehouse.core.text import Say
 from lakehouse.core.within import Within
-from lakehouse.operations.backup import Say, copy_file, models_in, tables_in
+from lakehouse.operations.backup import copy_file, models_in, tables_in
 from lakehouse.operations.manifest import not_whole, read_manifest
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse.core.paths import check_made
+from lakehouse.core.text import Say
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Service, Settings, SettingsOf
@@ -21,7 +22,7 @@ class Verbs:
     settings_of: SettingsOf
     broker: Service
     database: Service
-    say: Callable[[str], None]
+    say: Say
 
     @contextmanager
     def asking(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lakehouse.core.archives import OF_EVERY_JVM, QUIET, Archives, key_of, options
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import finished, own_environment, python
+from lakehouse.core.text import Say
 from lakehouse.products.registry import contracts, load_settings
 from lakehouse.runtime.session import Engine, session
 
@@ -35,7 +36,7 @@ _KAFKA = (
 )
 
 
-def with_archive(engine: Engine, cache: Path, say: Callable[[str], None]) -> Engine:
+def with_archive(engine: Engine, cache: Path, say: Say) -> Engine:
     """The engine with the option that makes its JVM use the archive in ``cache``; made if missing.
 
     The engine is unchanged if the archive cannot be made, or another process is making it. A

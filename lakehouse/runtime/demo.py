@@ -14,6 +14,7 @@ from lakehouse.core.errors import TableLocked, UsageError
 from lakehouse.core.lock import one_at_a_time, write_locks
 from lakehouse.core.paths import IDENTITY, Lake
 from lakehouse.core.progress import advance
+from lakehouse.core.text import Say
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import tables_of
@@ -28,7 +29,7 @@ class Stage:
     """A demo's settings, and the services that it may start."""
 
     settings: Settings
-    say: Callable[[str], None]
+    say: Say
     broker: Service
     database: Service
     empty_services: Callable[[Path], None]
@@ -71,7 +72,7 @@ class Stage:
 class BatchLines:
     """Says one line a batch: what it landed where, and how much of all that was sent is done."""
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int, say: Say) -> None:
         self._total, self._say, self._done = total, say, 0
 
     def __call__(self, landed: Landed) -> None:

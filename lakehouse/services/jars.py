@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from lakehouse.core.errors import Exit, LakehouseError, ServiceUnavailable, UsageError
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.own import user_folder
+from lakehouse.core.text import Say
 from lakehouse.services.ivy import resolve
 from lakehouse.services.java import Java, find_java
 from lakehouse.services.sums import sha256, sums
@@ -50,7 +51,6 @@ ROOTS = {
 """Name of the set → (whether to fetch dependencies too, coordinates)."""
 PART = "part-"
 ABSENT = "not fetched yet"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

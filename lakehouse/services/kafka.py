@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kafka import KafkaAdminClient
@@ -18,6 +18,7 @@ from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.own import make_folder
 from lakehouse.core.processes import finished, started
 from lakehouse.core.signals import uninterrupted
+from lakehouse.core.text import Say
 from lakehouse.core.within import rewritten
 from lakehouse.services.broker_classes import Classes
 from lakehouse.services.broker_files import BrokerFiles, new_cluster_id
@@ -31,7 +32,6 @@ _NO_ROOM = 1 << 16
 """With fewer free bytes the disk counts as full; the broker may have had no room to log it."""
 _KEEPING_SECONDS = 60
 """A broker that writes the archive of its classes as it ends takes some seconds more."""
-Say = Callable[[str], None]
 
 
 class EmbeddedKafka(Embedded):

@@ -14,10 +14,10 @@ from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.core.lock import one_at_a_time
 from lakehouse.core.processes import started
 from lakehouse.core.signals import uninterrupted
+from lakehouse.core.text import Say
 from lakehouse.core.within import rewritten
 from lakehouse.services.embedded import PROBE_SECONDS, READY_SECONDS, Embedded
 from lakehouse.services.folder import HOST
-from lakehouse.services.kafka import Say
 from lakehouse.services.postgres_files import ROLE, SETTINGS, PostgresFiles
 
 

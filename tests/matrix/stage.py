@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -109,10 +108,7 @@ class Stage:
         self.later.callback(self.database.stop)
         self.environment["LAKEHOUSE_POSTGRES_URL"] = self.database.url
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *_: object) -> None:
         processes: list[subprocess.Popen[Any]] = [d.process for d in self._drivers]
         for process in [*processes, *self._producers]:
             if process.poll() is None:

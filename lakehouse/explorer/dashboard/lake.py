@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from lakehouse.explorer.concerns import concerns
@@ -20,17 +21,17 @@ def told(seen: Seen, root: str, beside: dict[str, Any] | None) -> dict[str, Any]
     return {
         "root": root,
         "empty": "" if seen.landings else MAKE_ONE,
-        "concerns": [concern.as_dict() for concern in concerns(seen)],
+        "concerns": [asdict(concern) for concern in concerns(seen)],
         "products": [
             {"name": p.name, "contracts": [_contract(c.name, seen) for c in p.contracts
                                            if c.name in seen.landings]}
             for p in products().values() if any(c.name in seen.landings for c in p.contracts)
         ],
-        "tables": [info.as_dict() for info in seen.tables.values()],
+        "tables": [asdict(info) for info in seen.tables.values()],
         "disks": [{"free": room.free, "total": room.total, "short": room.is_short}
                   for room in seen.disks],
         "locks": dict(sorted(seen.locks.items())),
-        "states": [state.as_dict() for state in seen.states],
+        "states": [asdict(state) for state in seen.states],
         "beside": beside,
     }  # fmt: skip
 
@@ -47,8 +48,8 @@ def _contract(name: str, seen: Seen) -> dict[str, Any]:
                    for (field, fault), n in (faults or {}).items()],
         "late": late,
         "duplicates": duplicates,
-        "audits": [audit.as_dict() for audit in seen.audits.get(name, ())],
-        "flows": [row.as_dict() for row in seen.flows if row.flow in mine],
+        "audits": [asdict(audit) for audit in seen.audits.get(name, ())],
+        "flows": [asdict(row) for row in seen.flows if row.flow in mine],
         "bronze_flow": next(f.name for p in products().values() for f in p.flows
                             if isinstance(f, BronzeFlow) and f.product == name),
     }  # fmt: skip

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -169,7 +169,7 @@ class Pages:
             history = [] if is_plain(name) else self._observer.catalogue.history(name, 25)
             rows = self._session.ask(sql, 50).rows
             return _tagged(
-                {"info": info.as_dict(), "sql": sql, **rows_of(rows), "history": history,
+                {"info": asdict(info), "sql": sql, **rows_of(rows), "history": history,
                  "ids": identities(rows, names_of(rows, name))}
             )  # fmt: skip
 

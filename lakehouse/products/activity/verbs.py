@@ -9,6 +9,7 @@ import typer
 
 from lakehouse.core.options import AsJson, Config, Root, group
 from lakehouse.core.progress import progress
+from lakehouse.core.text import Say
 from lakehouse.products.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def commands(
     settings_of: SettingsOf,
     broker: Service,
     database: Service,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
     activity = group("Windows and sessions of users. Example: lakehouse activity verify")

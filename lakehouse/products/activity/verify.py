@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.audit.check import Say
+from lakehouse.core.text import Say
 from lakehouse.explorer.named_checks import Check, finish, verified
 from lakehouse.products.activity.tables import FLOWS
 from lakehouse.settings.settings import Settings

@@ -14,6 +14,7 @@ from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
 from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import Stop, stop_on_signals
+from lakehouse.core.text import Say
 from lakehouse.explorer.accounted import show_account, show_section
 from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.report import views
@@ -88,7 +89,7 @@ def demo(stage: Stage) -> Exit:
     return worst if holds else Exit.FAULT
 
 
-def _train(settings: Settings, say: Callable[[str], None]) -> None:
+def _train(settings: Settings, say: Say) -> None:
     """A model of other customers than those that will come."""
     from lakehouse.products.churn.model.training import train  # noqa: PLC0415  # an extra's
 
@@ -148,7 +149,7 @@ def _shown(settings: Settings, summary: Summary) -> bool:
     return all(line.holds for line in lines) and summary.failed == 0
 
 
-def _told(say: Callable[[str], None]) -> Callable[[Landed], None]:
+def _told(say: Say) -> Callable[[Landed], None]:
     """One line of narration a batch."""
 
     def tell(landed: Landed) -> None:

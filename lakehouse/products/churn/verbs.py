@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lakehouse.core.options import group
+from lakehouse.core.text import Say
 from lakehouse.products.churn.asked.verbs import AskedVerbs
 from lakehouse.products.churn.model.verbs import ModelVerbs
 
@@ -19,7 +20,7 @@ def commands(
     settings_of: SettingsOf,
     broker: Service,
     database: Service,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
     churn = group("Customers about to leave, by a model. Example: lakehouse churn train")

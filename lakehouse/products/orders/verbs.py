@@ -14,6 +14,7 @@ import typer
 from lakehouse.core.options import AsJson, AvailableNow, Config, Root, group
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
+from lakehouse.core.text import Say
 from lakehouse.products.verbs import Verbs
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 from producers.orders.source import prepare
@@ -26,7 +27,7 @@ def commands(
     settings_of: SettingsOf,
     broker: Service,
     database: Service,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Callable[..., None] | typer.Typer]:
     """Verb → what it does."""
     verbs = OrdersVerbs(settings_of, broker, database, say)

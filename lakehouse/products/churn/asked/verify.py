@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lakehouse.audit.check import Say
+from lakehouse.core.text import Say
 from lakehouse.explorer.named_checks import Check, verified
 from lakehouse.products.churn.tables import FLOWS
 from lakehouse.products.registry import contracts_of

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
+from lakehouse.core.text import Say
 from lakehouse.products.orders.against.lake import (
     among,
     between,

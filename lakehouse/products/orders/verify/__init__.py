@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.pins import engine
 from lakehouse.audit.proof import Proof
 from lakehouse.core.errors import LakehouseError
+from lakehouse.core.text import Say
 from lakehouse.explorer.named_checks import finish, show
 from lakehouse.products.orders.verify.capture import capture_checks
 from lakehouse.products.orders.verify.check import Check, Parts

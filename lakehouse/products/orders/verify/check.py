@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lakehouse.audit.check import Say
 from lakehouse.audit.pins import Snapshots
 from lakehouse.audit.proof import Proof
 from lakehouse.core.paths import root_option
+from lakehouse.core.text import Say
 from lakehouse.explorer.named_checks import Check
 from lakehouse.products.orders.contract import NAME
 from lakehouse.products.orders.tables import FLOWS
