@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import structlog
@@ -74,6 +76,11 @@ def settings_of(environment):
     return load(sections_of_products(), ROOT / "config.ini", environment)
 
 
+def sales_from(kafka, topic, **more):
+    """The environment of a flow of sales that reads this topic."""
+    return {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": topic, **more}
+
+
 def rows(root, sql):
     """A SELECT's rows, read as the explorer reads them."""
     return read(Catalogue(str(root)), sql, settings_of({}).explorer).to_pylist()
@@ -108,6 +115,27 @@ def land(spark):
         run([flow(name) for name in flows], settings, lambda: spark, available_now=True)
 
     return land
+
+
+@pytest.fixture
+def peak():
+    """The most that any reader took meanwhile, in MB."""
+    found, done = [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.1):
+            for p in psutil.process_iter(["cmdline"]):
+                if "lakehouse.ingest.reader" in " ".join(p.info["cmdline"] or ()):
+                    try:
+                        found[0] = max(found[0], p.memory_info().rss // 2**20)
+                    except psutil.Error:
+                        continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield lambda: found[0]
+    done.set()
+    thread.join()
 
 
 @pytest.fixture(scope="session")

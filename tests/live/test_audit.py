@@ -14,7 +14,7 @@ from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.record import hexdump
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
-from tests.live.conftest import make_topic, proof, settings_of, verb
+from tests.live.conftest import make_topic, proof, sales_from, settings_of, verb
 
 pytestmark = pytest.mark.live
 
@@ -45,11 +45,7 @@ def topic(kafka):
 
 @pytest.fixture(scope="module")
 def environment(kafka, topic):
-    return {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": topic,
-        "LAKEHOUSE_SALES_PARTITIONS": "1",
-    }
+    return sales_from(kafka, topic, LAKEHOUSE_SALES_PARTITIONS="1")
 
 
 @pytest.fixture(scope="module")

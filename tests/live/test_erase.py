@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, sales_from, verb
 from tests.support.erased import GONE, traces
 
 pytestmark = pytest.mark.live
@@ -22,11 +22,7 @@ FLOWS = ("sales.bronze", "sales.silver")
 
 @pytest.fixture(scope="module")
 def environment(kafka):
-    return {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": f"erased-{os.getpid()}",
-        "LAKEHOUSE_SALES_PARTITIONS": "1",
-    }
+    return sales_from(kafka, f"erased-{os.getpid()}", LAKEHOUSE_SALES_PARTITIONS="1")
 
 
 def produce(kafka, environment, first, count):

@@ -7,18 +7,14 @@ from deltalake import DeltaTable
 from kafka import KafkaProducer, TopicPartition
 
 from tests.conftest import encode, sale
-from tests.live.conftest import make_topic
+from tests.live.conftest import make_topic, sales_from
 
 pytestmark = pytest.mark.live
 
 
 def test_a_small_batch_after_a_long_history_is_landed_by_the_driver(kafka, admin, land, tmp_path):
     topic, root = f"expired-{tmp_path.name}", tmp_path / "lake"
-    environment = {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": topic,
-        "LAKEHOUSE_LAKE_ROOT": str(root),
-    }
+    environment = sales_from(kafka, topic, LAKEHOUSE_LAKE_ROOT=str(root))
     make_topic(environment)
     with KafkaProducer(bootstrap_servers=kafka) as producer:
         for n, value in enumerate(encode(*[sale(event_id=f"e{n}") for n in range(400)])):

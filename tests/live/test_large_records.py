@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from kafka import KafkaProducer
 
 from tests.conftest import sale
-from tests.live.conftest import make_topic, rows
+from tests.live.conftest import make_topic, rows, sales_from
 
 pytestmark = pytest.mark.live
 EVENT = {"event_time": "2026-11-20T11:00:00+00:00"}
@@ -58,11 +58,7 @@ CASES = {
 )
 def test_large_records_land(case, kafka, land, tmp_path):
     topic, root = f"large-{tmp_path.name}", tmp_path / "lake"
-    environment = {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": topic,
-        "LAKEHOUSE_LAKE_ROOT": str(root),
-    }
+    environment = sales_from(kafka, topic, LAKEHOUSE_LAKE_ROOT=str(root))
     make_topic(environment)
     wanted = {"bronze": 0, "quarantine": 0}
     for name, count, size, kind in CASES[case]:

@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.conftest import sale
-from tests.live.conftest import make_topic, rows, verb
+from tests.live.conftest import make_topic, rows, sales_from, verb
 from tests.support.headers import Odd
 
 pytestmark = pytest.mark.live
@@ -15,11 +15,7 @@ HEADERS = [(Odd("x"), b"\xff"), ("nothing", b""), ("", b""), ("ü", "ü".encode(
 
 def test_quarantine_with_odd_headers_is_proven(kafka, land, tmp_path):
     topic, root = f"headers-{tmp_path.name}", tmp_path / "lake"
-    environment = {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": topic,
-        "LAKEHOUSE_LAKE_ROOT": str(root),
-    }
+    environment = sales_from(kafka, topic, LAKEHOUSE_LAKE_ROOT=str(root))
     make_topic(environment)
     good = json.dumps(sale(event_time="2026-11-20T11:00:00+00:00")).encode()
     with KafkaProducer(bootstrap_servers=kafka) as producer:

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from lakehouse.core.errors import Exit
-from tests.live.conftest import LAKEHOUSE, ROOT, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, sales_from, verb
 
 pytestmark = pytest.mark.live
 
 
 def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
     root, err = tmp_path / "lake", tmp_path / "stderr"
-    topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}
+    topic = sales_from(kafka, tmp_path.name)
     verb("produce", "--count", 500, **topic)
     words = ["run", "sales.bronze", "sales.silver", "--root", str(root)]
     with err.open("wb") as errors:

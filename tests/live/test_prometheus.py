@@ -28,7 +28,7 @@ from lakehouse.operations.keep import keep
 from lakehouse.runtime.driver import flow, run
 from lakehouse.services.folder import free_ports
 from tests.conftest import encode, sale
-from tests.live.conftest import ROOT, settings_of
+from tests.live.conftest import ROOT, sales_from, settings_of
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
@@ -166,8 +166,7 @@ class Stage:
 
 @pytest.fixture
 def stage(kafka, tmp_path):
-    environment = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-                   "LAKEHOUSE_SALES_TOPIC": f"prometheus-{tmp_path.name}"}  # fmt: skip
+    environment = sales_from(kafka, f"prometheus-{tmp_path.name}")
     settings = settings_of(environment).with_root(tmp_path / "lake")
     for service in (*SERVICES, "other"):  # another test of this process may have waited in vain
         HEALTH.back(service)

@@ -21,7 +21,7 @@ from lakehouse.runtime.driver import flow, run
 from lakehouse.runtime.query import BronzeQuery
 from lakehouse.settings.kafka_client import ensure_topic
 from tests.conftest import SALES
-from tests.live.conftest import settings_of
+from tests.live.conftest import sales_from, settings_of
 from tests.live.reading import MIB, ends, send, take_all
 from tests.support.engine import connected
 from tests.support.headers import Odd
@@ -36,10 +36,8 @@ def query(kafka, topic, tmp_path):
     made = []
 
     def make(**environment):
-        settings = settings_of({
-            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": topic,
-            **environment,
-        }).with_root(tmp_path / "lake")  # fmt: skip
+        settings = settings_of(sales_from(kafka, topic, **environment))
+        settings = settings.with_root(tmp_path / "lake")
         id_ = ensure_topic(settings.kafka, settings.product("sales"))
         publisher = BronzePublisher.open(SALES, settings, id_, connected(settings))
         asked = TopicReader(settings.kafka, topic)
@@ -84,9 +82,7 @@ def until_read(query, end):
 
 
 def test_it_reads_while_spark_starts_and_ends_where_spark_does_not(kafka, topic, tmp_path):
-    settings = settings_of({
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": topic,
-    }).with_root(tmp_path / "lake")  # fmt: skip
+    settings = settings_of(sales_from(kafka, topic)).with_root(tmp_path / "lake")
     before = readers()
 
     def session():

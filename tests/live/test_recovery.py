@@ -19,7 +19,7 @@ from lakehouse.products.sales.tables import FLOWS
 from lakehouse.runtime.driver import run
 from lakehouse.settings.kafka_client import ensure_topic
 from tests.conftest import encode, sale
-from tests.live.conftest import command, proof, verb
+from tests.live.conftest import command, proof, sales_from, verb
 
 pytestmark = pytest.mark.live
 TIMES = {"event_time": "2026-01-05T10:00:00Z"}
@@ -39,11 +39,7 @@ class Shop:
 
     @property
     def environment(self):
-        return {
-            "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
-            "LAKEHOUSE_SALES_TOPIC": self.topic,
-            "LAKEHOUSE_SALES_PARTITIONS": "1",
-        }
+        return sales_from(self.kafka, self.topic, LAKEHOUSE_SALES_PARTITIONS="1")
 
     def send(self, count):
         """Events of ids never used before; each fifth breaks the contract."""

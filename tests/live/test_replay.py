@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 
 from lakehouse.core.errors import Exit
 from tests.conftest import encode, sale
-from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, rows, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, account, make_topic, rows, sales_from, verb
 from tests.support.holding import holding
 
 pytestmark = pytest.mark.live
@@ -36,10 +36,7 @@ def events():
 
 @pytest.fixture(scope="module")
 def environment(kafka):
-    return {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": f"replayed-{os.getpid()}",
-    }
+    return sales_from(kafka, f"replayed-{os.getpid()}")
 
 
 @pytest.fixture(scope="module")

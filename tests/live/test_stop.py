@@ -10,7 +10,7 @@ import pytest
 
 from lakehouse.core.errors import Exit
 from tests.conftest import long
-from tests.live.conftest import LAKEHOUSE, ROOT, verb
+from tests.live.conftest import LAKEHOUSE, ROOT, sales_from, verb
 
 pytestmark = pytest.mark.live
 STOPS = """
@@ -52,11 +52,8 @@ load.join()
 def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
     seed = int(time.time())
     print(f"seed {seed}")
-    environment = {
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "LAKEHOUSE_SALES_TOPIC": f"stops-{tmp_path.name}",
-        "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake"),
-    }
+    root = str(tmp_path / "lake")
+    environment = sales_from(kafka, f"stops-{tmp_path.name}", LAKEHOUSE_LAKE_ROOT=root)
     done = subprocess.run(
         [sys.executable, "-c", STOPS, str(seed), str(times)],
         cwd=ROOT, env={**os.environ, **environment},
@@ -70,7 +67,7 @@ def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
 
 def test_ctrl_c_drains_up(kafka, tmp_path):
     """Its sources end first, and all that they sent has landed. Of one flow: test_one_writer."""
-    topic = {"LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka, "LAKEHOUSE_SALES_TOPIC": tmp_path.name}
+    topic = sales_from(kafka, tmp_path.name)
     verb("produce", "--count", 500, **topic)
     environment = {**os.environ, **topic, "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake")}
     err = tmp_path / "stderr"

@@ -1,9 +1,7 @@
 """Batches that unpack to more than any memory: all that they hold lands, in little memory."""
 
-import threading
 import time
 
-import psutil
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -15,27 +13,6 @@ from tests.support.record_batches import Repeated, batch, produce
 pytestmark = pytest.mark.live
 MOST = 2_500
 """MB of the reader: a gigabyte unpacked by the C client, and as much in Python."""
-
-
-@pytest.fixture
-def peak():
-    """The most that any reader took meanwhile, in MB."""
-    found, done = [0], threading.Event()
-
-    def watch():
-        while not done.wait(0.1):
-            for p in psutil.process_iter(["cmdline"]):
-                if "lakehouse.ingest.reader" in " ".join(p.info["cmdline"] or ()):
-                    try:
-                        found[0] = max(found[0], p.memory_info().rss // MIB)
-                    except psutil.Error:
-                        continue
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    yield lambda: found[0]
-    done.set()
-    thread.join()
 
 
 def large(name, size):

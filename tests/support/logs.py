@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+from deltalake import DeltaTable
+
+from lakehouse.storage.log import forget_before
+
 
 def retold(log_entry, change):
     """Each action of a commit, changed in place by ``change``."""
@@ -16,3 +20,10 @@ def retell(uri, change):
     """Each action of each commit of a table, changed in place by ``change``."""
     for log_entry in Path(uri, "_delta_log").glob("*.json"):
         retold(log_entry, change)
+
+
+def shorten(uri):
+    """As upkeep does: a checkpoint at the newest version, and nothing before it."""
+    table = DeltaTable(uri)
+    table.create_checkpoint()
+    forget_before(Path(uri), table.version())

@@ -1,7 +1,6 @@
 """What a backup copies fits together, and is a table, whatever flows do meanwhile."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -12,23 +11,16 @@ from lakehouse.operations import backup as module
 from lakehouse.operations.backup import backup
 from lakehouse.operations.maintain import maintain
 from lakehouse.operations.restore import restore
-from lakehouse.storage.log import forget_before
 from tests.conftest import NOW
 from tests.support.audited import Kafka
 from tests.support.lake import ALWAYS, changed, copied
+from tests.support.logs import shorten
 from tests.support.recovered import assert_proven, events, proof
 
 
 @pytest.fixture
 def lake(recovered_root, settings):
     return copied(recovered_root, settings)
-
-
-def shorten(uri):
-    """As upkeep does: a checkpoint at the newest version, and nothing before it."""
-    table = DeltaTable(uri)
-    table.create_checkpoint()
-    forget_before(Path(uri), table.version())
 
 
 def restored(lake, tmp_path):

@@ -12,11 +12,11 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.ingest.erased import ERASED_SCHEMA
 from lakehouse.operations.rebuild import rebuild, silver_flow
 from lakehouse.operations.repair import Repair
-from lakehouse.storage.log import forget_before
 from tests.conftest import NOW, encode, sale
 from tests.earlier import without_fingerprints
 from tests.support.audited import Kafka, events, late_events, path, proof, put
 from tests.support.lake import copied
+from tests.support.logs import shorten
 
 FORGOT = Kafka(beginning=12, end=12)
 """A broker that has no record any more."""
@@ -36,12 +36,6 @@ def edit(lake, table):
     uri = path(lake, table)
     write_deltalake(uri, EDITS[table](DeltaTable(uri).to_pyarrow_table()), mode="overwrite")
     shorten(uri)
-
-
-def shorten(uri):
-    newest = DeltaTable(uri)
-    newest.create_checkpoint()
-    forget_before(Path(uri), newest.version())
 
 
 def recreate(lake, table):

@@ -83,14 +83,9 @@ def test_a_folder_copied_back_from_before_is_brought_forward(lake, tmp_path, nam
     assert_silver_is_a_function_of_bronze(lake)
 
 
-def test_quarantine_removed_is_read_again(lake):
-    shutil.rmtree(uri(lake, "quarantine.sales"))
-    go_on(lake)
-    assert_proven(lake)
-
-
-def test_bronze_removed_is_read_again(lake):
-    shutil.rmtree(uri(lake, "bronze.sales"))
+@pytest.mark.parametrize("table", ["quarantine.sales", "bronze.sales"])
+def test_a_table_removed_is_read_again(lake, table):
+    shutil.rmtree(uri(lake, table))
     go_on(lake)
     assert_proven(lake)
 
