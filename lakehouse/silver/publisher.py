@@ -225,21 +225,18 @@ class SilverPublisher(InParts):
     def apply(self, step: Increment) -> None:
         """Take an increment into the state, and what it leaves into the tables whose turn it is."""
         with self._publishing.lane.folding():
-            self._fold(step)
-
-    def _fold(self, step: Increment) -> None:
-        applied = self.at(step.version if step.is_last else part_version(step.part))
-        behind = [name for name in self.behind(step.version) if name != STATE]
-        kept, held = self.kept, self._publishing.versions()
-        left = self._folding.fold(step, applied, behind, held, kept, self.say_part)
-        for name, (table, key) in self._state.whole.items():
-            self.handed.put(table, Piece(key, version_of(kept.applied), applied, left[name]))
-        self.handed.ring()
-        kept.applied = applied
-        self.applied.update(dict.fromkeys([*behind, STATE], applied))
-        failpoint.reach(Step.STATE_STORED)
-        self._publishing.due(applied)
-        self.handed.ring()
+            applied = self.at(step.version if step.is_last else part_version(step.part))
+            behind = [name for name in self.behind(step.version) if name != STATE]
+            kept, held = self.kept, self._publishing.versions()
+            left = self._folding.fold(step, applied, behind, held, kept, self.say_part)
+            for name, (table, key) in self._state.whole.items():
+                self.handed.put(table, Piece(key, version_of(kept.applied), applied, left[name]))
+            self.handed.ring()
+            kept.applied = applied
+            self.applied.update(dict.fromkeys([*behind, STATE], applied))
+            failpoint.reach(Step.STATE_STORED)
+            self._publishing.due(applied)
+            self.handed.ring()
 
     def maintain(self) -> None:
         """Between batches: publish what has waited long enough; remove what is old."""

@@ -163,15 +163,8 @@ class KafkaWriter(Follower):
             for step in self.whole(target):
                 rows = self._rows.of(self._tables, own, step, which)
                 self._send(rows, target, is_whole=step.is_last)
-                if self.stop.is_set() and not step.is_last:
-                    self.may_go_on(step)
+                self.may_go_on(step)
 
     def close(self) -> None:
         """Let go of the topic; a transaction that is open is aborted by the next writer."""
         self.topic.transactions.close()
-
-    def maintain(self) -> None:
-        """Nothing: Kafka cares for its topics."""
-
-    def persist(self) -> None:
-        """Nothing: what is sent is committed."""

@@ -37,7 +37,8 @@ _DATE = "date of the row"
 class ParquetPublisher(Follower):
     """The Parquet files of one product: its one part, since a record tells of all of them.
 
-    A version's files are named by it, so that applying it again writes the same ones.
+    A version's files are named by it, so that applying it again writes the same ones. They are
+    small or large as bronze's batches were, and stay.
     """
 
     def __init__(
@@ -82,12 +83,6 @@ class ParquetPublisher(Follower):
             with suppress(OSError):  # it holds files
                 folder.rmdir()
         self._record(target)
-
-    def maintain(self) -> None:
-        """Nothing: files are small or large as bronze's batches were, and stay."""
-
-    def persist(self) -> None:
-        """Nothing: every version is on disk when it is applied."""
 
     def _write(self, step: Increment) -> list[Path]:
         """A file a date, each complete under its name; which those are."""

@@ -165,12 +165,10 @@ class Follower(ABC):
         """What is recorded beside the parts, and may lag behind them."""
         return ()
 
-    @abstractmethod
-    def maintain(self) -> None:
+    def maintain(self) -> None:  # noqa: B027  # some have nothing to care for
         """Between batches: compact and remove old files, as settings say."""
 
-    @abstractmethod
-    def persist(self) -> None:
+    def persist(self) -> None:  # noqa: B027  # most have each version on disk when it is applied
         """Write what is held in memory."""
 
     def settle(self) -> None:  # noqa: B027  # most have no thread of their own

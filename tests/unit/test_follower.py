@@ -71,12 +71,6 @@ class Sums(Follower):
         for step in self.whole(target):
             self.apply(step)
 
-    def maintain(self):
-        pass
-
-    def persist(self):
-        pass
-
 
 class Numbers:
     """A bronze of numbers and its follower; ``restart`` opens it as another process would."""

@@ -95,9 +95,6 @@ class LakeScorer(Follower):
         """Compact and remove old files, as settings say."""
         self._upkeep.run()
 
-    def persist(self) -> None:
-        """Nothing: every version is on disk when it is applied."""
-
     def _files(self) -> list[DataFile]:
         """The table's files of this version."""
         found = data_files(self.table.dt, self.table.uri)
