@@ -56,13 +56,12 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
     Each is looked at as a whole, its SQL too: who writes one looks here first. Of one that is
     broken the state says why.
     """
-    from lakehouse.runtime.driver import tables_of
 
     look_at_all()
     lake = Lake(settings.lake.root)
     found = []
     for p in products().values():
-        tables = [table for f in p.flows for table in tables_of(f)]
+        tables = [table for f in p.flows for table in f.tables]
         made = [table for table in tables if Path(lake.table(table)).is_dir()]
         found.append(
             {

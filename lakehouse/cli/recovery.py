@@ -121,13 +121,12 @@ def rebuild(
     from lakehouse.core.lock import write_locks
     from lakehouse.operations.rebuild import rebuild as rebuilt
     from lakehouse.operations.rebuild import silver_flow
-    from lakehouse.runtime.driver import tables_of
 
     settings = settings_of(config, root, is_made=True)
     flow = silver_flow(target)
     _must_exist(settings, f"bronze.{flow.product}")
     wait, locks = settings.publish.lock_timeout, Lake(settings.lake.root).locks
-    with write_locks(locks, tables_of(flow), "rebuild", wait), progress(quiet=as_json):
+    with write_locks(locks, flow.tables, "rebuild", wait), progress(quiet=as_json):
         found = rebuilt(flow, settings, say)
     if as_json:
         write_json([asdict(table) for table in found])
@@ -254,7 +253,7 @@ def _locked(settings: Settings, product: str, *more: str) -> AbstractContextMana
 
     names = {f"bronze.{product}", f"quarantine.{product}", *more}
     locks = Lake(settings.lake.root).locks
-    return write_locks(locks, sorted(names), "recovery", settings.publish.lock_timeout)
+    return write_locks(locks, names, "recovery", settings.publish.lock_timeout)
 
 
 def _topic(settings: Settings, product: str) -> Topic | None:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def write_locks(
-    folder: Path, tables: list[str], holder: str, wait: timedelta, *, mends: bool = False
+    folder: Path, tables: Iterable[str], holder: str, wait: timedelta, *, mends: bool = False
 ) -> Iterator[None]:
     """Hold the writer locks of these tables, or raise TableLocked naming who does.
 

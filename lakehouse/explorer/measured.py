@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from lakehouse.audit.proof import Verdict
 from lakehouse.core.metrics import Metric
 from lakehouse.explorer.observed import Observer, Seen
-from lakehouse.products.registry import contracts, flows
+from lakehouse.products.registry import flows
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
 """Values of the labels, and the value."""
@@ -37,9 +37,7 @@ def _table(value: str) -> Callable[[Seen], Samples]:
 
 def _declared(seen: Seen) -> Iterator[str]:
     """The tables there are that a product declares."""
-    layers = ("bronze", "quarantine", "ledger", "erased")
-    known = {f"{layer}.{name}" for name in contracts() for layer in layers}
-    known |= {table for flow in flows() for table in getattr(flow, "tables", ())}
+    known = {table for flow in flows() for table in flow.tables}
     return (name for name in seen.tables if name in known)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from lakehouse.model.contract import Contract
+from lakehouse.model.named import NamedFlow
 from lakehouse.model.sink import SinkFlow
 from lakehouse.model.window import Session, Window
 
@@ -177,40 +177,26 @@ class Keyed:
 
 
 @dataclass(frozen=True)
-class BronzeFlow:
+class BronzeFlow(NamedFlow):
     """Kafka topic → ``bronze.<product>`` and ``quarantine.<product>``."""
 
-    contract: Contract
+    kind = "bronze"
 
     @property
-    def product(self) -> str:
-        """What its tables are named by: the contract's name."""
-        return self.contract.name
-
-    @property
-    def name(self) -> str:
-        """As given to ``lakehouse run``: ``shop.bronze``."""
-        return f"{self.product}.bronze"
+    def tables(self) -> tuple[str, ...]:
+        """Those of landing."""
+        layers = ("bronze", "erased", "ledger", "quarantine")
+        return tuple(f"{layer}.{self.product}" for layer in layers)
 
 
 @dataclass(frozen=True)
-class SilverFlow:
+class SilverFlow(NamedFlow):
     """New versions of ``bronze.<product>`` → its silver tables, as one group."""
 
-    contract: Contract
+    kind = "silver"
     aggregates: tuple[Aggregate, ...]
     keyed: Keyed | None = None
     sessions: tuple[Session, ...] = ()
-
-    @property
-    def product(self) -> str:
-        """Whose bronze it follows: the contract's name."""
-        return self.contract.name
-
-    @property
-    def name(self) -> str:
-        """As given to ``lakehouse run``: ``shop.silver``."""
-        return f"{self.product}.silver"
 
     def table(self, name: str) -> str:
         """The table of an aggregate or a finer table: ``silver.shop_by_country``."""
@@ -242,13 +228,13 @@ class SilverFlow:
 
 
 @dataclass(frozen=True)
-class ParquetFlow:
+class ParquetFlow(NamedFlow):
     """Rows of ``bronze.<product>`` → plain Parquet files, a folder a date.
 
     For readers that know no Delta: ``<root>/lake/<product>/date=YYYY-MM-DD/``.
     """
 
-    contract: Contract
+    kind = "parquet"
     columns: tuple[str, ...]
     date: str
     """Expression: the UTC date that a row belongs to."""
@@ -257,16 +243,6 @@ class ParquetFlow:
     doc: str
     folder: str = "date"
     """What the folders are named by, and the column that readers make of them."""
-
-    @property
-    def product(self) -> str:
-        """Whose bronze it follows: the contract's name."""
-        return self.contract.name
-
-    @property
-    def name(self) -> str:
-        """As given to ``lakehouse run``: ``shop.parquet``."""
-        return f"{self.product}.parquet"
 
     @property
     def table(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from lakehouse.model.contract import Contract
+from lakehouse.model.named import NamedFlow
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,11 @@ class PostgresTable:
 
 
 @dataclass(frozen=True)
-class PostgresSink:
+class PostgresSink(NamedFlow):
     """Silver tables of a product → tables in the database that [postgres] names."""
 
-    contract: Contract
+    kind = "postgres"
     into: tuple[PostgresTable, ...]
-
-    @property
-    def product(self) -> str:
-        """Whose silver it follows: the contract's name."""
-        return self.contract.name
-
-    @property
-    def name(self) -> str:
-        """As given to ``lakehouse run``: ``shop.postgres``."""
-        return f"{self.product}.postgres"
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """None of the lake's."""
-        return ()
 
     @property
     def handed(self) -> set[str]:
@@ -63,14 +48,14 @@ class PostgresSink:
 
 
 @dataclass(frozen=True)
-class KafkaSink:
+class KafkaSink(NamedFlow):
     """Rows of ``bronze.<product>`` that are no duplicates → a Kafka topic, each once.
 
     A record's value is JSON: the event's fields, ``processing_time``, the address of the
     record that it came from, and ``columns``.
     """
 
-    contract: Contract
+    kind = "enriched"
     topic: str
     """Its name, unless settings say another."""
     key: str
@@ -90,21 +75,6 @@ class KafkaSink:
     touched: Collection[str] = ()
     """Names in ``states`` of which a row is joined only with what its own batch changed there: it
     is sent once that batch is folded, and nothing else of the table is read."""
-
-    @property
-    def product(self) -> str:
-        """Whose bronze it follows: the contract's name."""
-        return self.contract.name
-
-    @property
-    def name(self) -> str:
-        """As given to ``lakehouse run``: ``shop.enriched``."""
-        return f"{self.product}.enriched"
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """None of the lake's."""
-        return ()
 
     @property
     def handed(self) -> set[str]:

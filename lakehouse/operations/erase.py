@@ -34,7 +34,7 @@ from lakehouse.operations.keep import SCHEMA as AUDIT_SCHEMA
 from lakehouse.operations.person import Found, find, naming
 from lakehouse.operations.replay_quarantine import writer
 from lakehouse.products.registry import contract, contracts, flows
-from lakehouse.runtime.driver import has_run, tables_of
+from lakehouse.runtime.driver import has_run
 from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
@@ -104,7 +104,7 @@ def erase(person: str, product: str, settings: Settings, now: datetime) -> Erase
     rows lie outside of the tables: see :func:`refuse_set_aside`.
     """
     lake, every = Lake(settings.lake.root), _followers(product)
-    names = [t for f in (BronzeFlow(contract(product)), *every) for t in tables_of(f)]
+    names = [t for f in (BronzeFlow(contract(product)), *every) for t in f.tables]
     names.append(f"audit.{product}")
     holder = f"{product} erase"
     with (

@@ -19,7 +19,6 @@ from lakehouse.ingest.erased import drop_old_quarantine
 from lakehouse.ingest.schemas import QUARANTINE_SCHEMA
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
 from lakehouse.storage.health import current
@@ -56,7 +55,7 @@ def maintain(names: Sequence[str], settings: Settings, now: datetime) -> list[Up
     On a full disk what is old goes first, of all of them; DiskFull where that is not enough.
     """
     lake = Lake(settings.lake.root)
-    made = [t for f in flows() for t in tables_of(f) if Path(lake.table(t), "_delta_log").is_dir()]
+    made = [t for f in flows() for t in f.tables if Path(lake.table(t), "_delta_log").is_dir()]
     for name in names:
         if name not in made:
             remedy = of_tables(name, sorted(made), "name the lake by --root")

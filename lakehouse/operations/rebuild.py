@@ -23,7 +23,6 @@ from lakehouse.core.text import Say
 from lakehouse.model.flow import SilverFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.silver.publisher import SilverPublisher
 from lakehouse.silver.rebuilt import beside, half_made, take_place
@@ -65,9 +64,9 @@ def silver_flow(target: str) -> SilverFlow:
     """The silver flow of a product, of a flow's name or of one of its tables; UsageError."""
     silver = [flow for flow in flows() if isinstance(flow, SilverFlow)]
     for flow in silver:
-        if target in {flow.product, flow.name, *tables_of(flow)}:
+        if target in {flow.product, flow.name, *flow.tables}:
             return flow
-    known = ", ".join([*(f.product for f in silver), *(t for f in silver for t in tables_of(f))])
+    known = ", ".join([*(f.product for f in silver), *(t for f in silver for t in f.tables)])
     raise UsageError(f"{target!r}", "is no silver table and no product", f"use one of {known}")
 
 
@@ -82,7 +81,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
     with engine(settings) as connection, beside(settings, flow.product) as apart:
         old = Snapshots(settings.lake.root, connection)
         opened(lake.table(f"bronze.{flow.product}"))
-        before = {name: _source(old, name) for name in tables_of(flow)}
+        before = {name: _source(old, name) for name in flow.tables}
         version = _pinned(flow, lake, before)
         must_be_whole(old, f"bronze.{flow.product}", "rebuild")
         say(f"folding bronze.{flow.product} at version {version}, beside silver as it is")
@@ -94,7 +93,7 @@ def rebuild(flow: SilverFlow, settings: Settings, say: Say) -> list[Rebuilt]:
             lambda begun: begun == version,
         )
         new.fold_from_nothing(version)
-        tables, found = tables_of(flow), []
+        tables, found = flow.tables, []
         for name in tables:
             found.append(
                 _compared(connection, old, apart.lake.root, flow, name, before[name], version)

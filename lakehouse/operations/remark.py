@@ -35,7 +35,7 @@ from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.rebuild import must_be_whole
 from lakehouse.operations.replay_quarantine import writer
 from lakehouse.products.registry import contract, flows
-from lakehouse.runtime.driver import has_run, tables_of
+from lakehouse.runtime.driver import has_run
 from lakehouse.runtime.pipeline import follow
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
@@ -65,7 +65,7 @@ def remark(product: str, settings: Settings, now: datetime, say: Say) -> Remarke
     """
     lake = Lake(settings.lake.root)
     every = [f for f in flows() if isinstance(f, FollowerFlow) and f.product == product]
-    names = [t for f in (BronzeFlow(contract(product)), *every) for t in tables_of(f)]
+    names = [t for f in (BronzeFlow(contract(product)), *every) for t in f.tables]
     with (
         write_locks(lake.locks, names, f"{product} remark", settings.publish.lock_timeout),
         connect(settings) as connection,

@@ -19,7 +19,6 @@ from lakehouse.model.flow import BronzeFlow
 from lakehouse.operations.in_memory import in_memory
 from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.products.registry import contract
-from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.duck import connect
 
@@ -69,7 +68,7 @@ def replay(product: str, settings: Settings, choice: Choice, now: datetime) -> R
     crash the next replay completes the part that was cut, and goes on. Raises
     TableLocked while a flow writes the tables.
     """
-    tables = tables_of(BronzeFlow(contract(product)))
+    tables = BronzeFlow(contract(product)).tables
     locks = Lake(settings.lake.root).locks
     holder = f"{product} replay"
     with (

@@ -14,7 +14,6 @@ from lakehouse.core.within import Within
 from lakehouse.operations.backup import copy_file, models_in, tables_in
 from lakehouse.operations.manifest import not_whole, read_manifest
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Settings
 from lakehouse.storage.health import opened
 
@@ -37,7 +36,7 @@ def restore(source: Path, settings: Settings, say: Say, *, force: bool) -> dict[
         )  # fmt: skip
     tables = manifest.tables
     places = {name.replace(".", "/", 1) for name in there} | {*models}
-    known = [table for flow in flows() for table in tables_of(flow)]
+    known = [table for flow in flows() for table in flow.tables]
     every = sorted({*known, *there, *tables})
     wait = settings.publish.lock_timeout
     with write_locks(lake.locks, every, "restore", wait, mends=True):

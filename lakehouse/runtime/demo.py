@@ -17,7 +17,6 @@ from lakehouse.core.progress import advance
 from lakehouse.core.text import Say
 from lakehouse.ingest.landing import Landed
 from lakehouse.products.registry import flows
-from lakehouse.runtime.driver import tables_of
 from lakehouse.settings.settings import Service, Settings
 
 MARK = "made-by-demo"
@@ -95,10 +94,10 @@ def fresh(root: Path, settings: Settings) -> None:
     with _as_a_lake(root):
         kept = {root.absolute() / name for name in (MARK, IDENTITY)}
         if {*root.absolute().iterdir()} - kept:
-            tables = {table for f in flows() for table in tables_of(f)}
+            tables = {table for f in flows() for table in f.tables}
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
             wait = settings.publish.lock_timeout
-            with write_locks(lake.locks, sorted(tables), "demo", wait, mends=True):
+            with write_locks(lake.locks, tables, "demo", wait, mends=True):
                 _clear(root.absolute(), {*kept, lake.locks})
 
 

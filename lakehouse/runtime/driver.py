@@ -74,7 +74,7 @@ def run(
     patience = Patience(settings.services.patience, stop)
     lake = Lake(settings.lake.root)
     sinks = [f for f in flows if isinstance(f, SinkFlow)]
-    locks = [*(t for f in flows for t in tables_of(f)), *sink_locks(sinks)]
+    locks = [*(t for f in flows for t in f.tables), *sink_locks(sinks)]
     holder = "+".join(f.name for f in flows)
     with (
         write_locks(lake.locks, locks, holder, settings.publish.lock_timeout),
@@ -152,16 +152,9 @@ def _attempt(
                 )
 
 
-def tables_of(f: Flow) -> list[str]:
-    """The tables that a flow writes, and therefore locks."""
-    if isinstance(f, BronzeFlow):
-        return [f"{layer}.{f.product}" for layer in ("bronze", "erased", "ledger", "quarantine")]
-    return list(f.tables)
-
-
 def has_run(f: Flow, lake: Lake) -> bool:
     """Whether a flow has made a table of its own in this lake."""
-    return any(Path(lake.table(table)).is_dir() for table in tables_of(f))
+    return any(Path(lake.table(table)).is_dir() for table in f.tables)
 
 
 def sink_locks(sinks: Sequence[SinkFlow]) -> list[str]:
