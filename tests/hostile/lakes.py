@@ -21,9 +21,7 @@ def sales(root: Path) -> Broker:
     lake.land(events(), 0)
     lake.land(late_events(), 7)
     lake.land(encode(sale(event_id="gone", client_id="c9", order_id="o9")), 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     erase("c9", "sales", lake.settings, NOW)
     return Kafka(beginning=11, end=11).broker()
 
@@ -37,8 +35,7 @@ def orders(root: Path) -> Broker:
     ledger.take_batch(lake.land([change("c", 1, first), change("c", 2, second), (b"k", b"{", [])]))
     more = [change("u", 3, ready, first), change("d", 4, None, second), tombstone(2, 4)]
     ledger.take_batch(lake.land([*more, change("c", 1, first)]))
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.parquet.catch_up()
     lake.parquet.persist()
     ledger.persist()

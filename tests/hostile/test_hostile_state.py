@@ -30,8 +30,7 @@ from pathlib import Path
 from tests.conftest import settings_at
 from tests.support.lake import Lake
 lake = Lake(settings_at(Path(sys.argv[1])))
-lake.silver.catch_up()
-lake.silver.persist()
+lake.fold()
 """
 READ = """
 import sys

@@ -76,8 +76,7 @@ class Weak:
             self.next,
         )  # fmt: skip
         self.next += count
-        self.lake.silver.catch_up()
-        self.lake.silver.persist()
+        self.lake.fold()
 
     def writer(self, settings=None):
         return PostgresWriter(

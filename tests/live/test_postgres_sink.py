@@ -42,8 +42,7 @@ def land(lake, *events):
     first = getattr(lake, "next", 0)
     lake.next = first + len(events)
     lake.land(encode(*events), first)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
 
 
 def some(first, count, **changes):

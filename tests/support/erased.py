@@ -67,8 +67,7 @@ def as_text(value):
 
 def assert_gone(lake, end=10):
     assert traces(lake.settings.lake.root) == []
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     found = proof(lake, Kafka(end=end))
     assert (found.faults, found.doubts) == ((), ())
     assert found.verdict is Verdict.PROVEN

@@ -71,6 +71,16 @@ class Lake:
         self.ledger.take_batch(landed)
         return landed
 
+    def fold(self):
+        """Silver takes what has landed, and its tables have all of it."""
+        self.silver.catch_up()
+        self.silver.persist()
+
+    def persist(self):
+        """The same, and the ledger's."""
+        self.fold()
+        self.ledger.persist()
+
     def rows(self, table):
         files = DeltaTable(f"{self.settings.lake.root}/{table}").file_uris()
         if not files:
@@ -193,6 +203,4 @@ def recreated(lake, values):
         lake.bronze.position.reconcile_topic(Topic("sales", "t2", {0: (0, len(values))}))
     )
     lake.land(values, 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()

@@ -32,9 +32,7 @@ def rows(lake, name):
 
 def fold(lake, values, first):
     lake.land(values, first)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 def assert_audited(lake, end):

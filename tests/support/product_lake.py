@@ -49,6 +49,11 @@ class ProductLake:
         self.next += rows.num_rows
         return ArrowWriter(self.bronze).publish(rows, {0: self.next}, NOW)
 
+    def fold(self):
+        """Silver takes what has landed, and its tables have all of it."""
+        self.silver.catch_up()
+        self.silver.persist()
+
     def rows(self, name, columns="*", order="ALL"):
         return rows(self.settings, name, columns, order)
 

@@ -59,8 +59,7 @@ def quarantined(lake):
 
 
 def assert_proven(lake, end=7):
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     found = proof(lake, Kafka(end=end))
     assert found.faults == found.doubts == ()
     assert found.verdict is Verdict.PROVEN

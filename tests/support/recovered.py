@@ -43,9 +43,7 @@ def go_on(lake, *, upto=12, values=VALUES, id_="t1", first=0):
     start = lake.bronze.position.ends.next.get(0, 0)
     if start < upto:
         lake.land(values[start:upto], start)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 def proof(lake, kafka=None):

@@ -13,11 +13,8 @@ def screen_lake(root):
     lake = Lake(settings_at(root))
     first = sale(product_name=HOSTILE, country=HOSTILE, unit_price=float(PRICE))
     lake.land([*encode(first, sale(event_id="b")), b"{\x1b[31m"], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     more = [sale(event_id=f"m{n}", order_id=f"o{n}", country="Spain") for n in range(3)]
     lake.land([*encode(*more), b"[bold]"], 3)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     return lake.settings.lake.root

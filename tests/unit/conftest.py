@@ -18,9 +18,7 @@ from tests.support.screen import screen_lake
 
 def persisted(lake):
     """The lake's root, silver having every batch."""
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     return lake.settings.lake.root
 
 
@@ -53,8 +51,7 @@ def quarantined_root(tmp_path_factory):
     lake.land(values[:4], 0)
     lake.silver.catch_up()
     lake.land(values[4:], 4)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     return lake.settings.lake.root
 
 
@@ -70,8 +67,7 @@ def erasable_root(tmp_path_factory):
     sales = settings.products["sales"].model_copy(update={"earliest": date(1990, 1, 1)})
     earlier = settings.model_copy(update={"products": {"sales": sales}})
     quarantined.again(lake, Choice(addresses=((0, 5),)), earlier)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     found = audited.proof(lake, audited.Kafka(end=10))
     assert found.verdict is Verdict.PROVEN
     wrong = found.tables[0].__class__(

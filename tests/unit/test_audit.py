@@ -281,8 +281,7 @@ def test_copies_in_any_order_and_distance_are_marked_as_landing_marks_them(setti
     for first, last in ((0, 3), (3, 5), (5, 8)):
         times = [NOW + timedelta(hours=h) for h in hours[first:last]]
         lake.land(values[first:last], first, times=times)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     found = proof(lake, Kafka(end=8))
     assert found.verdict is Verdict.PROVEN
     assert found.flags.beyond_horizon.first[0]["times_counted"] == 8 - found.flags.duplicates.count

@@ -25,9 +25,7 @@ def lake(settings):
     lake = Lake(settings)
     lake.land(events(), 0)
     lake.land(late_events(), 7)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     return lake
 
 

@@ -182,9 +182,7 @@ def test_a_sample_is_spread_and_its_size_is_said(settings):
     values = encode(*[sale(event_id=f"e{n}", order_id=f"o{n % 9}") for n in range(9_000)])
     values[::100] = [b"{"] * 90
     lake.land(values, 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     found = proof(lake, Topic(values), Content.SAMPLE)
     counted = content(found).counts["records whose content was compared"]
     assert 4_000 <= counted <= 4_020

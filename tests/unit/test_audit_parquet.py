@@ -84,8 +84,7 @@ def test_a_file_that_is_gone_or_moved_to_another_day_or_copied_is_found(lake):
 def test_files_of_a_version_that_is_not_recorded_yet_are_not_read(lake):
     for number in (5, 6):
         lake.land([change("u", number, row(amount="3"))])
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     first = files(lake)[0]
     shutil.copy(first, first.with_name("v3.parquet"))
     shutil.copy(first, first.with_name("v4-2.parquet"))
@@ -109,8 +108,7 @@ def test_files_that_readers_of_the_folder_find_and_no_flow_wrote_are_a_fault(lak
 
 def test_files_that_lag_are_told_apart_from_files_that_are_not_there(lake):
     lake.land([change("u", 5, row(amount="3"))])
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     proof = proven(lake)
     assert proof.reach.lacking["lake.orders"] == 1
     assert proof.reach.is_caught_up is False

@@ -51,8 +51,7 @@ def test_a_backup_taken_while_batches_land_is_whole(lake, tmp_path, monkeypatch)
         table = real(path)
         if "partial" not in path:
             lake.land(events(landed[0], 1, bad={15}), landed[0])
-            lake.silver.catch_up()
-            lake.silver.persist()
+            lake.fold()
             landed[0] += 1
         return table
 

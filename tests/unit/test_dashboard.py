@@ -27,9 +27,7 @@ def lake(tmp_path_factory):
         encode(*(sale(event_id=f"e{n}", product_name=p, product_id=f"p{n}") for n, p in names)), 0
     )
     lake.land([b"{", b'{"event_id": "<script>"}'], len(HOSTILE))
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     keep(proof(lake, Kafka(end=len(HOSTILE) + 2)), settings)
     return lake
 
@@ -73,8 +71,7 @@ def test_a_page_fills_while_it_is_read_and_is_whole_though_the_lake_moved_once(
 
     def orders(number):
         lake.land(encode(sale(event_id=f"e{number}", order_id=f"o{number}")), number)
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
 
     orders(0)
     for place, value in ((pages, "_FIRST"), (pages, "_REST"), (observed, "_MOMENT")):

@@ -25,8 +25,7 @@ def lake(tmp_path_factory):
     sold = [sale(event_id=f"e{n}", product_name=p, product_id=f"p{n}")
             for n, p in enumerate(HOSTILE)]  # fmt: skip
     lake.land([*encode(*sold), b"{"], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     return lake
 
 
@@ -157,8 +156,7 @@ def test_an_empty_lake_says_what_to_do_and_fills_when_one_begins(opened, tmp_pat
         page.wait_for_selector("text=lakehouse up")
         lake = Lake(settings)
         lake.land(encode(sale()), 0)
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
         page.wait_for_selector("text=net revenue by day")
         shown = page.inner_text("main")
         assert "Sales" in shown
@@ -183,8 +181,7 @@ def test_a_currency_is_drawn_at_a_time_and_a_drawing_of_days_is_one_row(opened, 
     days = [f"2026-11-{day:02}T11:00:00+00:00" for day in range(1, 20)]
     events += [sale(event_id=d, order_id=d, country="France", event_time=d) for d in days]
     lake.land(encode(*events), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     with dashboard(lake.settings) as address:
         page = opened(f"{address}/analysis/countries")
         page.wait_for_selector("ol.bars")

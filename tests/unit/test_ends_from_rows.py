@@ -56,9 +56,7 @@ def go_on(lake):
     first = lake.bronze.position.ends.next[0]
     values = [*VALUES, *LATER][first:]
     ArrowWriter(lake.bronze).publish(decoded(values, first=first), {0: 5}, NOW)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 def test_the_same_topic_goes_on_and_lands_nothing_twice(lake):

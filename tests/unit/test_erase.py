@@ -233,8 +233,7 @@ def test_an_erasure_that_is_killed_is_completed(lake, after):
     assert is_begun("sales", lake.settings) is (after > 0)
     finish(lake.bronze, NOW)
     lake.land(encode(sale(event_id="n")), 10)  # the flow runs before it is completed
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert_silver_is_a_function_of_bronze(lake)
     assert proof(lake, Kafka(end=11)).faults == ()
     done = erased(lake)

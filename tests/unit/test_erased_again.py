@@ -76,9 +76,7 @@ def test_what_was_erased_is_found_again(lake, damage, beginning):
 def test_markers_are_not_taken_for_erased_records(lake):
     lake.restart()
     lake.land(encode(sale(event_id="n", order_id="n")), 14)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     lose_a_file(lake, Path.unlink)
     kafka = Kafka(end=15, markers=(10, 11, 12, 13))
     assert len(repair(lake, kafka)) == 1

@@ -50,9 +50,7 @@ def go_on(lake):
     """A flow lands good and bad, as if nothing had been."""
     lake.restart()
     lake.land([*encode(sale(event_id="h", order_id="o9")), b"{"], 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 @pytest.mark.parametrize("spoil", [edit, recreate])

@@ -90,16 +90,14 @@ def test_a_fold_that_fails_is_made_good_by_the_next_start(settings, name):
 def test_the_same_process_goes_on_after_a_fold_that_failed(settings):
     lake = Lake(settings)
     lake.land(encode(*FIRST), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.land(encode(*SECOND), 2)
     place = block(lake.silver.tables["by_country"].uri)
     for publish in (lake.silver.catch_up, lake.silver.persist):
         with pytest.raises(LakehouseError):
             publish()
     place.rmdir()
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert_silver_is_a_function_of_bronze(lake)
     lake.restart()
     lake.silver.catch_up()

@@ -48,8 +48,7 @@ def test_a_page_and_the_terminal_keep_the_row_that_was_meant(settings):
         ids = range(first, first + many)
         sold = (sale(event_id=f"{n}", order_id=f"o{n}", country=country) for n in ids)
         lake.land(encode(*sold), first)
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
 
     land("France", 0, 2)
     land("Spain", 2, 1)

@@ -39,8 +39,7 @@ def test_a_clock_that_is_far_off_is_a_verdict(settings, ms):
     lake = Lake(settings)
     landed = land(lake, ms)
     assert (landed.good, landed.bad) == (0, len(VALUES))
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     kafka = Clock(VALUES)
     kafka.time = ms
     found = proof(lake, kafka)

@@ -84,8 +84,7 @@ class Given(Topic):
 def lake(settings):
     lake = Lake(settings)
     ArrowWriter(lake.bronze).publish(rows(*SENTS), {0: len(SENTS)}, NOW)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     return lake
 
 

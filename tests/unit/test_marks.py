@@ -40,9 +40,7 @@ def land(lake, event_ids, first, minutes):
 
 
 def caught_up(lake):
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     return lake
 
 

@@ -54,9 +54,7 @@ def measured(tmp_path_factory):
     settings = settings_at(tmp_path_factory.mktemp("measured") / "lake")
     lake = Lake(settings)
     lake.land([*encode(sale(), sale(event_id="e2")), b"{", b'{"event_id": 3}'], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     lake.land(encode(sale(event_id="e3")), 4)
     with (
         closing(Observer(settings, lambda s: s)) as observer,

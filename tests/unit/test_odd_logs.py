@@ -59,8 +59,7 @@ def test_the_log_says_which_partition_a_file_is_of(lake, to):
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
     lake.restart()
     lake.land(encode(sale(event_id="h", order_id="o9")), 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert proof(lake, Kafka(end=11)).verdict is Verdict.PROVEN
 
 
@@ -124,6 +123,5 @@ def test_text_that_python_takes_for_a_line_end_is_within_its_action(lake, sign):
     lake.land(encode(sale(event_id="odd", order_id="odd", product_name=f"a{sign}b")), 10)
     [step] = increments(uri, before, DeltaTable(uri).version(), 10)
     assert len(step.files) == 1
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert proof(lake, Kafka(end=11)).verdict is Verdict.PROVEN

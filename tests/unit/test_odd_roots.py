@@ -32,8 +32,7 @@ def test_a_lake_lands_folds_replays_compacts_and_is_read_at_an_odd_root(tmp_path
     settings = settings_at(tmp_path / name / "lake")
     lake = Lake(settings)
     lake.land([*encode(sale(event_id="a"), sale(event_id="b", country="Ü s#%41*?[x]")), b"{"], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.restart()
     times = [f"2026-11-{day:02}T11:00:00Z" for day in (1, 2, 20)]
     copies = [sale(event_id="a"), *(sale(event_id=t, event_time=t) for t in times)]

@@ -38,9 +38,7 @@ def other(tmp_path):
 def go_on(lake):
     lake.restart()
     lake.land([b"["], 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 def exchange(lake, other, table):
@@ -151,7 +149,5 @@ def test_an_emptied_topic_id_is_in_doubt_until_the_flow_finds_it_again(lake):
     )
     assert lake.bronze.position.ends.next == {0: 10}
     lake.land([b"["], 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     assert proof(lake, Kafka(end=11)).verdict is Verdict.PROVEN

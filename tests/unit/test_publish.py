@@ -125,8 +125,7 @@ def test_silver_is_the_same_in_any_order_batching_and_with_any_copies(steps):
                 lake.restart()
                 lake.silver.catch_up()
             if step == "persist":
-                lake.silver.catch_up()
-                lake.silver.persist()
+                lake.fold()
         lake.silver.catch_up()
         assert_silver_is_a_function_of_bronze(lake)
         lake.restart()
@@ -137,8 +136,7 @@ def test_silver_is_the_same_in_any_order_batching_and_with_any_copies(steps):
 def test_a_crash_in_the_middle_of_silver_is_completed(lake):
     """One table took the version, the others did not: the restart levels them."""
     lake.land(encode(sale(event_id="a"), sale(event_id="b", order_id="o2")), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     path = Path(lake.silver.tables["by_client"].uri)
     shutil.copytree(path, path.with_name("kept"))
     lake.land(encode(sale(event_id="c", country="France"), sale(event_id="d", client_id="c2")), 2)
@@ -169,8 +167,7 @@ def test_plans_of_the_look_back_do_not_pile_up(settings):
     for n in range(6):  # one order goes on and on, in another currency each time
         rows = sale(event_id=f"e{n}", currency=["EUR", "USD", "GBP", "CHF", "SEK", "PLN"][n])
         lake.land(encode(rows), n)
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
         orders = lake.silver._state._kinds["orders"]
         held = "SELECT count(*) FROM duckdb_prepared_statements()"
         counts.append(orders._connection.execute(held).fetchall()[0][0])

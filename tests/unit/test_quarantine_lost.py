@@ -28,9 +28,7 @@ def landed_again(lake):
     lake.restart()
     first = lake.bronze.position.ends.next.get(0, 0)
     lake.land(VALUES[first:], first)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
 
 
 @pytest.fixture

@@ -44,8 +44,7 @@ def moved(uri, folder):
 
 def test_a_folder_named_like_a_value_of_another_column_gives_none(lake):
     moved(path(lake, "bronze/sales"), "country=Narnia")
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.ledger.catch_up()
     lake.ledger.persist()
     found = proof(lake)

@@ -36,8 +36,7 @@ def two_files(quarantined_root, settings):
     """Two files of bronze, so that upkeep has something to compact; offsets 0 to 7."""
     lake = copied(quarantined_root, settings)
     lake.land(encode(sale(event_id="more", order_id="o8")), 7)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     return lake
 
 
@@ -108,8 +107,7 @@ def test_another_commit_does_not_complete_a_cut_replay(cut_root, settings, what,
     assert finish(lake.bronze, NOW).rows == 4
     assert [o for o in offsets(lake, "bronze/sales") if o < 7] == [0, 1, 3, 4, 5, 6]
     assert quarantined(lake) == [2]
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert proof(lake, Kafka(end=end, beginning=10 if end == 10 else 0)).faults == ()
 
 

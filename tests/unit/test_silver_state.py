@@ -54,8 +54,7 @@ def land(lake, first):
 
 
 def catch_up_and_persist(lake):
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
 
 
 def folder(lake):
@@ -218,8 +217,7 @@ def test_a_large_table_waits_and_is_audited_as_it_is(settings):
         assert max(versions.values()) < 5
         assert_audited(lake, 40)
         lake.restart()
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
         assert_silver_is_a_function_of_bronze(lake)
         assert_audited(lake, 40)
 

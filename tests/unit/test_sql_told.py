@@ -15,8 +15,7 @@ def session(tmp_path_factory):
     """A lake of sales and of nothing else."""
     lake = Lake(settings_at(tmp_path_factory.mktemp("told") / "lake"))
     lake.land([*encode(sale(), sale(event_id="b")), b"{"], 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     own = views(None, lake.settings)
     with Session(Catalogue(lake.settings.lake.root), lake.settings.explorer, own) as session:
         yield session

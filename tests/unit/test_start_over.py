@@ -38,8 +38,7 @@ def land_days(lake, days, first=0):
 def test_silver_is_folded_again_in_parts_and_says_why(settings, monkeypatch):
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     land_days(lake, 4, first=8)
     cut_log(lake.bronze.bronze.uri)
     most = []
@@ -92,8 +91,7 @@ def test_silver_stays_readable_until_it_is_rebuilt(settings, monkeypatch):
 def test_a_fold_again_that_fails_between_two_swaps_is_done_again(settings):
     lake = Lake(changed(settings, silver=SMALL))
     land_days(lake, 4)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     land_days(lake, 4, first=8)
     cut_log(lake.bronze.bronze.uri)
     lake.restart()

@@ -13,8 +13,7 @@ from tests.support.lake import Lake
 def test_tables_and_doctor_count_the_keys_that_silver_remembers(settings, capsys):
     lake = Lake(settings)
     lake.land(encode(*(sale(event_id=f"e{n}", order_id=f"o{n}") for n in range(3))), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     tables(root=Path(settings.lake.root), as_json=True)
     [state] = json.loads(capsys.readouterr().out)["state"]
     on_disk = Paths(settings.lake.root).state("sales.silver") / "data.mdb"

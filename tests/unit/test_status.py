@@ -28,8 +28,7 @@ from tests.support.terminal import Terminal
 def test_each_flow_says_how_far_it_is_and_one_that_cannot_be_asked_why(settings, monkeypatch):
     lake = Lake(settings)
     lake.land(encode(sale()), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.land(encode(sale(event_id="e2"), sale(event_id="e3")), 1)
     found = {row.into: row for row in status(settings)}
     assert found["bronze.sales"].behind == 0
@@ -85,8 +84,7 @@ def test_watched_it_shows_what_one_watches_for_in_the_columns_that_there_are(set
 def test_a_sick_lake_says_in_one_look_what_is_wrong_and_the_command_that_helps(settings):
     lake = Lake(settings)
     lake.land(encode(sale()), 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.land([*encode(sale(event_id="e2")), *[b"{"] * (MANY + 1)], 1)
     [file, *_] = Path(settings.lake.root, "silver/sales_by_country").glob("*.parquet")
     file.unlink()

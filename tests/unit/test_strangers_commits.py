@@ -33,9 +33,7 @@ def test_words_of_another_program_stop_no_flow_and_no_audit(lake, text):
         says(lake, table, text)
     lake.restart()
     lake.land(encode(sale(event_id="h", order_id="o9")), 10)
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     found = proof(lake, Kafka(end=11))
     assert (found.verdict, found.faults, found.doubts) == (Verdict.PROVEN, (), ())
 

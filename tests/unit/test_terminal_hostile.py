@@ -21,8 +21,7 @@ def root(tmp_path_factory):
         patch.setenv("LAKEHOUSE_STATE", str(tmp_path_factory.mktemp("state") / "own"))
         lake = Lake(settings_at(tmp_path_factory.mktemp("hostile") / "lake"))
         lake.land(encode(sale(country=COUNTRY)), 0)
-        lake.silver.catch_up()
-        lake.silver.persist()
+        lake.fold()
         root = lake.settings.lake.root
         shutil.copytree(f"{root}/silver/sales_by_country", f"{root}/silver/{FOLDER}")
         yield root

@@ -78,9 +78,7 @@ def test_a_topic_rebuilt_twice_doubles_no_former_address(crashed):
     crashed.restart(topic_id=None)
     crashed.bronze.position.accept(Topic("sales", "t3", {0: (0, 2)}))
     crashed.land(NEW[:2], 0)
-    crashed.silver.catch_up()
-    crashed.silver.persist()
-    crashed.ledger.persist()
+    crashed.persist()
     found = proof(crashed, Kafka(end=2, topic_id="t3"))
     assert found.faults == ()
     assert (found.account.former, found.account.former_doubled) == (5, 0)
@@ -98,9 +96,7 @@ def test_only_records_of_the_topic_as_it_is_are_replayed(crashed):
 def again_at(lake):
     done = replay("sales", cured(lake.settings), Choice(), NOW)
     lake.restart("t2")
-    lake.silver.catch_up()
-    lake.silver.persist()
-    lake.ledger.persist()
+    lake.persist()
     return done
 
 

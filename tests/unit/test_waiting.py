@@ -174,6 +174,5 @@ def test_a_fold_that_fails_is_told_and_what_it_lacks_is_taken_at_the_next_start(
             land(landing, 2, more=False)
     landing.persist()
     lake = Lake(settings)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert proved(settings, 9) is Verdict.PROVEN

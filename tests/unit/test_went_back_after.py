@@ -44,8 +44,7 @@ def replayed_root(recovered_root, tmp_path_factory):
     """Of a lake whose offsets 12 and 13 were quarantined, and then replayed into bronze."""
     lake = copied(recovered_root, settings_at(tmp_path_factory.mktemp("replayed") / "lake"))
     lake.land(curable(12, 2), 12)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     assert replay("sales", cured(lake.settings), Choice(), NOW).entered == 2
     return lake.settings.lake.root
 
@@ -64,8 +63,7 @@ def go_on_replayed(lake, values=None):
     start = lake.bronze.position.ends.next.get(0, 0)
     if start < 14:
         lake.land(values[start:14], start)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
 
 
 @pytest.mark.parametrize(
@@ -92,13 +90,11 @@ def test_a_record_of_a_former_topic_is_not_taken_for_another_at_its_address(lake
     values = [*events(100, 12), *curable(50, 1), *events(113, 1)]
     lake.restart(topic_id="t2")
     lake.land(values, 0)
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     lake.settings = cured(lake.settings)
     assert replay("sales", lake.settings, Choice(), NOW).entered == 1
     lake.restart(topic_id="t2")
-    lake.silver.catch_up()
-    lake.silver.persist()
+    lake.fold()
     marks = lake.rows("quarantine/sales").sort_values("batch_id")
     assert list(marks["offset"][marks["replayed_version"].notna()]) == [12]
     assert marks["batch_id"][marks["replayed_version"].notna()].iloc[0] == marks["batch_id"].max()
