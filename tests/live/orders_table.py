@@ -103,6 +103,13 @@ class Orders:
         with closing(Topic(self.kafka, self.name)) as topic:
             return topic.records()
 
+    def assert_captured(self):
+        """The topic says what the table has, each key's changes in their order; its records."""
+        records = self.records()
+        assert current(records) == self.table()
+        check_order(records)
+        return records
+
     def table(self):
         """Key → row, as Postgres has it now."""
         columns = ", ".join(

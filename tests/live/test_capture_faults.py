@@ -132,9 +132,7 @@ def test_the_broker_is_killed_and_comes_back(postgres, tmp_path):
         broker.stop()
         broker = start_broker(tmp_path)
         orders.capture()
-        records = orders.records()
-        assert current(records) == orders.table()
-        check_order(records)
+        orders.assert_captured()
     finally:
         broker.stop()
         orders.sql("SELECT pg_drop_replication_slot(%s)", name)

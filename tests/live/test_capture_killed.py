@@ -78,9 +78,7 @@ def test_killed_while_it_follows(orders, step):
     killed(orders, "slot", step)
     change(orders)
     orders.capture()
-    records = orders.records()
-    assert current(records) == orders.table()
-    check_order(records)
+    orders.assert_captured()
     assert orders.capture().sent == 0
 
 
@@ -91,9 +89,7 @@ def test_killed_while_it_polls(orders, step):
     killed(orders, "poll", step)
     orders.sql("UPDATE orders SET item = 'newer' WHERE order_id > 5")
     orders.capture("poll")
-    records = orders.records()
-    assert current(records) == orders.table()
-    check_order(records)
+    orders.assert_captured()
     assert orders.capture("poll").sent == 0
 
 
@@ -113,9 +109,7 @@ def test_killed_at_random_while_writers_write(orders, mode):
             process.kill()
             process.wait()
     orders.capture(mode)
-    records = orders.records()
-    assert current(records) == orders.table()
-    check_order(records)
+    orders.assert_captured()
 
 
 def test_ctrl_c_drains_and_says_what_was_done(orders):

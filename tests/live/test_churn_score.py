@@ -52,6 +52,15 @@ def in_thread(service):
     return thread, failed
 
 
+def scoring(topics, count):
+    """A service in a thread, once it has scored so many customers; what stops it, and its end."""
+    service = ScoringService(topics.settings, stop := Stop())
+    topics.send(*topics.customers(count))
+    ended = in_thread(service)
+    until(lambda: service.scored.predictions == count)
+    return service, stop, *ended
+
+
 def test_each_record_has_a_prediction_or_a_dead_letter(topics):
     topics.send(
         *topics.customers(300), *BROKEN, value(customer(event_id="odd", customerID='"Ω"\n'))
@@ -126,10 +135,7 @@ def test_killed_again_and_again_each_record_still_has_one_outcome(topics, tmp_pa
 
 
 def test_a_promoted_model_is_taken_up_and_a_damaged_one_is_not(topics):
-    service = ScoringService(topics.settings, stop := Stop())
-    thread, failed = in_thread(service)
-    topics.send(*topics.customers(10))
-    until(lambda: service.scored.predictions == 10)
+    _, stop, thread, failed = scoring(topics, 10)
     second = topics.models.save(small(2)).version
     topics.models.promote(second)
 
@@ -189,10 +195,7 @@ def test_a_batch_that_the_c_client_does_not_unpack_is_scored_too(topics):
 
 def test_a_partition_that_a_topic_gets_is_scored_too(topics, admin, monkeypatch):
     monkeypatch.setattr(reading, "LOOK", 0.5)
-    service = ScoringService(topics.settings, stop := Stop())
-    thread, failed = in_thread(service)
-    topics.send(*topics.customers(3))
-    until(lambda: service.scored.predictions == 3)
+    service, stop, thread, failed = scoring(topics, 3)
     topic = churn_of(topics.settings).topic
     admin.create_partitions({topic: 4})
     until(lambda: len(admin.describe_topics([topic])[0]["partitions"]) == 4)
@@ -219,10 +222,7 @@ def test_a_topic_that_is_rebuilt_while_it_scores_is_scored_from_its_beginning(
     topics, admin, monkeypatch
 ):
     monkeypatch.setattr(reading, "LOOK", 0.5)
-    service = ScoringService(topics.settings, stop := Stop())
-    thread, failed = in_thread(service)
-    topics.send(*topics.customers(30))
-    until(lambda: service.scored.predictions == 30)
+    _, stop, thread, failed = scoring(topics, 30)
     topic = churn_of(topics.settings).topic
     admin.delete_topics([topic])
     until(lambda: topic not in admin.list_topics())
@@ -280,10 +280,7 @@ def test_a_broker_that_is_killed_is_waited_for(tmp_path):
     with EmbeddedKafka.start(tmp_path / "broker", java=java, jars=jars) as broker:
         topics = Topics(tmp_path / "lake", broker.bootstrap_servers, tmp_path.name)
         topics.models.promote(topics.models.save(small()).version)
-        service = ScoringService(topics.settings, stop := Stop())
-        thread, failed = in_thread(service)
-        topics.send(*topics.customers(100))
-        until(lambda: service.scored.predictions == 100)
+        service, stop, thread, failed = scoring(topics, 100)
         os.kill(broker.pid, signal.SIGKILL)
         until(lambda: not service._kafka.is_open)
         with EmbeddedKafka.start(tmp_path / "broker", java=java, jars=jars) as again:

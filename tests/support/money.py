@@ -7,6 +7,7 @@ from deltalake import DeltaTable
 
 from tests.conftest import encode, sale
 from tests.support.audited import Kafka, proof
+from tests.support.lake import assert_silver_is_a_function_of_bronze
 
 PRICE = Decimal("999999999999.9999")
 MOST = 10**9
@@ -40,3 +41,10 @@ def assert_audited(lake, end):
     assert [(t.table, t.differing, t.doubt, t.fault) for t in found.tables] == [
         (t.table, 0, "", "") for t in found.tables
     ]
+
+
+def assert_whole(lake, count):
+    """Once all is published, silver is a function of bronze, and the audit proves it."""
+    lake.silver.persist()
+    assert_silver_is_a_function_of_bronze(lake)
+    assert_audited(lake, count)

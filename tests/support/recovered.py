@@ -5,6 +5,7 @@ from pathlib import Path
 from lakehouse.audit.run import audit
 from lakehouse.ingest.topic import Topic
 from lakehouse.operations.repair import Repair
+from lakehouse.operations.restore import restore
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka
 from tests.support.lake import assert_silver_is_a_function_of_bronze
@@ -49,6 +50,15 @@ def go_on(lake, *, upto=12, values=VALUES, id_="t1", first=0):
 def proof(lake, kafka=None):
     broker = (kafka or Kafka(end=12)).broker()
     return audit("sales", lake.settings, broker, NOW, lambda _: None)
+
+
+def restored(lake, folder):
+    """The lake in another root, as the backup ``b`` of the folder has it."""
+    other = lake.settings.with_root(folder / "other")
+    restore(folder / "b", other, lambda _: None, force=False)
+    lake.settings = other
+    lake.restart()
+    return lake
 
 
 def assert_proven(lake, kafka=None):

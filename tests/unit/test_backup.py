@@ -24,6 +24,7 @@ from tests.support.recovered import (
     events,
     go_on,
     proof,
+    restored,
     uri,
 )
 
@@ -36,9 +37,7 @@ def lake(recovered_root, settings):
 def test_a_backup_is_restored_and_goes_on(lake, tmp_path):
     backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     go_on(lake, upto=16, values=VALUES + events(12, 4))
-    other = lake.settings.with_root(tmp_path / "other")
-    restore(tmp_path / "b", other, lambda _: None, force=False)
-    lake.settings = other
+    restored(lake, tmp_path)
     go_on(lake)
     assert_proven(lake)
 
@@ -58,9 +57,7 @@ def test_a_backup_taken_while_batches_land_is_whole(lake, tmp_path, monkeypatch)
     monkeypatch.setattr(module, "opened", opened)
     backup(lake.settings, tmp_path / "b", NOW, lambda _: None)
     monkeypatch.undo()
-    other = lake.settings.with_root(tmp_path / "other")
-    restore(tmp_path / "b", other, lambda _: None, force=False)
-    lake.settings = other
+    restored(lake, tmp_path)
     values = VALUES + events(12, landed[0] - 12, bad={15})
     go_on(lake, upto=landed[0], values=values)
     found = proof(lake, Kafka(end=landed[0]))

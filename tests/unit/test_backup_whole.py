@@ -10,25 +10,16 @@ from lakehouse.ingest.erased import ErasedLedger
 from lakehouse.operations import backup as module
 from lakehouse.operations.backup import backup
 from lakehouse.operations.maintain import maintain
-from lakehouse.operations.restore import restore
 from tests.conftest import NOW
 from tests.support.audited import Kafka
 from tests.support.lake import ALWAYS, changed, copied
 from tests.support.logs import shorten
-from tests.support.recovered import assert_proven, events, proof
+from tests.support.recovered import assert_proven, events, proof, restored
 
 
 @pytest.fixture
 def lake(recovered_root, settings):
     return copied(recovered_root, settings)
-
-
-def restored(lake, tmp_path):
-    other = lake.settings.with_root(tmp_path / "other")
-    restore(tmp_path / "b", other, lambda _: None, force=False)
-    lake.settings = other
-    lake.restart()
-    return lake
 
 
 def test_a_log_that_is_shortened_while_tables_are_copied_is_in_the_backup(lake, tmp_path):

@@ -12,7 +12,7 @@ from lakehouse.silver.turns import Turns
 from lakehouse.storage.buckets import Buckets, Written
 from tests.conftest import encode
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
-from tests.support.money import assert_audited
+from tests.support.money import assert_audited, assert_whole
 from tests.unit.test_fold_failed import block
 from tests.unit.test_silver_state import events
 
@@ -77,9 +77,7 @@ def test_what_a_large_table_got_before_a_crash_is_not_merged_again(lake):
     assert held(lake, "by_client") == 2
     lake.restart()
     take(lake, 16)
-    lake.silver.persist()
-    assert_silver_is_a_function_of_bronze(lake)
-    assert_audited(lake, 24)
+    assert_whole(lake, 24)
 
 
 def test_a_large_table_that_fails_is_told_and_published_later(lake):
@@ -90,9 +88,7 @@ def test_a_large_table_that_fails_is_told_and_published_later(lake):
         take(lake, 16)
     place.rmdir()
     take(lake, 24)
-    lake.silver.persist()
-    assert_silver_is_a_function_of_bronze(lake)
-    assert_audited(lake, 32)
+    assert_whole(lake, 32)
 
 
 def test_the_end_waits_for_a_large_table(lake, go_on):

@@ -24,7 +24,7 @@ from tests.conftest import drawn, encode, sale, settings_at
 from tests.support.events import EVENT
 from tests.support.full_disk import disk_at, full
 from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed
-from tests.support.money import assert_audited
+from tests.support.money import assert_audited, assert_whole
 
 OFTEN = {"silver": {"greatest_age": timedelta(0), "bucket_rows": 2}}
 SELDOM = {
@@ -51,10 +51,6 @@ def events(first, count=8):
 def land(lake, first):
     lake.land(encode(*events(first)), first)
     lake.silver.catch_up()
-
-
-def catch_up_and_persist(lake):
-    lake.fold()
 
 
 def folder(lake):
@@ -186,9 +182,7 @@ def test_an_older_state_put_back_catches_up(lake, tmp_path):
     (tmp_path / "kept").rename(folder(lake))
     lake.restart()
     land(lake, 24)
-    lake.silver.persist()
-    assert_silver_is_a_function_of_bronze(lake)
-    assert_audited(lake, 32)
+    assert_whole(lake, 32)
 
 
 def test_tables_put_back_under_the_state_are_noticed(lake, tmp_path):
@@ -201,9 +195,7 @@ def test_tables_put_back_under_the_state_are_noticed(lake, tmp_path):
     (tmp_path / "kept").rename(silver)
     lake.restart()
     land(lake, 24)
-    lake.silver.persist()
-    assert_silver_is_a_function_of_bronze(lake)
-    assert_audited(lake, 32)
+    assert_whole(lake, 32)
 
 
 def test_a_large_table_waits_and_is_audited_as_it_is(settings):
@@ -258,12 +250,10 @@ def test_a_commit_that_fails_after_it_was_made_is_not_made_twice(settings, monke
         patched.setattr(Table, "_checkpoint", fails)
         lake.land(encode(*events(8)), 8)
         with pytest.raises(OSError, match="No space"):
-            catch_up_and_persist(lake)
+            lake.fold()
     lake.silver.persist()
     land(lake, 16)
-    lake.silver.persist()
-    assert_silver_is_a_function_of_bronze(lake)
-    assert_audited(lake, 24)
+    assert_whole(lake, 24)
 
 
 def test_what_the_state_could_not_forget_is_not_published_twice(settings, monkeypatch):
