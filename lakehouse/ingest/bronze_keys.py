@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.ingest.seen import Keys, Micros, hash_sql
+from lakehouse.ingest.seen import HASHED, Keys, Micros
 from lakehouse.ingest.slots import Span
 from lakehouse.storage.duck import patterns
 from lakehouse.storage.table import Table
@@ -20,7 +20,6 @@ _AT_ONCE = 262_144
 _SLACK = 1_000
 """Statistics of a Delta log are cut to whole milliseconds."""
 NEVER = -(2**62)
-_KEYS = hash_sql("event_id", "epoch_us(kafka_time)")
 
 
 class BronzeKeys:
@@ -57,7 +56,7 @@ class BronzeKeys:
         self._connection.unregister("asked_ids")
 
     def _read(self, files: Sequence[str], which: str) -> Iterator[Keys]:
-        sql = f"SELECT {_KEYS} FROM read_parquet($files) {which}"
+        sql = f"SELECT {HASHED} FROM read_parquet($files) {which}"
         found = self._connection.sql(sql, params={"files": patterns(files)})
         for part in found.to_arrow_reader(_AT_ONCE):
             yield Keys(*(part.column(name).to_numpy() for name in ("a", "b", "t")))

@@ -21,6 +21,8 @@ Words = npt.NDArray[np.uint64]
 Micros = npt.NDArray[np.int64]
 MAX_RUN = 2_000_000
 """Keys of the longest run: bounds the time of one merge."""
+HASHED = "hash(event_id) AS a, hash('~' || event_id) AS b, epoch_us(kafka_time) AS t"
+"""Columns of SQL: two hashes of an event_id, a and b, and its time t."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,6 @@ class Keys:
             for name in ("high", "low", "time")
         )
         return Keys(high, low, time).at(np.argsort(high, kind="stable"))  # which merges
-
-
-def hash_sql(key: str, time: str) -> str:
-    """Select-list columns for a text expression: two hashes, a and b, and its time t."""
-    return f"hash({key}) AS a, hash('~' || ({key})) AS b, CAST({time} AS BIGINT) AS t"
 
 
 class Seen:
@@ -120,8 +117,7 @@ class EventKeys:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         time = pa.timestamp("us", "UTC")
         self._asked = Source(pa.schema({"event_id": pa.string(), "kafka_time": time}))
-        select = hash_sql("event_id", "epoch_us(kafka_time)")
-        self._hashed = Prepared(connection, f"SELECT {select} FROM asked", {"asked": self._asked})
+        self._hashed = Prepared(connection, f"SELECT {HASHED} FROM asked", {"asked": self._asked})
 
     def of(self, rows: pa.Table) -> Keys:
         """One key a row, in their order."""

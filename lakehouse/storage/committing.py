@@ -51,17 +51,11 @@ class Committing(DeltaReader):
             self._write_entry([info, *other, *(file.add() for file in added)])
         self._checkpoint(before)
 
-    def carrying_state(
-        self, work: Callable[[CommitProperties], Any], more: Mapping[str, Any] | None = None
-    ) -> None:
-        """Do what may commit; its commits, if it makes any, carry the table's state on."""
-        self._commit({**self.state(), **(more or {})}, work)
-
-    def _commit(self, note: Mapping[str, Any], work: Callable[[CommitProperties], Any]) -> None:
-        """Do what commits by delta-rs, then sync what it committed."""
+    def carrying_state(self, work: Callable[[CommitProperties], Any]) -> None:
+        """Do what may commit by delta-rs; its commits carry the table's state, and are synced."""
         before = self.version
         with self._faults():
-            work(CommitProperties({NOTE: json.dumps(note)}, max_commit_retries=0))
+            work(CommitProperties({NOTE: json.dumps(self.state())}, max_commit_retries=0))
         self._committed(before)
 
     @contextmanager

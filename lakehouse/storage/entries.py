@@ -126,7 +126,8 @@ def entry_fault(path: Path, version: int, *, whole: bool = True) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     try:
-        told = lines if whole else [*lines[:1], *filter(_tells, lines[1:])]
+        said = (line for line in lines[1:] if line.startswith(b'{"commitInfo"'))
+        told = lines if whole else [*lines[:1], *said]
         found = [action for action in map(action_of, told) if action.commit_info is not UNSET]
         info = found[0].described() if found else None
         cut = info is None and whole and (version == 0 or bool(found) or not lines)
@@ -184,10 +185,6 @@ def metadata_fault(info: Any) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _tells(line: bytes) -> bool:
-    return line.startswith(b'{"commitInfo"')
 
 
 def _lacks_actions(lines: list[bytes], info: dict[str, Any]) -> bool:

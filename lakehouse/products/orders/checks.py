@@ -63,11 +63,8 @@ def slot_check(
         drop = f"SELECT pg_drop_replication_slot({text(name.removeprefix('slot '))})"
         return Check(NAME, name, "fail", detail, f"run {capture}, or give the slot up: {drop}")
     if since is not None and slot.behind > FAR_BYTES:
-        told = f"{detail}; {slot.behind / 2**20:,.1f} MB wait, and it last got on {_ago(since)}"
+        waiting, minutes = f"{slot.behind / 2**20:,.1f} MB", since.total_seconds() / 60
+        told = f"{detail}; {waiting} wait, and it last got on {minutes:,.0f} minutes ago"
         remedy = f"run {capture}" if slot.active_pid is None else "see what the capture says"
         return Check(NAME, name, "warn", told, remedy)
     return Check(NAME, name, "pass", detail)
-
-
-def _ago(since: timedelta) -> str:
-    return f"{since.total_seconds() / 60:,.0f} minutes ago"
