@@ -84,6 +84,10 @@ class ServiceUnavailable(LakehouseError):
     exit_code = Exit.UNAVAILABLE
 
 
+class ServiceRefuses(ServiceUnavailable):
+    """A service answers and refuses what it is asked: a person mends it, and a restart does not."""
+
+
 class ServiceAway(ServiceUnavailable):
     """A broker or a database that does not answer: waiting may help."""
 

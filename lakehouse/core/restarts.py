@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 import structlog
 
-from lakehouse.core.errors import DiskFull, LakehouseError, ServiceAway, ServiceUnavailable
+from lakehouse.core.errors import (
+    DiskFull,
+    LakehouseError,
+    ServiceAway,
+    ServiceRefuses,
+    ServiceUnavailable,
+)
 from lakehouse.core.metrics import RESTARTS
 from lakehouse.core.signals import is_interrupt
 
@@ -48,6 +54,6 @@ def restarted(name: str, work: Callable[[], None], stop: threading.Event) -> Non
 
 def _may_help(error: Exception) -> bool:
     if isinstance(error, LakehouseError):
-        is_over = isinstance(error, ServiceAway | DiskFull)
+        is_over = isinstance(error, ServiceAway | ServiceRefuses | DiskFull)
         return isinstance(error, ServiceUnavailable) and not is_over
     return not is_interrupt(error)

@@ -32,7 +32,7 @@ import structlog
 from lakehouse.core.errors import (
     LakehouseError,
     ServiceAway,
-    ServiceUnavailable,
+    ServiceRefuses,
     TableDamaged,
     TableLocked,
 )
@@ -155,10 +155,10 @@ class PostgresWriter:
             self.close()
             raise
 
-    def _refused(self, error: psycopg.Error) -> ServiceUnavailable:
+    def _refused(self, error: psycopg.Error) -> ServiceRefuses:
         """What the server says of a statement, and what to do."""
         mend = "mend the table, or drop it: it is rebuilt and filled"
-        return ServiceUnavailable(
+        return ServiceRefuses(
             f"{self._place}, {self.name}", str(error).splitlines()[0], right_lacking(error) or mend
         )
 

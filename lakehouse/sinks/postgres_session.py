@@ -10,7 +10,7 @@ from contextlib import closing
 import psycopg
 import pyarrow as pa
 
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked
+from lakehouse.core.errors import LakehouseError, ServiceRefuses, TableLocked
 from lakehouse.core.sql import identifier, listed
 from lakehouse.model.sink import PostgresSink, PostgresTable
 from lakehouse.settings.postgres_client import connect, place
@@ -133,7 +133,7 @@ def _check_kind(connection: psycopg.Connection, table: PostgresTable, where: str
         "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (identifier(table.name),)
     ).fetchone()
     if found and found[0] not in "rp":
-        raise ServiceUnavailable(
+        raise ServiceRefuses(
             f"{where}, table {table.name}", f"is {_KINDS.get(found[0], 'something else')}",
             "drop it, or give it another name: the table is rebuilt and filled",
         )  # fmt: skip
@@ -149,7 +149,7 @@ def _check_columns(
         (identifier(table.name),),
     ).fetchall()
     if odd := {name for name, _ in columns_of(table, schema).items() ^ dict(found).items()}:
-        raise ServiceUnavailable(
+        raise ServiceRefuses(
             f"{where}, table {table.name}",
             f"has other columns than {table.source}: {', '.join(sorted(odd))}",
             "drop the table: it is rebuilt and filled",
@@ -161,7 +161,7 @@ def _check_key(connection: psycopg.Connection, table: PostgresTable, where: str)
     asked = (identifier(table.name), sorted(table.key))
     if connection.execute(_UNIQUE, asked).fetchall() == [(False,)]:
         key = listed(table.key)
-        raise ServiceUnavailable(
+        raise ServiceRefuses(
             f"{where}, table {table.name}", f"has no primary key ({key})",
             f"ALTER TABLE {identifier(table.name)} ADD PRIMARY KEY ({key}); or drop the table: "
             "it is rebuilt and filled",

@@ -36,7 +36,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import ServiceUnavailable, TableLocked
+from lakehouse.core.errors import ServiceRefuses, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.core.progress import advance
 from lakehouse.core.sql import identifier, listed
@@ -176,7 +176,7 @@ class Transfer:
             self._drops(f"took {taken:,} of {sent:,} rows: something in the database drops others")
 
     def _drops(self, fault: str) -> NoReturn:
-        raise ServiceUnavailable(
+        raise ServiceRefuses(
             f"{self.place}, table {self.table.name}", fault,
             "remove its trigger, rule or children, then start again",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from lakehouse.core import failpoint
-from lakehouse.core.errors import LakehouseError, ServiceUnavailable, TableLocked
+from lakehouse.core.errors import LakehouseError, ServiceRefuses, TableLocked
 from lakehouse.core.failpoint import Step
 from lakehouse.settings.kafka_client import reader_options, unreachable
 from lakehouse.settings.sections import KafkaSettings
@@ -114,7 +114,7 @@ class Transactions:
         if error.code() in _FENCED:
             return self.fenced()
         if error.code() in _REFUSED:
-            return ServiceUnavailable(
+            return ServiceRefuses(
                 self.place, error.str(), "mend the topic's settings, or the user's rights there"
             )
         return unreachable(self._kafka, error.str())

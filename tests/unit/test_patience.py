@@ -9,6 +9,7 @@ import pytest
 
 from lakehouse.core.errors import (
     ServiceAway,
+    ServiceRefuses,
     ServiceUnavailable,
     TableDamaged,
     disk_full,
@@ -178,6 +179,7 @@ def test_what_falls_is_started_again(said, quick):
         (RuntimeError("fell"), MOST_FALLS),
         (ServiceUnavailable("Spark", "its JVM has ended", "start again"), MOST_FALLS),
         (AWAY, 1),
+        (ServiceRefuses("Postgres at x", "permission denied", "grant it"), 1),
         (disk_full("/lake"), 1),
         (TableDamaged("bronze.sales", "is damaged", "mend it"), 1),
     ],
