@@ -103,16 +103,21 @@ def trace(
     row = row_of(table, keys or [])
 
     def traced(session: Session, settings: Settings) -> None:
+        from lakehouse.explorer.allowed import SqlRejected
         from lakehouse.explorer.show import Wide, printed
         from lakehouse.explorer.trace import trace as found_of
 
         session.catalogue.open(table)
-        found = found_of(session, table, row, limit or settings.explorer.row_limit)
-        if found is None:
+        try:
+            found = found_of(session, table, row, limit or settings.explorer.row_limit)
+        except SqlRejected as error:
+            if not error.fault.startswith("Conversion Error"):
+                raise
             raise UsageError(
-                f"table {table}", "is declared by no product, so its rows have no known origin",
-                "name a table of bronze, silver, quarantine or ledger, as `lakehouse tables` lists",
-            )  # fmt: skip
+                " ".join(keys or []), error.fault, "write each value as the table shows it"
+            ) from None
+        if found is None:
+            raise _without_origin(table)
         say(f"events of {found.origin.told()}")
         if not found.events.rows.num_rows and not found.origin.is_record:
             say(f"no event of {found.origin.bronze} has that")
@@ -126,6 +131,18 @@ def trace(
         _more(found.events.more)
 
     with_session(config, root, version, at, None, traced)
+
+
+def _without_origin(table: str) -> UsageError:
+    """Why nobody knows what a row was made from: whose table it is, or which row is meant."""
+    address = "partition=0 offset=17"
+    named = {"bronze": address, "quarantine": address, "ledger": "batch_id=3"}
+    if asked := named.get(table.partition(".")[0]):
+        return UsageError(f"table {table}", "has many rows", f"say which one is meant: {asked}")
+    return UsageError(
+        f"table {table}", "is declared by no product, so its rows have no known origin",
+        "name a table of bronze, silver, quarantine or ledger, as `lakehouse tables` lists",
+    )  # fmt: skip
 
 
 def diff(

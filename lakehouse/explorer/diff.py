@@ -19,7 +19,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.core.progress import Counted
 from lakehouse.core.sql import identifier, listed, text
 from lakehouse.explorer.allowed import line
-from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.catalogue import Catalogue, is_plain
 from lakehouse.explorer.keys import key_columns
 from lakehouse.explorer.locked import select_of
 from lakehouse.explorer.spilled import is_full, spill_full, spill_room
@@ -51,6 +51,8 @@ def diff(
     in one line; a changed row has a line for each column that differs. Where nobody declares
     keys of the table, a changed row is one removed and one added.
     """
+    if is_plain(table):
+        catalogue.open(table)  # says that it has no versions
     was, now = (catalogue.back_to(version).open(table) for version in (before, after))
     asked: list[duckdb.DuckDBPyConnection] = []
 

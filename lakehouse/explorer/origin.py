@@ -127,6 +127,8 @@ def row_of(table: str, words: Iterable[str]) -> dict[str, Any]:
         if not sign or (keys and name not in keys):
             known = f"use {', '.join(f'{k}=…' for k in keys)}" if keys else "write column=value"
             raise UsageError(f"{word!r}", f"is no key of {table}", known)
+        if name in found:
+            raise UsageError(f"{word!r}", f"says {name} a second time", "say it once")
         found[name] = value
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -319,3 +320,23 @@ def test_the_verbs_print_the_same(audited_root):
     assert report == json.loads(run(app, ["explore", "--batch", *where]).stdout)
     stranger = run(app, ["trace", "silver.nothing", "--root", audited_root])
     assert isinstance(stranger.exception, LakehouseError)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("trace bronze.sales partition=0", "bronze.sales: has many rows\n  fix: say which one"),
+        ("trace ledger.sales", "say which one is meant: batch_id=3"),
+        ("trace bronze.sales partition=0 offset=x", "write each value as the table shows it"),
+        ("trace silver.sales_trends period_start=x", "period_start=x: Conversion Error"),
+        ("trace silver.sales_by_country country=a country=b", "says country a second time"),
+        ("diff lake.sales --from 0 --to 1", "is plain Parquet files"),
+    ],
+)
+def test_what_a_verb_cannot_trace_is_said(audited_root, tmp_path, words, said):
+    root = tmp_path / "lake"
+    shutil.copytree(audited_root, root)
+    (root / "lake" / "sales").mkdir(parents=True)
+    (root / "lake" / "sales" / "_taken.json").write_text("{}")
+    done = CliRunner().invoke(app, [*words.split(), "--root", str(root)])
+    assert said in str(done.exception)
