@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 
 from lakehouse.core.errors import ServiceUnavailable
 from lakehouse.ingest.topic import Topic, TopicReader, consumer
 from lakehouse.model.witness import Raw
-from lakehouse.settings.kafka_client import admin, unreachable
+from lakehouse.settings.kafka_client import admin, answering, topic_settings
 from lakehouse.settings.sections import KafkaSettings
 
 NEAR = 2_000
@@ -94,29 +93,19 @@ def is_compacted(kafka: KafkaSettings, name: str) -> bool:
 
 def _policy(kafka: KafkaSettings, name: str) -> tuple[str, str]:
     """The topic's ``cleanup.policy`` and ``retention.ms``."""
-    client = admin(kafka)
-    try:
-        asked = ConfigResource(ConfigResourceType.TOPIC, name)
-        found = client.describe_configs([asked], config_filter="all")
-        values = next(iter(found.values()))[name]
+    with answering(kafka), closing(admin(kafka)) as client:
+        values = topic_settings(client, name)
         return str(values["cleanup.policy"]["value"]), str(values["retention.ms"]["value"])
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from None
-    finally:
-        client.close()
 
 
 def records(kafka: KafkaSettings, topic: str) -> Records:
     """A reader of the topic's committed records; only what a poll brought is in memory."""
 
     def read(gaps: Iterable[Gap]) -> Iterator[Raw]:
-        try:
-            with consumer(kafka, "read_committed", FETCH) as committed:
-                reader = _Reader(committed, topic, kafka)
-                for gap in gaps:
-                    yield from (_raw(record) for record in reader.records(gap))
-        except (KafkaError, OSError) as error:
-            raise unreachable(kafka, error) from None
+        with answering(kafka), consumer(kafka, "read_committed", FETCH) as committed:
+            reader = _Reader(committed, topic, kafka)
+            for gap in gaps:
+                yield from (_raw(record) for record in reader.records(gap))
 
     return read
 
@@ -131,16 +120,14 @@ def judge(kafka: KafkaSettings, topic: str) -> Judge:
     """A judge of gaps that reads the topic, once as it stands and once committed records only."""
 
     def judged(gaps: Iterable[Gap]) -> Iterator[Judged]:
-        try:
-            with (
-                consumer(kafka, "read_uncommitted") as everything,
-                consumer(kafka, "read_committed") as committed,
-            ):
-                sides = [_Reader(c, topic, kafka) for c in (everything, committed)]
-                for gap in gaps:
-                    yield _judged(gap, *sides)
-        except (KafkaError, OSError) as error:
-            raise unreachable(kafka, error) from None
+        with (
+            answering(kafka),
+            consumer(kafka, "read_uncommitted") as everything,
+            consumer(kafka, "read_committed") as committed,
+        ):
+            sides = [_Reader(c, topic, kafka) for c in (everything, committed)]
+            for gap in gaps:
+                yield _judged(gap, *sides)
 
     return judged
 

@@ -139,12 +139,9 @@ def kafka_checks(settings: Settings) -> Iterator[Check]:
     if not kafka.bootstrap_servers:
         yield Check("kafka", "broker", "pass", "embedded: started when a verb needs it")
         return
-    client = admin(kafka)
-    try:
+    with closing(admin(kafka)) as client:
         yield Check("kafka", "broker", "pass", kafka.bootstrap_servers)
         there = set(client.list_topics())
-    finally:
-        client.close()
     for name, product in settings.products.items():
         known = product.topic in there
         yield Check(

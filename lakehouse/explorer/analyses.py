@@ -60,7 +60,7 @@ def charted(rows: pa.Table) -> Chart | None:
 
     None where no column is a number, or none comes before it.
     """
-    kinds = {field.name: _is_number(field.type) for field in rows.schema}
+    kinds = {field.name: holds_numbers(field.type) for field in rows.schema}
     numbers = [name for name, is_number in kinds.items() if is_number]
     labels: list[str] = []
     for name, is_number in kinds.items():
@@ -123,7 +123,8 @@ def _amount(value: Any) -> Decimal:
     return amount if amount.is_finite() else Decimal(0)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def holds_numbers(kind: pa.DataType) -> bool:
+    """Whether values of this kind can be drawn as amounts."""
     import pyarrow as pa  # noqa: PLC0415  # a list of analyses is made without Arrow
 
     return bool(

@@ -11,7 +11,13 @@ from kafka.errors import KafkaError
 
 from lakehouse.core import codecs
 from lakehouse.ingest import unpacked
-from lakehouse.settings.kafka_client import admin, client_options, offsets_by, unreachable
+from lakehouse.settings.kafka_client import (
+    admin,
+    answering,
+    client_options,
+    offsets_by,
+    unreachable,
+)
 from lakehouse.settings.sections import KafkaSettings
 
 codecs.install()
@@ -59,19 +65,15 @@ class TopicReader:
             return None
         numbers = [p["partition_index"] for p in described["partitions"]]
         partitions = [TopicPartition(self._name, number) for number in numbers]
-        try:
+        with answering(self._kafka):
             first = offsets_by(self._consumer.beginning_offsets, partitions, self._kafka)
             after = offsets_by(self._consumer.end_offsets, partitions, self._kafka)
-        except (KafkaError, OSError) as error:
-            raise unreachable(self._kafka, error) from None
         ranges = {p.partition: (int(first[p]), int(after[p])) for p in partitions}
         return Topic(self._name, str(described["topic_id"]), ranges)
 
     def _described(self) -> dict[str, Any] | None:
-        try:
+        with answering(self._kafka):
             described = self._admin.describe_topics([self._name])
-        except (KafkaError, OSError) as error:
-            raise unreachable(self._kafka, error) from None
         return next((t for t in described if t.get("error_code", 0) == 0), None)
 
     def close(self) -> None:

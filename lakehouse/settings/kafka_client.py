@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,15 @@ def unreachable(kafka: KafkaSettings, error: object) -> ServiceAway:
     )
 
 
+@contextmanager
+def answering(kafka: KafkaSettings) -> Iterator[None]:
+    """The block; ServiceAway where the broker does not answer what it asks."""
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        raise unreachable(kafka, error) from None
+
+
 def offsets_by(
     ask: Callable[[list[TopicPartition]], dict[TopicPartition, int]],
     partitions: Iterable[TopicPartition],
@@ -236,17 +246,17 @@ def message_limit(kafka: KafkaSettings, topic: str) -> int:
 
     Its default where the broker lets us not see the topic's settings.
     """
-    client = admin(kafka)
-    try:
-        asked = ConfigResource(ConfigResourceType.TOPIC, topic)
-        found = client.describe_configs([asked], config_filter="all")
-        return int(next(iter(found.values()))[topic]["max.message.bytes"]["value"])
-    except (BrokerResponseError, KeyError):
-        return BROKERS_DEFAULT
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from None
-    finally:
-        client.close()
+    with answering(kafka), closing(admin(kafka)) as client:
+        try:
+            return int(topic_settings(client, topic)["max.message.bytes"]["value"])
+        except (BrokerResponseError, KeyError):
+            return BROKERS_DEFAULT
+
+
+def topic_settings(client: KafkaAdminClient, topic: str) -> Any:
+    """Name → what the broker says of a setting of the topic, such as its ``value``."""
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic)
+    return next(iter(client.describe_configs([asked], config_filter="all").values()))[topic]
 
 
 def _described(client: KafkaAdminClient, kafka: KafkaSettings, topic: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lakehouse.core.text import printable
-from lakehouse.explorer.analyses import bars, charted
+from lakehouse.explorer.analyses import bars, charted, holds_numbers
 from lakehouse.explorer.report import Chart, Series
 from lakehouse.explorer.show import cell
 
@@ -19,7 +19,7 @@ MOST = 200
 
 def rows_of(rows: pa.Table) -> dict[str, Any]:
     """Columns with their kinds, and cells as a person reads them."""
-    columns = [{"name": printable(f.name), "number": _is_number(f.type)} for f in rows.schema]
+    columns = [{"name": printable(f.name), "number": holds_numbers(f.type)} for f in rows.schema]
     values = rows.slice(0, MOST).to_pylist()
     return {
         "columns": columns,
@@ -84,9 +84,3 @@ def _moment(value: date) -> float:
     """Milliseconds since 1970, UTC."""
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(f"{value}T00:00:00Z")
     return moment.timestamp() * 1000
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind)
-    )
