@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from lakehouse.core.errors import TableLocked, UsageError
+from lakehouse.core.files import remove
 from lakehouse.core.lock import one_at_a_time, write_locks
 from lakehouse.core.paths import IDENTITY, Lake
 from lakehouse.core.progress import advance
@@ -98,7 +98,8 @@ def fresh(root: Path, settings: Settings) -> None:
             tables |= {path.name.removesuffix(".lock") for path in lake.locks.glob("*.lock")}
             wait = settings.publish.lock_timeout
             with write_locks(lake.locks, tables, "demo", wait, mends=True):
-                _clear(root.absolute(), {*kept, lake.locks})
+                for path in {*root.absolute().iterdir()} - {*kept, lake.locks}:
+                    remove(path)
 
 
 def _own(root: Path) -> None:
@@ -118,13 +119,3 @@ def _as_a_lake(root: Path) -> Iterator[None]:
         raise UsageError(
             str(root), f"cannot be a lake: {error.strerror}", "give another --root"
         ) from None
-
-
-def _clear(folder: Path, kept: set[Path]) -> None:
-    for path in folder.iterdir():
-        if path in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
