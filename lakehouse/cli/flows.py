@@ -152,9 +152,7 @@ def demo(
     root = root or Path("var/demo" if found.is_main else f"var/demo-{found.name}")
     settings = settings_of(config, root)
     refuse_services(root)
-    settings = settings.model_copy(
-        update={"logging": settings.logging.model_copy(update={"level": "warning"})}
-    )
+    settings = settings.changed(logging={"level": "warning"})
     from lakehouse.core.logging import configure_logging
     from lakehouse.runtime.demo import Stage
 

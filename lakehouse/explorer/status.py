@@ -81,7 +81,7 @@ def flow_statuses(
     """
     newest_of = newest or _newest
     wait = {"request_timeout": timedelta(seconds=_SECONDS)}
-    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update=wait)})
+    settings = settings.changed(kafka=wait)
     lake = Lake(settings.lake.root)
     bronze = {f.product: newest_of(lake.table(f"bronze.{f.product}")) for f in flows()}
     if not any(number is not None for number in bronze.values()):

@@ -104,15 +104,20 @@ class Settings(BaseModel):
         """The section of one product whose events are captured from a table."""
         return self.section(name, CapturedSettings, "is not captured from a table")
 
+    def changed(self, **sections: Mapping[str, Any]) -> Settings:
+        """The same settings, with some keys of sections changed, products' too; none is checked."""
+        of = {name: self.products.get(name) or getattr(self, name) for name in sections}
+        new = {name: of[name].model_copy(update=keys) for name, keys in sections.items()}
+        products = {name: new.pop(name, section) for name, section in self.products.items()}
+        return self.model_copy(update={**new, "products": products})
+
     def with_kafka(self, bootstrap_servers: str) -> Settings:
         """The same settings, speaking to another broker."""
-        kafka = self.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
-        return self.model_copy(update={"kafka": kafka})
+        return self.changed(kafka={"bootstrap_servers": bootstrap_servers})
 
     def with_postgres(self, url: str) -> Settings:
         """The same settings, speaking to another database."""
-        postgres = self.postgres.model_copy(update={"url": url})
-        return self.model_copy(update={"postgres": postgres})
+        return self.changed(postgres={"url": url})
 
     def with_root(self, root: Path) -> Settings:
         """The same settings, on another lake; SettingsError where that is no path."""

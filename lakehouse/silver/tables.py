@@ -84,14 +84,7 @@ def of_silver(settings: Settings) -> Settings:
     }
     wait = min(settings.maintenance.vacuum_interval, kept / 4)
     old = settings.maintenance.old_mb and max(1, settings.maintenance.old_mb // _MANY)
-    return settings.model_copy(
-        update={
-            "table": settings.table.model_copy(update=table),
-            "maintenance": settings.maintenance.model_copy(
-                update={"vacuum_interval": wait, "old_mb": old}
-            ),
-        }
-    )
+    return settings.changed(table=table, maintenance={"vacuum_interval": wait, "old_mb": old})
 
 
 def applied_of(table: Table) -> Applied | None:

@@ -247,8 +247,7 @@ def test_without_a_model_it_waits_and_without_a_broker_it_says_so(tmp_path, kafk
     thread.join()
     assert not failed
     away = topics.settings.with_kafka("127.0.0.1:9")
-    patience = away.services.model_copy(update={"patience": away.services.patience * 0})
-    away = away.model_copy(update={"services": patience})
+    away = away.changed(services={"patience": away.services.patience * 0})
     with pytest.raises(ServiceAway):
         ScoringService(away, Stop()).run()
 

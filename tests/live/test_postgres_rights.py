@@ -59,8 +59,7 @@ class Weak:
         given = {
             "url": f"postgresql://{server}", "user": self.role, "password": SecretStr("w"),
         }  # fmt: skip
-        postgres = settings.postgres.model_copy(update=given)
-        self.lake = Lake(settings.model_copy(update={"postgres": postgres}))
+        self.lake = Lake(settings.changed(postgres=given))
         self.admin(f"CREATE ROLE {self.role} LOGIN PASSWORD 'w'")
 
     def admin(self, sql):

@@ -33,8 +33,7 @@ class Shop:
         self.kafka, self.spark, self.topic, self.sent = kafka, spark, topic, 0
         self.root = root
         settings = load_settings().with_kafka(kafka).with_root(root)
-        product = settings.products["sales"].model_copy(update={"topic": topic, "partitions": 1})
-        self.settings = settings.model_copy(update={"products": {"sales": product}})
+        self.settings = settings.changed(sales={"topic": topic, "partitions": 1})
         self.admin = KafkaAdminClient(bootstrap_servers=kafka)
 
     @property
@@ -187,8 +186,7 @@ def test_without_fail_on_data_loss_a_gap_is_recorded_and_not_passed_in_silence(s
     shop.run()
     shop.send(10)
     shop.expire(before=15)
-    kafka = shop.settings.kafka.model_copy(update={"fail_on_data_loss": False})
-    shop.settings = shop.settings.model_copy(update={"kafka": kafka})
+    shop.settings = shop.settings.changed(kafka={"fail_on_data_loss": False})
     shop.run()
     account = shop.assert_proven(held=15)
     assert account.partitions[0].accepted == 5

@@ -36,9 +36,7 @@ KAFKA = StructType(
 
 
 def test_executors_give_the_same_rows(spark, settings):
-    one = settings.model_copy(
-        update={"bronze": settings.bronze.model_copy(update={"max_record_mb": 1})}
-    )
+    one = settings.changed(bronze={"max_record_mb": 1})
     when = datetime.fromtimestamp(TIME / 1000, UTC)
     given = [
         (key, value, headers or None, "sales", 0, offset, when)

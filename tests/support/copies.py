@@ -78,5 +78,4 @@ def assert_marked_by_the_rule(flow, horizon=HORIZON):
 
 def every(settings, commits=2):
     """The settings, the store of event ids saved after so many commits."""
-    table = settings.table.model_copy(update={"checkpoint_interval": commits})
-    return settings.model_copy(update={"table": table})
+    return settings.changed(table={"checkpoint_interval": commits})

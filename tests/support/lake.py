@@ -172,12 +172,6 @@ def assert_silver_is_a_function_of_bronze(lake):
 ALWAYS = timedelta(microseconds=1)
 
 
-def changed(settings, **sections):
-    """The same settings with some keys of some sections changed."""
-    update = {name: getattr(settings, name).model_copy(update=v) for name, v in sections.items()}
-    return settings.model_copy(update=update)
-
-
 def entries(uri):
     """The names of a log's commits, in order."""
     return sorted(path.name for path in Path(uri, "_delta_log").glob("*.json"))

@@ -77,8 +77,7 @@ def test_a_note_that_says_nonsense_is_told(lake, note):
 
 
 def test_too_little_memory_is_told(lake):
-    silver = lake.settings.silver.model_copy(update={"engine_memory": "1MB"})
-    lake.settings = lake.settings.model_copy(update={"silver": silver})
+    lake.settings = lake.settings.changed(silver={"engine_memory": "1MB"})
     found = proof(lake)
     assert found.verdict is Verdict.CANNOT_TELL
     assert any("raise [silver] engine_memory" in doubt for doubt in found.doubts)

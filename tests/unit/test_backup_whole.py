@@ -12,7 +12,7 @@ from lakehouse.operations.backup import backup
 from lakehouse.operations.maintain import maintain
 from tests.conftest import NOW
 from tests.support.audited import Kafka
-from tests.support.lake import ALWAYS, changed, copied
+from tests.support.lake import ALWAYS, copied
 from tests.support.logs import shorten
 from tests.support.recovered import assert_proven, events, proof, restored
 
@@ -71,7 +71,7 @@ def test_a_copy_that_is_not_the_table_is_no_backup(lake, tmp_path, monkeypatch):
 def test_what_retention_drops_between_two_pins_is_in_the_ledger(lake, tmp_path, monkeypatch):
     ErasedLedger("sales", lake.settings, lake.connection)
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    strict, real, done = changed(lake.settings, maintenance=keep), module.opened, []
+    strict, real, done = lake.settings.changed(maintenance=keep), module.opened, []
 
     def opened(path):
         table = real(path)

@@ -88,8 +88,7 @@ def test_rows_that_left_bronze_leave_one_version_at_a_time(lake, settings):
 def test_a_run_that_is_cut_between_two_increments_goes_on(lake, settings):
     lake.land("churn", *customers(0, 20), fold=False)
     lake.land("churn", *customers(20, 20), fold=False)
-    one = settings.silver.model_copy(update={"max_rows_per_fold": 10})
-    small_steps = settings.model_copy(update={"silver": one})
+    small_steps = settings.changed(silver={"max_rows_per_fold": 10})
     cut = LakeScorer(small_steps, scorer())
     append, commits = cut.table.append, []
 

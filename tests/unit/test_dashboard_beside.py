@@ -8,7 +8,6 @@ import pytest
 from lakehouse.cli.serve import with_dashboard
 from lakehouse.core import processes, restarts
 from lakehouse.services.folder import free_ports
-from tests.support.lake import changed
 
 PATIENCE = 200
 
@@ -36,7 +35,7 @@ def begun(monkeypatch):
 
 @pytest.fixture
 def beside(settings):
-    return changed(settings, dashboard={"port": free_ports(1)[0]})
+    return settings.changed(dashboard={"port": free_ports(1)[0]})
 
 
 def answers(lines):

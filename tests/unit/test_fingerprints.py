@@ -27,7 +27,7 @@ from lakehouse.operations.restore import restore
 from lakehouse.storage.metadata import NOTE
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.earlier import without_fingerprints
-from tests.support.lake import Lake, changed
+from tests.support.lake import Lake
 from tests.support.quarantined import cured, events
 
 TABLES = ("bronze.sales", "quarantine.sales", "ledger.sales", "erased.sales")
@@ -77,7 +77,7 @@ def test_every_commit_of_ours_keeps_the_total_true(landed):
 
 
 def test_compaction_vacuum_and_retention_keep_the_total_true(root):
-    settings = changed(settings_at(root), maintenance={"quarantine_retention": timedelta(days=1)})
+    settings = settings_at(root).changed(maintenance={"quarantine_retention": timedelta(days=1)})
     maintain([], settings, NOW + timedelta(days=400))
     assert checked(root, "quarantine.sales").rows == 0
     assert faults(root) == []

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from lakehouse.core.errors import LakehouseError
 from lakehouse.runtime.driver import run
 from tests.conftest import encode, sale
-from tests.support.lake import SILVER, Lake, assert_silver_is_a_function_of_bronze, changed
+from tests.support.lake import SILVER, Lake, assert_silver_is_a_function_of_bronze
 
 FIRST = [sale(event_id="a"), sale(event_id="b", order_id="o2", product_id="p2", quantity=3)]
 SECOND = [
@@ -70,7 +70,7 @@ def _taken(uri):
 def test_a_fold_that_fails_is_made_good_by_the_next_start(settings, name):
     """The finer tables are due when it fails, and must not hold what the others lack."""
     upkeep = {"vacuum_interval": timedelta(0), "compact_after_commits": 0}
-    settings = changed(settings, maintenance=upkeep)
+    settings = settings.changed(maintenance=upkeep)
     lake = Lake(settings)
     lake.land(encode(*FIRST), 0)
     silver_job(settings)

@@ -21,7 +21,7 @@ from lakehouse.ingest.writers.arrow import ArrowWriter
 from lakehouse.operations.repair import Repair
 from lakehouse.products.registry import load_settings
 from tests.conftest import NOW, decoded, drawn, encode, sale
-from tests.support.lake import Lake, changed, looking
+from tests.support.lake import Lake, looking
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = {"silver": {"finer_persist_interval": timedelta(0)}}
@@ -118,7 +118,7 @@ def test_batches_commit_nothing_until_it_is_time(settings):
     assert lake.ledger.table.version == 1
     note = lake.ledger.table.last_note("source")
     assert (note["table"], note["version"]) == ("bronze.sales", 4)
-    often = Lake(changed(settings, **AT_ONCE))
+    often = Lake(settings.changed(**AT_ONCE))
     often.land(encode(event("h")), 8)
     assert often.ledger.table.version == 1, "nothing was late"
     often.land(encode(event("i", OLD)), 9)
@@ -156,7 +156,7 @@ def test_rows_that_stay_with_spark_are_read_from_the_log(lake):
 
 def test_versions_that_only_compact_are_stepped_over(settings):
     every = {"compact_after_commits": 2, "vacuum_interval": timedelta(microseconds=1)}
-    lake = Lake(changed(settings, maintenance=every))
+    lake = Lake(settings.changed(maintenance=every))
     for n in range(6):
         lake.land(encode(event("a"), event(f"e{n}", OLD)), 2 * n)
         lake.bronze.maintain(NOW)
@@ -249,11 +249,11 @@ import sys
 from pathlib import Path
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
-from tests.support.lake import Lake, changed
+from tests.support.lake import Lake
 from datetime import timedelta
 settings = load_settings(Path("config.ini")).with_root(Path(sys.argv[1]))
 often = {"finer_persist_interval": timedelta(milliseconds=30)}
-lake = Lake(changed(settings, silver=often))
+lake = Lake(settings.changed(silver=often))
 first = lake.bronze.position.ends.next.get(0, 0)
 while True:
     old = sale(event_id=f"e{first}", event_time="2026-11-19T00:00:00Z")

@@ -38,7 +38,7 @@ def taker():
 
 
 def told_to(settings, url):
-    return settings.model_copy(update={"lineage": settings.lineage.model_copy(update={"url": url})})
+    return settings.changed(lineage={"url": url})
 
 
 def test_a_run_is_told_from_its_beginning_to_its_end(recovered_root, settings, taker):

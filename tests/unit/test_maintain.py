@@ -19,7 +19,7 @@ from lakehouse.operations.maintain import maintain
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.full_disk import KIB, disk_at, full
 from tests.support.holding import ROOT, holding
-from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, copied
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, copied
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_it_is_told_how_far_the_compaction_of_one_table_is(lake):
 def test_on_a_full_disk_old_files_go_first_so_that_there_is_room_to_compact(tmp_path):
     with disk_at(tmp_path / "disk") as mounted:
         short = {"deleted_file_retention": timedelta(0), "log_retention": timedelta(0)}
-        lake = Lake(changed(settings_at(mounted / "lake"), table=short))
+        lake = Lake(settings_at(mounted / "lake").changed(table=short))
         for n in range(2):
             lake.land(
                 [*encode(sale(event_id=f"e{n}", product_name=token_hex(30_000))), b"{"], 2 * n
@@ -107,7 +107,7 @@ def test_time_travel_and_history_are_right_after_it(lake):
 def test_what_is_past_its_retention_goes(settings):
     short = {"deleted_file_retention": timedelta(0), "log_retention": timedelta(0)}
     keep = {"quarantine_retention": timedelta(days=1)}
-    lake = Lake(changed(settings, table=short, maintenance=keep))
+    lake = Lake(settings.changed(table=short, maintenance=keep))
     lake.land([b"{", *encode(sale())], 0)
     lake.land([b"{", *encode(sale(event_id="b"))], 2)
     old = lake.bronze.bronze.files()

@@ -8,13 +8,13 @@ from deltalake import DeltaTable
 
 from lakehouse.ingest.writers.arrow import ArrowWriter
 from tests.conftest import NOW, decoded, encode, sale
-from tests.support.lake import ALWAYS, Lake, assert_silver_is_a_function_of_bronze, changed, entries
+from tests.support.lake import ALWAYS, Lake, assert_silver_is_a_function_of_bronze, entries
 
 NOTHING = timedelta(0)
 
 
 def test_silver_folds_on_after_bronze_was_compacted(settings):
-    lake = Lake(changed(settings, maintenance={"compact_after_commits": 3}))
+    lake = Lake(settings.changed(maintenance={"compact_after_commits": 3}))
     for n, country in enumerate(["Germany", "France", "Germany", "France"]):
         lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n}", country=country)), n)
         lake.silver.catch_up()
@@ -36,8 +36,7 @@ def test_silver_folds_on_after_bronze_was_compacted(settings):
 
 def test_silver_that_lags_behind_removed_files_is_folded_again(settings):
     lake = Lake(
-        changed(
-            settings,
+        settings.changed(
             table={"deleted_file_retention": NOTHING},
             maintenance={"compact_after_commits": 3, "vacuum_interval": ALWAYS},
         )
@@ -58,7 +57,7 @@ def test_silver_that_lags_behind_removed_files_is_folded_again(settings):
 
 def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": timedelta(hours=1)}
-    lake = Lake(changed(settings, maintenance=keep))
+    lake = Lake(settings.changed(maintenance=keep))
     for n, age in enumerate([timedelta(days=2), timedelta(hours=23), timedelta(0)]):
         ArrowWriter(lake.bronze).publish(decoded([b"{"], first=n), {0: n + 1}, NOW - age)
     lake.bronze.maintain(NOW)
@@ -75,7 +74,7 @@ def test_old_quarantine_is_dropped_at_start_and_then_each_interval(settings):
 
 def test_nothing_old_is_no_commit(settings):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    lake = Lake(changed(settings, maintenance=keep))
+    lake = Lake(settings.changed(maintenance=keep))
     lake.land([b"{"], 0)
     version = lake.bronze.quarantine.version
     for _ in range(3):
@@ -93,7 +92,7 @@ SHORT_LOG = {
 
 def test_state_outlives_the_log(settings):
     """Where every commit with an entry of its own is one of maintenance, nothing is lost."""
-    lake = Lake(changed(settings, **SHORT_LOG))
+    lake = Lake(settings.changed(**SHORT_LOG))
     for n in range(7):
         lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n % 3}")), n)
         lake.fold()
@@ -120,7 +119,7 @@ def test_state_outlives_the_log(settings):
 
 def test_silver_that_is_behind_what_the_log_keeps_is_folded_again(settings):
     often = {"vacuum_interval": ALWAYS, "log_entries": 4}
-    lake = Lake(changed(settings, table={"checkpoint_interval": 3}, maintenance=often))
+    lake = Lake(settings.changed(table={"checkpoint_interval": 3}, maintenance=often))
     for n in range(12):
         lake.land(encode(sale(event_id=f"e{n}", order_id=f"o{n % 3}")), n)
         lake.bronze.maintain(NOW)
@@ -134,7 +133,7 @@ def test_silver_that_is_behind_what_the_log_keeps_is_folded_again(settings):
 
 
 def test_ends_are_read_from_rows_where_another_tool_cut_the_log(settings):
-    lake = Lake(changed(settings, table={"log_retention": NOTHING}))
+    lake = Lake(settings.changed(table={"log_retention": NOTHING}))
     values = [*encode(sale(event_id="a"), sale(event_id="b")), b"{"]
     lake.land(values, 0)
     lake.land(encode(sale(event_id="c")), 3)

@@ -16,7 +16,7 @@ from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.log_health import check_log
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import Upkeep, _shorten_log, vacuum
-from tests.support.lake import ALWAYS, changed, entries
+from tests.support.lake import ALWAYS, entries
 from tests.support.logs import retold
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -28,7 +28,7 @@ def make(tmp_path, settings):
     """Open a table of numbers whose maintenance is as the sections given say."""
 
     def make(name="table", **sections):
-        return Table.open(str(tmp_path / name), SCHEMA, changed(settings, **sections))
+        return Table.open(str(tmp_path / name), SCHEMA, settings.changed(**sections))
 
     return make
 

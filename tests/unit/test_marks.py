@@ -25,8 +25,7 @@ def quiet(_):
 
 
 def with_sales(settings, **changes):
-    sales = settings.product("sales").model_copy(update=changes)
-    return settings.model_copy(update={"products": {**settings.products, "sales": sales}})
+    return settings.changed(sales=changes)
 
 
 def land(lake, event_ids, first, minutes):

@@ -23,13 +23,11 @@ def make(tmp_path):
     """A table ``bronze.t`` of this test's lake, compacted after 5 commits."""
 
     def make(name="bronze/t", **maintenance):
-        settings = settings_at(tmp_path)
-        changes = {"compact_after_commits": 5, "old_mb": 1, **maintenance}
-        kept = settings.maintenance.model_copy(update=changes)
-        table = settings.table.model_copy(update={"checkpoint_interval": 5})
-        quick = settings.publish.model_copy(update={"fsync": False})
-        changes = {"maintenance": kept, "table": table, "publish": quick}
-        settings = settings.model_copy(update=changes)
+        settings = settings_at(tmp_path).changed(
+            maintenance={"compact_after_commits": 5, "old_mb": 1, **maintenance},
+            table={"checkpoint_interval": 5},
+            publish={"fsync": False},
+        )
         return Table.open(str(tmp_path / name), SCHEMA, settings)
 
     return make

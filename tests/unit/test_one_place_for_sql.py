@@ -123,8 +123,8 @@ def test_a_connection_of_the_lake_reaches_nothing_else(settings, tmp_path, state
 
 def test_what_does_not_fit_goes_to_a_folder_of_its_own(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = settings.silver.model_copy(update={"engine_memory": "60MB", "engine_threads": 1})
-    with connect(settings.model_copy(update={"silver": small})) as connection:
+    small = settings.changed(silver={"engine_memory": "60MB", "engine_threads": 1})
+    with connect(small) as connection:
         connection.execute("CREATE TABLE t AS SELECT i, md5(i::VARCHAR) m FROM range(1500000) t(i)")
         assert connection.execute("SELECT count(*) FROM t").fetchall() == [(1_500_000,)]
     assert [*tmp_path.iterdir()] == []

@@ -10,7 +10,7 @@ from lakehouse.runtime.pipeline import Landing
 from lakehouse.storage.duck import connect
 from tests.conftest import NOW, decoded, encode, sale
 from tests.support import orders
-from tests.support.lake import Lake, changed
+from tests.support.lake import Lake
 
 BATCHES = 20
 
@@ -42,7 +42,7 @@ def changes():
 
 def test_sales_and_orders_land_at_once(settings):
     """Bronze is compacted after each batch, so that the ledgers read its log and rows again."""
-    settings = changed(settings, maintenance={"compact_after_commits": 1}, publish={"fsync": False})
+    settings = settings.changed(maintenance={"compact_after_commits": 1}, publish={"fsync": False})
     with connect(settings) as connection:
         bronze = {f.product: f for f in flows() if isinstance(f, BronzeFlow)}
         parquet = [f for f in flows() if isinstance(f, ParquetFlow) and f.product == "orders"]

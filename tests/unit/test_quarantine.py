@@ -19,7 +19,7 @@ from lakehouse.operations.replay_quarantine import dry_run
 from lakehouse.storage.upkeep import forget_history
 from tests.conftest import NOW, SALES, encode, long, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, Lake, changed, left_alone
+from tests.support.lake import ALWAYS, Lake, left_alone
 from tests.support.quarantined import (
     OLD,
     again,
@@ -100,8 +100,7 @@ def test_a_future_event_lets_the_watermark_rise(settings):
     lake = Lake(settings)
     future = (NOW + timedelta(hours=1)).isoformat()
     lake.land(encode(sale(event_id="a"), sale(event_id="f", event_time=future)), 0)
-    sales = settings.products["sales"].model_copy(update={"future_tolerance": timedelta(hours=2)})
-    looser = settings.model_copy(update={"products": {"sales": sales}})
+    looser = settings.changed(sales={"future_tolerance": timedelta(hours=2)})
     again(lake, settings=looser)
     assert lake.bronze.position.ends.newest == NOW + timedelta(hours=1)
     lake.land(encode(sale(event_id="n", event_time=NOW.isoformat())), 2)
@@ -167,7 +166,7 @@ def test_a_lake_of_an_earlier_release_is_widened(lake):
 def test_retention_drops_what_was_replayed_too(lake):
     again(lake)
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    lake.settings = changed(lake.settings, maintenance=keep)
+    lake.settings = lake.settings.changed(maintenance=keep)
     lake.restart()
     lake.bronze.maintain(NOW + timedelta(hours=23))
     assert len(lake.rows("quarantine/sales")) == 5
@@ -187,7 +186,7 @@ def test_retention_drops_what_was_replayed_too(lake):
 
 def test_a_record_past_its_retention_is_not_a_lost_one(lake):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    lake.settings = changed(lake.settings, maintenance=keep)
+    lake.settings = lake.settings.changed(maintenance=keep)
     lake.restart()
     later = NOW + timedelta(days=2)
     lake.bronze.maintain(later)
@@ -246,7 +245,7 @@ def test_a_replay_that_is_killed_is_completed(roots, settings, step, by):
 def test_retention_after_a_cut_replay_loses_no_address(roots, settings):
     lake = left_alone(roots["marks committed"], settings)
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    maintain(["quarantine.sales"], changed(lake.settings, maintenance=keep), NOW + timedelta(2))
+    maintain(["quarantine.sales"], lake.settings.changed(maintenance=keep), NOW + timedelta(2))
     lake.restart()
     assert offsets(lake, "quarantine/sales") == [1, 4, 5, 6], "marked rows wait for the end"
     assert offsets(lake, "erased/sales") == [2]

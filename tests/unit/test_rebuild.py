@@ -44,8 +44,7 @@ def test_a_rebuild_names_what_differed_and_mends_it(lake):
 
 
 def test_a_rebuild_in_parts_is_the_same(lake):
-    silver = lake.settings.silver.model_copy(update={"max_rows_per_fold": 2})
-    lake.settings = lake.settings.model_copy(update={"silver": silver})
+    lake.settings = lake.settings.changed(silver={"max_rows_per_fold": 2})
     found = rebuild(SILVER, lake.settings, lambda _: None)
     assert {table.differing for table in found} == {0}
     go_on(lake)

@@ -210,7 +210,6 @@ def test_ends_from_rows_know_the_topic_that_was_accepted(lake):
 
 
 def test_a_topic_of_another_name_is_refused(lake):
-    product = lake.settings.products["sales"].model_copy(update={"topic": "other"})
-    lake.settings = lake.settings.model_copy(update={"products": {"sales": product}})
+    lake.settings = lake.settings.changed(sales={"topic": "other"})
     with pytest.raises(TableDamaged, match=r"set \[sales\] topic = sales"):
         lake.restart()

@@ -19,7 +19,7 @@ from lakehouse.operations.maintain import maintain
 from lakehouse.operations.quarantine import Choice, opened
 from tests.conftest import NOW, encode, sale, settings_at
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, changed, copied
+from tests.support.lake import ALWAYS, copied
 from tests.support.quarantined import (
     OLD,
     ROOT,
@@ -131,7 +131,7 @@ def test_a_replayed_row_outlives_every_version_without_its_record(lake):
     before = lake.bronze.bronze.version
     again(lake)
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    lake.settings = changed(lake.settings, maintenance=keep)
+    lake.settings = lake.settings.changed(maintenance=keep)
     lake.restart()
     lake.bronze.maintain(NOW + timedelta(days=2))
     DeltaTable(lake.bronze.bronze.uri).restore(before)

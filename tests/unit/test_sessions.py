@@ -143,8 +143,7 @@ def test_tables_that_were_put_back_to_different_versions_close_no_session_early(
     """The steps that one table lacks are not judged by the watermark after all of them."""
     short = replace(USER_SESSIONS, name="short", timeout=timedelta(minutes=1))
     flow = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS,), sessions=(USER_SESSIONS, short))
-    small = settings.silver.model_copy(update={"max_rows_per_fold": 1})
-    lake = Lake(settings.model_copy(update={"silver": small}), flow)
+    lake = Lake(settings.changed(silver={"max_rows_per_fold": 1}), flow)
     tables = [Place(settings.lake.root).table(name) for name in flow.tables[1:]]
     versions = []
     for events in (
@@ -169,12 +168,7 @@ def test_another_timeout_makes_them_again(settings):
     lake.silver.persist()
     starting = [["10:00:00", "12:00:00"], ["10:00:00", "10:10:00", "12:00:00"]]
     for minutes, starts in zip((120, 5), starting, strict=True):
-        given = settings.products["activity"].model_copy(
-            update={"session_timeout": timedelta(minutes=minutes)}
-        )
-        lake.settings = settings.model_copy(
-            update={"products": {**settings.products, "activity": given}}
-        )
+        lake.settings = settings.changed(activity={"session_timeout": timedelta(minutes=minutes)})
         lake.restart()
         lake.silver.catch_up()
         assert [row[1] for row in lake.sessions()] == starts
@@ -186,8 +180,7 @@ def test_another_timeout_makes_them_again(settings):
 
 
 def test_made_again_in_parts_they_are_the_same(settings):
-    small = settings.silver.model_copy(update={"max_rows_per_fold": 1})
-    lake = Lake(settings.model_copy(update={"silver": small}))
+    lake = Lake(settings.changed(silver={"max_rows_per_fold": 1}))
     for day in range(1, 4):
         old = [
             v.replace(b"2026-11-20", b"2026-11-%02d" % (10 + day))
@@ -213,12 +206,7 @@ def test_a_delay_that_is_raised_takes_no_watermark_back(settings, passed):
     lake.land(did("10:50"), did("11:00"), did("11:20"), did("11:25"), did("11:30", "bob"))
     lake.land(did(passed, "bob"))
     lake.silver.persist()
-    raised = settings.products["activity"].model_copy(
-        update={"watermark_delay": timedelta(hours=2)}
-    )
-    lake.settings = settings.model_copy(
-        update={"products": {**settings.products, "activity": raised}}
-    )
+    lake.settings = settings.changed(activity={"watermark_delay": timedelta(hours=2)})
     lake.restart()
     for clock in ("11:10", passed, "11:28:30"):
         lake.land(did(clock))

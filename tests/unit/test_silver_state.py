@@ -23,7 +23,7 @@ from lakehouse.storage.table import Table
 from tests.conftest import drawn, encode, sale, settings_at
 from tests.support.events import EVENT
 from tests.support.full_disk import disk_at, full
-from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze
 from tests.support.money import assert_audited, assert_whole
 
 OFTEN = {"silver": {"greatest_age": timedelta(0), "bucket_rows": 2}}
@@ -60,7 +60,7 @@ def folder(lake):
 @pytest.fixture
 def lake(settings):
     """A lake whose finer tables lag behind its state."""
-    lake = Lake(changed(settings, **SELDOM))
+    lake = Lake(settings.changed(**SELDOM))
     land(lake, 0)
     lake.silver.persist()
     land(lake, 8)
@@ -129,7 +129,7 @@ def spoiled(*words):
 
 def of_another_lake(lake):
     with tempfile.TemporaryDirectory() as root:
-        other = Lake(changed(settings_at(Path(root)), **SELDOM))
+        other = Lake(settings_at(Path(root)).changed(**SELDOM))
         for first in (100, 108, 116):
             land(other, first)
         other.silver.kept.store.close()
@@ -200,7 +200,7 @@ def test_tables_put_back_under_the_state_are_noticed(lake, tmp_path):
 
 def test_a_large_table_waits_and_is_audited_as_it_is(settings):
     with patch.object(turns, "_SMALL", -1), patch.object(turns, "SHARE", 0):
-        lake = Lake(changed(settings, **SELDOM))
+        lake = Lake(settings.changed(**SELDOM))
         land(lake, 0)
         lake.silver.persist()
         for first in range(8, 40, 8):
@@ -216,7 +216,7 @@ def test_a_large_table_waits_and_is_audited_as_it_is(settings):
 
 def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_cost(settings):
     with patch.object(turns, "_SMALL", -1), patch.object(turns, "SHARE", 0):
-        lake = Lake(changed(settings, **SELDOM))
+        lake = Lake(settings.changed(**SELDOM))
         land(lake, 0)
         lake.silver.persist()
         land(lake, 8)
@@ -236,7 +236,7 @@ def test_a_table_that_is_old_is_published_between_batches_and_the_log_says_its_c
 @pytest.mark.parametrize("name", ["by_country", "product_trends", "client_products"])
 def test_a_commit_that_fails_after_it_was_made_is_not_made_twice(settings, monkeypatch, name):
     """Its checkpoint finds no room: the same process tries again, as a flow's end does."""
-    lake = Lake(changed(settings, silver={"bucket_rows": 2}))
+    lake = Lake(settings.changed(silver={"bucket_rows": 2}))
     land(lake, 0)
     lake.silver.persist()
     whole = Table._checkpoint
@@ -308,7 +308,7 @@ def test_silver_is_the_same_whatever_becomes_of_its_state(steps, sections, small
         patch.object(journal, "_FEW", large[0]),
         patch.object(store, "_SEEN", large[1]),
     ):
-        lake = Lake(changed(settings_at(Path(root, "lake")), **sections))
+        lake = Lake(settings_at(Path(root, "lake")).changed(**sections))
         kept, first = Path(root, "kept"), 0
         for batch, step in steps:
             landed = lake.land(encode(*batch), first)

@@ -17,7 +17,7 @@ from lakehouse.sinks.parquet_files import TAKEN
 from lakehouse.storage.follower import Stopping
 from tests.conftest import encode, sale
 from tests.support import orders
-from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, changed, cut_log, warned
+from tests.support.lake import Lake, assert_silver_is_a_function_of_bronze, cut_log, warned
 
 SMALL = {"max_rows_per_fold": 3}
 
@@ -36,7 +36,7 @@ def land_days(lake, days, first=0):
 
 
 def test_silver_is_folded_again_in_parts_and_says_why(settings, monkeypatch):
-    lake = Lake(changed(settings, silver=SMALL))
+    lake = Lake(settings.changed(silver=SMALL))
     land_days(lake, 4)
     lake.fold()
     land_days(lake, 4, first=8)
@@ -67,7 +67,7 @@ def test_silver_is_folded_again_in_parts_and_says_why(settings, monkeypatch):
 
 
 def test_silver_stays_readable_until_it_is_rebuilt(settings, monkeypatch):
-    lake = Lake(changed(settings, silver=SMALL))
+    lake = Lake(settings.changed(silver=SMALL))
     land_days(lake, 4)
     lake.silver.catch_up()
     before = lake.rows("silver/sales_by_country").to_dict("records")
@@ -89,7 +89,7 @@ def test_silver_stays_readable_until_it_is_rebuilt(settings, monkeypatch):
 
 
 def test_a_fold_again_that_fails_between_two_swaps_is_done_again(settings):
-    lake = Lake(changed(settings, silver=SMALL))
+    lake = Lake(settings.changed(silver=SMALL))
     land_days(lake, 4)
     lake.fold()
     land_days(lake, 4, first=8)
@@ -127,7 +127,7 @@ def parts_of(monkeypatch, cut_after=None):
 @pytest.mark.parametrize("ages", [0, 60])
 def test_a_fold_again_that_is_cut_goes_on_after_its_last_part(settings, monkeypatch, ages):
     """With tables that are published at every part, and with ones of which all is pending."""
-    small = changed(settings, silver={**SMALL, "greatest_age": timedelta(seconds=ages)})
+    small = settings.changed(silver={**SMALL, "greatest_age": timedelta(seconds=ages)})
     lake = Lake(small)
     land_days(lake, 5)
     lake.silver.catch_up()
@@ -148,7 +148,7 @@ def test_a_fold_again_that_is_cut_goes_on_after_its_last_part(settings, monkeypa
 def test_a_flow_that_is_stopped_while_it_folds_again_goes_on_at_the_next_start(
     settings, monkeypatch
 ):
-    lake = Lake(changed(settings, silver=SMALL))
+    lake = Lake(settings.changed(silver=SMALL))
     land_days(lake, 4)
     cut_log(lake.bronze.bronze.uri)
     lake.silver.stop.set()
@@ -162,7 +162,7 @@ def test_a_flow_that_is_stopped_while_it_folds_again_goes_on_at_the_next_start(
 
 def stopped(settings):
     """A lake whose fold again was stopped after the first of four parts."""
-    lake = Lake(changed(settings, silver=SMALL))
+    lake = Lake(settings.changed(silver=SMALL))
     land_days(lake, 4)
     cut_log(lake.bronze.bronze.uri)
     lake.silver.stop.set()
@@ -183,7 +183,7 @@ def test_what_bronze_gained_meanwhile_is_folded_after_it(settings, monkeypatch):
 
 def test_parts_of_another_size_are_thrown_away(settings, monkeypatch):
     lake = stopped(settings)
-    lake.settings = changed(lake.settings, silver={"max_rows_per_fold": 5})
+    lake.settings = lake.settings.changed(silver={"max_rows_per_fold": 5})
     lake.restart()
     folded = parts_of(monkeypatch)
     lake.silver.catch_up()
@@ -201,7 +201,7 @@ def test_parts_with_rows_that_left_bronze_are_thrown_away(settings, monkeypatch)
 
 
 def test_parquet_is_rebuilt_in_parts_and_says_why(settings):
-    lake = orders.Lake(changed(settings, silver=SMALL))
+    lake = orders.Lake(settings.changed(silver=SMALL))
     for number in range(8):
         day = f"2026-11-{number + 1:02}T10:00:00Z"
         lake.land([orders.change("c", number, orders.row(order_id=number, created_at=day))])

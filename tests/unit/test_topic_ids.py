@@ -19,7 +19,7 @@ from lakehouse.operations.quarantine import Choice, opened
 from lakehouse.operations.replay_quarantine import replay
 from tests.conftest import NOW, encode, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import ALWAYS, Lake, changed, recreated
+from tests.support.lake import ALWAYS, Lake, recreated
 from tests.support.quarantined import OLD, again, cured, offsets
 
 
@@ -102,7 +102,7 @@ def again_at(lake):
 
 def test_what_retention_dropped_of_a_topic_that_is_gone_holds_nothing_back(crashed):
     keep = {"quarantine_retention": timedelta(days=1), "vacuum_interval": ALWAYS}
-    crashed.settings = changed(crashed.settings, maintenance=keep)
+    crashed.settings = crashed.settings.changed(maintenance=keep)
     crashed.restart()
     crashed.bronze.maintain(NOW + timedelta(days=2))
     assert set(crashed.rows("erased/sales")["topic_id"]) == {"t1"}

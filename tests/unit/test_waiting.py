@@ -19,13 +19,13 @@ from lakehouse.storage.duck import connect
 from lakehouse.storage.upkeep import compact
 from tests.conftest import NOW, decoded, encode, sale
 from tests.support.audited import Kafka, proof
-from tests.support.lake import Lake, changed
+from tests.support.lake import Lake
 
 
 @pytest.fixture
 def landing(settings):
     """Bronze and silver of sales."""
-    settings = changed(settings, silver={"max_rows_per_fold": 10})
+    settings = settings.changed(silver={"max_rows_per_fold": 10})
     bronze = next(f for f in flows() if isinstance(f, BronzeFlow) and f.product == "sales")
     silver = [f for f in flows() if isinstance(f, SilverFlow) and f.product == "sales"]
     with connect(settings) as connection:

@@ -116,8 +116,7 @@ def test_active_users_of_five_minutes_one_every_minute(settings):
 
 def asking(settings):
     """Settings that ask for exact counts of users."""
-    given = settings.products["activity"].model_copy(update={"exact_users": True})
-    return settings.model_copy(update={"products": {**settings.products, "activity": given}})
+    return settings.changed(activity={"exact_users": True})
 
 
 def exact(lake):
@@ -177,8 +176,7 @@ def test_asking_for_exact_counts_makes_them_again_and_so_does_asking_no_more(set
 
 
 def test_exact_counts_rebuilt_in_parts_across_midnight_are_the_same(settings):
-    small = settings.silver.model_copy(update={"max_rows_per_fold": 2})
-    lake = Lake(asking(settings).model_copy(update={"silver": small}))
+    lake = Lake(asking(settings).changed(silver={"max_rows_per_fold": 2}))
     users = ("ada", "bob", "eve")
 
     def on(day, clock, who):

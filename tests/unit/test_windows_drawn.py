@@ -39,12 +39,8 @@ def record(event):
 @pytest.fixture
 def fresh(settings, tmp_path_factory):
     def lake(delay):
-        given = settings.products["activity"].model_copy(
-            update={"watermark_delay": delay, "exact_users": True}
-        )
-        products = {**settings.products, "activity": given}
-        root = tmp_path_factory.mktemp("drawn") / "lake"
-        return Lake(settings.model_copy(update={"products": products}).with_root(root), FLOW)
+        given = settings.changed(activity={"watermark_delay": delay, "exact_users": True})
+        return Lake(given.with_root(tmp_path_factory.mktemp("drawn") / "lake"), FLOW)
 
     return lake
 

@@ -52,8 +52,7 @@ def demo(stage: Stage) -> Exit:
     settings, say = stage.settings, stage.say
     total = table.count_rows(stage.replay) if stage.replay else stage.count
     root = stage.empty_lake()
-    stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 4)})
-    settings = settings.model_copy(update={"stream": stream})
+    settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 4)})
     say(f"demo lake: {root}  ({total:,} records of customers)")
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")

@@ -41,8 +41,7 @@ def demo(stage: Stage) -> Exit:
     settings, say, replay = stage.settings, stage.say, stage.replay
     total = retail.count_lines(replay) if replay else stage.count
     root = stage.empty_lake()
-    stream = settings.stream.model_copy(update={"max_records_per_batch": max(1000, total // 6)})
-    settings = settings.model_copy(update={"stream": stream})
+    settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 6)})
     say(f"demo lake: {root}  ({total:,} events)")
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
