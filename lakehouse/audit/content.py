@@ -3,14 +3,12 @@
 The tables' rows become one number each, a hash of every column that a record says;
 so do the records as the witness tells them, a range of offsets at a time. What
 differs is read again and named. Memory holds the numbers of the tables' rows (they
-go to disk where they do not fit) and the records of one poll.
+go to disk where they do not fit) and the records of one poll; many records are told by
+processes beside it (:mod:`lakehouse.audit.tellers`).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +17,8 @@ from lakehouse.audit.extent import Content
 from lakehouse.audit.left_out import all_quarantine
 from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
-from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns
+from lakehouse.audit.tellers import MANY, Tellers
+from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns, deep
 from lakehouse.audit.topic import SAMPLE, Gap, Records
 from lakehouse.core.progress import Counted
 from lakehouse.core.sql import text
@@ -28,8 +27,6 @@ from lakehouse.model.witness import Witness
 
 NAME = "content against Kafka"
 COMPARED = "records whose content was compared"
-DEEP = 20_000
-"""Levels of nested JSON that are followed: more than a decoder lets pass."""
 _QUARANTINED = """
 CREATE OR REPLACE TEMP VIEW quarantined AS
 SELECT key, value, headers, left_out_bytes, left_out_sha256, "partition", "offset", kafka_time
@@ -85,7 +82,7 @@ def compare_content(scene: Scene) -> Check:
     if scene.topic is None or records is None or scene.content is Content.NONE:
         return Check(NAME)
     scene.say(f"comparing content with Kafka's own bytes: {scene.content.value}")
-    with _deep():
+    with deep():
         found = _compared(scene, scene.topic, scene.recomputes.witness, records)
     doubts = []
     if GONE in found.counts and scene.broker.is_compacted():
@@ -96,17 +93,6 @@ def compare_content(scene: Scene) -> Check:
     )
 
 
-@contextmanager
-def _deep() -> Iterator[None]:
-    """Python may go as deep as a valid record does."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, DEEP))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
-
-
 def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) -> _Found:
     connection, found, all_ = scene.snapshots.connection, _Found(), scene.content is Content.ALL
     told = Told(connection, witness)
@@ -114,17 +100,21 @@ def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) ->
     ranges = _ranges(scene, topic)
     parts = slices(ranges) if all_ else iter([sample(connection, ranges)])
     drawn = None if all_ else next(parts)
-    _hold(scene, witness, drawn)
-    of = sum(after - first for first, after in ranges.values())
-    done = Counted("comparing content", of if all_ else 0, "records")
-    for gaps in parts if drawn is None else [drawn]:
-        told.take(records(gaps))
-        register(connection, gaps)
-        _compare(scene, found)
-        if room := max(0, SAMPLE - len(found.first)):
-            found.first += told.explain(records, room)
-        if all_:
-            done.add(sum(gap.next - gap.first for gap in gaps))
+    of = sum(after - first for first, after in ranges.values()) if all_ else 0
+    done = Counted("comparing content", of, "records")
+    with Tellers(scene.settings, witness, records, many=of >= MANY) as tellers:
+        _hold(scene, witness, drawn)
+        for gaps in parts if drawn is None else [drawn]:
+            if tellers:
+                told.put(tellers.take(gaps))
+            else:
+                told.take(records(gaps))
+            register(connection, gaps)
+            _compare(scene, found)
+            if room := max(0, SAMPLE - len(found.first)):
+                found.first += told.explain(records, room)
+            if all_:
+                done.add(sum(map(len, gaps)))
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from lakehouse.core.errors import DeclarationError
@@ -218,17 +219,15 @@ FROM followed
 def _witness(of: Contract) -> Witness:
     """What a record says by its contract's fields, read by the audit's own JSON reader."""
     fields = {name: _KINDS[base_type(hint)] for name, hint in of.hints.items()}
-    return Witness(fields, of.required, _unwrapped(of.unwrap) if of.unwrap else whole_value)
+    event = partial(_unwrapped, of.unwrap) if of.unwrap else whole_value
+    return Witness(fields, of.required, event)
 
 
-def _unwrapped(unwrap: Callable[[Record], bytes]) -> Callable[[Raw], dict[str, Any]]:
-    def event(raw: Raw) -> dict[str, Any]:
-        headers = [{"key": key, "value": value} for key, value in raw.headers]
-        time = _EPOCH + timedelta(milliseconds=raw.time)
-        try:
-            value = unwrap(Record(raw.key, raw.value, headers, time, raw.partition, raw.offset))
-        except ValueError as error:
-            raise Broken(str(error)) from None
-        return parse_object(value)
-
-    return event
+def _unwrapped(unwrap: Callable[[Record], bytes], raw: Raw) -> dict[str, Any]:
+    headers = [{"key": key, "value": value} for key, value in raw.headers]
+    time = _EPOCH + timedelta(milliseconds=raw.time)
+    try:
+        value = unwrap(Record(raw.key, raw.value, headers, time, raw.partition, raw.offset))
+    except ValueError as error:
+        raise Broken(str(error)) from None
+    return parse_object(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
@@ -38,8 +40,21 @@ _BARE = RAW_COLUMNS | {"key": "NULL", "value": "NULL", "headers": "[]"} | _LARGE
 _COMPARED = dict.fromkeys(("key", "value", "headers"), "held.left_out_bytes IS NULL")
 _COMPARED |= dict.fromkeys(_LARGE, "held.left_out_bytes IS NOT NULL")
 """Where a row of quarantine differs from Kafka's record, columns that are not named."""
+DEEP = 20_000
+"""Levels of nested JSON that are followed: more than a decoder lets pass."""
 _SMALL = 1024 * 1024
 """No setting leaves a record out that is not larger."""
+
+
+@contextmanager
+def deep() -> Iterator[None]:
+    """Python may go as deep as a valid record does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEP))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def bronze_columns(witness: Witness) -> dict[str, str]:
@@ -144,18 +159,25 @@ class Told:
             "FROM part"
         )
 
-    def take(self, records: Iterable[Raw]) -> int:
-        """Make ``told`` of these records alone; how many there are."""
+    def take(self, records: Iterable[Raw]) -> None:
+        """Make ``told`` of these records alone."""
         self._connection.execute(
             'CREATE OR REPLACE TEMP TABLE told ("partition" INTEGER, "offset" BIGINT, '
             "said UBIGINT, raw UBIGINT, bare UBIGINT)"
         )
-        total = 0
         for part in self._decoded.parts(records):
             with lent(self._connection, part=part):
                 self._connection.execute(self._insert)
-            total += part.num_rows
-        return total
+
+    def hashes(self, records: Iterable[Raw]) -> pa.Table:
+        """The same, as a table to hand on: see :meth:`put`."""
+        self.take(records)
+        return query(self._connection, "FROM told")
+
+    def put(self, hashes: pa.Table) -> None:
+        """Make ``told`` of what another process has told."""
+        with lent(self._connection, part=hashes):
+            self._connection.execute("CREATE OR REPLACE TEMP TABLE told AS FROM part")
 
     def explain(self, records: Records, room: int) -> list[dict[str, Any]]:
         """The first rows of ``differing``, each with a column that differs, and both values."""

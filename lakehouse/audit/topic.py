@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from kafka import TopicPartition
@@ -99,15 +100,18 @@ def _policy(kafka: KafkaSettings, name: str) -> tuple[str, str]:
 
 
 def records(kafka: KafkaSettings, topic: str) -> Records:
-    """A reader of the topic's committed records; only what a poll brought is in memory."""
+    """A reader of the topic's committed records; only what a poll brought is in memory.
 
-    def read(gaps: Iterable[Gap]) -> Iterator[Raw]:
-        with answering(kafka), consumer(kafka, "read_committed", FETCH) as committed:
-            reader = _Reader(committed, topic, kafka)
-            for gap in gaps:
-                yield from (_raw(record) for record in reader.records(gap))
+    Another process may be handed it.
+    """
+    return partial(_committed, kafka, topic)
 
-    return read
+
+def _committed(kafka: KafkaSettings, topic: str, gaps: Iterable[Gap]) -> Iterator[Raw]:
+    with answering(kafka), consumer(kafka, "read_committed", FETCH) as committed:
+        reader = _Reader(committed, topic, kafka)
+        for gap in gaps:
+            yield from map(_raw, reader.records(gap))
 
 
 def _raw(record: Any) -> Raw:

@@ -170,7 +170,7 @@ _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant
 def _text(name: str, value: Any) -> str:
     if type(value) is not str:
         raise Broken(f"{name!r} is no text")
-    if _HALF.search(value):
+    if not value.isascii() and _HALF.search(value):
         raise Broken(f"{name!r} has half a surrogate pair")
     return value
 
@@ -227,6 +227,10 @@ def _time(name: str, value: Any) -> int:
     return seconds * 1_000_000 + micros
 
 
+def _json(_: str, value: Any) -> str:
+    return canonical(value)
+
+
 @lru_cache(4096)
 def _days(year: str, month: str, day: str) -> int:
     return date(int(year), int(month), int(day)).toordinal() - _EPOCH
@@ -237,5 +241,5 @@ _READ: dict[Kind, Callable[[str, Any], Any]] = {
     Kind.WHOLE: _whole,
     Kind.MONEY: _money,
     Kind.TIME: _time,
-    Kind.JSON: lambda _, value: canonical(value),
+    Kind.JSON: _json,
 }

@@ -2,17 +2,24 @@
 
 import json
 import os
+import signal
 from datetime import UTC, datetime
 
+import psutil
 import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 from kafka import KafkaProducer, TopicPartition
 
-from lakehouse.audit.topic import Gap, judge, read_topic
+from lakehouse.audit.declared import recomputes_of
+from lakehouse.audit.tellers import Tellers
+from lakehouse.audit.told import Told
+from lakehouse.audit.topic import Gap, judge, read_topic, records
+from lakehouse.core.errors import LakehouseError, ServiceUnavailable
 from lakehouse.explorer.fetched import fetched
 from lakehouse.explorer.record import hexdump
 from lakehouse.products.registry import load_settings
+from lakehouse.storage.duck import connect
 from tests.conftest import encode, sale
 from tests.live.conftest import make_topic, proof, sales_from, settings_of, verb
 
@@ -75,6 +82,44 @@ def test_gaps_are_judged_by_what_kafka_has(kafka, topic, root):
     assert [(j.committed, j.aborted) for j in found] == [(2, 0), (0, 0), (1, 2), (0, 0)]
     assert found[0].first_committed == (3, 4)
     assert found[2].first_committed == (53,)
+
+
+@pytest.fixture
+def tellers(kafka, topic, root):
+    settings = load_settings().with_kafka(kafka)
+    read = records(settings.kafka, topic)
+    with Tellers(settings, recomputes_of("sales").witness, read, many=True) as tellers:
+        yield tellers, settings, read
+
+
+def test_several_processes_tell_what_one_does(tellers):
+    tellers, settings, read = tellers
+    gaps = [Gap(0, 0, 30), Gap(0, 31, 74)]
+    with connect(settings) as connection:
+        told = Told(connection, recomputes_of("sales").witness)
+        alone = told.hashes(read(gaps)).sort_by("offset")
+    for _ in range(2):
+        assert tellers.take(gaps).sort_by("offset") == alone
+    assert alone.num_rows == 60
+    assert alone["said"].null_count == 1  # the broken one
+
+
+def test_a_process_of_the_audit_that_dies_ends_it_in_words(tellers):
+    tellers, *_ = tellers
+    tellers.take([Gap(0, 0, 2)])
+    os.kill(psutil.Process().children()[-1].pid, signal.SIGKILL)
+    with pytest.raises(LakehouseError, match="a process of it ended with -9"):
+        tellers.take([Gap(0, 0, 2)])
+
+
+def test_a_process_of_the_audit_says_that_kafka_is_away(tellers, kafka, topic):
+    _, settings, _ = tellers
+    away = records(settings.with_kafka("127.0.0.1:1").kafka, topic)
+    with (
+        Tellers(settings, recomputes_of("sales").witness, away, many=True) as unreachable,
+        pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:1"),
+    ):
+        unreachable.take([Gap(0, 0, 2)])
 
 
 def test_aborted_records_and_markers_are_no_loss(root, environment):
