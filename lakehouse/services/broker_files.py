@@ -117,6 +117,8 @@ class BrokerFiles:
             # after a kill -9 a node can return only when its last session expires: 9 s by default
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "1000",
+            # a broker with nothing to do writes to its disk so often: each half second by default
+            "metadata.max.idle.interval.ms": "5000",
         }
         text = "".join(f"{name}={value}\n" for name, value in settings.items())
         write_whole(self.config, text.encode())
