@@ -20,13 +20,14 @@ OF_A_BROKER = (
     "tests/live/", "tests/hostile/test_hostile_names.py", "tests/hostile/test_hostile_paths.py",
 )  # fmt: skip
 SPARK = "tests/spark/"
-TOGETHER = (SPARK, "tests/unit/test_churn")
-"""Files that share what takes longest to make: a session, and trained models."""
+SECURED = "tests/live/test_sec"
+TOGETHER = (SPARK, "tests/unit/test_churn", SECURED)
+"""Files that share what takes longest to make: a session, trained models, a secured broker."""
 LONGEST = (
     SPARK, "tests/live/test_away.py", "tests/hostile/test_unpacked.py",
     "tests/live/test_jobs.py", "tests/live/test_recovery.py", "tests/live/test_demo.py",
-    "tests/live/test_security.py", "tests/live/test_bombs.py", "tests/live/test_prometheus.py",
-    "tests/live/test_unpacked_topic.py", "tests/live/test_secrecy.py",
+    SECURED, "tests/live/test_bombs.py", "tests/live/test_prometheus.py",
+    "tests/live/test_unpacked_topic.py",
     "tests/live/test_capture_faults.py", "tests/live/test_capture_killed.py",
     "tests/live/test_orders.py", "tests/unit/test_churn", "tests/unit/test_quarantine.py",
     "tests/unit/test_erase.py", "tests/unit/test_terminal_app.py", "tests/unit/test_recovery.py",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.services.broker_classes import Classes
 from lakehouse.services.broker_files import new_cluster_id
 from lakehouse.services.folder import HOST, free_ports
 from lakehouse.services.jars import default_cache, kafka_jars
@@ -81,12 +82,13 @@ def variables(kafka: dict[str, str]) -> dict[str, str]:
 def secured_broker(folder: Path, password: str) -> Iterator[SecuredBroker]:
     """The broker, which listens on loopback only; ended and reaped at the end."""
     java, cache = find_java(default_cache()), default_cache()
-    jars = os.pathsep.join(map(str, kafka_jars(cache, java, print)))
+    jars = kafka_jars(cache, java, print)
     make_certificates(folder)
     ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
     config = folder / "server.properties"
     config.write_text("".join(f"{k}={v}\n" for k, v in _settings(ports, password).items()))
-    program = [java.command, "-Xmx384m", "-cp", jars]
+    mapped = Classes.of(java, jars).mapped
+    program = [java.command, "-Xmx384m", *mapped, "-cp", os.pathsep.join(map(str, jars))]
     subprocess.run(
         [*program, "kafka.tools.StorageTool", "format", "--standalone", "-t", new_cluster_id(),
          "-c", str(config), "--add-scram", f"SCRAM-SHA-512=[name={USER},password={password}]"],
@@ -163,6 +165,7 @@ def _settings(ports: dict[str, int], password: str) -> dict[str, str]:
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
+        "metadata.max.idle.interval.ms": "5000",
     }
 
 
