@@ -20,10 +20,11 @@ from lakehouse.core.text import of_tables, one_line, whole_number
 from lakehouse.explorer.table_info import TableInfo, info_of_delta, info_of_files, time_text
 from lakehouse.ingest.ends import Ends
 from lakehouse.products.registry import bronze_of, to_make
+from lakehouse.storage.damage import damaged, files_damage
 from lakehouse.storage.file_paths import dated_files
 from lakehouse.storage.health import lacking_files, loaded, newest
 from lakehouse.storage.log import commits, note_of, notes
-from lakehouse.storage.log_health import Log
+from lakehouse.storage.log_health import Log, oldest_version
 
 PLAIN = "lake"
 """The layer of plain Parquet files by date; it has no versions, only its newest state."""
@@ -106,9 +107,11 @@ class Catalogue:
 
     def _no_version(self, name: str, error: Exception) -> UsageError:
         """Which versions there are instead; the engine's words where that is not what is wrong."""
-        newest = Log.of(self.lake.table(name)).newest
-        is_later = self.version is not None and self.version > newest
-        why = f"the newest is {newest}" if is_later else one_line(error)
+        uri = self.lake.table(name)
+        newest, oldest, version = Log.of(uri).newest, oldest_version(uri), self.version
+        why = one_line(error)
+        if version is not None and not oldest <= version <= newest:
+            why = f"the newest is {newest}" if version > newest else f"the oldest is {oldest}"
         return UsageError(
             f"table {name}", f"has no such version: {why}", f"look at `lakehouse history {name}`"
         )
@@ -116,7 +119,7 @@ class Catalogue:
     def _load(self, name: str) -> DeltaTable:
         """The table at the version or time; silver whose version is gone is folded from bronze."""
         if self._past is None or (bronze := bronze_of(name)) is None or is_plain(name):
-            return self._loaded(name)
+            return self._whole(name, self._loaded(name))
         try:
             table = self._loaded(name)
             if not lacking_files(table, self.lake.table(name)):
@@ -127,8 +130,25 @@ class Catalogue:
             version: int | None = int(self._loaded(bronze).version())
         else:
             version = self._source(name, self.version or 0).get("version")
-        past = None if version is None or version < 0 else self._past(name, version)
-        return past or table or self._loaded(name)
+        try:
+            past = None if version is None or version < 0 else self._past(name, version)
+        except (DeltaError, OSError):
+            raise self._gone(name, f" and so are those of {bronze} at version {version}") from None
+        return past or self._whole(name, table or self._loaded(name))
+
+    def _whole(self, name: str, table: DeltaTable) -> DeltaTable:
+        """The table, if all of its files are there: those of older versions are removed in time."""
+        if lacking := lacking_files(table, uri := self.lake.table(name)):
+            if table.version() == Log.of(uri).newest:
+                raise damaged(uri, files_damage(uri, lacking))
+            raise self._gone(name)
+        return table
+
+    def _gone(self, name: str, more: str = "") -> UsageError:
+        return UsageError(
+            f"table {name}", f"files of then are gone,{more or ' removed by its upkeep'}",
+            f"name a newer version of `lakehouse history {name}`",
+        )  # fmt: skip
 
     def _source(self, name: str, version: int) -> dict[str, Any]:
         """What a commit of silver says of the bronze version that the table has applied by it."""

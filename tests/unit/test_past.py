@@ -7,6 +7,7 @@ import pytest
 
 from lakehouse.core.errors import UsageError
 from lakehouse.explorer.catalogue import Catalogue
+from lakehouse.explorer.diff import diff
 from lakehouse.explorer.past import Past
 from lakehouse.explorer.sql import read
 from lakehouse.storage.log import commits, note_of
@@ -54,3 +55,11 @@ def test_so_is_an_older_version_whose_files_are_gone(settings):
     catalogue = Catalogue(settings.lake.root, version=first, past=past.open)
     assert read(catalogue, ASKED, settings.explorer).to_pylist() == GERMANY
     assert "folding it from bronze.sales at version 1" in told[0]
+    bronze = lake.bronze.bronze.dt
+    bronze.optimize.compact()
+    bronze.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    again = Catalogue(settings.lake.root, version=first, past=Past(settings, told.append).open)
+    with pytest.raises(UsageError, match=r"gone, and so are those of bronze\.sales at version 1"):
+        again.open("silver.sales_by_country")
+    with pytest.raises(UsageError, match="files of then are gone, removed by its upkeep"):
+        diff(catalogue.back_to(), settings.explorer, "bronze.sales", 1, bronze.version())
