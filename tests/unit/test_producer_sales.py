@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 import typer
-from kafka.partitioner import murmur2
 from typer.testing import CliRunner
 
 from lakehouse.ingest.verdict import TimeRules, explain
@@ -24,7 +23,7 @@ from producers.sales.faults import FAULTS
 from producers.sales.generator import LATE_MARK, SalesGenerator, Shares
 from producers.sales.producer import run
 from producers.sales.shop import COUNTRIES, busyness, make_shop
-from producers.sending import Summary, _count, _poster
+from producers.sending import Summary, _count
 
 END = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 SHARES = Shares(late=0.02, duplicates=0.03, corrupt=0.05)
@@ -164,40 +163,6 @@ def test_the_summary_says_where_records_belong(messages: list[Message]) -> None:
             net.get(event.currency, Decimal(0)) + event.unit_price * event.quantity
         )
     assert summary.amounts == net
-
-
-class FakeFuture:
-    def add_callback(self, call):
-        call(None)
-        return self
-
-    def add_errback(self, call):
-        return self
-
-
-class FakeProducer:
-    def __init__(self) -> None:
-        self.sent: list[dict] = []
-
-    def partitions_for(self, topic: str) -> set[int]:
-        return {0, 1, 2}
-
-    def send(self, topic: str, value: bytes | None, **record) -> FakeFuture:
-        self.sent.append({"topic": topic, "value": value, **record})
-        return FakeFuture()
-
-
-def test_a_record_has_its_orders_partition_and_names_contract_and_fault() -> None:
-    producer, summary = FakeProducer(), Summary()
-    post = _poster(producer, "sales", SALES, summary)
-    for kind in ("good", "corrupt:truncated", "duplicate"):
-        post(Message(b"order-1", b"{}", kind, "order-1", END))
-    contract = ("contract", b"sales/2")
-    assert [r["headers"] for r in producer.sent] == [
-        [contract], [contract, ("fault", b"corrupt:truncated")], [contract],
-    ]  # fmt: skip
-    assert {r["partition"] for r in producer.sent} == {(murmur2(b"order-1") & 0x7FFFFFFF) % 3}
-    assert summary.acknowledged == summary.sent == 3
 
 
 class Waited(threading.Event):
