@@ -123,11 +123,16 @@ def _kind(sale: Sale) -> str:
         return "corrupt:zero_quantity"
     if not (sale.order_id and sale.product_id and sale.country):
         return "corrupt:empty_field"
+    return "good" if _is_exact(sale.unit_price) else "corrupt:odd_price"
+
+
+@lru_cache(maxsize=4096)
+def _is_exact(price: Decimal) -> bool:
     try:
-        exact(str(sale.unit_price))
+        exact(str(price))
     except ValueError:
-        return "corrupt:odd_price"
-    return "good"
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)
