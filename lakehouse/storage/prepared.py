@@ -9,6 +9,7 @@ from functools import partial
 import duckdb
 import pyarrow as pa
 from duckdb.func import ARROW
+from duckdb.sqltypes import DuckDBPyType
 
 from lakehouse.core.sql import identifier
 
@@ -30,6 +31,8 @@ class Source:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.rows = schema.empty_table()
+        self.row: DuckDBPyType | None = None
+        """DuckDB's type of a row, once a query has asked for it."""
 
     def put(self, rows: pa.Table) -> None:
         """Rows that have the columns of the schema, among others perhaps."""
@@ -53,22 +56,26 @@ class Prepared:
     come from a function, as one list that is unnested. Many rows are scanned, and the query is
     planned: their list would be a copy in memory, and one thread would unnest it.
 
-    Planned when it is first asked: a process that only opens tables, as a verb does, plans and
-    names nothing. Sources must keep their columns; see :class:`Source`.
+    The plan is made when it is asked for the second time: that takes longer than to scan a few
+    rows once, and a verb folds once, or only opens tables. Of the sources it has those that its
+    SQL names: each takes 2 ms to begin with. They must keep their columns; see :class:`Source`.
     """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, sql: str, sources: Mapping[str, Source]
     ) -> None:
-        self._sql, self._sources = sql, sources
+        self._sql = sql
+        self._sources = {name: one for name, one in sources.items() if name in sql}
+        self._truncates = "date_trunc" in sql.lower()
         self._scanning, self._planned = connection.cursor(), connection.cursor()
         self._is_begun = self._is_planned = False
 
     def __call__(self) -> pa.Table:
         """The rows at hand now."""
-        if not self._is_begun:
+        is_first = not self._is_begun
+        if is_first:
             self._begin()
-        if sum(len(source.rows) for source in self._sources.values()) > _FEW:
+        if is_first or sum(len(source.rows) for source in self._sources.values()) > _FEW:
             return self._scanning.execute(self._sql).to_arrow_table()
         if not self._is_planned:
             self._plan()
@@ -76,21 +83,21 @@ class Prepared:
 
     def _begin(self) -> None:
         """Have the sources scanned by their names."""
-        self._scanning.execute(_IN_UTC)
+        if self._truncates:
+            self._scanning.execute(_IN_UTC)
         for name, source in self._sources.items():
             self._scanning.register(name, source)
         self._is_begun = True
 
     def _plan(self) -> None:
         """Plan the query; functions give the sources' rows."""
-        self._planned.execute(_IN_UTC)
+        if self._truncates:
+            self._planned.execute(_IN_UTC)
         for name, source in self._sources.items():
             function = f"rows_{next(_NUMBERS)}"
-            told = self._scanning.execute(f"DESCRIBE SELECT * FROM {identifier(name)}").fetchall()
-            row = duckdb.struct_type({column: kind for column, kind, *_ in told})
             self._planned.create_function(
-                function, partial(_as_list, source), ["BIGINT"], duckdb.list_type(row),
-                type=ARROW, side_effects=True,
+                function, partial(_as_list, source), ["BIGINT"],
+                duckdb.list_type(self._row(name, source)), type=ARROW, side_effects=True,
             )  # fmt: skip
             self._planned.execute(
                 f"CREATE TEMP VIEW {identifier(name)} AS "
@@ -98,6 +105,13 @@ class Prepared:
             )
         self._planned.execute(f"PREPARE planned AS {self._sql}")
         self._is_planned = True
+
+    def _row(self, name: str, source: Source) -> DuckDBPyType:
+        """DuckDB's type of a source's row; asked once for all queries over it."""
+        if source.row is None:
+            told = self._scanning.execute(f"DESCRIBE SELECT * FROM {identifier(name)}").fetchall()
+            source.row = duckdb.struct_type({column: kind for column, kind, *_ in told})
+        return source.row
 
 
 def _as_list(source: Source, _: pa.Array) -> pa.Array:
