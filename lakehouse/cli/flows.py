@@ -148,9 +148,9 @@ def demo(
     Examples: lakehouse demo   |   lakehouse demo {product}
     """
     found = with_part(product, "demo")
-    must_plan(found)
     root = root or Path("var/demo" if found.is_main else f"var/demo-{found.name}")
     settings = settings_of(config, root)
+    must_plan(found)
     refuse_services(root)
     settings = settings.changed(logging={"level": "warning"})
     from lakehouse.core.logging import configure_logging
