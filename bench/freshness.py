@@ -134,8 +134,8 @@ def _result(
         worst=float(waits.max()),
         p95_by_minute=[
             float(np.percentile(waits[minute == m], 95))
-            for m in range(int(minute.max()) + 1)
-            if (minute == m).sum() >= rate
+            for m in range(max(1, round((times.max() - start) / 60)))
+            if (minute == m).any()
         ],
         batches=batches,
         cpu_cores=cores,
