@@ -72,4 +72,4 @@ def test_a_range_with_any_records_is_told(product):
     records = [r for number in range(3) for r in batch_of(product, SEED, number)]
     with duckdb.connect() as connection:
         told = Told(connection, recomputes_of(product.of).witness)
-        told.take(as_raw(record) for record in records)
+        assert told.hashes(map(as_raw, records)).num_rows == len(records)
