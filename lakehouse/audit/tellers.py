@@ -32,12 +32,15 @@ COUNT = min(4, os.cpu_count() or 1)
 
 
 class Tellers:
-    """As many processes as pay; none where there are few records, or one core."""
+    """As many processes as pay; none where there are few records, or one core.
+
+    Nor where a product's own witness cannot be handed on: a lambda is nobody else's.
+    """
 
     def __init__(
         self, settings: Settings, witness: Witness, records: Records, *, many: bool
     ) -> None:
-        given = pickle.dumps((settings, witness, records)) if many and COUNT > 1 else b""
+        given = _handed(settings, witness, records) if many and COUNT > 1 else b""
         self._all = [_started(given) for _ in range(COUNT if given else 0)]
 
     def __bool__(self) -> bool:
@@ -64,6 +67,14 @@ class Tellers:
 def _share(gap: Gap, number: int, count: int) -> Gap:
     first, after = (gap.first + len(gap) * n // count for n in (number, number + 1))
     return Gap(gap.partition, first, after)
+
+
+def _handed(*given: object) -> bytes:
+    """What a process is given; nothing where it cannot be."""
+    try:
+        return pickle.dumps(given)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return b""
 
 
 def _started(given: bytes) -> subprocess.Popen[bytes]:

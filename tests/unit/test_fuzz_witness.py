@@ -8,9 +8,11 @@ import duckdb
 import pytest
 
 from lakehouse.audit.declared import recomputes_of
+from lakehouse.audit.tellers import Tellers
 from lakehouse.audit.told import Told
+from lakehouse.audit.topic import records
 from lakehouse.model.witness import Broken as NotSaid
-from lakehouse.model.witness import Raw
+from lakehouse.model.witness import Kind, Raw, Witness
 from tests.fuzz.compare import PRODUCTS, batch_of
 from tests.fuzz.oracle import Broken, parse
 
@@ -64,6 +66,13 @@ def test_another_process_may_be_handed_it(product):
     witness = recomputes_of(product.of).witness
     tell_or_not(product, record)
     assert pickle.loads(pickle.dumps(witness)) == witness
+
+
+def test_a_witness_that_no_process_can_be_handed_is_asked_here(settings):
+    """Somebody's product may read its events by a lambda; the audit of many records goes on."""
+    own = Witness({"id": Kind.TEXT}, frozenset(), lambda _: {"id": "1"})
+    with Tellers(settings, own, records(settings.kafka, "t"), many=True) as tellers:
+        assert not tellers
 
 
 @pytest.mark.parametrize("product", PRODUCTS, ids=lambda p: p.name)
