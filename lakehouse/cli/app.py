@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ from lakehouse.cli.examples import Verb
 from lakehouse.cli.watched import watched
 from lakehouse.core.errors import Exit, LakehouseError, too_many_files
 from lakehouse.core.options import Group
-from lakehouse.core.signals import Stopped, is_interrupt, stopped_by_sigterm
+from lakehouse.core.signals import STOPS, Stopped, is_interrupt, stopped_by_sigterm
 from lakehouse.core.text import say
 
 if TYPE_CHECKING:
@@ -208,8 +209,11 @@ def leave(code: int) -> None:
     """End the process at once: threads that Spark calls back on never return.
 
     Everything is committed, synced and closed by now; a slow end would only print
-    what native libraries still hold. What nobody reads of stderr is not waited for.
+    what native libraries still hold. What nobody reads of stderr is not waited for. Another
+    signal changes nothing of how it ended.
     """
+    for number in STOPS:
+        signal.signal(number, lambda *_: os._exit(code))
     sys.stdout.flush()
     narration = threading.Thread(target=sys.stderr.flush, daemon=True)
     narration.start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakehouse.cli.edge import settings_of
-from lakehouse.core.errors import UsageError
+from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.options import Config
 from lakehouse.core.paths import Lake
 from lakehouse.core.signals import stop_on_signals
@@ -202,6 +202,7 @@ def sender(found: Product) -> Callable[..., None]:
         with stop_on_signals(lambda: say("stopping")) as stop:
             sent = source.live(settings, stop, rate, count)
         say(f"{found.name}: {sent:,} records sent")
+        raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
     send.__doc__ = f"Send events of {found.name} to Kafka, until Ctrl-C or --count."
     return send

@@ -54,6 +54,7 @@ def status(
                 _lines(looks, as_json)
             else:
                 _screen(looks)
+        raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
 
 
 def _looks(observer: Observer, stop: threading.Event) -> Iterator[Seen]:

@@ -21,13 +21,14 @@ def _without_size():
 
 
 class Terminal:
-    """Starts a program on a pty; ends it when the block ends."""
+    """Starts a program on a pty that is its own; ends it when the block ends."""
 
     def __init__(self, words, folder, size=(80, 24), **environment):
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self._process = subprocess.Popen(
             words, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # Ctrl-C is heard
             env={**_without_size(), "TERM": "xterm-256color", **environment},
         )  # fmt: skip
         os.close(theirs)

@@ -62,6 +62,25 @@ except Stopped:
 print(done)
 """
 
+ENDING = """
+import sys, time
+from lakehouse.cli.app import leave
+class Slow:
+    def flush(self):
+        print("ending", flush=True)
+        time.sleep(100)
+sys.stderr = Slow()
+leave(3)
+"""
+
+
+def test_a_signal_changes_nothing_of_how_a_verb_ended():
+    process = subprocess.Popen([sys.executable, "-c", ENDING], cwd=ROOT, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout.readline() == b"ending\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(200) == 3
+
 
 def test_a_signal_stops_while_stderr_is_full():
     process = subprocess.Popen(

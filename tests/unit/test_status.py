@@ -1,10 +1,8 @@
 """``lakehouse status``: how far each flow is, of tables, files and systems that are away."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -72,7 +70,7 @@ def test_watched_it_shows_what_one_watches_for_in_the_columns_that_there_are(set
     with Terminal(words, ".", (120, 60)) as terminal:
         terminal.wait_for("Ctrl-C ends it", "Kafka: does not run", "DISK")
         rows = [line.rstrip() for line in terminal.written.splitlines()]
-        os.killpg(terminal._process.pid, signal.SIGINT)  # as Ctrl-C does
+        terminal.type("\x03")  # Ctrl-C
         assert terminal.ended() == Exit.INTERRUPTED
     assert max(map(len, rows)) <= 120
     [head] = [row for row in rows if "rows_behind" in row]
