@@ -29,6 +29,7 @@ from lakehouse.storage.follower import Applied
 HEADER = "lakehouse"
 ADDRESS = ("topic", "partition", "offset")
 _AT_ONCE = 10_000
+_NO_LEADER = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _TAIL = 100
 """Offsets from the end in which the last marker is looked for first."""
 HELD = pa.schema(
@@ -212,18 +213,24 @@ def _consumer(kafka: KafkaSettings) -> Consumer:
 
 
 def _partitions(consumer: Consumer, kafka: KafkaSettings, topic: str) -> list[tuple[int, int, int]]:
-    """Of each partition its number, its first offset and its end."""
+    """Of each partition its number, its first offset and its end.
+
+    Of a topic that was just made, or whose broker has just come back, a partition may have no
+    leader yet: it is asked again.
+    """
     wait = kafka.request_timeout.total_seconds()
-    try:
-        told = consumer.list_topics(topic, timeout=wait).topics[topic]
-        found = []
-        for number in sorted(told.partitions):
-            place = TopicPartition(topic, number)
-            low, high = consumer.get_watermark_offsets(place, timeout=wait)
-            found.append((number, low, high))
-    except KafkaException as error:
-        raise unreachable(kafka, error.args[0].str()) from None
-    return found
+    patience = time.monotonic() + wait
+    while True:
+        try:
+            told = consumer.list_topics(topic, timeout=wait).topics[topic]
+            places = [TopicPartition(topic, number) for number in sorted(told.partitions)]
+            ends = [consumer.get_watermark_offsets(place, timeout=wait) for place in places]
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > patience:
+                raise unreachable(kafka, error.args[0].str()) from None
+            time.sleep(0.1)
+        else:
+            return [(place.partition, *end) for place, end in zip(places, ends, strict=True)]
 
 
 def _at(headers: list[tuple[str, bytes]] | None) -> str:

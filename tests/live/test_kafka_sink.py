@@ -13,7 +13,7 @@ from decimal import Decimal
 import pytest
 from deltalake import DeltaTable
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from structlog.testing import capture_logs
 
 from lakehouse.audit.addresses import erased_view
@@ -157,6 +157,14 @@ def test_two_lakes_that_begin_at_one_moment_do_not_both_fill_a_topic(lake, tmp_p
     second.catch_up()  # who was refused has not fenced it
     assert len(sent(lake)) == 8
     second.close()
+
+
+def test_a_topic_whose_partitions_have_no_leader_yet_is_asked_again(lake, admin):
+    """Right after it was made a broker says so, for a moment; the topic is there all the same."""
+    for number in range(20):
+        topic = f"{lake.sink.topic}-{number}"
+        admin.create_topics([NewTopic(topic, 30, 1)])
+        assert list(messages(lake.settings.kafka, topic)) == []
 
 
 def test_a_topic_that_takes_no_more_is_waited_for_where_it_did(lake, admin):
