@@ -83,10 +83,12 @@ def forget_before(table: Path, version: int) -> None:
     """Remove the log's files of older versions than one that has a checkpoint, synced first."""
     sync_checkpoints(table)
     log = table / "_delta_log"
-    for path in log.iterdir():
-        number = re.match(r"\.?(\d{20})\.", path.name)
-        if path.is_file() and number and int(number.group(1)) < version:
-            path.unlink()
+    with os.scandir(log) as held:
+        names = [one.name for one in held if one.is_file()]
+    for name in names:
+        number = re.match(r"\.?(\d{20})\.", name)
+        if number and int(number.group(1)) < version:
+            (log / name).unlink()
     sync(log)
 
 
