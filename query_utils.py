@@ -1,6 +1,6 @@
-"""The analytics explorer: ``python query_utils.py``, or ``--batch`` for the whole report."""
+"""The analytics explorer: ``python query_utils.py``, the same as ``lakehouse explore``."""
 
-from lakehouse.cli.explore import main
+from lakehouse.cli.app import main_as
 
 if __name__ == "__main__":
-    main()
+    main_as("explore")

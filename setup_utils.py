@@ -1,8 +1,6 @@
 """Environment validation: ``python setup_utils.py [--json]``, the same as ``lakehouse doctor``."""
 
-import typer
-
-from lakehouse.cli.doctor import doctor
+from lakehouse.cli.app import main_as
 
 if __name__ == "__main__":
-    typer.run(doctor)
+    main_as("doctor")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.text import narration, say
 
 if TYPE_CHECKING:
@@ -113,14 +113,3 @@ def leave(summary: Summary, stop: Stop) -> NoReturn:
     if summary.failed:
         raise SystemExit(Exit.FAULT)
     raise SystemExit(Exit.INTERRUPTED if stop.interrupted else Exit.OK)
-
-
-def main(run: Callable[..., None]) -> None:
-    """The command; a user's mistake is one message, not a traceback."""
-    try:
-        typer.run(run)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:  # the second Ctrl-C
-        raise SystemExit(Exit.INTERRUPTED) from None

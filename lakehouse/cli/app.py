@@ -190,6 +190,12 @@ def main() -> None:
     leave(code)
 
 
+def main_as(verb: str) -> None:
+    """The command as a script that is one verb of it, with the script's arguments."""
+    sys.argv = ["lakehouse", verb, *sys.argv[1:]]
+    main()
+
+
 def _say_where_more_is(error: LakehouseError) -> None:
     """Name the entry of the documents that explains the message, where there is one."""
     from lakehouse.cli.entries import DOCUMENT, entry_of

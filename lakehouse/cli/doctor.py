@@ -18,11 +18,14 @@ def doctor(
     config: Config = None,
     as_json: AsJson = False,
     root: Root = None,
-    deep: Annotated[bool, typer.Option(help="read every page of every table too")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="read every page of every table too")
+    ] = False,
 ) -> None:
     """Check this machine: Python, Java, jars, disk, memory, Kafka, a Spark and Delta round trip.
 
     With --deep also the lake: every page of every table. Exit 1 only if a check fails.
+
     Examples: lakehouse doctor   |   lakehouse doctor --deep --json
     """
     from lakehouse.doctor.check import Check

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakehouse.core.errors import Exit, LakehouseError, UsageError
+from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.options import MOST, Config, Root
-from lakehouse.core.text import say
 from lakehouse.explorer.format import Format
 
 if TYPE_CHECKING:
@@ -80,14 +79,3 @@ def _open(settings: Settings, session: Session) -> None:
         ) from None  # fmt: skip
     with session, in_bounds(settings):
         Explorer(session, settings).run()
-
-
-def main() -> None:
-    """``python query_utils.py``."""
-    try:
-        typer.run(explore)
-    except LakehouseError as error:
-        say(str(error))
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.INTERRUPTED) from None

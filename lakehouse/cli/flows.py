@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,9 @@ from lakehouse.core.progress import progress
 from lakehouse.core.signals import Stopped, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.registry import must_be_whole, products
+
+if TYPE_CHECKING:
+    from lakehouse.model.product import Product
 
 UNLESS_ENDED = suppress(Stopped)
 """Around a flow: SIGTERM before there is anything in hand ends it too, and is no fault."""
@@ -178,12 +181,12 @@ def produce(
     words = [*(arguments or []), *context.args]
     if words:
         must_be_whole(words[0])
-    name = words.pop(0) if words and words[0] in products() else None
+    name = None if not words or words[0].startswith("-") else words.pop(0)
     found = with_part(name, "source")
     if "--help" not in words:
         must_plan(found)
     verb = typer.Typer(add_completion=False, rich_markup_mode=None)
-    verb.command(cls=Verb)(sender(found))
+    verb.command(cls=Verb, epilog="" if name else _of_others(found))(sender(found))
     command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")
     if {"--help", "--bootstrap-servers", "--dry-run"}.intersection(words):
         command(words)
@@ -192,6 +195,13 @@ def produce(
         with_postgres(settings, [found], database) as settings,
     ):
         command([*words, "--bootstrap-servers", settings.kafka.bootstrap_servers])
+
+
+def _of_others(main: Product) -> str:
+    """What the help of ``produce`` says of the products that it does not send by itself."""
+    others = [p.name for p in products().values() if p.source and p is not main]
+    more = "  ".join(f"lakehouse produce {name} --help" for name in others)
+    return f"Other products have options of their own: {more}" if others else ""
 
 
 def _named(words: Sequence[str], option: str) -> Path | None:

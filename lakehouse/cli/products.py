@@ -107,7 +107,8 @@ def with_part(name: str | None, what: str) -> Product:
     if name not in having:
         must_be_whole(name)
         known = " or ".join(having) or "another verb"
-        raise UsageError(f"product {name!r}", f"has no {what}", f"use {known}")
+        fault = f"has no {what}" if name in products() else "is not known"
+        raise UsageError(f"product {name!r}", fault, f"use {known}")
     return having[name]
 
 

@@ -15,7 +15,7 @@ from lakehouse.core.text import say
 
 _CUT = "stopped: a table that was begun is as it was; the same command does the rest"
 
-app = group("What is sent to Postgres and Kafka. Example: lakehouse sink refill {product}")
+app = group("What is sent to Postgres and Kafka. Example: lakehouse sink refill PRODUCT")
 
 
 @app.callback()
@@ -25,7 +25,7 @@ def _sinks() -> None:
 
 @app.command("refill", cls=Verb)
 def refill(
-    product: Annotated[str, typer.Argument()],
+    product: Annotated[str, typer.Argument(help="as in {sink}")],
     table: Annotated[str | None, typer.Option(help="one table in Postgres; else all")] = None,
     root: Root = None,
     config: Config = None,
@@ -36,7 +36,7 @@ def refill(
     Tables become what silver is, in one transaction each; a topic gets the rows that it lacks.
     Refused while a flow fills them; exit 6 names it.
 
-    Examples: lakehouse sink refill {product}   |   lakehouse sink refill {product} --json
+    Examples: lakehouse sink refill {sink}   |   lakehouse sink refill {sink} --json
     """
     from lakehouse.cli.products import writes_postgres
     from lakehouse.cli.start import broker, database

@@ -13,7 +13,7 @@ import typer
 
 from lakehouse.cli.edge import in_bounds, settings_of
 from lakehouse.core.errors import Exit, LakehouseError
-from lakehouse.core.options import MOST, AsJson, Config, Root
+from lakehouse.core.options import MOST, AsJson, Config, OfProduct, Root
 from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
@@ -69,7 +69,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
 
 def history(
     table: Annotated[str, typer.Argument(help="as in {table}")],
-    limit: Annotated[int, typer.Option(min=1, max=MOST)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="most commits")] = 20,
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -141,7 +141,7 @@ def jars() -> None:
     sys.stdout.write(",".join(str(jar) for jar in engine().jars) + "\n")
 
 
-def schema(product: Annotated[str, typer.Argument()]) -> None:
+def schema(product: OfProduct) -> None:
     """Print a product's contract as JSON Schema.
 
     Example: lakehouse schema {product}

@@ -1,17 +1,22 @@
-"""The options that many commands have, declared once; and what a group of commands is."""
+"""The options that many commands have, declared once; what a group of commands is, and a script."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from lakehouse.core.errors import Exit, LakehouseError
+from lakehouse.core.text import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from typer._click import Command, Context, HelpFormatter
+    from typer._click import Command as AnyCommand
+    from typer._click import Context, HelpFormatter
     from typer.core import TyperOption
 
 Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
@@ -28,6 +33,20 @@ MOST = 2**62
 """More rows or versions than there can be; a number that every engine holds."""
 
 
+class Command(TyperCommand):
+    """A verb whose help has its examples line by line, each to be typed as it stands."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the help; the bound that only engines have is no part of it."""
+        self.help = a_line_each(self.help or "", ctx.command_path)
+        bound = [p for p in self.params if getattr(p, "max", None) == MOST]
+        for parameter in bound:
+            parameter.max = None  # type: ignore[attr-defined]  # it has one
+        super().format_help(ctx, formatter)
+        for parameter in bound:
+            parameter.max = MOST  # type: ignore[attr-defined]  # likewise
+
+
 class Group(TyperGroup):
     """A group of commands whose help loads nothing."""
 
@@ -38,11 +57,11 @@ class Group(TyperGroup):
             option.default = False
         return option
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> AnyCommand | None:
         """A verb, whose help has its examples line by line."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            command.help = a_line_each(command.help or "")
+            command.help = a_line_each(command.help or "", f"{ctx.command_path} {cmd_name}")
         return command
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -66,17 +85,35 @@ def group(text: str) -> typer.Typer:
     return typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help=text)
 
 
-def a_line_each(text: str) -> str:
-    """Help with each of its examples in a line of its own, which is not wrapped."""
-    return "\n\n".join(map(_lines, text.split("\n\n")))
+def script(verb: Callable[..., None], kind: type[TyperCommand] = Command) -> None:
+    """A file's own command line; a user's mistake is one message, not a traceback."""
+    own = typer.Typer(add_completion=False, rich_markup_mode=None)
+    own.command(cls=kind)(verb)
+    try:
+        own(prog_name=f"python {sys.argv[0]}")
+    except LakehouseError as error:
+        say(str(error))
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:  # a producer's second Ctrl-C
+        raise SystemExit(Exit.INTERRUPTED) from None
 
 
-def _lines(paragraph: str) -> str:
+def a_line_each(text: str, command: str = "") -> str:
+    """Help with each of its examples in a line of its own, which is not wrapped.
+
+    One that has options alone begins with the ``command``: ``--batch`` is an example of many.
+    """
+    return "\n\n".join(_lines(paragraph, command) for paragraph in text.split("\n\n"))
+
+
+def _lines(paragraph: str, command: str) -> str:
     head, _, examples = " ".join(paragraph.split()).partition("Examples: ")
     if head or not examples:
         return paragraph
-    return "\n".join(["\b", "Examples:", *(f"  {one.strip()}" for one in examples.split(" | "))])
+    typed = [one.strip() for one in examples.split(" | ")]
+    typed = [f"{command} {one}" if one.startswith("-") else one for one in typed]
+    return "\n".join(["\b", "Examples:", *(f"  {one}" for one in typed)])
 
 
-def _sentence(command: Command) -> str:
+def _sentence(command: AnyCommand) -> str:
     return " ".join((command.help or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."

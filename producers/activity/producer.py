@@ -24,7 +24,7 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import UsageError
-from lakehouse.core.options import Config
+from lakehouse.core.options import Config, script
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers.command import (
@@ -35,7 +35,6 @@ from producers.command import (
     Seed,
     Topic,
     leave,
-    main,
     settings_of,
     show,
 )
@@ -177,4 +176,4 @@ def _replayed(
 
 
 if __name__ == "__main__":
-    main(run)
+    script(run)

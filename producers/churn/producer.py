@@ -23,7 +23,7 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import UsageError
-from lakehouse.core.options import Config, Root
+from lakehouse.core.options import Config, Root, script
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers.command import (
@@ -35,7 +35,6 @@ from producers.command import (
     Topic,
     counted,
     leave,
-    main,
     settings_of,
     show,
 )
@@ -57,8 +56,10 @@ BatchSize = Annotated[
 Checkpoint = Annotated[
     Path | None, typer.Option(help="with --csv: the file that says how far; else in the lake")
 ]
-FromFirstRow = Annotated[bool, typer.Option(help="with --csv: from its first row again")]
-DryRun = Annotated[bool, typer.Option(help="write the records to stdout, and send nothing")]
+FromFirstRow = Annotated[bool, typer.Option("--anew", help="with --csv: from its first row again")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="write the records to stdout, and send nothing")
+]
 
 
 def history(
@@ -103,8 +104,10 @@ def run(
 ) -> None:
     """Send customers to Kafka: five a second, unless told otherwise; or a file, in chunks.
 
-    A file that was cut short is continued. Examples: --rate 100 --corrupt 0.01   |
-    --count 10000   |   --csv customers.csv --batch-size 500   |   --count 3 --dry-run
+    A file that was cut short is continued.
+
+    Examples: --rate 100 --corrupt 0.01   |   --count 10000   |
+    --csv customers.csv --batch-size 500   |   --count 3 --dry-run
     """
     from lakehouse.products.churn.contract import CUSTOMERS
     from lakehouse.products.churn.settings import churn_of
@@ -159,4 +162,4 @@ def _generated(
 
 
 if __name__ == "__main__":
-    main(run)
+    script(run)

@@ -20,7 +20,7 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
 
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.logging import configure_logging
-from lakehouse.core.options import AvailableNow, Config
+from lakehouse.core.options import AvailableNow, Config, script
 from lakehouse.core.signals import Stop, stop_on_signals
 from lakehouse.core.text import say
 from lakehouse.products.orders.contract import NAME, VERSION, Order
@@ -29,7 +29,7 @@ from lakehouse.settings.settings import Settings
 from producers.cdc.plan import Plan, SnapshotMode, Summary
 from producers.cdc.run import capture
 from producers.cdc.state import Mode
-from producers.command import AsJson, main
+from producers.command import AsJson
 from producers.orders.options import AnewOption, ModeOption, ResendOption, SnapshotOption
 
 
@@ -115,4 +115,4 @@ def show(summary: Summary, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    script(run)

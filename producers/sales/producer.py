@@ -22,11 +22,11 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.options import Config
+from lakehouse.core.options import Config, script
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers import command
-from producers.command import AsJson, Broker, Corrupt, Count, Seed, Topic, leave, main, settings_of
+from producers.command import AsJson, Broker, Corrupt, Count, Seed, Topic, leave, settings_of
 
 if TYPE_CHECKING:
     from lakehouse.settings.settings import Settings
@@ -144,4 +144,4 @@ def show(summary: Summary, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    script(run)

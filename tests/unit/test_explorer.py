@@ -250,7 +250,7 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
     root = ("--root", settings.lake.root)
     script = (ROOT / "query_utils.py").read_text("utf-8")
     *refused, slow, piped = copies_of_one(
-        "import duckdb, lakehouse.cli.explore, lakehouse.explorer.sql",
+        "import duckdb, lakehouse.cli.app, lakehouse.cli.explore, lakehouse.explorer.sql",
         script,
         [
             [*root, "--sql", "DROP TABLE x"],
@@ -270,14 +270,14 @@ def test_the_script_exits_as_it_says(catalogue, settings, tmp_path):
 
 TOLD = """import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from lakehouse.cli.explore import main
+from lakehouse.cli.app import main_as
 from lakehouse.explorer import sql
 within = sql.within
 def told(*given):
     print("it is asked", file=sys.stderr, flush=True)
     return within(*given)
 sql.within = told
-main()"""
+main_as("explore")"""
 """The script, where our own shell may ignore Ctrl-C for its children; it says when it asks."""
 
 

@@ -7,8 +7,11 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from lakehouse.cli.app import app
+from lakehouse.core.errors import UsageError
+from lakehouse.core.options import MOST
 from lakehouse.products.registry import load_settings
 from tests.conftest import encode, sale
 from tests.support.copies_of_one import copies_of_one
@@ -23,6 +26,7 @@ def leave(code):
     ours = {name for name in sys.modules if name.startswith("lakehouse.")}
     print(code, *names, *{"pyarrow.compute"} & {*sys.modules}, *ours, file=sys.stderr)
     os._exit(0)
+sys.argv[0] = "lakehouse"
 app.leave = leave
 app.main()
 """
@@ -83,6 +87,24 @@ def test_help_loads_nothing_that_reads_or_writes(helps, verb):
     assert (code, "Usage: " in done.stdout) == ("0", True)
     reads = {"pydantic"} if verb == ["produce"] else set()  # which product's options, it must read
     assert {*names} & (FOR_WRITING | FOR_READING) == reads
+
+
+@pytest.mark.parametrize("verb", EVERY, ids=" ".join)
+def test_the_examples_of_help_can_be_typed(helps, verb):
+    said = helps[" ".join(verb)].stdout
+    examples = said.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert [one for one in examples if not one.startswith("    lakehouse ")] == []
+    assert "Examples: " not in said  # each is in a line of its own
+    assert "{" not in said.partition("Example")[2].partition("Arguments:")[0]
+    assert str(MOST) not in said  # a bound of engines tells nobody anything
+
+
+def test_help_of_produce_names_the_products_that_there_are():
+    _, _, said = loaded("produce", "--help")
+    assert "lakehouse produce activity --help" in said
+    done = CliRunner().invoke(app, ["produce", "nothing", "--help"])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith("product 'nothing': is not known\n  fix: use sales or")
 
 
 def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():

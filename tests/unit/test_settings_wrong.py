@@ -13,6 +13,7 @@ from lakehouse.settings import settings as settings_module
 from lakehouse.settings.kafka_client import password
 from lakehouse.settings.sections import KafkaSettings
 from lakehouse.settings.settings import load
+from tests.support.copies_of_one import ROOT, copies_of_one
 
 GOOD = "[sales]\ntopic = t\n"
 
@@ -210,6 +211,17 @@ def test_a_process_of_its_own_ends_with_two(tmp_path):
     assert done.stdout == ""
     assert "no such file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_scripts_say_a_fault_as_the_command_does(tmp_path):
+    for script in ("query_utils", "setup_utils"):
+        load = "import lakehouse.cli.explore, lakehouse.cli.doctor"
+        text = (ROOT / f"{script}.py").read_text("utf-8")
+        for words, told in ([["--root", "a[b"], "its path holds"], [["--nix"], "No such option"]):
+            (done,) = copies_of_one(load, text, [words])
+            assert (done.returncode, done.stdout) == (2, ""), done
+            assert told in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def test_a_variable_of_a_section_that_moved(tmp_path):
