@@ -40,7 +40,9 @@ from lakehouse.storage.rows import added_files
 from lakehouse.storage.table import Table
 
 _OFTEN = 50
-"""Commits after which it is looked whether a table leaves too much, if it is not large."""
+"""Commits after which it is looked whether a table leaves too much, if it is not large ..."""
+_SELDOM = 30.0
+"""... and seconds: a fold waits for it, and what is younger stays in any case."""
 _SHARE, _WHOLE = 32, 16
 """A compaction makes files of a 32nd of the target size, each 16th one of the whole of it.
 
@@ -65,6 +67,7 @@ class Upkeep:
         self._pool = ThreadPoolExecutor(1, "upkeep") if beside else None
         self._begun: tuple[Compaction, Future[list[WrittenFile]]] | None = None
         self._compacted_at = self._trimmed_at = table.version
+        self._trimmed = time.monotonic()
         self._old = OldFiles(table) if compacts else OldFiles(table, _VERSIONS)
         self._vacuumed_at = self._dropped_at = -math.inf  # a job that runs briefly vacuums too
 
@@ -78,17 +81,21 @@ class Upkeep:
         elif every and crossed(self._compacted_at, table.version, every):
             is_whole = crossed(self._compacted_at, table.version, every * _WHOLE)
             self._compact(1 if is_whole else _SHARE)
-        elif not self._compacts and (
-            self._old.is_due or crossed(self._trimmed_at, table.version, _OFTEN)
-        ):
+        elif not self._compacts and self._is_trimming_due():
             self._old.thin()
             self._old.trim(time.monotonic())
-            self._trimmed_at = table.version
+            self._trimmed_at, self._trimmed = table.version, time.monotonic()
         wait = maintenance.vacuum_interval.total_seconds()
         if wait and time.monotonic() - self._vacuumed_at >= wait:
             self.finish()  # vacuum would take its files for what a crash left
             vacuum(table)
             self._vacuumed_at = time.monotonic()
+
+    def _is_trimming_due(self) -> bool:
+        if self._old.is_due:
+            return True
+        is_long_ago = time.monotonic() - self._trimmed >= _SELDOM
+        return is_long_ago and crossed(self._trimmed_at, self.table.version, _OFTEN)
 
     def _compact(self, share: int) -> None:
         table = self.table

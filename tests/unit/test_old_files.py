@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.storage import old_files
+from lakehouse.storage import old_files, upkeep
 from lakehouse.storage.buckets import Buckets
 from lakehouse.storage.old_files import lowest_applied
 from lakehouse.storage.table import Table
@@ -38,6 +38,7 @@ def at_once(monkeypatch):
     """What was replaced may go at once; checkpoints stay 50 versions apart."""
     monkeypatch.setattr(old_files, "_SHORTEST", 0.0)
     monkeypatch.setattr(old_files, "_APART", 50)
+    monkeypatch.setattr(upkeep, "_SELDOM", 0.0)
 
 
 def commit(table, upkeep, numbers):
