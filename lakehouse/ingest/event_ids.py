@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from lakehouse.core.own import is_mac, mac
 from lakehouse.core.within import Within
 from lakehouse.ingest.runs import Run, RunDamaged, RunWriter, opened
 from lakehouse.ingest.seen import Keys, near
+from lakehouse.ingest.sieve import Sieve
 from lakehouse.ingest.slots import Slots
 
 _STORE = "store.json"
@@ -40,6 +41,8 @@ SPILL = 524_288
 """Keys in memory that become a run on disk, 24 bytes each."""
 _FAN = 4
 """So many runs of about one size become one."""
+_LARGE = 50_000
+"""Keys of a batch for which most pages of a run are looked at; they are not kept mapped for it."""
 _WORK = 4
 """Keys that are merged for each that came: more than it takes to keep up."""
 
@@ -81,8 +84,8 @@ class EventIds:
         within = self._slots.within
         times = np.array([asked.time.min() - within, asked.time.max() + within])
         first, last = self._slots.of(times).tolist()
-        runs = (r.keys for r in self._runs if r.span[0] <= last and r.span[1] >= first)
-        return near(runs, asked, within)
+        runs = [r for r in self._runs if r.span[0] <= last and r.span[1] >= first]
+        return near(_in_turn(runs, is_large=len(asked) >= _LARGE), asked, within)
 
     def add(self, keys: Keys) -> None:
         """Take in keys; full memory becomes a run on disk."""
@@ -129,7 +132,7 @@ class EventIds:
         if store["format"] != _FORMAT:
             raise RunDamaged(f"{_STORE} is of another release")
         runs = ((note, {int(s): n for s, n in slots.items()}) for note, slots in store["runs"])
-        self._disk = [opened(self._folder, note, slots, verify=True) for note, slots in runs]
+        self._disk = [opened(self._folder, note, slots) for note, slots in runs]
         self.held = set(store["held"])
         record: Mapping[str, Any] = store["record"]
         return record
@@ -149,8 +152,7 @@ class EventIds:
             failpoint.reach(Step.IDS_SAVED)
             self._remove_unnamed()
         for run in self._disk:
-            if run.file:
-                run.file.let_go()
+            run.let_go()
 
     def _remove_unnamed(self) -> None:
         named = {run.file.name for run in self._disk if run.file} | {_STORE}
@@ -233,6 +235,14 @@ class EventIds:
                 f"event ids cannot be written: {error.strerror}",
                 "mend the folder's rights, then start again: bronze has what they are made of",
             ) from None
+
+
+def _in_turn(runs: Iterable[Run], *, is_large: bool) -> Iterator[tuple[Keys, Sieve | None]]:
+    """Runs as they are searched; of a large batch their pages leave, one run after the other."""
+    for run in runs:
+        yield run.keys, run.sieve
+        if is_large:
+            run.let_go()
 
 
 def _kept(run: Run, held: set[int], slots: Slots) -> Run:

@@ -24,6 +24,7 @@ import numpy as np
 from lakehouse.core.files import sync
 from lakehouse.core.within import Within
 from lakehouse.ingest.seen import Keys
+from lakehouse.ingest.sieve import Sieve
 from lakehouse.ingest.slots import Slots, counted
 
 SUFFIX = ".run"
@@ -39,11 +40,12 @@ class RunDamaged(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Keys, and how many of each slot; ``file`` is None where they are in memory."""
+    """Keys, and how many of each slot; in memory, it has neither ``file`` nor ``sieve``."""
 
     keys: Keys
     slots: Mapping[int, int]
     file: RunFile | None = None
+    sieve: Sieve | None = None
 
     @classmethod
     def of(cls, keys: Keys, slots: Slots) -> Run:
@@ -53,6 +55,11 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def let_go(self) -> None:
+        """Take its file's pages out of this process; the kernel keeps what it has room for."""
+        if self.file:
+            self.file.map.madvise(mmap.MADV_DONTNEED)
 
     def of_slots(self, held: Collection[int]) -> int:
         """How many of its keys lie in these slots."""
@@ -78,21 +85,23 @@ class RunFile:
         """As the store records it."""
         return [self.name, self.room, self.keys, list(self.checks)]
 
-    def let_go(self) -> None:
-        """Take its pages out of this process; the kernel keeps what it has room for."""
-        self.map.madvise(mmap.MADV_DONTNEED)
 
+def opened(
+    folder: Path, note: Sequence[Any], slots: Mapping[int, int], sieve: Sieve | None = None
+) -> Run:
+    """The run that a store recorded so; RunDamaged where the file is not that any more.
 
-def opened(folder: Path, note: Sequence[Any], slots: Mapping[int, int], *, verify: bool) -> Run:
-    """The run that a store recorded so; RunDamaged where the file is not that any more."""
+    With a ``sieve`` it is one that was written just now: it is neither verified nor read.
+    """
     name, room, count, checks = note
     try:
         with Within(folder, name).read() as file:
             if os.fstat(file.fileno()).st_size != 3 * _WORD * room:
                 raise RunDamaged(f"{name} has another length")
-            found = [_check(file.fileno(), n * room * _WORD, count) for n in range(3 * verify)]
-            if verify and found != checks:
-                raise RunDamaged(f"{name} is not what was written")
+            if sieve is None:
+                found = [_check(file.fileno(), n * room * _WORD, count) for n in range(3)]
+                if found != checks:
+                    raise RunDamaged(f"{name} is not what was written")
             mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     except OSError as error:
         raise RunDamaged(f"{name} cannot be read: {error.strerror}") from None
@@ -101,7 +110,12 @@ def opened(folder: Path, note: Sequence[Any], slots: Mapping[int, int], *, verif
         np.frombuffer(mapped, np.uint64, count, room * _WORD),
         np.frombuffer(mapped, np.int64, count, 2 * room * _WORD),
     )
-    return Run(keys, slots, RunFile(name, room, count, tuple(checks), mapped))
+    if sieve is None:
+        sieve = Sieve(count)
+        sieve.add(keys.high)
+    run = Run(keys, slots, RunFile(name, room, count, tuple(checks), mapped), sieve)
+    run.let_go()
+    return run
 
 
 def _check(descriptor: int, start: int, count: int) -> int:
@@ -122,6 +136,7 @@ class RunWriter:
         self._name = f"{uuid4().hex}{SUFFIX}"
         self._room = sum(map(len, runs))
         self._keys, self._checks, self._counts = 0, [0, 0, 0], Counter[int]()
+        self._sieve = Sieve(self._room)
         folder.mkdir(parents=True, exist_ok=True)
         self.part = folder / f".{self._name}.part"
         self._file = self.part.open("xb", buffering=0)
@@ -140,6 +155,9 @@ class RunWriter:
         os.fdatasync(self._file.fileno())  # in pieces: no batch waits for all of a long run
         self._keys += len(keys)
         self._counts.update(counted(self._slots.of(keys.time)))
+        self._sieve.add(keys.high)
+        for run in self.runs:
+            run.let_go()
         return taken
 
     def finish(self) -> Run | None:
@@ -151,7 +169,7 @@ class RunWriter:
         self.part.rename(self._folder / self._name)
         sync(self._folder)
         note = [self._name, self._room, self._keys, self._checks]
-        return opened(self._folder, note, dict(self._counts), verify=False)
+        return opened(self._folder, note, dict(self._counts), self._sieve)
 
     def give_up(self) -> None:
         """Remove what was written."""

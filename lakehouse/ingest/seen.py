@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakehouse.ingest.sieve import Sieve, bits
 from lakehouse.storage.prepared import Prepared, Source
 
 Words = npt.NDArray[np.uint64]
@@ -87,20 +88,25 @@ class Seen:
 
     def near(self, asked: Keys, within: int) -> npt.NDArray[np.bool_]:
         """For each key, whether a copy is held whose time lies within so many µs."""
-        return near(self._runs, asked, within)
+        return near(((run, None) for run in self._runs), asked, within)
 
 
-def near(runs: Iterable[Keys], asked: Keys, within: int) -> npt.NDArray[np.bool_]:
+def near(
+    runs: Iterable[tuple[Keys, Sieve | None]], asked: Keys, within: int
+) -> npt.NDArray[np.bool_]:
     """For each key, whether one of the ordered runs has a copy of it within so many µs."""
     found = np.zeros(len(asked), dtype=bool)
     order = asked.order  # ordered keys are found ten times sooner
     high = asked.high[order]
-    for run in runs:
+    marks = bits(high)
+    for run, sieve in runs:
         if not len(run):
             continue
-        places = np.searchsorted(run.high, high)  # a key beyond the last equals none
-        hits = np.flatnonzero(run.high.take(places, mode="clip") == high)
-        rows, spots = order[hits], places[hits]
+        some = slice(None) if sieve is None else sieve.passing(high, marks)
+        there = high[some]
+        places = np.searchsorted(run.high, there)  # a key beyond the last equals none
+        hits = np.flatnonzero(run.high.take(places, mode="clip") == there)
+        rows, spots = order[some][hits], places[hits]
         while len(rows):
             close = np.abs(run.time[spots] - asked.time[rows]) <= within
             found[rows[(run.low[spots] == asked.low[rows]) & close]] = True
