@@ -20,6 +20,8 @@ from lakehouse.storage.duck import lent, query
 
 ROWS, BYTES = 10_000, 8 * 1024 * 1024
 """A part of what is read is handed to DuckDB at so many records, or bytes."""
+_AT_ONCE = 1_000
+"""Records that are told at a time: more of Python's objects are not in the processor's cache."""
 _TIME = pa.timestamp("us", "UTC")
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The calendar's ends in µs since 1970: a Kafka time beyond them is in tables as they are."""
@@ -102,16 +104,22 @@ class Decoded:
 
     def parts(self, records: Iterable[Raw]) -> Iterator[pa.Table]:
         """The same, in parts that fit."""
+        told: list[pa.Table] = []
         held: list[Raw] = []
         size = 0
         for record in records:
             held.append(record)
             size += len(record.value or b"") + len(record.key or b"")
-            if len(held) >= ROWS or size >= BYTES:
-                yield self._table(held)
-                held, size = [], 0
+            if len(held) >= _AT_ONCE or size >= BYTES:
+                told.append(self._table(held))
+                held = []
+            if len(told) * _AT_ONCE >= ROWS or size >= BYTES:
+                yield pa.concat_tables(told)
+                told, size = [], 0
         if held:
-            yield self._table(held)
+            told.append(self._table(held))
+        if told:
+            yield pa.concat_tables(told)
 
     def _table(self, records: list[Raw]) -> pa.Table:
         gc.disable()  # short-lived objects by the thousand, without a cycle
