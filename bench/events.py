@@ -89,7 +89,7 @@ def source(settings: Settings, count: int) -> tuple[str, Pairs]:
 
 def _retail() -> Pairs:
     """The file's lines, round after round; each round has ids of its own."""
-    lines = [m for m in retail.read(RETAIL) if m.kind == "good"]
+    lines = [m for m in retail.Retail(RETAIL) if m.kind == "good"]
     for number in itertools.count():
         for message in lines:
             yield _again(message, number)

@@ -39,22 +39,38 @@ LONGEST_LINE = 1 << 20
 Row = tuple[str, ...]
 
 
-def count_lines(path: Path) -> int:
-    """How many data lines the file has."""
-    return sum(1 for _ in _rows(path))
-
-
-def segments(path: Path) -> dict[str, str]:
-    """Client → B2B or B2C, by the client's median quantity.
+class Retail:
+    """A retail CSV, read once for its lines and clients, and then for its messages.
 
     What is held grows with the clients and their different quantities, not with the lines.
     """
-    quantities: dict[str, Counter[int]] = defaultdict(Counter)
-    for _, _, _, text, _, _, client, _ in _rows(path):
-        quantity = text.removeprefix("-")
-        if client and quantity.isdecimal() and len(quantity) <= LONGEST_QUANTITY:
-            quantities[_client(client)][int(quantity)] += 1
-    return {c: "B2B" if _median(q) >= B2B_FROM else "B2C" for c, q in quantities.items()}
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lines = path, 0
+        """How many data lines the file has."""
+        quantities: dict[str, Counter[int]] = defaultdict(Counter)
+        for _, _, _, text, _, _, client, _ in _rows(path):
+            self.lines += 1
+            quantity = text.removeprefix("-")
+            if client and quantity.isdecimal() and len(quantity) <= LONGEST_QUANTITY:
+                quantities[_client(client)][int(quantity)] += 1
+        self.segments = {
+            c: "B2B" if _median(q) >= B2B_FROM else "B2C" for c, q in quantities.items()
+        }
+        """Client → B2B or B2C, by the client's median quantity."""
+
+    def __iter__(self) -> Iterator[Message]:
+        """One message per data line.
+
+        ``event_id`` is the invoice and the line's number in the file; times are taken as UTC;
+        ``client_id`` loses its ``.0``. A line that is no valid sale is sent as it is, for the
+        contract to judge; its kind names the fault.
+        """
+        last = EPOCH
+        for number, row in enumerate(_rows(self.path), 1):
+            message = _message(row, number, self.segments, last)
+            last = message.event_time
+            yield message
 
 
 def _median(counts: Counter[int]) -> float:
@@ -68,21 +84,6 @@ def _median(counts: Counter[int]) -> float:
         if passed * 2 > total:
             return (value + (value if low is None else low)) / 2
     return 0.0
-
-
-def read(path: Path) -> Iterator[Message]:
-    """Yields one message per data line.
-
-    ``event_id`` is the invoice and the line's number in the file; times are taken as UTC;
-    ``client_id`` loses its ``.0``. A line that is no valid sale is sent as it is, for the
-    contract to judge; its kind names the fault.
-    """
-    known = segments(path)
-    last = EPOCH
-    for number, row in enumerate(_rows(path), 1):
-        message = _message(row, number, known, last)
-        last = message.event_time
-        yield message
 
 
 def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Message:
@@ -209,7 +210,7 @@ def messages(
     path: Path, count: int | None, speed: float | None, stop: threading.Event
 ) -> tuple[Iterable[Message], int]:
     """The file's messages, ``speed`` times as fast as they happened where it is given; how many."""
-    lines = count_lines(path)
-    total = min(lines, count or lines)
-    some = itertools.islice(read(path), total)
+    file = Retail(path)
+    total = min(file.lines, count or file.lines)
+    some = itertools.islice(file, total)
     return (replayed(some, speed, stop) if speed else some), total

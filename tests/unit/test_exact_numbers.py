@@ -122,7 +122,7 @@ def test_the_retail_producer_knows_what_the_contract_will_say(tmp_path):
     path = tmp_path / "retail.csv"
     lines = [f"{n},A,X,1,2011-01-01 00:00:00,{price},,UK" for n, price in enumerate(prices)]
     path.write_text("\n".join([",".join(retail.COLUMNS), *lines]) + "\n")
-    messages = list(retail.read(path))
+    messages = list(retail.Retail(path))
     rows = {row["offset"]: row for row in decoded([m.value for m in messages]).to_pylist()}
     assert [m.kind == "good" for m in messages] == [
         rows[n]["verdict"] is None for n in range(len(messages))

@@ -36,12 +36,12 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def events(path: Path) -> list[Sale]:
-    return [msgspec.json.decode(m.value or b"", type=Sale) for m in retail.read(path)]
+    return [msgspec.json.decode(m.value or b"", type=Sale) for m in retail.Retail(path)]
 
 
 def test_a_line_becomes_an_event(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + LINES)
-    assert retail.count_lines(path) == 5
+    assert retail.Retail(path).lines == 5
     first, second, third, returned, guest = events(path)
     assert first == Sale(
         event_id="1-1",
@@ -64,7 +64,7 @@ def test_a_line_becomes_an_event(tmp_path: Path) -> None:
 
 
 def test_key_and_revenue(tmp_path: Path) -> None:
-    messages = list(retail.read(written(tmp_path, HEADER + LINES)))
+    messages = list(retail.Retail(written(tmp_path, HEADER + LINES)))
     assert [m.key for m in messages] == [b"1", b"1", b"2", b"C3", b"4"]
     assert sum(m.amount for m in messages) == Decimal("2.55") * (24 + 3 - 2 + 100) + Decimal(
         "40.68"
@@ -88,7 +88,7 @@ def test_key_and_revenue(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_no_sale_is_sent_and_named(tmp_path: Path, line: str, kind: str) -> None:
     path = written(tmp_path, HEADER + LINES.splitlines()[0] + "\n" + line + "\n")
-    good, bad = retail.read(path)
+    good, bad = retail.Retail(path)
     assert good.kind == "good"
     assert bad.kind == f"corrupt:{kind}"
     assert bad.amount == 0
@@ -97,7 +97,7 @@ def test_a_line_that_is_no_sale_is_sent_and_named(tmp_path: Path, line: str, kin
 
 
 def test_a_bad_line_keeps_its_cells(tmp_path: Path) -> None:
-    (bad,) = retail.read(written(tmp_path, HEADER + "9,A,X,many,yesterday,1,,UK\n"))
+    (bad,) = retail.Retail(written(tmp_path, HEADER + "9,A,X,many,yesterday,1,,UK\n"))
     assert msgspec.json.decode(bad.value or b"")["Quantity"] == "many"
 
 
@@ -105,7 +105,7 @@ def test_gzip_and_byte_order_mark(tmp_path: Path) -> None:
     plain = written(tmp_path, HEADER + LINES, "utf-8-sig")
     packed = tmp_path / "retail.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert list(retail.read(packed)) == list(retail.read(plain))
+    assert list(retail.Retail(packed)) == list(retail.Retail(plain))
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_file_that_cannot_be_read(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match=says):
-        list(retail.read(path))
+        list(retail.Retail(path))
 
 
 @pytest.mark.skipif(not FULL.is_file(), reason="../shared/data/online_retail.csv.gz is absent")
 def test_the_whole_dataset() -> None:
     kinds: dict[str, int] = {}
-    for message in retail.read(FULL):
+    for message in retail.Retail(FULL):
         kinds[message.kind] = kinds.get(message.kind, 0) + 1
     assert kinds == {"good": 541_907, "corrupt:negative_price": 2}
 
@@ -157,9 +157,8 @@ def test_a_bomb_is_not_unpacked(bomb: str, tmp_path: Path) -> None:
         out.write(HEADER.encode() + body)
     tracemalloc.start()
     try:
-        for reading in (retail.count_lines, retail.segments):
-            with pytest.raises(UsageError, match=told):
-                reading(path)
+        with pytest.raises(UsageError, match=told):
+            retail.Retail(path)
         assert tracemalloc.get_traced_memory()[1] < 30_000_000
     finally:
         tracemalloc.stop()
@@ -177,7 +176,7 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_line_is_one_record_for_the_contract_to_judge(odd: str, tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + ODD[odd] + "\n" + LINES)
-    bad, *good = retail.read(path)
+    bad, *good = retail.Retail(path)
     assert bad.kind.startswith("corrupt:")
     assert [message.kind for message in good] == ["good"] * 5
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from lakehouse.audit.brief import audited
 from lakehouse.core.errors import Exit
@@ -38,14 +37,16 @@ _FIGURES = ("currency", "orders", "units", "net_revenue", "last_sale")
 def demo(stage: Stage) -> Exit:
     """Produce, land, aggregate, report, audit; OK when it is proven, and as it was produced."""
     started = time.perf_counter()
-    settings, say, replay = stage.settings, stage.say, stage.replay
-    total = retail.count_lines(replay) if replay else stage.count
+    settings, say = stage.settings, stage.say
+    replay = retail.Retail(stage.replay) if stage.replay else None
+    total = replay.lines if replay else stage.count
     root = stage.empty_lake()
     settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 6)})
     say(f"demo lake: {root}  ({total:,} events)")
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
-        summary = send(settings, SALES, _messages(settings, total, replay), total=total, stop=stop)
+        messages = replay or _history(settings, total)
+        summary = send(settings, SALES, messages, total=total, stop=stop)
         say(summary.told())
         say("landing: Kafka → bronze and quarantine → silver")
         landed = BatchLines(summary.sent, say)
@@ -71,9 +72,7 @@ def demo(stage: Stage) -> Exit:
     return verdict if holds else Exit.FAULT
 
 
-def _messages(settings: Settings, count: int, replay: Path | None) -> Iterable[Message]:
-    if replay:
-        return retail.read(replay)
+def _history(settings: Settings, count: int) -> Iterable[Message]:
     seed = sales_of(settings).seed
     shop = generator(settings, seed, f"s{seed}n{count}", SHARES)
     return shop.history(count, datetime.now(UTC), HISTORY_DAYS)
