@@ -137,6 +137,7 @@ def dashboard(
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.memory import bounded, growth
     from lakehouse.core.paths import own_command
+    from lakehouse.core.processes import give_way
     from lakehouse.core.serving import health_routes, served
     from lakehouse.core.signals import stop_on_signals
     from lakehouse.explorer.dashboard.beside import Beside
@@ -148,6 +149,7 @@ def dashboard(
     from lakehouse.services.running import running_services
     from lakehouse.settings.settings import secret
 
+    give_way(alone=beside is not None)  # viewers take nothing of the flows'
     settings = settings_of(config, root, is_made=beside is None)  # `up` makes it
     held = settings.dashboard
     token = (

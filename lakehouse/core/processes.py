@@ -10,10 +10,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """For the environment of every process: what ``-P`` says to one Python."""
+_LAST = 10
+"""How much a process that gives way is behind others, as nice(1) counts."""
 
 
 def python(*words: str) -> list[str]:
@@ -44,6 +48,17 @@ def finished(
     return subprocess.run(  # noqa: PLW1510, S603  # `check` is among the rest; words of ours
         words, env=_environment(env), capture_output=True, text=True, **more
     )
+
+
+def give_way(*, alone: bool) -> None:
+    """Leave the processor to others where it is short.
+
+    Linux may share it among sessions first: one that this process is ``alone`` in gives way too.
+    """
+    os.nice(_LAST)
+    if alone:
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(_LAST), "ascii")
 
 
 def forked() -> int:
