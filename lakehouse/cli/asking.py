@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import in_bounds, settings_of
+from lakehouse.cli.edge import in_bounds, settings_of, write
 from lakehouse.core.errors import Exit, UsageError
 from lakehouse.core.options import MOST, Config, Root
 from lakehouse.core.progress import progress
@@ -276,12 +275,3 @@ def answered(
 def _more(count: int) -> None:
     if count:
         say(f"{count:,} more rows: raise --limit to see them")
-
-
-def write(text: str) -> None:
-    """Data to stdout; a reader that left early (``| head``) is no fault."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.edge import settings_of, write, write_json
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import AsJson, Config, Root
 from lakehouse.core.paths import check_root
@@ -29,7 +29,7 @@ def doctor(
     Examples: lakehouse doctor   |   lakehouse doctor --deep --json
     """
     from lakehouse.doctor.check import Check
-    from lakehouse.doctor.doctor import checked, show
+    from lakehouse.doctor.doctor import checked, drawn
     from lakehouse.settings.settings import Settings
 
     try:
@@ -45,6 +45,6 @@ def doctor(
     if as_json:
         write_json([asdict(check) for check in checks])
     else:
-        show(checks)
+        write(drawn(checks))
     failed = any(check.state == "fail" for check in checks)
     raise SystemExit(Exit.FAULT if failed else Exit.OK)

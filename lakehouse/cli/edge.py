@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,4 +71,13 @@ def saying_where_it_is_cut(text: str) -> Iterator[None]:
 
 def write_json(value: Any) -> None:
     """A value as JSON on stdout."""
-    sys.stdout.write(as_json(value, indent=2) + "\n")
+    write(as_json(value, indent=2) + "\n")
+
+
+def write(text: str) -> None:
+    """Data to stdout; a reader that left early (``| head``) is no fault."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,11 +50,13 @@ def explore(
         _open(*asking.opened(config, root, version, at, as_of, is_made=False))
         return
 
+    from lakehouse.cli.edge import write
+
     def printed(session: Session, settings: Settings) -> None:
         if sql is None:
-            asking.write(asking.reported(session, settings, form, raw=raw))
+            write(asking.reported(session, settings, form, raw=raw))
         else:
-            asking.write(asking.answered(session, settings, sql, form, limit, raw))
+            write(asking.answered(session, settings, sql, form, limit, raw))
 
     asking.with_session(config, root, version, at, as_of, printed)
 

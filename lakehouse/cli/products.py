@@ -69,11 +69,11 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
                 "enabled": settings.product(p.name).enabled,
                 "state": f"{len(made)} of {len(tables)} tables are there" if made else "not begun",
                 "flows": [f.name for f in p.flows],
-                "topics": [settings.product(c.name).topic for c in p.contracts],
                 "tables": tables,
+                "topics": [settings.product(c.name).topic for c in p.contracts],
             }
         )
-    nothing: dict[str, Any] = {"flows": [], "topics": [], "tables": []}
+    nothing: dict[str, Any] = {"flows": [], "tables": [], "topics": []}
     for one in broken():
         state = f"broken: {one.error.place}: {one.error.fault}"
         found.append({"product": one.name, "enabled": False, "state": state, **nothing})

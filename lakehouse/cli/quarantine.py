@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import settings_of, write_json
+from lakehouse.cli.edge import settings_of, write, write_json
 from lakehouse.cli.examples import Verb
 from lakehouse.core.errors import Exit
 from lakehouse.core.options import AsJson, Config, Root, group
@@ -99,7 +98,7 @@ def show(
     if as_json:
         write_json(found)
     else:
-        sys.stdout.write(shown.whole(found))
+        write(shown.whole(found))
 
 
 @app.command("stats", cls=Verb)

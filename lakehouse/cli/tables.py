@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lakehouse.cli.edge import in_bounds, settings_of
+from lakehouse.cli.edge import in_bounds, settings_of, write
 from lakehouse.core.errors import Exit, LakehouseError
 from lakehouse.core.options import MOST, AsJson, Config, OfProduct, Root
 from lakehouse.core.progress import progress
@@ -58,7 +58,7 @@ def products(root: Root = None, config: Config = None, as_json: AsJson = False) 
 
     rows = listed(settings_of(config, root, logs=False, is_made=True))
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        write(json.dumps(rows, indent=2) + "\n")
     else:
         drawn = [
             {k: ", ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
@@ -128,7 +128,7 @@ def show(sections: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
     from lakehouse.explorer.show import Wide, printed
 
     form = Format.json if as_json else Format.table
-    sys.stdout.write(printed(sections, form, Wide.FEWER))
+    write(printed(sections, form, Wide.FEWER))
 
 
 def jars() -> None:
@@ -138,7 +138,7 @@ def jars() -> None:
     """
     from lakehouse.cli.start import engine
 
-    sys.stdout.write(",".join(str(jar) for jar in engine().jars) + "\n")
+    write(",".join(str(jar) for jar in engine().jars) + "\n")
 
 
 def schema(product: OfProduct) -> None:
@@ -148,7 +148,7 @@ def schema(product: OfProduct) -> None:
     """
     from lakehouse.products.registry import contract
 
-    sys.stdout.write(json.dumps(contract(product).json_schema(), indent=2) + "\n")
+    write(json.dumps(contract(product).json_schema(), indent=2) + "\n")
 
 
 def docs(

@@ -49,7 +49,7 @@ class Room:
     def told(self) -> str:
         """As text, with figures."""
         share = 100 * self.free / self.total if self.total else 0.0
-        words = f"{self.free / GIB:.1f} GiB free, {share:.0f} % of {self.folder}"
+        words = f"{self.free / GIB:.1f} GiB free, {share:.0f} % of the disk of {self.folder}"
         if self.hours is not None and self.hourly:
             words += f"; fills by {self.hourly / GIB:.2f} GiB an hour: {self.hours:.0f} h left"
         return words

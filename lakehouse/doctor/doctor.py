@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -259,9 +260,10 @@ def checked(settings: Settings, *, deep: bool) -> Iterator[Check]:
             yield Check(group, "check", "fail", str(error), "see the message")
 
 
-def show(checks: list[Check]) -> None:
-    """The checks for a person, on stdout."""
-    console = Console()
+def drawn(checks: list[Check]) -> str:
+    """The checks for a person; no line is broken, so that a remedy can be copied."""
+    out = io.StringIO()
+    console = Console(file=out, soft_wrap=True, force_terminal=sys.stdout.isatty())
     group = ""
     for check in checks:
         if check.group != group:
@@ -272,3 +274,4 @@ def show(checks: list[Check]) -> None:
         console.print(line, markup=False, highlight=False)
         if check.fix:
             console.print(f"      fix: {sayable(check.fix)}", markup=False, highlight=False)
+    return out.getvalue()

@@ -22,8 +22,9 @@ from lakehouse.explorer.format import whole
 
 _LONGEST = 20_000
 """Characters of a value that a person is shown; JSON and CSV have it whole."""
-_FOLDED = 20
-"""Characters that a column of long text needs: it goes on in the next line."""
+_LONG, _FOLDED, _WORD = 26, 20, 40
+"""Characters above which text is long, those that a column of it needs, as it goes on in the next
+line, and those of a word, such as a table's name, that is not broken for it."""
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 
 
@@ -51,14 +52,17 @@ class Column:
     @property
     def is_long(self) -> bool:
         """Whether its values may go on in the next line."""
-        return self.kind == "nested" or (self.kind == "text" and _longest(self.values) > 34)
+        return self.kind == "nested" or (self.kind == "text" and _longest(self.values) > _LONG)
 
     @property
     def width(self) -> int:
         """The least width, in characters, at which no value of it is cut."""
         texts = (self.name, *(cell(value, self.name) for value in self.values))
         widest = max(cell_len(printable(text)) for text in texts)
-        return min(widest, max(_FOLDED, cell_len(self.name))) if self.is_long else widest
+        if not self.is_long:
+            return widest
+        word = max(cell_len(printable(one)) for text in texts for one in text[:_LONGEST].split())
+        return min(widest, max(_FOLDED, cell_len(self.name), min(word, _WORD)))
 
     @property
     def is_empty(self) -> bool:

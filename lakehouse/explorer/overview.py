@@ -61,7 +61,7 @@ def _rate(recent: Iterable[Commit], now: datetime) -> str:
 
 def _ages(ages: Ages | None) -> str | None:
     """How old events are when they are there: half of them, and 19 of 20, are younger."""
-    return None if ages is None else f"{_span(ages.p50)}, {_span(ages.p95)}"
+    return None if ages is None else f"{_span(ages.p50)}, p95 {_span(ages.p95)}"
 
 
 def _span(seconds: float) -> str:

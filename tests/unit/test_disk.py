@@ -23,7 +23,9 @@ def test_room_is_told_with_figures_and_short_by_bytes_share_or_hours():
     assert Room(folder, 15 * GIB, 1000 * GIB).is_short
     soon = Room(folder, 200 * GIB, 1000 * GIB, 20 * GIB)
     assert soon.is_short
-    assert soon.told() == ("200.0 GiB free, 20 % of /lake; fills by 20.00 GiB an hour: 10 h left")
+    assert soon.told() == (
+        "200.0 GiB free, 20 % of the disk of /lake; fills by 20.00 GiB an hour: 10 h left"
+    )
 
 
 def test_an_export_to_a_full_disk_is_refused_in_words_and_leaves_the_room(tmp_path):

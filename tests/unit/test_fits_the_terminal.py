@@ -46,6 +46,18 @@ def test_columns_that_there_is_no_room_for_are_left_out_the_empty_ones_first_and
     assert "no room" not in drawn(Wide.FEWER, 120)
 
 
+def test_text_goes_on_in_the_next_line_before_a_column_is_left_out_but_no_name_is_broken():
+    concern = {"level": "look", "what": "no process writes this lake now: its numbers are old",
+               "fix": "lakehouse up --root var/demo"}  # fmt: skip
+    text = render({"concerns": [concern]}, Format.table, 60, wide=Wide.FEWER)
+    assert widest(text) <= 60
+    assert "no room" not in text
+    names = ", ".join(f"silver.sales_client_products_{n}" for n in range(9))
+    for width in (20, 60, 100):
+        text = render({"products": [{"is": "here", "tables": names}]}, Format.table, width)
+        assert all(name in text for name in names.split())
+
+
 def test_what_is_drawn_again_keeps_its_columns_when_one_gets_values():
     _, _, head, *_ = drawn(Wide.FITS).splitlines()
     assert head.split()[:2] == ["into", "waiting"]

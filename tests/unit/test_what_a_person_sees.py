@@ -12,7 +12,7 @@ from lakehouse.cli.quarantined import whole
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import as_json, for_spreadsheet, say
 from lakehouse.doctor.check import Check
-from lakehouse.doctor.doctor import show as show_checks
+from lakehouse.doctor.doctor import drawn as drawn_checks
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from tests.conftest import NOW
@@ -87,8 +87,12 @@ def test_a_number_without_an_end_is_text_in_json():
     assert found == {"a": ["nan", {"b": ["-inf", 1.5]}], "c": "NaN"}
 
 
-def test_the_doctor_shows_the_name_of_a_strangers_table_as_text(capsys):
-    show_checks([Check("lake", f"silver.{ESCAPES}[/x]", "pass", ESCAPES)])
-    shown = capsys.readouterr().out
+def test_the_doctor_shows_the_name_of_a_strangers_table_as_text():
+    shown = drawn_checks([Check("lake", f"silver.{ESCAPES}[/x]", "pass", ESCAPES)])
     assert "[/x]" in shown
     assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_a_remedy_of_the_doctor_can_be_copied():
+    fix = f"rm -r {' '.join(f'/var/lib/lakehouse/{n:032}' for n in range(20))}"
+    assert f"      fix: {fix}\n" in drawn_checks([Check("services", "data", "warn", "old", fix)])
