@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -84,7 +83,15 @@ def retention(kafka: KafkaSettings, name: str) -> str:
     policy, kept = _policy(kafka, name)
     if "delete" not in policy or int(kept) < 0:
         return f"for good (cleanup.policy {policy}, retention.ms {kept})"
-    return f"for {timedelta(milliseconds=int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
+    return f"for {span(int(kept))} (retention.ms {kept}, cleanup.policy {policy})"
+
+
+def span(milliseconds: int) -> str:
+    """A time that a topic keeps records, in the largest unit that it has one of."""
+    for unit, length in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
+        if milliseconds >= length:
+            return f"{milliseconds / length:,.6g} {unit}"
+    return f"{milliseconds:,} ms"
 
 
 def is_compacted(kafka: KafkaSettings, name: str) -> bool:

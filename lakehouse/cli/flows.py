@@ -187,9 +187,11 @@ def produce(
         must_plan(found)
     verb = typer.Typer(add_completion=False, rich_markup_mode=None)
     verb.command(cls=Verb, epilog="" if name else _of_others(found))(sender(found))
-    command = partial(verb, prog_name=f"lakehouse produce{f' {name}' if name else ''}")
+    place = f"lakehouse produce{f' {name}' if name else ''}"
+    command = partial(verb, prog_name=place)
     if {"--help", "--bootstrap-servers", "--dry-run"}.intersection(words):
         command(words)
+    typer.main.get_command(verb).make_context(place, [*words])  # or nothing is started
     with (
         broker(settings_of(_named(words, "--config"), _named(words, "--root"))) as settings,
         with_postgres(settings, [found], database) as settings,

@@ -115,11 +115,16 @@ NARRATING = RLock()
 
 
 def say(text: str) -> None:
-    """Narration: on stderr, so that stdout is data; folded at words on a terminal."""
+    """Narration: on stderr, so that stdout is data; folded at words on a terminal.
+
+    Not where a word is longer than half a line: an address or a path that is cut by a line end
+    cannot be copied. The terminal wraps it then.
+    """
     with NARRATING:
-        narration().print(
-            paragraph(text), markup=False, highlight=False, soft_wrap=not sys.stderr.isatty()
-        )
+        console, shown = narration(), paragraph(text)
+        is_cut = 2 * max(map(len, shown.split()), default=0) > console.width
+        whole = is_cut or not sys.stderr.isatty()
+        console.print(shown, markup=False, highlight=False, soft_wrap=whole)
 
 
 @cache

@@ -107,6 +107,13 @@ def test_help_of_produce_names_the_products_that_there_are():
     assert str(done.exception).startswith("product 'nothing': is not known\n  fix: use sales or")
 
 
+def test_produce_starts_nothing_where_an_option_is_wrong(tmp_path):
+    environment = {"LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake")}
+    for words in (["--rate", "-1"], ["churn", "--nothing"]):
+        done = CliRunner(env=environment).invoke(app, ["produce", *words])
+        assert (done.exit_code, (tmp_path / "lake").exists()) == (2, False), done.output
+
+
 def test_help_of_a_verb_of_ours_loads_its_file_alone_and_no_product():
     _, names, _ = loaded("explore", "--help")
     assert {name for name in names if name.startswith("lakehouse.cli.")} == {

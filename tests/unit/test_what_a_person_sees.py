@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import sys
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
+from lakehouse.audit.topic import span
 from lakehouse.cli.quarantined import whole
 from lakehouse.core.errors import LakehouseError
 from lakehouse.core.text import as_json, for_spreadsheet, say
@@ -16,6 +18,7 @@ from lakehouse.doctor.doctor import drawn as drawn_checks
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import render
 from tests.conftest import NOW
+from tests.support.terminal import Terminal
 
 FORMULAS = ["=1+1", "@SUM(A1)", "+49 1", '-cmd|"/c calc"!A1', " =1", "\t=1", "\r=1"]
 ESCAPES = "a\x1b]0;t\x07\x1b[2Jb\u202eev"
@@ -91,6 +94,21 @@ def test_the_doctor_shows_the_name_of_a_strangers_table_as_text():
     shown = drawn_checks([Check("lake", f"silver.{ESCAPES}[/x]", "pass", ESCAPES)])
     assert "[/x]" in shown
     assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_a_command_that_is_said_can_be_copied():
+    command = f"psql 'postgresql://lakehouse@127.0.0.1:15292/postgres?passfile=/{'var/' * 9}pgpass'"
+    told = ["Postgres in 0.9 s: " + command, "words " * 30]
+    code = f"from lakehouse.core.text import say; [*map(say, {told!r})]"
+    with Terminal([sys.executable, "-c", code], ".") as terminal:
+        assert terminal.ended() == 0
+    assert command in terminal.written
+    assert "words\r\nwords" in terminal.written.replace(" ", "")  # prose is folded at words
+
+
+def test_a_time_that_a_topic_keeps_records_is_told_in_one_unit():
+    times = [604_800_000, 129_600_000, 5_400_000, 90_000, 1_000]
+    assert [*map(span, times)] == ["7 days", "1.5 days", "1.5 hours", "1.5 minutes", "1,000 ms"]
 
 
 def test_a_remedy_of_the_doctor_can_be_copied():
