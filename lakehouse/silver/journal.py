@@ -130,12 +130,18 @@ class Journal:
 def rows_of(entries: Iterable[Entry], schema: pa.Schema) -> pa.Table:
     """The rows that were pending for a table, with their PLACE; any thread may ask."""
     placed = schema.append(pa.field(PLACE, pa.int64()))
-    parts = [placed.empty_table()]
-    for place, value in entries:
-        rows = _read(value)
-        places = pa.repeat(pa.scalar(place, pa.int64()), rows.num_rows)
-        parts.append(rows.append_column(PLACE, places).cast(placed))
-    return pa.concat_tables(parts).combine_chunks()  # else each slice that is taken copies them all
+    left = pa.concat_tables([placed.empty_table(), *(_placed(one, placed) for one in entries)])
+    columns = []
+    while left.num_columns:  # one copy goes before the next is made
+        columns.append(left.column(0).combine_chunks())  # else each slice copies all
+        left = left.remove_column(0)
+    return pa.table(columns, schema=placed)
+
+
+def _placed(entry: Entry, schema: pa.Schema) -> pa.Table:
+    rows = _read(entry[1])
+    places = pa.repeat(pa.scalar(entry[0], pa.int64()), rows.num_rows)
+    return rows.append_column(PLACE, places).cast(schema)
 
 
 def _prefix(name: str) -> bytes:

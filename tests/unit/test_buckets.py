@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.silver.keys import bucket_hashes
+from lakehouse.storage import buckets as module
 from lakehouse.storage import data_files
 from lakehouse.storage.buckets import Buckets, divided, leaves
 from lakehouse.storage.data_files import bucket_of
@@ -105,3 +106,19 @@ def test_a_uuid_that_begins_like_a_bucket_names_none(settings, tmp_path, monkeyp
     add(open_buckets(table), [1])
     assert rows(table) == {1: 2, 2: 1}
     assert len(names(table)) == 1
+
+
+def test_the_keys_of_a_large_write_are_hashed_a_part_at_a_time(settings, tmp_path, monkeypatch):
+    """The texts of two million keys took 630 MB for a moment."""
+    monkeypatch.setattr(module, "_AT_ONCE", 7)
+    table, sizes = Table.open(str(tmp_path / "t"), SCHEMA, settings), []
+
+    def hashes(rows):
+        sizes.append(rows.num_rows)
+        return rows["key"].to_numpy().astype(np.uint64)
+
+    buckets = Buckets(table, 10, hashes)
+    add(buckets, [*range(40)])
+    add(buckets, [*range(20, 90)])
+    assert max(sizes) == 7
+    assert rows(table) == {key: 1 + (20 <= key < 40) for key in range(90)}

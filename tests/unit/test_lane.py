@@ -7,7 +7,7 @@ import pytest
 
 from lakehouse.core.errors import LakehouseError
 from lakehouse.silver.fold import PLACE
-from lakehouse.silver.journal import Pending, rows_of
+from lakehouse.silver.journal import Pending, _written, rows_of
 from lakehouse.silver.turns import Turns
 from lakehouse.storage.buckets import Buckets, Written
 from tests.conftest import encode
@@ -145,3 +145,20 @@ def test_what_is_pending_is_in_one_piece():
     rows = rows_of(entries, schema)
     assert rows["key"].num_chunks == 1
     assert rows.to_pydict() == {"key": ["k0", "k1", "k2"], PLACE: [0, 1, 2]}
+    assert rows_of([], schema).to_pydict() == {"key": [], PLACE: []}
+
+
+def test_what_is_pending_is_in_memory_once():
+    """With its copy in one piece it was there twice."""
+    rows = pa.table({f"c{n}": pa.array(range(50_000)) for n in range(8)})
+    entries = [(place, bytes(8) + _written(rows)) for place in range(4)]
+    own, before = pa.proxy_memory_pool(pa.system_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(own)
+    try:
+        found = rows_of(entries, rows.schema)
+        count, size = found.num_rows, found.nbytes
+        del found  # before the pool that it lies in
+    finally:
+        pa.set_memory_pool(before)
+    assert count == 200_000
+    assert size < own.max_memory() < 1.4 * size
