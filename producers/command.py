@@ -35,10 +35,11 @@ def settings_of(
     config: Path | None,
     bootstrap_servers: str | None,
     topic: str | None,
+    root: Path | None = None,
     *,
     needs_broker: bool = True,
 ) -> Settings:
-    """Settings with the command line's broker, and its topic for the product."""
+    """Settings with the command line's broker and lake, and its topic for the product."""
     from pydantic import ValidationError  # noqa: PLC0415  # help reads no setting
 
     from lakehouse.core.logging import configure_logging  # noqa: PLC0415  # likewise
@@ -48,6 +49,7 @@ def settings_of(
     configure_logging(settings.logging.format, settings.logging.level)
     if bootstrap_servers:
         settings = settings.with_kafka(bootstrap_servers)
+    settings = settings.with_root(root) if root else settings
     if needs_broker and not settings.kafka.bootstrap_servers:
         raise UsageError(
             "[kafka] bootstrap_servers",

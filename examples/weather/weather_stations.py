@@ -30,12 +30,12 @@ def readings() -> Iterator[bytes]:
 
 
 def live(settings: Settings, stop: threading.Event, rate: float | None, count: int | None) -> int:
-    """Send ``rate`` readings a second until ``stop`` is set, or ``count``; how many were sent."""
+    """Send ``rate`` readings a second, else 20, until ``stop`` is set; or ``count`` at once."""
     product, sent = settings.product(WEATHER.name), 0
     ensure_topic(settings.kafka, product)
     with make_producer(settings) as producer:
         for value in readings():
-            if sent == count or stop.wait(1 / rate if rate else 0):
+            if sent == count or stop.wait(1 / rate if rate else 0 if count else 0.05):
                 break
             producer.send(product.topic, value)
             sent += 1

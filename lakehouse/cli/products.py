@@ -14,7 +14,7 @@ import typer
 
 from lakehouse.cli.edge import settings_of
 from lakehouse.core.errors import Exit, UsageError
-from lakehouse.core.options import Config
+from lakehouse.core.options import Config, Root
 from lakehouse.core.paths import Lake
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.core.text import say
@@ -197,9 +197,10 @@ def sender(found: Product) -> Callable[..., None]:
         ] = None,
         rate: Annotated[float | None, typer.Option(min=0.001, help="records a second")] = None,
         bootstrap_servers: Annotated[str, typer.Option(help="the broker")] = "",
+        root: Root = None,
         config: Config = None,
     ) -> None:
-        settings = settings_of(config).with_kafka(bootstrap_servers)
+        settings = settings_of(config, root).with_kafka(bootstrap_servers)
         with stop_on_signals(lambda: say("stopping")) as stop:
             sent = source.live(settings, stop, rate, count)
         say(f"{found.name}: {sent:,} records sent")

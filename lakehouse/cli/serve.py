@@ -136,7 +136,6 @@ def dashboard(
     """
     from lakehouse.core.exposition import metric_routes
     from lakehouse.core.memory import bounded, growth
-    from lakehouse.core.paths import own_command
     from lakehouse.core.processes import give_way
     from lakehouse.core.serving import health_routes, served
     from lakehouse.core.signals import stop_on_signals
@@ -174,7 +173,7 @@ def dashboard(
             if port is not None:
                 raise
             address = stack.enter_context(served(0, routes, token))
-        say(f"dashboard: {address}" + ("" if beside else f"; Ctrl-C ends it ({own_command()})"))
+        say(f"dashboard: {address}" + ("" if beside else "; Ctrl-C ends it"))
         if beside is not None:
             threading.Thread(target=_ended_with, args=(stop,), daemon=True).start()
         else:  # somebody is about to open it: the first look is the longest

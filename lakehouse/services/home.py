@@ -50,7 +50,7 @@ def home_of(root: Path) -> Path:
     try:
         return _claimed(root)
     except OSError as error:
-        raise _unusable(error.filename or state_folder(), error) from None
+        raise unusable(root, error) from None
 
 
 def known_home(root: Path) -> Path | None:
@@ -98,7 +98,7 @@ def move_in(root: Path) -> Path:
                 )  # fmt: skip
             _move(root / name, home / name)
     except OSError as error:
-        raise _unusable(error.filename or state_folder(), error) from None
+        raise unusable(root, error) from None
     return home
 
 
@@ -173,7 +173,14 @@ def _move(source: Path, to: Path) -> None:
     to.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
-def _unusable(place: object, error: OSError) -> ServiceUnavailable:
+def unusable(root: Path, error: OSError) -> ServiceUnavailable:
+    """The error of the state folder, or of the lake, which has its id."""
+    place = Path(os.fsdecode(error.filename or state_folder()))
+    if root in place.parents:
+        fault = f"cannot be written: {error.strerror or error}"
+        return ServiceUnavailable(
+            f"lake {root}", fault, "mend the folder's rights, or name another lake by --root"
+        )
     return ServiceUnavailable(
         str(place), f"cannot be used: {error.strerror or error}",
         "mend the folder's rights, or name another one by LAKEHOUSE_STATE",

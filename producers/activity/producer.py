@@ -24,7 +24,7 @@ if __package__ in {None, ""}:  # if run as a file, the project's folder is not o
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lakehouse.core.errors import UsageError
-from lakehouse.core.options import Config, script
+from lakehouse.core.options import Config, Root, script
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers.command import (
@@ -117,6 +117,7 @@ def run(
     speed: Speed = None,
     topic: Topic = None,
     bootstrap_servers: Broker = None,
+    root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +134,7 @@ def run(
 
     if (fields or more) and not replay:
         raise UsageError("--map", "says where a file has the fields", "give --replay FILE too")
-    settings = settings_of("activity", config, bootstrap_servers, topic)
+    settings = settings_of("activity", config, bootstrap_servers, topic, root)
     given = activity_of(settings)
     shares = Shares(
         given.late if late is None else late,

@@ -118,9 +118,8 @@ def run(
     if csv and (seed is not None or rate is not None):
         raise UsageError("--csv", "is neither generated nor paced", "leave --seed and --rate out")
     settings = settings_of(
-        "churn", config, bootstrap_servers, topic, needs_broker=not dry_run
+        "churn", config, bootstrap_servers, topic, root, needs_broker=not dry_run
     )  # fmt: skip
-    settings = settings.with_root(root) if root else settings
     given = churn_of(settings)
     with progress(quiet=as_json), stop_on_signals() as stop:
 

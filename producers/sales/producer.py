@@ -22,7 +22,7 @@ import typer
 if __package__ in {None, ""}:  # if run as a file, the project's folder is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lakehouse.core.options import Config, script
+from lakehouse.core.options import Config, Root, script
 from lakehouse.core.progress import progress
 from lakehouse.core.signals import stop_on_signals
 from producers import command
@@ -99,6 +99,7 @@ def run(
     ] = None,
     topic: Topic = None,
     bootstrap_servers: Broker = None,
+    root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +112,7 @@ def run(
     from producers.sales import retail
     from producers.sales.generator import Shares
 
-    settings = settings_of("sales", config, bootstrap_servers, topic)
+    settings = settings_of("sales", config, bootstrap_servers, topic, root)
     given = sales_of(settings)
     messages: Iterable[Message]
     total: int | None

@@ -1,13 +1,17 @@
 """The demo's own root: recreated under its tables' locks, and never under another's feet."""
 
+import re
 from contextlib import ExitStack
 from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from lakehouse.core.errors import TableLocked, UsageError
 from lakehouse.core.lock import write_locks
 from lakehouse.core.paths import Lake
+from lakehouse.products.registry import products
 from lakehouse.runtime.demo import MARK, Stage, fresh
 
 
@@ -64,3 +68,12 @@ def test_a_root_that_no_demo_made_is_refused(tmp_path, settings):
     with pytest.raises(UsageError, match="holds something that no demo made"):
         fresh(tmp_path, settings)
     assert (tmp_path / "mine").read_text() == "keep"
+
+
+@pytest.mark.parametrize("name", [p.name for p in products().values() if p.demo])
+def test_what_a_demo_says_to_type_is_found_by_the_shell(name):
+    """``lakehouse`` is in the folder of the environment, which may not be on the path."""
+    code = Path(import_module(products()[name].demo).__file__).read_text("utf-8")
+    typed = code.partition("say_done(")[2].partition("    )\n")[0]
+    assert "{lakehouse} " in typed
+    assert not re.search(r"[\"']lakehouse ", typed)

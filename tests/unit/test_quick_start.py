@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lakehouse.cli.app import app
 from lakehouse.core.errors import UsageError
 from lakehouse.core.options import MOST
-from lakehouse.products.registry import load_settings
+from lakehouse.products.registry import load_settings, products
 from tests.conftest import encode, sale
 from tests.support.copies_of_one import copies_of_one
 from tests.support.lake import Lake
@@ -105,6 +105,12 @@ def test_help_of_produce_names_the_products_that_there_are():
     done = CliRunner().invoke(app, ["produce", "nothing", "--help"])
     assert isinstance(done.exception, UsageError)
     assert str(done.exception).startswith("product 'nothing': is not known\n  fix: use sales or")
+
+
+@pytest.mark.parametrize("name", [p.name for p in products().values() if p.source])
+def test_produce_can_be_told_the_lake_of_a_demo(name):
+    said = CliRunner().invoke(app, ["produce", name, "--help"]).stdout
+    assert "--root <path>" in said
 
 
 def test_produce_starts_nothing_where_an_option_is_wrong(tmp_path):

@@ -1,5 +1,6 @@
 """Services' data lies outside of the lake, by its id; what a record names is our own process."""
 
+import errno
 import json
 import os
 import pwd
@@ -28,6 +29,7 @@ from lakehouse.services.home import (
     known_home,
     left_in,
     move_in,
+    unusable,
 )
 from lakehouse.services.jars import default_cache
 from lakehouse.services.record import Record
@@ -50,6 +52,16 @@ def with_kafka(lake):
     (lake / "kafka" / "data").mkdir(parents=True)
     (lake / "kafka" / "data" / "meta.properties").write_text("cluster.id=mine\n")
     return lake
+
+
+def test_a_lake_that_cannot_be_written_is_not_taken_for_the_state_folder(lake, state):
+    away = OSError(errno.EROFS, "Read-only file system", f"{lake}/._id.part")
+    told = str(unusable(lake, away))
+    assert told.startswith(f"lake {lake}: cannot be written: Read-only file system\n")
+    assert "--root" in told
+    assert "LAKEHOUSE_STATE" not in told
+    away.filename = f"{state}/lock"
+    assert "LAKEHOUSE_STATE" in str(unusable(lake, away))
 
 
 def test_a_lake_keeps_its_home_and_a_copy_is_given_another(lake, tmp_path, state):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lakehouse.core.errors import Exit, UsageError
-from lakehouse.core.paths import root_option
+from lakehouse.core.paths import own_command, root_option
 from lakehouse.core.signals import stop_on_signals
 from lakehouse.explorer.format import Format
 from lakehouse.explorer.show import Wide, printed
@@ -71,11 +71,12 @@ def demo(stage: Stage) -> Exit:
     sys.stdout.write("".join(f"{check.detail}\n" for check in checks if check.name == "audit"))
     holds = all(check.ok for check in checks) and not any(r["duplicates"] for r in rounds)
     sys.stdout.write("the lake equals the table\n" if holds else "the lake DIFFERS from it\n")
+    lakehouse, there = own_command(), root_option(root)
     stage.say_done(
         time.perf_counter() - started,
-        f"lakehouse explore {root_option(root)} --sql 'FROM silver.orders_current'",
-        f"lakehouse orders insert --count 100 --updates 40 --deletes 5 --bad 2 {root_option(root)}",
-        f"lakehouse audit orders {root_option(root)}",
+        f"{lakehouse} explore {there} --sql 'FROM silver.orders_current'",
+        f"{lakehouse} orders insert --count 100 --updates 40 --deletes 5 --bad 2 {there}",
+        f"{lakehouse} audit orders {there}",
     )
     return Exit.OK if holds else Exit.FAULT
 
