@@ -29,6 +29,13 @@ def test_of_a_lake_where_nothing_landed_it_says_what_lands(settings):
     assert check.fix.startswith("lakehouse run orders.bronze ")
 
 
+def test_freshness_counts_the_changes_that_there_are(lake, settings):
+    with engine(settings) as connection:
+        [check] = freshness_checks(Parts(settings, connection, print))
+    changes = len([c for c in lake.rows("bronze.orders") if c["op"] != "r"])
+    assert f"; half of the last {changes} were in bronze within " in check.detail
+
+
 def test_a_lake_that_has_everything_passes_every_check(lake):
     found = checks(lake)
     assert [*found] == ["bronze", "parquet", "checkpoint", "audit"]

@@ -49,8 +49,8 @@ def explain(settings: Settings, customer: str) -> dict[str, Any]:
     if not found:
         raise UsageError(
             f"customer {customer!r}", "has no prediction in this lake",
-            "name one of: lakehouse churn sample; what has just been sent lands with "
-            "lakehouse run churn.bronze churn_predictions.bronze --available-now",
+            "`lakehouse churn sample` names some; what has just been sent lands with "
+            "`lakehouse run churn.bronze churn_predictions.bronze --available-now`",
         )  # fmt: skip
     return {"customerID": customer, "why": _why(settings, found[0]), "predictions": found}
 

@@ -82,9 +82,8 @@ class AskedVerbs(Verbs):
         else:
             for one in held:
                 left = "" if one.not_scored is None else f", {one.not_scored:,} not scored"
-                sys.stdout.write(
-                    f"{one.topic}: {one.partitions} partitions, {one.offsets:,} offsets{left}\n"
-                )
+                parts = "1 partition" if one.partitions == 1 else f"{one.partitions} partitions"
+                sys.stdout.write(f"{one.topic}: {parts}, {one.offsets:,} offsets{left}\n")
         if stop.interrupted:
             raise SystemExit(Exit.INTERRUPTED)
         waiting = held[0].not_scored

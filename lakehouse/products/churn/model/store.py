@@ -74,7 +74,7 @@ class Models:
         if not _VERSION.fullmatch(version) or not (self.folder / version).is_dir():
             raise UsageError(
                 f"model {version}", f"is not among the models of {self.folder}",
-                "name one of: lakehouse churn models",
+                "name one that `lakehouse churn models` lists",
             )  # fmt: skip
         card = self._files.decoded(f"{version}/{CARD}", Card)
         if card.version != version:

@@ -93,14 +93,15 @@ def freshness_checks(parts: Parts) -> Iterator[Check]:
     parts.snapshots.pin("bronze", f"bronze.{NAME}")
     newest = query(
         parts.connection,
-        "SELECT max(event_time) AS newest, coalesce(quantile_cont(epoch_ms(ingest_time) "
-        "- epoch_ms(event_time), 0.5), 0) / 1000.0 AS seconds FROM "
+        "SELECT count(*) AS n, max(event_time) AS newest, "
+        "coalesce(quantile_cont(epoch_ms(ingest_time) - epoch_ms(event_time), 0.5), 0) "
+        "/ 1000.0 AS seconds FROM "
         "(FROM bronze WHERE op <> 'r' OR xid IS NOT NULL ORDER BY ingest_time DESC LIMIT 1000)",
     ).to_pylist()[0]
     detail = "no change since the snapshot"
     if newest["newest"] is not None:
         detail = (
-            f"the newest change is of {newest['newest']:%Y-%m-%d %H:%M:%S} UTC; the last 1,000 "
-            f"took {newest['seconds']:.1f} s from commit to bronze, half of them less"
+            f"the newest change is of {newest['newest']:%Y-%m-%d %H:%M:%S} UTC; half of the last "
+            f"{newest['n']:,} were in bronze within {newest['seconds']:.1f} s of their commit"
         )
     yield Check("freshness", True, detail)
