@@ -90,7 +90,7 @@ def up(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="what each source makes a second: --rate of its produce"),
+        typer.Option(min=0.001, help="events a second of each source, as --rate of produce"),
     ] = None,
     root: Root = None,
     config: Config = None,
@@ -140,7 +140,7 @@ def demo(
     replay: Annotated[Path | None, typer.Option(help="a file to send instead: a CSV")] = None,
     count: Annotated[int, typer.Option(min=100, help="events to generate")] = 100_000,
     root: Annotated[
-        Path | None, typer.Option(help="the demo's own lake, recreated; var/demo")
+        Path | None, typer.Option(help="the demo's own lake, recreated each time; var/demo")
     ] = None,
     config: Config = None,
 ) -> None:
@@ -167,7 +167,7 @@ def demo(
         )  # fmt: skip
         code = loaded(found, "demo").demo(stage)
     if code is Exit.INTERRUPTED:
-        say(f"stopped before it was done: what landed stays in {root}; again, and it begins again")
+        say(f"stopped before it was done: what landed stays in {root} until the next demo")
     raise SystemExit(code)
 
 

@@ -16,7 +16,7 @@ from lakehouse.core.progress import progress
 from lakehouse.core.text import say
 
 Product = Annotated[str | None, typer.Option(help="one product; else every one of the lake")]
-Verdict = Annotated[str, typer.Option(help="only verdicts that hold this text")]
+Verdict = Annotated[str, typer.Option(help="only verdicts that contain this text")]
 ADDRESS = "topic/partition/offset, or partition/offset"
 
 app = group(

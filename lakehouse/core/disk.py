@@ -51,7 +51,7 @@ class Room:
         share = 100 * self.free / self.total if self.total else 0.0
         words = f"{self.free / GIB:.1f} GiB free, {share:.0f} % of the disk of {self.folder}"
         if self.hours is not None and self.hourly:
-            words += f"; fills by {self.hourly / GIB:.2f} GiB an hour: {self.hours:.0f} h left"
+            words += f"; fills at {self.hourly / GIB:.2f} GiB an hour: {self.hours:.0f} h left"
         return words
 
 

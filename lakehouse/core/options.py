@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Config = Annotated[Path | None, typer.Option(help="config.ini to read")]
 Root = Annotated[Path | None, typer.Option(help="the lake's root")]
-AsJson = Annotated[bool, typer.Option("--json", help="for machines, on stdout")]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON on stdout, for programs")]
 AvailableNow = Annotated[
     bool, typer.Option("--available-now", help="process what is there, then end")
 ]

@@ -24,7 +24,7 @@ def test_room_is_told_with_figures_and_short_by_bytes_share_or_hours():
     soon = Room(folder, 200 * GIB, 1000 * GIB, 20 * GIB)
     assert soon.is_short
     assert soon.told() == (
-        "200.0 GiB free, 20 % of the disk of /lake; fills by 20.00 GiB an hour: 10 h left"
+        "200.0 GiB free, 20 % of the disk of /lake; fills at 20.00 GiB an hour: 10 h left"
     )
 
 

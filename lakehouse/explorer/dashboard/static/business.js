@@ -18,7 +18,7 @@ function fresh(contract, now) {
   const parts = [`${contract.name}: newest event ${clock(contract.newest_event)}`];
   if (last) parts.push(`last batch ${ago(last.time, now)}`);
   const ages = Object.values(contract.applied).find(Boolean);
-  if (ages) parts.push(`an event was ${seconds(ages.p50)} old when silver had it, the slowest twentieth ${seconds(ages.p95)}`);
+  if (ages) parts.push(`half of the events are in silver within ${seconds(ages.p50)}, 95 % within ${seconds(ages.p95)}`);
   return el("span.line", {}, parts.join("; "));
 }
 
