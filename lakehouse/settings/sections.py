@@ -138,7 +138,7 @@ class SilverSettings(Section):
     """[silver]: how silver follows bronze."""
 
     finer_persist_rows: Count = Field(1_000_000, description="tables of distinct keys and units are written after this many new rows ...")
-    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, or when the flow stops; so is the ledger")
+    finer_persist_interval: Duration = Field(timedelta(seconds=60), description="... or after this time, up to four times as long where it takes more than a twentieth of it, or when the flow stops; so is the ledger")
     greatest_age: Duration = Field(timedelta(minutes=1), description="large tables are published within a twentieth of the flow's time, but each at the latest when it is this old")
     bucket_rows: Count = Field(50_000, description="most rows in one file (bucket) of a large table; one with more is split in two")
     versions_kept: Duration = Field(timedelta(hours=1), description="how long older versions of silver tables stay for time travel, at most: once those of a table take eight times what it takes, and an eighth of [maintenance] old_mb, the oldest go, but none of the last 20th of this time; an older time or version is folded from bronze")

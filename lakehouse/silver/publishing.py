@@ -114,7 +114,7 @@ class Publishing:
         """The tables of state whose turn it is."""
         pending, finer = self.journal.pending, self._state.finer
         due = [name for name in self._state.latest if self.turns.due(name, pending[name])]
-        if self.turns.finer_due((pending[name], self.every[name].rows) for name in finer):
+        if self.turns.finer_due({name: (pending[name], self.every[name].rows) for name in finer}):
             due += finer
         return due
 

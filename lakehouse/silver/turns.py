@@ -7,7 +7,7 @@ grow older than [silver] greatest_age is published all the same, and the log say
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -33,6 +33,8 @@ _MANY = 4
 """Within a flow's time a table waits for so many times those rows ..."""
 _MOST = 2_000_000
 """... or this many rows, since they are in memory; or until it is too old."""
+_LONGER = 4
+"""Finer tables wait so many times [silver] finer_persist_interval at most, less than a concern."""
 log = structlog.get_logger("lakehouse")
 
 
@@ -81,12 +83,18 @@ class Turns:
         can_pay = self._spent + takes <= SHARE * (self._clock() - self._since)
         return can_pay or pending.rows >= self._most(rows)
 
-    def finer_due(self, pendings: Iterable[tuple[Pending, int]]) -> bool:
-        """Whether the finer tables' turn has come, given how many rows each has."""
-        now, wait = self._clock(), self._settings.finer_persist_interval.total_seconds()
+    def finer_due(self, pendings: Mapping[str, tuple[Pending, int]]) -> bool:
+        """Whether the finer tables' turn has come, given what is pending and how many rows it has.
+
+        They are published together. Where that takes long they wait until a twentieth of the
+        time pays for it, or for some times as long: what is pending is on disk.
+        """
+        now, least = self._clock(), self._settings.finer_persist_interval.total_seconds()
+        takes = sum(self._last[name].seconds for name in pendings if name in self._last)
+        wait = min(max(least, takes / SHARE), _LONGER * least)
         return any(
             pending.rows and (now - pending.since >= wait or pending.rows >= self._most(rows))
-            for pending, rows in pendings
+            for pending, rows in pendings.values()
         )
 
     def level_due(self) -> bool:

@@ -133,6 +133,25 @@ def test_a_table_that_a_drain_fills_waits_for_its_first_turn_too(settings):
     assert turns.due("trends", Pending(2_000_000, clock[0]))  # they are in memory
 
 
+def test_finer_tables_that_take_long_wait_until_a_twentieth_of_the_time_pays_for_them(settings):
+    """Millions of units were written again each minute for the few that had changed."""
+    clock = [0.0]
+    turns = Turns(settings.silver, lambda: clock[0])
+    pending, rows = {"orders": (Pending(9, 0.0), 0), "units": (Pending(9, 0.0), 5_000_000)}, 9
+    clock[0] = settings.silver.finer_persist_interval.total_seconds()
+    assert turns.finer_due(pending)
+    turns.took("orders", 1.0, Written(rows=rows), rows)
+    turns.took("units", 9.0, Written(rows=5_000_000), rows)
+    assert not turns.finer_due(pending)
+    clock[0] = 200.0
+    assert turns.finer_due(pending)
+    assert turns.finer_due({"units": (Pending(2_000_000, clock[0]), 5_000_000)})
+    turns.took("units", 900.0, Written(rows=5_000_000), rows)
+    assert not turns.finer_due(pending)
+    clock[0] = 4 * settings.silver.finer_persist_interval.total_seconds()
+    assert turns.finer_due(pending)  # what follows it would say that it is behind
+
+
 def test_what_is_pending_is_in_one_piece():
     """Each slice of it that was taken copied all of it before."""
     schema = pa.schema([pa.field("key", pa.string())])
