@@ -101,7 +101,7 @@ def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) ->
     parts = slices(ranges) if all_ else iter([sample(connection, ranges)])
     drawn = None if all_ else next(parts)
     of = sum(after - first for first, after in ranges.values()) if all_ else 0
-    done = Counted("comparing content", of, "records")
+    done = Counted("comparing content", of, "offsets")
     with Tellers(scene.settings, witness, records, many=of >= MANY) as tellers:
         _hold(scene, witness, drawn)
         for gaps in parts if drawn is None else [drawn]:
