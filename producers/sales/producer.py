@@ -83,7 +83,12 @@ def run(
     rate: Annotated[float | None, typer.Option(min=0, help="orders a second; 0: no pause")] = None,
     count: Count = None,
     days: Annotated[
-        int, typer.Option(min=1, help="with --count: days that the events are spread over")
+        int,
+        typer.Option(
+            min=1,
+            help="with --count: the events are of so many days up to now, and late where "
+            "bronze has newer ones",
+        ),
     ] = HISTORY_DAYS,
     seed: Seed = None,
     late: Annotated[
