@@ -105,7 +105,7 @@ def up(
     """
     from lakehouse.cli.drained import landed_first, say_landing
     from lakehouse.cli.panel import panel
-    from lakehouse.runtime.driver import run
+    from lakehouse.runtime.driver import locked, run
 
     settings = settings_of(config, root)
     running = chosen(names or [], settings)
@@ -117,6 +117,9 @@ def up(
     ):
         from lakehouse.core.restarts import restarted
 
+        flows = [f for p in running for f in p.flows]
+        with locked(flows, settings):
+            pass  # a lake that runs already is refused before anything is sent
         wait = session_in_background(settings, "up", stop)
         sources = Sources(settings, stop, rate)
         sources.start(running)
@@ -124,7 +127,6 @@ def up(
         look = f"{own_command()} explore {root_option(settings.lake.root)}"
         say(f"producing: {told}; Ctrl-C ends it. Look with: {look}")
         try:
-            flows = [f for p in running for f in p.flows]
             with (
                 panel(settings, f"lakehouse up {told}", [f.name for f in flows]) as tell,
                 with_dashboard(settings, config, tell),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import structlog
@@ -72,12 +72,9 @@ def run(
     give_back()
     stop = stop or threading.Event()
     patience = Patience(settings.services.patience, stop)
-    lake = Lake(settings.lake.root)
     sinks = [f for f in flows if isinstance(f, SinkFlow)]
-    locks = [*(t for f in flows for t in f.tables), *sink_locks(sinks)]
-    holder = "+".join(f.name for f in flows)
     with (
-        write_locks(lake.locks, locks, holder, settings.publish.lock_timeout),
+        locked(flows, settings),
         lineage(flows, settings),
         sinking(sinks, settings, stop) as beside,
         suppress(Stopping),
@@ -90,6 +87,14 @@ def run(
                     continue
             beside.finish(must=available_now and not stop.is_set())
             return
+
+
+def locked(flows: Sequence[Flow], settings: Settings) -> AbstractContextManager[None]:
+    """The locks of all that these flows write; TableLocked where another process writes it."""
+    locks = [t for f in flows for t in f.tables]
+    locks += sink_locks([f for f in flows if isinstance(f, SinkFlow)])
+    folder, holder = Lake(settings.lake.root).locks, "+".join(f.name for f in flows)
+    return write_locks(folder, locks, holder, settings.publish.lock_timeout)
 
 
 def _attempt(

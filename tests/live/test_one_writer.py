@@ -31,6 +31,10 @@ def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
         second = verb(*words, check=False, **topic)
         assert second.returncode == Exit.LOCKED
         assert f"process {first.pid}" in second.stderr
+        shop = verb("up", "sales", "--root", str(root), check=False, **topic)
+        assert shop.returncode == Exit.LOCKED
+        assert f"process {first.pid}" in shop.stderr
+        assert "producing" not in shop.stderr  # nor were its events sent, among the first one's
         first.send_signal(signal.SIGINT)
         assert first.wait(200) == 0, err.read_text()
     finally:
