@@ -161,9 +161,13 @@ def admin(kafka):
 
 @pytest.fixture
 def topic(admin, tmp_path):
-    """A topic of two partitions; its name."""
+    """A topic of two partitions; its name. The broker knows of it a moment after it is made."""
     name = f"topic-{tmp_path.name}"
     admin.create_topics([NewTopic(name, 2, 1)])
+    deadline = time.monotonic() + 60
+    while name not in admin.list_topics():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     return name
 
 
