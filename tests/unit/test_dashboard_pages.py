@@ -62,6 +62,15 @@ def opened(browser):
     assert faults == []
 
 
+TORN = """[...document.querySelectorAll('td a')].flatMap((a) => [...a.childNodes])
+.filter((node) => {
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  return range.getClientRects().length > 1;
+}).map((node) => node.textContent)"""
+"""Parts of tables' names that are broken over two lines."""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "wall"])
 def test_each_page_fits_and_every_part_of_it_has_a_name(lake, opened, size, theme):
@@ -75,6 +84,9 @@ def test_each_page_fits_and_every_part_of_it_has_a_name(lake, opened, size, them
             assert page.evaluate(UNNAMED) == [], path
             assert page.evaluate(POOR) == [], path
             assert page.title() != "owned"
+        page.goto(f"{address}/tables")
+        page.wait_for_selector("td a")
+        assert page.evaluate(TORN) == []
 
 
 UNNAMED = """() => [...document.querySelectorAll(

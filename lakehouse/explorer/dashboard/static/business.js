@@ -1,6 +1,6 @@
 // Pages of products, analyses, tables and of the events behind a row; drawn from declarations.
 import { bars, lines } from "./charts.js";
-import { ago, bytes, clock, el, number, replace, seconds, table as grid } from "./dom.js";
+import { ago, bytes, clock, el, named, number, replace, seconds, table as grid } from "./dom.js";
 
 export function product(main, told, now, lake) {
   const mine = lake.products.find((p) => p.name === told.name);
@@ -51,7 +51,7 @@ function body(one, link, folded) {
 
 function sql(text, key, names = []) {
   return el("details.sql", { "data-key": `sql-${key}` }, el("summary", {}, "SQL and tables"),
-    names.length ? el("p", {}, names.map((n) => [el("a", { href: `/table/${encodeURIComponent(n)}` }, n), " "])) : null,
+    names.length ? el("p", {}, names.map((n) => [el("a", { href: `/table/${encodeURIComponent(n)}` }, named(n)), " "])) : null,
     el("pre", { tabindex: "0" }, text));
 }
 
@@ -77,14 +77,14 @@ export function table(main, told, now) {
 export function tables(main, lake, now) {
   const columns = [{ name: "table" }, { name: "rows", number: true }, { name: "files", number: true }, { name: "size", number: true },
     { name: "version", number: true }, { name: "last commit" }];
-  const rows = lake.tables.map((t) => [el("a", { href: `/table/${encodeURIComponent(t.name)}`, "data-key": t.name }, t.name), number(t.rows), number(t.files), bytes(t.bytes), number(t.version), ago(t.committed, now)]);
+  const rows = lake.tables.map((t) => [el("a", { href: `/table/${encodeURIComponent(t.name)}`, "data-key": t.name }, named(t.name)), number(t.rows), number(t.files), bytes(t.bytes), number(t.version), ago(t.committed, now)]);
   replace(main, el("h1", {}, "Tables"), lake.empty ? el("p.empty", {}, lake.empty) : null, grid("tables of this lake", columns, rows, { empty: "none" }));
 }
 
 export function trace(main, told) {
   const more = told.more ? `, and ${number(told.more)} more` : "";
   replace(main, el("h1", {}, "The events behind a row"), grid(told.title, told.row.columns, told.row.rows),
-    el("p", {}, told.told, told.events ? null : told.tables.map((name) => [" ", el("a", { href: `/table/${encodeURIComponent(name)}` }, name)])),
+    el("p", {}, told.told, told.events ? null : told.tables.map((name) => [" ", el("a", { href: `/table/${encodeURIComponent(name)}` }, named(name))])),
     told.events ? grid(`events, the newest first${more}`, told.events.columns, told.events.rows, { empty: "none: they were erased, or this row counts none" }) : null,
     told.sql ? sql(told.sql, "trace", told.tables) : null);
 }

@@ -36,6 +36,11 @@ function add(node, children) {
   }
 }
 
+/** A table's name, which a narrow screen breaks after a dot or a line. */
+export function named(name) {
+  return name.split(/(?<=[._])/).flatMap((part) => [part, el("wbr")]);
+}
+
 /** Put new children in the place of the old, and the keyboard's focus back where it was. */
 export function replace(node, ...children) {
   const active = document.activeElement;

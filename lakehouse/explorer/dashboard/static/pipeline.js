@@ -1,6 +1,6 @@
 // The pipeline: flows with counts that move, lag, freshness, stages, tables, audits, disk.
 import { spark } from "./charts.js";
-import { ago, bytes, clock, el, number, replace, seconds, short, table as grid } from "./dom.js";
+import { ago, bytes, clock, el, named, number, replace, seconds, short, table as grid } from "./dom.js";
 
 const SPAN = 300, STEP = 10;
 const NOTHING = "nothing yet"; // the note of a table, file or topic that was never written
@@ -106,7 +106,7 @@ function stages(lake) {
 
 function followers(lake, now) {
   const rows = lake.products.flatMap((p) => p.contracts.flatMap((c) => c.flows.filter((f) => !f.into.startsWith("bronze.")))).map((f) => [
-    f.into.startsWith("silver.") || f.into.startsWith("lake.") ? el("a", { href: `/table/${encodeURIComponent(f.into)}` }, f.into) : f.into,
+    f.into.startsWith("silver.") || f.into.startsWith("lake.") ? el("a", { href: `/table/${encodeURIComponent(f.into)}` }, named(f.into)) : f.into,
     number(f.behind), number(f.rows_behind), f.behind ? (f.time ? seconds((now - new Date(f.time)) / 1000) : "–") : "0", f.note]);
   return el("article.card.full", {}, el("h2", {}, "Followers of bronze"),
     grid("how far each is", [{ name: "into" }, { name: "commits behind", number: true }, { name: "rows behind", number: true }, { name: "published", number: true }, { name: "note" }], rows));
