@@ -91,11 +91,13 @@ class Turns:
         """
         now, least = self._clock(), self._settings.finer_persist_interval.total_seconds()
         takes = sum(self._last[name].seconds for name in pendings if name in self._last)
-        wait = min(max(least, takes / SHARE), _LONGER * least)
-        return any(
-            pending.rows and (now - pending.since >= wait or pending.rows >= self._most(rows))
-            for pending, rows in pendings.values()
-        )
+
+        def is_due(pending: Pending, rows: int) -> bool:
+            waited = now - pending.since
+            can_pay = takes <= SHARE * waited or waited >= _LONGER * least
+            return (waited >= least and can_pay) or pending.rows >= self._most(rows)
+
+        return any(pending.rows and is_due(pending, rows) for pending, rows in pendings.values())
 
     def level_due(self) -> bool:
         """Whether [silver] greatest_age has passed since the last time."""
