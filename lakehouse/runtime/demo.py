@@ -57,6 +57,14 @@ class Stage:
         self.empty_services(root)
         return root
 
+    def in_batches(self, settings: Settings, total: int) -> Settings:
+        """Settings by which so many records land in about four batches; more are slower.
+
+        A batch takes a share of each partition, rounded down: without some more a fifth batch
+        would have the last few.
+        """
+        return settings.changed(stream={"max_records_per_batch": max(1000, total // 4 + 100)})
+
     def say_stopping(self) -> None:
         """Say that a stop was received, and what it waits for: a demo shows no log of it."""
         self.say("stopping: what is in hand is finished first")

@@ -41,7 +41,7 @@ def demo(stage: Stage) -> Exit:
     settings, say = stage.settings, stage.say
     total = replay.count_lines(stage.replay) if stage.replay else stage.count
     root = stage.empty_lake()
-    settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 6)})
+    settings = stage.in_batches(settings, total)
     say(f"demo lake: {root}  ({total:,} events)")
     settings = settings.model_copy(update={"postgres": PostgresSettings()})
     with (

@@ -52,7 +52,7 @@ def demo(stage: Stage) -> Exit:
     settings, say = stage.settings, stage.say
     total = table.count_rows(stage.replay) if stage.replay else stage.count
     root = stage.empty_lake()
-    settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 4)})
+    settings = stage.in_batches(settings, total)
     say(f"demo lake: {root}  ({total:,} records of customers)")
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")

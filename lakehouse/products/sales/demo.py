@@ -41,7 +41,7 @@ def demo(stage: Stage) -> Exit:
     replay = retail.Retail(stage.replay) if stage.replay else None
     total = replay.lines if replay else stage.count
     root = stage.empty_lake()
-    settings = settings.changed(stream={"max_records_per_batch": max(1000, total // 6)})
+    settings = stage.in_batches(settings, total)
     say(f"demo lake: {root}  ({total:,} events)")
     with stage.broker(settings) as settings, stop_on_signals(stage.say_stopping) as stop:
         wait = stage.start_session(settings, "demo")
