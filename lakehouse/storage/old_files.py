@@ -157,7 +157,8 @@ def _applied(root: Path, bronze: str) -> Iterator[int]:
 
 def _numbered(log: Path) -> list[str]:
     """Names of a log's files that begin with a version, some thousands in a millisecond."""
-    return [name for name in os.listdir(log) if name[:20].isdecimal() and name[20:21] == "."]  # noqa: PTH208
+    names = os.listdir(log)  # noqa: PTH208  # a Path of each takes ten times as long
+    return [name for name in names if name[:20].isdecimal() and name[20:21] == "."]
 
 
 def _size(path: Path) -> int:

@@ -83,12 +83,7 @@ def run(
     rate: Annotated[float | None, typer.Option(min=0, help="orders a second; 0: no pause")] = None,
     count: Count = None,
     days: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="with --count: the events are of so many days up to now, and late where "
-            "bronze has newer ones",
-        ),
+        int, typer.Option(min=1, help="with --count: of so many days; late where bronze is newer")
     ] = HISTORY_DAYS,
     seed: Seed = None,
     late: Annotated[
