@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any
 
 from lakehouse.core.errors import UsageError
@@ -32,6 +32,8 @@ from lakehouse.model.flow import Aggregate, Finer, SilverFlow
 from lakehouse.model.window import Session
 
 _TRACED = {"bronze", "quarantine", "silver", "ledger"}
+_FIGURE = {"value", "unit", "moment", "change_pct", "since", "upto"}
+"""Columns of a figure that are no key of its table."""
 _GROUPED = re.compile(r"\bGROUP\s+BY\s+((?:\w+\s*,\s*)*\w+)", re.I)
 
 
@@ -50,6 +52,8 @@ class Origin:
     """The events, after FROM."""
     is_record: bool = False
     """Whether the row is a record itself, of bronze or of quarantine."""
+    span: str = ""
+    """The time that the events are of, as text; empty of any time."""
 
     @property
     def sql(self) -> str:
@@ -70,7 +74,15 @@ class Origin:
         """As text: whose events these are."""
         known = ", ".join(f"{name} = {value}" for name, value in self.keys.items())
         rest = f"; any {', '.join(self.open_keys)}" if self.open_keys else ""
-        return f"{self.table}: {known or 'all rows'}{rest}"
+        return f"{self.table}: {known or 'all rows'}{rest}{self.span}"
+
+    def between(self, since: datetime, upto: datetime) -> Origin:
+        """The same of events from ``since`` on and before ``upto``."""
+        rows = (
+            f"(SELECT * FROM {self.rows}) WHERE event_time >= {literal(since)} "
+            f"AND event_time < {literal(upto)}"
+        )
+        return replace(self, rows=rows, span=f"; events from {since} to {upto}")
 
 
 def origin(table: str, row: Mapping[str, Any], grouped: Collection[str] = ()) -> Origin | None:
@@ -109,6 +121,15 @@ def origin_of(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Ori
     grouped = {name for part in _GROUPED.findall(sql) for name in re.findall(r"\w+", part)}
     found = [o for table in tables_of(sql, views) if (o := origin(table, row, grouped))]
     return max(found, key=lambda o: (len(o.keys), -len(o.open_keys)), default=None)
+
+
+def figured(sql: str, row: Mapping[str, Any], views: Mapping[str, str]) -> Origin | None:
+    """The origin of a figure: by the keys beside its value, and its time, ``since`` to ``upto``."""
+    keys = {name: value for name, value in row.items() if name not in _FIGURE}
+    found = origin_of(sql, keys, views)
+    if found is None or row.get("since") is None or row.get("upto") is None:
+        return found
+    return found.between(row["since"], row["upto"])
 
 
 def tables_of(sql: str, views: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -105,6 +106,36 @@ def test_a_number_leads_to_its_events(address, analysis):
     assert found["tables"]
 
 
+def test_figures_and_points_over_time_lead_to_their_tables_and_to_events_that_add_up(address):
+    found = whole(address, "sales")
+    shown = [*found["figures"], *found["series"].values()]
+    assert all(one["sql"] and one["tables"] for one in shown)
+    [revenue] = [one for one in found["figures"] if one["title"] == "net revenue"]
+    place = f"figure=net+revenue&row={revenue['id']}"
+    behind = told(address, f"/api/trace?product=sales&{place}")
+    assert "currency = " in behind["told"]
+    assert "events from" in behind["told"]
+    assert _worth(behind["events"]) == Decimal(revenue["value"].replace(",", ""))
+    [line] = found["series"]["revenue_by_day"]["lines"]
+    *_, text, known = line["points"][-1]
+    behind = told(address, f"/api/trace?product=sales&series=revenue_by_day&row={known}")
+    assert _worth(behind["events"]) == Decimal(text.replace(",", ""))
+
+
+def _worth(events):
+    """What events cost."""
+    names = [column["name"] for column in events["columns"]]
+    rows = [dict(zip(names, row, strict=True)) for row in events["rows"]]
+    return sum(Decimal(row["quantity"]) * Decimal(row["unit_price"]) for row in rows)
+
+
+def test_late_events_and_the_quarantine_lead_to_the_analyses_that_tell_more(address):
+    [product] = told(address, "/api/lake")["products"]
+    [contract] = product["contracts"]
+    for name in ("late_and_doubled", "quarantine"):
+        assert told(address, f"/api/analysis/{contract['analyses'][name]}")["sql"]
+
+
 def test_a_row_of_many_records_names_the_tables_that_have_them(address):
     row = told(address, "/api/analysis/quarantine")["ids"][0]
     found = told(address, f"/api/trace?analysis=quarantine&row={row}")
@@ -154,6 +185,8 @@ def test_only_our_own_files_are_served(address, path):
     "path",
     ["/api/table/bronze.none", "/api/table/..%2F..", "/api/product/none", "/api/analysis/none",
      "/api/trace?analysis=countries&row=99", "/api/trace?analysis=countries&row=-1",
+     "/api/trace?product=sales&figure=none&row=0", "/api/trace?product=sales&series=none&row=0",
+     "/api/trace?product=none&figure=orders&row=0", "/api/trace?figure=orders&row=0",
      "/api/trace?table=bronze.sales'--&row=0", "/api/trace", "/api/trace?row=%00"],
 )  # fmt: skip
 def test_what_is_not_there_is_said_in_words(address, path):

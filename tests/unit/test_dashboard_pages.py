@@ -1,12 +1,14 @@
 """The pages in Debian's Chromium: what a person sees, with a keyboard, in both themes and sizes."""
 
 import shutil
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from lakehouse.core.disk import GIB, Room
 from lakehouse.explorer import observed
+from lakehouse.explorer.dashboard import pages
 from lakehouse.products.registry import flows
 from tests.conftest import encode, sale, settings_at
 from tests.support.dashboard import HOSTILE, dashboard, told
@@ -159,6 +161,28 @@ def test_numbers_move_and_a_server_that_goes_and_comes_back_is_said(lake, opened
     assert f"{len(HOSTILE) + 1} rows" in page.inner_text("main")  # the last numbers stay
     with dashboard(lake.settings, port=port):
         page.wait_for_selector("#notice", state="hidden")
+
+
+def test_a_page_that_is_not_whole_is_asked_again_at_once(lake, browser, monkeypatch):
+    monkeypatch.setattr(pages, "_FIRST", 0)  # one question a turn
+    with dashboard(lake.settings) as address:
+        page, paths = browser.new_page(), []
+        page.on("request", lambda request: paths.append(urlsplit(request.url).path))
+        page.goto(f"{address}/product/sales")
+        page.wait_for_selector("text=reading…")
+        page.wait_for_selector("text=reading…", state="detached")
+        page.close()
+    assert paths.count("/api/product/sales") > 2 * paths.count("/api/lake")
+
+
+def test_the_keyboard_stays_where_it_is_while_numbers_move(lake, opened):
+    with dashboard(lake.settings) as address:
+        page = opened(f"{address}/pipeline")
+        again = page.locator("[href='/table/quarantine.sales']").nth(1)
+        again.focus()
+        page.evaluate("document.querySelector('h1').dataset.old = 1")
+        page.wait_for_selector("[data-old]", state="detached")
+        assert again.evaluate("(node) => node === document.activeElement")
 
 
 def test_an_empty_lake_says_what_to_do_and_fills_when_one_begins(opened, tmp_path):

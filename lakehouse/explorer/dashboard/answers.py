@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -45,15 +45,15 @@ def picture(rows: pa.Table, chart: Chart | None, *, guess: bool) -> dict[str, An
     return {"of": chart.value.replace("_", " "), "bars": drawn}
 
 
-def lines(rows: pa.Table, series: Series) -> dict[str, Any]:
-    """Lines over time: a name, and of each point its moment, number and text."""
+def lines(rows: pa.Table, series: Series, ids: Sequence[str]) -> dict[str, Any]:
+    """Lines over time: a name, and of each point its moment, number, text and row."""
     found: dict[str, list[list[Any]]] = {}
-    for row in rows.to_pylist():
+    for row, known in zip(rows.to_pylist(), ids, strict=True):
         for value in series.values:
             name = cell(row[series.by]) if series.by else value.replace("_", " ")
             number = row[value]
             if row[series.time] is not None and number is not None:
-                point = [_moment(row[series.time]), float(number), cell(number, value)]
+                point = [_moment(row[series.time]), float(number), cell(number, value), known]
                 found.setdefault(name, []).append(point)
     return {
         "title": series.title,
@@ -63,9 +63,10 @@ def lines(rows: pa.Table, series: Series) -> dict[str, Any]:
     }
 
 
-def tiles(title: str, rows: pa.Table) -> list[dict[str, str]]:
+def tiles(title: str, rows: pa.Table, ids: Sequence[str]) -> list[dict[str, str]]:
     """Figures of now: title, value, unit, moment, and change as text and as a sign."""
-    return [_tile(title, row) for row in rows.slice(0, 6).to_pylist()]
+    found = zip(rows.slice(0, 6).to_pylist(), ids, strict=False)
+    return [{**_tile(title, row), "id": known} for row, known in found]
 
 
 def _tile(title: str, row: Mapping[str, Any]) -> dict[str, str]:

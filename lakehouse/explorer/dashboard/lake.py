@@ -7,7 +7,9 @@ from typing import Any
 
 from lakehouse.explorer.concerns import concerns
 from lakehouse.explorer.observed import Landing, Seen
+from lakehouse.explorer.report import of_product, quality
 from lakehouse.model.flow import BronzeFlow
+from lakehouse.model.product import Product
 from lakehouse.products.registry import products
 
 MAKE_ONE = (
@@ -23,8 +25,9 @@ def told(seen: Seen, root: str, beside: dict[str, Any] | None) -> dict[str, Any]
         "empty": "" if seen.landings else MAKE_ONE,
         "concerns": [asdict(concern) for concern in concerns(seen)],
         "products": [
-            {"name": p.name, "contracts": [_contract(c.name, seen) for c in p.contracts
-                                           if c.name in seen.landings]}
+            {"name": p.name, "contracts": [
+                {**_contract(c.name, seen), "analyses": _named(p, c.name)}
+                for c in p.contracts if c.name in seen.landings]}
             for p in products().values() if any(c.name in seen.landings for c in p.contracts)
         ],
         "tables": [asdict(info) for info in seen.tables.values()],
@@ -34,6 +37,12 @@ def told(seen: Seen, root: str, beside: dict[str, Any] | None) -> dict[str, Any]
         "states": [asdict(state) for state in seen.states],
         "beside": beside,
     }  # fmt: skip
+
+
+def _named(product: Product, contract: str) -> dict[str, str]:
+    """Which analyses tell more of a contract's late events and of its quarantine."""
+    names = {sql: name for name, sql in of_product(product).items()}
+    return {what: names[sql] for what, sql in quality(contract).items() if sql in names}
 
 
 def _contract(name: str, seen: Seen) -> dict[str, Any]:

@@ -13,17 +13,24 @@ from typing import Any
 
 from lakehouse.core.errors import LakehouseError, UsageError
 from lakehouse.core.serving import Answer, Request, Route
-from lakehouse.core.sql import identifier
 from lakehouse.core.text import as_json
-from lakehouse.explorer.analyses import Analysis, analyses
+from lakehouse.explorer.analyses import Analysis
 from lakehouse.explorer.business import figures, series
 from lakehouse.explorer.catalogue import is_plain
 from lakehouse.explorer.dashboard.answers import lines, picture, rows_of, tiles
 from lakehouse.explorer.dashboard.beside import Beside
 from lakehouse.explorer.dashboard.lake import told
-from lakehouse.explorer.identity import identities, names_of
+from lakehouse.explorer.dashboard.question import (
+    all_of,
+    analysis,
+    figure_ids,
+    listed,
+    point_ids,
+    question,
+    rows_ids,
+)
 from lakehouse.explorer.observed import Observer, Seen
-from lakehouse.explorer.origin import Origin, origin, tables_of
+from lakehouse.explorer.origin import Origin, figured, origin, tables_of
 from lakehouse.explorer.session import Session
 from lakehouse.explorer.sql import Answer as Rows
 from lakehouse.explorer.sql import Reader, mentioned
@@ -92,27 +99,27 @@ class Pages:
 
     def _product(self, request: Request) -> Answer:
         name, seen = _last(request), self._observer.look()
-        found, mine = product(name), [a for a in _analyses(seen) if a.product == name]
+        found, mine = product(name), [a for a in listed(seen) if a.product == name]
         sqls = [*figures(found).values(), *(s.sql for s in series(found).values())]
         sqls += [a.sql for a in mine]
 
         def made() -> Answer:
             self._ask_in_turns(seen, sqls)
             over_time = {
-                key: {**lines(answer.rows, one), "sql": one.sql.strip()}
+                key: {**lines(answer.rows, one, point_ids(answer.rows, one)), **self._of(one.sql)}
                 for key, one in series(found).items()
                 if (answer := self._held(one.sql))
             }
             tiled = [
-                tile
+                {**tile, **self._of(sql)}
                 for title, sql in figures(found).items()
                 if (answer := self._held(sql))
-                for tile in tiles(title, answer.rows)
+                for tile in tiles(title, answer.rows, figure_ids(answer.rows))
             ]
-            analyses = [self._told(a, self._held(a.sql), short=True) for a in mine]
-            return _tagged(
-                {"name": name, "figures": tiled, "series": over_time, "analyses": analyses}
-            )
+            asked = [self._told(a, self._held(a.sql), short=True) for a in mine]
+            is_part = any(map(self._is_open, sqls))
+            return _tagged({"name": name, "figures": tiled, "series": over_time,
+                            "analyses": asked, "part": is_part})  # fmt: skip
 
         due = sum(not self._is_new(seen, sql) for sql in sqls)
         state = (self._state(seen, sqls), due)
@@ -124,7 +131,7 @@ class Pages:
         Tables are opened once for all.
         """
         due = [sql for sql in sqls if not self._is_new(seen, sql)]
-        due.sort(key=lambda sql: self._rows[sql].at if sql in self._rows else 0.0)
+        due.sort(key=lambda sql: (sql in self._tried, self._when(sql)))
         known = [sql for sql in due if sql in self._rows]
         due = [sql for sql in due if sql not in self._rows] + known[:_TURN]
         if not due:
@@ -140,6 +147,9 @@ class Pages:
                         self._state(seen, [sql]), reader.ask(sql, _MOST), time.monotonic()
                     )
 
+    def _when(self, sql: str) -> float:
+        return self._rows[sql].at if sql in self._rows else 0.0
+
     def _is_open(self, sql: str) -> bool:
         """Whether a question was never asked."""
         return sql not in self._tried
@@ -150,7 +160,7 @@ class Pages:
 
     def _analysis(self, request: Request) -> Answer:
         seen = self._observer.look()
-        one = _analysis(_last(request), seen)
+        one = analysis(_last(request), seen)
 
         def made() -> Answer:
             return _tagged(self._told(one, self._rows_of(seen, one.sql), short=False))
@@ -165,38 +175,34 @@ class Pages:
             raise UsageError(f"table {name}", why, "look at the list of tables")
 
         def made() -> Answer:
-            sql = _all_of(name)
+            sql = all_of(name)
             history = [] if is_plain(name) else self._observer.catalogue.history(name, 25)
             rows = self._session.ask(sql, 50).rows
             return _tagged(
                 {"info": asdict(info), "sql": sql, **rows_of(rows), "history": history,
-                 "ids": identities(rows, names_of(rows, name))}
+                 "ids": rows_ids(rows, name)}
             )  # fmt: skip
 
         return self._once(request.path, (info.version, info.committed), made)
 
     def _trace(self, request: Request) -> Answer:
-        """The events behind a row of an analysis or of a table, by what tells it from others."""
-        seen, query = self._observer.look(), request.query
-        table, chart = query.get("table", ""), None
-        if "analysis" in query:
-            one = _analysis(query["analysis"], seen)
-            title, sql, chart, table = one.title, one.sql, one.chart, ""
-        else:
-            title, sql = table, _all_of(table)
-            if title not in seen.tables:
-                raise UsageError(f"table {title}", "is not there", "look at the list of tables")
-        rows = (self._held(sql) or self._rows_of(seen, sql)).rows
-        ids, wanted = identities(rows, names_of(rows, table, chart)), query.get("row", "")
+        """The events behind a number, by what tells its row from others."""
+        seen, wanted = self._observer.look(), request.query.get("row", "")
+        asked = question(request.query, seen)
+        rows = (self._held(asked.sql) or self._rows_of(seen, asked.sql)).rows
+        ids = [*asked.ids(rows)]
         if wanted not in ids:
             raise UsageError("this row", "is not there any more", "go back, and choose it again")
-        place = ids.index(wanted)
-        row = rows.slice(place, 1).to_pylist()[0]
-        found = origin(title, row) if "table" in query else origin_asked(self._session, sql, row)
-        tables = tables_of(sql, self._session.views)
-        return _tagged(
-            {"title": title, "row": rows_of(rows.slice(place, 1)), **self._events(found, tables)}
-        )
+        one = rows.slice(ids.index(wanted), 1)
+        [row] = one.to_pylist()
+        if asked.table:
+            found = origin(asked.table, row)
+        elif asked.is_figure:
+            found = figured(asked.sql, row, self._session.views)
+        else:
+            found = origin_asked(self._session, asked.sql, row)
+        tables = tables_of(asked.sql, self._session.views)
+        return _tagged({"title": asked.title, "row": rows_of(one), **self._events(found, tables)})
 
     def _events(self, found: Origin | None, tables: list[str]) -> dict[str, Any]:
         if found is None:
@@ -210,8 +216,7 @@ class Pages:
 
     def _told(self, one: Analysis, answer: Rows | None, *, short: bool) -> dict[str, Any]:
         about = {
-            "name": one.name, "title": one.title, "product": one.product, "sql": one.sql.strip(),
-            "tables": tables_of(one.sql, self._session.views),
+            "name": one.name, "title": one.title, "product": one.product, **self._of(one.sql),
         }  # fmt: skip
         if answer is None:
             fault = "one of its tables is not there yet, or cannot be read"
@@ -220,8 +225,12 @@ class Pages:
         guess = not getattr(part(product(one.product), "report"), "CHARTS", None)
         drawn = picture(rows, one.chart, guess=guess)
         shown = rows_of(rows.slice(0, 12) if short else rows)
-        ids = identities(rows, names_of(rows, chart=one.chart))
+        ids = rows_ids(rows, chart=one.chart)
         return {**about, **shown, "of": rows.num_rows, "picture": drawn, "ids": ids}
+
+    def _of(self, sql: str) -> dict[str, Any]:
+        """What a number leads to: its SELECT, and the tables of that."""
+        return {"sql": sql.strip(), "tables": tables_of(sql, self._session.views)}
 
     def _rows_of(self, seen: Seen, sql: str) -> Rows:
         """The rows of a question as of now."""
@@ -260,23 +269,6 @@ class Pages:
                 rest = 0 if is_part() else _REST * (now - began)
                 self._made[key] = held = _Made(state, answer, now + rest)
             return held.answer
-
-
-def _analyses(seen: Seen) -> list[Analysis]:
-    return analyses([*seen.tables])
-
-
-def _analysis(name: str, seen: Seen) -> Analysis:
-    found = next((a for a in _analyses(seen) if a.name == name), None)
-    if found is None:
-        raise UsageError(f"analysis {name}", "is not there", "choose one of a product's page")
-    return found
-
-
-def _all_of(table: str) -> str:
-    layer, _, name = table.partition(".")
-    newest = " ORDER BY batch_id DESC" if layer in {"bronze", "ledger"} else ""
-    return f"FROM {identifier(layer)}.{identifier(name)}{newest} LIMIT 50"
 
 
 def _last(request: Request) -> str:

@@ -77,10 +77,12 @@ FIGURES = {
             {_VIEWS} CROSS JOIN newest WHERE window_start > upto - INTERVAL 2 HOUR GROUP BY ALL)
         SELECT now AS value,
             'hour to ' || strftime(upto + INTERVAL 1 MINUTE, '%d %b %H:%M') AS moment,
-            CAST(round(100 * (now - before) / nullif(before, 0), 1) AS DECIMAL(18,1)) AS change_pct
+            CAST(round(100 * (now - before) / nullif(before, 0), 1) AS DECIMAL(18,1)) AS change_pct,
+            upto - INTERVAL 59 MINUTE AS since, upto + INTERVAL 1 MINUTE AS upto
         FROM spans""",
     "active users": """
-        SELECT users AS value, 'five minutes to ' || strftime(window_end, '%d %b %H:%M') AS moment
+        SELECT users AS value, 'five minutes to ' || strftime(window_end, '%d %b %H:%M') AS moment,
+            window_start
         FROM silver.activity_active_users ORDER BY window_start DESC LIMIT 1""",
     "open sessions": """
         SELECT count(*) AS value, 'now' AS moment FROM silver.activity_user_sessions

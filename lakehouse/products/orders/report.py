@@ -155,7 +155,8 @@ def _newest_day(measure: str) -> str:
         WITH newest AS (SELECT max(order_date) AS day {_DAYS})
         SELECT now.{measure} AS value, strftime(now.order_date, '%d %b') AS moment,
             CAST(round(100 * (now.{measure} - before.{measure}) / nullif(before.{measure}, 0), 1)
-                AS DECIMAL(18,1)) AS change_pct
+                AS DECIMAL(18,1)) AS change_pct,
+            now.order_date
         FROM silver.orders_by_day AS now JOIN newest ON now.order_date = newest.day
         LEFT JOIN silver.orders_by_day AS before ON before.order_date = now.order_date - 1"""
 

@@ -162,7 +162,8 @@ def _last_24_hours(measure: str, kind: str) -> str:
                 AND period_start > upto - INTERVAL 48 HOUR GROUP BY ALL)
         SELECT CAST(now AS {kind}) AS value, currency AS unit,
             '24 hours to ' || strftime(upto + INTERVAL 1 HOUR, '%d %b %H:%M') AS moment,
-            {percent("(now - before)", "before")} AS change_pct
+            {percent("(now - before)", "before")} AS change_pct,
+            currency, upto - INTERVAL 23 HOUR AS since, upto + INTERVAL 1 HOUR AS upto
         FROM spans ORDER BY lines DESC, currency LIMIT 3"""
 
 

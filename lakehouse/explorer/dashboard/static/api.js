@@ -11,15 +11,20 @@ export async function ask(path) {
   return { value, tag: answer.headers.get("ETag"), now: date ? new Date(date) : new Date() };
 }
 
-/** Call `show` with each answer that is another one, and `age` with every one. */
+const SOON = 100;
+
+/** Call `show` with each answer that is another one, and `age` with every one.
+ * One that says it is a part is asked again at once. */
 export function watch(path, every, { show, age, fail }) {
   let tag = null, misses = 0, timer = 0, over = false;
   const turn = async () => {
     timer = 0;
     if (document.hidden || over) return;
+    let isPart = false;
     try {
       const answer = await ask(path);
       const again = misses > 0;
+      isPart = answer.value.part === true;
       misses = 0;
       if (answer.tag === null || answer.tag !== tag || again) { tag = answer.tag; show(answer.value, answer.now); }
       if (age) age(answer.now);
@@ -27,7 +32,7 @@ export function watch(path, every, { show, age, fail }) {
       misses += 1;
       fail(error, misses);
     }
-    if (!over) timer = setTimeout(turn, Math.min(every * 2 ** Math.min(misses, 3), 15000));
+    if (!over) timer = setTimeout(turn, isPart ? SOON : Math.min(every * 2 ** Math.min(misses, 3), 15000));
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !timer) turn(); });
   turn();

@@ -7,9 +7,9 @@ export function product(main, told, now, lake) {
   replace(main,
     el("h1", {}, told.name),
     mine ? el("p.quiet", {}, mine.contracts.map((c) => fresh(c, now))) : null,
-    el("section.tiles", { "aria-label": "figures of now" }, told.figures.map(tile)),
+    el("section.tiles", { "aria-label": "figures of now" }, told.figures.map((figure) => tile(figure, told.name))),
     el("section.cards.wide-cards", { "aria-label": "over time" }, Object.entries(told.series).map(([key, series]) =>
-      el("article.card", {}, el("h2", {}, series.title), lines(series, key), sql(series.sql, key)))),
+      el("article.card", {}, el("h2", {}, series.title), lines(series, key, (id) => behind({ product: told.name, series: key, row: id })), sql(series.sql, key, series.tables)))),
     el("section.cards", { "aria-label": "analyses" }, told.analyses.map(card)));
 }
 
@@ -22,18 +22,23 @@ function fresh(contract, now) {
   return el("span.line", {}, parts.join("; "));
 }
 
-function tile(figure) {
+/** The address of the events behind a number. */
+const behind = (query) => `/trace?${new URLSearchParams(query)}`;
+
+function tile(figure, name) {
   const words = { up: "▲", down: "▼" };
   return el("article.tile", {},
     el("h2", {}, figure.title, figure.unit ? ` ${figure.unit}` : ""),
-    el("p.value", { style: { "--length": Math.max(4, figure.value.length) } }, figure.value || "–"),
+    el("p.value", { style: { "--length": Math.max(4, figure.value.length) } }, figure.value
+      ? el("a", { href: behind({ product: name, figure: figure.title, row: figure.id }), title: "the events behind this number" }, figure.value) : "–"),
     el("p.moment", {}, figure.moment,
       figure.change ? el(`span.change.${figure.sign}`, { title: "against the period before" },
-        ` ${words[figure.sign]} ${figure.change}`, el("span.hidden", {}, " against the period before")) : null));
+        ` ${words[figure.sign]} ${figure.change}`, el("span.hidden", {}, " against the period before")) : null),
+    sql(figure.sql, `${figure.title}-${figure.id}`, figure.tables));
 }
 
 function card(one) {
-  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${one.ids[place]}`;
+  const link = (place) => behind({ analysis: one.name, row: one.ids[place] });
   const head = el("h2", {}, el("a", { href: `/analysis/${encodeURIComponent(one.name)}` }, one.title));
   if (one.fault) return el("article.card", {}, head, el("p.quiet", {}, one.fault));
   return el("article.card", {}, head, body(one, link, true), sql(one.sql, one.name, one.tables));
@@ -56,7 +61,7 @@ function sql(text, key, names = []) {
 }
 
 export function analysis(main, one) {
-  const link = (place) => `/trace?analysis=${encodeURIComponent(one.name)}&row=${one.ids[place]}`;
+  const link = (place) => behind({ analysis: one.name, row: one.ids[place] });
   replace(main, el("h1", {}, one.title), el("p.quiet", {}, el("a", { href: `/product/${one.product}` }, one.product)),
     one.fault ? el("p", {}, one.fault) : body(one, link, false), sql(one.sql, one.name, one.tables));
 }
@@ -69,7 +74,7 @@ export function table(main, told, now) {
   const history = told.history.map((c) => [number(c.version), clock(c.time), c.operation, number(c.rows), c.note]);
   replace(main, el("h1.exact", {}, info.name),
     el("dl.facts", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    grid(`rows of ${info.name}`, told.columns, told.rows, { link: (_r, place) => `/trace?table=${encodeURIComponent(info.name)}&row=${told.ids[place]}` }),
+    grid(`rows of ${info.name}`, told.columns, told.rows, { link: (_r, place) => behind({ table: info.name, row: told.ids[place] }) }),
     sql(told.sql, info.name),
     grid("commits", [{ name: "version", number: true }, { name: "time (UTC)" }, { name: "operation" }, { name: "rows", number: true }, { name: "metadata" }], history));
 }

@@ -20,11 +20,12 @@ function drawn(bar, place, link) {
 
 const WIDTH = 640, HEIGHT = 190, LEFT = 52, BOTTOM = 22, TOP = 10, RIGHT = 10;
 
-/** Lines over time. `apart`: each has a scale of its own, and so a picture of its own. */
-export function lines(series, key) {
+/** Lines over time. `apart`: each has a scale of its own, and so a picture of its own.
+ * `link` gives the address of the events behind a point. */
+export function lines(series, key, link) {
   if (!series.lines.length) return el("p.quiet", {}, "no points yet");
   const groups = series.apart ? series.lines.map((line) => [line]) : [series.lines];
-  return el("div.lines", {}, groups.map((group) => figure(series, group, key)), numbers(series, key));
+  return el("div.lines", {}, groups.map((group) => figure(series, group, key)), numbers(series, key, link));
 }
 
 function figure(series, group, key) {
@@ -63,12 +64,12 @@ function figure(series, group, key) {
   return el("figure", {}, el("figcaption", {}, legend), drawing);
 }
 
-function numbers(series, key) {
+function numbers(series, key, link) {
   const columns = [{ name: "time (UTC)" }, ...series.lines.map((line) => ({ name: line.name, number: true }))];
   const found = new Map();
   series.lines.forEach((line, at) => line.points.forEach((p) => {
     if (!found.has(p[0])) found.set(p[0], Array(series.lines.length).fill(""));
-    found.get(p[0])[at] = p[2];
+    found.get(p[0])[at] = el("a", { href: link(p[3]), title: "the events behind this number" }, p[2]);
   }));
   const rows = [...found].sort((a, b) => b[0] - a[0]).slice(0, 60).map(([t, cells]) => [day(t, series, true), ...cells]);
   return el("details", { "data-key": `numbers-${key}` }, el("summary", {}, "numbers"), table(series.title, columns, rows, { key: `n-${key}` }));

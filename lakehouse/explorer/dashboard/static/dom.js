@@ -44,19 +44,18 @@ export function named(name) {
 /** Put new children in the place of the old, and the keyboard's focus back where it was. */
 export function replace(node, ...children) {
   const active = document.activeElement;
-  const key = active && node.contains(active) ? active.getAttribute("data-key") || active.getAttribute("href") : null;
+  const keyed = (one) => one.getAttribute("data-key") || one.getAttribute("href");
+  const alike = (key) => [...node.querySelectorAll("[data-key],[href]")].filter((one) => keyed(one) === key);
+  const key = active && node.contains(active) ? keyed(active) : null;
+  const place = key ? alike(key).indexOf(active) : -1; // links to one page may be several
   const open = new Set([...node.querySelectorAll("details[open]")].map((d) => d.dataset.key));
   const scrolled = new Map([...node.querySelectorAll(".wide")].map((w) => [w.dataset.key, w.scrollLeft]));
   node.replaceChildren();
   add(node, children);
   for (const details of node.querySelectorAll("details")) if (open.has(details.dataset.key)) details.open = true;
   for (const wide of node.querySelectorAll(".wide")) wide.scrollLeft = scrolled.get(wide.dataset.key) || 0;
-  if (key) {
-    const again = [...node.querySelectorAll("[data-key],[href]")].find(
-      (n) => n.getAttribute("data-key") === key || n.getAttribute("href") === key,
-    );
-    if (again) again.focus({ preventScroll: true });
-  }
+  const again = key ? alike(key) : [];
+  if (again.length) (again[place] || again[0]).focus({ preventScroll: true });
 }
 
 /** A table of texts; `link` gives the address of a row's drill-down, or nothing. */

@@ -11,7 +11,7 @@ export function pipeline(main, lake, now, isAging = false) {
     lake.empty ? el("p.empty", {}, lake.empty) : null,
     concerns(lake),
     lake.products.flatMap((p) => p.contracts.map((c) => flow(c, lake, now))),
-    el("div.cards", {}, followers(lake, now), lags(lake), stages(lake), machine(lake), lake.products.flatMap((p) => p.contracts.map((c) => quarantine(c, p.name))), audits(lake, now)));
+    el("div.cards", {}, followers(lake, now), lags(lake), stages(lake), machine(lake), lake.products.flatMap((p) => p.contracts.map(quarantine)), audits(lake, now)));
 }
 
 function concerns(lake) {
@@ -31,6 +31,12 @@ function rates(contract, now) {
   return { buckets: buckets.map((n) => n / STEP), last };
 }
 
+/** A text that leads to the analysis which tells more of it, where the product has one. */
+function told(contract, analysis, text) {
+  const name = contract.analyses[analysis];
+  return name ? el("a", { href: `/analysis/${encodeURIComponent(name)}` }, text) : text;
+}
+
 const ages = (a) => (a ? `${seconds(a.p50)} / ${seconds(a.p95)}` : "not known");
 
 function flow(contract, lake, now) {
@@ -47,13 +53,13 @@ function flow(contract, lake, now) {
       box("bronze", el("a", { href: `/table/bronze.${encodeURIComponent(contract.name)}` }, `bronze.${contract.name}`), `${number(bronze?.rows)} rows`,
         [`${rate.last >= 10 ? short(rate.last) : rate.last.toFixed(1)} records/s in the last minute`, el("br"),
           last ? `last batch ${ago(last.time, now)}` : "no batch", el("br"), `landing ${ages(contract.landed)}`, el("br"),
-          `late ${number(contract.late)}, duplicates ${number(contract.duplicates)}`,
+          told(contract, "late_and_doubled", `late ${number(contract.late)}, duplicates ${number(contract.duplicates)}`),
           spark(rate.buckets, `records a second over five minutes, now ${rate.last.toFixed(1)}`)]),
       el("li.arrow", { "aria-hidden": "true" }, el(`span${running && rate.last ? ".moving" : ""}`)),
       el("li.after", {}, el("ul", {},
         [...kinds].map(([name, rows]) => follower(name, rows, contract, now)),
         contract.quarantine === null ? null : el("li.box.quarantine", {}, el("h3", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "quarantine")),
-          el("p.big", {}, `${number(contract.quarantine)} records`), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
+          el("p.big", {}, told(contract, "quarantine", `${number(contract.quarantine)} records`)), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
     el("p.quiet", {}, `newest event ${clock(contract.newest_event)}; watermark ${clock(contract.watermark)}; ages of events are p50 / p95 of the newest batches`));
 }
 
@@ -87,12 +93,12 @@ function follower(name, rows, contract, now) {
         none ? `; ${none} ${none === 1 ? "has" : "have"} nothing yet` : ""]));
 }
 
-function quarantine(contract, name) {
+function quarantine(contract) {
   if (!contract.faults.length) return null;
-  const rows = contract.faults.map((f) => [f.field || "the record", f.fault, number(f.records)]);
+  const rows = contract.faults.map((f) => [f.field || "the record", f.fault, told(contract, "quarantine", number(f.records))]);
   return el("article.card", {}, el("h2", {}, `Quarantine of ${contract.name}`),
     grid(`by first fault, ${contract.name}`, [{ name: "field" }, { name: "fault" }, { name: "records", number: true }], rows),
-    el("p", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "the records"), " — ", el("a", { href: `/product/${name}` }, "with samples, by verdict")));
+    el("p", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "the records"), " — ", told(contract, "quarantine", "with samples, by verdict")));
 }
 
 function stages(lake) {
