@@ -66,7 +66,8 @@ def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> 
     """Candidates for the word that ends ``before``, which is the statement up to the cursor.
 
     Where a table is due, tables and views; elsewhere columns of the tables that the statement
-    names, then all else. What is written already is no candidate.
+    names, then all else; while it names none, as before its FROM, columns of all. What is
+    written already is no candidate.
     """
     part = written(before, len(before)).lower()
     words = Vocabulary(_spelled(words.tables), _spelled(words.views))
@@ -81,7 +82,8 @@ def complete(statement: str, before: str, words: Vocabulary, most: int = 50) -> 
     elif not part:
         pool = columns
     else:
-        pool = [*columns, *words.tables, *words.views, *KEYWORDS, *FUNCTIONS]
+        others = [] if columns else [c for name in known for c in known[name]]
+        pool = [*columns, *words.tables, *words.views, *KEYWORDS, *others, *FUNCTIONS]
     starts, inside = [], []
     for name in dict.fromkeys(pool):
         plain = name.lower().replace('"', "")

@@ -38,7 +38,7 @@ def test_the_cursor_stays_where_it_was_and_a_key_is_never_undone(screen_root):
         await it.until(lambda: it.app.seen.versions)
         tree, names = it.app.query_one("LakeTree"), it.app.session.catalogue.names()
         tree.point_at("silver.sales_by_segment")
-        tree.list([*names, "silver.sales_new"], {})
+        tree.list([*names, "silver.sales_new"], {}, {})
         await it.until(lambda: tree.pointed == "silver.sales_by_segment")
         await it.press("down")  # before what follows a listing has come
         tree._begin("silver.sales_by_client")
@@ -88,6 +88,44 @@ def test_the_table_s_tab_shows_the_table_that_the_tree_points_at(screen_root):
         await it.shows("client_id")
 
     drive(screen_root, steps)
+
+
+def test_the_tree_has_the_columns_of_each_table_and_their_types(screen_root):
+    async def steps(it):
+        await it.shows("totals by currency", "bronze 5 v")
+        it.app.query_one("LakeTree").point_at("bronze.sales")
+        await it.press("space")
+        await it.shows("unit_price decimal(18,4)", "event_time timestamp")
+        await it.press("down", "enter")
+        await it.until(lambda: it.app.table == "bronze.sales")
+        await it.until(lambda: "offset" in it.grid.rows.schema.names)
+        tree = it.app.query_one("LakeTree")
+        tree.point_at("bronze.sales")
+        tree.focus()
+        await it.press("space")
+        await it.until(lambda: not tree.cursor_node.is_expanded)
+        assert tree.pointed == "bronze.sales"
+
+    drive(screen_root, steps, LARGE)
+
+
+def test_rows_of_a_statement_are_of_the_moment_that_the_screen_names(screen_root):
+    async def steps(it):
+        await it.shows("totals by currency", "bronze 5 v")
+        await it.press("f4")
+        await it.write("FROM bronze.sales")
+        await it.press("escape", "f5")
+        await it.until(lambda: it.grid.rows.num_rows == 5)
+        rows = it.grid
+        await it.press("tab", "t")
+        await it.write("1\n")
+        await it.until(lambda: rows.rows.num_rows == 2)
+        await it.press("t")
+        await it.write("2001-01-01\n")
+        await it.shows("has no version as old")
+        await it.until(lambda: rows.rows.num_rows == 0)
+
+    drive(screen_root, steps, LARGE)
 
 
 def test_a_mouse_is_enough(screen_root):
@@ -200,8 +238,9 @@ def test_time_travel_and_what_changed(screen_root):
         await it.press("t")
         await it.write("2001-01-01\n")
         await it.shows("bronze not then", "has no version as old")
+        assert it.grid.count == 0  # those of another moment are no answer
         await it.press("t", "enter")
-        await it.until(lambda: "Spain" in it.grid.rows["country"].to_pylist())
+        await it.until(lambda: it.grid.count and "Spain" in it.grid.rows["country"].to_pylist())
         await it.press("v")
         await it.shows("WRITE")
 

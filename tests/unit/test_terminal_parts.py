@@ -74,6 +74,8 @@ WORDS = Vocabulary({"silver.a_b": ("country", "orders"), "bronze.a": ("offset",)
         ("FROM silver.", "silver.a_b"),
         ("FROM cl", "clients"),
         ("FROM silver.a_b WHERE cou", "country"),
+        ("SELECT cou", "country"),
+        ("SELECT offs FROM silver.a_b", None),
         ("FROM silver.a_b AS x WHERE x.ord", "x.orders"),
         ("FROM bronze.a WHERE ", "offset"),
         ("SELECT nothing_like_it", None),

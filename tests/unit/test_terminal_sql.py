@@ -48,7 +48,7 @@ def test_sql_is_completed_run_kept_and_its_errors_have_a_place(screen_root):
         assert History(kept).statements[0].startswith("SELECT count")
         editor.load_text("SHOW TABLES")
         await it.press("f5")
-        await it.until(lambda: "bronze.sales" in it.grid.rows.columns[0].to_pylist())
+        await it.until(lambda: it.grid.columns and "bronze.sales" in it.grid.rows[0].to_pylist())
 
     drive(screen_root, steps)
 

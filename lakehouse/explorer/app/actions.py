@@ -59,6 +59,7 @@ class Actions(App[None]):
         yield SystemCommand("as of", "Read another version or time", self.action_as_of)
         yield SystemCommand("read again", "Look at every table again", self.action_refresh_lake)
         yield SystemCommand("tree", "Show or hide the tree of tables", self.action_tree)
+        yield SystemCommand("columns", "Of the table that the tree points at", self.action_columns)
         if table := self.table:
             yield SystemCommand("changes", f"In {table}, row by row", self.action_changes)
             yield SystemCommand("versions", f"Commits of {table}", self.action_versions)
@@ -104,6 +105,10 @@ class Actions(App[None]):
         elif not isinstance(self.focused, Input | TextArea):
             tree.focus()
 
+    def action_columns(self) -> None:
+        """Show or hide the columns of the table that the tree points at."""
+        self.query_one(LakeTree).action_toggle_node()
+
     def action_step(self, by: int) -> None:
         """The next analysis, or the one before."""
         self.query_one("#tabs", TabbedContent).active = "analyses"
@@ -138,6 +143,8 @@ class Actions(App[None]):
             self.complain(error)
             return
         self.session.cancel()
+        for results in self.query(Results):
+            results.forget()
         self._go_back(version, then)
 
     @work(thread=True, exclusive=True, group="moment")

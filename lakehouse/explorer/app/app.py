@@ -108,7 +108,7 @@ class Explorer(Actions):
         self._say_where()
         self.query_one(LakeTree).focus()
         names = self.session.catalogue.names()
-        self.query_one(LakeTree).list(names, {})
+        self.query_one(LakeTree).list(names, {}, {})
         self.call_after_refresh(self._begin, names)  # engines load slowly: the tree is there first
 
     def _begin(self, names: list[str]) -> None:
@@ -137,7 +137,7 @@ class Explorer(Actions):
         is_first = not self.seen.versions
         self.seen = seen
         self._say_where("" if seen.versions else "no table here yet")
-        self.query_one(LakeTree).list([*seen.versions], seen.tables)
+        self.query_one(LakeTree).list([*seen.versions], seen.tables, seen.columns)
         self._say_table()
         pane = self.query_one(AnalysesPane)
         pane.list(analyses(seen.versions))
@@ -148,6 +148,8 @@ class Explorer(Actions):
                 pane.show(pane.shown, stay=True)
             if self.table in changed or (is_asked and self.table):
                 self._show_table(stay=True)
+            if is_asked:
+                self.query_one(SqlPane).again()
 
     def _say_where(self, text: str = "") -> None:
         catalogue = self.session.catalogue
@@ -199,7 +201,8 @@ class Explorer(Actions):
         if not self._views:
             self._views = dict.fromkeys(self.session.usable(), ())
             self._describe()
-        return Vocabulary(self.seen.columns, self._views)
+        columns = {name: tuple(kinds) for name, kinds in self.seen.columns.items()}
+        return Vocabulary(columns, self._views)
 
     @work(thread=True, group="words")
     def _describe(self) -> None:

@@ -152,6 +152,12 @@ class SqlPane(Vertical):
         self.editor.mark(None)
         self.query_one(Results).ask(self.editor.text)
 
+    def again(self) -> None:
+        """Ask once more what was asked, if anything was."""
+        results = self.query_one(Results)
+        if results.statement:
+            results.ask(results.statement, stay=True)
+
     def on_results_wrong(self, event: Results.Wrong) -> None:
         """Mark the error's place."""
         if event.at and event.results.statement == self.editor.text:

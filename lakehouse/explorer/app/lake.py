@@ -32,7 +32,8 @@ class Seen:
     versions: Mapping[str, int] = field(default_factory=dict)
     tables: Mapping[str, TableInfo | str] = field(default_factory=dict)
     """Table → what is known of it; or, as a text, why nothing is."""
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Table → its columns, each with its type."""
     level: frozenset[str] = frozenset()
     """Tables that lack versions of bronze in which no row came: it was compacted."""
 
@@ -53,10 +54,10 @@ def look(session: Session, before: Seen) -> Seen:
     if versions == before.versions:
         return before
     tables: dict[str, TableInfo | str] = {}
-    columns: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, Mapping[str, str]] = {}
     for name, version in versions.items():
         if version == before.versions.get(name) and name in before.tables:
-            tables[name], columns[name] = before.tables[name], before.columns.get(name, ())
+            tables[name], columns[name] = before.tables[name], before.columns.get(name, {})
             continue
         try:
             tables[name] = session.catalogue.info(name)
@@ -82,7 +83,7 @@ def _is_level(session: Session, seen: Seen, name: str) -> bool:
     return rows_between(uri, info.source, info.source + lacks) == 0
 
 
-def _columns(session: Session, name: str) -> tuple[str, ...]:
+def _columns(session: Session, name: str) -> Mapping[str, str]:
     if is_plain(name):
-        return ()
-    return tuple(field.name for field in session.catalogue.open(name).schema().fields)
+        return {}
+    return {f.name: f.type.type for f in session.catalogue.open(name).schema().fields}

@@ -106,6 +106,10 @@ class Results(Vertical):
             self.query_one(Input).remove_class("shown")
         self._run(stay=stay)
 
+    def forget(self) -> None:
+        """Rows on the screen are of another moment: no answer, where there is none of this one."""
+        self._drawn = ""
+
     def say(self, text: str, *, is_wrong: bool = False) -> None:
         """A line above the rows."""
         status = self.query_one(".status", Static)

@@ -25,6 +25,7 @@ On every screen
   Esc             back; end a question Ctrl+Q   leave
   Tab, Shift+Tab  the next part        F2 F3 F4 analyses, table, SQL
   F9              the tree, or not     [ ]      other analyses
+  Space           in the tree: a table's columns and types
   t               another version or time, for all tables
   w               what changed between two versions of the table
   v               versions of the table: its commits

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
@@ -21,10 +22,15 @@ _ROUND = 0.9995
 """From here on a number of three digits is the next unit."""
 Known = Mapping[str, TableInfo | str]
 """Table → what is known of it; or, as a text, why nothing is."""
+Columns = Mapping[str, Mapping[str, str]]
+"""Table → its columns, each with its type."""
 
 
 class LakeTree(Tree[str]):
-    """Products, their layers, and their tables with rows and version."""
+    """Products, their layers, and their tables with rows and version; below each its columns."""
+
+    ICON_NODE, ICON_NODE_EXPANDED = "▸", "▾"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "toggle_node", "Columns")]
 
     DEFAULT_CSS = "LakeTree { height: 1fr; padding: 0; scrollbar-size: 1 1; }"
 
@@ -38,11 +44,14 @@ class LakeTree(Tree[str]):
     def __init__(self, **how: Any) -> None:
         super().__init__("lake", **how)
         self.show_root = False
+        self.auto_expand = False  # a table that is chosen is shown
         self.guide_depth = 2
+        self._columns: Columns = {}
         self._leaves: dict[str, TreeNode[str]] = {}
 
-    def list(self, names: list[str], known: Known) -> None:
+    def list(self, names: list[str], known: Known, columns: Columns) -> None:
         """Show these tables; where they are those that are shown, only what is known is new."""
+        before, self._columns = self._columns, columns
         if [*self._leaves] != names:
             was = self.pointed
             self.clear()
@@ -50,13 +59,26 @@ class LakeTree(Tree[str]):
             for product, tables in grouped(names).items():
                 branch = self.root.add(Text(printable(product), "bold"), expand=True)
                 for name in tables:
-                    self._leaves[name] = branch.add_leaf(Text(""), data=name)
+                    self._leaves[name] = branch.add(Text(""), data=name)
             if self._leaves:
                 first = was if was in self._leaves else next(iter(self._leaves))
                 self.call_after_refresh(self._begin, first)
             self._leaves = {name: self._leaves[name] for name in names}
         for name, node in self._leaves.items():
             node.set_label(label(name, known.get(name)))
+            if node.is_expanded and before.get(name) != columns.get(name):
+                self._fill(node, name)
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded[str]) -> None:
+        """A table's columns, once they are asked for."""
+        if event.node.data:
+            self._fill(event.node, event.node.data)
+
+    def _fill(self, node: TreeNode[str], table: str) -> None:
+        node.remove_children()
+        for name, kind in self._columns.get(table, {}).items():
+            text = Text.assemble(printable(name), (f" {printable(kind)}", "dim"), no_wrap=True)
+            node.add_leaf(text, data=table)
 
     def _begin(self, first: str) -> None:
         """Point at this table, unless a key was quicker."""
@@ -65,9 +87,11 @@ class LakeTree(Tree[str]):
 
     @property
     def pointed(self) -> str:
-        """The table that the cursor is at; empty where it is at none."""
-        name = (self.cursor_node and self.cursor_node.data) or ""
-        is_here = name and self._leaves.get(name) is self.cursor_node  # the node outlives its tree
+        """The table that the cursor is at, or at a column of; empty where it is at none."""
+        node = self.cursor_node
+        if node is None or not (name := node.data):
+            return ""
+        is_here = self._leaves.get(name) in {node, node.parent}  # a node outlives its tree
         return name if is_here else ""
 
     def point_at(self, name: str) -> None:
@@ -80,6 +104,8 @@ class LakeTree(Tree[str]):
         event.stop()
         if event.node.data:
             self.post_message(self.Picked(event.node.data))
+        else:
+            event.node.toggle()
 
 
 def label(name: str, info: TableInfo | str | None) -> Text:
