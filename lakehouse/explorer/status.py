@@ -52,7 +52,7 @@ class Status:
     time: str | None = None
     """When bronze was at that version."""
     behind: int | None = None
-    """Commits of bronze that it lacks."""
+    """Commits of bronze that it lacks; 0 where these added no row."""
     rows_behind: int | None = None
     """Rows that these added; None where bronze's log no longer says, or rows were removed."""
     waiting: int | None = None
@@ -201,12 +201,13 @@ def _status(flow: Flow, lake: Lake, newest: int, name: str, ask: Callable[[], An
         rows = rows_between(uri, NOTHING, newest)
         return replace(found, behind=newest + 1, rows_behind=rows, note="nothing yet")
     version = applied.version
+    rows = rows_between(uri, version, newest)
     return replace(
         found,
         version=version,
         time=_iso(applied.time or commit_time(uri, version)),
-        behind=max(0, newest - version),
-        rows_behind=rows_between(uri, version, newest),
+        behind=max(0, newest - version) if rows != 0 else 0,
+        rows_behind=rows,
     )
 
 

@@ -13,9 +13,11 @@ from lakehouse.doctor.ailments import ailments_checks
 from lakehouse.explorer import status as module
 from lakehouse.explorer.audits import Audit
 from lakehouse.explorer.concerns import LAG, MANY, OLD, concerns
+from lakehouse.explorer.measured import _age
 from lakehouse.explorer.observed import Observer
 from lakehouse.explorer.status import status
 from lakehouse.products.registry import flows
+from lakehouse.storage.upkeep import compact
 from tests.conftest import encode, sale
 from tests.live.conftest import verb
 from tests.support.lake import Lake
@@ -112,6 +114,27 @@ def test_a_quarantine_that_grows_by_what_is_usual_is_no_concern(settings):
     seen = Observer(settings, lambda s: s).look()
     assert seen.landings["sales"].recent[-1].quarantined == MANY + 1
     assert [c.what for c in concerns(seen) if "quarantine" in c.what] == []
+
+
+def test_compaction_alone_leaves_nobody_behind(settings):
+    """A flow that rests for some minutes after its bronze was compacted lacks nothing."""
+    lake = Lake(settings)
+    for number in range(2):
+        lake.land(encode(sale(event_id=f"e{number}")), number)
+    lake.fold()
+    compact(lake.bronze.bronze)
+    seen = Observer(settings, lambda s: s).look()
+    version = lake.bronze.bronze.version
+    assert {row.version for row in seen.flows if row.flow == "sales.silver"} == {version - 1}
+    later = replace(
+        seen, at=seen.at + timedelta(hours=1), locks={"bronze.sales": "sales.bronze+sales.silver"}
+    )
+    assert [c.what for c in concerns(later) if "sales.silver" in c.what] == []
+    assert {age for (flow, _), age in _age(later) if flow == "sales.silver"} == {0.0}
+    lake.land(encode(sale(event_id="e3")), 2)
+    later = replace(Observer(settings, lambda s: s).look(), at=later.at, locks=later.locks)
+    [told] = [c.what for c in concerns(later) if "sales.silver" in c.what]
+    assert "as it was 60 minutes ago" in told
 
 
 def test_what_waits_what_is_away_and_a_clock_that_is_wrong_are_said(settings):
