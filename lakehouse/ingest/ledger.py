@@ -205,5 +205,7 @@ class Ledger(Follower):
         return pa.concat_tables([LEDGER_SCHEMA.empty_table(), *self._pending])
 
     def maintain(self) -> None:
-        """Between batches: compact and remove old files, as settings say."""
+        """Between batches: write what has waited long enough; compact and remove old files."""
+        if self._is_due():
+            self.persist()
         self._upkeep.run()

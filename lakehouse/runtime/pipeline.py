@@ -89,8 +89,9 @@ class Landing:
         self.following.give_way(batch)
 
     def publish_waiting(self) -> None:
-        """Publish the tables whose turn has come although no batch arrived."""
+        """Write the tables whose turn has come although no batch arrived."""
         self.following.rest()
+        self.ledger.maintain()
 
     def persist(self) -> None:
         """Write to the tables what is still in memory of the landed batches."""

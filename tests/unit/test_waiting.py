@@ -80,6 +80,19 @@ def test_what_waits_for_a_batch_that_does_not_come_is_folded(landing, monkeypatc
     assert versions(landing) == [last]
 
 
+def test_a_late_event_is_in_the_ledger_soon_though_no_batch_follows_it(landing):
+    ledger, wait = landing.ledger, landing.bronze.settings.silver.finer_persist_interval
+    land(landing, 0, more=False)
+    land(landing, 0, more=False)  # copies
+    landing.publish_waiting()
+    assert ledger.table.version == 0
+    ledger._persisted_at -= wait.total_seconds()
+    landing.publish_waiting()
+    assert ledger.table.version == 1
+    landing.publish_waiting()
+    assert (ledger.table.version, len(ledger.table.files())) == (1, 1)
+
+
 def test_a_commit_between_two_batches_that_wait(landing, settings):
     land(landing, 0, more=True)
     compact(landing.bronze.bronze)
