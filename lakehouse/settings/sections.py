@@ -151,7 +151,7 @@ class TableSettings(Section):
     """[table]: properties that a table gets when it is created."""
 
     log_retention: Duration = Field(timedelta(days=30), description="how long the Delta log keeps history")
-    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel; files that compaction replaced, one hour at most; the audit of a table of silver that lags needs them, so not below [silver] greatest_age")
+    deleted_file_retention: Duration = Field(timedelta(days=1), description="how long removed files stay for time travel; files that compaction replaced, one hour at most; the audit of a table of silver that lags needs them, so not below [silver] greatest_age, nor below four times its finer_persist_interval")
     checkpoint_interval: Count = Field(50, description="commits between two checkpoints of the Delta log")
     target_file_size_mb: Count = Field(128, description="size of file that compaction aims for")
 
