@@ -140,7 +140,11 @@ def lowest_applied(root: Path, bronze: str) -> int | None:
 
 def _applied(root: Path, bronze: str) -> Iterator[int]:
     for log in root.glob("[!_.]*/*/_delta_log"):
-        newest = int(max((n[:20] for n in _numbered(log) if n.endswith(".json")), default="0"))
+        try:
+            names = _numbered(log)
+        except (FileNotFoundError, NotADirectoryError):  # moved by a rebuild; or it is no log
+            continue
+        newest = int(max((n[:20] for n in names if n.endswith(".json")), default="0"))
         for version in range(newest, max(-1, newest - _LOOKED), -1):
             source = note_of(commit_info(str(log.parent), version) or {}).get("source")
             if source:

@@ -119,6 +119,8 @@ def test_what_a_follower_has_not_applied_stays(make, at_once, tmp_path):
     plain = tmp_path / "lake" / "t" / "_taken.json"
     plain.parent.mkdir(parents=True)
     plain.write_text(json.dumps({"bronze": id_, "version": 17}))
+    (tmp_path / "notes" / "mine").mkdir(parents=True)
+    (tmp_path / "notes" / "mine" / "_delta_log").write_text("no log")
     assert lowest_applied(tmp_path, id_) == 17
     commit(table, upkeep, range(20, 150))
     log = Path(table.uri, "_delta_log")
