@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ from duckdb import DuckDBPyConnection
 from pyspark.sql import SparkSession
 
 from lakehouse.core.disk import MAKE_ROOM, DiskWatch
+from lakehouse.core.ending import end_each
 from lakehouse.core.errors import (
     ServiceAway,
     ServiceUnavailable,
@@ -143,11 +145,8 @@ def _attempt(
             with HEALTH.running(f.name for f in (*bronze, *followers)):
                 _wait(queries, alone, settings, available_now, stop, patience, beside)
         finally:
-            for query, landing in queries:
-                if query.stop():
-                    landing.persist()
-            for publisher in alone:
-                publisher.persist()
+            stops = (partial(_stop, query, landing) for query, landing in queries)
+            end_each([*stops, *(publisher.persist for publisher in alone)])
             for name in [query.name for query, _ in queries if query.is_stuck]:
                 raise ServiceUnavailable(
                     name,
@@ -155,6 +154,11 @@ def _attempt(
                     f"{settings.stream.stop_timeout.total_seconds():g} s",
                     "start again: it begins where its table ends; or give it more time",
                 )
+
+
+def _stop(query: BronzeQuery, landing: Landing) -> None:
+    if query.stop():
+        landing.persist()
 
 
 def has_run(f: Flow, lake: Lake) -> bool:

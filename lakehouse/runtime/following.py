@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from lakehouse.core.ending import end_each
 from lakehouse.core.metrics import FOLDS, FRESHNESS, WAITING
 from lakehouse.ingest.landing import Landed
 from lakehouse.storage.follower import Follower
@@ -133,8 +134,7 @@ class Following:
                 self._go_on()
             self._settle()
         finally:
-            for follower in self.followers:
-                follower.persist()
+            end_each(follower.persist for follower in self.followers)
 
     def wait(self) -> None:
         """Wait until the followers' threads have ended: until then their tables are written."""

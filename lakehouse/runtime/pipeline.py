@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from duckdb import DuckDBPyConnection
 
+from lakehouse.core.ending import end_each
 from lakehouse.ingest.landing import BronzePublisher, Landed
 from lakehouse.ingest.ledger import Ledger
 from lakehouse.ingest.replay import finish
@@ -95,8 +96,4 @@ class Landing:
 
     def persist(self) -> None:
         """Write to the tables what is still in memory of the landed batches."""
-        try:
-            self.bronze.persist()
-            self.ledger.persist()
-        finally:
-            self.following.persist()
+        end_each([self.bronze.persist, self.ledger.persist, self.following.persist])

@@ -12,7 +12,10 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.core.errors import LakehouseError
+from lakehouse.model.flow import SilverFlow
+from lakehouse.products.registry import flows
 from lakehouse.runtime.driver import run
+from lakehouse.silver.publisher import SilverPublisher
 from tests.conftest import encode, sale
 from tests.support.lake import SILVER, Lake, assert_silver_is_a_function_of_bronze
 
@@ -85,6 +88,22 @@ def test_a_fold_that_fails_is_made_good_by_the_next_start(settings, name):
     lake.land(encode(sale(event_id="e", order_id="o2", client_id="c2")), 5)
     silver_job(settings)
     assert_silver_is_a_function_of_bronze(lake)
+
+
+def test_flows_are_stopped_though_one_of_them_cannot_be_left_whole(settings, monkeypatch):
+    """What was not stopped went on beside the flows that up had started again."""
+    ended, silver = [], [flow for flow in flows() if isinstance(flow, SilverFlow)]
+
+    def fails(self):
+        ended.append(self.name)
+        raise LakehouseError(self.name, "is out of room", "make some")
+
+    monkeypatch.setattr(SilverPublisher, "persist", fails)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(LakehouseError, match=silver[0].name):
+        run(silver[:2], settings, no_session, stop=stop)
+    assert ended == [flow.name for flow in silver[:2]]
 
 
 def test_the_same_process_goes_on_after_a_fold_that_failed(settings):
