@@ -47,7 +47,8 @@ IN_SILVER = Watch(
 class Freshness:
     """One rate's result; latencies in seconds, memory in MB without broker and load.
 
-    ``mb_by_minute`` has the median of each minute's samples of memory; ``times`` and ``waits``
+    ``mb_by_minute`` has the median of each minute's samples of memory, ``own_by_minute`` of what
+    no file backs; ``times`` and ``waits``
     are of each event, in seconds since 1970 and from then on.
     """
 
@@ -61,6 +62,7 @@ class Freshness:
     cpu_cores: float
     peak_mb: float
     mb_by_minute: list[float]
+    own_by_minute: list[float]
     times: Latencies
     waits: Latencies
 
@@ -94,10 +96,10 @@ def freshness(
             started = time.monotonic()
             meter = Meter(engine.pid)
             settled = 0.0
-            memory: list[float] = []
+            memory: list[tuple[float, float]] = []
             while load.poll() is None:
-                memory.append(meter.sample())
-                each_second(memory[-1])
+                memory.append((meter.sample(), meter.own_mb))
+                each_second(memory[-1][0])
                 landed.look()
                 if not settled and time.monotonic() - started >= SETTLE_SECONDS:
                     settled = meter.cpu_seconds
@@ -113,13 +115,16 @@ def freshness(
             watcher.wait()
     if engine.returncode != 0:
         raise RuntimeError(engine_log.read_text()[-2000:])
-    by_minute = [median(part) for part in np.array_split(memory, max(1, round(minutes)))]
-    return _result(landed, seen_log, rate, cores, meter.peak_mb, by_minute)
+    all_, own = (
+        [float(median(part)) for part in np.array_split(column, max(1, round(minutes)))]
+        for column in zip(*memory, strict=True)
+    )
+    return _result(landed, seen_log, rate, cores, meter.peak_mb, all_, own)
 
 
 def _result(
     landed: _Landed, seen_log: Path, rate: int, cores: float, peak_mb: float,
-    mb_by_minute: list[float],
+    mb_by_minute: list[float], own_by_minute: list[float],
 ) -> Freshness:  # fmt: skip
     times, waits, batches = _latencies(landed, seen_log)
     start = times.min() + SETTLE_SECONDS
@@ -141,6 +146,7 @@ def _result(
         cpu_cores=cores,
         peak_mb=peak_mb,
         mb_by_minute=mb_by_minute,
+        own_by_minute=own_by_minute,
         times=times,
         waits=waits,
     )

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -32,11 +33,12 @@ class Meter:
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
         self._cpu: dict[tuple[int, float], float] = {}
-        self.peak_mb = 0.0
+        self.peak_mb = self.own_mb = 0.0
+        """Most memory of the tree; and of what was seen last, what no file backs."""
 
     def sample(self) -> float:
         """Look once; the memory of the tree now, in MB."""
-        total = 0.0
+        total = own = 0.0
         try:
             tree = [self._root, *self._root.children(recursive=True)]
         except psutil.Error:
@@ -45,16 +47,27 @@ class Meter:
             try:
                 times = process.cpu_times()
                 self._cpu[process.pid, process.create_time()] = times.user + times.system
-                total += process.memory_full_info().pss / 1e6
-            except psutil.Error:
+                pss, of_files = _memory(process.pid)
+                total, own = total + pss, own + pss - of_files
+            except (psutil.Error, OSError):
                 continue
-        self.peak_mb = max(self.peak_mb, total)
+        self.peak_mb, self.own_mb = max(self.peak_mb, total), own
         return total
 
     @property
     def cpu_seconds(self) -> float:
         """User and system time of every process seen, to its last sample."""
         return sum(self._cpu.values())
+
+
+def _memory(pid: int) -> tuple[float, float]:
+    """MB of one process, and of these the pages of files that it maps: the kernel takes them back.
+
+    A page that several processes have counts for each by its share.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
+    kb = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
+    return kb["Pss"] / 1e3 * 1.024, kb["Pss_File"] / 1e3 * 1.024
 
 
 def python(module: str, *words: str) -> list[str]:

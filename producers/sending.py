@@ -33,6 +33,8 @@ from producers.message import Message
 
 IN_FLIGHT = 50_000
 """Most records that may wait for an acknowledgement."""
+_OFTEN = 0.02
+"""Seconds from one look at the broker's answers to the next, while records are posted."""
 LARGEST = 8 * 1024 * 1024
 """Bytes of the largest record."""
 _EXACT = Context(prec=60)  # the default context rounds sums to 28 digits
@@ -141,7 +143,6 @@ def send(
             posting.post(message)
             if summary.sent % 500 == 0:
                 advance("sending", summary.events, total or 0, "records")
-            posting.hold(IN_FLIGHT)
             if stop.is_set():
                 break
         advance("sending", summary.events, total or 0, "records")
@@ -166,9 +167,19 @@ class _Posting:
         self._producer, self._topic = producer, topic
         self._summary, self._answers = summary, answers
         self._name = ("contract", f"{contract.name}/{contract.version}".encode())
+        self._next = 0.0  # when to look at the answers, by the monotonic clock
 
     def post(self, message: Message) -> None:
-        """Send one message; its partition is the one that any Kafka client computes for its key."""
+        """Send one message; its partition is the one that any Kafka client computes for its key.
+
+        Now and then the answers are taken, and too many that are owed are waited for.
+        """
+        self._hand_over(message)
+        if time.monotonic() >= self._next:
+            self.hold(IN_FLIGHT)
+            self._next = time.monotonic() + _OFTEN
+
+    def _hand_over(self, message: Message) -> None:
         headers = [self._name]
         if message.kind.startswith("corrupt"):
             headers.append(("fault", message.kind.encode()))

@@ -12,6 +12,7 @@ from typing import Any
 
 from lakehouse.audit.extent import Content
 from lakehouse.audit.pins import Pin, Snapshots
+from lakehouse.audit.tellers import Ahead
 from lakehouse.audit.topic import Broker
 from lakehouse.core.text import Say
 from lakehouse.ingest.ends import Ends
@@ -40,6 +41,8 @@ class Scene:
     recomputes: Recomputes
     content: Content
     say: Say
+    ahead: Ahead | None = None
+    """What the topic's records say, told beside the other steps where there are many."""
 
 
 @dataclass(frozen=True)

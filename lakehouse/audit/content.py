@@ -9,15 +9,19 @@ processes beside it (:mod:`lakehouse.audit.tellers`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+
+import pyarrow as pa
 
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.extent import Content
 from lakehouse.audit.left_out import all_quarantine
 from lakehouse.audit.pins import count
 from lakehouse.audit.sample import INSIDE, register, sample, slices
-from lakehouse.audit.tellers import MANY, Tellers
+from lakehouse.audit.tellers import MANY, Ahead, Tellers
 from lakehouse.audit.told import RAW_COLUMNS, Told, bronze_columns, deep
 from lakehouse.audit.topic import SAMPLE, Gap, Records
 from lakehouse.core.progress import Counted
@@ -58,6 +62,7 @@ VALUES = "rows of bronze are not what Kafka's records say"
 BROKEN = "rows of bronze come from records that say no such event in plain JSON"
 BYTES = "rows of quarantine are not Kafka's bytes"
 GONE = "rows are at offsets where Kafka has no committed record"
+_Ranges = dict[int, tuple[int, int]]
 
 
 @dataclass
@@ -93,29 +98,52 @@ def compare_content(scene: Scene) -> Check:
     )
 
 
+def told_ahead(scene: Scene, later: ExitStack) -> Ahead | None:
+    """What records say, told from now on beside the other steps; None where there are few.
+
+    Offsets up to bronze's ends: they are known before a table is read.
+    """
+    records, topic = scene.broker.records, scene.topic
+    if topic is None or records is None or scene.content is not Content.ALL:
+        return None
+    ranges = _ranges(topic, scene.ends.next)
+    if sum(after - first for first, after in ranges.values()) < MANY:
+        return None
+    tellers = later.enter_context(Tellers(scene.settings, scene.recomputes.witness, records))
+    return tellers.ahead(slices(ranges)) if tellers else None
+
+
 def _compared(scene: Scene, topic: Topic, witness: Witness, records: Records) -> _Found:
     connection, found, all_ = scene.snapshots.connection, _Found(), scene.content is Content.ALL
     told = Told(connection, witness)
     _view(scene)
-    ranges = _ranges(scene, topic)
-    parts = slices(ranges) if all_ else iter([sample(connection, ranges)])
-    drawn = None if all_ else next(parts)
+    held, landed = dict(connection.execute(_LAST).fetchall()), scene.ends.next
+    ranges = _ranges(topic, {p: max(landed.get(p, 0), held.get(p, 0)) for p in topic.ranges})
+    drawn = None if all_ else sample(connection, ranges)
     of = sum(after - first for first, after in ranges.values()) if all_ else 0
     done = Counted("comparing content", of, "offsets")
-    with Tellers(scene.settings, witness, records, many=of >= MANY) as tellers:
-        _hold(scene, witness, drawn)
-        for gaps in parts if drawn is None else [drawn]:
-            if tellers:
-                told.put(tellers.take(gaps))
-            else:
-                told.take(records(gaps))
-            register(connection, gaps)
-            _compare(scene, found)
-            if room := max(0, SAMPLE - len(found.first)):
-                found.first += told.explain(records, room)
-            if all_:
-                done.add(sum(map(len, gaps)))
+    _hold(scene, witness, drawn)
+    for gaps, hashes in _all(scene, ranges) if drawn is None else [(drawn, None)]:
+        if hashes is None:
+            told.take(records(gaps))
+        else:
+            told.put(hashes)
+        register(connection, gaps)
+        _compare(scene, found)
+        if room := max(0, SAMPLE - len(found.first)):
+            found.first += told.explain(records, room)
+        if all_:
+            done.add(sum(map(len, gaps)))
     return found
+
+
+def _all(scene: Scene, ranges: _Ranges) -> Iterator[tuple[list[Gap], pa.Table | None]]:
+    """Every offset, a part at a time, with what its records say where that is told ahead."""
+    if scene.ahead:
+        yield from scene.ahead
+        landed = scene.ends.next  # beyond it quarantine may have rows, where a batch was cut
+        ranges = {p: (max(first, landed.get(p, 0)), upto) for p, (first, upto) in ranges.items()}
+    yield from ((gaps, None) for gaps in slices(ranges))
 
 
 def _compare(scene: Scene, found: _Found) -> None:
@@ -144,15 +172,10 @@ def _view(scene: Scene) -> None:
     )
 
 
-def _ranges(scene: Scene, topic: Topic) -> dict[int, tuple[int, int]]:
-    """Of each partition the offsets that Kafka has and a table may hold."""
-    held = dict(scene.snapshots.connection.execute(_LAST).fetchall())
-    found = {}
-    for partition, (first, after) in topic.ranges.items():
-        upto = min(after, max(scene.ends.next.get(partition, 0), held.get(partition, 0)))
-        if upto > first:
-            found[partition] = (first, upto)
-    return found
+def _ranges(topic: Topic, upto: Mapping[int, int]) -> _Ranges:
+    """Of each partition the offsets that Kafka has, up to some of each."""
+    ends = {p: (first, min(after, upto.get(p, 0))) for p, (first, after) in topic.ranges.items()}
+    return {p: (first, after) for p, (first, after) in ends.items() if after > first}
 
 
 def _hold(scene: Scene, witness: Witness, gaps: list[Gap] | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -11,7 +13,8 @@ from lakehouse.audit.addresses import account, erased_view, quarantine_view
 from lakehouse.audit.asked import checks_of
 from lakehouse.audit.check import Check, Scene
 from lakehouse.audit.compare import Compared, compare_all
-from lakehouse.audit.content import COMPARED
+from lakehouse.audit.content import COMPARED, told_ahead
+from lakehouse.audit.content import NAME as CONTENT
 from lakehouse.audit.declared import recomputes_of
 from lakehouse.audit.extent import Content
 from lakehouse.audit.flags import Flags, flags
@@ -112,7 +115,7 @@ def _proof(
     *,
     with_source: bool,
 ) -> Proof | TableMissing:
-    with engine(settings) as connection:
+    with engine(settings) as connection, ExitStack() as later:
         snapshots = Snapshots(settings.lake.root, connection)
         steps.unreadable = snapshots.unreadable
         name = f"bronze.{product}"
@@ -126,20 +129,22 @@ def _proof(
         say(f"{name} at version {bronze.version}: comparing addresses with Kafka's offsets")
         ends, topic, questions = _ends(snapshots, bronze, settings, product, broker, steps)
         quarantine_view(connection, quarantine, ends)
+        is_whole = not steps.doubts
+        scene = Scene(
+            snapshots, product, settings, bronze, quarantine, ends, topic, broker,
+            recomputes_of(product), content, say,
+        )  # fmt: skip
+        ahead = steps.run(CONTENT, partial(told_ahead, scene, later))
+        scene = replace(scene, ahead=ahead)
         found, more = (
-            (Account.unknown(), [])
-            if steps.doubts  # what a table that cannot be read holds would count as missing
-            else _account(snapshots, ends, topic, broker, steps)
+            _account(snapshots, ends, topic, broker, steps)
+            if is_whole  # what a table that cannot be read holds would count as missing
+            else (Account.unknown(), [])
         )
         say("checking what is late and what was sent twice")
         horizon = settings.product(product).deduplication_horizon // timedelta(microseconds=1)
         rules = ends.rules_of_all(horizon)
         marks = steps.run("marks of bronze", lambda: flags(connection, rules))
-        recomputes = recomputes_of(product)
-        scene = Scene(
-            snapshots, product, settings, bronze, quarantine, ends, topic, broker, recomputes,
-            content, say,
-        )  # fmt: skip
         tables = _tables(scene)
         asked = checks_of(product, with_source=with_source)
         checks = [steps.run(name, partial(check, scene)) for name, check in asked]
@@ -148,7 +153,7 @@ def _proof(
         product, now, ends.topic, ends.topic_id, bronze.version,
         quarantine.version if quarantine else None, found, marks or Flags.unknown(),
         tuple(tables), (*questions, *more, *steps.doubts),
-        answers, _read(content, answers, found), recomputes.is_declared,
+        answers, _read(content, answers, found), scene.recomputes.is_declared,
     )  # fmt: skip
 
 

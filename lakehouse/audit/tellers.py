@@ -11,8 +11,11 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Self
 
 import pyarrow as pa
@@ -29,19 +32,20 @@ from lakehouse.storage.duck import connect
 MANY = 50_000
 """Fewer records are told in less time than these processes take to start."""
 COUNT = min(4, os.cpu_count() or 1)
+_AHEAD = 4
+"""Parts that are told before somebody asks for them."""
 
 
 class Tellers:
-    """As many processes as pay; none where there are few records, or one core.
+    """As many processes as pay; none where there is one core.
 
     Nor where a product's own witness cannot be handed on: a lambda is nobody else's.
     """
 
-    def __init__(
-        self, settings: Settings, witness: Witness, records: Records, *, many: bool
-    ) -> None:
-        given = _handed(settings, witness, records) if many and COUNT > 1 else b""
+    def __init__(self, settings: Settings, witness: Witness, records: Records) -> None:
+        given = _handed(settings, witness, records) if COUNT > 1 else b""
         self._all = [_started(given) for _ in range(COUNT if given else 0)]
+        self._thread = ThreadPoolExecutor(1, "tellers")
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -53,6 +57,11 @@ class Tellers:
         for process in self._all:
             process.kill()
             process.wait()
+        self._thread.shutdown(cancel_futures=True)
+
+    def ahead(self, parts: Iterable[list[Gap]]) -> Ahead:
+        """What the records of each part say, told from now on: some parts ahead of who reads."""
+        return Ahead(parts, lambda gaps: self._thread.submit(self.take, gaps))
 
     def take(self, gaps: Sequence[Gap]) -> pa.Table:
         """What the records in these ranges say; each process tells a share of every range."""
@@ -62,6 +71,28 @@ class Tellers:
                 pickle.dump([gap for gap in share if len(gap)], _pipe(process.stdin))
                 _pipe(process.stdin).flush()
         return pa.concat_tables([_answer(process) for process in self._all])
+
+
+class Ahead:
+    """Parts of a topic in their order, each with what its records say."""
+
+    def __init__(
+        self, parts: Iterable[list[Gap]], begin: Callable[[list[Gap]], Future[pa.Table]]
+    ) -> None:
+        self._parts, self._begin = iter(parts), begin
+        self._begun: deque[tuple[list[Gap], Future[pa.Table]]] = deque()
+        self._fill()
+
+    def __iter__(self) -> Iterator[tuple[list[Gap], pa.Table]]:
+        while self._begun:
+            gaps, told = self._begun.popleft()
+            table = told.result()
+            self._fill()
+            yield gaps, table
+
+    def _fill(self) -> None:
+        for gaps in islice(self._parts, _AHEAD - len(self._begun)):
+            self._begun.append((gaps, self._begin(gaps)))
 
 
 def _share(gap: Gap, number: int, count: int) -> Gap:

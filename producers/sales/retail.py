@@ -91,8 +91,9 @@ def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Me
     order, product, name, quantity_text, time_text, price_text, client_text, country = row
     key, client = order.encode(), _client(client_text)
     try:
-        time, price, quantity = _time(time_text), Decimal(price_text), int(quantity_text)
-        if not price.is_finite() or abs(quantity) > MOST_PIECES:
+        time, (price, is_exact) = _time(time_text), _price(price_text)
+        quantity = int(quantity_text)
+        if abs(quantity) > MOST_PIECES:
             raise ValueError(row)
     except (ValueError, OverflowError, InvalidOperation):
         fields = {"event_id": f"{order}-{number}", **dict(zip(COLUMNS, row, strict=True))}
@@ -111,12 +112,12 @@ def _message(row: Row, number: int, known: dict[str, str], last: datetime) -> Me
         currency="GBP",
         channel="web",
     )
-    kind = _kind(sale)
+    kind = _kind(sale, is_exact=is_exact)
     revenue = price * quantity if kind == "good" else Decimal(0)
     return Message(key, SALES.encode(sale), kind, order, time, revenue, sale.currency)
 
 
-def _kind(sale: Sale) -> str:
+def _kind(sale: Sale, *, is_exact: bool) -> str:
     """``good``, or the fault that the contract will find in the line."""
     if sale.unit_price < 0:
         return "corrupt:negative_price"
@@ -124,16 +125,20 @@ def _kind(sale: Sale) -> str:
         return "corrupt:zero_quantity"
     if not (sale.order_id and sale.product_id and sale.country):
         return "corrupt:empty_field"
-    return "good" if _is_exact(sale.unit_price) else "corrupt:odd_price"
+    return "good" if is_exact else "corrupt:odd_price"
 
 
 @lru_cache(maxsize=4096)
-def _is_exact(price: Decimal) -> bool:
+def _price(text: str) -> tuple[Decimal, bool]:
+    """The price, and whether the contract's money holds it; ValueError if it is no number."""
+    price = Decimal(text)
+    if not price.is_finite():
+        raise ValueError(text)
     try:
         exact(str(price))
     except ValueError:
-        return False
-    return True
+        return price, False
+    return price, True
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from typer.testing import CliRunner
 
+from lakehouse.audit.extent import Content
 from lakehouse.audit.proof import Verdict
 from lakehouse.audit.run import audit, broker_of
 from lakehouse.cli import flows as verbs_of_flows
@@ -86,10 +87,10 @@ def rows(root, sql):
     return read(Catalogue(str(root)), sql, settings_of({}).explorer).to_pylist()
 
 
-def proof(settings):
+def proof(settings, content=Content.SAMPLE):
     """What ``lakehouse audit sales`` finds."""
     broker = broker_of(settings, "sales")
-    return audit("sales", settings, broker, datetime.now(UTC), lambda _: None)
+    return audit("sales", settings, broker, datetime.now(UTC), lambda _: None, content)
 
 
 def account(root, environment, *columns):

@@ -4,12 +4,14 @@ import json
 import os
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 from kafka import KafkaProducer, TopicPartition
 
 from lakehouse.audit.declared import recomputes_of
+from lakehouse.audit.extent import Content
 from lakehouse.audit.tellers import Tellers
 from lakehouse.audit.told import Told
 from lakehouse.audit.topic import Gap, judge, read_topic, records
@@ -86,7 +88,7 @@ def test_gaps_are_judged_by_what_kafka_has(kafka, topic, root):
 def tellers(kafka, topic, root):
     settings = load_settings().with_kafka(kafka)
     read = records(settings.kafka, topic)
-    with Tellers(settings, recomputes_of("sales").witness, read, many=True) as tellers:
+    with Tellers(settings, recomputes_of("sales").witness, read) as tellers:
         yield tellers, settings, read
 
 
@@ -96,8 +98,11 @@ def test_several_processes_tell_what_one_does(tellers):
     with connect(settings) as connection:
         told = Told(connection, recomputes_of("sales").witness)
         alone = told.hashes(read(gaps)).sort_by("offset")
-    for _ in range(2):
-        assert tellers.take(gaps).sort_by("offset") == alone
+    assert tellers.take(gaps).sort_by("offset") == alone
+    parts = [[Gap(0, n, min(n + 10, 74))] for n in range(0, 74, 10)]  # more than are told ahead
+    told = [*tellers.ahead(parts)]
+    assert [gaps for gaps, _ in told] == parts
+    assert pa.concat_tables(rows for _, rows in told).num_rows == 61
     assert alone.num_rows == 60
     assert alone["said"].null_count == 1  # the broken one
 
@@ -107,14 +112,14 @@ def test_a_process_of_the_audit_that_dies_ends_it_in_words(tellers):
     tellers.take([Gap(0, 0, 2)])
     tellers._all[0].kill()
     with pytest.raises(LakehouseError, match="a process of it ended with -9"):
-        tellers.take([Gap(0, 0, 2)])
+        [*tellers.ahead([[Gap(0, 0, 2)]])]
 
 
 def test_a_process_of_the_audit_says_that_kafka_is_away(tellers, kafka, topic):
     _, settings, _ = tellers
     away = records(settings.with_kafka("127.0.0.1:1").kafka, topic)
     with (
-        Tellers(settings, recomputes_of("sales").witness, away, many=True) as unreachable,
+        Tellers(settings, recomputes_of("sales").witness, away) as unreachable,
         pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:1"),
     ):
         unreachable.take([Gap(0, 0, 2)])
@@ -178,7 +183,7 @@ def assert_bytes_are_fetched(settings, topic):
 
 
 def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
-    kafka, environment, land, tmp_path
+    kafka, environment, land, tmp_path, monkeypatch
 ):
     """Aborted transactions, compression, an empty value and headers come from the broker itself."""
     topic = f"content-{os.getpid()}"
@@ -224,6 +229,11 @@ def test_content_of_real_records_is_compared_and_a_changed_price_is_named(
     found = proof(settings).as_dict()
     first = next(c for c in found["checks"] if c["name"] == "content against Kafka")["first"]
     assert [(row["offset"], row["column"]) for row in first] == [(46, "unit_price")]
+    monkeypatch.setattr("lakehouse.audit.content.MANY", 1)  # as many records are: by processes
+    monkeypatch.setattr("lakehouse.audit.sample.SLICE", 20)
+    by_processes = proof(settings, Content.ALL).as_dict()
+    assert by_processes["checks"] == found["checks"]
+    assert by_processes["faults"] == found["faults"]
     table = DeltaTable(str(root / "bronze" / "sales"))
     table.update({"offset": "40"}, predicate='"offset" = 46')
     faults = proof(settings).faults

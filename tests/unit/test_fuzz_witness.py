@@ -71,7 +71,7 @@ def test_another_process_may_be_handed_it(product):
 def test_a_witness_that_no_process_can_be_handed_is_asked_here(settings):
     """Somebody's product may read its events by a lambda; the audit of many records goes on."""
     own = Witness({"id": Kind.TEXT}, frozenset(), lambda _: {"id": "1"})
-    with Tellers(settings, own, records(settings.kafka, "t"), many=True) as tellers:
+    with Tellers(settings, own, records(settings.kafka, "t")) as tellers:
         assert not tellers
 
 
