@@ -22,11 +22,20 @@ from tests.hostile.verbs import (
 )
 
 SECRET = "c4n4ry"
-PARTS = 3
-"""In `make test` an attack is given to each third verb of those that write or take long, the next
-attack to the verbs after those; and to all others."""
-FIRST = [(attack, n % PARTS) for n, attack in enumerate(ATTACKS)]
-REST = [(attack, part) for attack in ATTACKS for part in range(PARTS)]
+PARTS, OF_READS = 3, 2
+"""In `make test` an attack is given to each third verb of those that write or take long, and to
+each second of the others; the next attack to the verbs after those."""
+
+
+def shared_out(parts):
+    """Attacks and the part of the verbs that `make test` gives each; then all other pairs."""
+    first = [(attack, n % parts) for n, attack in enumerate(ATTACKS)]
+    every = [(attack, part) for attack in ATTACKS for part in range(parts)]
+    return first, [pair for pair in every if pair not in first]
+
+
+FIRST, REST = shared_out(PARTS)
+FIRST_READS, OTHER_READS = shared_out(OF_READS)
 
 
 @pytest.fixture
@@ -59,15 +68,16 @@ def attacked(lake, tmp_path):
     return attack
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_no_verb_reads_or_changes_what_is_not_the_lakes(attacked, attack):
-    assert attacked(attack, [v for v in READ if v not in COSTLY], is_copied=False) == []
+@pytest.mark.parametrize(("attack", "part"), [*FIRST_READS, *long(*OTHER_READS)])
+def test_no_verb_reads_or_changes_what_is_not_the_lakes(attacked, attack, part):
+    verbs = [v for v in READ if v not in COSTLY][part::OF_READS]
+    assert attacked(attack, verbs, is_copied=False) == []
 
 
 @pytest.mark.parametrize(
     ("attack", "part"),
     [*(a for a in FIRST if a[0] not in AGAIN),
-     *long(*(a for a in REST if a not in FIRST or a[0] in AGAIN))],
+     *long(*(a for a in FIRST if a[0] in AGAIN), *REST)],
 )  # fmt: skip
 def test_no_verb_that_writes_does_either(attacked, attack, part, request):
     if attack not in OF_A_BROKER:
