@@ -62,7 +62,7 @@ OF_ONE = {
     "history": 8, "tables --json": 5, "doctor --deep": 4, "tables": 1, "explore": 1,
 }  # fmt: skip
 """What reads one table, and how often; the rest is of the whole lake."""
-TRIED = 500
+TRIED = 300
 """Mutants of `make test`."""
 
 
