@@ -1,7 +1,9 @@
-"""Ctrl-C at any moment: the batch in hand is finished, nothing hangs, nobody sees a trace."""
+"""Ctrl-C at any moment: the batch in hand is finished, nothing hangs, nobody sees a trace.
+
+Of `up`, whose sources end first: test_your_own_product; of one flow: test_one_writer.
+"""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import pytest
 
 from lakehouse.core.errors import Exit
 from tests.conftest import long
-from tests.live.conftest import LAKEHOUSE, ROOT, sales_from, verb
+from tests.live.conftest import ROOT, sales_from, verb
 
 pytestmark = pytest.mark.live
 STOPS = """
@@ -63,32 +65,3 @@ def test_stopped_between_any_two_steps_of_a_batch(times, kafka, tmp_path):
     assert done.stdout.count("stopped ") == times
     assert "Exception:" not in done.stderr, done.stderr[-3000:]
     assert verb("audit", "sales", check=False, **environment).returncode == Exit.OK
-
-
-def test_ctrl_c_drains_up(kafka, tmp_path):
-    """Its sources end first, and all that they sent has landed. Of one flow: test_one_writer."""
-    topic = sales_from(kafka, tmp_path.name)
-    verb("produce", "--count", 500, **topic)
-    environment = {**os.environ, **topic, "LAKEHOUSE_LAKE_ROOT": str(tmp_path / "lake")}
-    err = tmp_path / "stderr"
-    with err.open("wb") as errors:
-        process = subprocess.Popen(
-            [*LAKEHOUSE, "up", "sales", "--rate", "50"], cwd=ROOT, env=environment, stderr=errors
-        )
-        try:
-            deadline = time.monotonic() + 240
-            while b"batch landed" not in err.read_bytes():
-                assert process.poll() is None, err.read_text()
-                assert time.monotonic() < deadline, err.read_text()
-                time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(200) == 0, err.read_text()
-        finally:
-            process.kill()
-            process.wait()
-    said = err.read_text()
-    assert "stopping: what was sent is landed first" in said
-    assert "all that was sent has landed" in said
-    assert "Traceback" not in said
-    assert "Exception:" not in said
-    verb("audit", "sales", "--caught-up", **topic, LAKEHOUSE_LAKE_ROOT=str(tmp_path / "lake"))

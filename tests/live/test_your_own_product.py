@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.products.registry import products
-from tests.live.conftest import LAKEHOUSE, ROOT, command
+from tests.live.conftest import LAKEHOUSE, ROOT, command, sales_from, verb
 from tests.support.copies_of_one import copies_of_one
 
 pytestmark = pytest.mark.live
@@ -112,15 +112,16 @@ def has_rows(root, *tables):
     return all(DeltaTable.is_deltatable(p) and DeltaTable(p).file_uris() for p in paths)
 
 
-def test_up_runs_two_products_side_by_side(installed, kafka, tmp_path):
+def test_up_runs_two_products_side_by_side_and_ctrl_c_drains_both(installed, kafka, tmp_path):
+    """Its sources end first, and all that they sent has landed."""
     root = tmp_path / "lake"
     environment = {
         "PYTHONPATH": f"{installed}:{ROOT}",
-        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        **sales_from(kafka, "up-sales"),
         "LAKEHOUSE_LAKE_ROOT": str(root),
-        "LAKEHOUSE_SALES_TOPIC": "up-sales",
         "LAKEHOUSE_WEATHER_TOPIC": "up-weather",
     }
+    verb("produce", "sales", "--count", 500, **sales_from(kafka, "up-sales"))
     log = tmp_path / "log"
     with log.open("wb") as out:
         up = subprocess.Popen(
@@ -134,13 +135,18 @@ def test_up_runs_two_products_side_by_side(installed, kafka, tmp_path):
             assert up.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.5)
-        up.send_signal(signal.SIGTERM)
+        up.send_signal(signal.SIGINT)
         assert up.wait(200) == 0, log.read_text()[-2000:]
     finally:
         if up.poll() is None:
             up.kill()
             up.wait()
-    proofs = json.loads(command("audit", "--json", **environment).stdout)
+    said = log.read_text()
+    assert "stopping: what was sent is landed first" in said
+    assert "all that was sent has landed" in said
+    assert "Traceback" not in said
+    assert "Exception:" not in said
+    proofs = json.loads(command("audit", "--caught-up", "--json", **environment).stdout)
     assert {name: proof["verdict"] for name, proof in proofs.items()} == {
         "sales": "PROVEN", "weather": "PROVEN",
     }  # fmt: skip
