@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from lakehouse.core.errors import Exit
-from lakehouse.services.folder import free_ports
+from lakehouse.services.broker_files import BrokerFiles
+from lakehouse.services.folder import HOST, free_ports
 from lakehouse.services.home import home_of
 from lakehouse.services.jars import default_cache, kafka_jars
 from lakehouse.services.java import find_java
@@ -141,8 +142,9 @@ def test_flows_wait_for_a_broker_that_comes_late_and_not_for_ever(tmp_path):
     cache = default_cache()
     java = find_java(cache)
     jars = kafka_jars(cache, java, print)
-    with EmbeddedKafka.start(tmp_path / "home", java=java, jars=jars) as broker:
-        servers = broker.bootstrap_servers
+    folder = tmp_path / "home" / "kafka"
+    folder.mkdir(parents=True)
+    servers = f"{HOST}:{BrokerFiles(folder).ports()[0]}"  # where it will be
     environment = {
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": servers, "LAKEHOUSE_SERVICES_PATIENCE": "60 seconds",
         "LAKEHOUSE_KAFKA_REQUEST_TIMEOUT": "10 seconds",
