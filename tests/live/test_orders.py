@@ -16,6 +16,7 @@ import pytest
 from lakehouse.audit.pins import Snapshots, engine
 from lakehouse.core.failpoint import VARIABLE
 from producers.orders import load as orders_load
+from tests.conftest import long
 from tests.live.conftest import LAKEHOUSE, rows, verb
 from tests.live.orders_table import COLUMNS, ROOT
 
@@ -92,15 +93,17 @@ def test_the_demo_of_orders_proves_itself(demonstrate, tmp_path):
     assert len(list(root.glob("lake/orders/date=*/v*.parquet"))) >= 2
 
 
-def test_flows_killed_under_load_give_the_table(orders, land):
+# a crash between silver's tables is also tests/unit/test_orders.py's
+@pytest.mark.parametrize(
+    "steps", [["parquet-written:2"], *long(["finer-committed:3", "parquet-written:2"])], ids=len
+)
+def test_flows_killed_under_load_give_the_table(orders, land, steps):
     flows = [*LAKEHOUSE, "run", *FLOWS, "--root", str(orders.root)]
-    armed = {**orders.environment, VARIABLE: "finer-committed:3"}
     with process([*LAKEHOUSE, "capture", "orders"], orders.environment):
         orders.until(lambda now: len(now) == 10)
         seeds = itertools.count()
-        loaded_until_killed(orders, flows, armed, seeds)
-        armed[VARIABLE] = "parquet-written:2"
-        loaded_until_killed(orders, flows, armed, seeds)
+        for step in steps:
+            loaded_until_killed(orders, flows, {**orders.environment, VARIABLE: step}, seeds)
         load(orders, next(seeds))
         expected = orders.table()
         orders.until(lambda now: now.keys() == expected.keys())

@@ -10,7 +10,7 @@ from lakehouse.core.disk import GIB, Room
 from lakehouse.explorer import observed
 from lakehouse.explorer.dashboard import pages
 from lakehouse.products.registry import flows
-from tests.conftest import encode, sale, settings_at
+from tests.conftest import encode, long, sale, settings_at
 from tests.support.dashboard import HOSTILE, dashboard, told
 from tests.support.lake import Lake
 
@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium")
 PAGES = ["/", "/pipeline", "/tables", "/analysis/products", "/table/bronze.sales",
          "/trace?analysis=countries&row="]  # fmt: skip
-SIZES = [(390, 844), (1920, 1080)]
+PHONE, WALL = (390, 844), (1920, 1080)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def opened(browser):
     """Opens a page; whatever its console says of a fault, the test fails by."""
     faults, contexts = [], []
 
-    def visit(address, size=SIZES[1], theme="light"):
+    def visit(address, size=WALL, theme="light"):
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=theme
         )
@@ -73,8 +73,12 @@ TORN = """[...document.querySelectorAll('td a')].flatMap((a) => [...a.childNodes
 """Parts of tables' names that are broken over two lines."""
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES, ids=["phone", "wall"])
+# what fits is of the size, and what has contrast of the theme: each is tried once
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [(PHONE, "light"), (WALL, "dark"), *long((PHONE, "dark"), (WALL, "light"))],
+    ids=["phone-light", "wall-dark", "phone-dark", "wall-light"],
+)
 def test_each_page_fits_and_every_part_of_it_has_a_name(lake, opened, size, theme):
     with dashboard(lake.settings) as address:
         page = opened(f"{address}/", size, theme)
