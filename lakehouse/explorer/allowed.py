@@ -64,7 +64,8 @@ class SqlRejected(LakehouseError):
 
     def placed(self, statement: str, error: Exception) -> Self:
         """The same, with the place that an engine's error has."""
-        self.at = _place(statement, str(error))
+        if at := _place(statement, str(error)):
+            self.at, self.place = at, f"{self.place} line {at[0]}, column {at[1]}"
         return self
 
 

@@ -51,6 +51,9 @@ def reader(settings):
         yield reader
 
 
+SAID = re.compile(r"SQL( line \d+, column \d+)?: ")
+
+
 def places(settings):
     """What must stand in no message: where the lake and the user's home are."""
     return (settings.lake.root, str(Path.home()) + "/", "root:x:", SECRET)
@@ -63,7 +66,7 @@ def test_what_is_not_one_read_of_the_lake_is_rejected(reader, settings, statemen
         reader.ask(given)
     assert caught.value.exit_code == Exit.FAULT
     said = str(caught.value)
-    assert said.startswith("SQL: ")
+    assert SAID.match(said)
     assert "\n  fix: " in said
     assert all(c.isprintable() or c == "\n" for c in said)
     assert not [place for place in places(settings) if place in said and "{root}" not in statement]
@@ -207,7 +210,7 @@ def test_what_would_fill_the_memory_is_refused_it(settings, tmp_path, statement)
     )  # fmt: skip
     text = done.stdout + done.stderr
     assert done.returncode in {Exit.FAULT, Exit.TIMEOUT}, text
-    assert text.startswith("SQL: ")
+    assert SAID.match(text)
     assert "fix: " in text
     assert "Traceback" not in text
     assert int(most.read_text()) * 1024 < 1.6e9

@@ -43,6 +43,8 @@ def test_every_table_is_listed_as_sql_takes_it_and_views_where_they_work(session
     ("statement", "told"),
     [
         ("SELECT contry FROM silver.sales_by_country", "fix: Did you mean country"),
+        ("SELECT *\nFROM silver.sales_by_country\nWHERE x +", "SQL line 3, column 9: Parser Error"),
+        ("SELECT country,\n  nope FROM silver.sales_by_country", "SQL line 2, column 3: Binder"),
         ("SELECT abss(1)", "fix: Did you mean abs?"),
         ("SHOW silver", "fix: mend the statement; SHOW TABLES lists names"),
         ("SHOW sales_by_contry", "fix: Did you mean silver.sales_by_country?"),

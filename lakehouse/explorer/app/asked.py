@@ -39,8 +39,7 @@ def asked() -> Iterator[None]:
     except Cancelled:
         raise Refused("cancelled") from None
     except SqlRejected as error:
-        where = f" line {error.at[0]}, column {error.at[1]}" if error.at else ""
-        raise Refused(f"{error.place}{where}: {said(error)}", error.at) from None
+        raise Refused(f"{error.place}: {said(error)}", error.at) from None
     except LakehouseError as error:
         raise Refused(f"{printable(error.place)}: {said(error)}") from None
     except (*ENGINES, OSError) as error:
