@@ -35,6 +35,8 @@ _SECONDS = 5
 """So long a service is waited for."""
 _REST = 15.0
 """Seconds in which one that did not answer is not asked again."""
+_OLD = 30.0
+"""Seconds after that in which nobody asked: what it was then says nothing of now, so it is."""
 ASLEEP = "does not run"
 """Of a service that verbs start when they need it, and none does now."""
 Part = tuple[str, Callable[[], Applied | None]]
@@ -121,9 +123,10 @@ class Broker:
     def topic(self, name: str) -> Topic | None:
         """A topic's id and offsets; None where there is no such topic."""
         _must_be_named("Kafka", self._kafka.bootstrap_servers)
-        if (away := self._away) is not None:
-            if time.monotonic() > self._until:
-                self._until = time.monotonic() + _REST
+        now = time.monotonic()
+        if (away := self._away) is not None and now < self._until + _OLD:
+            if now > self._until:
+                self._until = now + _REST
                 threading.Thread(target=self._try, args=(name,), daemon=True).start()
             raise away
         try:

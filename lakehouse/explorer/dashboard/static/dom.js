@@ -77,6 +77,7 @@ export function table(caption, columns, rows, { link, empty = "nothing", key = c
 }
 
 export const number = (n) => (n === null || n === undefined ? "–" : Number(n).toLocaleString("en-GB"));
+export const many = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 export const short = (n) => Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 }).format(n);
 
 export function bytes(n) {

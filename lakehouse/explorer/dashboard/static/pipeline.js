@@ -1,6 +1,6 @@
 // The pipeline: flows with counts that move, lag, freshness, stages, tables, audits, disk.
 import { spark } from "./charts.js";
-import { ago, bytes, clock, el, named, number, replace, seconds, short, table as grid } from "./dom.js";
+import { ago, bytes, clock, el, many, named, number, replace, seconds, short, table as grid } from "./dom.js";
 
 const SPAN = 300, STEP = 10;
 const NOTHING = "nothing yet"; // the note of a table, file or topic that was never written
@@ -45,12 +45,12 @@ function flow(contract, lake, now) {
   const bronze = lake.tables.find((t) => t.name === `bronze.${contract.name}`);
   const running = Object.values(lake.locks).some((f) => f.split("+").includes(contract.bronze_flow));
   const kinds = Map.groupBy ? Map.groupBy(contract.flows.filter((f) => f !== own), (f) => f.flow) : group(contract.flows.filter((f) => f !== own));
-  const lag = own && own.waiting !== null ? `${number(own.waiting)} records wait` : "lag not known";
+  const lag = own && own.waiting !== null ? `${many(own.waiting, "record")} wait${own.waiting === 1 ? "s" : ""}` : "lag not known";
   return el("section.flow", { "aria-label": `flow of ${contract.name}` }, el("h2", {}, contract.name),
     el("ol.stages", {},
       box("topic", "Kafka topic", lag, own ? own.note || partitions(own) : ""),
       el("li.arrow", { "aria-hidden": "true" }, el(`span${running && rate.last ? ".moving" : ""}`)),
-      box("bronze", el("a", { href: `/table/bronze.${encodeURIComponent(contract.name)}` }, `bronze.${contract.name}`), `${number(bronze?.rows)} rows`,
+      box("bronze", el("a", { href: `/table/bronze.${encodeURIComponent(contract.name)}` }, `bronze.${contract.name}`), many(bronze?.rows, "row"),
         [`${rate.last >= 10 ? short(rate.last) : rate.last.toFixed(1)} records/s in the last minute`, el("br"),
           last ? `last batch ${ago(last.time, now)}` : "no batch", el("br"), `landing ${ages(contract.landed)}`, el("br"),
           told(contract, "late_and_doubled", `late ${number(contract.late)}, duplicates ${number(contract.duplicates)}`),
@@ -59,7 +59,7 @@ function flow(contract, lake, now) {
       el("li.after", {}, el("ul", {},
         [...kinds].map(([name, rows]) => follower(name, rows, contract, now)),
         contract.quarantine === null ? null : el("li.box.quarantine", {}, el("h3", {}, el("a", { href: `/table/quarantine.${encodeURIComponent(contract.name)}` }, "quarantine")),
-          el("p.big", {}, told(contract, "quarantine", `${number(contract.quarantine)} records`)), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
+          el("p.big", {}, told(contract, "quarantine", many(contract.quarantine, "record"))), el("p", {}, contract.faults.length ? "broke their contract" : "none broke its contract"))))),
     el("p.quiet", {}, `newest event ${clock(contract.newest_event)}; watermark ${clock(contract.watermark)}; ages of events are p50 / p95 of the newest batches`));
 }
 
@@ -80,7 +80,7 @@ function partitions(own) {
 
 function follower(name, rows, contract, now) {
   const begun = rows.filter((r) => r.note !== NOTHING), none = rows.length - begun.length;
-  const behind = Math.max(0, ...begun.map((r) => r.behind ?? 0)), commits = `${number(behind)} commit${behind === 1 ? "" : "s"}`;
+  const behind = Math.max(0, ...begun.map((r) => r.behind ?? 0)), commits = many(behind, "commit");
   const known = contract.applied[name];
   const late = begun.filter((r) => r.behind), times = late.map((r) => r.time && new Date(r.time)).filter(Boolean);
   const oldest = times.length ? new Date(Math.min(...times)) : null;
@@ -139,5 +139,5 @@ function machine(lake) {
   const held = Object.entries(lake.locks);
   return el("article.card", {}, el("h2", {}, "Disk, state and locks"), disks,
     lake.states.map((s) => el("p", {}, `state of ${s.flow}: ${number(s.keys)} keys, ${bytes(s.bytes)}`)),
-    held.length ? el("details", { "data-key": "locks" }, el("summary", {}, `${held.length} tables are being written`), el("ul", {}, held.map(([t, f]) => el("li", {}, `${t}: ${f}`)))) : el("p.quiet", {}, "no table has a writer"));
+    held.length ? el("details", { "data-key": "locks" }, el("summary", {}, `${many(held.length, "table")} ${held.length === 1 ? "is" : "are"} being written`), el("ul", {}, held.map(([t, f]) => el("li", {}, `${t}: ${f}`)))) : el("p.quiet", {}, "no table has a writer"));
 }
