@@ -31,7 +31,8 @@ def status(
     """Show what landed, how fresh it is, how far each flow is, and what needs a person.
 
     It only reads, also while nothing runs; of a system that is away it says so. Exit 1 where a
-    table cannot be read. With --watch and --json each look is one line.
+    table cannot be read. A flow's tables are one row, of the farthest behind; --json has each.
+    With --watch and --json each look is one line.
 
     Examples: lakehouse status   |   lakehouse status --watch   |   lakehouse status --json
     """
@@ -46,7 +47,10 @@ def status(
         observer.catalogue.require()
         if not watch:
             seen = observer.look()
-            show(overview(seen), as_json)
+            told = overview(seen, is_whole=as_json)
+            if "concerns" in told:
+                told["concerns"] = told.pop("concerns")  # last: just above what is typed next
+            show(told, as_json)
             raise SystemExit(Exit.FAULT if seen.faults else Exit.OK)
         with stop_on_signals() as stop:
             looks = _looks(observer, stop)
@@ -70,7 +74,7 @@ def _lines(looks: Iterator[Seen], as_json: bool) -> None:
     from lakehouse.explorer.show import Wide, printed
 
     for seen in looks:
-        told = overview(seen)
+        told = overview(seen, is_whole=as_json)
         line = f"{written(told)}\n" if as_json else printed(told, Format.table, Wide.FEWER)
         sys.stdout.write(line)
         sys.stdout.flush()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from lakehouse.explorer.concerns import concerns
 from lakehouse.explorer.freshness import Ages
 from lakehouse.explorer.observed import Commit, Seen
+from lakehouse.explorer.status import Status
 
 _MINUTE = 60.0
 
@@ -18,16 +19,32 @@ _FIRST = ("flow", "into", "behind", "note", "rows_behind", "waiting", "partition
 """Columns that one watches for: where there is no room, those after them are left out first."""
 
 
-def overview(seen: Seen) -> dict[str, list[dict[str, Any]]]:
-    """Section → rows: what needs a person, what landed, and how far each flow is."""
+def overview(seen: Seen, *, is_whole: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Section → rows: what needs a person, what landed, and how far each flow is.
+
+    So that they fit on one screen, a flow's tables are one row, of the one that is the farthest
+    behind, ``+`` how many there are beside it, and those of which something is noted another;
+    with ``is_whole`` each is a row.
+    """
+    flows = seen.flows if is_whole else [*_together(seen.flows)]
     found = {
         "landed": [_landed(name, seen) for name in seen.landings],
-        "flows": [_ordered(asdict(row)) for row in seen.flows],
+        "flows": [_ordered(asdict(row)) for row in flows],
         "disk": [{"folder": str(room.folder), "told": room.told()} for room in seen.disks],
     }
     if told := [asdict(concern) for concern in concerns(seen)]:
         found = {"concerns": told, **found}
     return found
+
+
+def _together(rows: Iterable[Status]) -> Iterator[Status]:
+    alike: dict[tuple[str, str], list[Status]] = {}
+    for row in rows:
+        alike.setdefault((row.flow, row.note), []).append(row)
+    for same in alike.values():
+        last = max(same, key=lambda row: (row.behind or 0, row.rows_behind or 0))
+        more = f" +{len(same) - 1}" if len(same) > 1 else ""
+        yield replace(last, into=f"{last.into}{more}")
 
 
 def _ordered(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,19 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from lakehouse.core.errors import Exit
+import pytest
+
+from lakehouse.core.errors import Exit, ServiceUnavailable
 from lakehouse.doctor.ailments import ailments_checks
 from lakehouse.explorer import status as module
 from lakehouse.explorer.audits import Audit
 from lakehouse.explorer.concerns import LAG, MANY, OLD, concerns
 from lakehouse.explorer.measured import _age
 from lakehouse.explorer.observed import Observer
-from lakehouse.explorer.status import status
+from lakehouse.explorer.overview import overview
+from lakehouse.explorer.status import Broker, status
 from lakehouse.products.registry import flows
+from lakehouse.settings.sections import KafkaSettings
 from lakehouse.storage.upkeep import compact
 from tests.conftest import encode, sale
 from tests.live.conftest import verb
@@ -55,6 +59,18 @@ def test_each_flow_says_how_far_it_is_and_one_that_cannot_be_asked_why(settings,
     )
 
 
+def test_a_broker_that_was_away_while_nobody_looked_is_asked_before_it_is_told(monkeypatch):
+    broker = Broker()
+    broker.use(KafkaSettings(bootstrap_servers="127.0.0.1:9"))
+    with pytest.raises(ServiceUnavailable):
+        broker.topic("sales")
+    monkeypatch.setattr(Broker, "_read", lambda *_: None)  # it is back, and has no such topic
+    with pytest.raises(ServiceUnavailable):  # who looks again soon does not wait for it
+        broker.topic("sales")
+    monkeypatch.setattr(module, "_OLD", -module._REST)
+    assert broker.topic("sales") is None
+
+
 def test_as_a_verb_it_prints_what_it_knows(settings):
     Lake(settings).land(encode(sale()), 0)
     told = json.loads(verb("status", "--json", "--root", settings.lake.root).stdout)
@@ -64,6 +80,20 @@ def test_as_a_verb_it_prints_what_it_knows(settings):
     assert {"flow": "sales.bronze", "into": "bronze.sales", "behind": 0}.items() <= rows[0].items()
     none = verb("status", "--root", f"{settings.lake.root}/none", check=False)
     assert (none.returncode, "none: does not exist" in none.stderr) == (3, True)
+
+
+def test_on_one_screen_a_flows_tables_are_one_row_of_the_farthest_behind(settings):
+    lake = Lake(settings)
+    lake.land(encode(sale()), 0)
+    lake.fold()
+    lake.land(encode(sale(event_id="e2")), 1)
+    seen = Observer(settings, lambda s: s).look()
+    bronze, silver = overview(seen)["flows"]
+    assert (bronze["into"], bronze["note"]) == ("bronze.sales", "Kafka: does not run")
+    assert (silver["into"], silver["behind"]) == ("silver.sales_by_country +7", 1)
+    assert len([r for r in overview(seen, is_whole=True)["flows"] if r["behind"] == 1]) == 8
+    said = verb("status", "--root", settings.lake.root).stdout
+    assert said.index("FLOWS") < said.index("DISK") < said.index("CONCERNS")
 
 
 def test_watched_it_shows_what_one_watches_for_in_the_columns_that_there_are(settings):
