@@ -21,10 +21,11 @@ NAMES = [
 ]
 
 
-def with_column(table, name, *, is_filled):
-    """A commit of a stranger that adds a column, which has a value or has none."""
+def with_columns(table, names, *, is_filled):
+    """A commit of a stranger that adds columns, which have a value or have none."""
     rows = DeltaTable(table).to_pyarrow_table().slice(0, 1)
-    rows = rows.append_column(name, pa.array(["a stranger's"], pa.string()))
+    for name in names:
+        rows = rows.append_column(name, pa.array(["a stranger's"], pa.string()))
     write_deltalake(
         table, rows if is_filled else rows.slice(0, 0), mode="append", schema_mode="merge"
     )
@@ -39,9 +40,9 @@ def spoiled(landed, tmp_path_factory):
     root = tmp_path_factory.mktemp("names") / "lake"
     shutil.copytree(landed, root)
     for table in tables(root):
-        for name in NAMES:
-            with_column(table, name.format(statement=STATEMENT), is_filled=False)
-            with_column(table, "a" + name.format(statement=STATEMENT), is_filled=True)
+        names = [name.format(statement=STATEMENT) for name in NAMES]
+        with_columns(table, names, is_filled=False)
+        with_columns(table, [f"a{name}" for name in names], is_filled=True)
     return root
 
 
