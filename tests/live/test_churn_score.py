@@ -123,7 +123,7 @@ def _killed_at(topics, root, step):
     return done.returncode
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.long)])
 def test_killed_again_and_again_each_record_still_has_one_outcome(topics, tmp_path, kills):
     for number in range(kills):
         topics.send(*topics.customers(100), *BROKEN[: number % 6])

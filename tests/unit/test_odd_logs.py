@@ -13,7 +13,7 @@ from lakehouse.explorer.catalogue import Catalogue
 from lakehouse.explorer.sql import read
 from lakehouse.storage.increments import increments
 from lakehouse.storage.log import entry
-from tests.conftest import encode, sale
+from tests.conftest import encode, long, sale
 from tests.support.audited import Kafka, path, proof
 from tests.support.lake import left_alone
 from tests.support.logs import retell
@@ -115,7 +115,7 @@ def test_whole_rows_have_the_partition_that_the_log_says(lake, to):
     assert lake.bronze.bronze.rows().sort_by("offset").equals(before)
 
 
-@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c"])
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", *long("\u2029", "\v", "\f", "\x1c")])
 def test_text_that_python_takes_for_a_line_end_is_within_its_action(lake, sign):
     """A product's name is in its file's bounds, which are in the commit."""
     uri = path(lake, "bronze/sales")

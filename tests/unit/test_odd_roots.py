@@ -19,10 +19,10 @@ from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
 from lakehouse.storage.table import Table
 from lakehouse.storage.upkeep import compact, vacuum
-from tests.conftest import NOW, encode, sale, settings_at
+from tests.conftest import NOW, encode, long, sale, settings_at
 from tests.support.lake import Lake
 
-ODD = ["a b", "#é'\"%", "a*b?", "all # %é 'o\"f* ?{them}:;~"]
+ODD = ["all # %é 'o\"f* ?{them}:;~", *long("a b", "#é'\"%", "a*b?")]
 MISREAD = ["a%41b", "a%20b", "a[b", "a]b", "a|b", "a^b", "a\\b", "a\nb", "a\tb", "a\x7fb"]
 ADDRESSES = ["s3://bucket/lake", "file:/tmp/lake", "file:lake", "abfss://c@a/lake", "HDFS:/lake"]
 

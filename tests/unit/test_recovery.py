@@ -32,8 +32,15 @@ def lake(recovered_root, settings):
 # A table that was restored to an older version
 
 
-@pytest.mark.parametrize("version", [0, 2])
-@pytest.mark.parametrize("name", ["bronze.sales", "quarantine.sales", "silver.sales_by_country"])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("bronze.sales", 0),
+        ("quarantine.sales", 2),
+        ("silver.sales_by_country", 0),
+        *long(("bronze.sales", 2), ("quarantine.sales", 0), ("silver.sales_by_country", 2)),
+    ],
+)
 def test_a_table_restored_to_an_older_version_is_brought_forward(lake, name, version):
     DeltaTable(uri(lake, name)).restore(version)
     go_on(lake)
