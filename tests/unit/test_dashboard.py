@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import pytest
 from lakehouse.explorer import observed
 from lakehouse.explorer.business import figures, series
 from lakehouse.explorer.dashboard import pages
+from lakehouse.explorer.sql import Reader
 from lakehouse.operations.keep import keep
 from lakehouse.products.registry import products
 from tests.conftest import encode, sale, settings_at
@@ -86,6 +88,18 @@ def test_a_page_fills_while_it_is_read_and_is_whole_though_the_lake_moved_once(
         orders(1)
         turns = [_orders(told(address, "/api/product/sales")) for _ in range(30)]
     assert turns[-1] == {"2"}
+
+
+def test_to_open_a_large_lake_takes_no_time_from_a_page_that_fills(lake, monkeypatch):
+    class Slow(Reader):
+        def __enter__(self):
+            time.sleep(0.5)  # more than a turn has for its questions
+            return super().__enter__()
+
+    monkeypatch.setattr(pages, "Reader", Slow)
+    with dashboard(lake.settings) as address:
+        turns = [told(address, "/api/product/sales")["part"] for _ in range(6)]
+    assert not turns[-1]
 
 
 def _orders(page):

@@ -138,8 +138,10 @@ class Pages:
             return
         session, began = self._session, time.monotonic()
         with Reader(session.catalogue, session.settings, due, session.views) as reader:
+            opened = time.monotonic()  # which takes longer than most questions of a large lake
             for place, sql in enumerate(due):
-                if place and time.monotonic() - began > (_LONGEST if sql in self._rows else _FIRST):
+                since, most = (began, _LONGEST) if sql in self._rows else (opened, _FIRST)
+                if place and time.monotonic() - since > most:
                     return
                 self._tried.add(sql)
                 with suppress(LakehouseError):  # its table is missing or damaged: seen elsewhere
