@@ -12,9 +12,16 @@ from tests.live.test_large_records import EVENT
 
 pytestmark = pytest.mark.live
 MIB = 2**20
-MOST = 1_500
-"""MB that the reader may take: it unpacks a record of 400 MB, and has it in Python once."""
-LEFT_OUT = {"one record": 1, "one valid record": 1, "one batch": 0, "deep": 0}
+MOST = {"one record": 700}
+OTHERS = 1_500
+"""MB that the reader may take: it unpacks a record of 150 or 400 MB, and has it in Python once."""
+LEFT_OUT = {
+    "one record": 1,
+    "one larger record": 1,
+    "one valid record": 1,
+    "one batch": 0,
+    "deep": 0,
+}
 
 
 def event(name, **more):
@@ -22,7 +29,8 @@ def event(name, **more):
 
 
 BOMBS = {
-    "one record": lambda: [b"{" + b"x" * (400 * MIB)],
+    "one record": lambda: [b"{" + b"x" * (150 * MIB)],
+    "one larger record": lambda: [b"{" + b"x" * (400 * MIB)],
     "one valid record": lambda: [event("big", note="x" * (200 * MIB))],
     "one batch": lambda: [event(f"n{n}", note="x" * MIB) for n in range(400)],
     "deep": lambda: [b'{"a":' * (4 * MIB)],
@@ -31,7 +39,7 @@ BOMBS = {
 
 
 # batches of much smaller records, through the same flow: test_large_records
-@pytest.mark.parametrize("bomb", ["one record", *long("one batch", "one valid record", "deep")])
+@pytest.mark.parametrize("bomb", ["one record", *long(*(b for b in BOMBS if b != "one record"))])
 def test_a_bomb_does_not_stop_the_flow(bomb, kafka, land, peak, tmp_path):
     topic, root = f"bomb-{tmp_path.name}", tmp_path / "lake"
     environment = sales_from(
@@ -48,7 +56,7 @@ def test_a_bomb_does_not_stop_the_flow(bomb, kafka, land, peak, tmp_path):
     began = time.monotonic()
     land(["sales.bronze", "sales.silver"], environment, root)
     print(bomb, f"{time.monotonic() - began:.0f} s, reader {peak():,} MB")
-    assert peak() < MOST
+    assert peak() < MOST.get(bomb, OTHERS)
     landed = sum(
         rows(root, f"SELECT count(*) AS n FROM {table}.sales")[0]["n"]
         for table in ("bronze", "quarantine")
