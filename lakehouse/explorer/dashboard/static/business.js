@@ -1,6 +1,6 @@
 // Pages of products, analyses, tables and of the events behind a row; drawn from declarations.
 import { bars, lines } from "./charts.js";
-import { ago, bytes, clock, el, named, number, replace, seconds, table as grid } from "./dom.js";
+import { ago, bytes, clock, el, many, named, number, replace, seconds, table as grid } from "./dom.js";
 
 export function product(main, told, now, lake) {
   const mine = lake.products.find((p) => p.name === told.name);
@@ -51,7 +51,7 @@ function body(one, link, folded) {
   const most = folded ? 10 : 100, left = one.picture.bars.length - most;
   return [bars({ ...one.picture, bars: one.picture.bars.slice(0, most) }, one.title, link),
     left > 0 ? el("p.quiet", {}, el("a", { href: `/analysis/${encodeURIComponent(one.name)}` }, `${left} more`)) : null,
-    folded ? el("details", { "data-key": `d-${one.name}` }, el("summary", {}, `${one.rows.length}${rest} rows`), rows()) : rows()];
+    folded ? el("details", { "data-key": `d-${one.name}` }, el("summary", {}, rest ? `${one.rows.length}${rest} rows` : many(one.rows.length, "row")), rows()) : rows()];
 }
 
 function sql(text, key, names = []) {
