@@ -220,7 +220,7 @@ def assert_equals_the_table(lake, table, landed):
     assert lake.audited() == []
 
 
-@drawn(6)
+@drawn(4)
 @given(st.lists(OP, min_size=1, max_size=12), st.randoms(use_true_random=False), st.lists(STEP))
 def test_silver_is_the_table_in_any_order_batching_and_with_any_copies(ops, draw, steps):
     records, table = history(ops)

@@ -24,7 +24,7 @@ EVENTS = st.lists(
     ),
     min_size=1, max_size=30,
 )  # fmt: skip
-SOME = drawn(15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+SOME = drawn(8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 PLAIN = {name: one for name, one in ACTIVE_USERS.measures.items() if one.type != "BLOB"}
 EXACT = replace(ACTIVE_USERS, name="exactly", measures=PLAIN, estimates=None)
 FLOW = SilverFlow(ACTIVITY, (PAGE_VIEW_COUNTS, EXACT), sessions=(USER_SESSIONS,))
