@@ -7,6 +7,7 @@ import pytest
 
 from lakehouse.doctor.doctor import spark_checks
 from lakehouse.products.registry import load_settings
+from tests.conftest import long
 
 START = """
 import sys
@@ -25,7 +26,9 @@ except LakehouseError as error:
     ("setting", "value", "fault"),
     [
         ("DRIVER_MEMORY", "90000g", "does not start: its JVM ended as it started"),
-        ("DRIVER_MEMORY", "256m", "does not start: [INVALID_DRIVER_MEMORY] System memory"),
+        *long(  # the doctor is told so below
+            ("DRIVER_MEMORY", "256m", "does not start: [INVALID_DRIVER_MEMORY] System memory")
+        ),
     ],
 )
 def test_what_is_wrong_is_told(monkeypatch, setting, value, fault):
@@ -42,3 +45,4 @@ def test_the_doctor_tries_the_settings_that_it_was_given(tmp_path, monkeypatch):
     given.write_text("[spark]\ndriver_memory = 256m\n")
     (check,) = spark_checks(load_settings(given))
     assert (check.state, check.detail[:34]) == ("fail", "does not start: [INVALID_DRIVER_ME")
+    assert "[spark] driver_memory" in check.fix

@@ -4,7 +4,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import functions as F  # noqa: N812  # the field's name for it
 
-from tests.conftest import encode, sale
+from tests.conftest import encode, long, sale
 from tests.support.lake import Lake
 
 SOLD = (
@@ -21,7 +21,7 @@ def table(spark, lake, name):
     return spark.read.format("delta").load(f"{lake.settings.lake.root}/{name}")
 
 
-@pytest.mark.parametrize("step", [1, 6])
+@pytest.mark.parametrize("step", [1, *long(6)])
 def test_by_country_is_what_spark_computes_from_bronze(spark, settings, step):
     lake = Lake(settings)
     for first in range(0, len(SOLD), step):
