@@ -23,7 +23,7 @@ def large(name, size):
 BOMBS = {
     "one record": lambda: ([[(b"k", Repeated(b"0", 1200 * MIB), [])]], "zstd"),
     "many records": lambda: ([[(None, large(f"b{n}", MIB), []) for n in range(1100)]], "zstd"),
-    "many batches": lambda: ([[(None, Repeated(b"0", 500 * MIB), [])]] * 8, "zstd"),
+    "many batches": lambda: ([[(None, Repeated(b"0", 500 * MIB), [])]] * 6, "zstd"),
     "gzip": lambda: ([[(None, Repeated(b"0", 1200 * MIB), [])]], "gzip"),
 }
 """What makes each: no worker holds them but in their test."""

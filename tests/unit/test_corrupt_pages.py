@@ -12,6 +12,7 @@ from lakehouse.cli.doctor import doctor
 from lakehouse.core.errors import TableDamaged
 from lakehouse.storage.file_paths import files_of
 from lakehouse.storage.health import opened
+from tests.conftest import long
 from tests.earlier import without_fingerprints
 from tests.support.lake import left_alone
 from tests.support.recovered import GOOD, go_on, proof, repair, topic, uri
@@ -37,9 +38,13 @@ def flip(lake, name, column, number=0):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("bronze.sales", "unit_price"), ("quarantine.sales", "value")]
+    ("name", "column", "number"),
+    [
+        ("bronze.sales", "unit_price", 0),
+        ("quarantine.sales", "value", 2),
+        *long(("bronze.sales", "unit_price", 2), ("quarantine.sales", "value", 0)),
+    ],
 )
-@pytest.mark.parametrize("number", [0, 2])
 def test_a_flipped_bit_is_found_named_and_read_again_from_kafka(lake, name, column, number):
     file = flip(lake, name, column, number)
     found = proof(lake)
