@@ -217,17 +217,12 @@ class BronzeQuery:
         ):  # fmt: skip
             STAGES.labels(self.name, stage).observe(seconds)
         log.info(
-            "batch landed",
-            flow=self.name,
-            rows=landed.good,
-            quarantined=landed.bad,
-            late=landed.late,
-            duplicates=landed.duplicates,
-            version=landed.version,
-            fetch_ms=round(fetched * 1000),
-            publish_ms=round(landed.seconds * 1000),
+            "batch landed", flow=self.name, rows=landed.good, quarantined=landed.bad,
+            late=landed.late, duplicates=landed.duplicates,
+            batch_id=self._position.ends.batch, version=landed.version,
+            fetch_ms=round(fetched * 1000), publish_ms=round(landed.seconds * 1000),
             total_ms=round((ended - started) * 1000),
-        )
+        )  # fmt: skip
 
     def _count(self, landed: Landed, now: datetime) -> None:
         ROWS.labels(self.name, "bronze").inc(landed.good)

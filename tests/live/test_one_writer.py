@@ -1,6 +1,7 @@
 """A second writer is refused by name, and the first drains. Kills: test_matrix."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -41,6 +42,7 @@ def test_two_at_once_are_refused_by_name_and_ctrl_c_drains(kafka, tmp_path):
         first.kill()
         first.wait()
     said = err.read_text()
+    assert re.search(r'"flow": "sales.bronze".*"batch_id": 0, "version": \d+', said)
     assert "stopping: the batch in hand is finished first" in said
     assert "Traceback" not in said
     assert "Exception:" not in said
