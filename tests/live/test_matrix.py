@@ -13,7 +13,7 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from tests.conftest import long
 from tests.matrix.broker import running
-from tests.matrix.check import check
+from tests.matrix.check import check, counted
 from tests.matrix.faults import killed_at_random, killed_once
 from tests.matrix.products.sales import SalesStage
 from tests.matrix.rows import attempt, rows_of
@@ -51,7 +51,7 @@ def test_kill_nine_at_random_and_what_the_check_sees(act, kafka, tmp_path):
         query = QueryBuilder().register("bronze", bronze)
         one = pa.table(query.execute("SELECT * FROM bronze LIMIT 1").read_all())
         write_deltalake(bronze, one, mode="append")
-        spoilt = check(stage)
+        spoilt = counted(stage)
         assert (spoilt.lost, spoilt.doubled) == (0, 1)
         where = " AND ".join(f'"{c}" = {one[c][0]}' for c in ("partition", "offset"))
         DeltaTable(stage.lake.table("bronze.sales")).delete(where)

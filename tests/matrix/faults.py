@@ -42,7 +42,7 @@ def killed_at(step: StrEnum, times: range) -> Act:
 
 def killed_once(stage: Stage) -> None:
     """kill -9 while it runs, at a time that is drawn."""
-    stage.produce()
+    stage.produce(15)
     stage.start()
     time.sleep(stage.draw.uniform(9, 14))
     stage.driver.kill()
