@@ -7,6 +7,7 @@ answers each with the rows of :class:`lakehouse.audit.told.Told`, or the error t
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
@@ -32,6 +33,9 @@ from lakehouse.storage.duck import connect
 MANY = 50_000
 """Fewer records are told in less time than these processes take to start."""
 COUNT = min(4, os.cpu_count() or 1)
+_SELDOM = 100_000
+"""Objects after which Python looks for cycles: a poll's records are no cycles, and a fifth of the
+time went into looking through them."""
 _AHEAD = 4
 """Parts that are told before somebody asks for them."""
 
@@ -141,6 +145,7 @@ def _pipe(end: Any) -> Any:
 def main() -> None:
     """One of the processes; it ends with the audit, which holds the other end of its input."""
     without_pandas()
+    gc.set_threshold(_SELDOM)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     settings, witness, records = pickle.load(asked)  # noqa: S301  # our own process wrote it
     with connect(settings) as connection, deep(), suppress(EOFError, BrokenPipeError):
