@@ -9,8 +9,10 @@ from playwright.sync_api import sync_playwright
 from lakehouse.core.disk import GIB, Room
 from lakehouse.explorer import observed
 from lakehouse.explorer.dashboard import pages
+from lakehouse.operations.keep import keep
 from lakehouse.products.registry import flows
 from tests.conftest import encode, long, sale, settings_at
+from tests.support.audited import Kafka, proof
 from tests.support.dashboard import HOSTILE, dashboard, told
 from tests.support.lake import Lake
 
@@ -250,6 +252,14 @@ def test_the_keyboard_alone_reaches_a_numbers_events(lake, opened):
         page.wait_for_selector("td")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_an_audit_leads_to_the_table_that_it_is_of(lake, opened):
+    keep(proof(lake, Kafka(end=len(HOSTILE) + 1)), lake.settings)
+    with dashboard(lake.settings) as address:
+        page = opened(f"{address}/pipeline")
+        page.click("[aria-label^='kept audits'] td a")
+        page.wait_for_selector("h1:has-text('bronze.sales')")
 
 
 def test_the_theme_is_the_systems_until_it_is_chosen(lake, opened):

@@ -121,15 +121,19 @@ function followers(lake, now) {
 function lags(lake) {
   const rows = lake.products.flatMap((p) => p.contracts.flatMap((c) => {
     const own = c.flows.find((f) => f.into === `bronze.${c.name}`);
-    return Object.entries(own?.partitions || {}).map(([n, lag]) => [c.bronze_flow, n, number(c.next[n]), number(lag)]);
+    return Object.entries(own?.partitions || {}).map(([n, lag]) => [linked(lake, `bronze.${c.name}`, named(c.bronze_flow)), n, number(c.next[n]), number(lag)]);
   }));
   return el("article.card", {}, el("h2", {}, "Lag by partition"), grid("offsets of the topic that bronze lacks",
     [{ name: "flow" }, { name: "partition", number: true }, { name: "next offset", number: true }, { name: "lag", number: true }], rows, { empty: "the broker does not run, or was not asked" }));
 }
 
+function linked(lake, table, text) {
+  return lake.tables.some((t) => t.name === table) ? el("a", { href: `/table/${encodeURIComponent(table)}` }, text) : text;
+}
+
 function audits(lake, now) {
   const rows = lake.products.flatMap((p) => p.contracts.flatMap((c) => c.audits.slice(0, 8).map((a) => [
-    c.name, a.verdict, ago(a.audited_at, now), number(a.bronze), number(a.quarantine), number(a.missing), number(a.doubled), number(a.silver_differing), a.reasons.join("; ")])));
+    linked(lake, `bronze.${c.name}`, named(c.name)), a.verdict, ago(a.audited_at, now), number(a.bronze), number(a.quarantine), number(a.missing), number(a.doubled), number(a.silver_differing), a.reasons.join("; ")])));
   return el("article.card.full", {}, el("h2", {}, "Audits"), grid("kept audits, the newest first", [{ name: "of" }, { name: "verdict" }, { name: "when" },
     ...["bronze", "quarantine", "missing", "doubled", "silver differing"].map((name) => ({ name, number: true })), { name: "reasons" }], rows, { empty: "none was kept: lakehouse audit --keep" }));
 }
