@@ -48,8 +48,8 @@ class Freshness:
     """One rate's result; latencies in seconds, memory in MB without broker and load.
 
     ``mb_by_minute`` has the median of each minute's samples of memory, ``own_by_minute`` of what
-    no file backs; ``times`` and ``waits``
-    are of each event, in seconds since 1970 and from then on.
+    no file backs; ``times`` and ``waits`` are of each event, in seconds since 1970 and from then
+    on.
     """
 
     rate: int

@@ -197,9 +197,9 @@ def activity_targets(found: Sequence[Freshness], filled: Filled) -> list[Target]
         if limit := IN_POSTGRES.get(f.rate):
             words = f"p95 in Postgres at most {limit} s at {f.rate:,} events/s"
             targets.append((words, f"{f.p95:.2f} s", f.p95 <= limit))
-        if len(f.own_by_minute) > 1:
-            growth = f.own_by_minute[-1] / f.own_by_minute[0]
-            words = f"last minute's own memory at most 1.1 times the first's at {f.rate:,} events/s"
+        if len(f.mb_by_minute) > 1:
+            growth = f.mb_by_minute[-1] / f.mb_by_minute[0]
+            words = f"last minute's memory at most 1.1 times the first's at {f.rate:,} events/s"
             targets.append((words, f"{growth:.2f}", growth <= 1.1))
     words = f"at least {INTO_SINKS:,} records/s into every sink"
     return [*targets, (words, f"{filled.rate:,.0f}", filled.rate >= INTO_SINKS)]
