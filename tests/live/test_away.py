@@ -132,7 +132,7 @@ def test_up_listens_on_loopback_alone_and_goes_on_after_each_of_its_services_was
         verb(*insert)
         up.until(both, at)
 
-        up.process.send_signal(signal.SIGINT)
+        up.process.send_signal(signal.SIGTERM)  # Ctrl-C: test_your_own_product
         assert up.process.wait(LONGEST) == Exit.OK, up.said()[-3000:]
         assert not java_in(up.said()), java_in(up.said())
     assert verb("audit", "--root", root, check=False).returncode == Exit.OK
